@@ -1,0 +1,75 @@
+"""`create_app()`: settings, extensions, job types, blueprints, command line."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import os
+import traceback
+from datetime import timedelta
+
+from flask import Flask
+
+from app import extensions
+from app.config import ROOT, Settings, SettingError, load_settings
+from app.redact import add_secrets, setup_logging
+
+__version__ = "0.1.0"
+
+
+def create_app(settings: Settings | None = None) -> Flask:
+    """The application. Raises SettingError (one line that names the variable) for a bad setting."""
+    os.umask(0o077)
+    settings = settings or load_settings()
+    setup_logging()
+    add_secrets([settings.secret_key, *settings.secret_key_fallbacks])
+    app = Flask(__name__, template_folder=str(ROOT / "templates"), static_folder=str(ROOT / "static"))
+    app.extensions["settings"] = settings
+    app.config.update(
+        SECRET_KEY=settings.key("session"),
+        SECRET_KEY_FALLBACKS=settings.keys("session")[1:],
+        WTF_CSRF_SECRET_KEY=settings.key("csrf"),
+        WTF_CSRF_TIME_LIMIT=None,
+        WTF_CSRF_SSL_STRICT=False,
+        SQLALCHEMY_DATABASE_URI=settings.database_url,
+        SQLALCHEMY_ENGINE_OPTIONS={"hide_parameters": True} | ({} if settings.sqlite else {"pool_pre_ping": True}),
+        SESSION_COOKIE_NAME="__Host-session" if settings.https else "session",
+        SESSION_COOKIE_SECURE=settings.https,
+        SESSION_COOKIE_HTTPONLY=True,
+        SESSION_COOKIE_SAMESITE="Lax",
+        PERMANENT_SESSION_LIFETIME=timedelta(days=7),
+        MAX_CONTENT_LENGTH=(settings.upload_max_mb + 1) * 2**20,
+        MAX_FORM_MEMORY_SIZE=2 * 2**20,
+        BABEL_DEFAULT_LOCALE="it",
+    )
+    app.json.sort_keys = False
+    _extend(app)
+    _load_jobs(settings)
+    from app import controllers
+    from app.cli import register_commands
+    from app.services.ticketing import Publisher
+
+    app.extensions["publisher"] = Publisher(app)
+    controllers.register(app)
+    register_commands(app)
+    return app
+
+
+def _extend(app: Flask) -> None:
+    extensions.db.init_app(app)
+    extensions.migrate.init_app(app, extensions.db, directory=str(ROOT / "migrations"))
+    extensions.csrf.init_app(app)
+    extensions.login.init_app(app)
+
+
+def _load_jobs(settings: Settings) -> None:
+    """Import the platform's jobs and JOB_MODULES; an import error names module, file and line."""
+    for name in ("app.jobs", *settings.job_modules):
+        try:
+            importlib.import_module(name)
+        except Exception as error:
+            frame = traceback.extract_tb(error.__traceback__)[-1]
+            raise SettingError(
+                f"JOB_MODULES: {name} cannot be imported: {type(error).__name__}: {error} ({frame.filename}, line {frame.lineno})"
+            ) from error
+    logging.getLogger(__name__).debug("job types loaded")

@@ -1,0 +1,92 @@
+"""`flask --app wsgi ...`: jobs, users, monitor, demo, rollups, db-prepare, check-settings."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import click
+from flask import Flask, current_app
+from flask.cli import with_appcontext
+
+from app.cli_jobs import jobs
+from app.cli_users import users
+from app.config import SettingError
+
+
+@click.command("monitor")
+@click.option("--once", is_flag=True, help="Run every duty once and exit: 0, or 1 with what failed.")
+@with_appcontext
+def monitor(once: bool) -> None:
+    """Run the monitor: rescue, promotion, tickets, counts, retention."""
+    from app import monitor as room
+
+    sys.exit(room.run(current_app._get_current_object(), once))
+
+
+@click.command("db-prepare")
+@with_appcontext
+def db_prepare() -> None:
+    """Migrate the database: backup first, one transaction, foreign keys checked."""
+    from app.services import migration
+
+    try:
+        click.echo(migration.prepare(current_app.extensions["settings"]))
+    except migration.CannotMigrate as error:
+        raise SystemExit(str(error)) from None
+
+
+@click.command("check-settings")
+@with_appcontext
+def check_settings() -> None:
+    """Print the settings that the launcher needs as JSON."""
+    s = current_app.extensions["settings"]
+    click.echo(json.dumps({
+        "data_dir": str(s.data_dir), "host": s.host, "port": s.port, "public_url": s.public_url, "workers": s.workers,
+        "grace": s.grace, "database_url_scheme": s.database_url.split(":")[0], "queue_url_scheme": s.queue_url.split(":")[0],
+        "worker_queues": ",".join(s.worker_queues),
+    }))
+
+
+@click.group("rollups")
+def rollups() -> None:
+    """Hourly figures."""
+
+
+@rollups.command("rebuild")
+@with_appcontext
+def rebuild() -> None:
+    """Count the hours anew whose raw rows are all there."""
+    from app.services import rebuild as room
+
+    hours = room.rebuild(current_app.extensions["settings"])
+    click.echo(f"{hours} hours rebuilt")
+
+
+@click.command("demo")
+@click.option("--metrics", type=click.IntRange(0, 5_000_000), default=0, help="Outcomes of history to write.")
+@click.option("--pending", type=click.IntRange(0, 1_000_000), default=0, help="Pending jobs to write.")
+@click.option("--mix", is_flag=True, help="Allow a database that holds other jobs.")
+@click.option("--remove", is_flag=True, help="Delete everything a demo wrote.")
+@with_appcontext
+def demo(metrics: int, pending: int, mix: bool, remove: bool) -> None:
+    """Fill the history and the queue quickly, for a look or a benchmark. Rows are marked as a demo's."""
+    from app.services import demo as room
+
+    settings = current_app.extensions["settings"]
+    if remove:
+        click.echo(f"{room.remove(settings)} rows of the demo deleted")
+        return
+    try:
+        written = room.fill(settings, metrics, pending, mix)
+    except room.NotEmpty as error:
+        raise SystemExit(str(error)) from None
+    click.echo(f"{written} rows written. `flask --app wsgi demo --remove` deletes them.")
+
+
+def register_commands(app: Flask) -> None:
+    for command in (jobs, users, monitor, db_prepare, check_settings, rollups, demo):
+        app.cli.add_command(command)
+
+
+__all__ = ["SettingError", "register_commands"]

@@ -1,0 +1,140 @@
+"""`flask --app wsgi jobs ...`: dispatch, list, show, retry, cancel, delete, wait."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from typing import Any
+
+import click
+from flask.cli import AppGroup
+
+from app import registry
+from app.extensions import db
+from app.services import catalogue, operations, uploads
+from app.services.dispatch import dispatch as dispatch_job
+from app.strict import BadInput, parse_delay, parse_json, parse_queue, parse_tenant
+
+jobs = AppGroup("jobs", help="Dispatch, look at and act on jobs.")
+POLL_S = 0.2
+
+
+def _actor() -> str:
+    return f"cli:{os.environ.get('USER') or os.getuid()}"
+
+
+def _refuse(sentence: object, code: int = 1) -> None:
+    click.echo(str(sentence), err=True)
+    sys.exit(code)
+
+
+@jobs.command("dispatch")
+@click.argument("name")
+@click.option("--queue", help="high, default or low; the type's own otherwise.")
+@click.option("--tenant", help="Tenant id.")
+@click.option("--delay", help="Seconds to wait first.")
+@click.option("--args", "args_text", default="{}", help="Arguments as a JSON object.")
+def dispatch(name: str, queue: str | None, tenant: str | None, delay: str | None, args_text: str) -> None:
+    """Write a job and print its uuid on the last line."""
+    definition = registry.find(name)
+    if definition is None:
+        _refuse(f"No job type {name}. Known: {', '.join(d.name for d in registry.known_types())}.", 2)
+    try:
+        args = parse_json(args_text)
+        tenant_id = parse_tenant(tenant)
+        definition.fit(args)
+        for field in uploads.file_fields(definition):
+            if isinstance(args.get(field), str):
+                args[field] = uploads.copy_in(args[field], tenant_id)
+        uuid = dispatch_job(definition, args, tenant_id=tenant_id, queue=parse_queue(queue), delay=parse_delay(delay), created_by=_actor())
+        db.session.commit()
+    except (BadInput, TypeError) as error:
+        db.session.rollback()
+        _refuse(error, 2)
+    click.echo(uuid)
+
+
+@jobs.command("list")
+@click.option("--state", help="A live state or a final status; without it all live ones.")
+@click.option("--json", "as_json", is_flag=True)
+@click.option("--limit", type=click.IntRange(1, 1_000_000), default=None, help="At most so many.")
+def list_jobs(state: str | None, as_json: bool, limit: int | None) -> None:
+    """List jobs: all live ones, or those of a state."""
+    try:
+        rows = catalogue.brief(state, limit)
+    except BadInput as error:
+        _refuse(error, 2)
+    if as_json:
+        click.echo(json.dumps(rows))
+        return
+    for row in rows:
+        click.echo(f"{row['uuid']}  {row['state']:<11} {row['queue']:<8} {row['type']}  {row['tenant_id'] or '-'}  {row['attempts']}")
+
+
+@jobs.command("show")
+@click.argument("uuid")
+@click.option("--json", "as_json", is_flag=True)
+def show(uuid: str, as_json: bool) -> None:
+    """Show one job with its attempts."""
+    found = catalogue.whole(uuid)
+    if found is None:
+        _refuse(f"No job {uuid}.", 3)
+    if as_json:
+        click.echo(json.dumps(found, ensure_ascii=False))
+        return
+    for key, value in found.items():
+        if key != "attempts":
+            click.echo(f"{key}: {value if isinstance(value, str | int | None) else json.dumps(value, ensure_ascii=False)}")
+    for attempt in found["attempts"]:
+        click.echo(f"  attempt {attempt['attempt']}: {attempt['status']} on {attempt['worker']}, {attempt['processing_time']} ms"
+                   + (f", {attempt['error_message']}" if attempt["error_message"] else ""))
+
+
+def _act(action: Any, uuid: str, done: str) -> None:
+    try:
+        action(uuid, _actor())
+    except operations.Refused as error:
+        _refuse(error, 3 if error.unknown else 1)
+    click.echo(done)
+
+
+@jobs.command("retry")
+@click.argument("uuid")
+def retry(uuid: str) -> None:
+    """Put a failed job back into its queue, or run a waiting one now."""
+    _act(operations.retry, uuid, "requeued")
+
+
+@jobs.command("cancel")
+@click.argument("uuid")
+def cancel(uuid: str) -> None:
+    """Cancel a waiting job; ask a running one to stop."""
+    _act(operations.cancel, uuid, "cancelled, or asked to stop if it is running")
+
+
+@jobs.command("delete")
+@click.argument("uuid")
+def delete(uuid: str) -> None:
+    """Put a failed job into the bin for 7 days."""
+    _act(operations.delete_failed, uuid, "deleted")
+
+
+@jobs.command("wait")
+@click.argument("uuid")
+@click.option("--timeout", type=float, default=None, help="Seconds to wait at most.")
+def wait(uuid: str, timeout: float | None) -> None:
+    """Wait for the end: exit 0 completed, 1 failed, timeout or cancelled, 3 time over or unknown."""
+    end = None if timeout is None else time.monotonic() + timeout
+    while True:
+        state = catalogue.state_of(uuid)
+        db.session.rollback()
+        if state is None:
+            _refuse(f"No job {uuid}.", 3)
+        if state in catalogue.FINAL:
+            click.echo(state)
+            sys.exit(0 if state == "completed" else 1)
+        if end is not None and time.monotonic() >= end:
+            _refuse(f"Still {state} after {timeout:g} s.", 3)
+        time.sleep(POLL_S)

@@ -1,0 +1,44 @@
+"""Times as the ledger keeps them: milliseconds since 1970 in UTC, and text timestamps."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+from functools import lru_cache
+
+HOUR_MS = 3_600_000
+DAY_MS = 24 * HOUR_MS
+
+
+def now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+@lru_cache(64)
+def _second(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def stamp(ms: int) -> str:
+    """Milliseconds as the text of a TIMESTAMP column: '2026-11-23 14:00:00.123000' (UTC)."""
+    return f"{_second(ms // 1000)}.{ms % 1000:03d}000"
+
+
+def when(ms: int | None) -> datetime | None:
+    """Milliseconds as an aware datetime in UTC; None stays None."""
+    return None if ms is None else datetime.fromtimestamp(ms / 1000, UTC)
+
+
+def naive(ms: int) -> datetime:
+    """Milliseconds as the naive UTC datetime that TIMESTAMP columns hold."""
+    return datetime.fromtimestamp(ms / 1000, UTC).replace(tzinfo=None)
+
+
+def iso(ms: int) -> str:
+    """Milliseconds as '2026-11-23T14:00:00.123Z'."""
+    return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def millis(moment: datetime) -> int:
+    """An aware (or naive UTC) datetime as milliseconds."""
+    return round((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)

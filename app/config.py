@@ -1,0 +1,233 @@
+"""Settings: read from the environment once, validated, named in every error.
+
+`load_settings(environ)` returns a frozen `Settings` or raises `SettingError`,
+whose text is one line that names the variable and says what to do.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import ipaddress
+import os
+import re
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+from zoneinfo import ZoneInfo
+
+QUEUES = ("high", "default", "low")
+ROOT = Path(__file__).resolve().parent.parent
+
+
+class SettingError(Exception):
+    """A bad setting; the text is one line that names the variable."""
+
+
+@dataclass(frozen=True, repr=False)
+class Settings:
+    """All that can be set from outside; `repr` shows no value, so no secret."""
+
+    data_dir: Path
+    host: str
+    port: int
+    public_url: str
+    trusted_proxies: int
+    database_url: str
+    queue_url: str
+    workers: int
+    worker_queues: tuple[str, ...]
+    grace: int
+    timezone: ZoneInfo
+    job_modules: tuple[str, ...]
+    upload_max_mb: int
+    secret_key: str
+    secret_key_fallbacks: tuple[str, ...]
+    allow_insecure_http: bool
+    allow_private_hosts: bool
+    worker_memory_mb: int = 128
+    extra: Mapping[str, str] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        return f"Settings(data_dir={str(self.data_dir)!r})"
+
+    @property
+    def https(self) -> bool:
+        return self.public_url.startswith("https://")
+
+    @property
+    def sqlite(self) -> bool:
+        return self.database_url.startswith("sqlite")
+
+    @property
+    def database_file(self) -> Path:
+        """Path of the SQLite database (only meaningful when `sqlite`)."""
+        return Path(self.database_url.removeprefix("sqlite:///").split("?")[0])
+
+    def key(self, label: str, secret: str | None = None) -> str:
+        """A key for one purpose, derived by HMAC-SHA256 from SECRET_KEY."""
+        return hmac.new((secret or self.secret_key).encode(), label.encode(), hashlib.sha256).hexdigest()
+
+    def keys(self, label: str) -> list[str]:
+        """Current key first, then those of SECRET_KEY_FALLBACKS."""
+        return [self.key(label, s) for s in (self.secret_key, *self.secret_key_fallbacks)]
+
+
+def load_settings(environ: Mapping[str, str] = os.environ) -> Settings:
+    get = _reader(environ)
+    data_dir = Path(get("DATA_DIR", str(ROOT / "instance"))).expanduser().absolute()
+    host, port = get("HOST", "127.0.0.1"), _integer(get, "PORT", 8000, 1, 65535)
+    public_url = _public_url(get("PUBLIC_URL", f"http://{'127.0.0.1' if host in ('0.0.0.0', '::') else _bracketed(host)}:{port}"))
+    insecure = _flag(get, "ALLOW_INSECURE_HTTP")
+    if public_url.startswith("http://") and not _loopback(host) and not insecure:
+        raise SettingError(
+            f"HOST={host} is reachable from outside but PUBLIC_URL is not https: "
+            "set PUBLIC_URL=https://..., or ALLOW_INSECURE_HTTP=1 to accept the risk"
+        )
+    database_url = _database_url(get("DATABASE_URL", ""), data_dir)
+    return Settings(
+        data_dir=data_dir,
+        host=host,
+        port=port,
+        public_url=public_url,
+        trusted_proxies=_integer(get, "TRUSTED_PROXIES", 0, 0, 10),
+        database_url=database_url,
+        queue_url=_queue_url(get("QUEUE_URL", "")),
+        workers=_integer(get, "WORKERS", 3, 1, 64),
+        worker_queues=parse_queues(get("WORKER_QUEUES", ",".join(QUEUES)), "WORKER_QUEUES"),
+        grace=_integer(get, "GRACE", 60, 1, 86400),
+        timezone=_timezone(get("APP_TIMEZONE", "Europe/Rome")),
+        job_modules=_modules(get("JOB_MODULES", "")),
+        upload_max_mb=_integer(get, "UPLOAD_MAX_MB", 100, 1, 10_000),
+        secret_key=_secret(get("SECRET_KEY", ""), data_dir),
+        secret_key_fallbacks=tuple(get("SECRET_KEY_FALLBACKS", "").split()),
+        allow_insecure_http=insecure,
+        allow_private_hosts=_flag(get, "ALLOW_PRIVATE_HOSTS"),
+        worker_memory_mb=_integer(get, "WORKER_MEMORY_MB", 128, 16, 1_000_000),
+    )
+
+
+def parse_queues(text: str, name: str = "queue") -> tuple[str, ...]:
+    """Names of queues separated by commas, in the fixed order high, default, low."""
+    wanted = [part.strip() for part in text.split(",") if part.strip()]
+    unknown = [part for part in wanted if part not in QUEUES]
+    if unknown or not wanted:
+        raise SettingError(f"{name}: unknown queue {', '.join(unknown) or '(none)'}; use {', '.join(QUEUES)}")
+    return tuple(q for q in QUEUES if q in wanted)
+
+
+def secrets_of(environ: Mapping[str, str] = os.environ) -> list[str]:
+    """Values of this process that must never be written anywhere, longest first."""
+    names = ("SECRET_KEY", "OPENAI_API_KEY", "ADMIN_PASSWORD", "METRICS_TOKEN", "SENTRY_DSN")
+    found = {environ.get(n, "") for n in names}
+    found.update(environ.get("SECRET_KEY_FALLBACKS", "").split())
+    for url in (environ.get("DATABASE_URL", ""), environ.get("QUEUE_URL", "")):
+        try:
+            found.add(unquote(urlsplit(url).password or ""))
+        except ValueError:
+            continue
+    return sorted((s for s in found if len(s) >= 6), key=len, reverse=True)
+
+
+def _reader(environ):
+    def get(name: str, default: str) -> str:
+        value = environ.get(name, "").strip()
+        if any(ord(c) < 32 for c in value) and name != "ALERT_URLS":
+            raise SettingError(f"{name} has a line break or control character in it: write it on one line")
+        return value or default
+
+    return get
+
+
+def _integer(get, name: str, default: int, low: int, high: int) -> int:
+    text = get(name, str(default))
+    if not re.fullmatch(r"\d{1,9}", text) or not low <= int(text) <= high:
+        raise SettingError(f"{name}={text!r} must be a whole number from {low} to {high}")
+    return int(text)
+
+
+def _flag(get, name: str) -> bool:
+    text = get(name, "0").lower()
+    if text not in ("0", "1", "true", "false", "yes", "no"):
+        raise SettingError(f"{name}={text!r} must be 1 or 0")
+    return text in ("1", "true", "yes")
+
+
+def _timezone(name: str) -> ZoneInfo:
+    try:
+        return ZoneInfo(name)
+    except Exception:
+        raise SettingError(f"APP_TIMEZONE={name!r} is not a known zone; use one like Europe/Rome") from None
+
+
+def _modules(text: str) -> tuple[str, ...]:
+    names = tuple(part for part in re.split(r"[,\s]+", text) if part)
+    for name in names:
+        if not re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", name):
+            raise SettingError(f"JOB_MODULES: {name!r} is not the dotted name of a Python module")
+    return names
+
+
+def _loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+def _public_url(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+        ok = parts.scheme in ("http", "https") and parts.hostname and (parts.port or True)
+    except ValueError:
+        ok = False
+    if not ok or parts.path.strip("/") or parts.query or parts.fragment or parts.username:
+        raise SettingError(f"PUBLIC_URL={url!r} must be like https://jobs.example.org (no path)")
+    return url.rstrip("/")
+
+
+def _database_url(url: str, data_dir: Path) -> str:
+    if not url:
+        return f"sqlite:///{data_dir / 'ainstein.sqlite3'}"
+    if url.startswith(("postgresql://", "postgres://", "postgresql+psycopg://")):
+        return "postgresql+psycopg://" + url.split("://", 1)[1]
+    if url.startswith("sqlite:///") and url.removeprefix("sqlite:///").strip() not in ("", ":memory:"):
+        path = Path(url.removeprefix("sqlite:///")).expanduser().absolute()
+        return f"sqlite:///{path}"
+    raise SettingError("DATABASE_URL must be sqlite:///path or postgresql://user:password@host/name")
+
+
+def _queue_url(url: str) -> str:
+    if url and not url.startswith(("sqlite:", "redis://", "rediss://", "postgresql://", "postgres://")):
+        raise SettingError("QUEUE_URL must be sqlite:, redis://host/0 or postgresql://user:password@host/name")
+    return url or "sqlite:"
+
+
+def _secret(given: str, data_dir: Path) -> str:
+    """SECRET_KEY, or one generated once into DATA_DIR/secret-key (0600)."""
+    if given:
+        if len(given) < 16:
+            raise SettingError("SECRET_KEY is too short: use at least 16 characters, or leave it out")
+        return given
+    path = data_dir / "secret-key"
+    try:
+        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        temporary = data_dir / f".secret-key-{os.getpid()}-{secrets.token_hex(4)}"
+        if not path.exists():
+            with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as out:
+                out.write(secrets.token_urlsafe(48))
+            try:
+                os.link(temporary, path)  # fails if another process was first: its key counts
+            except FileExistsError:
+                pass
+            finally:
+                temporary.unlink()
+        return path.read_text().strip()
+    except OSError as error:
+        raise SettingError(f"DATA_DIR={str(data_dir)!r} cannot be used: {error.strerror}") from None

@@ -1,0 +1,17 @@
+"""Blueprints: parse, call a service, render. No SQL and no rule stands here."""
+
+from __future__ import annotations
+
+from flask import Flask
+
+from app.controllers import admin, auth, context, home, probes, security
+
+
+def register(app: Flask) -> None:
+    """Connect blueprints, headers, error pages, languages and filters."""
+    app.url_map.strict_slashes = False
+    context.install(app)
+    auth.install(app)
+    for blueprint in (auth.bp, probes.bp, home.bp, admin.bp):
+        app.register_blueprint(blueprint)
+    security.protect(app)

@@ -1,0 +1,15 @@
+"""The admin area: everything below /admin is for super-admins only, checked before each request."""
+
+from __future__ import annotations
+
+from flask import Blueprint
+
+from app.controllers import contents, jobs, new_job, workers
+from app.controllers.guard import super_admin_required
+
+bp = Blueprint("admin", __name__, url_prefix="/admin")
+bp.before_request(super_admin_required)
+jobs.bp.register_blueprint(workers.bp)
+jobs.bp.register_blueprint(new_job.bp)
+jobs.bp.register_blueprint(contents.bp)
+bp.register_blueprint(jobs.bp)

@@ -1,0 +1,35 @@
+"""/admin/jobs/contents: what the imports have brought, and an import's report of refused rows."""
+
+from __future__ import annotations
+
+from flask import Blueprint, Response, render_template, request, stream_with_context, url_for
+from flask_babel import gettext as _
+
+from app.controllers.jobs import render_error
+from app.services import contents as service
+from app.strict import check_text, parse_uuid
+
+bp = Blueprint("contents", __name__, url_prefix="/contents")
+PAGE = 50
+
+
+@bp.get("/", endpoint="index")
+def index():
+    q, tenant = check_text(request.args.get("q", "")).strip()[:200], check_text(request.args.get("tenant", "")).strip()[:64]
+    after = request.args.get("after", "")
+    after_id = int(after) if after.isascii() and after.isdigit() and len(after) < 18 else None
+    rows = service.list_contents(q or None, tenant or None, after_id, PAGE + 1)
+    more = len(rows) > PAGE
+    rows = rows[:PAGE]
+    next_url = url_for("admin.jobs.contents.index", q=q or None, tenant=tenant or None, after=rows[-1]["id"]) if more else None
+    return render_template("admin/contents.html", rows=rows, contents=rows, q=q, tenant=tenant, next_url=next_url)
+
+
+@bp.get("/report/<uuid>.csv", endpoint="report")
+def report(uuid: str):
+    """The rows an import refused, as CSV: line, reason, row."""
+    key = parse_uuid(uuid)
+    if key is None or not service.has_report(key):
+        return render_error(404, _("There is no report for this job."))
+    headers = {"Content-Disposition": f'attachment; filename="rejected-{key[:8]}.csv"'}
+    return Response(stream_with_context(service.reject_csv(key)), mimetype="text/csv; charset=utf-8", headers=headers)

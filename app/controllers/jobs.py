@@ -1,0 +1,149 @@
+"""/admin/jobs: the dashboard, its JSON, and what can be done with a job."""
+
+from __future__ import annotations
+
+
+from flask import Blueprint, flash, jsonify, redirect, render_template, request, url_for
+from flask_babel import gettext as _
+from flask_babel import ngettext
+from flask_login import current_user
+
+from app.clock import iso, now_ms
+from app.controllers.guard import require_delete, wants_json
+from app.controllers.pages import dashboard_context, job_context
+from app.controllers.returns import safe_next
+from app.formatting import number
+from app.services import catalogue, operations
+from app.services.job_monitoring import JobMonitoringService
+from app.strict import BadInput
+
+bp = Blueprint("jobs", __name__, url_prefix="/jobs")
+service = JobMonitoringService()
+PARTIALS = {"cards": "cards", "notes": "notes", "queue_table": "queue_table", "failed_table": "failed_table"}
+
+
+def done(sentence: str, count: int, back: str):
+    """The answer to a change: JSON `{"ok": true, "count": n}` or a flash and the page it came from."""
+    if wants_json():
+        return jsonify({"ok": True, "count": count})
+    flash(sentence, "success")
+    return redirect(safe_next(request.form.get("next"), back), 303)
+
+
+def refused(error: operations.Refused, back: str):
+    """404 for an unknown job, 409 (JSON) or a flash when it changed meanwhile."""
+    if error.unknown:
+        return render_error(404, str(error))
+    if wants_json():
+        return jsonify({"error": str(error)}), 409
+    flash(str(error), "error")
+    return redirect(safe_next(request.form.get("next"), back), 303)
+
+
+def render_error(code: int, sentence: str):
+    if wants_json():
+        return jsonify({"error": sentence}), code
+    return render_template("errors/error.html", code=code, title=_("Not found"), text=sentence), code
+
+
+def actor() -> str:
+    return current_user.email
+
+
+@bp.get("/", endpoint="index")
+def index():
+    return render_template("admin/dashboard.html", **dashboard_context())
+
+
+@bp.get("/realtime-stats", endpoint="realtime-stats")
+def realtime_stats():
+    return jsonify({"stats": service.get_dashboard_stats(), "timestamp": iso(now_ms())})
+
+
+@bp.get("/partials", endpoint="partials")
+def partials():
+    """HTML of the parts named in `names`, rendered by the same templates as the page."""
+    names = [n for n in request.args.get("names", "cards,notes,queue_table,failed_table").split(",") if n in PARTIALS]
+    context = dashboard_context()
+    return jsonify({
+        "partials": {n: render_template(f"admin/partials/{PARTIALS[n]}.html", **context) for n in names},
+        "stats": context["stats"], "timestamp": iso(now_ms()),
+    })
+
+
+@bp.get("/metrics", endpoint="metrics")
+def metrics():
+    try:
+        rows = service.get_metrics(
+            request.args.get("period", "24h"), request.args.get("job_type") or None, request.args.get("bucket") or None, request.args.get("group") or None
+        )
+    except BadInput as error:
+        return jsonify({"error": str(error)}), 400
+    return jsonify(rows)
+
+
+def upto() -> int | None:
+    """The highest failed id when the page was rendered; None from scripts, which mean all of now."""
+    text = request.form.get("upto", "").strip()
+    if not text:
+        return None
+    if not text.isascii() or not text.isdigit() or len(text) > 18:
+        raise BadInput(_("The form was changed: load the page again."))
+    return int(text)
+
+
+@bp.post("/retry/<uuid>", endpoint="retry")
+def retry(uuid: str):
+    back = url_for("admin.jobs.index")
+    try:
+        operations.retry(uuid, actor())
+    except operations.Refused as error:
+        return refused(error, back)
+    return done(_("Job requeued"), 1, back)
+
+
+@bp.post("/retry-all", endpoint="retry-all")
+def retry_all():
+    count = operations.retry_all(actor(), upto())
+    return done(ngettext("%(n)s job requeued", "%(n)s jobs requeued", count, n=number(count)), count, url_for("admin.jobs.index"))
+
+
+@bp.route("/delete/<uuid>", methods=["DELETE", "POST"], endpoint="delete")
+def delete(uuid: str):
+    require_delete()
+    back = url_for("admin.jobs.index")
+    try:
+        operations.delete_failed(uuid, actor())
+    except operations.Refused as error:
+        return refused(error, back)
+    return done(_("Job deleted"), 1, back)
+
+
+@bp.post("/flush-failed", endpoint="flush-failed")
+def flush_failed():
+    count = operations.delete_all(actor(), upto())
+    text = _("All failed jobs have been deleted") + f" ({number(count)})"
+    return done(text, count, url_for("admin.jobs.index"))
+
+
+@bp.post("/cancel/<uuid>", endpoint="cancel")
+def cancel(uuid: str):
+    back = url_for("admin.jobs.job", uuid=uuid)
+    try:
+        result = operations.cancel(uuid, actor())
+    except operations.Refused as error:
+        return refused(error, back)
+    return done(_("Job cancelled") if result == "cancelled" else _("The job was asked to stop"), 1, back)
+
+
+@bp.get("/job/<uuid>", endpoint="job")
+def job(uuid: str):
+    found = catalogue.find(uuid)
+    if found is None:
+        return render_error(404, _("There is no such job."))
+    context = job_context(found)
+    if wants_json():
+        return jsonify(catalogue.whole(uuid))
+    return render_template("admin/job.html", **context)
+
+

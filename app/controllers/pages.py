@@ -1,0 +1,94 @@
+"""What the templates of the dashboard and of a job are given."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from typing import Any
+
+from flask import url_for
+from flask_babel import gettext as _
+from flask_babel import ngettext
+
+from app import registry
+from app.formatting import number
+from app.ledger import counts
+from app.services import catalogue, contents
+from app.services.job_monitoring import JobMonitoringService, monitor_state
+from app.services.notes import recent_events
+
+service = JobMonitoringService()
+
+
+def dashboard_context() -> dict[str, Any]:
+    """Figures, the first rows of both tables and the lines of what went wrong lately."""
+    stats = service.get_dashboard_stats()
+    queued, failed = catalogue.queued(), catalogue.failed()
+    for row in queued + failed:
+        row["url"] = url_for("admin.jobs.job", uuid=row["uuid"])
+    for row in failed:
+        row["retry_url"], row["delete_url"] = url_for("admin.jobs.retry", uuid=row["uuid"]), url_for("admin.jobs.delete", uuid=row["uuid"])
+    live = stats["jobs"]
+    return {
+        "stats": stats,
+        "queued": {"rows": queued, "total": max(sum(live[s] for s in counts.STATES), len(queued))},
+        "failed": {"rows": failed, "total": max(live["failed"], len(failed)), "max_id": max((r["id"] for r in failed), default=0)},
+        "notes": notes(),
+        "timeline": service.get_metrics("24h"),
+        "types": service.get_metrics("24h", group="type"),
+    }
+
+
+def notes() -> list[dict[str, Any]]:
+    """Rescued, blocked, monitor late: one line each, only when there is something to say."""
+    lines = []
+    monitor = monitor_state()
+    if monitor["late"]:
+        age = monitor["age_s"]
+        text = _("The monitor has not reported yet: data may be old") if age is None else _("Monitor %(age)s s late: data may be old", age=number(round(age)))
+        lines.append({"icon": "alert-triangle", "text": text, "url": None, "at": None})
+    elif monitor["code"] not in (None, registry.code_version()):
+        lines.append({"icon": "alert-triangle", "text": _("Web and monitor run different code: restart both"), "url": None, "at": None})
+    for event in recent_events():
+        if event["kind"] == "lost":
+            text = ngettext("%(n)s job rescued: its worker had died", "%(n)s jobs rescued: their workers had died", event["count"], n=number(event["count"]))
+            icon = "bolt-off"
+        else:
+            text = ngettext("%(n)s job blocked: type or arguments do not fit", "%(n)s jobs blocked: type or arguments do not fit", event["count"], n=number(event["count"]))
+            icon = "lock"
+        url = url_for("admin.jobs.job", uuid=event["uuid"]) if event["uuid"] else None
+        lines.append({"icon": icon, "text": text, "url": url, "at": event["at"]})
+    return lines
+
+
+def job_context(found: dict[str, Any]) -> dict[str, Any]:
+    """The job page: facts, arguments, command, attempts, log, and what can be done with it now."""
+    uuid, state = found["uuid"], found["state"]
+    attempts = catalogue.attempts_of(uuid)
+    progress = found["progress"]
+    has_report = contents.has_report(uuid)
+    job = found | {
+        "args": [{"name": k, "value": v, "kind": type(v).__name__} for k, v in (found["args"] or {}).items()],
+        "args_json": json.dumps(found["args"], ensure_ascii=False, indent=2),
+        "result_json": None if found["result"] is None else json.dumps(found["result"], ensure_ascii=False, indent=2),
+        "command": command(found), "progress": progress,
+        "report_url": url_for("admin.jobs.contents.report", uuid=uuid) if has_report else None,
+        "can": {
+            "retry": url_for("admin.jobs.retry", uuid=uuid) if found["failed_open"] or state == "scheduled" else None,
+            "delete": url_for("admin.jobs.delete", uuid=uuid) if found["failed_open"] else None,
+            "cancel": url_for("admin.jobs.cancel", uuid=uuid) if found["live"] else None,
+        },
+    }
+    cut = {part for attempt in attempts for part in attempt["details"].get("cut", [])}
+    return {"job": job, "attempts": list(reversed(attempts)), "log": catalogue.log_of(uuid), "cut": cut,
+            "rejects": contents.reject_report(uuid, 50) if has_report else []}
+
+
+def command(found: dict[str, Any]) -> str:
+    """The `jobs dispatch` command that would send the same job."""
+    parts = ["flask", "--app", "wsgi", "jobs", "dispatch", found["job_type"], "--queue", found["queue"]]
+    if found["tenant_id"]:
+        parts += ["--tenant", found["tenant_id"]]
+    if found["args"]:
+        parts += ["--args", json.dumps(found["args"], ensure_ascii=False)]
+    return shlex.join(parts)

@@ -1,0 +1,116 @@
+"""Claim and release: the statements by which a worker gets and gives back a row.
+
+One UPDATE takes the best ready row of the worker's queues, in order, skipping paused
+ones. `claim_no` only ever rises and is the fence of everything that follows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from app.clock import stamp
+from app.ledger.dialect import Connection, Runner
+
+FENCE = "id = :id AND state = 'processing' AND worker_id = :w AND claim_no = :k"
+COLUMNS = (
+    "id, uuid, job_type, tenant_id, queue, payload, attempts, tries, failures, crashes, claim_no, round, "
+    "timeout, backoff, created_ms, available_ms, reserved_ms, retry_until_ms, durable, cancel_requested, worker_id, created_by"
+)
+
+
+@dataclass(slots=True)
+class Claim:
+    """A claimed row; times in ms, `timeout` in s, `backoff` as '60,300,1800' (s)."""
+
+    id: int
+    uuid: str
+    job_type: str
+    tenant_id: str | None
+    queue: str
+    payload: str
+    attempts: int
+    tries: int
+    failures: int
+    crashes: int
+    claim_no: int
+    round: int
+    timeout: int
+    backoff: str
+    created_ms: int
+    available_ms: int
+    reserved_ms: int
+    retry_until_ms: int
+    durable: int
+    cancel_requested: int
+    worker_id: str
+    created_by: str | None
+    worker: str = ""
+
+    @property
+    def fence(self) -> dict[str, object]:
+        return {"id": self.id, "w": self.worker_id, "k": self.claim_no}
+
+
+def _best(queue: str) -> str:
+    return (
+        f"CASE WHEN EXISTS(SELECT 1 FROM queues WHERE name = '{queue}' AND paused_at IS NOT NULL) THEN NULL ELSE "
+        f"(SELECT j.id FROM jobs j WHERE j.state = 'pending' AND j.queue = '{queue}' "
+        "ORDER BY j.rank DESC, j.id LIMIT 1 {skip}) END"
+    )
+
+
+def claim_statement(queues: tuple[str, ...]) -> str:
+    """The claim for workers bound to `queues` (names from config.QUEUES, in their order)."""
+    best = ", ".join(_best(q) for q in queues)
+    return (
+        "UPDATE jobs SET state = 'processing', worker_id = :w, reserved_at = :now / 1000, reserved_ms = :now, "
+        "claim_no = claim_no + 1, attempts = attempts + 1 "
+        f"WHERE id = COALESCE({best}, NULL) AND state = 'pending' RETURNING {COLUMNS}"
+    )
+
+
+def ready_statement(queues: tuple[str, ...]) -> str:
+    """Whether the claim would find a row: the same predicate (a plain EXISTS spins on a paused queue)."""
+    best = ", ".join(_best(q) for q in queues).replace("{skip}", "")
+    return f"SELECT 1 WHERE COALESCE({best}, NULL) IS NOT NULL"
+
+
+_RELEASE_OTHERS = """UPDATE jobs SET state = 'pending', worker_id = NULL, reserved_at = NULL, reserved_ms = NULL,
+ available_ms = :now, attempts = attempts - 1 WHERE worker_id = :w AND state = 'processing'"""
+_SHOW = """UPDATE worker_heartbeats SET status = :status, current_job_id = :id, current_job_type = :t, job_uuid = :u,
+ job_claim = :k, job_since = :since, last_heartbeat = :at, jobs_done = :done WHERE worker_id = :w AND status <> 'stopped'"""
+RELEASE = f"""UPDATE jobs SET state = 'pending', worker_id = NULL, reserved_at = NULL, reserved_ms = NULL,
+ available_ms = :now, attempts = attempts - 1 WHERE {FENCE} AND cancel_requested = 0"""
+
+
+def show(run: Runner, worker_id: str, job: Claim | None, done: int) -> None:
+    """Write what a worker is doing into its row, in the open transaction; `done` is its number of jobs ended."""
+    run.run(
+        _SHOW, status="active" if job else "idle", id=job and job.id, t=job and job.job_type, u=job and job.uuid, k=job and job.claim_no,
+        since=job and job.reserved_ms, at=stamp(run.now()), done=done, w=worker_id,
+    )
+
+
+def claim(connection: Connection, statement: str, worker_id: str, worker: str) -> Claim | None:
+    """Claim the best ready row, or None. Any other row this worker still holds is released first."""
+    with connection.transaction() as run:
+        run.run(_RELEASE_OTHERS, w=worker_id, now=run.now())
+        return take(run, statement, worker_id, worker)
+
+
+def take(run: Runner, statement: str, worker_id: str, worker: str) -> Claim | None:
+    """The claim itself, in the open transaction: alone, or together with the settle of the job before."""
+    rows = run.all(statement, w=worker_id, now=run.now())
+    return Claim(*rows[0], worker=worker) if rows else None
+
+
+def is_ready(run: Runner, statement: str) -> bool:
+    """Whether a row is ready for a worker with this `ready_statement`."""
+    return bool(run.all(statement))
+
+
+def release(run: Runner, held: Claim) -> bool:
+    """Hand an unfinished row back uncounted (a stop); False when it is no longer ours or is to be cancelled."""
+    return bool(run.run(RELEASE, now=run.now(), **held.fence))
+
+

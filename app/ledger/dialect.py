@@ -1,0 +1,227 @@
+"""The one module that knows SQLite from PostgreSQL; and the two ways to run a statement.
+
+Statements are written once with `:name` parameters and `{skip}` where PostgreSQL needs
+`FOR UPDATE OF j SKIP LOCKED`. They run through a `Runner`: `Connection` is a driver
+connection kept by a worker or the monitor (claim and settle pay 0.1 ms there, 0.4 ms
+through the ORM); `SessionRunner` joins the transaction of the caller's SQLAlchemy session.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator
+from functools import cache
+from typing import Any, Protocol
+
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from app.clock import now_ms
+
+
+# 16 MB of WAL before a commit pays for a checkpoint: at the default 4 MB it cost 0.16 ms a job, a third of all.
+CHECKPOINT = "wal_autocheckpoint=4000"
+
+
+class Runner(Protocol):
+    """Runs statements inside the transaction that is open."""
+
+    sqlite: bool
+
+    def all(self, sql: str, **params: Any) -> list[tuple]:
+        """All rows (always fetched: an unread RETURNING row keeps SQLite's write lock)."""
+
+    def run(self, sql: str, **params: Any) -> int:
+        """Number of rows changed."""
+
+    def now(self) -> int:
+        """The database's clock in ms."""
+
+
+def database_errors() -> tuple[type[Exception], ...]:
+    """Errors that mean "the database did not answer", for every driver that is installed."""
+    errors: list[type[Exception]] = [sqlite3.Error]
+    with contextlib.suppress(ImportError):
+        import psycopg
+
+        errors.append(psycopg.Error)
+    return tuple(errors)
+
+
+@cache
+def for_sqlite(sql: str) -> str:
+    return sql.replace("{skip}", "")
+
+
+@cache
+def for_postgres(sql: str) -> str:
+    """`:name` as `%(name)s`; casts (`::`) and text are left alone."""
+    return re.sub(r"(?<![:\w]):([a-z_]\w*)", r"%(\1)s", sql.replace("%", "%%").replace("{skip}", "FOR UPDATE OF j SKIP LOCKED"))
+
+
+class Connection:
+    """A kept driver connection of one process, opened again when it breaks or after a fork.
+
+    `synchronous` (SQLite) is NORMAL for workers and FULL elsewhere; `durable=True` makes one
+    transaction FULL. Transactions on SQLite are IMMEDIATE.
+    """
+
+    def __init__(self, url: str, synchronous: str = "NORMAL", wait_s: float = 5.0) -> None:
+        self.url, self.synchronous, self.wait_s = url, synchronous, wait_s
+        self.sqlite = url.startswith("sqlite")
+        self._raw: Any = None
+        self._pid = 0
+        self._lock = threading.RLock()
+
+    @property
+    def raw(self) -> Any:
+        if self._raw is None or self._pid != os.getpid():
+            self._raw, self._pid = self._open(), os.getpid()
+        return self._raw
+
+    def _open(self) -> Any:
+        if not self.sqlite:
+            import psycopg
+
+            raw = psycopg.connect(self.url.replace("postgresql+psycopg://", "postgresql://"), autocommit=True, prepare_threshold=2)
+            raw.execute(f"SET lock_timeout = {int(self.wait_s * 1000)}")
+            return raw
+        path = self.url.removeprefix("sqlite:///")
+        raw = sqlite3.connect(path, timeout=0.001, isolation_level=None, check_same_thread=False, cached_statements=256)
+        for pragma in ("journal_mode=WAL", f"synchronous={self.synchronous}", "foreign_keys=ON", CHECKPOINT):
+            raw.execute(f"PRAGMA {pragma}").fetchall()
+        return raw
+
+    def close(self) -> None:
+        """Drop the connection; the next use opens another."""
+        raw, self._raw = self._raw, None
+        if raw is not None and self._pid == os.getpid():
+            with contextlib.suppress(Exception):
+                raw.close()
+
+    @contextlib.contextmanager
+    def transaction(self, durable: bool = False) -> Iterator[Connection]:
+        """A write transaction; rolled back on any exception, BaseException included."""
+        with self._lock:
+            raw = self.raw
+            full = durable and self.sqlite and self.synchronous != "FULL"
+            if full:
+                raw.execute("PRAGMA synchronous=FULL")
+            try:
+                self._begin(raw)
+                try:
+                    yield self
+                    raw.execute("COMMIT")
+                except BaseException:
+                    self._rollback()
+                    raise
+            finally:
+                if full and self._raw is not None:
+                    self._raw.execute(f"PRAGMA synchronous={self.synchronous}")
+
+    def _begin(self, raw: Any) -> None:
+        """BEGIN; on SQLite IMMEDIATE, asked again every 0.3 ms at first: its own busy handler soon sleeps
+        25 to 100 ms, which let four workers do half the work of one."""
+        if not self.sqlite:
+            raw.execute("BEGIN")
+            return
+        end, pause = 0.0, 0.0003
+        while True:
+            try:
+                raw.execute("BEGIN IMMEDIATE")
+                return
+            except sqlite3.OperationalError as error:
+                if "locked" not in str(error) and "busy" not in str(error):
+                    raise
+                now = time.monotonic()
+                end = end or now + self.wait_s
+                if now >= end:
+                    raise
+                time.sleep(pause)
+                pause = min(pause * 1.3, 0.01)
+
+    def _rollback(self) -> None:
+        try:
+            if not self.sqlite or self._raw.in_transaction:
+                self._raw.execute("ROLLBACK")
+        except Exception:
+            self.close()
+
+    def _execute(self, sql: str, params: dict[str, Any]) -> Any:
+        if self.sqlite:
+            return self.raw.execute(for_sqlite(sql), params)
+        return self.raw.execute(for_postgres(sql), params)
+
+    def all(self, sql: str, **params: Any) -> list[tuple]:
+        with self._lock:
+            return self._execute(sql, params).fetchall()
+
+    def run(self, sql: str, **params: Any) -> int:
+        with self._lock:
+            return self._execute(sql, params).rowcount
+
+    def many(self, sql: str, rows: list[dict[str, Any]]) -> None:
+        """One statement for many rows, in the open transaction."""
+        with self._lock:
+            if self.sqlite:
+                self.raw.executemany(for_sqlite(sql), rows)
+            else:
+                with self.raw.cursor() as cursor:
+                    cursor.executemany(for_postgres(sql), rows)
+
+    def now(self) -> int:
+        if self.sqlite:
+            return now_ms()  # SQLite's clock is this machine's
+        return int(self.all("SELECT CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT)")[0][0])
+
+
+class SessionRunner:
+    """Runs the ledger's statements in the caller's SQLAlchemy session, in its transaction."""
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+        self.sqlite = session.get_bind().dialect.name == "sqlite"
+
+    def _execute(self, sql: str, params: dict[str, Any]) -> Any:
+        skip = "" if self.sqlite else "FOR UPDATE OF j SKIP LOCKED"
+        return self.session.execute(text(sql.replace("{skip}", skip)), params)
+
+    def all(self, sql: str, **params: Any) -> list[tuple]:
+        return [tuple(row) for row in self._execute(sql, params)]
+
+    def run(self, sql: str, **params: Any) -> int:
+        return self._execute(sql, params).rowcount
+
+    def now(self) -> int:
+        if self.sqlite:
+            return now_ms()
+        return int(self.all("SELECT CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT)")[0][0])
+
+
+def wait_for(attempt, stop=lambda: False, first_s: float = 0.05, most_s: float = 1.0, on_error=None):
+    """Call `attempt` until it answers or `stop()` is true; waits 50 ms doubling to 1 s after a database error.
+
+    Returns (True, answer) or (False, None) when stopped.
+    """
+    delay = first_s
+    while True:
+        try:
+            return True, attempt()
+        except database_errors() as error:
+            if on_error:
+                on_error(error)
+            if stop():
+                return False, None
+            time.sleep(delay)
+            delay = min(delay * 2, most_s)
+
+
+def lock_tables(run: Runner, *names: str) -> None:
+    """Keep other writers off these tables until the transaction ends; SQLite's write lock does it already."""
+    if not run.sqlite:
+        run.run(f"LOCK TABLE {', '.join(names)} IN EXCLUSIVE MODE")

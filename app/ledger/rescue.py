@@ -1,0 +1,84 @@
+"""Rescue, promote and unblock: what the monitor does to rows, each guarded by what it read."""
+
+from __future__ import annotations
+
+from app.clock import stamp
+from app.ledger.claim import COLUMNS, FENCE, Claim
+from app.ledger.dialect import Connection, Runner
+from app.ledger.settle import Outcome, finish, metric
+
+MAX_CRASHES = 3
+
+_PROMOTE = """UPDATE jobs SET state = 'pending' WHERE state = 'scheduled' AND id IN (SELECT j.id FROM jobs j
+ WHERE j.state = 'scheduled' AND j.available_ms <= :now ORDER BY j.available_ms LIMIT 500 {skip}) RETURNING id"""
+_FREE = f"""UPDATE jobs SET state = :state, worker_id = NULL, reserved_at = NULL, reserved_ms = NULL, available_ms = :at,
+ available_at = :at / 1000, crashes = crashes + :c WHERE {FENCE} AND cancel_requested = 0 AND crashes + :c < {MAX_CRASHES}"""
+
+
+def promote(connection: Connection) -> int:
+    """Make due rows ready, 500 a transaction; returns how many."""
+    total = 0
+    while True:
+        with connection.transaction() as run:
+            done = len(run.all(_PROMOTE, now=run.now()))
+        total += done
+        if done < 500:
+            return total
+
+
+def held_by(run: Runner, worker_id: str, worker: str = "") -> list[Claim]:
+    """Rows a worker holds as processing."""
+    rows = run.all(f"SELECT {COLUMNS} FROM jobs WHERE state = 'processing' AND worker_id = :w", w=worker_id)
+    return [Claim(*row, worker=worker) for row in rows]
+
+
+def rescue(connection: Connection, job: Claim, crash: bool, why: str, store: str) -> str | None:
+    """Free the row of a worker given up for dead: 'lost' beside it, in the same transaction.
+
+    `crash` says that the worker died alone (its consumer lives): from the second crash the row
+    waits min(5 * 2^crashes, 60) s, at the third it is failed as poison. Returns 'pending',
+    'scheduled', 'failed' or 'cancelled'; None when someone was first.
+    """
+    with connection.transaction() as run:
+        now = run.now()
+        crashes = job.crashes + crash
+        wait = min(5 * 2**crashes, 60) if crash and crashes >= 2 else 0
+        outcome = Outcome("lost", error=why, run_ms=max(now - (job.reserved_ms or now), 0))
+        state = "scheduled" if wait else "pending"
+        if run.run(_FREE, state=state, at=now + wait * 1000, c=int(crash), **job.fence):
+            metric(run, job, "lost", now, outcome)
+            return state
+        poison = crashes >= MAX_CRASHES
+        if not run.run(f"DELETE FROM jobs WHERE {FENCE}", **job.fence):
+            return None
+        metric(run, job, "lost", now, outcome)
+        final = Outcome("failed" if poison else "cancelled", error=why)
+        if poison:
+            final.error = f"Stopped after killing its worker {crashes} times. Last: {why}"
+        finish(run, job, final.status, now, final, store)
+        return final.status
+
+
+def forget_worker(connection: Connection, worker_id: str, reason: str) -> None:
+    """Write what the monitor concluded: this worker has stopped."""
+    with connection.transaction() as run:
+        now = run.now()
+        run.run(
+            "UPDATE worker_heartbeats SET status = 'stopped', stale = 0, stopped_ms = :now, reason = :r, current_job_id = NULL, "
+            "current_job_type = NULL, job_uuid = NULL, job_claim = NULL, job_since = NULL, last_heartbeat = :at, command = NULL "
+            "WHERE worker_id = :w AND status <> 'stopped'",
+            now=now, r=reason, at=stamp(now), w=worker_id,
+        )
+
+
+def unblock(connection: Connection, uuids: list[str]) -> int:
+    """Make blocked rows ready again whose type and arguments fit now."""
+    changed = 0
+    with connection.transaction() as run:
+        now = run.now()
+        for uuid in uuids:
+            changed += run.run(
+                "UPDATE jobs SET state = 'pending', reason = NULL, available_ms = :now WHERE uuid = :u AND state = 'blocked'",
+                u=uuid, now=now,
+            )
+    return changed

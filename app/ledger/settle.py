@@ -1,0 +1,177 @@
+"""Settle: write an attempt's outcome in one transaction, only while the claim is ours.
+
+Final (completed, failed, timeout, cancelled): the row in `jobs` goes; `job_metrics`,
+`job_history`, both rollups and, for a failure, `failed_jobs` are written beside it.
+Runs again: the row goes back to `scheduled`. 0 rows under the fence: someone else was
+first; a `late` outcome is noted and nothing else changes.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+
+from app.clock import HOUR_MS, stamp
+from app.ledger.claim import FENCE, Claim, take
+from app.ledger.dialect import Connection, Runner
+
+FINAL = ("completed", "failed", "timeout", "cancelled")
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What became of an attempt.
+
+    status: completed, failed, timeout or cancelled as the function ended; `retry` False makes a
+    failure final at once; `delay` (s) asks for another run after it, not counted as a failure.
+    `blocked` is the sentence of a row that could not be run at all.
+    """
+
+    status: str
+    result: str | None = None
+    error: str | None = None
+    traceback: str = ""
+    retry: bool = True
+    delay: float | None = None
+    blocked: str | None = None
+    run_ms: int = 0
+    memory_peak: int | None = None
+    details: dict = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """Either a final status, or `status='retried'` with the time to run again (ms)."""
+
+    status: str
+    run_at: int | None = None
+    counted: bool = True
+
+
+def decide(outcome: Outcome, job: Claim, now: int) -> Decision:
+    """Policy as arithmetic: `tries` executions in all, then final; nothing runs again past `retry_until_ms`.
+
+    After failure n the job waits backoff[n-1] seconds (the last repeats).
+    """
+    if outcome.status in ("completed", "cancelled"):
+        return Decision(outcome.status)
+    if outcome.delay is not None and outcome.retry:
+        return Decision("retried", now + int(outcome.delay * 1000), counted=False)
+    waits = [float(part) for part in job.backoff.split(",") if part] or [0.0]
+    failures = job.failures + 1
+    run_at = now + int(waits[min(failures, len(waits)) - 1] * 1000)
+    if not outcome.retry or failures >= job.tries or run_at > job.retry_until_ms:
+        return Decision(outcome.status)
+    return Decision("retried", run_at)
+
+
+_METRIC = """INSERT INTO job_metrics (uuid, round, claim_no, job_type, tenant_id, queue, worker, status, processing_time,
+ wait_ms, memory_used, attempts, error_message, metadata, started_at, completed_at, created_at) VALUES
+ (:uuid, :round, :claim_no, :job_type, :tenant_id, :queue, :worker, :status, :ms, :wait, :memory, :attempts, :error,
+ :details, :started, :at, :at) ON CONFLICT DO NOTHING"""
+_HISTORY = """INSERT INTO job_history (uuid, job_type, tenant_id, queue, status, payload, result, error, traceback, attempts,
+ tries, claim_no, round, created_by, created_ms, finished_ms) VALUES (:uuid, :job_type, :tenant_id, :queue, :status, :payload,
+ :result, :error, :traceback, :attempts, :tries, :claim_no, :round, :created_by, :created_ms, :now)
+ ON CONFLICT (uuid) DO UPDATE SET status = excluded.status, result = excluded.result, error = excluded.error,
+ traceback = excluded.traceback, attempts = excluded.attempts, claim_no = excluded.claim_no, round = excluded.round,
+ finished_ms = excluded.finished_ms, payload = excluded.payload, queue = excluded.queue"""
+_FAILED = """INSERT INTO failed_jobs (uuid, connection, queue, payload, exception, failed_at, job_type, tenant_id, status, error,
+ claim_no, round, tries, backoff, timeout, durable, created_ms, created_by) VALUES (:uuid, :connection, :queue, :payload,
+ :exception, :at, :job_type, :tenant_id, :status, :error, :claim_no, :round, :tries, :backoff, :timeout, :durable,
+ :created_ms, :created_by) ON CONFLICT (uuid) DO NOTHING"""
+_TYPES = """INSERT INTO rollup_types (hour, job_type, status, count, time_ms, wait_ms) VALUES (:hour, :t, :s, 1, :ms, :wait)
+ ON CONFLICT (hour, job_type, status) DO UPDATE SET count = rollup_types.count + 1,
+ time_ms = rollup_types.time_ms + excluded.time_ms, wait_ms = rollup_types.wait_ms + excluded.wait_ms"""
+_TENANTS = """INSERT INTO rollup_tenants (hour, job_type, tenant_id, status, count, time_ms, wait_ms)
+ VALUES (:hour, :t, :tenant, :s, 1, :ms, :wait)
+ ON CONFLICT (hour, job_type, tenant_id, status) DO UPDATE SET count = rollup_tenants.count + 1,
+ time_ms = rollup_tenants.time_ms + excluded.time_ms, wait_ms = rollup_tenants.wait_ms + excluded.wait_ms"""
+_AGAIN = f"""UPDATE jobs SET state = 'scheduled', available_at = :at / 1000, available_ms = :at, failures = failures + :f,
+ attempts = attempts - :u, worker_id = NULL, reserved_at = NULL, reserved_ms = NULL, reason = :reason
+ WHERE {FENCE} AND cancel_requested = 0"""
+
+
+def settle(connection: Connection, job: Claim, outcome: Outcome, store: str) -> str:
+    """Write the outcome; returns the status written, or 'late'. Errors propagate after a rollback (try again).
+
+    `store` is the name of the database kind for failed_jobs.connection (sqlite, postgresql).
+    """
+    return settle_and_take(connection, job, outcome, store, None)[0]
+
+
+def settle_and_take(connection: Connection, job: Claim, outcome: Outcome, store: str, statement: str | None) -> tuple[str, Claim | None]:
+    """Settle and, with a claim statement, claim the next row in the same transaction: one commit a job, not two."""
+    with connection.transaction(durable=bool(job.durable)) as run:
+        now = run.now()
+        written = _block(run, job, outcome, now) if outcome.blocked is not None else _outcome(run, job, outcome, now, store)
+        return written, take(run, statement, job.worker_id, job.worker) if statement else None
+
+
+def _outcome(run: Runner, job: Claim, outcome: Outcome, now: int, store: str) -> str:
+    decision = decide(outcome, job, now)
+    if decision.run_at is not None:
+        uncounted = 0 if decision.counted else 1
+        again = run.run(
+            _AGAIN, at=decision.run_at, f=0 if uncounted else 1, u=uncounted, reason=outcome.error, **job.fence
+        )
+        if again:
+            metric(run, job, "retried", now, outcome)
+            return "retried"
+        decision = Decision("cancelled")  # 0 rows and still ours: a cancel was asked for
+    if not run.run(f"DELETE FROM jobs WHERE {FENCE}", **job.fence):
+        return late(run, job, now, outcome)
+    finish(run, job, decision.status, now, outcome, store)
+    return decision.status
+
+
+def _block(run: Runner, job: Claim, outcome: Outcome, now: int) -> str:
+    changed = run.run(
+        "UPDATE jobs SET state = 'blocked', reason = :reason, worker_id = NULL, reserved_at = NULL, reserved_ms = NULL, "
+        f"available_ms = :now, attempts = attempts - 1 WHERE {FENCE}",
+        reason=outcome.blocked, now=now, **job.fence,
+    )
+    return "blocked" if changed else late(run, job, now, outcome)
+
+
+def late(run: Runner, job: Claim, now: int, outcome: Outcome) -> str:
+    """The claim is gone. Our own outcome already written (an ambiguous commit) is no lateness."""
+    mine = run.all(
+        "SELECT status FROM job_metrics WHERE uuid = :u AND claim_no = :k AND status NOT IN ('lost', 'late')",
+        u=job.uuid, k=job.claim_no,
+    )
+    if mine:
+        return mine[0][0]
+    metric(run, job, "late", now, outcome)
+    return "late"
+
+
+def finish(run: Runner, job: Claim, status: str, now: int, outcome: Outcome, store: str) -> None:
+    """Everything beside the deletion of the row at a final outcome."""
+    metric(run, job, status, now, outcome)
+    values = {
+        "uuid": job.uuid, "job_type": job.job_type, "tenant_id": job.tenant_id, "queue": job.queue, "status": status,
+        "payload": job.payload, "error": outcome.error, "claim_no": job.claim_no, "round": job.round, "tries": job.tries,
+        "created_by": job.created_by, "created_ms": job.created_ms,
+    }
+    run.run(_HISTORY, result=outcome.result, traceback=outcome.traceback or None, attempts=job.attempts, now=now, **values)
+    if status in ("failed", "timeout"):
+        run.run(
+            _FAILED, connection=store, at=stamp(now), exception=outcome.traceback or outcome.error or status,
+            backoff=job.backoff, timeout=job.timeout, durable=job.durable, **values,
+        )
+
+
+def metric(run: Runner, job: Claim, status: str, now: int, outcome: Outcome) -> None:
+    """One row in job_metrics and one count in each rollup, or nothing when the outcome stands there already."""
+    wait = max((job.reserved_ms or now) - job.available_ms, 0)
+    at, started = stamp(now), stamp(job.reserved_ms) if job.reserved_ms else None
+    inserted = run.run(
+        _METRIC, uuid=job.uuid, round=job.round, claim_no=job.claim_no, job_type=job.job_type, tenant_id=job.tenant_id,
+        queue=job.queue, worker=job.worker, status=status, ms=outcome.run_ms, wait=wait, memory=outcome.memory_peak,
+        attempts=job.attempts, error=outcome.error, details=json.dumps(outcome.details) if outcome.details else None,
+        started=started, at=at,
+    )
+    if inserted:
+        counts = {"hour": now - now % HOUR_MS, "t": job.job_type, "s": status, "ms": outcome.run_ms, "wait": wait}
+        run.run(_TYPES, **counts)
+        run.run(_TENANTS, tenant=job.tenant_id or "", **counts)

@@ -1,0 +1,121 @@
+"""What happens to a job in a worker: claimed, ran, interrupted. Called by the table in listeners.py.
+
+One `Lifecycle` a worker process. Failure cases: an error is not a refusal (the claim is asked
+again until answered or the stop flag is set); a settle is tried again until it is written or
+fenced off; a stop hands the row back uncounted.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+from huey.exceptions import CancelExecution, TaskTimeout
+
+from app.ledger import claim as ledger
+from app.ledger.claim import Claim
+from app.ledger.dialect import Connection, database_errors, wait_for
+from app.ledger.settle import Outcome, settle, settle_and_take
+
+log = logging.getLogger(__name__)
+
+
+class Lifecycle:
+    """The hooks of one worker; `held` and `done` are what the heartbeat's thread writes."""
+
+    def __init__(self, connection: Connection, queues: tuple[str, ...], store: str) -> None:
+        self.connection, self.store = connection, store
+        self._claim_sql, self.ready_sql = ledger.claim_statement(queues), ledger.ready_statement(queues)
+        self.worker_id = self.worker = ""
+        self.started = False
+        self.held: Claim | None = None
+        self.next: Claim | None = None  # claimed together with the last settle; runs without a ticket
+        self.done = 0
+        self.stopping: Callable[[], bool] = lambda: False
+        self.may_go_on: Callable[[], bool] = lambda: True
+
+    def ticket_taken(self, task: Any) -> None:
+        """pre_execute: claim the best ready row; only "no row" or a stop refuses (CancelExecution)."""
+        task.claim = task.outcome = None
+        task.armed = task.timed_out = False
+        if not self.started:
+            raise CancelExecution("this worker has not finished starting")
+        if self.next is not None:
+            return self._hand_over(task, self.next)
+        try:
+            answered, found = wait_for(self._claim, self.stopping, on_error=lambda e: self._trouble("claim", e))
+        except CancelExecution:
+            raise
+        except Exception as error:  # any other exception would make Huey run the task unclaimed
+            log.exception("claim failed")
+            raise CancelExecution(str(error)) from error
+        if not answered or found is None:
+            raise CancelExecution("nothing to do")
+        self._hand_over(task, found)
+
+    def _hand_over(self, task: Any, found: Claim) -> None:
+        task.claim, task.timeout = found, found.timeout
+        self.held, self.next = found, None
+
+    def _claim(self) -> Claim | None:
+        return ledger.claim(self.connection, self._claim_sql, self.worker_id, self.worker)
+
+    def job_ran(self, task: Any, _value: Any, exception: BaseException | None) -> None:
+        """post_execute: settle until written or fenced off."""
+        job: Claim | None = getattr(task, "claim", None)
+        if job is None:
+            return
+        outcome = task.outcome or self._unset(exception, job)
+        go_on = None if self.stopping() or not self.may_go_on() else self._claim_sql
+        _, (_, self.next) = wait_for(
+            lambda: settle_and_take(self.connection, job, outcome, self.store, go_on), on_error=lambda e: self._trouble("settle", e)
+        )
+        self.done += 1
+        task.claim, self.held = None, self.next
+
+    @staticmethod
+    def _unset(exception: BaseException | None, job: Claim) -> Outcome:
+        if isinstance(exception, TaskTimeout):
+            return Outcome("timeout", error=f"timeout after {job.timeout} s")
+        return Outcome("failed", error=f"The worker could not run the job: {exception!r}")
+
+    def job_interrupted(self, _signal: str, task: Any) -> None:
+        """A stop: hand the row back uncounted, or write the outcome if it was set already."""
+        job: Claim | None = getattr(task, "claim", None)
+        if job is None:
+            return
+        if task.outcome is not None:
+            return self.job_ran(task, None, None)
+
+        def hand_back() -> None:
+            with self.connection.transaction() as run:
+                released = ledger.release(run, job)
+            if not released:
+                settle(self.connection, job, Outcome("cancelled", error="Cancelled while a worker was stopping."), self.store)
+
+        wait_for(hand_back, on_error=lambda e: self._trouble("release", e))
+        task.claim = self.held = None
+
+    def give_back_next(self) -> None:
+        """The worker ends with a row claimed ahead: hand it back."""
+        if self.next is not None:
+            task = SimpleNamespace(claim=self.next, outcome=None)
+            self.next = None
+            self.job_interrupted("stop", task)
+
+    def ticket_refused(self, _signal: str, task: Any) -> None:
+        """CANCELED with a claim in hand (another hook refused): release it."""
+        if getattr(task, "claim", None) is not None and task.outcome is None:
+            self.job_interrupted(_signal, task)
+
+    def work_ready(self) -> bool:
+        """Whether a row is ready for this worker; False when the database does not answer."""
+        try:
+            return self.started and ledger.is_ready(self.connection, self.ready_sql)
+        except database_errors():
+            return False
+
+    def _trouble(self, what: str, error: Exception) -> None:
+        log.warning("%s waits: the database does not answer (%s: %s)", what, type(error).__name__, error)

@@ -1,0 +1,21 @@
+"""Models: one file a table (or a table and its companions); no rules, no request."""
+
+from app.models.audit import Audit
+from app.models.content import Content, ImportReject, ImportRun
+from app.models.failed_job import FailedJob
+from app.models.job import Job
+from app.models.job_batch import JobBatch
+from app.models.job_history import JobHistory
+from app.models.job_log import JobLog
+from app.models.job_metric import JobMetric
+from app.models.queue_state import Meta, Queue
+from app.models.rollup import RollupTenant, RollupType
+from app.models.upload import Upload
+from app.models.user import LoginAttempt, User, UserSession
+from app.models.worker_heartbeat import WorkerHeartbeat
+
+__all__ = [
+    "Audit", "Content", "FailedJob", "ImportReject", "ImportRun", "Job", "JobBatch", "JobHistory", "JobLog",
+    "JobMetric", "LoginAttempt", "Meta", "Queue", "RollupTenant", "RollupType", "Upload", "User", "UserSession",
+    "WorkerHeartbeat",
+]

@@ -1,0 +1,116 @@
+"""What every program of ours does with its own process: identity, parent, private files."""
+
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import os
+import secrets
+import signal
+import socket
+from functools import cache
+from pathlib import Path
+
+PR_SET_PDEATHSIG = 1
+
+
+@cache
+def boot_id() -> str:
+    """Kernel's id of this boot; the host name where there is none."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return f"host-{socket.gethostname()}"
+
+
+@cache
+def namespace() -> str:
+    """Inode of the pid namespace: pids mean something only inside it."""
+    try:
+        return str(os.stat("/proc/self/ns/pid").st_ino)
+    except OSError:
+        return "0"
+
+
+def start_ticks(pid: int) -> int | None:
+    """Start time of a process in clock ticks since boot; None when it is gone."""
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[19])
+    except (OSError, IndexError, ValueError):
+        return None
+
+
+def cpu_ticks(pid: int) -> int | None:
+    """CPU time used by a process in clock ticks; None when it is gone."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+        return int(fields[11]) + int(fields[12])
+    except (OSError, IndexError, ValueError):
+        return None
+
+
+def is_stopped(pid: int) -> bool:
+    """Whether the process is frozen by a signal or a debugger."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] in "Tt"
+    except (OSError, IndexError):
+        return False
+
+
+def identity() -> str:
+    """Boot, namespace, pid, start time and a nonce: never the same twice (a pid can be)."""
+    pid = os.getpid()
+    return f"{boot_id()[:8]}-{namespace()}-{pid}-{start_ticks(pid) or 0}-{secrets.token_hex(4)}"
+
+
+def kill_if_same(worker_id: str, signum: int) -> bool:
+    """Signal the process an identity names, if that very process still runs here."""
+    boot, space, pid, ticks = worker_id.split("-")[:4]
+    if boot != boot_id()[:8] or space != namespace() or start_ticks(int(pid)) != int(ticks):
+        return False
+    try:
+        os.kill(int(pid), signum)
+    except OSError:
+        return False
+    return True
+
+
+def die_with_parent(parent: int | None = None, signum: int = signal.SIGKILL) -> None:
+    """End when the parent ends; `parent` is the pid expected (a parent already gone ends us now)."""
+    try:
+        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signum, 0, 0, 0)
+    except (OSError, AttributeError):
+        return  # not Linux: the loops check the parent's pid
+    if parent is not None and os.getppid() != parent:
+        os._exit(0)
+
+
+def hold_lock(path: Path) -> int:
+    """Take an exclusive record lock for the life of this process; the descriptor is returned.
+
+    Raises BlockingIOError when another process holds it. POSIX record locks are not
+    inherited by fork and end with the process, even a killed one.
+    """
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        raise BlockingIOError(str(path)) from None
+    return descriptor
+
+
+def lock_is_free(path: Path) -> bool:
+    """Whether nobody holds the lock on `path` (a file that is gone counts as free)."""
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return True
+    try:
+        fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return True
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,173 @@
+"""Looking jobs up: live, finished or failed, as plain values for pages, JSON and the CLI."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from sqlalchemy import select
+
+from app import registry
+from app.clock import iso, millis, when
+from app.extensions import db
+from app.models import FailedJob, Job, JobHistory, JobLog, JobMetric, WorkerHeartbeat
+from app.models.job import LIVE_STATES
+from app.models.job_metric import FINAL
+from app.redact import redact_json
+from app.strict import BadInput, parse_uuid
+
+SHOWN = 50
+
+
+def state_of(uuid: str) -> str | None:
+    """Live state or final status of a job; None when it is unknown."""
+    uuid = parse_uuid(uuid) or ""
+    live = db.session.scalar(select(Job.state).where(Job.uuid == uuid))
+    return live or db.session.scalar(select(JobHistory.status).where(JobHistory.uuid == uuid)) or db.session.scalar(
+        select(FailedJob.status).where(FailedJob.uuid == uuid, FailedJob.deleted_at.is_(None))
+    )
+
+
+def brief(state: str | None = None, limit: int | None = None) -> list[dict[str, Any]]:
+    """`uuid, type, queue, state, tenant_id, attempts` of the live jobs, or of those in a state or status."""
+    if state is not None and state not in (*LIVE_STATES, *FINAL):
+        raise BadInput(f"Unknown state {state[:40]!r}. Use {', '.join((*LIVE_STATES, *FINAL))}.")
+    if state in FINAL:
+        columns = (JobHistory.uuid, JobHistory.job_type, JobHistory.queue, JobHistory.status, JobHistory.tenant_id, JobHistory.attempts)
+        query = select(*columns).where(JobHistory.status == state).order_by(JobHistory.id.desc())
+    else:
+        columns = (Job.uuid, Job.job_type, Job.queue, Job.state, Job.tenant_id, Job.attempts)
+        query = select(*columns).order_by(Job.id)
+        if state:
+            query = query.where(Job.state == state)
+    names = ("uuid", "type", "queue", "state", "tenant_id", "attempts")
+    return [dict(zip(names, row, strict=True)) for row in db.session.execute(query.limit(limit))]
+
+
+def attempts_of(uuid: str) -> list[dict[str, Any]]:
+    """Outcomes of a job's attempts, oldest first; times in ms, memory in bytes."""
+    rows = db.session.scalars(select(JobMetric).where(JobMetric.uuid == uuid).order_by(JobMetric.claim_no, JobMetric.id))
+    return [
+        {
+            "attempt": m.attempts, "status": m.status, "worker": m.worker, "round": m.round, "claim_no": m.claim_no,
+            "started_at": iso(millis(m.started_at)) if m.started_at else None, "started": when(millis(m.started_at)) if m.started_at else None,
+            "finished": when(millis(m.completed_at)), "wait_ms": m.wait_ms, "processing_time": m.processing_time,
+            "memory_used": m.memory_used, "error_message": m.error_message, "details": json.loads(m.details or "{}"),
+        }
+        for m in rows
+    ]
+
+
+def whole(uuid: str) -> dict[str, Any] | None:
+    """One job as `jobs show --json` prints it, or None."""
+    found = find(uuid)
+    if found is None:
+        return None
+    keys = ("attempt", "status", "worker", "started_at", "processing_time", "memory_used", "error_message")
+    return {
+        "uuid": found["uuid"], "type": found["job_type"], "queue": found["queue"], "state": found["state"],
+        "tenant_id": found["tenant_id"], "args": found["args"], "result": found["result"], "error": found["error"],
+        "attempts": [{key: attempt[key] for key in keys} for attempt in attempts_of(found["uuid"])],
+    }
+
+
+def find(uuid: str) -> dict[str, Any] | None:
+    """Everything known of one job, live or finished; None when unknown. Secrets in arguments are hidden by name."""
+    key = parse_uuid(uuid)
+    if key is None:
+        return None
+    live = db.session.scalar(select(Job).where(Job.uuid == key))
+    ended = None if live else db.session.scalar(select(JobHistory).where(JobHistory.uuid == key))
+    failed = None if live else db.session.scalar(select(FailedJob).where(FailedJob.uuid == key))
+    row = live or ended or failed
+    if row is None:
+        return None
+    payload = _payload(row.payload)
+    common = {
+        "uuid": key, "job_type": row.job_type or payload.get("displayName", "Unknown"), "queue": row.queue, "tenant_id": row.tenant_id,
+        "args": redact_json(payload.get("args", {})), "tries": row.tries, "round": row.round, "created_by": row.created_by,
+        "created_at": when(row.created_ms), "failed_open": failed is not None and failed.deleted_at is None,
+        "in_bin": failed is not None and failed.deleted_at is not None, "live": live is not None,
+    }
+    common["label"] = registry.label_of(common["job_type"])
+    common["known"] = registry.find(common["job_type"]) is not None
+    if live:
+        return common | {
+            "state": live.state, "status": None, "attempts": live.attempts, "result": None, "error": live.reason, "traceback": None,
+            "finished_at": None, "claim_no": live.claim_no, "cancel_requested": bool(live.cancel_requested), "timeout": live.timeout,
+            "next_at": when(live.available_ms) if live.state == "scheduled" else None, "reserved_at": when(live.reserved_ms),
+            "progress": None if live.progress_done is None else {"done": live.progress_done, "total": live.progress_total, "note": live.progress_note},
+            "worker": db.session.scalar(select(WorkerHeartbeat.worker_name).where(WorkerHeartbeat.worker_id == live.worker_id)),
+        }
+    error = (failed.error if failed else None) or (ended.error if ended else None)
+    return common | {
+        "state": row.status, "status": row.status, "attempts": ended.attempts if ended else 0, "error": error,
+        "result": _result(ended.result if ended else None), "traceback": (ended.traceback if ended else None) or (failed.exception if failed else None),
+        "finished_at": when(ended.finished_ms) if ended else (when(millis(failed.failed_at)) if failed and failed.failed_at else None),
+        "claim_no": row.claim_no, "cancel_requested": False, "timeout": None, "next_at": None, "reserved_at": None, "progress": None, "worker": None,
+    }
+
+
+def log_of(uuid: str) -> list[dict[str, Any]]:
+    """Lines a job logged, oldest first."""
+    rows = db.session.scalars(select(JobLog).where(JobLog.uuid == uuid).order_by(JobLog.id))
+    return [{"at": when(r.at_ms), "level": r.level, "attempt": r.attempt, "text": r.message, "id": r.id} for r in rows]
+
+
+def queued(limit: int = SHOWN) -> list[dict[str, Any]]:
+    """The first live jobs in the order in which they will run: running, ready by band and rank, then the rest."""
+    rows = []
+    groups = [(Job.state == "processing",), *((Job.state == "pending", Job.queue == q) for q in ("high", "default", "low")), (Job.state == "scheduled",),
+              (Job.state.in_(("held", "blocked", "waiting")),)]
+    orders = [(Job.id,), *(((Job.rank.desc(), Job.id),) * 3), (Job.available_ms,), (Job.id,)]
+    for conditions, order in zip(groups, orders, strict=True):
+        if len(rows) < limit:
+            rows += db.session.scalars(select(Job).where(*conditions).order_by(*order).limit(limit - len(rows)))
+    return [
+        {
+            "id": r.id, "uuid": r.uuid, "job_type": r.job_type, "label": registry.label_of(r.job_type), "tenant_id": r.tenant_id,
+            "summary": telling(_payload(r.payload).get("args")), "queue": r.queue, "state": r.state, "attempts": r.attempts,
+            "created_at": when(r.created_ms), "reason": r.reason,
+        }
+        for r in rows
+    ]
+
+
+def failed(limit: int = SHOWN) -> list[dict[str, Any]]:
+    """The newest failed jobs that wait for a decision."""
+    rows = db.session.scalars(select(FailedJob).where(FailedJob.deleted_at.is_(None)).order_by(FailedJob.id.desc()).limit(limit))
+    result = []
+    for r in rows:
+        job_type = r.job_type or _payload(r.payload).get("displayName", "Unknown")
+        result.append({
+            "id": r.id, "uuid": r.uuid, "job_type": job_type, "label": registry.label_of(job_type), "tenant_id": r.tenant_id, "queue": r.queue,
+            "error": (r.error or r.exception.strip().rsplit("\n", 1)[-1]), "exception": r.exception, "status": r.status,
+            "failed_at": when(millis(r.failed_at)) if r.failed_at else None,
+        })
+    return result
+
+
+def telling(args: Any) -> str:
+    """The one argument that tells jobs of a type apart: the first short text, cut to 60 characters."""
+    if isinstance(args, dict):
+        for value in redact_json(args).values():
+            if isinstance(value, str) and value.strip() and not value.startswith("up_"):
+                return value if len(value) <= 60 else value[:59] + "…"
+    return ""
+
+
+def _payload(text: str) -> dict[str, Any]:
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _result(text: str | None) -> Any:
+    if text is None:
+        return None
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text  # was cut at 64 KB

@@ -1,0 +1,86 @@
+"""Dispatch: a job becomes a row in the caller's own transaction; tickets go out after the commit."""
+
+from __future__ import annotations
+
+import json
+import uuid as uuids
+from typing import Any
+
+from flask import has_app_context
+
+from app import registry
+from app.config import QUEUES
+from app.extensions import db
+from app.ledger.dialect import Runner, SessionRunner
+from app.registry import JobDefinition, Misfit
+from app.services import uploads
+from app.services.ticketing import want_tickets
+from app.strict import MAX_BYTES, BadInput, check_value, parse_delay, parse_tenant
+
+INSERT = """INSERT INTO jobs (uuid, queue, payload, attempts, available_at, created_at, state, job_type, tenant_id, tries, backoff,
+ timeout, durable, created_ms, available_ms, retry_until_ms, created_by) VALUES (:uuid, :queue, :payload, 0, :at / 1000, :now / 1000,
+ :state, :job_type, :tenant_id, :tries, :backoff, :timeout, :durable, :now, :at, :until, :created_by)"""
+
+
+def dispatch(
+    definition: JobDefinition, args: dict[str, Any], *, tenant_id: str | None = None, queue: str | None = None,
+    delay: float = 0, tries: int | None = None, backoff: tuple[int, ...] | None = None, timeout: int | None = None,
+    created_by: str | None = None,
+) -> str:
+    """Write one job; returns its uuid. `delay`, `backoff` and `timeout` in seconds.
+
+    Raises TypeError (arguments do not fit or are not JSON), BadInput (queue, tenant, delay,
+    size) and RuntimeError outside an application context. The job exists once the caller commits.
+    """
+    if not has_app_context():
+        raise RuntimeError(
+            f"{definition.name}.dispatch needs the application: use `with app.app_context(): ...; db.session.commit()`"
+        )
+    options = definition.options
+    queue = queue or options.queue
+    if queue not in QUEUES:
+        raise BadInput(f"Unknown queue {str(queue)[:40]!r}. Use {', '.join(QUEUES)}.")
+    tenant_id, delay = parse_tenant(tenant_id), parse_delay(delay)
+    fitted = definition.fit(args)
+    uuid = str(uuids.uuid4())
+    fitted = uploads.to_ids(definition, fitted, tenant_id, uuid)
+    row = row_values(SessionRunner(db.session), definition.name, uuid, fitted, queue, tenant_id, delay)
+    row["tries"] = tries or options.tries
+    row["backoff"] = ",".join(map(str, backoff if backoff is not None else options.backoff))
+    row["timeout"] = timeout or options.timeout
+    row["durable"] = int(options.durable)
+    row["until"] = row["now"] + options.retry_until * 1000
+    row["created_by"] = created_by
+    SessionRunner(db.session).run(INSERT, **row)
+    if not delay:
+        want_tickets(db.session, [uuid])
+    return uuid
+
+
+def row_values(
+    run: Runner, name: str, uuid: str, args: dict[str, Any], queue: str, tenant_id: str | None, delay: float
+) -> dict[str, Any]:
+    """The columns of a new row that follow from type, arguments, queue, tenant and delay."""
+    now = run.now()
+    return {
+        "uuid": uuid, "queue": queue, "payload": payload(uuid, name, args, tenant_id, queue), "job_type": name,
+        "tenant_id": tenant_id, "now": now, "at": now + int(delay * 1000), "state": "scheduled" if delay else "pending",
+    }
+
+
+def payload(uuid: str, name: str, args: dict[str, Any], tenant_id: str | None, queue: str) -> str:
+    """The JSON of the payload column; a clear TypeError when the arguments are not JSON."""
+    try:
+        check_value(args)
+        text = json.dumps(
+            {"uuid": uuid, "displayName": name, "args": args, "tenant_id": tenant_id, "queue": queue},
+            ensure_ascii=False, allow_nan=False,
+        )
+    except BadInput as error:
+        raise Misfit(f"Arguments of {name}: {error}") from None
+    if len(text.encode()) > MAX_BYTES:
+        raise BadInput(f"The arguments are larger than {MAX_BYTES // 1024} KB. Put large data in a file.")
+    return text
+
+
+registry.set_dispatcher(dispatch)

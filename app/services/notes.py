@@ -1,0 +1,30 @@
+"""What went wrong lately and mended itself or waits: for the quiet line of the dashboard."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import func, select
+
+from app.clock import DAY_MS, HOUR_MS, millis, now_ms, when
+from app.extensions import db
+from app.models import Job, JobMetric, RollupType
+
+
+def recent_events() -> list[dict[str, Any]]:
+    """Rows lost and rescued in the last 24 h (whole hours), and rows blocked now; newest example each."""
+    events = []
+    since = now_ms() - DAY_MS
+    lost = db.session.scalar(
+        select(func.coalesce(func.sum(RollupType.count), 0)).where(RollupType.hour >= since - since % HOUR_MS, RollupType.status == "lost")
+    )
+    if lost:
+        last = db.session.execute(
+            select(JobMetric.uuid, JobMetric.completed_at).where(JobMetric.status == "lost").order_by(JobMetric.id.desc()).limit(1)
+        ).first()
+        events.append({"kind": "lost", "count": int(lost), "uuid": last.uuid if last else None, "at": when(millis(last.completed_at)) if last else None})
+    blocked = db.session.scalar(select(func.count()).select_from(Job).where(Job.state == "blocked"))
+    if blocked:
+        uuid = db.session.scalar(select(Job.uuid).where(Job.state == "blocked").limit(1))
+        events.append({"kind": "blocked", "count": blocked, "uuid": uuid, "at": None})
+    return events

@@ -1,0 +1,116 @@
+"""Files as arguments: copied into DATA_DIR/uploads at dispatch, named in the arguments by id.
+
+A job argument annotated `UploadedFile` holds an upload id of the job's own tenant and nothing
+else: no path that a person or a script sends is ever opened by a worker.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import secrets
+import stat
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from flask import current_app
+
+from app.clock import now_ms
+from app.extensions import db
+from app.models import Upload
+from app.registry import JobDefinition, Misfit, PermanentError, UploadedFile
+from app.strict import BadInput
+
+ID = re.compile(r"up_[0-9a-f]{32}")
+CHUNK = 1 << 20
+
+
+def folder() -> Path:
+    path = current_app.extensions["settings"].data_dir / "uploads"
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return path
+
+
+def save(stream: BinaryIO, filename: str, tenant_id: str | None) -> UploadedFile:
+    """Copy a stream into the upload folder and note it in the caller's transaction.
+
+    Raises BadInput past UPLOAD_MAX_MB. A file whose transaction is rolled back is swept later.
+    """
+    upload_id = f"up_{secrets.token_hex(16)}"
+    path, limit = folder() / upload_id, current_app.extensions["settings"].upload_max_mb
+    digest, size = hashlib.sha256(), 0
+    try:
+        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as out:
+            while chunk := stream.read(CHUNK):
+                size += len(chunk)
+                if size > limit * 2**20:
+                    raise BadInput(f"The file is larger than {limit} MB. Split it, or raise UPLOAD_MAX_MB.")
+                digest.update(chunk)
+                out.write(chunk)
+            out.flush()
+            os.fsync(out.fileno())
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
+    name = clean_name(filename)
+    db.session.add(Upload(id=upload_id, tenant_id=tenant_id, filename=name, sha256=digest.hexdigest(), size=size, created_ms=now_ms()))
+    return UploadedFile(path, name, upload_id)
+
+
+def copy_in(path: str, tenant_id: str | None) -> UploadedFile:
+    """Copy a regular file of this machine (the CLI's way); raises BadInput with a sentence."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except (OSError, ValueError) as error:
+        raise BadInput(f"The file {path!r} cannot be read: {getattr(error, 'strerror', None) or error}.") from None
+    with open(descriptor, "rb") as stream:
+        if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+            raise BadInput(f"{path!r} is not a regular file.")
+        return save(stream, os.path.basename(path), tenant_id)
+
+
+def clean_name(filename: str) -> str:
+    """The last part of a file name, without control characters, at most 200 characters."""
+    name = re.sub(r"[\x00-\x1f\x7f\ud800-\udfff]", "", filename.replace("\\", "/").rsplit("/", 1)[-1]).strip()
+    return name[-200:] or "file"
+
+
+def file_fields(definition: JobDefinition) -> list[str]:
+    return [f.name for f in definition.fields if f.kind == "file"]
+
+
+def to_ids(definition: JobDefinition, args: dict[str, Any], tenant_id: str | None, uuid: str) -> dict[str, Any]:
+    """Arguments with every file as its upload id; refuses anything that is not an upload of this tenant."""
+    result = dict(args)
+    for name in file_fields(definition):
+        value = args.get(name)
+        if value is None:
+            continue
+        upload_id = value.upload_id if isinstance(value, UploadedFile) else value
+        if upload_id is None and isinstance(value, UploadedFile):
+            upload_id = copy_in(str(value.path), tenant_id).upload_id
+        db.session.flush()
+        row = db.session.get(Upload, upload_id) if isinstance(upload_id, str) and ID.fullmatch(upload_id) else None
+        if row is None or row.tenant_id != tenant_id:
+            raise Misfit(f"{name} must be a file uploaded for this tenant.")
+        if row.job_uuid is None:
+            row.job_uuid = uuid
+        result[name] = upload_id
+    db.session.flush()
+    return result
+
+
+def open_files(definition: JobDefinition, args: dict[str, Any], tenant_id: str | None) -> dict[str, Any]:
+    """Arguments as the function gets them: ids become `UploadedFile`. Raises PermanentError when a file is gone."""
+    names = [n for n in file_fields(definition) if args.get(n) is not None]
+    if not names:
+        return args
+    result = dict(args)
+    for name in names:
+        row = db.session.get(Upload, str(args[name]))
+        if row is None or row.tenant_id != tenant_id or not (folder() / row.id).is_file():
+            raise PermanentError(f"The uploaded file of {name} is no longer there. Upload it again with a new job.")
+        result[name] = UploadedFile(folder() / row.id, row.filename, row.id)
+    db.session.rollback()  # read only: hold no transaction while the job runs
+    return result

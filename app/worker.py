@@ -1,0 +1,220 @@
+"""`huey_consumer app.worker.huey`: stock Huey consumer with a worker that asks the ledger.
+
+consumer (parent, holds a lock, never touches the database after start)
+  -> Scheduler child (does nothing for us but keep Huey's contract; ends with its parent)
+  -> Worker children: ticket -> claim -> run -> settle (lifecycle.py, runner.py)
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import time
+from typing import Any
+
+from huey import consumer as stock
+from huey.consumer import WorkerRecycle
+
+from app import create_app, extensions, registry
+from app.heartbeat import Heartbeat, resident_bytes, worker_name
+from app.ledger.dialect import Connection, database_errors, wait_for
+from app.ledger.rescue import promote
+from app.lifecycle import Lifecycle
+from app.listeners import listen
+from app.process import die_with_parent, hold_lock, identity
+from app.queue import Tickets, build
+from app.runner import alarm, execute
+from app.services import schema, ticketing
+
+log = logging.getLogger("app.worker")
+REOPEN_S = 5.0
+MONITOR_LATE_S = 5.0
+KILL_AFTER_S = 5.0
+
+extensions.synchronous = "NORMAL"  # a power cut repeats at most the last attempts (ledger rule 14)
+app = create_app()
+settings = app.extensions["settings"]
+connection = Connection(settings.database_url)
+notes = Connection(settings.database_url)
+lifecycle = Lifecycle(connection, settings.worker_queues, "sqlite" if settings.sqlite else "postgresql")
+
+
+class LedgerWorker(stock.Worker):
+    """Huey's worker, which asks the ledger once when its dequeue came back empty."""
+
+    parent = 0
+    consumer_id = ""
+
+    def initialize(self) -> None:
+        """In the child: identity, lock, row, beat; the claim refuses until all of it is done."""
+        die_with_parent(self.parent)
+        # An ignored signal is inherited by what a job starts; a handler that does nothing is reset by exec.
+        for signum in (signal.SIGTERM, signal.SIGHUP):
+            signal.signal(signum, lambda *_: None)
+        with app.app_context():
+            extensions.db.engine.dispose(close=False)
+        lifecycle.worker_id, lifecycle.worker = identity(), worker_name()
+        lifecycle.stopping = self.stop_flag.is_set
+        self.lock = hold_lock(settings.data_dir / "workers" / f"{lifecycle.worker_id}.lock")
+        self.beat = Heartbeat(lifecycle, settings.database_url, settings.worker_queues, self.consumer_id, registry.code_version())
+        ready, _ = wait_for(self.beat.register, self.stop_flag.is_set, on_error=lambda e: log.warning("waiting for the database: %s", e))
+        if not ready:
+            return
+        self.beat.start()
+        self.next_open, self.memory_start = 0.0, resident_bytes()
+        super().initialize()
+        lifecycle.may_go_on = lambda: self._why_recycle() is None
+        lifecycle.started = True
+        log.info("worker started: pid %s, queues %s", os.getpid(), ",".join(settings.worker_queues))
+
+    def loop(self, now: Any = None) -> None:
+        if os.getppid() != self.parent:
+            raise WorkerRecycle
+        self._reopen_tickets()
+        done = self.task_count
+        if lifecycle.next is not None:
+            self._run_next()
+        else:
+            super().loop(now)
+        if self.task_count == done and self.huey.storage.blocking:
+            self._after_empty()
+        self._recycle_if_asked()
+
+    def _run_next(self) -> None:
+        """Run the row claimed with the last settle, through Huey and its hooks but without a ticket."""
+        self.task_count += 1
+        try:
+            self.huey.execute(self.huey.ticket.s(lifecycle.next.uuid))
+        except Exception:
+            log.exception("unhandled error while running a job")
+
+    def sleep(self) -> None:
+        """The dequeue came back empty: publish a ticket if a row is ready for us, else sleep."""
+        if not self._after_empty():
+            super().sleep()
+
+    def _after_empty(self) -> bool:
+        if self.beat.monitor_late_s > MONITOR_LATE_S:
+            try:
+                promote(connection)
+            except database_errors():
+                connection.close()
+        if lifecycle.work_ready() and tickets.publish([""]):
+            self.delay = self.default_delay
+            return True
+        return False
+
+    def _reopen_tickets(self) -> None:
+        if time.monotonic() >= self.next_open:
+            self.next_open = time.monotonic() + REOPEN_S
+            reopen()
+
+    def _why_recycle(self) -> str | None:
+        if self.beat.command == "restart":
+            return "restarted by hand"
+        grown = resident_bytes() - self.memory_start if self.task_count % 16 == 0 else 0
+        if grown > settings.worker_memory_mb * 2**20:
+            return f"recycled: {grown // 2**20} MB over its start, limit {settings.worker_memory_mb} MB"
+        return None
+
+    def _recycle_if_asked(self) -> None:
+        if lifecycle.next is None and (why := self._why_recycle()):
+            self.reason = why
+            log.info("worker %s %s", os.getpid(), why)
+            raise WorkerRecycle
+
+    reason = "stopped"
+
+    def shutdown(self) -> None:
+        super().shutdown()
+        if lifecycle.started:
+            lifecycle.give_back_next()
+            self.beat.end(self.reason)
+
+
+class LedgerScheduler(stock.Scheduler):
+    """Huey's scheduler: nothing is ever scheduled in the ticket store; it ends with its parent."""
+
+    parent = 0
+
+    def initialize(self) -> None:
+        die_with_parent(self.parent)
+        for signum in (signal.SIGTERM, signal.SIGHUP):
+            signal.signal(signum, lambda *_: None)
+        self.next_open = 0.0
+
+    def loop(self, now: Any = None) -> None:
+        if os.getppid() != self.parent:
+            raise WorkerRecycle
+        if time.monotonic() >= self.next_open:
+            self.next_open = time.monotonic() + REOPEN_S
+            reopen()
+        super().loop(now)
+
+
+class LedgerConsumer(stock.Consumer):
+    """The parent: waits for the schema, holds its lock, kills what does not stop."""
+
+    worker_class, scheduler_class = LedgerWorker, LedgerScheduler
+
+    def start(self) -> None:
+        os.umask(0o077)
+        self.consumer_id = identity()
+        self.lock = hold_lock(settings.data_dir / "workers" / f"{self.consumer_id}.lock")
+        LedgerWorker.parent = LedgerScheduler.parent = os.getpid()
+        LedgerWorker.consumer_id = self.consumer_id
+        schema.wait_until_current(settings)
+        super().start()
+
+    def _interrupt_workers(self) -> None:
+        """After Huey's interrupt: a job that swallows it would keep us waiting for ever, so kill."""
+        super()._interrupt_workers()
+        end = time.monotonic() + KILL_AFTER_S
+        for _, child in self.worker_threads:
+            child.join(max(end - time.monotonic(), 0))
+            if child.is_alive():
+                log.warning("worker %s did not stop: killed", child.pid)
+                child.kill()
+
+
+class LedgerHuey:
+    """Mixed into stock Huey: our consumer, our alarm, and a damaged ticket file replaced."""
+
+    def create_consumer(self, **options: Any) -> LedgerConsumer:
+        logging.getLogger("huey").setLevel(logging.ERROR)  # INFO alone costs 30 %; refusals are normal here
+        logging.getLogger("huey.consumer").setLevel(logging.INFO)
+        for handler in list(logging.getLogger("huey").handlers):
+            logging.getLogger("huey").removeHandler(handler)  # our root handler redacts
+        return LedgerConsumer(self, **options)
+
+    def _timeout_context(self, task: Any) -> Any:
+        return alarm(task)
+
+    def is_revoked(self, *_: Any, **__: Any) -> bool:
+        return False  # Huey's revoke is not used; looking for it costs a read a job,
+
+    def delete(self, key: str) -> bool:
+        return False  # and clearing it an exclusive transaction
+
+    def dequeue(self) -> Any:
+        try:
+            return super().dequeue()
+        except Exception as error:
+            tickets.opened = None
+            ticketing.replace_if_damaged(connection, error)
+            reopen()
+            return None
+
+
+def reopen() -> None:
+    """Keep to the ledger's ticket generation; trouble waits for the next look."""
+    try:
+        tickets.open()
+    except Exception as error:
+        log.warning("ticket store not open (%s: %s)", type(error).__name__, error)
+
+
+huey = build(settings, lambda task: execute(app, task, notes), LedgerHuey)
+tickets = Tickets(settings, huey, lambda: ticketing.generation(connection))
+listen(huey, lifecycle)

@@ -1,0 +1,98 @@
+"""What the start scripts share: the project's root, `.env`, settings, parent-death signal.
+
+Standard library only, and few modules of it: the launcher stays in memory for as long as
+the site runs.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def fail(line: str, code: int = 1) -> None:
+    """End with one clear line."""
+    print(line, file=sys.stderr, flush=True)
+    sys.exit(code)
+
+
+def load_env_file(path: Path = ROOT / ".env") -> None:
+    """Read NAME=value lines; variables that are already set win. Never sourced: values may hold `$` and `;`."""
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except FileNotFoundError:
+        return
+    except (OSError, UnicodeDecodeError) as error:
+        fail(f"{path.name} cannot be read: {getattr(error, 'strerror', None) or 'it is not UTF-8 text'}", 2)
+    for number, line in enumerate(lines, 1):
+        line = line.strip().removeprefix("export ").strip()
+        if not line or line.startswith("#"):
+            continue
+        name, separator, value = line.partition("=")
+        name = name.strip()
+        if not separator or not name.isidentifier() or not name.isascii():
+            fail(f"{path.name}, line {number}: expected NAME=value", 2)
+        os.environ.setdefault(name, _env_value(value.strip(), f"{path.name}, line {number}: {name}"))
+
+
+def _env_value(text: str, place: str) -> str:
+    """`"quoted"`, `'quoted'` or bare, where ` #` begins a comment."""
+    if text[:1] not in ('"', "'"):
+        bare, separator, _ = f" {text}".replace("\t#", " #").partition(" #")
+        return (bare if separator else text).strip()
+    end = text.find(text[0], 1)
+    rest = text[end + 1 :].strip()
+    if end < 0 or (rest and not rest.startswith("#")):
+        fail(f"{place}: the quotes do not close, or something stands behind them", 2)
+    value = text[1:end]
+    if "\0" in value:
+        fail(f"{place}: a NUL character cannot be part of a value", 2)
+    return value
+
+
+def flask(*arguments: str, **options) -> subprocess.CompletedProcess:
+    """Run one command of the site's command line; it dies with us, so it never works on without our lock."""
+    launcher = os.getpid()
+    command = [sys.executable, "-m", "flask", "--app", "wsgi", *arguments]
+    options.setdefault("preexec_fn", lambda: die_with_parent(launcher, "SIGKILL"))
+    return subprocess.run(command, cwd=ROOT, text=True, **options)
+
+
+def check_settings() -> dict:
+    """The resolved settings; a bad one ends the start with the one line that the site wrote about it.
+
+    Exit code 2 tells systemd that starting again would not help.
+    """
+    done = flask("check-settings", stdout=subprocess.PIPE)
+    if done.returncode:
+        sys.exit(2)
+    return json.loads(done.stdout)
+
+
+def die_with_parent(parent: int, signal_name: str) -> None:
+    """Get that signal when `parent` ends; it outlives exec. A parent already gone ends us now."""
+    import ctypes  # only in short-lived children: it costs a megabyte
+    import signal
+
+    try:
+        ctypes.CDLL(None).prctl(1, getattr(signal, signal_name), 0, 0, 0)  # PR_SET_PDEATHSIG
+    except (OSError, AttributeError):
+        pass  # not Linux: the programs check their parent's pid themselves
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+def hold(path: Path) -> None:
+    """Mark `path` as in use by this process and all that it starts, until the last of them has ended.
+
+    A shared `flock` belongs to the open file, so it goes through exec and fork; the launcher
+    sees by it whether anything of an earlier run is left, and `/proc` tells which processes.
+    """
+    import fcntl
+
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    fcntl.flock(descriptor, fcntl.LOCK_SH)
+    os.set_inheritable(descriptor, True)

@@ -1,0 +1,85 @@
+"""Become one program of the site: `program.py web|monitor|workers [--env-file FILE]`.
+
+A supervisor starts this; it makes files private, ties its life to the supervisor's, keeps
+only the environment variables of that program's own list, and turns into the real command.
+Under run.sh the launcher has read `.env`; a server's own supervisor names a file instead.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+from common import ROOT, die_with_parent, fail, hold, load_env_file
+
+SYSTEM = [
+    *("PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "PYTHONPATH"),
+    *("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"),
+    *("http_proxy", "https_proxy", "no_proxy", "PYTHONDONTWRITEBYTECODE"),
+]
+SITE = [
+    *("DATA_DIR", "HOST", "PORT", "PUBLIC_URL", "TRUSTED_PROXIES", "DATABASE_URL", "QUEUE_URL", "WORKERS", "GRACE"),
+    *("WORKER_QUEUES", "WORKER_MEMORY_MB", "SECRET_KEY", "SECRET_KEY_FALLBACKS", "APP_TIMEZONE", "JOB_MODULES"),
+    *("UPLOAD_MAX_MB", "ALLOW_PRIVATE_HOSTS", "ALLOW_INSECURE_HTTP", "SENTRY_DSN"),
+]
+# What one program alone may know; ADMIN_* is nobody's. JOB_* is for jobs of one's own.
+OWN = {
+    "web": ["METRICS_TOKEN"],
+    "monitor": ["ALERT_URLS", "HEARTBEAT_URL"],
+    "workers": ["OPENAI_API_KEY", "OPENAI_BASE_URL", "JOB_"],
+}
+PREFIXES = ("LC_", "PG")  # locale; libpq's certificates and time limits
+# What each gets when its supervisor is gone: the web may finish its answers, and a monitor or worker
+# ends at once, as after a power cut, so that the next start never waits for a long job.
+AFTER_SUPERVISOR = {"web": "SIGTERM", "monitor": "SIGKILL", "workers": "SIGKILL"}
+
+
+def main(name: str, env_file: str | None = None) -> None:
+    os.umask(0o077)
+    parent = int(os.environ.get("AINSTEIN_SUPERVISOR") or os.getppid())
+    die_with_parent(parent, AFTER_SUPERVISOR[name])
+    os.chdir(ROOT)
+    if env_file:
+        load_env_file(Path(env_file))
+    run = data_dir() / "run"
+    try:
+        run.mkdir(mode=0o700, parents=True, exist_ok=True)
+        hold(run / "alive")
+    except OSError as error:
+        fail(f"DATA_DIR={str(data_dir())!r} cannot be used: {error.strerror}", 2)
+    become(name, {"AINSTEIN_PARENT_PID": str(parent)})
+
+
+def become(name: str, extra: dict[str, str]) -> None:
+    """Replace this process by the program; it keeps the pid, and with it the supervisor's signals."""
+    arguments = [sys.executable, "-m", *command(name)]
+    os.execve(sys.executable, arguments, environment(name) | extra)
+
+
+def command(name: str) -> list[str]:
+    if name == "web":
+        return ["gunicorn", "--config", "deploy/gunicorn.conf.py", "wsgi:app"]
+    if name == "monitor":
+        return ["flask", "--app", "wsgi", "monitor"]
+    workers, grace = os.environ.get("WORKERS") or "3", os.environ.get("GRACE") or "60"
+    # never -f, which would throw away the queue; -n: Huey's own cron stays off; the rest is measured latency
+    options = f"-k process -w {workers} -g TERM -n -c 1 -d 0.05 -m 0.5 -t {grace}"
+    return ["huey.bin.huey_consumer", "app.worker.huey", *options.split()]
+
+
+def environment(name: str) -> dict[str, str]:
+    """Only the variables on the lists, so that a secret reaches none but the program that needs it."""
+    wanted = {*SYSTEM, *SITE, *OWN[name]}
+    prefixes = PREFIXES + tuple(n for n in OWN[name] if n.endswith("_"))
+    kept = {n: v for n, v in os.environ.items() if n in wanted or n.startswith(prefixes)}
+    return kept | {"DATA_DIR": str(data_dir())}
+
+
+def data_dir() -> Path:
+    return Path(os.environ.get("DATA_DIR", "").strip() or ROOT / "instance").expanduser().absolute()
+
+
+if __name__ == "__main__":
+    given = sys.argv[1:]
+    if not given or given[0] not in OWN or given[1:2] not in ([], ["--env-file"]) or len(given) not in (1, 3):
+        fail(f"usage: program.py {'|'.join(OWN)} [--env-file FILE]", 2)
+    main(given[0], given[2] if len(given) == 3 else None)

@@ -1,0 +1,7 @@
+#!/usr/bin/env bash
+# From a clean clone to the running site: environment, database, first super-admin, web, workers, monitor.
+# Settings come from the environment and from .env (see .env.example). Ctrl-C stops everything.
+set -euo pipefail
+root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)"
+bash "$root/scripts/venv.sh"
+exec "$root/.venv/bin/python" -S "$root/scripts/launcher.py"   # -S: it needs no package, and stays small

@@ -1,0 +1,19 @@
+#!/usr/bin/env bash
+# All that CI checks: lint, then unit, feature, real-process and browser tests.
+#   bash scripts/test.sh [pytest arguments]
+set -euo pipefail
+root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)"
+cd "$root"
+bash scripts/venv.sh dev postgres redis
+.venv/bin/python -m ruff check .
+
+marks=()
+if ! command -v chromium chromium-browser google-chrome >/dev/null; then
+    echo "=====================================================================" >&2
+    echo "  NO CHROMIUM on this machine: the browser tests cannot run." >&2
+    echo "  Install it (Debian: apt install chromium) to see everything tested." >&2
+    echo "=====================================================================" >&2
+    [ -z "${CI:-}" ] || exit 1
+    marks=(-m "not e2e")
+fi
+exec .venv/bin/python -m pytest "${marks[@]}" "$@"

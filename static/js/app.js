@@ -1,0 +1,58 @@
+// Registers the components; Alpine's script runs after this one and starts them.
+import { charts } from "./charts.js";
+import "./confirm.js";
+import "./copy.js";
+import { live } from "./live.js";
+
+document.addEventListener("alpine:init", () => {
+  const { Alpine } = window;
+  Alpine.data("live", live);
+  Alpine.data("charts", charts);
+  Alpine.data("themeToggle", themeToggle);
+  Alpine.data("follow", follow);
+});
+
+function themeToggle() {
+  return {
+    init() {
+      this.show();
+    },
+    toggle() {
+      const root = document.documentElement;
+      root.dataset.bsTheme = root.dataset.bsTheme === "dark" ? "light" : "dark";
+      try {
+        localStorage.setItem("theme", root.dataset.bsTheme);
+      } catch {
+        // Storage may be off; the choice then holds for this page.
+      }
+      this.show();
+    },
+    show() {
+      const use = this.$root.querySelector("use");
+      const icon = document.documentElement.dataset.bsTheme === "dark" ? "sun" : "moon";
+      use.setAttribute("href", use.getAttribute("href").replace(/#.*/, `#${icon}`));
+    },
+  };
+}
+
+// A log that stays at its end while lines come, unless a person has asked it to stop or scrolls up.
+function follow() {
+  return {
+    stopped: false,
+    init() {
+      this.down();
+      window.addEventListener("live:tick", () => this.down());
+    },
+    get pressed() {
+      return this.stopped ? "true" : "false";
+    },
+    toggle() {
+      this.stopped = !this.stopped;
+      this.down();
+    },
+    down() {
+      const log = this.$root.querySelector("[data-log]");
+      if (log && !this.stopped) log.scrollTop = log.scrollHeight;
+    },
+  };
+}

@@ -1,0 +1,158 @@
+// Draws what the server sends: rows with a label each, the series that data-series names, and the same rows into the
+// table beside. Knows no metric by name. Colours are the page's custom properties --chart-<series> and --chart-1…5.
+import { language, show } from "./figures.js";
+import { getJson } from "./live.js";
+
+const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
+
+export function charts() {
+  // Kept out of Alpine's reactive data: a proxied chart recurses without end.
+  let chart = null;
+  let rows = [];
+  let series = [];
+  let onTick = null;
+  let themes = null;
+  let asked = 0;
+
+  return {
+    init() {
+      series = JSON.parse(this.$root.dataset.series);
+      rows = JSON.parse(this.$root.dataset.rows);
+      this.draw();
+      onTick = (event) => this.load(event.detail);
+      window.addEventListener("live:tick", onTick);
+      window.addEventListener("charts:period", onTick);
+      themes = new MutationObserver(() => this.paint("theme"));
+      themes.observe(document.documentElement, { attributes: true, attributeFilter: ["data-bs-theme"] });
+      document.fonts.ready.then(() => chart && chart.update("theme"));
+    },
+    destroy() {
+      window.removeEventListener("live:tick", onTick);
+      window.removeEventListener("charts:period", onTick);
+      themes.disconnect();
+      if (chart) chart.destroy();
+    },
+
+    choose(event) {
+      const link = event.currentTarget;
+      for (const other of link.parentElement.children) other.removeAttribute("aria-current");
+      link.setAttribute("aria-current", "true");
+      history.replaceState(null, "", link.href);
+      window.dispatchEvent(new CustomEvent("charts:period", { detail: link.dataset }));
+    },
+
+    async load(chosen) {
+      const root = this.$root;
+      if (chosen) {
+        root.dataset.period = chosen.period;
+        const title = root.querySelector("[data-title]");
+        title.textContent = title.dataset[chosen.period] || chosen.title;
+      }
+      const url = new URL(root.dataset.url, location.href);
+      url.searchParams.set("period", root.dataset.period);
+      if (root.dataset.kind === "bars") url.searchParams.set("bucket", root.dataset.period === "24h" ? "hour" : "day");
+      const mine = ++asked;
+      try {
+        const answer = await getJson(url);
+        if (mine !== asked) return; // a later question has been asked meanwhile
+        rows = answer;
+        this.draw();
+      } catch {
+        // The page says "reconnecting" already; the chart keeps what it shows.
+      }
+    },
+
+    label(row) {
+      if (row.label) return row.label;
+      const day = /^\d{4}-\d\d-\d\d$/.test(row.date);
+      const shape = day ? { day: "numeric", month: "short", timeZone: "UTC" } : { hour: "2-digit", minute: "2-digit", timeZone: document.documentElement.dataset.timezone };
+      return new Intl.DateTimeFormat(language, shape).format(new Date(row.date));
+    },
+
+    draw() {
+      const root = this.$root;
+      const some = rows.some((row) => row.total);
+      root.querySelector("[data-empty]").hidden = some;
+      root.querySelector("[data-full]").hidden = !some;
+      this.table();
+      if (!some || !window.Chart) return;
+      if (!chart) chart = new window.Chart(root.querySelector("canvas"), this.config());
+      chart.data.labels = rows.map((row) => this.label(row));
+      series.forEach(([key], i) => {
+        chart.data.datasets[i].data = rows.map((row) => row[key]);
+      });
+      this.paint();
+    },
+
+    table() {
+      const columns = [...this.$root.querySelectorAll("thead [data-col]")];
+      const body = this.$root.querySelector("[data-twin]");
+      const lines = rows.map((row, i) => {
+        const line = document.createElement("tr");
+        columns.forEach(({ dataset }, c) => {
+          const cell = document.createElement(c ? "td" : "th");
+          if (c) cell.className = "num";
+          else cell.scope = "row";
+          if (dataset.swatch !== undefined) {
+            const swatch = document.createElement("span");
+            swatch.className = `swatch k${Math.min(i + 1, 5)}`;
+            cell.append(swatch);
+          }
+          cell.append(dataset.col === "label" ? this.label(row) : show(row[dataset.col], dataset.as));
+          line.append(cell);
+        });
+        return line;
+      });
+      body.replaceChildren(...lines);
+      for (const sum of this.$root.querySelectorAll("[data-sum]")) {
+        sum.textContent = show(rows.reduce((all, row) => all + row[sum.dataset.sum], 0));
+      }
+    },
+
+    paint(mode) {
+      if (!chart) return;
+      const ring = this.$root.dataset.kind === "ring";
+      chart.data.datasets.forEach((set, i) => {
+        set.backgroundColor = ring ? rows.map((_, k) => colour(`chart-${Math.min(k + 1, 5)}`)) : colour(`chart-${series[i][0]}`);
+        if (ring) set.borderColor = colour("surface");
+      });
+      if (!ring) {
+        for (const axis of Object.values(chart.options.scales)) {
+          axis.ticks.color = colour("muted");
+          axis.grid.color = colour("line");
+          axis.border.color = colour("line");
+        }
+      }
+      chart.update(mode);
+    },
+
+    config() {
+      const font = { family: getComputedStyle(document.body).fontFamily, size: 12 };
+      const still = { animation: { duration: 0 } };
+      const tooltip = { titleFont: font, bodyFont: font, padding: 8, cornerRadius: 6, boxPadding: 4, callbacks: {} };
+      const datasets = series.map(([, label]) => ({ label, data: [], borderWidth: 0 }));
+      const common = { responsive: true, maintainAspectRatio: false, animation: false, transitions: { theme: still }, font };
+      if (this.$root.dataset.kind === "ring") {
+        tooltip.callbacks.label = (item) => ` ${show(item.parsed)}`;
+        datasets[0].borderWidth = 2;
+        return { type: "doughnut", data: { labels: [], datasets }, options: { ...common, cutout: "70%", plugins: { legend: { display: false }, tooltip } } };
+      }
+      tooltip.callbacks.label = (item) => ` ${item.dataset.label}: ${show(item.parsed.y)}`;
+      datasets.forEach((set, i) => Object.assign(set, { maxBarThickness: 17, barPercentage: 0.62, categoryPercentage: 0.85, borderRadius: i ? { topLeft: 2, topRight: 2 } : 0 }));
+      const grid = { drawTicks: false };
+      return {
+        type: "bar",
+        data: { labels: [], datasets },
+        options: {
+          ...common,
+          interaction: { mode: "index", intersect: false },
+          plugins: { legend: { display: false }, tooltip },
+          scales: {
+            x: { stacked: true, grid: { ...grid, display: false }, border: {}, ticks: { font, padding: 8, maxRotation: 0, autoSkip: true, autoSkipPadding: 36 } },
+            y: { stacked: true, beginAtZero: true, grid, border: { display: false }, ticks: { font, padding: 10, precision: 0, maxTicksLimit: 4, callback: (value) => show(value) } },
+          },
+        },
+      };
+    },
+  };
+}

@@ -1,0 +1,40 @@
+// Asks before a form with data-confirm-title is sent. One listener on the document, so forms that a live update
+// brings are asked too. Without this script the field "ask" makes the server ask on a page of its own.
+const sure = new WeakSet();
+
+document.addEventListener("submit", (event) => {
+  const form = event.target;
+  if (form.method === "dialog") return;
+  if (form.dataset.confirmTitle && !sure.has(form)) {
+    event.preventDefault();
+    ask(form);
+    return;
+  }
+  // A second click while the first is under way would only be answered "changed meanwhile".
+  if (event.defaultPrevented || form.method !== "post") return;
+  setTimeout(() => form.querySelectorAll("button[type=submit]").forEach((button) => (button.disabled = true)), 0);
+});
+
+// The back button may bring the page as it was left.
+window.addEventListener("pageshow", (event) => {
+  if (event.persisted) document.querySelectorAll("form button:disabled").forEach((button) => (button.disabled = false));
+});
+
+function ask(form) {
+  const dialog = document.getElementById("ask");
+  const { confirmTitle, confirmText, confirmAction, confirmDanger } = form.dataset;
+  document.getElementById("ask-title").textContent = confirmTitle;
+  document.getElementById("ask-text").textContent = confirmText;
+  const yes = document.getElementById("ask-yes");
+  yes.textContent = confirmAction;
+  yes.className = confirmDanger === undefined ? "button primary" : "button danger";
+  dialog.returnValue = "no";
+  dialog.addEventListener("close", () => {
+    if (dialog.returnValue !== "yes") return;
+    const asked = form.querySelector('input[name="ask"]');
+    if (asked) asked.disabled = true;
+    sure.add(form);
+    form.requestSubmit();
+  }, { once: true });
+  dialog.showModal();
+}

@@ -1,0 +1,27 @@
+// Numbers as the page's language writes them.
+const language = document.documentElement.lang || "it";
+const whole = new Intl.NumberFormat(language, { useGrouping: "always", maximumFractionDigits: 2 });
+const tenths = new Intl.NumberFormat(language, { minimumFractionDigits: 1, maximumFractionDigits: 1 });
+
+export { language };
+
+export function at(data, path) {
+  return path.split(".").reduce((value, key) => (value === null || value === undefined ? undefined : value[key]), data);
+}
+
+export function show(value, as) {
+  if (value === null || value === undefined) return "–";
+  if (as === "percent") return tenths.format(value) + "%";
+  if (as === "duration") return duration(value);
+  return typeof value === "number" ? whole.format(value) : String(value);
+}
+
+// 0,9 s; 15,2 s; 2 min 40 s; 3 h 5 min (the same shapes as the server's filter).
+export function duration(ms) {
+  if (ms < 1000) return ms < 100 ? Math.round(ms) + " ms" : tenths.format(ms / 1000) + " s";
+  if (ms < 60000) return tenths.format(ms / 1000) + " s";
+  const seconds = Math.round(ms / 1000);
+  const [h, m, s] = [Math.floor(seconds / 3600), Math.floor((seconds % 3600) / 60), seconds % 60];
+  if (h) return m ? `${h} h ${m} min` : `${h} h`;
+  return s ? `${m} min ${s} s` : `${m} min`;
+}

@@ -1,0 +1,10 @@
+// Runs before the first paint, so that a page never flashes in the wrong colours.
+(function () {
+  "use strict";
+  var stored = null;
+  try { stored = localStorage.getItem("theme"); } catch (e) { /* storage may be off */ }
+  var dark = window.matchMedia && matchMedia("(prefers-color-scheme: dark)").matches;
+  var root = document.documentElement;
+  root.setAttribute("data-bs-theme", stored === "dark" || stored === "light" ? stored : dark ? "dark" : "light");
+  root.classList.add("js");
+})();
