@@ -77,11 +77,18 @@ def make_private(folder: Path) -> Path:
             (folder / part).mkdir(mode=0o700, exist_ok=True)
             (folder / part).chmod(0o700)
         for entry in [*folder.iterdir(), *(folder / "logs").iterdir()]:  # left by a start with sudo, say
-            if entry.name != "lost+found" and not os.access(entry, os.W_OK):
+            if entry.name != "lost+found" and belongs_to_another(entry):
                 fail(f"{name}: {entry.relative_to(folder)} belongs to another user: give it to the one who starts")
     except OSError as error:
         fail(f"{name} cannot be used: {error.strerror}")
     return folder
+
+
+def belongs_to_another(path: Path) -> bool:
+    try:
+        return os.geteuid() not in (0, path.stat().st_uid)  # root can use what is not its own
+    except FileNotFoundError:
+        return False  # a passing file of an instance that runs
 
 
 def take_lock(path: Path) -> int:

@@ -20,6 +20,7 @@ Lines end with LF, CRLF or CR, and are counted from 1 as an editor does.
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import re
@@ -197,13 +198,12 @@ def _records(stream: io.TextIOBase, delimiter: str, width: int | None = None) ->
 
 
 def _are_records(lines: list[str], delimiter: str, width: int) -> bool:
-    """Whether more than half of the lines are records by themselves."""
+    """Whether more than half of the lines are records by themselves (prose has blanks behind its commas)."""
     count = 0
     for line in lines:
-        try:
-            count += len(next(csv.reader([line], delimiter=delimiter, strict=True), [])) == width
-        except csv.Error:
-            continue
+        with contextlib.suppress(csv.Error):
+            cells = next(csv.reader([line], delimiter=delimiter, strict=True), [])
+            count += len(cells) == width and not any(cell[:1] == " " for cell in cells)
     return count * 2 > len(lines)
 
 

@@ -53,10 +53,13 @@ def detect_encoding(path: Path) -> str:
             chunk = following
         if not bad:
             return "utf-8-sig"
-        if undefined:
-            raise BadInput(f"The file is neither UTF-8 (line {bad}) nor Windows-1252 (line {undefined}). {AGAIN}")
         if head.startswith(codecs.BOM_UTF8) or _mostly_utf8(stream):
-            raise BadInput(f"The file is UTF-8 but damaged: line {bad} has a byte that does not belong there. {AGAIN}")
+            raise BadInput(
+                f"The file is UTF-8 but damaged: line {bad} has a byte that does not belong there, and read as "
+                f"Windows-1252 its accents would be wrong. {AGAIN}"
+            )
+    if undefined:
+        raise BadInput(f"The file is neither UTF-8 (line {bad}) nor Windows-1252 (line {undefined}). {AGAIN}")
     return "cp1252"
 
 

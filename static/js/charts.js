@@ -65,8 +65,8 @@ export function charts() {
     label(row) {
       if (row.label) return row.label;
       const day = /^\d{4}-\d\d-\d\d$/.test(row.date);
-      const shape = day ? { day: "numeric", month: "short", timeZone: "UTC" } : { hour: "2-digit", minute: "2-digit", timeZone: document.documentElement.dataset.timezone };
-      return new Intl.DateTimeFormat(language, shape).format(new Date(row.date));
+      const shape = day ? { day: "numeric", month: "short", timeZone: "UTC" } : { hour: "2-digit", minute: "2-digit", hourCycle: "h23", timeZone: document.documentElement.dataset.timezone };
+      return new Intl.DateTimeFormat(language === "en" ? "en-GB" : language, shape).format(new Date(row.date));
     },
 
     draw() {

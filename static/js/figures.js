@@ -16,10 +16,9 @@ export function show(value, as) {
   return typeof value === "number" ? whole.format(value) : String(value);
 }
 
-// 0,9 s; 15,2 s; 2 min 40 s; 3 h 5 min (the same shapes as the server's filter).
+// 0,9 s; 15 s; 15,2 s; 2 min 40 s; 3 h 5 min: the same shapes as the server's filter.
 export function duration(ms) {
-  if (ms < 1000) return ms < 100 ? Math.round(ms) + " ms" : tenths.format(ms / 1000) + " s";
-  if (ms < 60000) return tenths.format(ms / 1000) + " s";
+  if (ms < 60000) return `${(ms >= 10000 && ms % 1000 === 0 ? whole : tenths).format(ms / 1000)} s`;
   const seconds = Math.round(ms / 1000);
   const [h, m, s] = [Math.floor(seconds / 3600), Math.floor((seconds % 3600) / 60), seconds % 60];
   if (h) return m ? `${h} h ${m} min` : `${h} h`;

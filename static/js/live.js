@@ -76,7 +76,7 @@ export function live() {
         window.dispatchEvent(new CustomEvent("live:tick"));
         fresh = Date.now();
         delay = this.period();
-        this.late(figures && figures.monitor);
+        this.late((figures && figures.monitor) || (pieces && pieces.monitor));
       } catch (error) {
         if (error instanceof SessionEnded) this.say("ended");
         else {
@@ -120,9 +120,9 @@ export function live() {
 
     late(monitor) {
       if (!monitor) return this.say("fresh");
-      const state = monitor.age === null ? "off" : monitor.late ? "late" : "running";
+      const state = monitor.age_s === null ? "off" : monitor.late ? "late" : "running";
       const footer = document.getElementById("monitor-state");
-      if (footer) footer.textContent = footer.dataset[state].replace("{time}", duration((monitor.age || 0) * 1000));
+      if (footer) footer.textContent = footer.dataset[state].replace("{time}", duration((monitor.age_s || 0) * 1000));
       return this.say(state === "running" ? "fresh" : "late", monitor);
     },
     say(state, monitor) {
@@ -134,7 +134,7 @@ export function live() {
       let text = "";
       if (state === "paused") text = dataset.paused;
       if (state === "off") text = dataset.reconnecting;
-      if (state === "late") text = monitor.age === null ? dataset.off : dataset.late.replace("{time}", duration(monitor.age * 1000));
+      if (state === "late") text = monitor.age_s === null ? dataset.off : dataset.late.replace("{time}", duration(monitor.age_s * 1000));
       if (state === "ended") text = dataset.ended;
       if (!text) {
         said = "";

@@ -1,0 +1,1 @@
+"""The heart: claim, settle, release, rescue, promote, and the one dialect module."""

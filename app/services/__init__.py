@@ -1,0 +1,1 @@
+"""Rules: plain arguments in, plain values out; never sees a request."""

@@ -1,0 +1,102 @@
+"""Fixtures: a fresh, migrated SQLite database for each test; clients signed in as a person would."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+from app import create_app
+from app.config import load_settings
+from app.extensions import db
+from app.services import accounts, migration
+from tests import jobtypes  # noqa: F401  (declares the tests' job types)
+
+PASSWORD = "correct horse battery"
+
+
+@pytest.fixture(scope="session")
+def migrated(tmp_path_factory) -> Path:
+    """A data folder whose database the real migration made; copied for each test."""
+    folder = tmp_path_factory.mktemp("migrated")
+    application = create_app(load_settings({"DATA_DIR": str(folder)}))
+    with application.app_context():
+        migration.prepare(application.extensions["settings"])
+        db.session.remove()
+        db.engine.dispose()
+    return folder
+
+
+@pytest.fixture
+def data_dir(migrated, tmp_path) -> Path:
+    folder = tmp_path / "data"
+    folder.mkdir(mode=0o700)
+    for name in ("ainstein.sqlite3", "secret-key"):
+        shutil.copy(migrated / name, folder / name)
+    return folder
+
+
+@pytest.fixture
+def app(data_dir):
+    application = create_app(load_settings({"DATA_DIR": str(data_dir)}))
+    application.testing = True
+    yield application
+    with application.app_context():
+        db.session.remove()
+        db.engine.dispose()
+
+
+@pytest.fixture
+def context(app):
+    """An application context for tests that call services."""
+    with app.app_context():
+        yield app
+
+
+def token_in(page: str) -> str:
+    """The CSRF token of the first form on a page."""
+    found = re.search(r'name="csrf_token"[^>]*value="([^"]+)"', page)
+    assert found, "the page has no form with a CSRF token"
+    return found[1]
+
+
+def sign_in(app, email: str, password: str = PASSWORD):
+    """A test client signed in through the real form; `client.csrf` is a token for its forms."""
+    client = app.test_client()
+    page = client.get("/login").get_data(as_text=True)
+    answer = client.post("/login", data={"email": email, "password": password, "csrf_token": token_in(page)})
+    assert answer.status_code == 303, answer.get_data(as_text=True)[:500]
+    client.csrf = _csrf(app, client)
+    return client
+
+
+def _csrf(app, client) -> str:
+    from flask_wtf.csrf import generate_csrf
+
+    with client.session_transaction() as session:
+        raw = dict(session)
+    with app.test_request_context():
+        from flask import session as current
+
+        current.update(raw)
+        token = generate_csrf()
+        fresh = dict(current)
+    with client.session_transaction() as session:
+        session.update(fresh)
+    return token
+
+
+@pytest.fixture
+def admin(app):
+    with app.app_context():
+        accounts.create_user("admin@example.org", "super-admin", PASSWORD)
+    return sign_in(app, "admin@example.org")
+
+
+@pytest.fixture
+def user_client(app):
+    with app.app_context():
+        accounts.create_user("user@example.org", "user", PASSWORD)
+    return sign_in(app, "user@example.org")

@@ -1,0 +1,81 @@
+"""Imports run as a worker runs them (dispatch, claim, execute), in this process or in one that can be killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+from itertools import count
+from pathlib import Path
+from types import SimpleNamespace
+
+from app import registry
+from app.extensions import db
+from app.ledger.claim import claim, claim_statement
+from app.ledger.dialect import Connection
+from app.ledger.settle import Outcome
+from app.runner import execute
+
+
+class Imports:
+    """Imports of one site. The rows in `jobs` are never settled: `again` hands one out once more."""
+
+    def __init__(self, site, folder: Path) -> None:
+        self.site, self.folder, self.numbers = site, folder, count(1)
+        settings = site.extensions["settings"]
+        self.file = settings.database_file
+        self.claims, self.notes = Connection(settings.database_url), Connection(settings.database_url)
+
+    def __call__(self, content: str | bytes | Path, tenant: str | None = "acme") -> dict:
+        """Import a file that can be read; its result."""
+        self.dispatch(content, tenant)
+        return figures(self.attempt())
+
+    def dispatch(self, content: str | bytes | Path, tenant: str | None = "acme") -> str:
+        path = content
+        if not isinstance(content, Path):
+            path = self.folder / f"file-{next(self.numbers)}.csv"
+            path.write_bytes(content.encode() if isinstance(content, str) else content)
+        definition = registry.find("ProcessCsvImport").with_options(tenant_id=tenant)
+        with self.site.app_context():
+            uuid = definition.dispatch(path=registry.UploadedFile(path))
+            db.session.commit()
+        return uuid
+
+    def attempt(self) -> Outcome:
+        """Claim the job that is ready and run it, each time as another worker."""
+        worker = f"worker-{os.getpid()}-{next(self.numbers)}"
+        job = claim(self.claims, claim_statement(("low",)), worker, worker)
+        assert job is not None, "no job is ready"
+        task = SimpleNamespace(claim=job, outcome=None, armed=False, timed_out=False)
+        execute(self.site, task, self.notes)
+        return task.outcome
+
+    def again(self, uuid: str, by_hand: bool = False) -> None:
+        """The job is ready once more: its worker was lost, or (by hand) it was retried."""
+        self.sql("UPDATE jobs SET state = 'pending', round = round + ? WHERE uuid = ?", int(by_hand), uuid)
+
+    def sql(self, statement: str, *values) -> list[tuple]:
+        """Rows of a statement, from a connection that knows nothing of the application."""
+        connection = sqlite3.connect(self.file, timeout=10)
+        try:
+            rows = connection.execute(statement, values).fetchall()
+            connection.commit()
+            return rows
+        finally:
+            connection.close()
+
+    def contents(self, columns: str = "reference, title, body") -> list[tuple]:
+        return self.sql(f"SELECT {columns} FROM contents ORDER BY tenant_id, reference")
+
+    def rejects(self, columns: str = "line, reason") -> list[tuple]:
+        return self.sql(f"SELECT {columns} FROM import_rejects ORDER BY uuid, line")
+
+
+def figures(outcome: Outcome) -> dict:
+    """The result of an attempt that completed; rows must be the sum of the others."""
+    assert outcome.status == "completed", outcome.error
+    result = json.loads(outcome.result)
+    assert list(result) == ["rows", "inserted", "updated", "unchanged", "rejected"]
+    assert result["rows"] == sum(result.values()) - result["rows"]
+    return result

@@ -1,0 +1,75 @@
+"""Job types of the tests: in-process ones, and what real workers load through JOB_MODULES=tests.jobtypes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from typing import Literal
+
+from app.jobs import JobContext, PermanentError, UploadedFile, job
+
+
+@job("TestNoop", backoff=(0,))
+def noop(n: int = 0) -> None:
+    return None
+
+
+@job("TestSleep", tries=1, timeout=30)
+def sleep(ms: int = 100) -> dict[str, int]:
+    time.sleep(ms / 1000)
+    return {"ms": ms}
+
+
+@job("TestFail", tries=2, backoff=(0,))
+def fail(text: str = "on purpose") -> None:
+    raise RuntimeError(text)
+
+
+@job("TestPermanent", tries=3, backoff=(0,))
+def permanent() -> None:
+    raise PermanentError("The file has no column title.")
+
+
+@job("TestSwallow", tries=1, timeout=1)
+def swallow() -> str:
+    """Swallows its timeout as a careless loop does."""
+    end = time.monotonic() + 20
+    while time.monotonic() < end:
+        try:
+            time.sleep(0.05)
+        except Exception:
+            continue
+    return "finished"
+
+
+@job("TestExit", tries=1)
+def leave() -> None:
+    sys.exit(3)
+
+
+@job("TestSuicide", tries=1, backoff=(0,))
+def suicide() -> None:
+    """Kills its own worker, as a native crash would."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@job("TestMemory", tries=1)
+def memory(mb: int = 50) -> int:
+    block = bytearray(mb * 2**20)
+    return len(block)
+
+
+@job("TestTalk", tries=1)
+def talk(lines: int = 3, *, ctx: JobContext) -> str:
+    for n in range(lines):
+        ctx.log(f"line {n}")
+        ctx.progress(n + 1, lines, "talking")
+    return f"{ctx.tenant_id} {ctx.attempt}"
+
+
+@job("TestForm", web=True)
+def form(text: str, number: int, kind: Literal["a", "b"], ratio: float = 0.5, flag: bool = False, extra: dict | None = None,
+         file: UploadedFile | None = None) -> dict:
+    return {"text": text, "number": number, "kind": kind, "file": file.filename if file else None}

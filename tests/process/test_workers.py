@@ -1,0 +1,150 @@
+"""Real consumers and a real monitor: what is killed is found again, what hangs is ended, nothing runs twice to an end."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import time
+
+import psutil
+import pytest
+
+
+def test_kill_9_of_workers_loses_nothing_and_each_job_ends_once(product):
+    product.monitor()
+    consumer = product.workers(3)
+    uuids = product.dispatch("TestSleep", 60, ms=150)
+    chance = random.Random(7)
+    for _ in range(6):
+        time.sleep(0.4)
+        pids = product.worker_pids()
+        if pids:
+            os.kill(chance.choice(pids), signal.SIGKILL)
+    consumer.kill()
+    product.workers(3)
+    product.ended()
+    assert product.finals() == dict.fromkeys(uuids, 1)
+    assert product.one("SELECT COUNT(*) FROM job_metrics WHERE status = 'lost'") >= 1, "a rescue is shown"
+    assert product.one("SELECT COUNT(*) FROM job_history WHERE status = 'completed'") >= 57
+
+
+def test_a_killed_worker_is_noticed_at_once_and_its_job_runs_again(product):
+    product.monitor()
+    product.workers(2)
+    (uuid,) = product.dispatch("TestSleep", ms=3000)
+    product.until(lambda: product.one("SELECT worker_id FROM jobs WHERE state = 'processing'"), 20, "the job runs")
+    time.sleep(1.2)
+    pid = product.one("SELECT h.process_id FROM worker_heartbeats h JOIN jobs j ON j.worker_id = h.worker_id")
+    os.kill(pid, signal.SIGKILL)
+    took = product.until(lambda: product.outcomes(uuid) == ["lost"], 15, "rescued")
+    product.until(lambda: product.one("SELECT state FROM jobs") == "processing", 15, "runs again")
+    product.ended()
+    assert product.outcomes(uuid) == ["lost", "completed"] and took < 15
+
+
+def test_a_job_that_kills_its_worker_three_times_is_failed_as_poison(product):
+    product.monitor()
+    product.workers(1)
+    (uuid,) = product.dispatch("TestSuicide")
+    product.until(lambda: product.one("SELECT crashes FROM jobs") == 2, 30, "two crashes")
+    time.sleep(0.2)
+    connection_changed = product.all("SELECT state FROM jobs") == [("scheduled",)]
+    assert connection_changed, "from the second crash it waits"
+    product.until(lambda: product.one("SELECT COUNT(*) FROM failed_jobs") == 1, 60, "poison")
+    assert product.outcomes(uuid) == ["lost", "lost", "lost", "failed"]
+    assert "3 times" in product.one("SELECT error FROM failed_jobs")
+
+
+def test_a_swallowed_timeout_a_sys_exit_and_a_failure_end_as_such(product):
+    product.monitor()
+    product.workers(2)
+    swallow, leave, fail, permanent = (product.dispatch(name)[0] for name in ("TestSwallow", "TestExit", "TestFail", "TestPermanent"))
+    product.ended()
+    assert product.outcomes(swallow) == ["timeout"]
+    assert product.outcomes(leave) == ["failed"]
+    assert product.outcomes(fail) == ["retried", "failed"]
+    assert product.outcomes(permanent) == ["failed"]
+    assert product.one("SELECT error FROM failed_jobs WHERE uuid = ?", permanent) == "The file has no column title."
+    assert len(product.worker_pids()) == 2, "no worker died of it"
+
+
+def test_sigterm_hands_unfinished_jobs_back_uncounted(product):
+    product.grace = 1
+    product.monitor()
+    consumer = product.workers(1)
+    (uuid,) = product.dispatch("TestSleep", ms=20_000)
+    product.until(lambda: product.one("SELECT state FROM jobs") == "processing", 20, "the job runs")
+    time.sleep(0.3)
+    consumer.terminate()
+    consumer.wait(20)
+    product.until(lambda: product.one("SELECT state FROM jobs") == "pending", 15, "handed back")
+    assert product.all("SELECT attempts, crashes FROM jobs") == [(0, 0)]
+    assert product.outcomes(uuid) == []
+
+
+def test_children_end_with_their_consumer(product):
+    consumer = product.workers(2)
+    product.until(lambda: len(product.worker_pids()) == 2, 20, "workers up")
+    children = psutil.Process(consumer.pid).children(recursive=True)
+    assert len(children) == 3, "two workers and Huey's scheduler"
+    consumer.kill()
+    _, alive = psutil.wait_procs(children, timeout=10)
+    assert not alive
+
+
+def test_the_peak_memory_of_each_job_is_its_own(product):
+    product.workers(1)
+    big, small = product.dispatch("TestMemory", mb=80)[0], None
+    product.ended()
+    small = product.dispatch("TestNoop")[0]
+    product.ended()
+    used = {u: m for u, m in product.all("SELECT uuid, memory_used FROM job_metrics")}
+    assert used[big] - used[small] > 60 * 2**20
+
+
+def test_jobs_without_tickets_and_without_a_monitor_still_run(product):
+    """Delays are promoted by an idle worker when the monitor is late, lost tickets cost one poll."""
+    from app import registry
+    from tests.conftest import db
+
+    with product.app.app_context():
+        uuid = registry.find("TestNoop").with_options(delay=1).dispatch()
+        db.session.commit()
+    product.workers(1)
+    product.until(lambda: product.outcomes(uuid) == ["completed"], 30, "ran without a monitor")
+
+
+def test_a_frozen_worker_that_finishes_late_changes_nothing(product):
+    product.workers(1)
+    (uuid,) = product.dispatch("TestSleep", ms=1500)
+    product.until(lambda: product.one("SELECT state FROM jobs") == "processing", 20, "the job runs")
+    (pid,) = product.worker_pids()
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        from app.ledger.dialect import Connection
+        from app.ledger.rescue import held_by, rescue
+
+        connection = Connection(product.app.extensions["settings"].database_url)
+        (job,) = held_by(connection, product.one("SELECT worker_id FROM jobs"))
+        assert rescue(connection, job, False, "frozen", "sqlite") == "pending"
+        product.workers(1)
+        product.until(lambda: "completed" in product.outcomes(uuid), 30, "done elsewhere")
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    product.until(lambda: "late" in product.outcomes(uuid), 20, "the late one is noted")
+    assert sorted(product.outcomes(uuid)) == ["completed", "late", "lost"]
+    assert product.finals() == {uuid: 1}
+
+
+@pytest.mark.parametrize("damage", ["deleted", "garbage"])
+def test_a_damaged_ticket_file_is_replaced_and_jobs_go_on(product, damage):
+    product.monitor()
+    product.workers(2)
+    product.dispatch("TestNoop", 5)
+    product.ended()
+    for path in (product.data_dir / "tickets").glob("tickets-*"):
+        path.unlink() if damage == "deleted" else path.write_bytes(os.urandom(8192))
+    uuids = product.dispatch("TestNoop", 20)
+    product.ended(60)
+    assert all(product.outcomes(u) == ["completed"] for u in uuids)
