@@ -18,6 +18,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 
 from app.config import QUEUES
 
+RESERVED = ("type", "queue", "tenant", "delay", "csrf_token", "ask", "next")
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.]{0,199}")
 
 
@@ -172,6 +173,8 @@ def _read_signature(name: str, function: Callable[..., Any]) -> tuple[tuple[Fiel
     hints = typing.get_type_hints(function)
     fields, wants_ctx = [], False
     for parameter in inspect.signature(function).parameters.values():
+        if parameter.name in RESERVED:
+            raise ValueError(f"@job({name!r}): an argument cannot be called {parameter.name} (the form uses that name)")
         if parameter.name == "ctx":
             wants_ctx = True
         elif parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD, parameter.POSITIONAL_ONLY):

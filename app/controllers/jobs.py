@@ -10,16 +10,16 @@ from flask_login import current_user
 
 from app.clock import iso, now_ms
 from app.controllers.guard import require_delete, wants_json
-from app.controllers.pages import dashboard_context, job_context
+from app.controllers.pages import dashboard_context, job_context, workers_context
 from app.controllers.returns import safe_next
 from app.formatting import number
 from app.services import catalogue, operations
-from app.services.job_monitoring import JobMonitoringService
+from app.services.job_monitoring import PERIODS, JobMonitoringService, monitor_state
 from app.strict import BadInput
 
 bp = Blueprint("jobs", __name__, url_prefix="/jobs")
 service = JobMonitoringService()
-PARTIALS = {"cards": "cards", "notes": "notes", "queue_table": "queue_table", "failed_table": "failed_table"}
+OF_DASHBOARD = ("actions", "notes", "cards", "queue_table", "failed_table")
 
 
 def done(sentence: str, count: int, back: str):
@@ -50,25 +50,48 @@ def actor() -> str:
     return current_user.email
 
 
+def ask(title: str, text: str, action: str, danger: bool = True):
+    """The page that asks first when there is no JavaScript; None when the form was sent to act.
+
+    Forms that ask carry `ask=1`, which the dialog takes out once confirmed; scripts never send it.
+    """
+    if request.form.get("ask") != "1":
+        return None
+    fields = {k: v for k, v in request.form.items() if k not in ("csrf_token", "ask")}
+    back = safe_next(request.form.get("next"), url_for("admin.jobs.index"))
+    return render_template("admin/confirm.html", title=title, text=text, action=action, action_url=request.path, fields=fields, danger=danger, back_url=back)
+
+
 @bp.get("/", endpoint="index")
 def index():
-    return render_template("admin/dashboard.html", **dashboard_context())
+    period = request.args.get("period", "24h")
+    return render_template("admin/dashboard.html", **dashboard_context(period if period in PERIODS else "24h"))
 
 
 @bp.get("/realtime-stats", endpoint="realtime-stats")
 def realtime_stats():
-    return jsonify({"stats": service.get_dashboard_stats(), "timestamp": iso(now_ms())})
+    return jsonify({"stats": service.get_dashboard_stats(), "timestamp": iso(now_ms()), "monitor": monitor_state()})
 
 
 @bp.get("/partials", endpoint="partials")
 def partials():
     """HTML of the parts named in `names`, rendered by the same templates as the page."""
-    names = [n for n in request.args.get("names", "cards,notes,queue_table,failed_table").split(",") if n in PARTIALS]
-    context = dashboard_context()
-    return jsonify({
-        "partials": {n: render_template(f"admin/partials/{PARTIALS[n]}.html", **context) for n in names},
-        "stats": context["stats"], "timestamp": iso(now_ms()),
-    })
+    names = request.args.get("names", ",".join(OF_DASHBOARD)).split(",")
+    parts: dict[str, str] = {}
+    body: dict[str, object] = {"partials": parts, "timestamp": iso(now_ms()), "monitor": monitor_state()}
+    if wanted := [n for n in OF_DASHBOARD if n in names]:
+        context = dashboard_context()
+        body["stats"] = context["stats"]
+        parts |= {n: render_template(f"admin/partials/{n}.html", **context) for n in wanted}
+    if "workers_table" in names:
+        parts["workers_table"] = render_template("admin/partials/workers_table.html", workers=workers_context())
+    if "job" in names:
+        found = catalogue.find(request.args.get("uuid", ""))
+        if found is None:
+            return render_error(404, _("There is no such job."))
+        parts["job"] = render_template("admin/partials/job.html", **job_context(found))
+    body["partials"] = parts
+    return jsonify(body)
 
 
 @bp.get("/metrics", endpoint="metrics")
@@ -104,6 +127,8 @@ def retry(uuid: str):
 
 @bp.post("/retry-all", endpoint="retry-all")
 def retry_all():
+    if asked := ask(_("Requeue all failed jobs?"), _("They run again from the first attempt."), _("Retry All"), danger=False):
+        return asked
     count = operations.retry_all(actor(), upto())
     return done(ngettext("%(n)s job requeued", "%(n)s jobs requeued", count, n=number(count)), count, url_for("admin.jobs.index"))
 
@@ -111,6 +136,8 @@ def retry_all():
 @bp.route("/delete/<uuid>", methods=["DELETE", "POST"], endpoint="delete")
 def delete(uuid: str):
     require_delete()
+    if asked := ask(_("Delete this job?"), _("It stays in the bin for 7 days."), _("Delete")):
+        return asked
     back = url_for("admin.jobs.index")
     try:
         operations.delete_failed(uuid, actor())
@@ -121,6 +148,8 @@ def delete(uuid: str):
 
 @bp.post("/flush-failed", endpoint="flush-failed")
 def flush_failed():
+    if asked := ask(_("Delete all failed jobs?"), _("They stay in the bin for 7 days. Jobs that failed after this page was loaded are not included."), _("Delete all")):
+        return asked
     count = operations.delete_all(actor(), upto())
     text = _("All failed jobs have been deleted") + f" ({number(count)})"
     return done(text, count, url_for("admin.jobs.index"))
@@ -128,6 +157,8 @@ def flush_failed():
 
 @bp.post("/cancel/<uuid>", endpoint="cancel")
 def cancel(uuid: str):
+    if asked := ask(_("Cancel this job?"), _("A waiting job is cancelled; a running one is asked to stop."), _("Cancel the job")):
+        return asked
     back = url_for("admin.jobs.job", uuid=uuid)
     try:
         result = operations.cancel(uuid, actor())

@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import json
 import shlex
+from datetime import datetime
 from typing import Any
 
-from flask import url_for
+from flask import current_app, url_for
+from flask_babel import format_date
 from flask_babel import gettext as _
 from flask_babel import ngettext
 
 from app import registry
-from app.formatting import number
+from app.config import ROOT
+from app.formatting import localtime, number
+from app.frames import frames_of
 from app.ledger import counts
-from app.services import catalogue, contents
+from app.services import catalogue, contents, fleet
 from app.services.job_monitoring import JobMonitoringService, monitor_state
 from app.services.notes import recent_events
 
 service = JobMonitoringService()
 
 
-def dashboard_context() -> dict[str, Any]:
+def dashboard_context(period: str = "24h") -> dict[str, Any]:
     """Figures, the first rows of both tables and the lines of what went wrong lately."""
     stats = service.get_dashboard_stats()
     queued, failed = catalogue.queued(), catalogue.failed()
@@ -34,9 +38,26 @@ def dashboard_context() -> dict[str, Any]:
         "queued": {"rows": queued, "total": max(sum(live[s] for s in counts.STATES), len(queued))},
         "failed": {"rows": failed, "total": max(live["failed"], len(failed)), "max_id": max((r["id"] for r in failed), default=0)},
         "notes": notes(),
-        "timeline": service.get_metrics("24h"),
-        "types": service.get_metrics("24h", group="type"),
+        "timeline": [row | {"label": bucket_label(row["date"])} for row in service.get_metrics(period)],
+        "types": service.get_metrics(period, group="type"), "period": period,
+        "first_run": not (failed or queued or service.has_history()),
     }
+
+
+def bucket_label(date: str) -> str:
+    """'14:00' of an hour in APP_TIMEZONE, '23 Nov' of a day."""
+    moment = datetime.fromisoformat(date)
+    if len(date) > 10:
+        return localtime(moment).strftime("%H:%M")
+    return format_date(moment, "d MMM")
+
+
+def workers_context() -> list[dict[str, Any]]:
+    """The workers with the address of each one's restart."""
+    rows = fleet.workers(current_app.extensions["settings"].worker_memory_mb)
+    for row in rows:
+        row["restart_url"] = url_for("admin.jobs.workers.restart", id=row["id"]) if row["status"] != "stopped" else None
+    return rows
 
 
 def notes() -> list[dict[str, Any]]:
@@ -71,7 +92,7 @@ def job_context(found: dict[str, Any]) -> dict[str, Any]:
         "args": [{"name": k, "value": v, "kind": type(v).__name__} for k, v in (found["args"] or {}).items()],
         "args_json": json.dumps(found["args"], ensure_ascii=False, indent=2),
         "result_json": None if found["result"] is None else json.dumps(found["result"], ensure_ascii=False, indent=2),
-        "command": command(found), "progress": progress,
+        "command": command(found), "progress": progress, "frames": frames_of(found["traceback"], f"{ROOT}/"),
         "report_url": url_for("admin.jobs.contents.report", uuid=uuid) if has_report else None,
         "can": {
             "retry": url_for("admin.jobs.retry", uuid=uuid) if found["failed_open"] or state == "scheduled" else None,
@@ -81,7 +102,7 @@ def job_context(found: dict[str, Any]) -> dict[str, Any]:
     }
     cut = {part for attempt in attempts for part in attempt["details"].get("cut", [])}
     return {"job": job, "attempts": list(reversed(attempts)), "log": catalogue.log_of(uuid), "cut": cut,
-            "rejects": contents.reject_report(uuid, 50) if has_report else []}
+            "rejects": contents.reject_report(uuid, 50) if has_report else None}
 
 
 def command(found: dict[str, Any]) -> str:

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from flask import Blueprint, current_app, jsonify, render_template, url_for
+from flask import Blueprint, jsonify, render_template, url_for
 from flask_babel import gettext as _
 
 from app.controllers.guard import wants_json
-from app.controllers.jobs import actor, bp as jobs, done, refused
-from app.services import fleet, operations
+from app.controllers.jobs import actor, done, refused
+from app.controllers.jobs import bp as jobs
+from app.controllers.pages import workers_context
+from app.services import operations
 
 bp = Blueprint("workers", __name__, url_prefix="/workers")
 
 
 @jobs.get("/workers", endpoint="workers")
 def workers():
-    rows = fleet.workers(current_app.extensions["settings"].worker_memory_mb)
+    rows = workers_context()
     if wants_json():
         return jsonify({"workers": rows})
-    for row in rows:
-        row["restart_url"] = url_for("admin.jobs.workers.restart", id=row["id"]) if row["status"] != "stopped" else None
     return render_template("admin/workers.html", workers=rows)
 
 

@@ -73,6 +73,11 @@ class JobMonitoringService:
         queued = catalogue.queued()
         return {"pending": queued, "failed": catalogue.failed(), "processing": [j for j in queued if j["state"] == "processing"]}
 
+    @staticmethod
+    def has_history() -> bool:
+        """Whether any outcome was ever written."""
+        return db.session.scalar(select(JobMetric.id).limit(1)) is not None
+
     def retry_failed_job(self, uuid: str, actor: str = "service") -> bool:
         operations.retry(uuid, actor)
         return True

@@ -1,0 +1,101 @@
+"""Sign-in, sign-out and language; Flask-Login over sessions that are rows."""
+
+from __future__ import annotations
+
+from flask import Blueprint, Flask, g, jsonify, make_response, redirect, render_template, request, session, url_for
+from flask_babel import gettext as _
+from flask_login import AnonymousUserMixin, current_user, login_user, logout_user
+
+from app.controllers.context import LANGUAGES
+from app.controllers.guard import POLLING, wants_json
+from app.controllers.returns import safe_next
+from app.extensions import login
+from app.models import User
+from app.services import accounts
+from app.strict import check_text
+
+bp = Blueprint("auth", __name__)
+
+
+class Person:
+    """A signed-in person as Flask-Login wants one: `get_id` is the session's id, not the user's."""
+
+    is_authenticated = is_active = True
+    is_anonymous = False
+
+    def __init__(self, user: User, token: str) -> None:
+        self.id, self.email, self.role, self._token = user.id, user.email, user.role, token
+
+    def get_id(self) -> str:
+        return self._token
+
+
+def install(app: Flask) -> None:
+    """Connect Flask-Login."""
+    login.session_protection = None  # the row decides; the address of a phone changes
+    login.anonymous_user = AnonymousUserMixin
+    login.user_loader(load)
+    login.unauthorized_handler(unauthorized)
+
+
+def load(token: str) -> Person | None:
+    polling = request.endpoint in POLLING or request.headers.get("X-Poll") == "1"
+    user = accounts.load_session(token, polling)
+    return Person(user, token) if user else None
+
+
+def unauthorized():
+    """401 JSON for scripts and polling, else the sign-in page and back."""
+    if wants_json():
+        return jsonify({"error": _("Sign in first.")}), 401
+    back = request.full_path.rstrip("?") if request.method == "GET" else None
+    return redirect(url_for("auth.login", next=safe_next(back, "") or None), 302)
+
+
+def login_page():
+    if current_user.is_authenticated:
+        return redirect(safe_next(request.args.get("next"), url_for("home.index")), 303)
+    return render_template("auth/login.html", error=None, email="", next=safe_next(request.args.get("next"), ""))
+
+
+@bp.post("/login", endpoint="login_post")
+def login_post():
+    email, password = check_text(request.form.get("email", "")), check_text(request.form.get("password", ""))
+    back = safe_next(request.form.get("next"), "")
+    token = accounts.sign_in(email[:255], password, request.remote_addr, session.get("_user_id"))
+    if token is None:
+        error = _("E-mail or password are not right, or there were too many attempts. Wait 15 minutes before trying again if you are sure.")
+        return render_template("auth/login.html", error=error, email=email[:255], next=back), 401
+    user = accounts.load_session(token)
+    chosen = {k: session[k] for k in ("_flashes",) if k in session}
+    session.clear()
+    session.update(chosen)
+    session.permanent = True
+    login_user(Person(user, token))
+    return redirect(back or url_for("home.index"), 303)
+
+
+bp.add_url_rule("/login", "login", login_page, methods=["GET"])
+
+
+@bp.route("/logout", methods=["GET", "POST"])
+def logout():
+    if request.method == "GET" and current_user.is_authenticated:
+        return render_template(
+            "admin/confirm.html", title=_("Sign out?"), text=_("You can sign in again at any time."), action=_("Sign out"),
+            action_url=url_for("auth.logout"), fields={}, danger=False, back_url=url_for("admin.jobs.index"),
+        )
+    if current_user.is_authenticated:
+        accounts.sign_out(current_user.get_id())
+        logout_user()
+        session.clear()
+        g.pop("_login_user", None)
+    return redirect(url_for("auth.login"), 303)
+
+
+@bp.get("/language/<lang>")
+def language(lang: str):
+    answer = make_response(redirect(safe_next(request.args.get("next"), url_for("home.index")), 303))
+    if lang in LANGUAGES:
+        answer.set_cookie("lang", lang, max_age=365 * 86_400, httponly=True, samesite="Lax", secure=request.is_secure)
+    return answer

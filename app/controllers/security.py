@@ -1,0 +1,127 @@
+"""Headers, host check and error pages: the same for every answer. No 500 for anything that can be sent."""
+
+from __future__ import annotations
+
+import ipaddress
+from urllib.parse import unquote_to_bytes, urlsplit
+
+from flask import Flask, jsonify, render_template, request
+from flask_babel import gettext as _
+from flask_wtf.csrf import CSRFError
+from sqlalchemy.exc import DBAPIError, OperationalError
+from werkzeug.exceptions import HTTPException
+from werkzeug.middleware.proxy_fix import ProxyFix
+
+from app.config import Settings
+from app.controllers.guard import wants_json
+from app.strict import BadInput
+
+CSP = (
+    "default-src 'self'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; font-src 'self'; "
+    "object-src 'none'; base-uri 'none'; frame-ancestors 'none'; form-action 'self'"
+)
+HEADERS = {
+    "Content-Security-Policy": CSP, "X-Content-Type-Options": "nosniff", "Referrer-Policy": "same-origin", "X-Frame-Options": "DENY",
+    "Cross-Origin-Opener-Policy": "same-origin", "Permissions-Policy": "camera=(), geolocation=(), microphone=(), payment=()",
+}
+
+
+def protect(app: Flask) -> None:
+    settings: Settings = app.extensions["settings"]
+    if n := settings.trusted_proxies:
+        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=n, x_proto=n, x_host=n)  # type: ignore[method-assign]
+    app.before_request(check_request)
+    app.after_request(add_headers)
+    app.register_error_handler(HTTPException, http_error)
+    app.register_error_handler(CSRFError, csrf_error)
+    app.register_error_handler(BadInput, lambda error: answer(400, str(error)))
+    app.register_error_handler(OperationalError, database_error)
+    app.register_error_handler(DBAPIError, database_error)
+    app.register_error_handler(UnicodeError, lambda error: answer(400, _("The request has characters that cannot be read.")))
+
+    def check_host():
+        if request.path != "/healthz" and not allowed_host(request.host, settings):
+            return answer(400, _("This address is not the one in PUBLIC_URL."))
+        return None
+
+    app.before_request(check_host)
+
+
+def allowed_host(host: str, settings: Settings) -> bool:
+    """The host of PUBLIC_URL (any port), or any loopback name when that is one."""
+    try:
+        name = (urlsplit(f"//{host}").hostname or "").rstrip(".")
+    except ValueError:
+        return False
+    wanted = urlsplit(settings.public_url).hostname or ""
+    return name == wanted or (_loopback(name) and _loopback(wanted))
+
+
+def _loopback(name: str) -> bool:
+    try:
+        return name == "localhost" or ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return False
+
+
+def check_request():
+    """NUL characters and bytes that are no UTF-8 in path or query are refused before anything reads them."""
+    raw = unquote_to_bytes(request.environ.get("QUERY_STRING", "").encode("latin-1")) + request.path.encode("utf-8", "surrogateescape")
+    try:
+        bad = "\x00" in raw.decode("utf-8")
+    except UnicodeDecodeError:
+        bad = True
+    if bad:
+        return answer(400, _("The request has characters that cannot be read."))
+    return None
+
+
+def add_headers(response):
+    for name, value in HEADERS.items():
+        response.headers.setdefault(name, value)
+    if request.is_secure:
+        response.headers.setdefault("Strict-Transport-Security", "max-age=31536000")
+    if request.endpoint == "static":
+        response.headers["Cache-Control"] = "public, max-age=3600"
+    else:
+        response.headers.setdefault("Cache-Control", "no-store")
+    return response
+
+
+def answer(code: int, sentence: str, title: str | None = None):
+    """An error as JSON or as a page."""
+    if wants_json():
+        return jsonify({"error": sentence}), code
+    return render_template("errors/error.html", code=code, title=title or sentence, text="" if title is None else sentence), code
+
+
+def http_error(error: HTTPException):
+    if error.code is None or error.code < 400:
+        return error
+    titles = {
+        400: (_("Not understood"), _("The request could not be read.")),
+        403: (_("No access"), _("Only super-admins may see this.")),
+        404: (_("Not found"), _("There is no such page.")),
+        405: (_("Not this way"), _("This address does not take such a request.")),
+        413: (_("Too large"), _("What was sent is too large. Files may have at most UPLOAD_MAX_MB.")),
+        500: (_("An error"), _("Something went wrong here. It is in the log; nothing was half done.")),
+    }
+    title, sentence = titles.get(error.code, (error.name, error.name))
+    result = answer(error.code, sentence, title)
+    response = (result[0] if not isinstance(result[0], str) else result[0], error.code)
+    if error.code == 405 and getattr(error, "valid_methods", None):
+        return (*response, {"Allow": ", ".join(error.valid_methods)})
+    return response
+
+
+def csrf_error(error: CSRFError):
+    return answer(400, _("The form is no longer valid. Load the page again and send it once more."), _("Not understood"))
+
+
+def database_error(error: DBAPIError):
+    """A locked or unreachable database is no bug: say so and when to come back."""
+    from app.extensions import db
+
+    db.session.rollback()
+    body, code = answer(503, _("The database does not answer just now. Nothing was changed; try again in a few seconds."), _("Busy"))
+    return body, code, {"Retry-After": "5"}
