@@ -11,7 +11,7 @@ from datetime import timedelta
 from flask import Flask
 
 from app import extensions
-from app.config import ROOT, Settings, SettingError, load_settings
+from app.config import ROOT, SettingError, Settings, load_settings
 from app.redact import add_secrets, setup_logging
 
 __version__ = "0.1.0"

@@ -79,7 +79,8 @@ def load_settings(environ: Mapping[str, str] = os.environ) -> Settings:
     get = _reader(environ)
     data_dir = Path(get("DATA_DIR", str(ROOT / "instance"))).expanduser().absolute()
     host, port = get("HOST", "127.0.0.1"), _integer(get, "PORT", 8000, 1, 65535)
-    public_url = _public_url(get("PUBLIC_URL", f"http://{'127.0.0.1' if host in ('0.0.0.0', '::') else _bracketed(host)}:{port}"))
+    shown = "127.0.0.1" if host in ("0.0.0.0", "::") else _bracketed(host)  # noqa: S104
+    public_url = _public_url(get("PUBLIC_URL", f"http://{shown}:{port}"))
     insecure = _flag(get, "ALLOW_INSECURE_HTTP")
     if public_url.startswith("http://") and not _loopback(host) and not insecure:
         raise SettingError(

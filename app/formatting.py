@@ -6,9 +6,8 @@ from datetime import UTC, datetime
 
 from babel import dates, numbers
 from flask import current_app
-from flask_babel import get_locale
+from flask_babel import get_locale, ngettext
 from flask_babel import gettext as _
-from flask_babel import ngettext
 
 
 def _locale() -> str:

@@ -132,7 +132,9 @@ class Monitor:
                 del self.seen[gone]
         return freed
 
-    def _look_at(self, worker_id: str, name: str, consumer: str, pid: int, beat: int, stale: int, held_uuid: str | None, held_claim: int | None) -> int:
+    def _look_at(
+        self, worker_id: str, name: str, consumer: str, pid: int, beat: int, stale: int, held_uuid: str | None, held_claim: int | None
+    ) -> int:
         now = self.monotonic()
         cpu = cpu_ticks(pid) if pid else None
         seen = self.seen.setdefault(worker_id, Seen(beat, now, cpu, now))
@@ -155,7 +157,8 @@ class Monitor:
         if here and over_time(seen, row, job.timeout, ran_s, now):
             log.warning("job %s is over its time and does not stop: worker %s killed", job.uuid, job.worker)
             kill_if_same(job.worker_id, signal.SIGKILL)
-            outcome = Outcome("timeout", error=f"timeout after {job.timeout} s; the job did not stop and its worker was killed", run_ms=int(ran_s * 1000))
+            why = f"timeout after {job.timeout} s; the job did not stop and its worker was killed"
+            outcome = Outcome("timeout", error=why, run_ms=int(ran_s * 1000))
             return settle(self.connection, job, outcome, self.store) != "late"
         if holds_something_else(seen, row, reported, beat):
             return self._free(job, crash=False, why="its worker lives but no longer holds it")

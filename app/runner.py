@@ -7,7 +7,6 @@ delivered beats a later "completed"; an outcome that is set beats a later alarm.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import logging
 import os
@@ -15,7 +14,6 @@ import resource
 import signal
 import time
 import traceback
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -40,23 +38,33 @@ class JobTimeout(BaseException):
     """The job's time is over; no `except Exception` stops it."""
 
 
-@contextlib.contextmanager
-def alarm(task: Any) -> Iterator[None]:
-    """In place of Huey's one-shot alarm: raises JobTimeout while the job's own code runs (`task.armed`)."""
+class alarm:  # noqa: N801  (used as a context manager)
+    """In place of Huey's one-shot alarm: raises JobTimeout while the job's own code runs (`task.armed`).
 
+    The handler is installed once a process; a job only sets and clears the timer.
+    """
+
+    task: Any = None
+
+    def __init__(self, task: Any) -> None:
+        alarm.task = task
+
+    @staticmethod
     def ring(_signum: int, _frame: Any) -> None:
-        if getattr(task, "outcome", None) is None:
+        task = alarm.task
+        if task is not None and getattr(task, "outcome", None) is None:
             task.timed_out = True
             if getattr(task, "armed", False):
                 raise JobTimeout
 
-    before = signal.signal(signal.SIGALRM, ring)
-    signal.setitimer(signal.ITIMER_REAL, task.timeout, AGAIN_S)
-    try:
-        yield
-    finally:
+    def __enter__(self) -> None:
+        if signal.getsignal(signal.SIGALRM) is not alarm.ring:
+            signal.signal(signal.SIGALRM, alarm.ring)
+        signal.setitimer(signal.ITIMER_REAL, alarm.task.timeout, AGAIN_S)
+
+    def __exit__(self, *_: Any) -> None:
         signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+        alarm.task = None
 
 
 class Meter:

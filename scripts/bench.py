@@ -42,7 +42,8 @@ def noop(n: int = 0):
 
 def environment(folder: Path) -> dict[str, str]:
     kept = {k: v for k, v in os.environ.items() if k in ("PATH", "HOME", "LANG")}
-    return kept | {"DATA_DIR": str(folder / "data"), "JOB_MODULES": "benchjobs", "PYTHONPATH": f"{folder}{os.pathsep}{ROOT}{os.pathsep}"+os.environ.get("STUB",""), "APP_TIMEZONE": "Europe/Rome"}
+    path = f"{folder}{os.pathsep}{ROOT}"
+    return kept | {"DATA_DIR": str(folder / "data"), "JOB_MODULES": "benchjobs", "PYTHONPATH": path, "APP_TIMEZONE": "Europe/Rome"}
 
 
 def drain(target: str, workers: int, env: dict[str, str], folder: Path, database: str, table: str, count: int) -> float:

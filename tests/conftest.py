@@ -38,6 +38,12 @@ def data_dir(migrated, tmp_path) -> Path:
     return folder
 
 
+@pytest.fixture(autouse=True)
+def _push_request_context():
+    """In place of pytest-flask's: a context held open around a test would share `g`, and so the person
+    signed in, between all clients of that test."""
+
+
 @pytest.fixture
 def app(data_dir):
     application = create_app(load_settings({"DATA_DIR": str(data_dir)}))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 from flask import Blueprint, flash, jsonify, redirect, render_template, request, url_for
 from flask_babel import gettext as _
 from flask_babel import ngettext
@@ -59,7 +58,9 @@ def ask(title: str, text: str, action: str, danger: bool = True):
         return None
     fields = {k: v for k, v in request.form.items() if k not in ("csrf_token", "ask")}
     back = safe_next(request.form.get("next"), url_for("admin.jobs.index"))
-    return render_template("admin/confirm.html", title=title, text=text, action=action, action_url=request.path, fields=fields, danger=danger, back_url=back)
+    return render_template(
+        "admin/confirm.html", title=title, text=text, action=action, action_url=request.path, fields=fields, danger=danger, back_url=back
+    )
 
 
 @bp.get("/", endpoint="index")
@@ -97,8 +98,9 @@ def partials():
 @bp.get("/metrics", endpoint="metrics")
 def metrics():
     try:
+        given = request.args
         rows = service.get_metrics(
-            request.args.get("period", "24h"), request.args.get("job_type") or None, request.args.get("bucket") or None, request.args.get("group") or None
+            given.get("period", "24h"), given.get("job_type") or None, given.get("bucket") or None, given.get("group") or None
         )
     except BadInput as error:
         return jsonify({"error": str(error)}), 400
@@ -148,7 +150,8 @@ def delete(uuid: str):
 
 @bp.post("/flush-failed", endpoint="flush-failed")
 def flush_failed():
-    if asked := ask(_("Delete all failed jobs?"), _("They stay in the bin for 7 days. Jobs that failed after this page was loaded are not included."), _("Delete all")):
+    text = _("They stay in the bin for 7 days. Jobs that failed after this page was loaded are not included.")
+    if asked := ask(_("Delete all failed jobs?"), text, _("Delete all")):
         return asked
     count = operations.delete_all(actor(), upto())
     text = _("All failed jobs have been deleted") + f" ({number(count)})"

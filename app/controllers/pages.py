@@ -8,9 +8,8 @@ from datetime import datetime
 from typing import Any
 
 from flask import current_app, url_for
-from flask_babel import format_date
+from flask_babel import format_date, ngettext
 from flask_babel import gettext as _
-from flask_babel import ngettext
 
 from app import registry
 from app.config import ROOT
@@ -66,16 +65,21 @@ def notes() -> list[dict[str, Any]]:
     monitor = monitor_state()
     if monitor["late"]:
         age = monitor["age_s"]
-        text = _("The monitor has not reported yet: data may be old") if age is None else _("Monitor %(age)s s late: data may be old", age=number(round(age)))
+        text = _("The monitor has not reported yet: data may be old")
+        if age is not None:
+            text = _("Monitor %(age)s s late: data may be old", age=number(round(age)))
         lines.append({"icon": "alert-triangle", "text": text, "url": None, "at": None})
     elif monitor["code"] not in (None, registry.code_version()):
         lines.append({"icon": "alert-triangle", "text": _("Web and monitor run different code: restart both"), "url": None, "at": None})
     for event in recent_events():
+        count, shown = event["count"], number(event["count"])
         if event["kind"] == "lost":
-            text = ngettext("%(n)s job rescued: its worker had died", "%(n)s jobs rescued: their workers had died", event["count"], n=number(event["count"]))
+            text = ngettext("%(n)s job rescued: its worker had died", "%(n)s jobs rescued: their workers had died", count, n=shown)
             icon = "bolt-off"
         else:
-            text = ngettext("%(n)s job blocked: type or arguments do not fit", "%(n)s jobs blocked: type or arguments do not fit", event["count"], n=number(event["count"]))
+            text = ngettext(
+                "%(n)s job blocked: type or arguments do not fit", "%(n)s jobs blocked: type or arguments do not fit", count, n=shown
+            )
             icon = "lock"
         url = url_for("admin.jobs.job", uuid=event["uuid"]) if event["uuid"] else None
         lines.append({"icon": icon, "text": text, "url": url, "at": event["at"]})

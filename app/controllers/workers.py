@@ -22,7 +22,7 @@ def workers():
     return render_template("admin/workers.html", workers=rows)
 
 
-@bp.post("/<int:id>/restart", endpoint="restart")
+@bp.post("/<int(max=9223372036854775807):id>/restart", endpoint="restart")
 def restart(id: int):
     back = url_for("admin.jobs.workers")
     try:

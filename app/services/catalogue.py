@@ -9,6 +9,7 @@ from sqlalchemy import select
 
 from app import registry
 from app.clock import iso, millis, when
+from app.config import QUEUES
 from app.extensions import db
 from app.models import FailedJob, Job, JobHistory, JobLog, JobMetric, WorkerHeartbeat
 from app.models.job import LIVE_STATES
@@ -96,13 +97,15 @@ def find(uuid: str) -> dict[str, Any] | None:
             "state": live.state, "status": None, "attempts": live.attempts, "result": None, "error": live.reason, "traceback": None,
             "finished_at": None, "claim_no": live.claim_no, "cancel_requested": bool(live.cancel_requested), "timeout": live.timeout,
             "next_at": when(live.available_ms) if live.state == "scheduled" else None, "reserved_at": when(live.reserved_ms),
-            "progress": None if live.progress_done is None else {"done": live.progress_done, "total": live.progress_total, "note": live.progress_note},
+            "progress": None if live.progress_done is None
+            else {"done": live.progress_done, "total": live.progress_total, "note": live.progress_note},
             "worker": db.session.scalar(select(WorkerHeartbeat.worker_name).where(WorkerHeartbeat.worker_id == live.worker_id)),
         }
     error = (failed.error if failed else None) or (ended.error if ended else None)
     return common | {
         "state": row.status, "status": row.status, "attempts": ended.attempts if ended else 0, "error": error,
-        "result": _result(ended.result if ended else None), "traceback": (ended.traceback if ended else None) or (failed.exception if failed else None),
+        "result": _result(ended.result if ended else None),
+        "traceback": (ended.traceback if ended else None) or (failed.exception if failed else None),
         "finished_at": when(ended.finished_ms) if ended else (when(millis(failed.failed_at)) if failed and failed.failed_at else None),
         "claim_no": row.claim_no, "cancel_requested": False, "timeout": None, "next_at": None, "reserved_at": None, "progress": None, "worker": None,
     }
@@ -117,8 +120,8 @@ def log_of(uuid: str) -> list[dict[str, Any]]:
 def queued(limit: int = SHOWN) -> list[dict[str, Any]]:
     """The first live jobs in the order in which they will run: running, ready by band and rank, then the rest."""
     rows = []
-    groups = [(Job.state == "processing",), *((Job.state == "pending", Job.queue == q) for q in ("high", "default", "low")), (Job.state == "scheduled",),
-              (Job.state.in_(("held", "blocked", "waiting")),)]
+    ready = ((Job.state == "pending", Job.queue == q) for q in QUEUES)
+    groups = [(Job.state == "processing",), *ready, (Job.state == "scheduled",), (Job.state.in_(("held", "blocked", "waiting")),)]
     orders = [(Job.id,), *(((Job.rank.desc(), Job.id),) * 3), (Job.available_ms,), (Job.id,)]
     for conditions, order in zip(groups, orders, strict=True):
         if len(rows) < limit:

@@ -29,7 +29,8 @@ _METRIC = """INSERT INTO job_metrics (uuid, round, claim_no, job_type, tenant_id
  attempts, error_message, metadata, started_at, completed_at, created_at) VALUES (:uuid, 1, 1, :type, :tenant, :queue, :worker, :status, :ms,
  :wait, :memory, 1, :error, :mark, :started, :at, :at)"""
 _HISTORY = """INSERT INTO job_history (uuid, job_type, tenant_id, queue, status, payload, result, error, attempts, tries, claim_no, round,
- created_by, created_ms, finished_ms) VALUES (:uuid, :type, :tenant, :queue, :status, :payload, NULL, :error, 1, 3, 1, 1, 'demo', :created, :finished)"""
+ created_by, created_ms, finished_ms) VALUES (:uuid, :type, :tenant, :queue, :status, :payload, NULL, :error, 1, 3, 1, 1, 'demo',
+ :created, :finished)"""
 _JOB = """INSERT INTO jobs (uuid, queue, payload, attempts, available_at, created_at, state, job_type, tenant_id, created_ms, available_ms,
  retry_until_ms, created_by) VALUES (:uuid, :queue, :payload, 0, :now / 1000, :now / 1000, 'pending', 'DemoWork', :tenant, :now, :now,
  :now + 86400000, 'demo')"""
@@ -44,7 +45,7 @@ def fill(settings: Settings, metrics: int, pending: int, mix: bool) -> int:
     connection = Connection(settings.database_url, wait_s=30)
     if not mix and _others(connection):
         raise NotEmpty("This database holds other jobs. Use an empty DATA_DIR for a demo, or --mix to add demo rows here.")
-    chance = random.Random()
+    chance = random.Random()  # noqa: S311 (lifelike, not secret)
     rows = list(_outcomes(chance, metrics, connection.now()))
     for start in range(0, len(rows), STEP):
         with connection.transaction() as run:
@@ -81,7 +82,8 @@ def _outcomes(chance: random.Random, count: int, now: int) -> Iterator[dict[str,
 
 def _pending(chance: random.Random, now: int) -> dict[str, Any]:
     uuid, tenant = str(uuids.UUID(int=chance.getrandbits(128), version=4)), chance.choice(TENANTS)
-    return {"uuid": uuid, "queue": "low", "tenant": tenant, "now": now, "payload": payload(uuid, "DemoWork", {"ms": chance.randint(5, 400)}, tenant, "low")}
+    text = payload(uuid, "DemoWork", {"ms": chance.randint(5, 400)}, tenant, "low")
+    return {"uuid": uuid, "queue": "low", "tenant": tenant, "now": now, "payload": text}
 
 
 def remove(settings: Settings) -> int:

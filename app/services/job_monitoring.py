@@ -94,7 +94,9 @@ class JobMonitoringService:
         """How many went into the bin."""
         return operations.delete_all(actor, upto)
 
-    def get_metrics(self, period: str = "24h", job_type: str | None = None, bucket: str | None = None, group: str | None = None) -> list[dict[str, Any]]:
+    def get_metrics(
+        self, period: str = "24h", job_type: str | None = None, bucket: str | None = None, group: str | None = None
+    ) -> list[dict[str, Any]]:
         """Rows `date, total, completed, failed, avg_time` (ms) a bucket, or by type with `group='type'`.
 
         Raises BadInput for an unknown period, type, bucket or group.

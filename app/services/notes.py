@@ -22,7 +22,8 @@ def recent_events() -> list[dict[str, Any]]:
         last = db.session.execute(
             select(JobMetric.uuid, JobMetric.completed_at).where(JobMetric.status == "lost").order_by(JobMetric.id.desc()).limit(1)
         ).first()
-        events.append({"kind": "lost", "count": int(lost), "uuid": last.uuid if last else None, "at": when(millis(last.completed_at)) if last else None})
+        uuid, at = (last.uuid, when(millis(last.completed_at))) if last else (None, None)
+        events.append({"kind": "lost", "count": int(lost), "uuid": uuid, "at": at})
     blocked = db.session.scalar(select(func.count()).select_from(Job).where(Job.state == "blocked"))
     if blocked:
         uuid = db.session.scalar(select(Job.uuid).where(Job.state == "blocked").limit(1))

@@ -9,7 +9,8 @@ from app.services.upkeep import KEEP_DAYS
 
 _SUMS = """COUNT(*), SUM(processing_time), SUM(COALESCE(wait_ms, 0)) FROM job_metrics
  WHERE completed_at >= :low AND completed_at < :high"""
-_TYPES = f"INSERT INTO rollup_types (hour, job_type, status, count, time_ms, wait_ms) SELECT :hour, job_type, status, {_SUMS} GROUP BY job_type, status"
+_TYPES = f"""INSERT INTO rollup_types (hour, job_type, status, count, time_ms, wait_ms)
+ SELECT :hour, job_type, status, {_SUMS} GROUP BY job_type, status"""
 _TENANTS = f"""INSERT INTO rollup_tenants (hour, job_type, tenant_id, status, count, time_ms, wait_ms)
  SELECT :hour, job_type, COALESCE(tenant_id, ''), status, {_SUMS} GROUP BY job_type, COALESCE(tenant_id, ''), status"""
 

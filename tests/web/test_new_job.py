@@ -1,0 +1,52 @@
+"""The New job form: fields from the signature, a file, the same rules as the command line."""
+
+from __future__ import annotations
+
+import io
+import json
+
+from app.extensions import db
+from app.models import Job, Upload
+
+
+def test_a_form_becomes_a_job_with_typed_arguments(admin, app):
+    form = {"csrf_token": admin.csrf, "type": "TestForm", "text": "hello", "number": "7", "kind": "b", "ratio": "0.25", "flag": "1",
+            "extra": '{"a": [1]}', "tenant": "acme", "queue": "high", "delay": "60", "file": (io.BytesIO(b"a,b\n"), "ä list.csv")}
+    answer = admin.post("/admin/jobs/new/", data=form, content_type="multipart/form-data")
+    assert answer.status_code == 303 and "/admin/jobs/job/" in answer.location
+    with app.app_context():
+        job = db.session.scalar(db.select(Job))
+        args = json.loads(job.payload)["args"]
+        upload = db.session.get(Upload, args.pop("file"))
+        assert args == {"text": "hello", "number": 7, "kind": "b", "ratio": 0.25, "flag": True, "extra": {"a": [1]}}
+        assert (job.queue, job.tenant_id, job.state, job.created_by) == ("high", "acme", "scheduled", "admin@example.org")
+        assert (upload.filename, upload.tenant_id, upload.size) == ("ä list.csv", "acme", 4)
+    page = admin.get(answer.location).text
+    assert "hello" in page and job.uuid in page
+
+
+def test_every_wrong_field_says_so_and_nothing_is_written(admin, app):
+    form = {"csrf_token": admin.csrf, "type": "TestForm", "text": "", "number": "seven", "kind": "c", "tenant": "no blanks", "queue": "fast", "delay": "-1"}
+    answer = admin.post("/admin/jobs/new/", data=form)
+    assert answer.status_code == 400
+    assert answer.text.count('class="wrong"') >= 5
+    with app.app_context():
+        assert db.session.scalar(db.select(db.func.count()).select_from(Job)) == 0
+
+
+def test_a_job_page_shows_a_failure_whole(admin, app, data_dir):
+    from app.ledger import claim as claiming
+    from app.ledger.dialect import Connection
+    from app.ledger.settle import Outcome, settle
+    from app import registry
+
+    with app.app_context():
+        uuid = registry.find("TestFail").with_options(tries=1, tenant_id="acme").dispatch(text="<b>bold</b>")
+        db.session.commit()
+    connection = Connection(app.extensions["settings"].database_url)
+    job = claiming.claim(connection, claiming.claim_statement(("default",)), "w1", "w1")
+    settle(connection, job, Outcome("failed", error="RuntimeError: <b>bold</b>", traceback='Traceback:\n  File "x.py", line 1, in y\nRuntimeError'), "sqlite")
+    page = admin.get(f"/admin/jobs/job/{uuid}").text
+    assert "RuntimeError: &lt;b&gt;bold&lt;/b&gt;" in page and "<b>bold</b>" not in page
+    assert "jobs dispatch TestFail" in page
+    assert admin.get(f"/admin/jobs/job/{uuid}", headers={"Accept": "application/json"}).json["attempts"][0]["status"] == "failed"
