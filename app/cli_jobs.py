@@ -46,7 +46,7 @@ def dispatch(name: str, queue: str | None, tenant: str | None, delay: str | None
         tenant_id = parse_tenant(tenant)
         definition.fit(args)
         for field in uploads.file_fields(definition):
-            if isinstance(args.get(field), str):
+            if isinstance(args.get(field), str) and not uploads.ID.fullmatch(args[field]):
                 args[field] = uploads.copy_in(args[field], tenant_id)
         uuid = dispatch_job(definition, args, tenant_id=tenant_id, queue=parse_queue(queue), delay=parse_delay(delay), created_by=_actor())
         db.session.commit()

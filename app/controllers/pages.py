@@ -16,7 +16,7 @@ from app.config import ROOT
 from app.formatting import localtime, number
 from app.frames import frames_of
 from app.ledger import counts
-from app.services import catalogue, contents, fleet
+from app.services import catalogue, contents, fleet, uploads
 from app.services.job_monitoring import JobMonitoringService, monitor_state
 from app.services.notes import recent_events
 
@@ -69,8 +69,8 @@ def notes() -> list[dict[str, Any]]:
         if age is not None:
             text = _("Monitor %(age)s s late: data may be old", age=number(round(age)))
         lines.append({"icon": "alert-triangle", "text": text, "url": None, "at": None})
-    elif monitor["code"] not in (None, registry.code_version()):
-        lines.append({"icon": "alert-triangle", "text": _("Web and monitor run different code: restart both"), "url": None, "at": None})
+    elif {monitor["code"], *fleet.codes()} - {None, registry.code_version()}:
+        lines.append({"icon": "alert-triangle", "text": _("Web, workers and monitor run different code: restart all"), "url": None, "at": None})
     for event in recent_events():
         count, shown = event["count"], number(event["count"])
         if event["kind"] == "lost":
@@ -91,9 +91,10 @@ def job_context(found: dict[str, Any]) -> dict[str, Any]:
     uuid, state = found["uuid"], found["state"]
     attempts = catalogue.attempts_of(uuid)
     progress = found["progress"]
+    files = uploads.names_of(found["args"])
     has_report = contents.has_report(uuid)
     job = found | {
-        "args": [{"name": k, "value": v, "kind": type(v).__name__} for k, v in (found["args"] or {}).items()],
+        "args": [{"name": k, "value": files.get(k, v), "kind": "file" if k in files else type(v).__name__} for k, v in found["args"].items()],
         "args_json": json.dumps(found["args"], ensure_ascii=False, indent=2),
         "result_json": None if found["result"] is None else json.dumps(found["result"], ensure_ascii=False, indent=2),
         "command": command(found), "progress": progress, "frames": frames_of(found["traceback"], f"{ROOT}/"),

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import logging
 import os
 import re
 import sqlite3
@@ -26,6 +27,9 @@ from app.clock import now_ms
 
 # 16 MB of WAL before a commit pays for a checkpoint: at the default 4 MB it cost 0.16 ms a job, a third of all.
 CHECKPOINT = "wal_autocheckpoint=4000"
+
+
+log = logging.getLogger(__name__)
 
 
 class Runner(Protocol):
@@ -153,6 +157,7 @@ class Connection:
                 now = time.monotonic()
                 end = end or now + self.wait_s
                 if now >= end:
+                    log.warning("the database has been locked for %.0f s by another writer", self.wait_s)
                     raise
                 time.sleep(pause)
                 pause = min(pause * 1.2, 0.005)

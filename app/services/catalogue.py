@@ -86,7 +86,7 @@ def find(uuid: str) -> dict[str, Any] | None:
     payload = _payload(row.payload)
     common = {
         "uuid": key, "job_type": row.job_type or payload.get("displayName", "Unknown"), "queue": row.queue, "tenant_id": row.tenant_id,
-        "args": redact_json(payload.get("args", {})), "tries": row.tries, "round": row.round, "created_by": row.created_by,
+        "args": _object(redact_json(payload.get("args"))), "tries": row.tries, "round": row.round, "created_by": row.created_by,
         "created_at": when(row.created_ms), "failed_open": failed is not None and failed.deleted_at is None,
         "in_bin": failed is not None and failed.deleted_at is not None, "live": live is not None,
     }
@@ -164,6 +164,10 @@ def _payload(text: str) -> dict[str, Any]:
         value = json.loads(text)
     except ValueError:
         return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _object(value: Any) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 

@@ -30,6 +30,11 @@ def workers(memory_limit_mb: int) -> list[dict[str, Any]]:
     return sorted(result, key=lambda r: ORDER[r["health"]])
 
 
+def codes() -> set[str | None]:
+    """Hashes of types and signatures that the living workers run."""
+    return set(db.session.scalars(select(WorkerHeartbeat.code_version).where(WorkerHeartbeat.status != "stopped").distinct()))
+
+
 def health(worker: WorkerHeartbeat, memory_limit: int) -> str:
     """healthy, watch (over 80 % of its memory limit or asked to restart), unresponsive or stopped."""
     if worker.status == "stopped":

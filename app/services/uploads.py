@@ -101,6 +101,15 @@ def to_ids(definition: JobDefinition, args: dict[str, Any], tenant_id: str | Non
     return result
 
 
+def names_of(args: dict[str, Any]) -> dict[str, str]:
+    """File names of the uploads among the arguments, by argument name."""
+    found = {}
+    for name, value in args.items():
+        if isinstance(value, str) and ID.fullmatch(value) and (row := db.session.get(Upload, value)):
+            found[name] = row.filename
+    return found
+
+
 def open_files(definition: JobDefinition, args: dict[str, Any], tenant_id: str | None) -> dict[str, Any]:
     """Arguments as the function gets them: ids become `UploadedFile`. Raises PermanentError when a file is gone."""
     names = [n for n in file_fields(definition) if args.get(n) is not None]

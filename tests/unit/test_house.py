@@ -1,0 +1,95 @@
+"""Repository-wide rules: imports go one way, files stay short, templates keep to the policy, catalogues are whole."""
+
+from __future__ import annotations
+
+import ast
+import re
+import statistics
+from pathlib import Path
+
+import pytest
+from babel.messages.mofile import read_mo
+from babel.messages.pofile import read_po
+
+from app.services import schema
+
+ROOT = Path(__file__).resolve().parents[2]
+SOURCES = sorted((ROOT / "app").rglob("*.py"))
+ROOMS = {  # higher may import lower, never the other way round
+    "clock": 0, "config": 0, "process": 0, "strict": 1, "redact": 1, "extensions": 1, "models": 2, "ledger": 3, "registry": 3, "queue": 3, "liveness": 3,
+    "frames": 3, "context": 4, "integrations": 4, "services": 5, "formatting": 5, "runner": 6, "lifecycle": 6, "jobs": 6, "listeners": 7,
+    "heartbeat": 7, "controllers": 7, "cli_jobs": 8, "cli_users": 8, "monitor": 8, "cli": 9, "": 10, "worker": 11,
+}
+TEMPLATES = sorted((ROOT / "templates").rglob("*.html"))
+
+
+def imports_of(path: Path) -> list[str]:
+    """Modules of app that a file imports when it is loaded (those inside functions are for commands only)."""
+    found = []
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "app":
+            found += [f"{node.module}.{a.name}" for a in node.names] if node.module == "app" else [node.module]
+    return found
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_imports_go_one_way(path):
+    parts = path.relative_to(ROOT / "app").with_suffix("").parts
+    room = "" if parts == ("__init__",) else parts[0]
+    for module in imports_of(path):
+        wanted = module.split(".")[1]
+        wanted = wanted if wanted in ROOMS else ""
+        if wanted != room:
+            assert ROOMS[wanted] < ROOMS[room], f"{path.name} ({room}) imports {module}"
+
+
+def test_the_product_stays_compact():
+    sizes = [len(p.read_text().splitlines()) for p in SOURCES]
+    assert sum(sizes) <= 8000 and statistics.median(sizes) < 100 and max(sizes) <= 300
+
+
+@pytest.mark.parametrize("path", TEMPLATES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_templates_keep_to_the_content_policy(path):
+    text = path.read_text()
+    assert not re.search(r'\s(style|on[a-z]+)\s*=\s*"', text), "inline style or handler"
+    assert not re.search(r"<script(?![^>]*(src=|type=\"application/json\"))", text), "inline script"
+    assert not re.search(r'\s(x-[\w:.-]+|:[\w-]+|@[\w.:-]+)="[^"]*\{\{', text), "{{ }} inside an Alpine attribute is code injection"
+
+
+def test_the_italian_catalogue_is_whole_and_compiled():
+    folder = ROOT / "app" / "translations" / "it" / "LC_MESSAGES"
+    catalogue = read_po(open(folder / "messages.po", "rb"), locale="it")
+    missing = [m.id for m in catalogue if m.id and not all(m.string if isinstance(m.string, tuple) else [m.string])]
+    assert not missing
+    for message in catalogue:
+        if message.id:
+            texts = message.string if isinstance(message.string, tuple) else [message.string]
+            ids = message.id if isinstance(message.id, tuple) else [message.id]
+            wanted = set(re.findall(r"%\((\w+)\)s", " ".join(ids)))
+            assert set(re.findall(r"%\((\w+)\)s", " ".join(texts))) <= wanted, message.id
+    compiled = read_mo(open(folder / "messages.mo", "rb"))
+    first = lambda m: m.id if isinstance(m.id, str) else m.id[0]  # noqa: E731
+    assert {first(m) for m in compiled if m.id} == {first(m) for m in catalogue if m.id}, "run scripts/i18n.sh"
+
+
+def test_every_text_of_the_code_is_in_the_catalogue(tmp_path):
+    from babel.messages.extract import extract_from_dir
+
+    methods = [("**.py", "python"), ("**.html", "jinja2")]
+    keywords = {"_": None, "gettext": None, "ngettext": (1, 2), "pgettext": ((1, "c"), 2)}
+    catalogue = read_po(open(ROOT / "app/translations/it/LC_MESSAGES/messages.po", "rb"), locale="it")
+    have = {(m.id if isinstance(m.id, str) else m.id[0]) for m in catalogue if m.id}
+    for folder in ("app", "templates"):
+        for _, _, message, _, _ in extract_from_dir(str(ROOT / folder), methods, keywords=keywords):
+            assert (message if isinstance(message, str) else message[0]) in have, f"run scripts/i18n.sh and translate {message!r}"
+
+
+def test_the_code_knows_the_newest_migration():
+    files = sorted(p.name for p in (ROOT / "migrations" / "versions").glob("[0-9]*.py"))
+    assert files[-1].split("_")[0] == schema.HEAD
+
+
+def test_nothing_names_this_machine():
+    for path in [*SOURCES, *TEMPLATES, *(ROOT / "scripts").iterdir(), *(ROOT / "deploy").iterdir()]:
+        if path.is_file():
+            assert str(ROOT.parent) + "/" not in path.read_text(errors="ignore") or str(ROOT.parent) == "/", path
