@@ -259,6 +259,7 @@ def socket_path(folder: Path) -> str:
         if old.name.startswith("ainstein-") and old.is_dir() and old.stat().st_uid == os.geteuid():
             shutil.rmtree(old, ignore_errors=True)
         note.unlink()
+    (folder / "run" / "supervisor.sock").unlink(missing_ok=True)  # of a supervisord that was killed
     if len(os.fsencode(folder / "run" / "supervisor.sock")) <= 95:
         return "run/supervisor.sock"
     private = tempfile.mkdtemp(prefix="ainstein-")

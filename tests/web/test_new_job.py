@@ -35,10 +35,10 @@ def test_every_wrong_field_says_so_and_nothing_is_written(admin, app):
 
 
 def test_a_job_page_shows_a_failure_whole(admin, app, data_dir):
+    from app import registry
     from app.ledger import claim as claiming
     from app.ledger.dialect import Connection
     from app.ledger.settle import Outcome, settle
-    from app import registry
 
     with app.app_context():
         uuid = registry.find("TestFail").with_options(tries=1, tenant_id="acme").dispatch(text="<b>bold</b>")
