@@ -114,15 +114,14 @@ class JobDefinition:
         """Arguments as the function takes them (JSON values checked, no file opened); raises Misfit."""
         if not isinstance(args, dict):
             raise Misfit(f"Arguments of {self.name} must be a JSON object with names and values.")
-        known = {f.name for f in self.fields}
-        unknown = sorted(set(map(str, args)) - known)
+        known = [f.name for f in self.fields]
+        unknown = sorted(str(name) for name in args if name not in known)
         if unknown:
-            raise Misfit(f"{self.name} has no argument {', '.join(unknown)}; it takes {', '.join(sorted(known)) or 'none'}.")
+            raise Misfit(f"{self.name} has no argument {', '.join(unknown)}; it takes {', '.join(known) or 'none'}.")
         missing = [f.name for f in self.fields if f.required and f.name not in args]
         if missing:
             raise Misfit(f"{self.name} needs {', '.join(missing)}.")
-        by_name = {f.name: f for f in self.fields}
-        return {name: check(by_name[name].hint, value, name) for name, value in args.items()}
+        return {f.name: check(f.hint, args[f.name], f.name) for f in self.fields if f.name in args}
 
 
 _known: dict[str, JobDefinition] = {}
@@ -202,6 +201,8 @@ def form_kind(hint: Any) -> tuple[str, tuple[Any, ...]]:
 
 def check(hint: Any, value: Any, name: str) -> Any:
     """`value` if it is of `hint` (ints pass as floats, nothing else is converted); raises Misfit."""
+    if type(value) is hint and hint is not dict:
+        return value  # the usual case: text for text, a whole number for a whole number
     for member in _members(hint):
         origin = get_origin(member) or member
         if member is Any or (member is type(None) and value is None):

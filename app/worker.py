@@ -86,7 +86,8 @@ class LedgerWorker(stock.Worker):
         """Run the row claimed with the last settle, through Huey and its hooks but without a ticket."""
         self.task_count += 1
         try:
-            self.huey.execute(self.huey.ticket.s(lifecycle.next.uuid))
+            uuid = lifecycle.next.uuid
+            self.huey.execute(self.huey.ticket.task_class((uuid,), id=uuid))
         except Exception:
             log.exception("unhandled error while running a job")
 

@@ -9,7 +9,6 @@ import errno
 import fcntl
 import os
 import secrets
-import shlex
 import signal
 import socket
 import stat
@@ -19,15 +18,17 @@ import time
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from common import ROOT, check_settings, die_with_parent, fail, flask, hold, load_env_file
+from common import ROOT, check_settings, fail, flask, load_env_file
 from program import data_dir
+from supervised import start_supervisor, write_supervisor_config
 
 LOCK_SECONDS = 2  # a launcher whose supervisord was killed needs a moment to end
 LEFTOVERS_SECONDS, READY_SECONDS = 20, 30
 OURS = {"lock", "secret-key", "run", "logs"}  # a folder with one of these was made by us
 
 
-def main() -> None:
+def main(prepare_only: bool = False) -> None:
+    """`prepare_only` stops before anything is started: for a server's own supervisor."""
     os.umask(0o077)
     if os.environ.get("DATA_DIR", "").strip():  # relative to where the person stands; in .env to the project
         os.environ["DATA_DIR"] = str(data_dir())
@@ -42,10 +43,14 @@ def main() -> None:
     settings = check_settings()
     lock = take_lock(folder / "lock")
     wait_for_leftovers(folder / "run" / "alive")
-    check_port(settings["host"], settings["port"])
+    if not prepare_only:
+        check_port(settings["host"], settings["port"])
     if flask("db-prepare").returncode:
         fail("The database could not be prepared (the reason stands above); nothing was started.")
     hint = first_admin(admin, password, folder / "first-password")
+    if prepare_only:
+        print(f"The database is ready. {hint}")
+        return
     names = ("data_dir", "host", "port", "public_url", "workers", "grace")
     resolved = {name.upper(): str(settings[name]) for name in names}
     write_supervisor_config(folder, settings["grace"])
@@ -134,9 +139,7 @@ def holders(descriptor: int) -> list[int]:
     wanted, found = os.fstat(descriptor), []
     for process in Path("/proc").glob("[0-9]*"):
         try:
-            if int(process.name) != os.getpid() and any(
-                os.path.samestat(os.stat(fd), wanted) for fd in (process / "fd").iterdir()
-            ):
+            if int(process.name) != os.getpid() and any(os.path.samestat(os.stat(fd), wanted) for fd in (process / "fd").iterdir()):
                 found.append(int(process.name))
         except OSError:
             continue  # ended meanwhile, or another user's
@@ -193,101 +196,7 @@ def first_admin(email: str, given: str, path: Path) -> str:
         draft.unlink(missing_ok=True)
 
 
-# ---- supervisord -------------------------------------------------------------------------------------------------
-
-
-def write_supervisor_config(folder: Path, grace: int) -> None:
-    """Paths are relative to DATA_DIR, where supervisord runs, or come from the environment: its parser would
-    otherwise read `%`, ` ;` and ` #` in them, some twice. Stops go one by one, workers first: people can
-    watch the last jobs end."""
-    programs = [("web", 10, 10), ("monitor", 20, 10), ("workers", 30, grace + 10)]
-    path = socket_path(folder)
-    text = f"""\
-; Written at each start by scripts/launcher.py. From DATA_DIR: supervisorctl -c run/supervisord.conf status
-[supervisord]
-nodaemon=true
-silent=true
-umask=077
-identifier=ainstein
-logfile=logs/supervisord.log
-logfile_maxbytes=5MB
-logfile_backups=3
-childlogdir=logs
-pidfile=run/supervisord.pid
-{"user=" + str(os.geteuid()) if os.geteuid() == 0 else ""}
-[unix_http_server]
-file={path.replace("%", "%%")}
-chmod=0700
-
-[rpcinterface:supervisor]
-supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface
-
-[supervisorctl]
-serverurl=unix://{path.replace("%", "%%")}
-"""
-    for name, priority, stop_seconds in programs:
-        text += f"""
-[program:{name}]
-command=%(ENV_AINSTEIN_PROGRAM)s {name}
-priority={priority}
-autorestart=true
-startretries=1000000000
-stopasgroup=false
-killasgroup=true
-stopwaitsecs={stop_seconds}
-umask=077
-stdout_logfile=logs/{"access" if name == "web" else name}.log
-stdout_logfile_maxbytes=10MB
-stdout_logfile_backups=5
-"""
-        if name == "web":  # gunicorn writes requests to stdout, all else to stderr
-            text += "stderr_logfile=logs/web.log\nstderr_logfile_maxbytes=10MB\nstderr_logfile_backups=5\n"
-        else:
-            text += "redirect_stderr=true\n"
-    (folder / "run" / "supervisord.conf").write_text(text)
-
-
-def socket_path(folder: Path) -> str:
-    """In DATA_DIR/run; a path too long for a socket (108 bytes, and supervisord adds its pid for a moment) moves
-    to a private temporary folder, which the next start removes."""
-    import shutil
-    import tempfile
-
-    note = folder / "run" / "socket-folder"
-    if note.exists():
-        old = Path(note.read_text())
-        if old.name.startswith("ainstein-") and old.is_dir() and old.stat().st_uid == os.geteuid():
-            shutil.rmtree(old, ignore_errors=True)
-        note.unlink()
-    (folder / "run" / "supervisor.sock").unlink(missing_ok=True)  # of a supervisord that was killed
-    if len(os.fsencode(folder / "run" / "supervisor.sock")) <= 95:
-        return "run/supervisor.sock"
-    private = tempfile.mkdtemp(prefix="ainstein-")
-    note.write_text(private)
-    return f"{private}/supervisor.sock"
-
-
-def start_supervisor(folder: Path, lock: int, environ: dict[str, str]) -> int:
-    """supervisord in a session of its own: Ctrl-C on the terminal reaches us alone, and we stop it in order."""
-    launcher = os.getpid()
-    environ = environ | {"AINSTEIN_PROGRAM": shlex.join([sys.executable, str(ROOT / "scripts" / "program.py")])}
-    child = os.fork()
-    if child:
-        return child
-    try:
-        os.close(lock)
-        os.setsid()
-        die_with_parent(launcher, "SIGTERM")
-        for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGPIPE):
-            signal.signal(signum, signal.SIG_DFL)
-        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-        hold(folder / "run" / "alive")
-        os.chdir(folder)
-        environ["AINSTEIN_SUPERVISOR"] = str(os.getpid())  # program.py compares it with its parent's pid
-        arguments = [sys.executable, "-m", "supervisor.supervisord", "-n", "-c", "run/supervisord.conf"]
-        os.execve(sys.executable, arguments, environ)
-    finally:
-        os._exit(127)
+# ---- while it runs ----------------------------------------------------------------------------------------------
 
 
 def watch(supervisor: int, settings: dict, hint: str) -> int:
@@ -337,4 +246,6 @@ def healthy(settings: dict) -> bool:
 
 
 if __name__ == "__main__":
-    main()
+    if sys.argv[1:] not in ([], ["--prepare"]):
+        fail("usage: run.sh [--prepare]    (--prepare: database and first super-admin only)", 2)
+    main(prepare_only=bool(sys.argv[1:]))

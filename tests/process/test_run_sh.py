@@ -65,9 +65,7 @@ class Site:
         self.output = data_dir.parent / f"output-{time.monotonic_ns()}"
         environment = clean_environment(data_dir, PORT=str(self.port), **settings)
         with self.output.open("w") as out:
-            self.launcher = subprocess.Popen(
-                RUN, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True
-            )
+            self.launcher = subprocess.Popen(RUN, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True)
 
     def text(self) -> str:
         return self.output.read_text()
@@ -132,9 +130,7 @@ def start(tmp_path):
 def running(tmp_path_factory):
     """A site whose folder has a blank, an accent, a percent sign and comment signs; for tests that only look."""
     folder = tmp_path_factory.mktemp("site") / "dàti di prova 100%s # uno ; due"
-    site = Site(
-        folder, OPENAI_API_KEY="sk-of-the-workers", METRICS_TOKEN="token-of-the-web", ADMIN_EMAIL="first@x.test"
-    )
+    site = Site(folder, OPENAI_API_KEY="sk-of-the-workers", METRICS_TOKEN="token-of-the-web", ADMIN_EMAIL="first@x.test")
     try:
         yield site.ready()
     finally:
@@ -196,9 +192,7 @@ def test_every_program_knows_only_its_own_secrets(running):
     assert (web.get("METRICS_TOKEN"), web.get("OPENAI_API_KEY")) == ("token-of-the-web", None)
     assert (workers.get("METRICS_TOKEN"), workers.get("OPENAI_API_KEY")) == (None, "sk-of-the-workers")
     assert not {"METRICS_TOKEN", "OPENAI_API_KEY"} & set(monitor)
-    assert not [
-        n for env in (web, monitor, workers, running.supervisor().environ()) for n in env if n.startswith("ADMIN")
-    ]
+    assert not [n for env in (web, monitor, workers, running.supervisor().environ()) for n in env if n.startswith("ADMIN")]
 
 
 def test_only_the_launcher_has_the_lock_open(running):
@@ -300,9 +294,7 @@ def test_leftovers_that_do_not_end_are_named(tmp_path, start):
     """A process that holds the mark of an earlier run, as a program stuck in the kernel would."""
     (tmp_path / "data" / "run").mkdir(parents=True, mode=0o700)
     (tmp_path / "data").chmod(0o700)
-    code = (
-        f"import common,pathlib,time; common.hold(pathlib.Path({str(tmp_path / 'data/run/alive')!r})); time.sleep(99)"
-    )
+    code = f"import common,pathlib,time; common.hold(pathlib.Path({str(tmp_path / 'data/run/alive')!r})); time.sleep(99)"
     left = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT / "scripts")
     try:
         wait_until((tmp_path / "data" / "run" / "alive").exists, 5, "mark is held")
@@ -349,6 +341,17 @@ def test_path_too_long_for_a_socket(start):
     again = start(long).ready()
     assert not note.exists()
     again.stop()
+
+
+def test_prepare_makes_database_and_account_and_starts_nothing(tmp_path):
+    data_dir = tmp_path / "data"
+    environment = clean_environment(data_dir)
+    for _ in range(2):
+        done = subprocess.run([*RUN, "--prepare"], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=90)
+        assert done.returncode == 0, done
+    assert (data_dir / "first-password").exists()
+    assert list(data_dir.glob("*.sqlite3"))
+    assert ours(data_dir) == []
 
 
 # ---- bad settings --------------------------------------------------------------------------------
