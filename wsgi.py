@@ -8,4 +8,5 @@ from app.config import SettingError
 try:
     app = create_app()
 except SettingError as error:
-    sys.exit(str(error))
+    print(error, file=sys.stderr)
+    sys.exit(2)

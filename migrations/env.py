@@ -8,6 +8,7 @@ from sqlalchemy import text
 
 from app import models  # noqa: F401  (fills the metadata)
 from app.extensions import db
+from app.services.migration import guarded
 
 
 def run() -> None:
@@ -33,5 +34,5 @@ def run() -> None:
 
 if context.is_offline_mode():
     raise SystemExit("Offline migrations are not supported: run `flask --app wsgi db upgrade`.")
-current_app.logger.debug("migrating")
-run()
+with guarded(current_app.extensions["settings"]):
+    run()

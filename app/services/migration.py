@@ -5,12 +5,16 @@ Only run.sh (under the lock on DATA_DIR) and `flask db upgrade` come here.
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
 import sqlite3
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
 import flask_migrate
+from flask import current_app
 
 from app.config import ROOT, Settings
 from app.services import schema
@@ -33,11 +37,28 @@ def prepare(settings: Settings) -> str:
         raise CannotMigrate("DATABASE_URL: the database does not answer.")
     settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     kept = backup(settings) if settings.sqlite and settings.database_file.exists() else None
+    current_app.extensions["migration_guarded"] = True  # the launcher holds the lock, the backup is made
     try:
         flask_migrate.upgrade(directory=str(ROOT / "migrations"))
     except SystemExit:
         raise CannotMigrate(f"The migration failed and nothing was changed{f'; backup: {kept}' if kept else ''}. See the log above.") from None
     return f"database migrated to revision {schema.HEAD}" + (f", backup in {kept}" if kept else "")
+
+
+@contextlib.contextmanager
+def guarded(settings: Settings) -> Iterator[None]:
+    """What `flask db upgrade` by hand needs as well: nobody else running on this DATA_DIR, and a backup first."""
+    if current_app.extensions.get("migration_guarded"):
+        yield
+        return
+    with open(os.open(settings.data_dir / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600), "r+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise SystemExit(f"DATA_DIR={settings.data_dir} is in use: stop the running instance first.") from None
+        if settings.sqlite and settings.database_file.exists():
+            backup(settings)
+        yield
 
 
 def backup(settings: Settings) -> Path:

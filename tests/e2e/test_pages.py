@@ -1,0 +1,94 @@
+"""What a person does, in a real browser: look, start a job, retry, delete; on a phone; without JavaScript."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import expect
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
+AXE = (Path(__file__).parent / "vendor" / "axe.min.js").read_text()
+PAGES = ("/admin/jobs/", "/admin/jobs/workers", "/admin/jobs/new/?type=TestForm", "/admin/jobs/contents", "/admin/jobs/job/{failed}", "/admin/jobs/job/{talked}")
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_every_page_is_accessible_and_does_not_scroll_sideways(open_page, site, theme):
+    page = open_page("/admin/jobs/", theme=theme)
+    for path in PAGES:
+        page.goto(path.format(failed=site.failed, talked=site.talked))
+        page.wait_for_timeout(400)
+        open_page.measuring = True  # axe itself sets inline styles, which the policy refuses
+        page.evaluate(AXE)
+        found = page.evaluate("axe.run({runOnly: ['wcag2a','wcag2aa','wcag21a','wcag21aa','wcag22aa']}).then(r => r.violations.map(v => [v.id, v.nodes[0].html]))")
+        assert found == [], f"{path}: {json.dumps(found)[:1500]}"
+        page.set_viewport_size({"width": 360, "height": 800})
+        page.reload()
+        open_page.measuring = False
+        page.wait_for_timeout(400)
+        wide = page.evaluate("[...document.querySelectorAll('body *')].filter(e => e.getBoundingClientRect().right > 361).map(e => e.outerHTML.slice(0, 120)).slice(0, 5)")
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"{path} scrolls sideways at 360 px: {wide}"
+        page.set_viewport_size({"width": 1440, "height": 900})
+
+
+def test_the_dashboard_follows_the_jobs_without_a_reload(open_page, site):
+    page = open_page("/admin/jobs/", locale="en-GB")
+    page.evaluate("window.stays = true")
+    before = int(page.inner_text("#completed-jobs").replace(",", ""))
+    site.dispatch("TestNoop", 3)
+    expect(page.locator("#completed-jobs")).to_have_text(str(before + 3), timeout=20_000)
+    assert page.evaluate("window.stays"), "no reload"
+    assert "ago" in page.inner_text("#last-update") or "now" in page.inner_text("#last-update")
+
+
+def test_a_failed_job_is_retried_and_deleted_from_the_dashboard(open_page, site):
+    site.dispatch("TestPermanent")
+    site.ended()
+    page = open_page("/admin/jobs/")
+    page.click("#failed-jobs-section tbody tr:first-child form[action*='/retry/'] button")
+    assert page.get_by_text("Job reinserito nella coda").is_visible()
+    site.ended()
+    page.goto("/admin/jobs/")
+    page.click("#failed-jobs-section tbody tr:first-child form[action*='/delete/'] button")
+    dialog = page.locator("dialog[open]")
+    dialog.wait_for()
+    dialog.locator("button.danger, button[value=ok], button[type=submit]").last.click()
+    page.get_by_text("Job eliminato").wait_for()
+
+
+def test_everything_works_without_javascript(open_page, site):
+    site.dispatch("TestPermanent")
+    site.ended()
+    page = open_page("/admin/jobs/", javascript=False)
+    page.click("#failed-jobs-section tbody tr:first-child form[action*='/delete/'] button")
+    assert "Eliminare" in page.inner_text("h1")
+    page.click("form button[type=submit]")
+    assert page.get_by_text("Job eliminato").is_visible()
+    page.goto("/admin/jobs/new/?type=TestForm")
+    page.fill("[name=text]", "hello")
+    page.fill("[name=number]", "7")
+    page.select_option("[name=kind]", "a")
+    page.click("main form[method=post] button[type=submit]")
+    assert "/admin/jobs/job/" in page.url and "hello" in page.content()
+
+
+def test_a_csv_file_is_imported_from_the_form(open_page, site):
+    page = open_page("/admin/jobs/new/?type=ProcessCsvImport", locale="en-GB")
+    page.set_input_files("[name=path]", str(Path(__file__).parents[1] / "data" / "packages.csv"))
+    page.fill("[name=tenant]", "acme")
+    page.click("main form[method=post] button[type=submit]")
+    page.wait_for_url("**/admin/jobs/job/*")
+    site.ended()
+    page.reload()
+    assert '"inserted"' in page.content()
+    page.goto("/admin/jobs/contents")
+    assert page.locator("tbody tr").count() >= 50
+
+
+def test_signing_out_ends_the_other_tab_with_words(open_page, site):
+    page = open_page("/admin/jobs/", locale="en-GB")
+    other = page.context.new_page()
+    other.goto("/logout")
+    other.click("form button[type=submit]")
+    expect(page.locator("#last-update")).to_contain_text("Sign in again", timeout=20_000)
