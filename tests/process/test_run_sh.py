@@ -383,7 +383,8 @@ def test_bad_setting_is_one_line_that_names_it(tmp_path, name, value):
 
 def test_open_folder_with_other_files_is_refused_and_left_alone(tmp_path):
     folder = tmp_path / "documents"
-    folder.mkdir(mode=0o755)
+    folder.mkdir()
+    folder.chmod(0o755)  # whatever the umask of the one who tests
     (folder / "letter.txt").write_text("mine")
     assert "DATA_DIR=" in refused(DATA_DIR=folder, code=1)
     assert [e.name for e in folder.iterdir()] == ["letter.txt"]
