@@ -22,7 +22,7 @@ from flask import Flask
 from app import registry
 from app.clock import now_ms
 from app.config import Settings
-from app.ledger import counts
+from app.ledger import counts, search
 from app.ledger.claim import Claim
 from app.ledger.dialect import Connection, database_errors
 from app.ledger.rescue import forget_worker, held_by, promote, rescue
@@ -69,6 +69,7 @@ class Monitor:
             Duty("live counts", 0.5, self.count),
             Duty("rescue", 1.0, self.rescue),
             Duty("tickets", 1.0, self.tickets),
+            Duty("search", 1.0, lambda: search.extend(self.connection)),
             Duty("unblock", 10.0, lambda: upkeep.unblock_fitting(self.connection)),
             Duty("retention", 300.0, lambda: upkeep.delete_old(self.connection)),
             Duty("uploads", 600.0, lambda: upkeep.sweep_uploads(self.connection, self.settings.data_dir / "uploads")),

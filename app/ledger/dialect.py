@@ -17,7 +17,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterator
-from functools import cache
+from functools import lru_cache
 from typing import Any, Protocol
 
 from sqlalchemy import text
@@ -57,12 +57,12 @@ def database_errors() -> tuple[type[Exception], ...]:
     return tuple(errors)
 
 
-@cache
+@lru_cache(512)
 def for_sqlite(sql: str) -> str:
     return sql.replace("{skip}", "")
 
 
-@cache
+@lru_cache(512)
 def for_postgres(sql: str) -> str:
     """`:name` as `%(name)s`; casts (`::`) and text are left alone."""
     return re.sub(r"(?<![:\w]):([a-z_]\w*)", r"%(\1)s", sql.replace("%", "%%").replace("{skip}", "FOR UPDATE OF j SKIP LOCKED"))

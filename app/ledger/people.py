@@ -1,90 +1,95 @@
-"""What people do to rows. Every statement is guarded, so pressing twice or two at once does it once."""
+"""What people do to rows, some thousand at a time. Every statement is guarded: pressing twice or two at once does it once.
+
+Each function takes row ids and works in the caller's transaction. Rows that changed meanwhile are left out
+of the number it returns; on PostgreSQL rows that another transaction holds are skipped, never waited for.
+"""
 
 from __future__ import annotations
 
 import json
-from typing import Any
+from collections.abc import Iterable, Sequence
 
+from app.clock import DAY_MS, HOUR_MS, stamp
 from app.config import QUEUES
-from app.ledger.claim import COLUMNS, Claim
 from app.ledger.dialect import Runner
-from app.ledger.settle import Outcome, finish
 
-_KEPT = "uuid, queue, payload, job_type, tenant_id, claim_no, round, tries, backoff, timeout, durable, created_ms, created_by"
-_INSERT = """INSERT INTO jobs (uuid, queue, payload, attempts, available_at, created_at, state, job_type, tenant_id, claim_no, round,
- failures, crashes, tries, backoff, timeout, durable, created_ms, available_ms, retry_until_ms, created_by) VALUES (:uuid, :queue,
- :payload, 0, :now / 1000, :created_ms / 1000, 'pending', :job_type, :tenant_id, :claim_no, :round + 1, 0, 0, :tries, :backoff,
- :timeout, :durable, :created_ms, :now, :now + 86400000, :created_by)"""
-_BATCH = """SELECT id FROM failed_jobs WHERE deleted_at IS NULL AND id <= :upto ORDER BY id LIMIT :step"""
+_COMMON = "uuid, payload, tenant_id, claim_no, tries, backoff, timeout, durable, created_by"
+_FOREIGN = "SELECT id, uuid, payload, tenant_id, queue FROM failed_jobs WHERE {where} AND (job_type IS NULL OR created_ms IS NULL)"
+_REQUEUE = f"""INSERT INTO jobs ({_COMMON}, queue, attempts, available_at, created_at, state, job_type, round, failures, crashes,
+ created_ms, available_ms, retry_until_ms) SELECT {_COMMON}, CASE WHEN queue IN {QUEUES} THEN queue ELSE 'default' END, 0, :now / 1000,
+ created_ms / 1000, 'pending', job_type, round + 1, 0, 0, created_ms, :now, :until FROM failed_jobs WHERE {{where}} ORDER BY id
+ ON CONFLICT (uuid) DO NOTHING"""
+_CANCELLED = """INSERT INTO job_metrics (uuid, round, claim_no, job_type, tenant_id, queue, status, processing_time, wait_ms, attempts,
+ error_message, completed_at, created_at) SELECT uuid, round, claim_no, job_type, tenant_id, queue, 'cancelled', 0, {wait}, attempts,
+ :why, :at, :at FROM jobs WHERE {where} ON CONFLICT DO NOTHING"""
+_HISTORY = """INSERT INTO job_history (uuid, job_type, tenant_id, queue, status, payload, error, attempts, tries, claim_no, round, created_by,
+ created_ms, finished_ms) SELECT uuid, job_type, tenant_id, queue, 'cancelled', payload, :why, attempts, tries, claim_no, round, created_by,
+ created_ms, :now FROM jobs WHERE {where} ORDER BY id ON CONFLICT (uuid) DO NOTHING"""
+_TYPES = """INSERT INTO rollup_types (hour, job_type, status, count, time_ms, wait_ms) SELECT :hour, job_type, 'cancelled', COUNT(*), 0,
+ SUM({wait}) FROM jobs WHERE {where} GROUP BY job_type ON CONFLICT (hour, job_type, status) DO UPDATE SET
+ count = rollup_types.count + excluded.count, wait_ms = rollup_types.wait_ms + excluded.wait_ms"""
+_TENANTS = """INSERT INTO rollup_tenants (hour, job_type, tenant_id, status, count, time_ms, wait_ms) SELECT :hour, job_type,
+ COALESCE(tenant_id, ''), 'cancelled', COUNT(*), 0, SUM({wait}) FROM jobs WHERE {where} GROUP BY job_type, COALESCE(tenant_id, '')
+ ON CONFLICT (hour, job_type, tenant_id, status) DO UPDATE SET
+ count = rollup_tenants.count + excluded.count, wait_ms = rollup_tenants.wait_ms + excluded.wait_ms"""
+_WAIT = "CASE WHEN available_ms < :now THEN :now - available_ms ELSE 0 END"
 
 
-def take_failed(run: Runner, uuid: str) -> dict[str, Any] | None:
-    """Take one failed job out of `failed_jobs`; None when it is not there (any more)."""
-    rows = run.all(f"DELETE FROM failed_jobs WHERE uuid = :u AND deleted_at IS NULL RETURNING {_KEPT}", u=uuid)
-    return dict(zip(_KEPT.split(", "), rows[0], strict=True)) if rows else None
+def among(ids: Iterable[int], column: str = "id") -> str:
+    """`id IN (1, 2)`; whole numbers only, so it may stand in a statement."""
+    return f"{column} IN ({', '.join(str(int(i)) for i in ids) or 'NULL'})"
 
 
-def requeue(run: Runner, row: dict[str, Any]) -> None:
-    """Write a failed job into the ledger again: same uuid, next round, attempt 1, ready at once."""
-    now = run.now()
-    row = _complete(row, now)
-    run.all("DELETE FROM job_history WHERE uuid = :u RETURNING id", u=row["uuid"])
-    run.run(_INSERT, now=now, **row)
+def _mine(run: Runner, table: str, ids: Sequence[int], condition: str) -> str:
+    """The rows among `ids` that fit `condition` and nobody else holds, locked until the transaction ends, as a condition."""
+    return among(row[0] for row in run.all(f"SELECT j.id FROM {table} j WHERE {among(ids, 'j.id')} AND {condition} ORDER BY j.id {{skip}}"))
 
 
-def _complete(row: dict[str, Any], now: int) -> dict[str, Any]:
-    """Rows written by others lack our columns: the type is in the payload, an unknown queue becomes default."""
+def requeue(run: Runner, ids: Sequence[int]) -> list[str]:
+    """Failed jobs back into the ledger: same uuid, next round, attempt 1, ready at once; returns the uuids."""
+    now, where = run.now(), _mine(run, "failed_jobs", ids, "j.deleted_at IS NULL AND LENGTH(j.uuid) <= 36")
+    for row in run.all(_FOREIGN.format(where=where)):
+        _complete(run, *row, now=now)
+    run.run(_REQUEUE.format(where=where), now=now, until=now + DAY_MS)
+    run.run(f"DELETE FROM job_history WHERE uuid IN (SELECT uuid FROM failed_jobs WHERE {where})")
+    return [row[0] for row in run.all(f"DELETE FROM failed_jobs WHERE {where} RETURNING uuid")]
+
+
+def _complete(run: Runner, id_: int, uuid: str, payload: str, tenant: str | None, queue: str, now: int) -> None:
+    """Rows written by others lack our columns: the type is in the payload, the rest has defaults."""
     try:
-        payload = json.loads(row["payload"])
+        found = json.loads(payload)
     except ValueError:
-        payload = {}
-    if not row["job_type"]:
-        name = payload.get("displayName") if isinstance(payload, dict) else None
-        row["job_type"] = str(name or "Unknown")[:255]
-    if not isinstance(payload, dict) or "args" not in payload:
-        row["payload"] = json.dumps({"uuid": row["uuid"], "displayName": row["job_type"], "args": payload if isinstance(payload, dict) else {},
-                                     "tenant_id": row["tenant_id"], "queue": row["queue"]})
-    row["queue"] = row["queue"] if row["queue"] in QUEUES else "default"
-    row["created_ms"] = row["created_ms"] or now
-    return row
+        found = {}
+    found = found if isinstance(found, dict) else {}
+    name = str(found.get("displayName") or "Unknown")[:255]
+    if "args" not in found:
+        payload = json.dumps({"uuid": uuid, "displayName": name, "args": found, "tenant_id": tenant, "queue": queue})
+    run.run("UPDATE failed_jobs SET job_type = COALESCE(job_type, :t), payload = :p, created_ms = COALESCE(created_ms, :now) WHERE id = :id",
+            t=name, p=payload, now=now, id=id_)
 
 
-def requeue_many(run: Runner, upto: int, step: int) -> int:
-    """Requeue the first `step` failed jobs with id <= upto; returns how many."""
-    rows = run.all(f"DELETE FROM failed_jobs WHERE id IN ({_BATCH}) AND deleted_at IS NULL RETURNING {_KEPT}, id", upto=upto, step=step)
-    names = [*_KEPT.split(", "), "id"]
-    found = sorted((dict(zip(names, row, strict=True)) for row in rows), key=lambda r: r.pop("id"))
-    for row in found:
-        requeue(run, row)
-    return len(found)
+def to_bin(run: Runner, ids: Sequence[int]) -> int:
+    """Failed jobs into the bin."""
+    return run.run(f"UPDATE failed_jobs SET deleted_at = :now WHERE {among(ids)} AND deleted_at IS NULL", now=run.now())
 
 
-def bin_one(run: Runner, uuid: str) -> bool:
-    """Put one failed job into the bin."""
-    return bool(run.run("UPDATE failed_jobs SET deleted_at = :now WHERE uuid = :u AND deleted_at IS NULL", now=run.now(), u=uuid))
+def run_now(run: Runner, ids: Sequence[int]) -> int:
+    """Scheduled jobs become ready at once."""
+    return run.run(
+        f"UPDATE jobs SET state = 'pending', available_ms = :now, available_at = :now / 1000 WHERE {among(ids)} AND state = 'scheduled'",
+        now=run.now(),
+    )
 
 
-def bin_many(run: Runner, upto: int, step: int) -> int:
-    """Put the first `step` failed jobs with id <= upto into the bin; returns how many."""
-    return run.run(f"UPDATE failed_jobs SET deleted_at = :now WHERE id IN ({_BATCH}) AND deleted_at IS NULL", now=run.now(), upto=upto, step=step)
-
-
-def run_now(run: Runner, uuid: str) -> bool:
-    """A scheduled job becomes ready at once."""
-    now = run.now()
-    return bool(run.run(
-        "UPDATE jobs SET state = 'pending', available_ms = :now, available_at = :now / 1000 WHERE uuid = :u AND state = 'scheduled'",
-        now=now, u=uuid,
-    ))
-
-
-def cancel(run: Runner, uuid: str, store: str) -> str | None:
-    """'cancelled' (a waiting row is gone, its outcome written), 'asked' (a running one), or None."""
-    rows = run.all(f"DELETE FROM jobs WHERE uuid = :u AND state <> 'processing' RETURNING {COLUMNS}", u=uuid)
-    if rows:
-        job = Claim(*rows[0])
-        job.reserved_ms = None  # no attempt ran under this outcome
-        finish(run, job, "cancelled", run.now(), Outcome("cancelled"), store)
-        return "cancelled"
-    asked = run.run("UPDATE jobs SET cancel_requested = 1 WHERE uuid = :u AND state = 'processing'", u=uuid)
-    return "asked" if asked else None
+def cancel(run: Runner, ids: Sequence[int], why: str | None = None) -> tuple[int, int]:
+    """(cancelled: waiting rows gone, their outcome written; asked: running ones told to stop)."""
+    now, where = run.now(), _mine(run, "jobs", ids, "j.state <> 'processing'")
+    values = {"now": now, "why": why}
+    run.run(_CANCELLED.format(where=where, wait=_WAIT), at=stamp(now), **values)
+    run.run(_HISTORY.format(where=where), **values)
+    for rollup in (_TYPES, _TENANTS):
+        run.run(rollup.format(where=where, wait=_WAIT), hour=now - now % HOUR_MS, now=now)
+    gone = run.run(f"DELETE FROM jobs WHERE {where}")
+    asked = run.run(f"UPDATE jobs SET cancel_requested = 1 WHERE {among(ids)} AND state = 'processing'")
+    return gone, asked

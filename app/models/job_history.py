@@ -5,16 +5,21 @@ Ids rise in the order of finishing, so lists go by id and no index on the time i
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Integer, String, Text
+from sqlalchemy import BigInteger, Index, Integer, String, Text, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.extensions import db
 from app.models.types import Id
 
+_UNHAPPY = text("status <> 'completed'")
+
 
 class JobHistory(db.Model):
     __tablename__ = "job_history"
-    __table_args__ = {"sqlite_autoincrement": True}
+    __table_args__ = (
+        Index("job_history_unhappy_idx", "status", "id", sqlite_where=_UNHAPPY, postgresql_where=_UNHAPPY),
+        {"sqlite_autoincrement": True},
+    )
 
     id: Mapped[int] = mapped_column(Id, primary_key=True)
     uuid: Mapped[str] = mapped_column(String(36), unique=True)

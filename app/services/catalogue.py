@@ -150,6 +150,11 @@ def failed(limit: int = SHOWN) -> list[dict[str, Any]]:
     return result
 
 
+def arguments(payload: str) -> dict[str, Any]:
+    """The arguments in a payload, secrets hidden by name."""
+    return _object(redact_json(_payload(payload).get("args")))
+
+
 def telling(args: Any) -> str:
     """The one argument that tells jobs of a type apart: the first short text, cut to 60 characters."""
     if isinstance(args, dict):

@@ -1,0 +1,76 @@
+"""Search over finished jobs: SQLite's full-text index (FTS5) where it exists, else plain reading of rows.
+
+The index reads from a view of `job_history` (type, tenant, queue, status, arguments, error) and is filled by the
+monitor, never by the settle; `meta.search_reach` is the highest id in it. Triggers take deleted rows out.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from app.ledger.dialect import Connection, Runner
+
+SOURCE = "job_search s CROSS JOIN job_history r ON r.id = s.rowid"
+MATCHES = "s.job_search MATCH :match"
+COLUMNS = "job_type, tenant_id, queue, status, args, error"
+STEP = 1000
+_VALUES = ("{0}id, {0}job_type, {0}tenant_id, {0}queue, {0}status, CASE WHEN json_valid({0}payload) THEN json_extract({0}payload, '$.args') END, "
+           "{0}error")
+_REACH = "SELECT CAST(value AS INTEGER) FROM meta WHERE key = 'search_reach'"
+_OUT = f"INSERT INTO job_search (job_search, rowid, {COLUMNS}) SELECT 'delete', {_VALUES.format('old.')}"
+
+SCHEMA = (  # SQLite only; run by the migration
+    f"CREATE VIEW job_search_rows AS SELECT {_VALUES.format('').replace(' END,', ' END AS args,')} FROM job_history",
+    f"CREATE VIRTUAL TABLE job_search USING fts5({COLUMNS}, content='job_search_rows', content_rowid='id', tokenize='unicode61')",
+    f"CREATE TRIGGER job_search_deleted AFTER DELETE ON job_history WHEN old.id <= ({_REACH}) BEGIN {_OUT}; END",
+    f"CREATE TRIGGER job_search_updated AFTER UPDATE ON job_history WHEN old.id <= ({_REACH}) BEGIN {_OUT}; "
+    f"INSERT INTO job_search (rowid, {COLUMNS}) SELECT {_VALUES.format('new.')}; END",
+)
+
+
+def reach(run: Runner) -> int:
+    """The highest id of job_history that the index holds; 0 without an index."""
+    rows = run.all(_REACH) if run.sqlite else []
+    return int(rows[0][0]) if rows else 0
+
+
+def extend(connection: Connection, steps: int = 5) -> int:
+    """Take the next finished jobs into the index, 1,000 a transaction; returns how many."""
+    total = 0
+    for _ in range(steps if connection.sqlite and connection.all("SELECT 1 FROM sqlite_master WHERE name = 'job_search'") else 0):
+        with connection.transaction() as run:
+            last = reach(run)
+            rows = run.all(f"SELECT id FROM job_history WHERE id > :last ORDER BY id LIMIT {STEP}", last=last)
+            if rows:
+                run.run(f"INSERT INTO job_search (rowid, {COLUMNS}) SELECT id, {COLUMNS} FROM job_search_rows WHERE id > :last AND id <= :to",
+                        last=last, to=rows[-1][0])
+                run.run("INSERT INTO meta (key, value, at_ms) VALUES ('search_reach', :to, :now) ON CONFLICT (key) DO UPDATE SET "
+                        "value = excluded.value, at_ms = excluded.at_ms", to=str(rows[-1][0]), now=run.now())
+        total += len(rows)
+        if len(rows) < STEP:
+            break
+    return total
+
+
+def match(words: Iterable[str], fields: dict[str, str], states: Iterable[str]) -> str:
+    """The index's expression: each word begins a word of arguments or error, fields as whole phrases, all quoted. Empty for nothing."""
+    tokens = [token for word in words for token in re.findall(r"[^\W_]+", word)]
+    parts = [f"{{args error}} : ({' '.join(_quoted(token) + ' *' for token in tokens)})"] if tokens else []
+    parts += [f"{column} : {_quoted(value)}" for column, value in fields.items() if value]
+    if found := " OR ".join(_quoted(s) for s in states):
+        parts.append(f"status : ({found})")
+    return " AND ".join(f"({part})" for part in parts)
+
+
+def _quoted(text: str) -> str:
+    return '"' + text.replace('"', '""') + '"'
+
+
+def like(run: Runner, expression: str, name: str) -> str:
+    """`expression` holds the pattern in parameter `name`, whatever the case."""
+    return f"{expression} LIKE :{name} ESCAPE '!'" if run.sqlite else f"({expression}) ILIKE :{name} ESCAPE '!'"
+
+
+def pattern(word: str) -> str:
+    return "%" + re.sub(r"([!%_])", r"!\1", word) + "%"
