@@ -18,7 +18,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 
 from app.config import QUEUES
 
-RESERVED = ("type", "queue", "tenant", "delay", "csrf_token", "ask", "next")
+RESERVED = ("type", "queue", "tenant", "delay", "csrf_token", "ask", "next", "like")
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.]{0,199}")
 
 
@@ -89,6 +89,11 @@ class JobDefinition:
     @property
     def label(self) -> str:
         return self.options.label or label_of(self.name)
+
+    @property
+    def description(self) -> str:
+        """The first line of the function's docstring."""
+        return (inspect.getdoc(self.function) or "").strip().split("\n")[0]
 
     @property
     def signature(self) -> str:

@@ -15,6 +15,7 @@ from app.services.job_monitoring import monitor_state
 LANGUAGES = ("it", "en")
 MENU = (  # label, endpoint
     ("Overview", "admin.jobs.index"),
+    ("Jobs", "admin.jobs.list"),
     ("Workers", "admin.jobs.workers"),
     ("Contents", "admin.jobs.contents.index"),
 )
@@ -58,4 +59,4 @@ def version() -> str:
 
 def _words() -> tuple[str, ...]:
     """Menu words for the translation catalogue, which reads only literal calls."""
-    return (_("Overview"), _("Workers"), _("Contents"))
+    return (_("Overview"), _("Jobs"), _("Workers"), _("Contents"))

@@ -56,7 +56,7 @@ def ask(title: str, text: str, action: str, danger: bool = True):
     """
     if request.form.get("ask") != "1":
         return None
-    fields = {k: v for k, v in request.form.items() if k not in ("csrf_token", "ask")}
+    fields = [(k, v) for k, v in request.form.items(multi=True) if k not in ("csrf_token", "ask")]
     back = safe_next(request.form.get("next"), url_for("admin.jobs.index"))
     return render_template(
         "admin/confirm.html", title=title, text=text, action=action, action_url=request.path, fields=fields, danger=danger, back_url=back
@@ -86,6 +86,10 @@ def partials():
         parts |= {n: render_template(f"admin/partials/{n}.html", **context) for n in wanted}
     if "workers_table" in names:
         parts["workers_table"] = render_template("admin/partials/workers_table.html", workers=workers_context())
+    if "jobs_table" in names:
+        from app.controllers.joblist import list_context
+
+        parts["jobs_table"] = render_template("admin/partials/jobs_table.html", **list_context())
     if "job" in names:
         found = catalogue.find(request.args.get("uuid", ""))
         if found is None:

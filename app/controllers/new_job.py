@@ -1,7 +1,12 @@
-"""/admin/jobs/new: a form from the function's signature; the same rules as the command line."""
+"""/admin/jobs/new and a job's edit page: one form from the function's signature; the same rules as the command line.
+
+GET new?type=X, or new?like=UUID (a duplicate) -> form -> POST new -> dispatch
+GET edit/UUID -> the same form with the job's arguments -> POST edit/UUID -> checked, then requeued
+"""
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from flask import Blueprint, flash, redirect, render_template, request, url_for
@@ -9,10 +14,11 @@ from flask_babel import gettext as _
 
 from app import registry
 from app.config import QUEUES
-from app.controllers.jobs import actor, render_error
+from app.controllers.jobs import actor, refused, render_error
 from app.extensions import db
+from app.redact import redact_json
 from app.registry import JobDefinition, Misfit
-from app.services import uploads
+from app.services import catalogue, operations, uploads
 from app.services.dispatch import dispatch
 from app.strict import BadInput, check_text, parse_delay, parse_json, parse_queue, parse_tenant
 
@@ -25,17 +31,21 @@ def offered() -> list[JobDefinition]:
 
 @bp.get("/", endpoint="form")
 def form():
-    name = request.args.get("type")
+    like = catalogue.find(request.args["like"]) if "like" in request.args else None
+    name = like["job_type"] if like else request.args.get("type")
     chosen = registry.find(name) if name else None
-    if name and (chosen is None or not chosen.options.web):
+    if ("like" in request.args and like is None) or (name and (chosen is None or not (chosen.options.web or like))):
         return render_error(404, _("There is no such job type."))
-    return page(chosen, {}, {})
+    if like is None:
+        return page(chosen)
+    return page(chosen, {"queue": like["queue"], "tenant": like["tenant_id"] or ""}, given=catalogue.raw_arguments(like["uuid"]), like=like["uuid"])
 
 
 @bp.post("/", endpoint="create")
 def create():
     definition = registry.find(request.form.get("type", ""))
-    if definition is None or not definition.options.web:
+    like = catalogue.find(request.form.get("like", ""))
+    if definition is None or not (definition.options.web or like):
         return render_error(404, _("There is no such job type."))
     errors: dict[str, str] = {}
     common: dict[str, Any] = {}
@@ -44,14 +54,8 @@ def create():
             common[name] = parse(check_text(request.form.get(name, "")))
         except BadInput as error:
             errors[name] = str(error)
-    args = {}
-    for field in definition.fields:
-        try:
-            value = read(field, errors.get("tenant") is None and common.get("tenant"))
-            if value is not None or (field.required and field.kind == "file"):
-                args[field.name] = registry.check(field.hint, value, field.name)
-        except (BadInput, Misfit) as error:
-            errors[field.name] = str(error)
+    given = catalogue.raw_arguments(like["uuid"]) if like else {}
+    args = read_all(definition, given, common.get("tenant"), errors)
     try:
         if not errors:
             uuid = dispatch(definition, args, tenant_id=common["tenant"], queue=common["queue"], delay=common["delay"], created_by=actor())
@@ -60,44 +64,93 @@ def create():
         errors[""] = str(error)
     if errors:
         db.session.rollback()
-        return page(definition, request.form, errors), 400
+        return page(definition, request.form, errors, given, like=like and like["uuid"]), 400
     flash(_("Job created"), "success")
     return redirect(url_for("admin.jobs.job", uuid=uuid), 303)
 
 
-def read(field: registry.Field, tenant: Any) -> Any:
+@bp.route("/edit/<uuid>", methods=["GET", "POST"], endpoint="edit")
+def edit(uuid: str):
+    found = catalogue.find(uuid)
+    definition = registry.find(found["job_type"]) if found else None
+    if found is None or definition is None:
+        return render_error(404, _("There is no such job.") if found is None else _("There is no such job type."))
+    given, errors = catalogue.raw_arguments(found["uuid"]), {}
+    if request.method == "GET":
+        return page(definition, {}, errors, given, editing=found)
+    args = read_all(definition, given, found["tenant_id"], errors)
+    try:
+        if not errors:
+            operations.retry_edited(found["uuid"], args, actor())
+    except operations.Refused as error:
+        return refused(error, url_for("admin.jobs.job", uuid=found["uuid"]))
+    except (BadInput, TypeError) as error:
+        errors[""] = str(error)
+    if errors:
+        db.session.rollback()
+        return page(definition, request.form, errors, given, editing=found), 400
+    flash(_("Job requeued"), "success")
+    return redirect(url_for("admin.jobs.job", uuid=found["uuid"]), 303)
+
+
+def read_all(definition: JobDefinition, given: dict[str, Any], tenant: str | None, errors: dict[str, str]) -> dict[str, Any]:
+    """The arguments sent; sentences by field go into `errors`. `given` are those of the job edited or repeated."""
+    args = {}
+    for field in definition.fields:
+        try:
+            value = read(field, tenant, given.get(field.name))
+            if value is not None or (field.required and field.kind == "file"):
+                args[field.name] = registry.check(field.hint, value, field.name)
+        except (BadInput, Misfit) as error:
+            errors[field.name] = str(error)
+    return args
+
+
+def read(field: registry.Field, tenant: str | None, given: Any = None) -> Any:
     """One argument from the form; None when it was left out. Raises BadInput with a sentence."""
     if field.kind == "file":
         sent = request.files.get(field.name)
-        if sent is None or not sent.filename:
-            if field.required:
-                raise BadInput(_("Choose a file."))
-            return None
-        return uploads.save(sent.stream, sent.filename, tenant or None)
+        if sent is not None and sent.filename:
+            return uploads.save(sent.stream, sent.filename, tenant)
+        if field.required and given is None:
+            raise BadInput(_("Choose a file."))
+        return given
     text = check_text(request.form.get(field.name, ""))
+    if given is not None and text == shown(field, given):
+        return given  # untouched; what the page hides stays what it is
     if field.kind == "bool":
         return text in ("1", "on", "true")
-    if not text.strip() and (field.kind != "text" or not field.required):
+    if not text.strip():
         if field.required:
             raise BadInput(_("Fill in this field."))
-        return None
+        return None if field.kind != "text" else (text or None)
     if field.kind == "text":
-        if not text.strip():
-            raise BadInput(_("Fill in this field."))
         return text
     if field.kind == "choice":
         return next((c for c in field.choices if str(c) == text), text)
     return parse_json(text.strip())
 
 
-def page(chosen: JobDefinition | None, values: Any, errors: dict[str, str]) -> str:
-    fields = [
-        {"name": f.name, "kind": f.kind, "required": f.required, "default": f.default, "choices": list(f.choices),
-         "value": values.get(f.name, ""), "error": errors.get(f.name)}
-        for f in (chosen.fields if chosen else ())
-    ]
+def shown(field: registry.Field, value: Any) -> str:
+    """A job's argument as the form shows it, secrets hidden."""
+    value = redact_json({field.name: value})[field.name]
+    return json.dumps(value, ensure_ascii=False) if field.kind == "json" else str(value)
+
+
+def page(chosen: JobDefinition | None, values: Any = None, errors: dict[str, str] | None = None, given: dict[str, Any] | None = None,
+         like: str | None = None, editing: dict[str, Any] | None = None) -> str:
+    values, errors, given = values or {}, errors or {}, given or {}
+    files = uploads.names_of(given)
+    fields = []
+    for f in chosen.fields if chosen else ():
+        start = shown(f, given[f.name]) if f.name in given and f.kind not in ("file", "bool") else given.get(f.name, f.default)
+        sent = values[f.name] if f.name in values else (False if values and f.kind == "bool" and errors else start)
+        fields.append({"name": f.name, "kind": f.kind, "required": f.required and f.name not in files, "default": f.default,
+                       "choices": list(f.choices), "value": sent, "error": errors.get(f.name), "file": files.get(f.name)})
     return render_template(
         "admin/new_job.html", types=[{"name": d.name, "label": d.label, "url": url_for("admin.jobs.new.form", type=d.name)} for d in offered()],
-        chosen={"name": chosen.name, "label": chosen.label, "fields": fields, "queue": chosen.options.queue} if chosen else None,
-        queues=QUEUES, errors=errors, values=values,
+        chosen={"name": chosen.name, "label": chosen.label, "fields": fields, "queue": chosen.options.queue, "description": chosen.description}
+        if chosen else None,
+        queues=QUEUES, errors=errors, values=values, like=like, editing=editing,
+        back_url=url_for("admin.jobs.job", uuid=editing["uuid"] if editing else like) if editing or like else url_for("admin.jobs.new.form"),
     )

@@ -19,6 +19,7 @@ from app.ledger import counts
 from app.services import catalogue, contents, fleet, uploads
 from app.services.job_monitoring import JobMonitoringService, monitor_state
 from app.services.notes import recent_events
+from app.services.operations import EDITABLE
 
 service = JobMonitoringService()
 
@@ -103,11 +104,27 @@ def job_context(found: dict[str, Any]) -> dict[str, Any]:
             "retry": url_for("admin.jobs.retry", uuid=uuid) if found["failed_open"] or state == "scheduled" else None,
             "delete": url_for("admin.jobs.delete", uuid=uuid) if found["failed_open"] else None,
             "cancel": url_for("admin.jobs.cancel", uuid=uuid) if found["live"] else None,
+            "edit": url_for("admin.jobs.new.edit", uuid=uuid) if found["known"] and (found["failed_open"] or state in EDITABLE) else None,
+            "duplicate": url_for("admin.jobs.new.form", like=uuid) if found["known"] else None,
         },
     }
     cut = {part for attempt in attempts for part in attempt["details"].get("cut", [])}
     return {"job": job, "attempts": list(reversed(attempts)), "log": catalogue.log_of(uuid), "cut": cut,
-            "rejects": contents.reject_report(uuid, 50) if has_report else None}
+            "links": links(found), "rejects": contents.reject_report(uuid, 50) if has_report else None}
+
+
+def links(found: dict[str, Any]) -> list[dict[str, Any]]:
+    """Lists of jobs like this one: type, tenant, error."""
+    def to(label: str, **query: str) -> dict[str, Any]:
+        return {"label": label, "url": url_for("admin.jobs.list", **query), "count": None}
+
+    result = [to(_("Jobs of type %(name)s", name=found["label"]), type=found["job_type"])]
+    if found["tenant_id"]:
+        result.append(to(_("Jobs of tenant %(name)s", name=found["tenant_id"]), tenant=found["tenant_id"]))
+    if found["error"] and found["status"]:
+        words = " ".join(found["error"].split()[:8])[:120]
+        result.append(to(_("Jobs with the same error"), state="unhappy", type=found["job_type"], q=words))
+    return result
 
 
 def command(found: dict[str, Any]) -> str:

@@ -155,6 +155,14 @@ def arguments(payload: str) -> dict[str, Any]:
     return _object(redact_json(_payload(payload).get("args")))
 
 
+def raw_arguments(uuid: str) -> dict[str, Any]:
+    """The arguments as the job gets them, nothing hidden: for a form that sends them again."""
+    for model in (Job, FailedJob, JobHistory):
+        if (text := db.session.scalar(select(model.payload).where(model.uuid == uuid))) is not None:
+            return _object(_payload(text).get("args"))
+    return {}
+
+
 def telling(args: Any) -> str:
     """The one argument that tells jobs of a type apart: the first short text, cut to 60 characters."""
     if isinstance(args, dict):

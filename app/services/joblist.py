@@ -23,7 +23,7 @@ from app.clock import millis, when
 from app.extensions import db
 from app.ledger import search
 from app.ledger.dialect import SessionRunner
-from app.models import Job, JobHistory
+from app.models import FailedJob, Job, JobHistory
 from app.models.job import LIVE_STATES
 from app.models.job_metric import FINAL
 from app.services import catalogue
@@ -117,6 +117,8 @@ def _parts(wanted: JobFilter, top: dict[str, int] | None = None) -> list[_Part]:
         part = _Part(kind, below=NO_END if top is None else top[kind] + 1)
         if wanted.state:
             part.add(f"r.{column} IN ({', '.join(map(repr, states))})")
+            if "completed" not in states:
+                part.add(f"r.{column} <> 'completed'")  # names the partial index
         for name, of in (("queue", "queue"), ("type", "job_type"), ("tenant", "tenant_id")):
             if value := getattr(wanted, name):
                 part.add(f"r.{of} = :{name}", **{name: value})
@@ -153,7 +155,8 @@ def _choose_ways(part: _Part, wanted: JobFilter, states: list[str]) -> None:
         return
     reach = search.reach(run) if part.kind == "h" else 0
     fields = {"job_type": wanted.type, "tenant_id": wanted.tenant, "queue": wanted.queue}
-    reads = [search.like(run, f"r.payload || ' ' || COALESCE(r.{'reason' if part.kind == 'l' else 'error'}, '')", f"w{n}") for n, _w in enumerate(words)]
+    searched = f"r.payload || ' ' || COALESCE(r.{'reason' if part.kind == 'l' else 'error'}, '')"
+    reads = [search.like(run, searched, f"w{n}") for n in range(len(words))]
     part.values |= {f"w{n}": search.pattern(word) for n, word in enumerate(words)}
     read = " AND ".join(reads) or "1 = 1"
     match = search.match(words, fields, states if wanted.state else []) if reach else ""
@@ -172,7 +175,10 @@ def _take(part: _Part, columns: str, size: int, newest_first: bool = True) -> li
     run, rows, where, order = SessionRunner(db.session), {}, " AND ".join(part.where), "DESC" if newest_first else "ASC"
     for source, condition in part.ways:
         key = "s.rowid" if source.startswith(search.SOURCE) else "r.id"
-        statement = f"SELECT {columns} FROM {source} WHERE {condition} AND {where} AND {key} > :above AND {key} < :below ORDER BY {key} {order} LIMIT {size}"
+        statement = f"SELECT {columns} FROM {source} WHERE {condition} AND {where} AND {key} > :above AND {key} < :below "
+        statement += f"ORDER BY {key} {order} LIMIT {size}"
+        if ":start" in condition:
+            statement = statement.replace("ORDER BY ", "ORDER BY +")  # by the index of uuids, not along the ids
         used = {name: value for name, value in part.values.items() if re.search(rf":{name}\b", statement)}
         rows |= {row[0]: row for row in run.all(statement, above=part.above, below=part.below, **used)}
     return [rows[key] for key in sorted(rows, reverse=newest_first)[:size]]
@@ -220,6 +226,15 @@ def chosen(wanted: JobFilter, action: str, top: dict[str, int]) -> list[int]:
             part.add("f.deleted_at IS NULL")
             ids += [row[1] for row in _take(part, "r.id, f.id", 2**31)]
     return sorted(ids)
+
+
+def rows_of(uuids: list[str], action: str) -> list[int]:
+    """Row ids of the ticked jobs that `action` may change: of `jobs` for cancel, else of `failed_jobs`."""
+    keys = [key for uuid in uuids if (key := parse_uuid(uuid))]
+    query = select(Job.id).where(Job.uuid.in_(keys))
+    if action != "cancel":
+        query = select(FailedJob.id).where(FailedJob.uuid.in_(keys), FailedJob.deleted_at.is_(None))
+    return sorted(db.session.scalars(query))
 
 
 def everything(wanted: JobFilter, step: int = 1000) -> Iterator[dict[str, Any]]:

@@ -6,21 +6,24 @@ id then), in steps of 2,000 rows a transaction.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import select
 
+from app import registry
 from app.clock import now_ms
 from app.extensions import db
 from app.ledger import people
 from app.ledger.dialect import SessionRunner
 from app.models import Audit, FailedJob, Job, WorkerHeartbeat
+from app.services import uploads
+from app.services.dispatch import payload
 from app.services.ticketing import want_tickets
 from app.strict import parse_uuid
 from app.words import say as _
 
 STEP = 2000
+EDITABLE = ("blocked", "held", "scheduled")
 WAKE = 64  # enough to wake every worker; the others are found without a ticket
 
 
@@ -62,6 +65,28 @@ def retry(uuid: str, actor: str) -> None:
     db.session.commit()
 
 
+def retry_edited(uuid: str, args: dict[str, Any], actor: str) -> None:
+    """Other arguments for a failed, blocked, held or scheduled job, which then runs. Raises Misfit or BadInput when they do not fit."""
+    row = db.session.scalar(select(FailedJob).where(FailedJob.uuid == uuid, FailedJob.deleted_at.is_(None)))
+    row = row or db.session.scalar(select(Job).where(Job.uuid == uuid, Job.state.in_(EDITABLE)))
+    if row is None:
+        raise _changed(uuid)
+    definition = registry.find(row.job_type or "")
+    if definition is None:
+        raise Refused(_("No code declares this type here, so its arguments cannot be checked."))
+    definition.fit(args)
+    row.payload = payload(uuid, definition.name, uploads.to_ids(definition, args, row.tenant_id, uuid), row.tenant_id, row.queue)
+    if isinstance(row, Job):
+        row.state, row.reason, row.available_ms = "pending", None, now_ms()
+    db.session.flush()
+    if isinstance(row, FailedJob):
+        people.requeue(_run(), [row.id])
+        db.session.expunge(row)
+    audit(actor, "edit and retry", uuid, "requeued")
+    want_tickets(db.session, [uuid])
+    db.session.commit()
+
+
 def retry_all(actor: str, upto: int | None = None) -> int:
     """Requeue every failed job up to the id shown; returns how many."""
     return _all_failed(actor, "retry", upto)
@@ -73,42 +98,29 @@ def delete_all(actor: str, upto: int | None = None) -> int:
 
 
 def _all_failed(actor: str, action: str, upto: int | None) -> int:
-    if upto is None:
-        upto = db.session.scalar(select(func.max(FailedJob.id))) or 0
-        db.session.rollback()
-    last = 0
-
-    def step() -> list[int]:
-        nonlocal last
-        query = select(FailedJob.id).where(FailedJob.deleted_at.is_(None), FailedJob.id > last, FailedJob.id <= upto)
-        ids = list(db.session.scalars(query.order_by(FailedJob.id).limit(STEP)))
-        last = ids[-1] if ids else last
-        return ids
-
-    return in_steps(actor, action, f"all failed up to {upto}", step)
+    query = select(FailedJob.id).where(FailedJob.deleted_at.is_(None)).order_by(FailedJob.id)
+    return in_steps(actor, action, "all failed", list(db.session.scalars(query if upto is None else query.where(FailedJob.id <= upto))))
 
 
-def in_steps(actor: str, action: str, subject: str, step: Callable[[], list[int]]) -> int:
-    """Do `action` (retry, delete, cancel, run now) to the row ids that `step` gives until it gives none; returns how many changed.
+def in_steps(actor: str, action: str, subject: str, ids: list[int]) -> int:
+    """Do `action` (retry, delete, cancel) to these rows, each step a transaction; returns how many it changed.
 
-    Each step is a transaction; the audit row comes with the last.
+    The audit row comes with the last step.
     """
     total = 0
-    while ids := step():
+    db.session.rollback()
+    for start in range(0, len(ids), STEP):
+        some = ids[start : start + STEP]
         if action == "retry":
-            done = len(people.requeue(_run(), ids))
-        elif action == "delete":
-            done = people.to_bin(_run(), ids)
-        elif action == "run now":
-            done = people.run_now(_run(), ids)
-        else:
-            done = sum(people.cancel(_run(), ids, f"Cancelled by {actor}."))
-        if action in ("retry", "run now") and done:
+            done = len(people.requeue(_run(), some))
             want_tickets(db.session, [""] * min(done, WAKE))
+        elif action == "delete":
+            done = people.to_bin(_run(), some)
+        else:
+            done = sum(people.cancel(_run(), some, f"Cancelled by {actor}."))
         total += done
         db.session.commit()
-    db.session.rollback()
-    audit(actor, action, subject, str(total))
+    audit(actor, action, subject, f"{total} of {len(ids)}")
     db.session.commit()
     return total
 

@@ -58,7 +58,7 @@ def save(stream: BinaryIO, filename: str, tenant_id: str | None) -> UploadedFile
     return UploadedFile(path, name, upload_id)
 
 
-def copy_in(path: str, tenant_id: str | None) -> UploadedFile:
+def copy_in(path: str, tenant_id: str | None, filename: str | None = None) -> UploadedFile:
     """Copy a regular file of this machine (the CLI's way); raises BadInput with a sentence."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -67,7 +67,7 @@ def copy_in(path: str, tenant_id: str | None) -> UploadedFile:
     with open(descriptor, "rb") as stream:
         if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
             raise BadInput(f"{path!r} is not a regular file.")
-        return save(stream, os.path.basename(path), tenant_id)
+        return save(stream, filename or os.path.basename(path), tenant_id)
 
 
 def clean_name(filename: str) -> str:
@@ -94,8 +94,11 @@ def to_ids(definition: JobDefinition, args: dict[str, Any], tenant_id: str | Non
         row = db.session.get(Upload, upload_id) if isinstance(upload_id, str) and ID.fullmatch(upload_id) else None
         if row is None or row.tenant_id != tenant_id:
             raise Misfit(f"{name} must be a file uploaded for this tenant.")
-        if row.job_uuid is None:
-            row.job_uuid = uuid
+        if row.job_uuid not in (None, uuid):  # a duplicate: a file of its own, swept with its own job
+            upload_id = copy_in(str(folder() / row.id), tenant_id, row.filename).upload_id
+            db.session.flush()
+            row = db.session.get(Upload, upload_id)
+        row.job_uuid = uuid
         result[name] = upload_id
     db.session.flush()
     return result
