@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
 
 from app.config import QUEUES
+from app.words import say as _
 
 RESERVED = ("type", "queue", "tenant", "delay", "csrf_token", "ask", "next", "like")
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.]{0,199}")
@@ -118,14 +119,15 @@ class JobDefinition:
     def fit(self, args: Any) -> dict[str, Any]:
         """Arguments as the function takes them (JSON values checked, no file opened); raises Misfit."""
         if not isinstance(args, dict):
-            raise Misfit(f"Arguments of {self.name} must be a JSON object with names and values.")
+            raise Misfit(_("Arguments of %(job)s must be a JSON object with names and values.", job=self.name))
         known = [f.name for f in self.fields]
         unknown = sorted(str(name) for name in args if name not in known)
         if unknown:
-            raise Misfit(f"{self.name} has no argument {', '.join(unknown)}; it takes {', '.join(known) or 'none'}.")
+            given = {"job": self.name, "names": ", ".join(unknown), "known": ", ".join(known) or "–"}
+            raise Misfit(_("%(job)s has no argument %(names)s; it takes %(known)s.", **given))
         missing = [f.name for f in self.fields if f.required and f.name not in args]
         if missing:
-            raise Misfit(f"{self.name} needs {', '.join(missing)}.")
+            raise Misfit(_("%(job)s needs %(names)s.", job=self.name, names=", ".join(missing)))
         return {f.name: check(f.hint, args[f.name], f.name) for f in self.fields if f.name in args}
 
 
@@ -228,19 +230,19 @@ def check(hint: Any, value: Any, name: str) -> Any:
         if origin is dict and isinstance(value, dict):
             inner = get_args(member)
             return {k: check(inner[1], v, f"{name}.{k}") for k, v in value.items()} if len(inner) == 2 else value
-    raise Misfit(f"{name} must be {_words(hint)}, not {_shown(value)}.")
+    raise Misfit(_("%(name)s must be %(wanted)s, not %(value)s.", name=name, wanted=_words(hint), value=_shown(value)))
 
 
 def _words(hint: Any) -> str:
-    names = {str: "text", int: "a whole number", float: "a number", bool: "true or false", UploadedFile: "an uploaded file",
-             type(None): "null", list: "a list", dict: "an object"}
+    names = {str: _("text"), int: _("a whole number"), float: _("a number"), bool: _("true or false"), UploadedFile: _("an uploaded file"),
+             type(None): "null", list: _("a list"), dict: _("an object")}
     parts = []
     for member in _members(hint):
         if get_origin(member) is Literal:
-            parts.append("one of " + ", ".join(map(str, get_args(member))))
+            parts.append(_("one of %(list)s", list=", ".join(map(str, get_args(member)))))
         else:
             parts.append(names.get(member) or names.get(get_origin(member)) or getattr(member, "__name__", str(member)))
-    return " or ".join(parts)
+    return _(" or ").join(parts)
 
 
 def _shown(value: Any) -> str:

@@ -11,6 +11,7 @@ import re
 from typing import Any
 
 from app.config import QUEUES
+from app.words import say as _
 
 MAX_BYTES = 256 * 1024
 MAX_DEPTH = 32
@@ -29,15 +30,17 @@ def parse_json(text: str | bytes) -> Any:
         try:
             text = text.decode("utf-8")
         except UnicodeDecodeError:
-            raise BadInput("The JSON is not UTF-8 text.") from None
+            raise BadInput(_("The JSON is not UTF-8 text.")) from None
     if len(text.encode("utf-8", "surrogatepass")) > MAX_BYTES:
-        raise BadInput(f"The JSON is larger than {MAX_BYTES // 1024} KB. Put large data in a file.")
+        raise BadInput(_("The JSON is larger than %(n)s KB. Put large data in a file.", n=MAX_BYTES // 1024))
     try:
         value = json.loads(text, object_pairs_hook=_unique, parse_constant=_constant, parse_int=_integer, parse_float=_float)
     except RecursionError:
-        raise BadInput(f"The JSON is nested deeper than {MAX_DEPTH} levels.") from None
+        raise BadInput(_("The JSON is nested deeper than %(n)s levels.", n=MAX_DEPTH)) from None
     except json.JSONDecodeError as error:
-        raise BadInput(f"This is not valid JSON: {error.msg} at line {error.lineno}, column {error.colno}.") from None
+        raise BadInput(
+            _("This is not valid JSON: %(what)s at line %(line)s, column %(column)s.", what=error.msg, line=error.lineno, column=error.colno)
+        ) from None
     check_value(value)
     return value
 
@@ -45,7 +48,7 @@ def parse_json(text: str | bytes) -> Any:
 def check_value(value: Any, depth: int = 0) -> None:
     """Raises BadInput for a value that JSON, the database or a page could not hold."""
     if depth > MAX_DEPTH:
-        raise BadInput(f"The value is nested deeper than {MAX_DEPTH} levels.")
+        raise BadInput(_("The JSON is nested deeper than %(n)s levels.", n=MAX_DEPTH))
     if isinstance(value, str):
         check_text(value)
     elif isinstance(value, bool) or value is None:
@@ -71,11 +74,11 @@ def check_value(value: Any, depth: int = 0) -> None:
 def check_text(text: str) -> str:
     """The text itself; raises BadInput for a NUL character or a lone surrogate."""
     if "\x00" in text:
-        raise BadInput("The text contains a NUL character. Remove it.")
+        raise BadInput(_("The text contains a NUL character. Remove it."))
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:
-        raise BadInput("The text contains half of a character (a lone surrogate). Remove it.") from None
+        raise BadInput(_("The text contains half of a character (a lone surrogate). Remove it.")) from None
     return text
 
 
@@ -85,7 +88,7 @@ def parse_tenant(text: str | None) -> str | None:
     if not text:
         return None
     if not TENANT.fullmatch(text):
-        raise BadInput("The tenant may have letters, digits, dot, underscore and hyphen, at most 64 characters.")
+        raise BadInput(_("The tenant may have letters, digits, dot, underscore and hyphen, at most 64 characters."))
     return text
 
 
@@ -95,7 +98,7 @@ def parse_queue(text: str | None, default: str | None = None) -> str | None:
     if not text:
         return default
     if text not in QUEUES:
-        raise BadInput(f"Unknown queue {text[:40]!r}. Use {', '.join(QUEUES)}.")
+        raise BadInput(_("Unknown queue %(name)s. Use %(known)s.", name=repr(text[:40]), known=", ".join(QUEUES)))
     return text
 
 
@@ -105,7 +108,7 @@ def parse_delay(value: str | float | None) -> float:
     if not text:
         return 0.0
     if not re.fullmatch(r"\d{1,12}(\.\d{1,3})?", text) or float(text) > MAX_DELAY_S:
-        raise BadInput("The delay must be a number of seconds from 0 to 31622400 (366 days).")
+        raise BadInput(_("The delay must be a number of seconds from 0 to 31622400 (366 days)."))
     return float(text)
 
 
@@ -119,23 +122,23 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for key, value in pairs:
         if key in found:
-            raise BadInput(f"The name {key[:60]!r} stands twice in one object.")
+            raise BadInput(_("The name %(name)s stands twice in one object.", name=repr(key[:60])))
         found[key] = value
     return found
 
 
 def _constant(name: str) -> Any:
-    raise BadInput(f"{name} is not a number that JSON knows.")
+    raise BadInput(_("%(name)s is not a number that JSON knows.", name=name))
 
 
 def _integer(text: str) -> int:
     if len(text) > 20 or not -(2**63) <= int(text) < 2**63:
-        raise BadInput("A whole number is outside 64 bits. Send it as text.")
+        raise BadInput(_("A whole number is outside 64 bits. Send it as text."))
     return int(text)
 
 
 def _float(text: str) -> float:
     value = float(text)
     if value in (float("inf"), float("-inf")):
-        raise BadInput("A number is too large.")
+        raise BadInput(_("A number is too large."))
     return value

@@ -144,7 +144,7 @@ def page(chosen: JobDefinition | None, values: Any = None, errors: dict[str, str
     fields = []
     for f in chosen.fields if chosen else ():
         start = shown(f, given[f.name]) if f.name in given and f.kind not in ("file", "bool") else given.get(f.name, f.default)
-        sent = values[f.name] if f.name in values else (False if values and f.kind == "bool" and errors else start)
+        sent = values.get(f.name, False if values and f.kind == "bool" and errors else start)
         fields.append({"name": f.name, "kind": f.kind, "required": f.required and f.name not in files, "default": f.default,
                        "choices": list(f.choices), "value": sent, "error": errors.get(f.name), "file": files.get(f.name)})
     return render_template(

@@ -16,6 +16,7 @@ from app.registry import JobDefinition, Misfit
 from app.services import uploads
 from app.services.ticketing import want_tickets
 from app.strict import MAX_BYTES, BadInput, check_value, parse_delay, parse_tenant
+from app.words import say as _
 
 INSERT = """INSERT INTO jobs (uuid, queue, payload, attempts, available_at, created_at, state, job_type, tenant_id, tries, backoff,
  timeout, durable, created_ms, available_ms, retry_until_ms, created_by) VALUES (:uuid, :queue, :payload, 0, :at / 1000, :now / 1000,
@@ -77,9 +78,9 @@ def payload(uuid: str, name: str, args: dict[str, Any], tenant_id: str | None, q
             ensure_ascii=False, allow_nan=False,
         )
     except BadInput as error:
-        raise Misfit(f"Arguments of {name}: {error}") from None
+        raise Misfit(_("Arguments of %(job)s: %(error)s", job=name, error=error)) from None
     if len(text.encode()) > MAX_BYTES:
-        raise BadInput(f"The arguments are larger than {MAX_BYTES // 1024} KB. Put large data in a file.")
+        raise BadInput(_("The arguments are larger than %(n)s KB. Put large data in a file.", n=MAX_BYTES // 1024))
     return text
 
 

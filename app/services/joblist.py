@@ -140,7 +140,8 @@ def _first_id(at: int) -> int:
     low, high = 0, (db.session.scalar(select(func.max(JobHistory.id))) or 0) + 1
     while low < high:
         middle = (low + high) // 2
-        row = db.session.execute(select(JobHistory.id, JobHistory.finished_ms).where(JobHistory.id >= middle).order_by(JobHistory.id).limit(1)).first()
+        query = select(JobHistory.id, JobHistory.finished_ms).where(JobHistory.id >= middle).order_by(JobHistory.id).limit(1)
+        row = db.session.execute(query).first()
         low, high = (low, middle) if row is None or row[1] >= at else (row[0] + 1, high)
     return low
 

@@ -21,6 +21,7 @@ from app.extensions import db
 from app.models import Upload
 from app.registry import JobDefinition, Misfit, PermanentError, UploadedFile
 from app.strict import BadInput
+from app.words import say as _
 
 ID = re.compile(r"up_[0-9a-f]{32}")
 CHUNK = 1 << 20
@@ -45,7 +46,7 @@ def save(stream: BinaryIO, filename: str, tenant_id: str | None) -> UploadedFile
             while chunk := stream.read(CHUNK):
                 size += len(chunk)
                 if size > limit * 2**20:
-                    raise BadInput(f"The file is larger than {limit} MB. Split it, or raise UPLOAD_MAX_MB.")
+                    raise BadInput(_("The file is larger than %(n)s MB. Split it, or raise UPLOAD_MAX_MB.", n=limit))
                 digest.update(chunk)
                 out.write(chunk)
             out.flush()
@@ -93,7 +94,7 @@ def to_ids(definition: JobDefinition, args: dict[str, Any], tenant_id: str | Non
         db.session.flush()
         row = db.session.get(Upload, upload_id) if isinstance(upload_id, str) and ID.fullmatch(upload_id) else None
         if row is None or row.tenant_id != tenant_id:
-            raise Misfit(f"{name} must be a file uploaded for this tenant.")
+            raise Misfit(_("%(name)s must be a file uploaded for this tenant.", name=name))
         if row.job_uuid not in (None, uuid):  # a duplicate: a file of its own, swept with its own job
             upload_id = copy_in(str(folder() / row.id), tenant_id, row.filename).upload_id
             db.session.flush()
