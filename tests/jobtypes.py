@@ -73,3 +73,8 @@ def talk(lines: int = 3, *, ctx: JobContext) -> str:
 def form(text: str, number: int, kind: Literal["a", "b"], ratio: float = 0.5, flag: bool = False, extra: dict | None = None,
          file: UploadedFile | None = None) -> dict:
     return {"text": text, "number": number, "kind": kind, "file": file.filename if file else None}
+
+
+@job("TestEcho", tries=1)
+def echo(text: str = "") -> str:
+    return text
