@@ -11,6 +11,7 @@ import sqlite3
 
 from flask import has_request_context, request
 from flask_babel import Babel
+from flask_compress import Compress
 from flask_login import LoginManager
 from flask_migrate import Migrate
 from flask_sqlalchemy import SQLAlchemy
@@ -29,6 +30,7 @@ migrate = Migrate()
 login = LoginManager()
 csrf = CSRFProtect()
 babel = Babel()
+compress = Compress()
 
 BUSY_MS = 10_000
 synchronous = "FULL"  # web, CLI and monitor; the worker sets NORMAL before its first connection

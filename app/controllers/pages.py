@@ -12,6 +12,7 @@ from flask_babel import format_date, ngettext
 from flask_babel import gettext as _
 
 from app import registry
+from app.clock import millis, now_ms
 from app.config import ROOT
 from app.formatting import localtime, number
 from app.frames import frames_of
@@ -94,7 +95,9 @@ def job_context(found: dict[str, Any]) -> dict[str, Any]:
     progress = found["progress"]
     files = uploads.names_of(found["args"])
     has_report = contents.has_report(uuid)
+    running_ms = now_ms() - millis(found["reserved_at"]) if state == "processing" and found["reserved_at"] else None
     job = found | {
+        "running_ms": running_ms, "eta_ms": eta(progress, running_ms), "ended_because": why_ended(found, attempts),
         "args": [{"name": k, "value": files.get(k, v), "kind": "file" if k in files else type(v).__name__} for k, v in found["args"].items()],
         "args_json": json.dumps(found["args"], ensure_ascii=False, indent=2),
         "result_json": None if found["result"] is None else json.dumps(found["result"], ensure_ascii=False, indent=2),
@@ -111,6 +114,25 @@ def job_context(found: dict[str, Any]) -> dict[str, Any]:
     cut = {part for attempt in attempts for part in attempt["details"].get("cut", [])}
     return {"job": job, "attempts": list(reversed(attempts)), "log": catalogue.log_of(uuid), "cut": cut,
             "links": links(found), "rejects": contents.reject_report(uuid, 50) if has_report else None}
+
+
+def eta(progress: dict[str, Any] | None, running_ms: int | None) -> int | None:
+    """Time left at the pace so far, once a hundredth is done."""
+    if not progress or not progress["total"] or not running_ms or progress["done"] * 100 < progress["total"]:
+        return None
+    return round(running_ms * max(progress["total"] - progress["done"], 0) / progress["done"])
+
+
+def why_ended(found: dict[str, Any], attempts: list[dict[str, Any]]) -> str | None:
+    """One sentence: why this failure was the last."""
+    if found["status"] not in ("failed", "timeout") or not attempts:
+        return None
+    if attempts[-1]["details"].get("permanent"):
+        return _("It failed at once: another attempt could not succeed.")
+    if any(a["status"] == "lost" for a in attempts) and attempts[-1]["status"] == "failed" and attempts[-1]["started"] is None:
+        return found["error"]
+    n = found["attempts"]
+    return ngettext("%(n)s attempt of %(tries)s failed.", "%(n)s attempts of %(tries)s failed.", n, n=number(n), tries=number(found["tries"]))
 
 
 def links(found: dict[str, Any]) -> list[dict[str, Any]]:

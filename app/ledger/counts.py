@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 from app.ledger.dialect import Runner
 
@@ -10,18 +11,24 @@ STATES = ("pending", "processing", "scheduled", "held", "blocked", "waiting")
 MAX_AGE_MS = 1000
 
 # Each part is answered from a partial index; one GROUP BY over the table would read every payload.
-_COUNT = """SELECT 'pending', COUNT(*) FROM jobs WHERE state = 'pending'
- UNION ALL SELECT 'scheduled', COUNT(*) FROM jobs WHERE state = 'scheduled'
+_COUNT = """SELECT 'scheduled', COUNT(*) FROM jobs WHERE state = 'scheduled'
  UNION ALL SELECT 'processing', COUNT(*) FROM jobs WHERE state = 'processing'
  UNION ALL SELECT state, COUNT(*) FROM jobs WHERE state IN ('held', 'blocked', 'waiting') GROUP BY state"""
+_DEPTHS = "SELECT queue, COUNT(*) FROM jobs WHERE state = 'pending' GROUP BY queue"
+# The longest waiting row of a queue is the first of its highest or of its lowest rank: two looks into the index, however deep it is.
+_OLDEST = """SELECT MIN(available_ms) FROM (SELECT * FROM (SELECT available_ms FROM jobs WHERE state = 'pending' AND queue = :q
+ ORDER BY rank DESC, id LIMIT 1) a UNION ALL SELECT * FROM (SELECT available_ms FROM jobs WHERE state = 'pending' AND queue = :q AND rank =
+ (SELECT rank FROM jobs WHERE state = 'pending' AND queue = :q ORDER BY rank LIMIT 1) ORDER BY id LIMIT 1) b) c"""
 _SAVE = """INSERT INTO meta (key, value, at_ms) VALUES (:key, :value, :now)
  ON CONFLICT (key) DO UPDATE SET value = excluded.value, at_ms = excluded.at_ms"""
 
 
-def count(run: Runner) -> dict[str, int]:
-    """Live rows by state, and `failed`: the failed jobs that wait for a decision. Counted now, exactly."""
-    found = {state: 0 for state in STATES}
+def count(run: Runner) -> dict[str, Any]:
+    """Live rows by state, `failed` (those that wait for a decision), and `queues`: depth and ready time (ms) of the longest waiting, by name."""
+    found: dict[str, Any] = {state: 0 for state in STATES}
     found.update({state: number for state, number in run.all(_COUNT)})
+    found["queues"] = {name: {"depth": depth, "since": run.all(_OLDEST, q=name)[0][0]} for name, depth in run.all(_DEPTHS)}
+    found["pending"] = sum(queue["depth"] for queue in found["queues"].values())
     found["failed"] = run.all("SELECT COUNT(*) FROM failed_jobs WHERE deleted_at IS NULL")[0][0]
     return found
 
@@ -37,7 +44,7 @@ def load(run: Runner, key: str) -> tuple[object, int] | None:
     return (json.loads(rows[0][0]), max(run.now() - rows[0][1], 0)) if rows else None
 
 
-def recent(run: Runner) -> tuple[dict[str, int], int]:
+def recent(run: Runner) -> tuple[dict[str, Any], int]:
     """The monitor's counts when at most 1 s old, else counted now; with their age in ms."""
     kept = load(run, "live_counts")
     if kept is not None and kept[1] <= MAX_AGE_MS:

@@ -99,7 +99,7 @@ def find(uuid: str) -> dict[str, Any] | None:
             "next_at": when(live.available_ms) if live.state == "scheduled" else None, "reserved_at": when(live.reserved_ms),
             "progress": None if live.progress_done is None
             else {"done": live.progress_done, "total": live.progress_total, "note": live.progress_note},
-            "worker": db.session.scalar(select(WorkerHeartbeat.worker_name).where(WorkerHeartbeat.worker_id == live.worker_id)),
+            **_worker_of(live),
         }
     error = (failed.error if failed else None) or (ended.error if ended else None)
     return common | {
@@ -109,6 +109,14 @@ def find(uuid: str) -> dict[str, Any] | None:
         "finished_at": when(ended.finished_ms) if ended else (when(millis(failed.failed_at)) if failed and failed.failed_at else None),
         "claim_no": row.claim_no, "cancel_requested": False, "timeout": None, "next_at": None, "reserved_at": None, "progress": None, "worker": None,
     }
+
+
+def _worker_of(live: Job) -> dict[str, Any]:
+    """Name of the worker that runs it, and its memory in bytes."""
+    row = db.session.execute(
+        select(WorkerHeartbeat.worker_name, WorkerHeartbeat.memory).where(WorkerHeartbeat.worker_id == live.worker_id)
+    ).first()
+    return {"worker": row and row[0], "memory": row and row[1]}
 
 
 def log_of(uuid: str) -> list[dict[str, Any]]:

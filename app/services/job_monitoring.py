@@ -47,6 +47,7 @@ class JobMonitoringService:
                 "pending": live["pending"], "processing": live["processing"], "completed_today": today.completed,
                 "failed_today": today.failed, "scheduled": live["scheduled"], "waiting": live["waiting"], "held": live["held"],
                 "blocked": live["blocked"], "failed": live["failed"], "counted_ms_ago": age,
+                "oldest_wait": oldest_wait(live, now), "queues": {name: queue["depth"] for name, queue in live["queues"].items()},
             },
             "metrics": {
                 "avg_processing_time": None if day.average_ms is None else round(day.average_ms, 1),
@@ -145,6 +146,12 @@ class JobMonitoringService:
     @staticmethod
     def _in_history(job_type: str) -> bool:
         return db.session.scalar(select(JobMetric.id).where(JobMetric.job_type == job_type).limit(1)) is not None
+
+
+def oldest_wait(live: dict[str, Any], now: int) -> int | None:
+    """How long the longest waiting ready job has waited, in ms; None without any."""
+    since = [queue["since"] for queue in live["queues"].values() if queue["since"] is not None]
+    return max(now - min(since), 0) if since else None
 
 
 def monitor_state() -> dict[str, Any]:
