@@ -64,23 +64,29 @@ def rebuild() -> None:
 
 
 @click.command("demo")
-@click.option("--metrics", type=click.IntRange(0, 5_000_000), default=0, help="Outcomes of history to write.")
-@click.option("--pending", type=click.IntRange(0, 1_000_000), default=0, help="Pending jobs to write.")
+@click.option("--metrics", type=click.IntRange(0, 5_000_000), help="Outcomes of history to write (4,000 when nothing is asked for).")
+@click.option("--pending", type=click.IntRange(0, 1_000_000), help="Pending jobs to write.")
+@click.option("--traffic", type=click.IntRange(0, 86_400), help="Seconds of real demo jobs, two a second, of every kind of outcome.")
 @click.option("--mix", is_flag=True, help="Allow a database that holds other jobs.")
 @click.option("--remove", is_flag=True, help="Delete everything a demo wrote.")
 @with_appcontext
-def demo(metrics: int, pending: int, mix: bool, remove: bool) -> None:
-    """Fill the history and the queue quickly, for a look or a benchmark. Rows are marked as a demo's."""
+def demo(metrics: int | None, pending: int | None, traffic: int | None, mix: bool, remove: bool) -> None:
+    """Lifelike history and jobs of every kind of outcome, for a look or a benchmark. Rows are marked as a demo's."""
     from app.services import demo as room
 
     settings = current_app.extensions["settings"]
     if remove:
         click.echo(f"{room.remove(settings)} rows of the demo deleted")
         return
+    whole = metrics is None and pending is None and traffic is None
     try:
-        written = room.fill(settings, metrics, pending, mix)
+        written = room.fill(settings, 4000 if whole else metrics or 0, 0 if whole else pending or 0, mix)
     except room.NotEmpty as error:
         raise SystemExit(str(error)) from None
+    if whole:
+        written += room.every_state(settings)
+    if whole or traffic:
+        written += room.traffic(10 if whole else traffic)
     click.echo(f"{written} rows written. `flask --app wsgi demo --remove` deletes them.")
 
 

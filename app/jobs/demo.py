@@ -1,14 +1,41 @@
-"""The job that `flask demo` queues: it sleeps for the given time and nothing else."""
+"""The job of `flask demo`: it waits, reports and ends as it is told. It touches nothing and connects to nothing."""
 
 from __future__ import annotations
 
+import os
+import signal
 import time
+from typing import Literal
 
-from app.registry import job
+from huey.exceptions import CancelExecution
+
+from app.context import JobContext
+from app.registry import PermanentError, job
+
+STEP_MS = 200
+Ending = Literal["completes", "recovers", "fails", "gives up", "overruns", "loses its worker"]
 
 
-@job("DemoWork", queue="low", tries=1, timeout=60, web=False, label="Demo")
-def demo_work(ms: int = 100) -> dict[str, int]:
-    """Sleep `ms` milliseconds (10 s at most)."""
-    time.sleep(min(max(ms, 0), 10_000) / 1000)
-    return {"slept_ms": ms}
+@job("DemoWork", queue="low", tries=3, backoff=(5, 15), timeout=60, web=False, label="Demo")
+def demo_work(ms: int = 100, ending: Ending = "completes", text: str = "", *, ctx: JobContext) -> dict[str, int | str]:
+    """Take `ms` milliseconds (60 s at most), with progress and log lines, then end in the way asked for."""
+    ms = min(max(ms, 0), 60_000)
+    steps = max(ms // STEP_MS, 1)
+    if steps > 1:
+        ctx.log(f"Demo begins: {steps} steps, {text or 'no text'}")
+    for step in range(steps):
+        time.sleep(ms / steps / 1000)
+        if steps > 1:
+            ctx.progress(step + 1, steps, text)
+            if ctx.cancelled():
+                raise CancelExecution(retry=False)
+    if ending == "loses its worker" and ctx.attempt == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    if ending == "gives up":
+        raise PermanentError("The shop refused the password: 401. Enter a new one, then retry.")
+    if ending == "fails" or (ending == "recovers" and ctx.attempt == 1):
+        ctx.log("The shop did not answer within 30 s", "WARN")
+        raise ConnectionError("the shop does not answer after 30 s")
+    if ending == "overruns":
+        time.sleep(3600)
+    return {"took_ms": ms, "text": text}
