@@ -32,7 +32,7 @@ def demo_work(ms: int = 100, ending: Ending = "completes", text: str = "", *, ct
     if ending == "loses its worker" and ctx.attempt == 1:
         os.kill(os.getpid(), signal.SIGKILL)
     if ending == "gives up":
-        raise PermanentError("The shop refused the password: 401. Enter a new one, then retry.")
+        raise PermanentError("The shop refused the sign-in (401). Enter a new application password, then retry.")
     if ending == "fails" or (ending == "recovers" and ctx.attempt == 1):
         ctx.log("The shop did not answer within 30 s", "WARN")
         raise ConnectionError("the shop does not answer after 30 s")

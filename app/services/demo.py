@@ -160,7 +160,7 @@ def traffic(seconds: float, a_second: float = 2.0) -> int:
         text = chance.choice(chance.choice(TYPES)[5])
         options = {"tenant_id": chance.choice(TENANTS), "queue": chance.choice(("high", "default", "low")), "created_by": "demo"}
         sized = work.with_options(**options, timeout=5 if ending == "overruns" else 60)
-        sized.dispatch(ms=chance.choice((80, 300, 900, 4000)), ending=ending, text=text)
+        sized.dispatch(ms=chance.choice((80, 300, 900, 4000)), text=text, ending=ending)
         db.session.commit()
         sent += 1
         if sent >= len(endings):
