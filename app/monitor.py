@@ -22,7 +22,7 @@ from flask import Flask
 from app import registry
 from app.clock import now_ms
 from app.config import Settings
-from app.ledger import counts, search
+from app.ledger import counts, search, steer
 from app.ledger.claim import Claim
 from app.ledger.dialect import Connection, database_errors
 from app.ledger.rescue import forget_worker, held_by, promote, rescue
@@ -69,6 +69,7 @@ class Monitor:
             Duty("live counts", 0.5, self.count),
             Duty("rescue", 1.0, self.rescue),
             Duty("tickets", 1.0, self.tickets),
+            Duty("pauses", 1.0, self.pauses),
             Duty("search", 1.0, lambda: search.extend(self.connection)),
             Duty("unblock", 10.0, lambda: upkeep.unblock_fitting(self.connection)),
             Duty("retention", 300.0, lambda: upkeep.delete_old(self.connection)),
@@ -124,6 +125,8 @@ class Monitor:
         """Free the rows of dead workers and end attempts far over their time; returns how many rows."""
         rows = self.connection.all(_WORKERS)
         known = {row[0] for row in rows}
+        self._to_stop = {r[0] for r in self.connection.all("SELECT id FROM jobs WHERE state = 'processing' AND stop_ms <= :now",
+                                                           now=self.connection.now())}
         freed = sum(self._look_at(*row) for row in rows)
         for (worker_id,) in self.connection.all("SELECT DISTINCT worker_id FROM jobs WHERE state = 'processing'"):
             if worker_id and worker_id not in known:
@@ -160,6 +163,11 @@ class Monitor:
             kill_if_same(job.worker_id, signal.SIGKILL)
             why = f"timeout after {job.timeout} s; the job did not stop and its worker was killed"
             outcome = Outcome("timeout", error=why, run_ms=int(ran_s * 1000))
+            return settle(self.connection, job, outcome, self.store) != "late"
+        if here and job.id in self._to_stop:
+            log.warning("job %s was asked to stop and did not: worker %s killed", job.uuid, job.worker)
+            kill_if_same(job.worker_id, signal.SIGKILL)
+            outcome = Outcome("cancelled", error="Stopped by hand; its worker was killed.", run_ms=int(ran_s * 1000))
             return settle(self.connection, job, outcome, self.store) != "late"
         if holds_something_else(seen, row, reported, beat):
             return self._free(job, crash=False, why="its worker lives but no longer holds it")
@@ -206,6 +214,13 @@ class Monitor:
         workers = self.connection.all("SELECT COUNT(*) FROM worker_heartbeats WHERE status <> 'stopped' AND stale = 0")[0][0]
         publisher = self.app.extensions["publisher"]
         return publisher.publish([""] * min(ready, workers)) if workers and publisher.tickets.count() == 0 else 0
+
+    def pauses(self) -> None:
+        """End pauses whose time is over; rows of paused types to held and back."""
+        if self.connection.all("SELECT 1 FROM queues WHERE paused_until <= :now", now=self.connection.now()):
+            with self.connection.transaction() as run:
+                steer.resume_due(run)
+        steer.sweep_types(self.connection)
 
     def sweep_sessions(self) -> None:
         with self.app.app_context():

@@ -3,7 +3,8 @@
 throughput: no-op jobs a second, enqueued first, the whole ledger beside bare SqliteHuey,
             rounds in turn, 1 and 4 process workers, logging at WARNING for both.
 stats:      server time of /admin/jobs/realtime-stats on an empty database and on one with
-            1,000,000 outcomes and 100,000 pending jobs; figures against a brute-force count.
+            1,000,000 outcomes and 100,000 pending jobs; figures against a brute-force count;
+            then the dashboard, the jobs list and searches on the full one.
 budget:     processes and PSS of a running product (give its launcher's pid), lines of Python.
 """
 
@@ -159,6 +160,25 @@ for _ in range(calls):
     times.append((time.perf_counter() - start) * 1000)
     time.sleep(0.01)
 print(json.dumps(times))
+from app.services import joblist
+monitor = __import__("app.monitor", fromlist=["Monitor"]).Monitor(app)
+while monitor.duties and __import__("app.ledger.search", fromlist=["extend"]).extend(monitor.connection, 50): pass
+with app.test_request_context("/"):
+    wanted, cursor = joblist.JobFilter.read({}, app.extensions["settings"].timezone), ""
+    for _ in range(999):
+        cursor = joblist.page(wanted, before=cursor)["older"] or ""
+        db.session.rollback()
+paths = {"dashboard": "/admin/jobs/", "jobs, page 1": "/admin/jobs/list", "jobs, page 1,000": f"/admin/jobs/list?before={cursor}",
+         "search": "/admin/jobs/list?q=meta_description", "search, no hit": "/admin/jobs/list?q=nowhere", "a rare type": "/admin/jobs/list?type=Nothing",
+         "failed of a tenant": "/admin/jobs/list?state=failed&tenant=lumen", "a day": "/admin/jobs/list?since=2026-11-20&until=2026-11-20&state=ended"}
+for name, path in paths.items():
+    took = []
+    for _ in range(7):
+        start = time.perf_counter()
+        answer = client.get(path)
+        took.append((time.perf_counter() - start) * 1000)
+        assert answer.status_code == 200, (path, answer.status_code)
+    print(f"# {name}: {sorted(took)[3]:.1f} ms, {len(answer.data) // 1024} KB of HTML", file=sys.stderr)
 with app.app_context():
     from app.services.job_monitoring import JobMonitoringService
     from app.clock import now_ms, stamp, DAY_MS
@@ -174,6 +194,8 @@ def _times(env: dict[str, str], calls: int) -> list[float]:
     import json
 
     done = subprocess.run([sys.executable, "-c", _TIMES, str(calls)], env=env, cwd=ROOT, check=True, capture_output=True, text=True)
+    if "full" in env["DATA_DIR"]:
+        print("".join(f"{line[2:]}\n" for line in done.stderr.splitlines() if line.startswith("# ")), end="")
     return json.loads(done.stdout.strip().splitlines()[-1])
 
 

@@ -54,8 +54,8 @@ class Claim:
 def _best(queue: str) -> str:
     return (
         f"CASE WHEN EXISTS(SELECT 1 FROM queues WHERE name = '{queue}' AND paused_at IS NOT NULL) THEN NULL ELSE "
-        f"(SELECT j.id FROM jobs j WHERE j.state = 'pending' AND j.queue = '{queue}' "
-        "ORDER BY j.rank DESC, j.id LIMIT 1 {skip}) END"
+        f"(SELECT j.id FROM jobs j WHERE j.state = 'pending' AND j.queue = '{queue}' AND NOT EXISTS "
+        "(SELECT 1 FROM queues t WHERE t.name = 'type:' || j.job_type AND t.paused_at IS NOT NULL) ORDER BY j.rank DESC, j.id LIMIT 1 {skip}) END"
     )
 
 

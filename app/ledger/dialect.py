@@ -214,6 +214,10 @@ class SessionRunner:
     def run(self, sql: str, **params: Any) -> int:
         return self._execute(sql, params).rowcount
 
+    def many(self, sql: str, rows: list[dict[str, Any]]) -> None:
+        if rows:
+            self.session.execute(text(sql), rows)
+
     def now(self) -> int:
         if self.sqlite:
             return now_ms()

@@ -74,6 +74,25 @@ def to_bin(run: Runner, ids: Sequence[int]) -> int:
     return run.run(f"UPDATE failed_jobs SET deleted_at = :now WHERE {among(ids)} AND deleted_at IS NULL", now=run.now())
 
 
+def restore(run: Runner, ids: Sequence[int]) -> int:
+    """Failed jobs out of the bin."""
+    return run.run(f"UPDATE failed_jobs SET deleted_at = NULL WHERE {among(ids)} AND deleted_at IS NOT NULL")
+
+
+def erase(run: Runner, ids: Sequence[int]) -> int:
+    """Failed jobs out of the bin for good, with their history and log lines; figures stay."""
+    uuids = f"SELECT uuid FROM failed_jobs WHERE {among(ids)} AND deleted_at IS NOT NULL"
+    for table in ("job_history", "job_logs"):
+        run.run(f"DELETE FROM {table} WHERE uuid IN ({uuids})")
+    return run.run(f"DELETE FROM failed_jobs WHERE {among(ids)} AND deleted_at IS NOT NULL")
+
+
+def stop_at(run: Runner, ids: Sequence[int], at: int) -> int:
+    """Ask running jobs to stop; from `at` (ms) on the monitor may kill the workers that have not."""
+    return run.run(f"UPDATE jobs SET cancel_requested = 1, stop_ms = CASE WHEN stop_ms < :at THEN stop_ms ELSE :at END "
+                   f"WHERE {among(ids)} AND state = 'processing'", at=at)
+
+
 def run_now(run: Runner, ids: Sequence[int]) -> int:
     """Scheduled jobs become ready at once."""
     return run.run(
@@ -82,8 +101,8 @@ def run_now(run: Runner, ids: Sequence[int]) -> int:
     )
 
 
-def cancel(run: Runner, ids: Sequence[int], why: str | None = None) -> tuple[int, int]:
-    """(cancelled: waiting rows gone, their outcome written; asked: running ones told to stop)."""
+def cancel(run: Runner, ids: Sequence[int], why: str | None = None, grace_ms: int = 60_000) -> tuple[int, int]:
+    """(cancelled: waiting rows gone, their outcome written; asked: running ones told to stop, and stopped hard after `grace_ms`)."""
     now, where = run.now(), _mine(run, "jobs", ids, "j.state <> 'processing'")
     values = {"now": now, "why": why}
     run.run(_CANCELLED.format(where=where, wait=_WAIT), at=stamp(now), **values)
@@ -91,5 +110,4 @@ def cancel(run: Runner, ids: Sequence[int], why: str | None = None) -> tuple[int
     for rollup in (_TYPES, _TENANTS):
         run.run(rollup.format(where=where, wait=_WAIT), hour=now - now % HOUR_MS, now=now)
     gone = run.run(f"DELETE FROM jobs WHERE {where}")
-    asked = run.run(f"UPDATE jobs SET cancel_requested = 1 WHERE {among(ids)} AND state = 'processing'")
-    return gone, asked
+    return gone, stop_at(run, ids, now + grace_ms)

@@ -59,6 +59,7 @@ class Job(db.Model):
     timeout: Mapped[int] = mapped_column(Integer, server_default="300")
     durable: Mapped[int] = mapped_column(Integer, server_default="0")
     cancel_requested: Mapped[int] = mapped_column(Integer, server_default="0")
+    stop_ms: Mapped[int | None] = mapped_column(BigInteger)
     created_ms: Mapped[int] = mapped_column(BigInteger)
     available_ms: Mapped[int] = mapped_column(BigInteger)
     reserved_ms: Mapped[int | None] = mapped_column(BigInteger)

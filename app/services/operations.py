@@ -6,14 +6,18 @@ id then), in steps of 2,000 rows a transaction.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
+from flask import current_app
 from sqlalchemy import select
 
 from app import registry
 from app.clock import now_ms
 from app.extensions import db
-from app.ledger import people
+from app.ledger import people, steer
 from app.ledger.dialect import SessionRunner
 from app.models import Audit, FailedJob, Job, WorkerHeartbeat
 from app.services import uploads
@@ -44,25 +48,61 @@ def _run() -> SessionRunner:
     return SessionRunner(db.session)
 
 
-def _one(model: Any, uuid: str) -> tuple[str, list[int]]:
-    """The uuid as stored and the id of its row, if there is one."""
-    key = parse_uuid(uuid) or uuid
-    row = db.session.scalar(select(model.id).where(model.uuid == key))
-    return key, [] if row is None else [row]
+@dataclass(frozen=True)
+class Action:
+    """What can be done to rows of `table`: `change(run, ids, actor, **options)` returns how many it changed."""
+
+    table: Any
+    change: Callable[..., int]
+    wakes: bool = False
+
+
+def _cancel(run: SessionRunner, ids: Sequence[int], actor: str) -> int:
+    grace = current_app.extensions["settings"].grace
+    return sum(people.cancel(run, ids, f"Cancelled by {actor}.", int(grace * 1000)))
+
+
+ACTIONS = {
+    "retry": Action(FailedJob, lambda run, ids, _: len(people.requeue(run, ids)), wakes=True),
+    "delete": Action(FailedJob, lambda run, ids, _: people.to_bin(run, ids)),
+    "restore": Action(FailedJob, lambda run, ids, _: people.restore(run, ids)),
+    "erase": Action(FailedJob, lambda run, ids, _: people.erase(run, ids)),
+    "cancel": Action(Job, _cancel),
+    "stop": Action(Job, lambda run, ids, _: people.stop_at(run, ids, run.now())),
+    "run now": Action(Job, lambda run, ids, _: people.run_now(run, ids), wakes=True),
+    "hold": Action(Job, steer.hold), "release": Action(Job, steer.release, wakes=True), "delay": Action(Job, steer.delay),
+    "move": Action(Job, steer.move), "top": Action(Job, steer.to_top), "up": Action(Job, partial(steer.step, up=True)),
+    "down": Action(Job, partial(steer.step, up=False)),
+}
+
+
+def act(action: str, uuid: str, actor: str, **options: Any) -> None:
+    """Do one of ACTIONS to one job; raises Refused when the job is unknown or has changed meanwhile."""
+    how, key = ACTIONS[action], parse_uuid(uuid) or uuid
+    ids = list(db.session.scalars(select(how.table.id).where(how.table.uuid == key)))
+    if not how.change(_run(), ids, actor, **options):
+        raise _changed(key)
+    audit(actor, action, key, "done" if not options else ", ".join(f"{k} {v}" for k, v in options.items()))
+    if how.wakes:
+        want_tickets(db.session, [key])
+    db.session.commit()
 
 
 def retry(uuid: str, actor: str) -> None:
     """A failed job back into its queue (same uuid and history, attempt 1); a scheduled one runs now."""
-    key, failed = _one(FailedJob, uuid)
-    if failed and people.requeue(_run(), failed):
-        what = "retry"
-    elif people.run_now(_run(), _one(Job, uuid)[1]):
-        what = "run now"
-    else:
-        raise _changed(key)
-    audit(actor, what, key, "requeued")
-    want_tickets(db.session, [key])
-    db.session.commit()
+    key = parse_uuid(uuid) or uuid
+    act("run now" if db.session.scalar(select(Job.id).where(Job.uuid == key)) else "retry", key, actor)
+
+
+def delete_failed(uuid: str, actor: str) -> None:
+    """A failed job into the bin for 7 days."""
+    act("delete", uuid, actor)
+
+
+def cancel(uuid: str, actor: str) -> str:
+    """Cancel a waiting job ('cancelled'); ask a running one to stop ('asked')."""
+    act("cancel", uuid, actor)
+    return "asked" if db.session.scalar(select(Job.id).where(Job.uuid == parse_uuid(uuid))) else "cancelled"
 
 
 def retry_edited(uuid: str, args: dict[str, Any], actor: str) -> None:
@@ -103,47 +143,21 @@ def _all_failed(actor: str, action: str, upto: int | None) -> int:
 
 
 def in_steps(actor: str, action: str, subject: str, ids: list[int]) -> int:
-    """Do `action` (retry, delete, cancel) to these rows, each step a transaction; returns how many it changed.
+    """Do one of ACTIONS to these rows, each step a transaction; returns how many it changed.
 
     The audit row comes with the last step.
     """
-    total = 0
+    total, how = 0, ACTIONS[action]
     db.session.rollback()
     for start in range(0, len(ids), STEP):
-        some = ids[start : start + STEP]
-        if action == "retry":
-            done = len(people.requeue(_run(), some))
+        done = how.change(_run(), ids[start : start + STEP], actor)
+        if how.wakes:
             want_tickets(db.session, [""] * min(done, WAKE))
-        elif action == "delete":
-            done = people.to_bin(_run(), some)
-        else:
-            done = sum(people.cancel(_run(), some, f"Cancelled by {actor}."))
         total += done
         db.session.commit()
     audit(actor, action, subject, f"{total} of {len(ids)}")
     db.session.commit()
     return total
-
-
-def delete_failed(uuid: str, actor: str) -> None:
-    """A failed job into the bin for 7 days."""
-    key, failed = _one(FailedJob, uuid)
-    if not people.to_bin(_run(), failed):
-        raise _changed(key)
-    audit(actor, "delete", key, "in the bin")
-    db.session.commit()
-
-
-def cancel(uuid: str, actor: str) -> str:
-    """Cancel a waiting job ('cancelled'); ask a running one to stop ('asked')."""
-    key, live = _one(Job, uuid)
-    cancelled, asked = people.cancel(_run(), live, f"Cancelled by {actor}.")
-    if not cancelled and not asked:
-        raise _changed(key)
-    result = "cancelled" if cancelled else "asked"
-    audit(actor, "cancel", key, result)
-    db.session.commit()
-    return result
 
 
 def restart_worker(worker: int, actor: str) -> str:
