@@ -6,7 +6,8 @@ import time
 from datetime import UTC, datetime
 from functools import lru_cache
 
-HOUR_MS = 3_600_000
+MINUTE_MS = 60_000
+HOUR_MS = 60 * MINUTE_MS
 DAY_MS = 24 * HOUR_MS
 
 

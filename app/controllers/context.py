@@ -16,6 +16,7 @@ LANGUAGES = ("it", "en")
 MENU = (  # label, endpoint
     ("Overview", "admin.jobs.index"),
     ("Jobs", "admin.jobs.list"),
+    ("Queues", "admin.jobs.queues"),
     ("Workers", "admin.jobs.workers"),
     ("Contents", "admin.jobs.contents.index"),
 )
@@ -59,4 +60,4 @@ def version() -> str:
 
 def _words() -> tuple[str, ...]:
     """Menu words for the translation catalogue, which reads only literal calls."""
-    return (_("Overview"), _("Jobs"), _("Workers"), _("Contents"))
+    return (_("Overview"), _("Jobs"), _("Queues"), _("Workers"), _("Contents"))

@@ -12,7 +12,7 @@ from app import registry
 from app.clock import iso, millis
 from app.config import QUEUES
 from app.controllers.guard import wants_json
-from app.controllers.jobs import actor, ask, bp, done
+from app.controllers.jobs import PARTS, actor, ask, bp, done
 from app.formatting import number
 from app.integrations.csv_files import write_rows
 from app.models.job import LIVE_STATES
@@ -46,6 +46,9 @@ def list_context() -> dict[str, object]:
         "states": [*joblist.GROUPS, *LIVE_STATES, *FINAL], "queues": QUEUES,
         "types": [{"name": d.name, "label": d.label} for d in registry.known_types()],
     }
+
+
+PARTS["jobs_table"] = list_context
 
 
 @bp.get("/list", endpoint="list")

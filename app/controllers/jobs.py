@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from flask import Blueprint, flash, jsonify, redirect, render_template, request, url_for
 from flask_babel import gettext as _
 from flask_babel import ngettext
@@ -9,7 +11,7 @@ from flask_login import current_user
 
 from app.clock import iso, now_ms
 from app.controllers.guard import require_delete, wants_json
-from app.controllers.pages import dashboard_context, job_context, workers_context
+from app.controllers.pages import dashboard_context, job_context
 from app.controllers.returns import safe_next
 from app.formatting import number
 from app.services import catalogue, operations
@@ -18,6 +20,7 @@ from app.strict import BadInput
 
 bp = Blueprint("jobs", __name__, url_prefix="/jobs")
 service = JobMonitoringService()
+PARTS: dict[str, Callable[[], dict[str, object]]] = {}  # live parts of other pages: name -> what its template is given
 OF_DASHBOARD = ("actions", "notes", "cards", "queue_table", "failed_table")
 
 
@@ -84,12 +87,8 @@ def partials():
         context = dashboard_context()
         body["stats"] = context["stats"]
         parts |= {n: render_template(f"admin/partials/{n}.html", **context) for n in wanted}
-    if "workers_table" in names:
-        parts["workers_table"] = render_template("admin/partials/workers_table.html", workers=workers_context())
-    if "jobs_table" in names:
-        from app.controllers.joblist import list_context
-
-        parts["jobs_table"] = render_template("admin/partials/jobs_table.html", **list_context())
+    for name in set(PARTS) & set(names):
+        parts[name] = render_template(f"admin/partials/{name}.html", **PARTS[name]())
     if "job" in names:
         found = catalogue.find(request.args.get("uuid", ""))
         if found is None:

@@ -13,7 +13,7 @@ from flask_babel import gettext as _
 
 from app import registry
 from app.clock import millis, now_ms
-from app.config import ROOT
+from app.config import QUEUES, ROOT
 from app.formatting import localtime, number
 from app.frames import frames_of
 from app.ledger import counts
@@ -23,6 +23,8 @@ from app.services.notes import recent_events
 from app.services.operations import EDITABLE
 
 service = JobMonitoringService()
+STEPS = {"pending": ("top", "hold", "delay", "move"), "scheduled": ("hold", "delay", "move"), "held": ("release", "move"), "blocked": ("move",),
+         "processing": ("stop",), "bin": ("restore", "erase")}  # what the job page offers in each state, besides retry, cancel and delete
 
 
 def dashboard_context(period: str = "24h") -> dict[str, Any]:
@@ -107,12 +109,13 @@ def job_context(found: dict[str, Any]) -> dict[str, Any]:
             "retry": url_for("admin.jobs.retry", uuid=uuid) if found["failed_open"] or state == "scheduled" else None,
             "delete": url_for("admin.jobs.delete", uuid=uuid) if found["failed_open"] else None,
             "cancel": url_for("admin.jobs.cancel", uuid=uuid) if found["live"] else None,
+            **{a: url_for("admin.jobs.act", uuid=uuid, action=a) for a in STEPS.get("bin" if found["in_bin"] else state, ())},
             "edit": url_for("admin.jobs.new.edit", uuid=uuid) if found["known"] and (found["failed_open"] or state in EDITABLE) else None,
             "duplicate": url_for("admin.jobs.new.form", like=uuid) if found["known"] else None,
         },
     }
     cut = {part for attempt in attempts for part in attempt["details"].get("cut", [])}
-    return {"job": job, "attempts": list(reversed(attempts)), "log": catalogue.log_of(uuid), "cut": cut,
+    return {"job": job, "queues": QUEUES, "attempts": list(reversed(attempts)), "log": catalogue.log_of(uuid), "cut": cut,
             "links": links(found), "rejects": contents.reject_report(uuid, 50) if has_report else None}
 
 

@@ -6,12 +6,13 @@ from flask import Blueprint, jsonify, render_template, url_for
 from flask_babel import gettext as _
 
 from app.controllers.guard import wants_json
-from app.controllers.jobs import actor, done, refused
+from app.controllers.jobs import PARTS, actor, done, refused
 from app.controllers.jobs import bp as jobs
 from app.controllers.pages import workers_context
 from app.services import operations
 
 bp = Blueprint("workers", __name__, url_prefix="/workers")
+PARTS["workers_table"] = lambda: {"workers": workers_context()}
 
 
 @jobs.get("/workers", endpoint="workers")

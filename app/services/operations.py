@@ -102,7 +102,9 @@ def delete_failed(uuid: str, actor: str) -> None:
 def cancel(uuid: str, actor: str) -> str:
     """Cancel a waiting job ('cancelled'); ask a running one to stop ('asked')."""
     act("cancel", uuid, actor)
-    return "asked" if db.session.scalar(select(Job.id).where(Job.uuid == parse_uuid(uuid))) else "cancelled"
+    left = db.session.scalar(select(Job.id).where(Job.uuid == parse_uuid(uuid)))
+    db.session.rollback()
+    return "cancelled" if left is None else "asked"
 
 
 def retry_edited(uuid: str, args: dict[str, Any], actor: str) -> None:

@@ -1,0 +1,128 @@
+"""Queues as people see them: depth, longest wait, pace, forecast, pauses, and the next jobs in order."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import func, select
+
+from app import registry
+from app.clock import MINUTE_MS, now_ms, stamp, when
+from app.config import QUEUES
+from app.extensions import db
+from app.ledger import counts, steer
+from app.ledger.dialect import Connection, SessionRunner
+from app.models import Job, JobMetric, Queue
+from app.models.job_metric import FINAL
+from app.services import catalogue
+from app.services.operations import Refused, audit
+from app.strict import BadInput
+from app.words import say as _
+
+PACE_MS = 10 * MINUTE_MS
+MOST_MINUTES = 7 * 24 * 60
+NEXT = 20
+
+
+def queues() -> list[dict[str, Any]]:
+    """In the order in which they are served; `left_ms` is the forecast until empty at the pace of the last 10 minutes, None without one."""
+    now = now_ms()
+    live, _age = counts.recent(SessionRunner(db.session))
+    pauses, ended, sent = _pauses(), _pace(now), _sent(now)
+    result = []
+    for name in QUEUES:
+        here = live["queues"].get(name, {"depth": 0, "since": None})
+        pause = pauses.get(name)
+        out = ended.get(name, 0) * MINUTE_MS / PACE_MS
+        left = round(here["depth"] / out * MINUTE_MS) if out and here["depth"] and pause is None else None
+        oldest = max(now - here["since"], 0) if here["since"] is not None else None
+        result.append({"name": name, "depth": here["depth"], "oldest_ms": oldest, "in_minute": sent.get(name, 0) * MINUTE_MS / PACE_MS,
+                       "out_minute": out, "left_ms": left, "pause": pause})
+    return result
+
+
+def _pace(now: int) -> dict[str, int]:
+    """Final outcomes of the last 10 minutes by queue."""
+    query = select(JobMetric.queue, func.count()).where(JobMetric.completed_at >= stamp(now - PACE_MS), JobMetric.status.in_(FINAL))
+    return {name: int(n) for name, n in db.session.execute(query.group_by(JobMetric.queue))}
+
+
+def _sent(now: int) -> dict[str, int]:
+    """Jobs sent in the last 10 minutes by queue: those that still wait, found from the newest on, and those that have ended."""
+    run = SessionRunner(db.session)
+    newest = run.all("SELECT queue, created_ms FROM jobs ORDER BY id DESC LIMIT 2000")
+    ended = run.all("SELECT queue, created_ms FROM job_history ORDER BY id DESC LIMIT 2000")
+    found: dict[str, int] = {}
+    for name, created in newest + ended:
+        if created >= now - PACE_MS:
+            found[name] = found.get(name, 0) + 1
+    return found
+
+
+def _pauses() -> dict[str, dict[str, Any]]:
+    rows = db.session.scalars(select(Queue).where(Queue.paused_at.is_not(None)))
+    return {r.name: {"since": when(r.paused_at), "until": when(r.paused_until), "by": r.paused_by, "reason": r.reason} for r in rows}
+
+
+def types() -> list[dict[str, Any]]:
+    """Known types, and unknown ones that are paused, with their pause."""
+    pauses = {name.removeprefix(steer.TYPE): p for name, p in _pauses().items() if name.startswith(steer.TYPE)}
+    names = sorted({d.name for d in registry.known_types()} | set(pauses))
+    return [{"name": name, "label": registry.label_of(name), "pause": pauses.get(name)} for name in names]
+
+
+def next_jobs(queue: str, limit: int = NEXT) -> list[dict[str, Any]]:
+    """The first ready jobs of a queue, in the order in which they will be taken."""
+    now = now_ms()
+    rows = db.session.scalars(select(Job).where(Job.state == "pending", Job.queue == queue).order_by(Job.rank.desc(), Job.id).limit(limit))
+    return [{"place": n, "uuid": r.uuid, "job_type": r.job_type, "label": registry.label_of(r.job_type), "tenant_id": r.tenant_id,
+             "summary": catalogue.telling(catalogue.arguments(r.payload)), "waits_ms": max(now - r.available_ms, 0)} for n, r in enumerate(rows, 1)]
+
+
+def parse_minutes(text: str) -> int | None:
+    """Length of a pause in minutes; None for blank: until somebody resumes."""
+    text = text.strip()
+    if not text:
+        return None
+    if not (text.isascii() and text.isdigit() and 1 <= len(text) <= 6 and 1 <= int(text) <= MOST_MINUTES):
+        raise BadInput(_("A pause lasts from 1 to %(n)s minutes; leave it empty to pause until somebody resumes.", n=MOST_MINUTES))
+    return int(text)
+
+
+def pause(name: str, actor: str, minutes: int | None = None, reason: str | None = None) -> None:
+    """Pause a queue, or a type as `type:X`; for so many minutes or until resumed. Raises Refused for an unknown name."""
+    _check(name)
+    until = None if minutes is None else now_ms() + minutes * MINUTE_MS
+    steer.pause(SessionRunner(db.session), name, until, actor, (reason or "").strip()[:500] or None)
+    audit(actor, "pause", name, f"{minutes} minutes" if minutes else "until resumed")
+    db.session.commit()
+    _move_rows(name)
+
+
+def resume(name: str, actor: str) -> None:
+    """End a pause; raises Refused when there is none."""
+    if not steer.resume(SessionRunner(db.session), name):
+        db.session.rollback()
+        raise Refused(_("This is not paused."))
+    audit(actor, "resume", name, "resumed")
+    db.session.commit()
+    _move_rows(name)
+
+
+def _check(name: str) -> None:
+    kind = name.removeprefix(steer.TYPE)
+    if name not in QUEUES and (kind == name or not (registry.find(kind) or db.session.scalar(select(Job.id).where(Job.job_type == kind).limit(1)))):
+        db.session.rollback()
+        raise Refused(_("There is no such queue or type."), unknown=True)
+
+
+def _move_rows(name: str) -> None:
+    """Rows of a type to held, or back; the monitor does it too, should this end in between."""
+    if name.startswith(steer.TYPE):
+        connection = Connection(db.engine.url.render_as_string(hide_password=False), synchronous="FULL")
+        try:
+            steer.sweep_types(connection)
+        finally:
+            connection.close()
+
+
