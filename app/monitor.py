@@ -20,7 +20,7 @@ from typing import Any
 from flask import Flask
 
 from app import registry
-from app.clock import now_ms
+from app.clock import MINUTE_MS, now_ms
 from app.config import Settings
 from app.ledger import counts, search, steer
 from app.ledger.claim import Claim
@@ -29,7 +29,7 @@ from app.ledger.rescue import forget_worker, held_by, promote, rescue
 from app.ledger.settle import Outcome, settle
 from app.liveness import Facts, Seen, holds_something_else, judge, over_time
 from app.process import boot_id, cpu_ticks, is_stopped, kill_if_same, lock_is_free, namespace
-from app.services import accounts, schema, upkeep
+from app.services import accounts, recurring, schema, upkeep
 
 log = logging.getLogger("app.monitor")
 CLOCK_JUMP_S, MISSED_ROUND_S, CALM_S = 5.0, 15.0, 30.0
@@ -62,6 +62,7 @@ class Monitor:
         self.seen: dict[str, Seen] = {}
         self._clocks: tuple[float, float] | None = None
         self._calm_until = 0.0
+        self._minute = 0
         self._idle_since: float | None = None
         self.duties = [
             Duty("mark", 1.0, self.mark),
@@ -69,6 +70,7 @@ class Monitor:
             Duty("live counts", 0.5, self.count),
             Duty("rescue", 1.0, self.rescue),
             Duty("tickets", 1.0, self.tickets),
+            Duty("recurring", 1.0, self.recurring),
             Duty("pauses", 1.0, self.pauses),
             Duty("search", 1.0, lambda: search.extend(self.connection)),
             Duty("unblock", 10.0, lambda: upkeep.unblock_fitting(self.connection)),
@@ -215,6 +217,13 @@ class Monitor:
         publisher = self.app.extensions["publisher"]
         return publisher.publish([""] * min(ready, workers)) if workers and publisher.tickets.count() == 0 else 0
 
+    def recurring(self) -> None:
+        if (minute := now_ms() // MINUTE_MS) == self._minute:
+            return
+        with self.app.app_context():
+            recurring.run_due(self.settings.timezone)
+        self._minute = minute
+
     def pauses(self) -> None:
         """End pauses whose time is over; rows of paused types to held and back."""
         if self.connection.all("SELECT 1 FROM queues WHERE paused_until <= :now", now=self.connection.now()):
@@ -225,6 +234,7 @@ class Monitor:
     def sweep_sessions(self) -> None:
         with self.app.app_context():
             accounts.sweep(now_ms())
+            recurring.sweep()
 
     def sweep_files(self) -> None:
         """Old ticket files, and locks of processes that are gone without a row."""

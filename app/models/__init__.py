@@ -9,6 +9,7 @@ from app.models.job_history import JobHistory
 from app.models.job_log import JobLog
 from app.models.job_metric import JobMetric
 from app.models.queue_state import Meta, Queue
+from app.models.recurring import Recurring, RecurringRun
 from app.models.rollup import RollupTenant, RollupType
 from app.models.upload import Upload
 from app.models.user import LoginAttempt, User, UserSession
@@ -16,6 +17,6 @@ from app.models.worker_heartbeat import WorkerHeartbeat
 
 __all__ = [
     "Audit", "Content", "FailedJob", "ImportReject", "ImportRun", "Job", "JobBatch", "JobHistory", "JobLog",
-    "JobMetric", "LoginAttempt", "Meta", "Queue", "RollupTenant", "RollupType", "Upload", "User", "UserSession",
+    "JobMetric", "LoginAttempt", "Meta", "Queue", "Recurring", "RecurringRun", "RollupTenant", "RollupType", "Upload", "User", "UserSession",
     "WorkerHeartbeat",
 ]

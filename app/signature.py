@@ -1,0 +1,130 @@
+"""The signature of a job's function: its arguments as fields of a form, and whether values fit.
+
+Hints are read with `get_type_hints`. `check` takes JSON values and raises `Misfit`, a sentence; nothing is converted
+but whole numbers where a number is asked for.
+"""
+
+from __future__ import annotations
+
+import inspect
+import types
+import typing
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Union, get_args, get_origin
+
+from app.words import say as _
+
+RESERVED = ("type", "queue", "tenant", "delay", "csrf_token", "ask", "next", "like")
+
+
+class Misfit(TypeError):
+    """Arguments that do not fit a type's signature; the text is a sentence."""
+
+
+class UploadedFile:
+    """A file given to a job: an annotation in signatures and the value a job receives.
+
+    `filename` is the name the person gave; `path` is where the bytes are.
+    """
+
+    def __init__(self, path: str | Path, filename: str | None = None, upload_id: str | None = None) -> None:
+        self.path, self.upload_id = Path(path), upload_id
+        self.filename = filename or self.path.name
+
+    def open(self, mode: str = "rb", **options: Any):
+        """Open the file; bytes unless `mode` says otherwise."""
+        return self.path.open(mode, **options)
+
+    def __repr__(self) -> str:
+        return f"UploadedFile({self.filename!r})"
+
+
+@dataclass(frozen=True)
+class Field:
+    """One argument of a job: `kind` is text, int, float, bool, json, file or choice (for forms)."""
+
+    name: str
+    hint: Any
+    required: bool
+    default: Any = None
+    kind: str = "json"
+    choices: tuple[Any, ...] = ()
+
+
+def read_signature(name: str, function: Callable[..., Any]) -> tuple[tuple[Field, ...], bool]:
+    if inspect.iscoroutinefunction(function):
+        raise ValueError(f"@job({name!r}): async functions cannot be jobs; call asyncio.run inside a plain one")
+    hints = typing.get_type_hints(function)
+    fields, wants_ctx = [], False
+    for parameter in inspect.signature(function).parameters.values():
+        if parameter.name in RESERVED:
+            raise ValueError(f"@job({name!r}): an argument cannot be called {parameter.name} (the form uses that name)")
+        if parameter.name == "ctx":
+            wants_ctx = True
+        elif parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD, parameter.POSITIONAL_ONLY):
+            raise ValueError(f"@job({name!r}): {parameter} cannot be given by name")
+        else:
+            hint = hints.get(parameter.name, Any)
+            required = parameter.default is parameter.empty
+            kind, choices = form_kind(hint)
+            fields.append(Field(parameter.name, hint, required, None if required else parameter.default, kind, choices))
+    return tuple(fields), wants_ctx
+
+
+def _members(hint: Any) -> tuple[Any, ...]:
+    return get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
+
+
+def form_kind(hint: Any) -> tuple[str, tuple[Any, ...]]:
+    """Kind of form field for a hint, and its choices (of a Literal)."""
+    kinds = {str: "text", int: "int", float: "float", bool: "bool", UploadedFile: "file"}
+    members = [m for m in _members(hint) if m is not type(None)]
+    if len(members) == 1 and get_origin(members[0]) is Literal:
+        return "choice", get_args(members[0])
+    return (kinds.get(members[0], "json") if len(members) == 1 else "json"), ()
+
+
+def check(hint: Any, value: Any, name: str) -> Any:
+    """`value` if it is of `hint` (ints pass as floats, nothing else is converted); raises Misfit."""
+    if type(value) is hint and hint is not dict:
+        return value  # the usual case: text for text, a whole number for a whole number
+    for member in _members(hint):
+        origin = get_origin(member) or member
+        if member is Any or (member is type(None) and value is None):
+            return value
+        if origin is Literal and any(value == c and type(value) is type(c) for c in get_args(member)):
+            return value
+        if member is float and isinstance(value, int | float) and not isinstance(value, bool):
+            return float(value)
+        if member is int and isinstance(value, int) and not isinstance(value, bool):
+            return value
+        if member in (str, bool) and isinstance(value, member):
+            return value
+        if member is UploadedFile and isinstance(value, str | UploadedFile):
+            return value
+        if origin in (list, tuple) and isinstance(value, list):
+            inner = get_args(member)
+            return [check(inner[0], v, f"{name}[{i}]") for i, v in enumerate(value)] if inner else value
+        if origin is dict and isinstance(value, dict):
+            inner = get_args(member)
+            return {k: check(inner[1], v, f"{name}.{k}") for k, v in value.items()} if len(inner) == 2 else value
+    raise Misfit(_("%(name)s must be %(wanted)s, not %(value)s.", name=name, wanted=_words(hint), value=_shown(value)))
+
+
+def _words(hint: Any) -> str:
+    names = {str: _("text"), int: _("a whole number"), float: _("a number"), bool: _("true or false"), UploadedFile: _("an uploaded file"),
+             type(None): "null", list: _("a list"), dict: _("an object")}
+    parts = []
+    for member in _members(hint):
+        if get_origin(member) is Literal:
+            parts.append(_("one of %(list)s", list=", ".join(map(str, get_args(member)))))
+        else:
+            parts.append(names.get(member) or names.get(get_origin(member)) or getattr(member, "__name__", str(member)))
+    return _(" or ").join(parts)
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
