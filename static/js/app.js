@@ -1,4 +1,5 @@
 // Registers the components; Alpine's script runs after this one and starts them.
+import { bulk } from "./bulk.js";
 import { charts } from "./charts.js";
 import "./confirm.js";
 import "./copy.js";
@@ -8,6 +9,7 @@ document.addEventListener("alpine:init", () => {
   const { Alpine } = window;
   Alpine.data("live", live);
   Alpine.data("charts", charts);
+  Alpine.data("bulk", bulk);
   Alpine.data("themeToggle", themeToggle);
   Alpine.data("follow", follow);
 });

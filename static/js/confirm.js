@@ -5,9 +5,9 @@ const sure = new WeakSet();
 document.addEventListener("submit", (event) => {
   const form = event.target;
   if (form.method === "dialog") return;
-  if (form.dataset.confirmTitle && !sure.has(form)) {
+  if (form.dataset.confirmTitle && !sure.delete(form)) {
     event.preventDefault();
-    ask(form);
+    ask(form, event.submitter);
     return;
   }
   // A second click while the first is under way would only be answered "changed meanwhile".
@@ -20,21 +20,25 @@ window.addEventListener("pageshow", (event) => {
   if (event.persisted) document.querySelectorAll("form button:disabled").forEach((button) => (button.disabled = false));
 });
 
-function ask(form) {
+function ask(form, submitter) {
   const dialog = document.getElementById("ask");
-  const { confirmTitle, confirmText, confirmAction, confirmDanger } = form.dataset;
+  const { confirmTitle, confirmText, confirmAction, confirmDanger, confirmNo } = form.dataset;
   document.getElementById("ask-title").textContent = confirmTitle;
   document.getElementById("ask-text").textContent = confirmText;
   const yes = document.getElementById("ask-yes");
   yes.textContent = confirmAction;
   yes.className = confirmDanger === undefined ? "button primary" : "button danger";
+  const no = dialog.querySelector('[value="no"]');
+  no.dataset.plain = no.dataset.plain || no.textContent;
+  no.textContent = confirmNo || no.dataset.plain;
   dialog.returnValue = "no";
   dialog.addEventListener("close", () => {
     if (dialog.returnValue !== "yes") return;
     const asked = form.querySelector('input[name="ask"]');
     if (asked) asked.disabled = true;
     sure.add(form);
-    form.requestSubmit();
+    form.requestSubmit(submitter);
+    if (asked) asked.disabled = false; // for the back button
   }, { once: true });
   dialog.showModal();
 }
