@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from flask import Blueprint
 
-from app.controllers import contents, joblist, jobs, new_job, steer, workers  # noqa: F401  (joblist and steer add routes to jobs)
+from app.controllers import contents, joblist, jobs, new_job, recurring, steer, workers  # noqa: F401  (some add routes to jobs)
 from app.controllers.guard import super_admin_required
 
 bp = Blueprint("admin", __name__, url_prefix="/admin")

@@ -9,7 +9,7 @@ from flask_babel import get_locale
 from flask_babel import gettext as _
 from flask_login import current_user
 
-from app import extensions, formatting
+from app import extensions, formatting, registry
 from app.services.job_monitoring import monitor_state
 
 LANGUAGES = ("it", "en")
@@ -18,7 +18,9 @@ MENU = (  # label, endpoint
     ("Jobs", "admin.jobs.list"),
     ("Queues", "admin.jobs.queues"),
     ("Workers", "admin.jobs.workers"),
+    ("Recurring", "admin.jobs.recurring"),
     ("Contents", "admin.jobs.contents.index"),
+    ("Log", "admin.jobs.log"),
 )
 
 
@@ -44,7 +46,7 @@ def common() -> dict[str, Any]:
     if signed_in:
         nav = [
             {"label": _(label), "endpoint": endpoint, "url": url_for(endpoint), "active": request.endpoint == endpoint, "count": 0}
-            for label, endpoint in MENU
+            for label, endpoint in MENU if endpoint != "admin.jobs.recurring" or registry.schedules()
         ]
     return {
         "nav": nav, "lang": str(get_locale() or "it"), "languages": LANGUAGES, "timezone": current_app.extensions["settings"].timezone.key,
@@ -60,4 +62,4 @@ def version() -> str:
 
 def _words() -> tuple[str, ...]:
     """Menu words for the translation catalogue, which reads only literal calls."""
-    return (_("Overview"), _("Jobs"), _("Queues"), _("Workers"), _("Contents"))
+    return (_("Overview"), _("Jobs"), _("Queues"), _("Workers"), _("Recurring"), _("Contents"), _("Log"))

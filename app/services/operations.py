@@ -15,7 +15,7 @@ from flask import current_app
 from sqlalchemy import select
 
 from app import registry
-from app.clock import now_ms
+from app.clock import now_ms, when
 from app.extensions import db
 from app.ledger import people, steer
 from app.ledger.dialect import SessionRunner
@@ -190,3 +190,12 @@ def _word(state: str) -> str:
     words = {"pending": _("pending"), "scheduled": _("scheduled"), "held": _("held"), "blocked": _("blocked"), "processing": _("processing"),
              "completed": _("completed"), "failed": _("failed"), "timeout": _("timed out"), "cancelled": _("cancelled")}
     return words.get(state, state)
+
+
+def log(before: int | None = None, size: int = 100) -> tuple[list[dict[str, Any]], bool]:
+    """Rows of the audit table, the latest first, and whether there are more."""
+    query = select(Audit).order_by(Audit.id.desc()).limit(size + 1)
+    found = list(db.session.scalars(query if before is None else query.where(Audit.id < before)))
+    rows = [{"id": r.id, "at": when(r.at_ms), "actor": r.actor, "action": r.action, "subject": r.subject, "result": r.result,
+             "uuid": parse_uuid(r.subject)} for r in found[:size]]
+    return rows, len(found) > size
