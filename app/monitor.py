@@ -35,7 +35,7 @@ log = logging.getLogger("app.monitor")
 CLOCK_JUMP_S, MISSED_ROUND_S, CALM_S = 5.0, 15.0, 30.0
 TICK_S = 0.2
 
-_WORKERS = """SELECT worker_id, worker_name, consumer_id, process_id, beat, stale, held_uuid, held_claim
+_WORKERS = """SELECT worker_id, worker_name, consumer_id, process_id, beat, stale, held_uuid, held_claim, command
  FROM worker_heartbeats WHERE status <> 'stopped'"""
 
 
@@ -132,14 +132,15 @@ class Monitor:
         freed = sum(self._look_at(*row) for row in rows)
         for (worker_id,) in self.connection.all("SELECT DISTINCT worker_id FROM jobs WHERE state = 'processing'"):
             if worker_id and worker_id not in known:
-                freed += self._look_at(worker_id, worker_id, "", 0, -1, 0, None, None)
+                freed += self._look_at(worker_id, worker_id, "", 0, -1, 0, None, None, None)
         for gone in set(self.seen) - known - {None}:
             if not held_by(self.connection, gone):
                 del self.seen[gone]
         return freed
 
     def _look_at(
-        self, worker_id: str, name: str, consumer: str, pid: int, beat: int, stale: int, held_uuid: str | None, held_claim: int | None
+        self, worker_id: str, name: str, consumer: str, pid: int, beat: int, stale: int, held_uuid: str | None, held_claim: int | None,
+        command: str | None,
     ) -> int:
         now = self.monotonic()
         cpu = cpu_ticks(pid) if pid else None
@@ -150,6 +151,8 @@ class Monitor:
         jobs = held_by(self.connection, worker_id, name)
         if verdict.dead and (facts.lock_free or now >= self._calm_until):
             return self._bury(worker_id, name, consumer, verdict.why or "", jobs, gone=facts.lock_free)
+        if command == "kill" and here and kill_if_same(worker_id, signal.SIGKILL):
+            return self._bury(worker_id, name, "", "killed by hand", jobs, gone=True)
         if verdict.stale != bool(stale):
             with self.connection.transaction() as run:
                 run.run("UPDATE worker_heartbeats SET stale = :s, reason = :r WHERE worker_id = :w AND status <> 'stopped'",

@@ -32,6 +32,9 @@ log = logging.getLogger("app.worker")
 REOPEN_S = 5.0
 MONITOR_LATE_S = 5.0
 KILL_AFTER_S = 5.0
+QUIET_S = 0.5
+STOPPED = "stopped by hand"
+RETIRED = 77  # exit code of a worker that a person stopped: its consumer starts no other in its place
 
 extensions.synchronous = "NORMAL"  # a power cut repeats at most the last attempts (ledger rule 14)
 app = create_app()
@@ -65,7 +68,7 @@ class LedgerWorker(stock.Worker):
         self.beat.start()
         self.next_open, self.memory_start = 0.0, resident_bytes()
         super().initialize()
-        lifecycle.may_go_on = lambda: self._why_recycle() is None
+        lifecycle.may_go_on = lambda: self.beat.command != "quiet" and self._why_recycle() is None
         lifecycle.started = True
         log.info("worker started: pid %s, queues %s", os.getpid(), ",".join(settings.worker_queues))
 
@@ -73,6 +76,9 @@ class LedgerWorker(stock.Worker):
         if os.getppid() != self.parent:
             raise WorkerRecycle
         self._reopen_tickets()
+        if self.beat.command == "quiet" and lifecycle.next is None:
+            time.sleep(QUIET_S)
+            return
         done = self.task_count
         if lifecycle.next is not None:
             self._run_next()
@@ -113,8 +119,8 @@ class LedgerWorker(stock.Worker):
             reopen()
 
     def _why_recycle(self) -> str | None:
-        if self.beat.command == "restart":
-            return "restarted by hand"
+        if self.beat.command in ("restart", "stop"):
+            return STOPPED if self.beat.command == "stop" else "restarted by hand"
         grown = resident_bytes() - self.memory_start if self.task_count % 16 == 0 else 0
         if grown > settings.worker_memory_mb * 2**20:
             return f"recycled: {grown // 2**20} MB over its start, limit {settings.worker_memory_mb} MB"
@@ -133,6 +139,8 @@ class LedgerWorker(stock.Worker):
         if lifecycle.started:
             lifecycle.give_back_next()
             self.beat.end(self.reason)
+            if self.reason == STOPPED:
+                os._exit(RETIRED)
 
 
 class LedgerScheduler(stock.Scheduler):
@@ -170,6 +178,11 @@ class LedgerConsumer(stock.Consumer):
         gc.collect()
         gc.freeze()  # the children neither walk nor copy what is loaded here: faster, and less memory of their own
         super().start()
+
+    def check_worker_health(self) -> bool:
+        """Huey's, which starts another worker for each that died; not for those that a person stopped."""
+        self.worker_threads = [(worker, child) for worker, child in self.worker_threads if child.exitcode != RETIRED]
+        return super().check_worker_health()
 
     def _interrupt_workers(self) -> None:
         """After Huey's interrupt: a job that swallows it would keep us waiting for ever, so kill."""

@@ -59,7 +59,10 @@ def workers_context() -> list[dict[str, Any]]:
     """The workers with the address of each one's restart."""
     rows = fleet.workers(current_app.extensions["settings"].worker_memory_mb)
     for row in rows:
-        row["restart_url"] = url_for("admin.jobs.workers.restart", id=row["id"]) if row["status"] != "stopped" else None
+        alive = row["status"] != "stopped"
+        row["restart_url"] = url_for("admin.jobs.workers.restart", id=row["id"]) if alive else None
+        offered = ("resume" if row["command"] == "quiet" else "quiet", "stop", *(("kill",) if row["health"] in ("stuck", "unresponsive") else ()))
+        row["commands"] = {c: url_for("admin.jobs.workers.command", id=row["id"], command=c) for c in offered} if alive else {}
     return rows
 
 

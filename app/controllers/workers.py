@@ -6,7 +6,7 @@ from flask import Blueprint, jsonify, render_template, url_for
 from flask_babel import gettext as _
 
 from app.controllers.guard import wants_json
-from app.controllers.jobs import PARTS, actor, done, refused
+from app.controllers.jobs import PARTS, actor, ask, done, refused
 from app.controllers.jobs import bp as jobs
 from app.controllers.pages import workers_context
 from app.services import operations
@@ -23,11 +23,18 @@ def workers():
     return render_template("admin/workers.html", workers=rows)
 
 
-@bp.post("/<int(max=9223372036854775807):id>/restart", endpoint="restart")
-def restart(id: int):
+@bp.post("/<int(max=9223372036854775807):id>/restart", endpoint="restart", defaults={"command": "restart"})
+@bp.post("/<int(max=9223372036854775807):id>/<any(quiet, resume, stop, kill):command>", endpoint="command")
+def change(id: int, command: str):
     back = url_for("admin.jobs.workers")
+    question = _("Kill this worker?"), _("Its job is taken from it and runs again in another worker."), _("Kill")
+    if command == "kill" and (asked := ask(*question)):
+        return asked
     try:
-        name = operations.restart_worker(id, actor())
+        name = operations.command_worker(id, command, actor())
     except operations.Refused as error:
         return refused(error, back)
-    return done(_("Worker %(name)s restarts after its current job", name=name), 1, back)
+    said = {"restart": _("Worker %(name)s restarts after its current job", name=name), "resume": _("Worker %(name)s takes jobs again", name=name),
+            "quiet": _("Worker %(name)s takes no more jobs", name=name), "stop": _("Worker %(name)s stops after its current job", name=name),
+            "kill": _("Worker %(name)s is being killed", name=name)}
+    return done(said[command], 1, back)

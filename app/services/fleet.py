@@ -40,7 +40,8 @@ def reason(worker: WorkerHeartbeat, memory_limit: int, over: bool) -> str | None
     if over:
         return _("Its job is past its time limit; 30 s after that the worker is killed and the job gets its timeout.")
     if worker.command:
-        return _("Restarts after its current job.")
+        words = {"quiet": _("Takes no more jobs until resumed."), "stop": _("Stops after its current job."), "kill": _("Is being killed.")}
+        return words.get(worker.command, _("Restarts after its current job."))
     if (worker.memory or 0) > 0.8 * memory_limit:
         return _("Close to its memory limit, at which it starts anew between jobs.")
     return _("At work.") if worker.job_uuid else _("Free, waiting for work.")

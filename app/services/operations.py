@@ -162,17 +162,26 @@ def in_steps(actor: str, action: str, subject: str, ids: list[int]) -> int:
     return total
 
 
-def restart_worker(worker: int, actor: str) -> str:
-    """Ask a worker to end after its current job; its consumer starts a new one. Returns its name."""
+COMMANDS = ("restart", "quiet", "resume", "stop", "kill")
+
+
+def command_worker(worker: int, command: str, actor: str) -> str:
+    """Tell a worker what to do, through its row, which it reads each second; returns its name.
+
+    restart: end after its job, another takes its place. quiet: take no more jobs, until resume. stop: end after its job,
+    for good. kill: the monitor kills it at once and its job runs elsewhere.
+    """
     row = db.session.get(WorkerHeartbeat, worker)
-    if row is None:
+    if row is None or command not in COMMANDS:
+        db.session.rollback()
         raise Refused(_("There is no such worker."), unknown=True)
     if row.status == "stopped":
+        db.session.rollback()
         raise Refused(_("This worker has stopped already."))
-    row.command = "restart"
-    audit(actor, "restart worker", row.worker_name, "asked")
+    name, row.command = row.worker_name, None if command == "resume" else command
+    audit(actor, f"{command} worker", name, "asked")
     db.session.commit()
-    return row.worker_name
+    return name
 
 
 def _changed(key: str) -> Refused:
