@@ -10,6 +10,7 @@ from flask import Flask, current_app
 from flask.cli import with_appcontext
 
 from app.cli_jobs import jobs
+from app.cli_ops import backup, restore, workers
 from app.cli_users import users
 from app.config import SettingError
 
@@ -91,7 +92,7 @@ def demo(metrics: int | None, pending: int | None, traffic: int | None, mix: boo
 
 
 def register_commands(app: Flask) -> None:
-    for command in (jobs, users, monitor, db_prepare, check_settings, rollups, demo):
+    for command in (jobs, users, workers, monitor, db_prepare, check_settings, rollups, demo, backup, restore):
         app.cli.add_command(command)
 
 

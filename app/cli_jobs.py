@@ -13,7 +13,7 @@ from flask.cli import AppGroup
 
 from app import registry
 from app.extensions import db
-from app.services import catalogue, operations, uploads
+from app.services import catalogue, operations, queues, uploads
 from app.services.dispatch import dispatch as dispatch_job
 from app.strict import BadInput, parse_delay, parse_json, parse_queue, parse_tenant
 
@@ -21,7 +21,7 @@ jobs = AppGroup("jobs", help="Dispatch, look at and act on jobs.")
 POLL_S = 0.2
 
 
-def _actor() -> str:
+def actor() -> str:
     return f"cli:{os.environ.get('USER') or os.getuid()}"
 
 
@@ -48,7 +48,7 @@ def dispatch(name: str, queue: str | None, tenant: str | None, delay: str | None
         for field in uploads.file_fields(definition):
             if isinstance(args.get(field), str) and not uploads.ID.fullmatch(args[field]):
                 args[field] = uploads.copy_in(args[field], tenant_id)
-        uuid = dispatch_job(definition, args, tenant_id=tenant_id, queue=parse_queue(queue), delay=parse_delay(delay), created_by=_actor())
+        uuid = dispatch_job(definition, args, tenant_id=tenant_id, queue=parse_queue(queue), delay=parse_delay(delay), created_by=actor())
         db.session.commit()
     except (BadInput, TypeError) as error:
         db.session.rollback()
@@ -92,9 +92,16 @@ def show(uuid: str, as_json: bool) -> None:
                    + (f", {attempt['error_message']}" if attempt["error_message"] else ""))
 
 
+def _do(action: Any) -> None:
+    try:
+        action()
+    except (operations.Refused, BadInput) as error:
+        _refuse(error)
+
+
 def _act(action: Any, uuid: str, done: str) -> None:
     try:
-        action(uuid, _actor())
+        action(uuid, actor())
     except operations.Refused as error:
         _refuse(error, 3 if error.unknown else 1)
     click.echo(done)
@@ -138,3 +145,26 @@ def wait(uuid: str, timeout: float | None) -> None:
         if end is not None and time.monotonic() >= end:
             _refuse(f"Still {state} after {timeout:g} s.", 3)
         time.sleep(POLL_S)
+
+
+@jobs.command("resume")
+@click.argument("name", required=False)
+@click.option("--all", "everything", is_flag=True, help="All queues and types, and what a restore has paused.")
+def resume(name: str | None, everything: bool) -> None:
+    """Resume a queue, a type (`type:X`) or, with --all, everything."""
+    if everything == bool(name):
+        _refuse("Name a queue or type to resume, or use --all.", 2)
+    names = queues.resume_all(actor()) if everything else [name]
+    if not everything:
+        _do(lambda: queues.resume(name or "", actor()))
+    click.echo("resumed: " + (", ".join(names) or "nothing was paused"))
+
+
+@jobs.command("pause")
+@click.argument("name")
+@click.option("--minutes", help="Resume by itself after so many minutes.")
+@click.option("--reason", help="Shown on the queues page.")
+def pause(name: str, minutes: str | None, reason: str | None) -> None:
+    """Pause a queue, or a type as `type:X`."""
+    _do(lambda: queues.pause(name, actor(), queues.parse_minutes(minutes or ""), reason))
+    click.echo("paused")

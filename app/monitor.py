@@ -29,7 +29,7 @@ from app.ledger.rescue import forget_worker, held_by, promote, rescue
 from app.ledger.settle import Outcome, settle
 from app.liveness import Facts, Seen, holds_something_else, judge, over_time
 from app.process import boot_id, cpu_ticks, is_stopped, kill_if_same, lock_is_free, namespace
-from app.services import accounts, recurring, schema, upkeep
+from app.services import accounts, disk, recurring, schema, upkeep
 
 log = logging.getLogger("app.monitor")
 CLOCK_JUMP_S, MISSED_ROUND_S, CALM_S = 5.0, 15.0, 30.0
@@ -70,6 +70,7 @@ class Monitor:
             Duty("live counts", 0.5, self.count),
             Duty("rescue", 1.0, self.rescue),
             Duty("tickets", 1.0, self.tickets),
+            Duty("disk", 5.0, self.disk),
             Duty("recurring", 1.0, self.recurring),
             Duty("pauses", 1.0, self.pauses),
             Duty("search", 1.0, lambda: search.extend(self.connection)),
@@ -219,6 +220,14 @@ class Monitor:
         workers = self.connection.all("SELECT COUNT(*) FROM worker_heartbeats WHERE status <> 'stopped' AND stale = 0")[0][0]
         publisher = self.app.extensions["publisher"]
         return publisher.publish([""] * min(ready, workers)) if workers and publisher.tickets.count() == 0 else 0
+
+    def disk(self) -> None:
+        """The reserve first, as the note may need its room."""
+        state = disk.keep_reserve(self.settings.data_dir)
+        kept = counts.load(self.connection, "disk")
+        if kept is None or kept[0] != state:
+            with self.connection.transaction() as run:
+                counts.save(run, "disk", state)
 
     def recurring(self) -> None:
         if (minute := now_ms() // MINUTE_MS) == self._minute:

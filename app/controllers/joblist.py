@@ -17,7 +17,7 @@ from app.formatting import number
 from app.integrations.csv_files import write_rows
 from app.models.job import LIVE_STATES
 from app.models.job_metric import FINAL
-from app.services import joblist, operations
+from app.services import disk, joblist, operations
 from app.services.joblist import JobFilter
 from app.strict import BadInput
 
@@ -64,6 +64,7 @@ def index():
 @bp.get("/list.csv", endpoint="export")
 def export():
     """Every job of the current filter as CSV, times in UTC."""
+    disk.require_room()
     rows = joblist.everything(read_filter(request.args))
     body = write_rows(line for line in _lines(rows))
     return Response(stream_with_context(body), mimetype="text/csv; charset=utf-8", headers={"Content-Disposition": 'attachment; filename="jobs.csv"'})

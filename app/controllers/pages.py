@@ -17,7 +17,7 @@ from app.config import QUEUES, ROOT
 from app.formatting import localtime, number
 from app.frames import frames_of
 from app.ledger import counts
-from app.services import catalogue, contents, fleet, uploads
+from app.services import catalogue, contents, disk, fleet, uploads
 from app.services.job_monitoring import JobMonitoringService, monitor_state
 from app.services.notes import recent_events
 from app.services.operations import EDITABLE
@@ -78,6 +78,9 @@ def notes() -> list[dict[str, Any]]:
         lines.append({"icon": "alert-triangle", "text": text, "url": None, "at": None})
     elif {monitor["code"], *fleet.codes()} - {None, registry.code_version()}:
         lines.append({"icon": "alert-triangle", "text": _("Web, workers and monitor run different code: restart all"), "url": None, "at": None})
+    if (share := disk.free_share(current_app.extensions["settings"].data_dir)) < disk.LOW:
+        text = _("Disk nearly full (%(n)s%% free): new jobs are refused. Queued ones go on. Free some space.", n=number(share * 100, 1))
+        lines.append({"icon": "alert-triangle", "text": text, "url": None, "at": None})
     for event in recent_events():
         count, shown = event["count"], number(event["count"])
         if event["kind"] == "lost":

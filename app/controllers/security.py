@@ -14,6 +14,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 
 from app.config import Settings
 from app.controllers.guard import wants_json
+from app.services.disk import DiskLow
 from app.strict import BadInput
 
 CSP = (
@@ -34,7 +35,7 @@ def protect(app: Flask) -> None:
     app.after_request(add_headers)
     app.register_error_handler(HTTPException, http_error)
     app.register_error_handler(CSRFError, csrf_error)
-    app.register_error_handler(BadInput, lambda error: answer(400, str(error)))
+    app.register_error_handler(BadInput, lambda error: answer(507 if isinstance(error, DiskLow) else 400, str(error)))
     app.register_error_handler(OperationalError, database_error)
     app.register_error_handler(DBAPIError, database_error)
     app.register_error_handler(UnicodeError, lambda error: answer(400, _("The request has characters that cannot be read.")))

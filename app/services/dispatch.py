@@ -13,7 +13,7 @@ from app.config import QUEUES
 from app.extensions import db
 from app.ledger.dialect import Runner, SessionRunner
 from app.registry import JobDefinition, Misfit
-from app.services import uploads
+from app.services import disk, uploads
 from app.services.ticketing import want_tickets
 from app.strict import MAX_BYTES, BadInput, check_value, parse_delay, parse_tenant
 from app.words import say as _
@@ -37,6 +37,7 @@ def dispatch(
         raise RuntimeError(
             f"{definition.name}.dispatch needs the application: use `with app.app_context(): ...; db.session.commit()`"
         )
+    disk.require_room()
     options = definition.options
     queue = queue or options.queue
     if queue not in QUEUES:

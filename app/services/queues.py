@@ -109,6 +109,21 @@ def resume(name: str, actor: str) -> None:
     _move_rows(name)
 
 
+def resume_all(actor: str) -> list[str]:
+    """Resume every queue and type, and what a restore has put to rest; returns their names."""
+    names = sorted(_pauses())
+    for name in names:
+        resume(name, actor)
+    run = SessionRunner(db.session)
+    if counts.load(run, "paused_after_restore"):
+        run.run("DELETE FROM meta WHERE key = 'paused_after_restore'")
+        run.run("UPDATE recurring SET looked_ms = :now WHERE looked_ms < :now", now=run.now())
+        audit(actor, "resume", "schedules and alerts", "resumed")
+        names.append("schedules and alerts")
+    db.session.commit()
+    return names
+
+
 def _check(name: str) -> None:
     kind = name.removeprefix(steer.TYPE)
     if name not in QUEUES and (kind == name or not (registry.find(kind) or db.session.scalar(select(Job.id).where(Job.job_type == kind).limit(1)))):

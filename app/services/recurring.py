@@ -20,8 +20,9 @@ from sqlalchemy import delete, select, text
 from app import registry
 from app.clock import DAY_MS, MINUTE_MS, millis, now_ms, when
 from app.extensions import db
+from app.ledger.dialect import SessionRunner
 from app.models import Recurring, RecurringRun
-from app.services import catalogue
+from app.services import archive, catalogue
 from app.services.dispatch import dispatch
 from app.services.operations import Refused, audit
 from app.words import say as _
@@ -34,7 +35,8 @@ MOST_MINUTES = 2000  # looked at in one go; older ones of a long sleep are misse
 
 def run_due(zone: Any, now: int | None = None) -> int:
     """Dispatch what is due; returns how many. One schedule that fails does not stop the others."""
-    if not registry.schedules():
+    if not registry.schedules() or archive.rests(SessionRunner(db.session)):
+        db.session.rollback()
         return 0
     now, done, failed = now_ms() if now is None else now, 0, None
     known = {row.name: row for row in db.session.scalars(select(Recurring))}

@@ -20,6 +20,7 @@ from app.clock import now_ms
 from app.extensions import db
 from app.models import Upload
 from app.registry import JobDefinition, Misfit, PermanentError, UploadedFile
+from app.services import disk
 from app.strict import BadInput
 from app.words import say as _
 
@@ -38,6 +39,7 @@ def save(stream: BinaryIO, filename: str, tenant_id: str | None) -> UploadedFile
 
     Raises BadInput past UPLOAD_MAX_MB. A file whose transaction is rolled back is swept later.
     """
+    disk.require_room()
     upload_id = f"up_{secrets.token_hex(16)}"
     path, limit = folder() / upload_id, current_app.extensions["settings"].upload_max_mb
     digest, size = hashlib.sha256(), 0

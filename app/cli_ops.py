@@ -1,0 +1,70 @@
+"""`flask --app wsgi backup|restore|workers`: what an operator does to the whole."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+from flask import current_app
+from flask.cli import AppGroup, with_appcontext
+
+from app.cli_jobs import actor
+from app.services import archive, fleet, operations
+
+
+@click.command("backup")
+@click.argument("path", type=click.Path(dir_okay=False, path_type=Path))
+@click.option("--with-keys", is_flag=True, help="Also the secret key: whoever has the file can then sign sessions.")
+@with_appcontext
+def backup(path: Path, with_keys: bool) -> None:
+    """Write ledger and uploads into one .tar.gz while everything runs."""
+    try:
+        manifest = archive.backup(current_app.extensions["settings"], path, with_keys)
+    except (OSError, subprocess.CalledProcessError) as error:
+        sys.exit(f"The backup was not written: {error}")
+    keys = "with the keys: keep it as secret as they are" if with_keys else "without keys (--with-keys adds them)"
+    click.echo(f"{path}: revision {manifest['revision']}, {len(manifest['files'])} files, {keys}")
+
+
+@click.command("restore")
+@click.argument("path", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@with_appcontext
+def restore(path: Path) -> None:
+    """Put a backup in place of what is in DATA_DIR (kept aside). Everything is paused until `jobs resume --all`."""
+    try:
+        manifest = archive.restore(current_app.extensions["settings"], path)
+    except archive.CannotRestore as error:
+        sys.exit(str(error))
+    except (OSError, subprocess.CalledProcessError) as error:
+        sys.exit(f"The restore failed: {error}. What was there before is in DATA_DIR/backups.")
+    click.echo(f"Restored the backup of {manifest['created']}. All queues, schedules and alerts are paused.\n"
+               "Start the site, look at it, then: flask --app wsgi jobs resume --all")
+
+
+workers = AppGroup("workers", help="Look at workers and tell them what to do.")
+
+
+@workers.command("list")
+def list_workers() -> None:
+    """Each worker with its number, state and job."""
+    for w in fleet.workers(current_app.extensions["settings"].worker_memory_mb):
+        click.echo(f"{w['id']}\t{w['name']}\t{w['health']}\t{w['current_job_type'] or '-'}\t{w['reason'] or ''}")
+
+
+def _command(name: str) -> None:
+    @workers.command(name)
+    @click.argument("worker", type=int)
+    def tell(worker: int) -> None:
+        try:
+            click.echo(f"{operations.command_worker(worker, name, actor())}: {name} asked")
+        except operations.Refused as error:
+            sys.exit(str(error))
+
+    tell.help = {"restart": "End after its job; another takes its place.", "quiet": "Take no more jobs until resume.", "resume": "Take jobs again.",
+                 "stop": "End after its job, for good.", "kill": "Kill it now; its job runs elsewhere."}[name]
+
+
+for _name in operations.COMMANDS:
+    _command(_name)
