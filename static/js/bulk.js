@@ -8,6 +8,7 @@ export function bulk() {
   // By uuid, what can be done with each: a ticked job may leave the page with a refresh.
   const chosen = new Map();
   let last = null;
+  let told = "";
 
   return {
     n: 0,
@@ -52,13 +53,11 @@ export function bulk() {
       const onPage = new Set(here.map((box) => box.value));
       const away = [...chosen.keys()].filter((uuid) => !onPage.has(uuid));
       this.$refs.gone.replaceChildren(...away.map((uuid) => Object.assign(document.createElement("input"), { type: "hidden", name: "uuid", value: uuid })));
-      const before = this.said;
       this.n = chosen.size;
       this.away = away.length;
       this.counts = { retry: 0, cancel: 0, delete: 0 };
       for (const words of chosen.values()) for (const word of words) if (word) this.counts[word] += 1;
-      const { bar, form } = { bar: this.bar(), form: this.$root.querySelector("form.list") };
-      if (bar) this.$refs.scope.checked = this.all;
+      this.$refs.scope.checked = this.all;
       const head = this.$root.querySelector("[data-page]");
       if (head) {
         head.checked = this.n > 0 && here.every((box) => box.checked);
@@ -66,12 +65,13 @@ export function bulk() {
       }
       if (!this.n) {
         const { top, total, exact, more } = this.$root.querySelector(".rows").dataset;
-        form.elements.top.value = top;
+        this.$root.querySelector("[name=top]").value = top;
         this.total = total;
         this.exact = exact !== undefined;
         this.more = more === "yes";
       }
-      if (bar && before !== this.said) document.getElementById("announce").textContent = this.n ? this.said : bar.dataset.none;
+      if (told !== this.said) document.getElementById("announce").textContent = this.said || this.bar().dataset.none;
+      told = this.said;
     },
 
     get shown() {
@@ -105,7 +105,8 @@ export function bulk() {
       this.all = true;
       for (const box of this.boxes()) box.checked = true;
       this.ticked();
-      this.bar().querySelector("button:enabled[type=submit]").focus();
+      // Its link goes: the next control takes the focus, once all are enabled.
+      this.$nextTick(() => this.bar().querySelector("button[type=submit]").focus());
     },
     clear() {
       const within = this.bar().contains(document.activeElement);
@@ -113,7 +114,7 @@ export function bulk() {
       chosen.clear();
       for (const box of this.boxes()) box.checked = false;
       this.ticked();
-      if (within) this.boxes()[0].focus();
+      if (within) this.boxes()[0]?.focus();
     },
     escape(event) {
       if (!this.n || event.defaultPrevented || event.target.closest("input[type=search], select, dialog") || document.querySelector("dialog[open], :popover-open")) return;
@@ -139,8 +140,14 @@ export function bulk() {
       const { dataset, value } = event.submitter;
       const n = this.counts[value];
       delete form.dataset.confirmTitle;
-      form.elements.ask.disabled = !this.all && n === 1 && value === "retry";
-      if (this.all || form.elements.ask.disabled) return;
+      if (this.all) return;
+      if (n === 1 && value === "retry") {
+        // One retry needs no question.
+        const { ask } = form.elements;
+        ask.disabled = true;
+        setTimeout(() => (ask.disabled = false), 0);
+        return;
+      }
       const left = this.n - n;
       form.dataset.confirmTitle = this.words(dataset, "title", n);
       form.dataset.confirmText = left ? `${dataset.text} ${this.words(this.bar().dataset, "left", left)}` : dataset.text;

@@ -5,7 +5,10 @@ const keyOf = (node) => (node.nodeType === 1 ? node.dataset.key || node.id || ""
 export function morph(target, html) {
   const template = document.createElement("template");
   template.innerHTML = html;
+  const focused = target.contains(document.activeElement) ? document.activeElement : null;
   children(target, template.content);
+  // A row that has moved to another place took the focus with it.
+  if (focused && focused.isConnected && document.activeElement !== focused) focused.focus({ preventScroll: true });
 }
 
 function children(have, want) {
