@@ -6,11 +6,13 @@ import importlib
 import logging
 import os
 import traceback
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from flask import Flask
+from flask.json.provider import DefaultJSONProvider
 
 from app import extensions
+from app.clock import iso, millis
 from app.config import ROOT, SettingError, Settings, load_settings
 from app.redact import add_secrets, setup_logging
 
@@ -30,6 +32,7 @@ def create_app(settings: Settings | None = None) -> Flask:
         SECRET_KEY_FALLBACKS=settings.keys("session")[1:],
         WTF_CSRF_SECRET_KEY=settings.key("csrf"),
         WTF_CSRF_TIME_LIMIT=None,
+        WTF_CSRF_CHECK_DEFAULT=False,  # each blueprint checks, once it knows who asks
         WTF_CSRF_SSL_STRICT=False,
         SQLALCHEMY_DATABASE_URI=settings.database_url,
         SQLALCHEMY_ENGINE_OPTIONS={"hide_parameters": True} | ({} if settings.sqlite else {"pool_pre_ping": True}),
@@ -46,6 +49,7 @@ def create_app(settings: Settings | None = None) -> Flask:
         COMPRESS_ALGORITHM_STREAMING=["br", "gzip"],  # files are streamed
     )
     app.json.sort_keys = False
+    app.json.default = lambda value: iso(millis(value)) if isinstance(value, datetime) else DefaultJSONProvider.default(value)
     _extend(app)
     _load_jobs(settings)
     from app import controllers
@@ -71,7 +75,7 @@ def _load_jobs(settings: Settings) -> None:
     for name in ("app.jobs", *settings.job_modules):
         try:
             importlib.import_module(name)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             frame = traceback.extract_tb(error.__traceback__)[-1]
             raise SettingError(
                 f"JOB_MODULES: {name} cannot be imported: {type(error).__name__}: {error} ({frame.filename}, line {frame.lineno})"

@@ -101,10 +101,10 @@ def _do(action: Any) -> None:
 
 def _act(action: Any, uuid: str, done: str) -> None:
     try:
-        action(uuid, actor())
+        result = action(uuid, actor())
     except operations.Refused as error:
         _refuse(error, 3 if error.unknown else 1)
-    click.echo(done)
+    click.echo({"cancelled": "cancelled", "asked": "asked to stop: it is running"}.get(result, done))
 
 
 @jobs.command("retry")

@@ -103,7 +103,7 @@ def load_settings(environ: Mapping[str, str] = os.environ) -> Settings:
         job_modules=_modules(get("JOB_MODULES", "")),
         upload_max_mb=_integer(get, "UPLOAD_MAX_MB", 100, 1, 10_000),
         secret_key=_secret(get("SECRET_KEY", ""), data_dir),
-        secret_key_fallbacks=tuple(get("SECRET_KEY_FALLBACKS", "").split()),
+        secret_key_fallbacks=_fallbacks(get("SECRET_KEY_FALLBACKS", "")),
         allow_insecure_http=insecure,
         allow_private_hosts=_flag(get, "ALLOW_PRIVATE_HOSTS"),
         worker_memory_mb=_integer(get, "WORKER_MEMORY_MB", 128, 16, 1_000_000),
@@ -188,7 +188,7 @@ def _public_url(url: str) -> str:
         ok = parts.scheme in ("http", "https") and parts.hostname and (parts.port or True)
     except ValueError:
         ok = False
-    if not ok or parts.path.strip("/") or parts.query or parts.fragment or parts.username:
+    if not ok or re.search(r"[\s\x00-\x1f<>\"'\\^`{|}]", url) or parts.path.strip("/") or parts.query or parts.fragment or parts.username:
         raise SettingError(f"PUBLIC_URL={url!r} must be like https://jobs.example.org (no path)")
     return url.rstrip("/")
 
@@ -200,6 +200,8 @@ def _database_url(url: str, data_dir: Path) -> str:
         return "postgresql+psycopg://" + url.split("://", 1)[1]
     if url.startswith("sqlite:///") and url.removeprefix("sqlite:///").strip() not in ("", ":memory:"):
         path = Path(url.removeprefix("sqlite:///")).expanduser().absolute()
+        if not path.parent.is_dir() and path.parent != data_dir:
+            raise SettingError(f"DATABASE_URL: there is no folder {str(path.parent)!r}")
         return f"sqlite:///{path}"
     raise SettingError("DATABASE_URL must be sqlite:///path or postgresql://user:password@host/name")
 
@@ -207,7 +209,17 @@ def _database_url(url: str, data_dir: Path) -> str:
 def _queue_url(url: str) -> str:
     if url and not url.startswith(("sqlite:", "redis://", "rediss://", "postgresql://", "postgres://")):
         raise SettingError("QUEUE_URL must be sqlite:, redis://host/0 or postgresql://user:password@host/name")
+    if url.startswith("sqlite:") and (path := url.removeprefix("sqlite:").removeprefix("///")).strip("/") and not Path(path).parent.is_dir():
+        raise SettingError(f"QUEUE_URL: there is no folder {str(Path(path).parent)!r}")
+    if url.startswith(("redis", "postgres")) and not urlsplit(url).hostname:
+        raise SettingError("QUEUE_URL must name a host, like redis://127.0.0.1:6379/0")
     return url or "sqlite:"
+
+
+def _fallbacks(text: str) -> tuple[str, ...]:
+    if any(len(key) < 16 for key in text.split()):
+        raise SettingError("SECRET_KEY_FALLBACKS has a key that is too short: each has at least 16 characters, blanks between them")
+    return tuple(text.split())
 
 
 def _secret(given: str, data_dir: Path) -> str:

@@ -98,7 +98,7 @@ class Heartbeat(threading.Thread):
 
     def _show(self) -> None:
         held, done = self.lifecycle.held, self.lifecycle.done
-        now = (held and (held.uuid, held.claim_no), done)
+        now = (held and (held.uuid, held.claim_no, held.over), done)
         if now != self._shown:
             with self.connection.transaction() as run:
                 show(run, self.row["w"], held, done)

@@ -86,6 +86,8 @@ class Lifecycle:
         job: Claim | None = getattr(task, "claim", None)
         if job is None:
             return
+        if task.outcome is None and job.over:
+            task.outcome = Outcome("timeout", error=f"timeout after {job.timeout} s")
         if task.outcome is not None:
             return self.job_ran(task, None, None)
 

@@ -23,7 +23,7 @@ from app import registry
 from app.clock import MINUTE_MS, now_ms
 from app.config import Settings
 from app.ledger import counts, search, steer
-from app.ledger.claim import Claim
+from app.ledger.claim import OVER, Claim
 from app.ledger.dialect import Connection, database_errors
 from app.ledger.rescue import forget_worker, held_by, promote, rescue
 from app.ledger.settle import Outcome, settle
@@ -70,6 +70,7 @@ class Monitor:
             Duty("live counts", 0.5, self.count),
             Duty("rescue", 1.0, self.rescue),
             Duty("tickets", 1.0, self.tickets),
+            Duty("ticket store", 5.0, self.ticket_store),
             Duty("disk", 5.0, self.disk),
             Duty("recurring", 1.0, self.recurring),
             Duty("pauses", 1.0, self.pauses),
@@ -190,6 +191,9 @@ class Monitor:
         return freed
 
     def _free(self, job: Claim, crash: bool, why: str) -> int:
+        if job.reason == OVER:  # it had not stopped in time when its worker went
+            outcome = Outcome("timeout", error=f"timeout after {job.timeout} s; then its worker ended: {why}", run_ms=job.timeout * 1000)
+            return int(settle(self.connection, job, outcome, self.store) != "late")
         state = rescue(self.connection, job, crash, why, self.store)
         if state:
             log.warning("job %s (%s) was lost by %s: now %s", job.uuid, job.job_type, job.worker, state)
@@ -242,6 +246,11 @@ class Monitor:
             with self.connection.transaction() as run:
                 steer.resume_due(run)
         steer.sweep_types(self.connection)
+
+    def ticket_store(self) -> None:
+        """Fails, and so shows in /readyz, while the store does not answer."""
+        if self.app.extensions["publisher"].tickets.count() < 0:
+            raise RuntimeError("the ticket store does not answer; jobs run without it")
 
     def sweep_sessions(self) -> None:
         with self.app.app_context():

@@ -12,6 +12,7 @@ import contextlib
 import json
 import logging
 import os
+import time
 import uuid as uuids
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -80,8 +81,30 @@ def build(settings: Settings, execute: Callable[..., None], mixin: type | None =
     return instance
 
 
+def ticket_folder(settings: Settings) -> Path:
+    """Beside the path in QUEUE_URL, when it has one; a file of its own a boot and generation, so that name itself is not used."""
+    path = settings.queue_url.removeprefix("sqlite:").removeprefix("///")
+    return (Path(path).parent if path.strip("/") else settings.data_dir) / "tickets"
+
+
 def ticket_file(settings: Settings, generation: int) -> Path:
-    return settings.data_dir / "tickets" / f"tickets-{boot_id()[:8]}-{generation}.db"
+    return ticket_folder(settings) / f"tickets-{boot_id()[:8]}-{generation}.db"
+
+
+class Trouble:
+    """Logs a trouble when it begins, each minute, and when it is over: not at each of a thousand attempts."""
+
+    def __init__(self, logger: logging.Logger) -> None:
+        self.log, self.text, self.told = logger, "", 0.0
+
+    def tell(self, text: str) -> None:
+        """`text` is what is wrong, or empty when it works."""
+        if text and (text != self.text or time.monotonic() - self.told > 60):
+            self.log.warning(text)
+            self.told = time.monotonic()
+        elif self.text and not text:
+            self.log.warning("over: %s", self.text)
+        self.text = text
 
 
 class Tickets:
@@ -91,6 +114,7 @@ class Tickets:
         self.settings, self.huey, self._generation = settings, instance, generation
         self.is_file = settings.queue_url.startswith("sqlite")
         self.opened: tuple[int, int, int] | None = None  # pid, generation, inode
+        self.trouble = Trouble(log)
 
     def open(self) -> None:
         """Open the store of the current generation, again if it rose, the file is gone or we forked."""
@@ -128,8 +152,10 @@ class Tickets:
                 self.huey.enqueue(self.huey.ticket.s(uuid))
                 sent += 1
         except Exception as error:  # a ticket is only a hint: workers ask the ledger when idle
-            log.warning("tickets not published (%s); idle workers will find the jobs", type(error).__name__)
+            self.trouble.tell(f"tickets not published ({type(error).__name__}); idle workers will find the jobs")
             self.opened = None
+        else:
+            self.trouble.tell("")
         return sent
 
     def count(self) -> int:
@@ -146,7 +172,7 @@ class Tickets:
         if not self.is_file:
             return 0
         keep, removed = {ticket_file(self.settings, g).name for g in (self._generation(), self._generation() - 1)}, 0
-        for path in (self.settings.data_dir / "tickets").glob("tickets-*.db*"):
+        for path in ticket_folder(self.settings).glob("tickets-*.db*"):
             if path.name.split(".db")[0] + ".db" not in keep:
                 path.unlink(missing_ok=True)
                 removed += 1

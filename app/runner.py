@@ -9,11 +9,15 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
+import re
 import resource
 import signal
 import time
 import traceback
+from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -29,7 +33,8 @@ from app.redact import cut, printable, redact
 from app.services import uploads
 
 log = logging.getLogger(__name__)
-AGAIN_S = 5.0
+AGAIN_S, INTERRUPT_S = 5.0, 1.0
+OVER_S = 1.0  # a job that ran past its limit by more has swallowed or switched off the alarm
 RESULT_BYTES = TRACEBACK_BYTES = 64 * 1024
 ERROR_BYTES = 2000
 
@@ -53,7 +58,7 @@ class alarm:  # noqa: N801  (used as a context manager)
     def ring(_signum: int, _frame: Any) -> None:
         task = alarm.task
         if task is not None and getattr(task, "outcome", None) is None:
-            task.timed_out = True
+            task.timed_out = task.claim.over = True
             if getattr(task, "armed", False):
                 raise JobTimeout
 
@@ -103,15 +108,31 @@ class Meter:
         outcome.details["memory_growth"] = max(outcome.memory_peak - self.resident, 0)
 
 
-def execute(app: Any, task: Any, notes: Connection) -> None:
+def execute(app: Any, task: Any, notes: Connection, stopping: Callable[[], bool] = lambda: True) -> None:
     """Run the job claimed for this task; `task.outcome` is set unless a stop interrupts."""
     job: Claim | None = getattr(task, "claim", None)
     if job is None:
         return  # a hook failed: never run what is not claimed
     meter = Meter()
-    outcome = _attempt(app, task, job, notes)
+    try:
+        outcome = _attempt(app, task, job, notes)
+    except KeyboardInterrupt as error:
+        if _asked_to_stop(stopping):
+            raise
+        outcome = outcome_of(error, job)  # raised by the job itself: handed back it would come again for ever
     meter.read_into(outcome)
+    swallowed = task.timed_out and outcome.status == "failed"
+    if outcome.blocked is None and (swallowed or outcome.run_ms > (job.timeout + OVER_S) * 1000):
+        outcome = replace(outcome, status="timeout", result=None, error=f"timeout after {job.timeout} s", delay=None, retry=True)
     task.outcome = outcome
+
+
+def _asked_to_stop(stopping: Callable[[], bool]) -> bool:
+    """Whether the worker stops; Ctrl-C on a terminal reaches us a moment before the flag is set."""
+    end = time.monotonic() + INTERRUPT_S
+    while not stopping() and time.monotonic() < end:
+        time.sleep(0.02)
+    return stopping()
 
 
 def _attempt(app: Any, task: Any, job: Claim, notes: Connection) -> Outcome:
@@ -136,7 +157,7 @@ def _attempt(app: Any, task: Any, job: Claim, notes: Connection) -> Outcome:
                     task.armed = False
                 if task.timed_out:
                     raise JobTimeout
-                result, was_cut = as_json(value)
+                result, marks = as_json(value)
                 if db.session.registry.has():
                     db.session.commit()
             except BaseException:
@@ -151,17 +172,37 @@ def _attempt(app: Any, task: Any, job: Claim, notes: Connection) -> Outcome:
     except BaseException as error:
         outcome = outcome_of(error, job)
     else:
-        outcome = Outcome("completed", result=result, details={"cut": ["result"]} if was_cut else {})
+        outcome = Outcome("completed", result=result, details={"cut": marks} if marks else {})
     if ctx.costs:
         outcome.details["costs"] = ctx.costs
     return outcome
 
 
-def as_json(value: Any) -> tuple[str, bool]:
-    """A result as redacted JSON of at most 64 KB, and whether it was cut."""
+def as_json(value: Any) -> tuple[str, list[str]]:
+    """A result as redacted JSON of at most 64 KB, and what was done to it: `result` (cut), `not json` (kept as text)."""
     if value is None:
-        return "null", False
-    return cut(printable(redact(json.dumps(value, ensure_ascii=False, default=str))), RESULT_BYTES)
+        return "null", []
+    marks = []
+    try:
+        text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+    except (TypeError, ValueError):
+        marks, text = ["not json"], json.dumps(_plain(value), ensure_ascii=False)
+    text = re.sub("[\ud800-\udfff]", "\ufffd", text)  # half a character (a file name that is not UTF-8): no page could show it
+    text, was_cut = cut(printable(redact(text)), RESULT_BYTES)
+    return text, marks + ["result"] * was_cut
+
+
+def _plain(value: Any, depth: int = 0) -> Any:
+    """`value` with all that JSON does not know as text."""
+    if depth > 30:
+        return str(value)
+    if isinstance(value, dict):
+        return {str(k): _plain(v, depth + 1) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(v, depth + 1) for v in value]
+    if value is None or isinstance(value, bool | int | str) or (isinstance(value, float) and math.isfinite(value)):
+        return value
+    return str(value)
 
 
 def _roll_back() -> None:
@@ -179,7 +220,7 @@ def outcome_of(error: BaseException, job: Claim) -> Outcome:
     if isinstance(error, JobTimeout):
         return Outcome("timeout", error=f"timeout after {job.timeout} s", traceback=format_traceback(error))
     if isinstance(error, CancelExecution) and not error.retry:
-        return Outcome("cancelled", error=sentence(error))
+        return Outcome("cancelled", error=cut(printable(redact(str(error) or "Stopped on request.")), ERROR_BYTES)[0])
     if isinstance(error, TaskLockedException | RateLimitExceeded):
         return Outcome("failed", error=sentence(error), delay=getattr(error, "delay", None) or 5)
     outcome = Outcome("failed", error=sentence(error), traceback=format_traceback(error))

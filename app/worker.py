@@ -24,7 +24,7 @@ from app.ledger.rescue import promote
 from app.lifecycle import Lifecycle
 from app.listeners import listen
 from app.process import die_with_parent, hold_lock, identity
-from app.queue import Tickets, build
+from app.queue import Tickets, Trouble, build
 from app.runner import alarm, execute
 from app.services import schema, ticketing
 
@@ -32,6 +32,7 @@ log = logging.getLogger("app.worker")
 REOPEN_S = 5.0
 MONITOR_LATE_S = 5.0
 KILL_AFTER_S = 5.0
+AWAY_S = 0.5
 QUIET_S = 0.5
 STOPPED = "stopped by hand"
 RETIRED = 77  # exit code of a worker that a person stopped: its consumer starts no other in its place
@@ -90,9 +91,12 @@ class LedgerWorker(stock.Worker):
 
     def _run_next(self) -> None:
         """Run the row claimed with the last settle, through Huey and its hooks but without a ticket."""
+        self._run_ticket(lifecycle.next.uuid)
+
+    def _run_ticket(self, uuid: str) -> None:
+        """Give Huey a ticket that never was in the store."""
         self.task_count += 1
         try:
-            uuid = lifecycle.next.uuid
             self.huey.execute(self.huey.ticket.task_class((uuid,), id=uuid))
         except Exception:
             log.exception("unhandled error while running a job")
@@ -108,8 +112,10 @@ class LedgerWorker(stock.Worker):
                 promote(connection)
             except database_errors():
                 connection.close()
-        if lifecycle.work_ready() and tickets.publish([""]):
+        if lifecycle.work_ready():
             self.delay = self.default_delay
+            if not tickets.publish([""]):
+                self._run_ticket("")  # the ticket store is away: work needs none
             return True
         return False
 
@@ -144,7 +150,8 @@ class LedgerWorker(stock.Worker):
 
 
 class LedgerScheduler(stock.Scheduler):
-    """Huey's scheduler: nothing is ever scheduled in the ticket store; it ends with its parent."""
+    """Huey's scheduler with nothing to do: rows own time, so the ticket store is never asked for a schedule (an
+    unreachable Redis would cost a traceback a second in the log). It ends with its parent."""
 
     parent = 0
 
@@ -152,15 +159,11 @@ class LedgerScheduler(stock.Scheduler):
         die_with_parent(self.parent)
         for signum in (signal.SIGTERM, signal.SIGHUP):
             signal.signal(signum, lambda *_: None)
-        self.next_open = 0.0
 
     def loop(self, now: Any = None) -> None:
         if os.getppid() != self.parent:
             raise WorkerRecycle
-        if time.monotonic() >= self.next_open:
-            self.next_open = time.monotonic() + REOPEN_S
-            reopen()
-        super().loop(now)
+        time.sleep(self.interval)
 
 
 class LedgerConsumer(stock.Consumer):
@@ -220,6 +223,7 @@ class LedgerHuey:
         except Exception as error:
             tickets.opened = None
             ticketing.replace_if_damaged(connection, error)
+            time.sleep(AWAY_S)  # a store that does not answer must not be asked 3,000 times a second
             reopen()
             return None
 
@@ -229,9 +233,12 @@ def reopen() -> None:
     try:
         tickets.open()
     except Exception as error:
-        log.warning("ticket store not open (%s: %s)", type(error).__name__, error)
+        trouble.tell(f"ticket store not open ({type(error).__name__}); work goes on without it")
+    else:
+        trouble.tell("")
 
 
-huey = build(settings, lambda task: execute(app, task, notes), LedgerHuey)
+huey = build(settings, lambda task: execute(app, task, notes, lambda: lifecycle.stopping()), LedgerHuey)
+trouble = Trouble(log)
 tickets = Tickets(settings, huey, lambda: ticketing.generation(connection))
 listen(huey, lifecycle)

@@ -78,3 +78,25 @@ def form(text: str, number: int, kind: Literal["a", "b"], ratio: float = 0.5, fl
 @job("TestEcho", tries=1)
 def echo(text: str = "") -> str:
     return text
+
+
+@job("TestWeird", tries=1, timeout=2)
+def weird(kind: str):
+    """Ends in ways that have cost somebody a job."""
+    if kind == "interrupt":
+        raise KeyboardInterrupt
+    if kind == "sigint":
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.5)
+    if kind == "swallow and raise":
+        end = time.monotonic() + 4
+        while time.monotonic() < end:
+            try:
+                time.sleep(0.1)
+            except BaseException:
+                continue
+        raise ValueError("after my time")
+    if kind == "alarm off":
+        signal.signal(signal.SIGALRM, signal.SIG_IGN)
+        time.sleep(4)
+    return {"surrogate": "a\ud800b", "nan": float("nan"), "not json": {1, 2}}.get(kind)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from flask import Blueprint
 
 from app.controllers import contents, joblist, jobs, new_job, recurring, steer, workers  # noqa: F401  (some add routes to jobs)
-from app.controllers.guard import super_admin_required
+from app.controllers.guard import check_csrf, super_admin_required
 
 bp = Blueprint("admin", __name__, url_prefix="/admin")
 bp.before_request(super_admin_required)
+bp.before_request(check_csrf)
 jobs.bp.register_blueprint(workers.bp)
 jobs.bp.register_blueprint(new_job.bp)
 jobs.bp.register_blueprint(contents.bp)

@@ -7,7 +7,7 @@ from flask_babel import gettext as _
 from flask_login import AnonymousUserMixin, current_user, login_user, logout_user
 
 from app.controllers.context import LANGUAGES
-from app.controllers.guard import POLLING, wants_json
+from app.controllers.guard import POLLING, check_csrf, wants_json
 from app.controllers.returns import safe_next
 from app.extensions import login
 from app.models import User
@@ -15,6 +15,7 @@ from app.services import accounts
 from app.strict import check_text
 
 bp = Blueprint("auth", __name__)
+bp.before_request(check_csrf)
 
 
 class Person:

@@ -32,4 +32,4 @@ def report(uuid: str):
     if key is None or not service.has_report(key):
         return render_error(404, _("There is no report for this job."))
     headers = {"Content-Disposition": f'attachment; filename="rejected-{key[:8]}.csv"'}
-    return Response(stream_with_context(service.reject_csv(key)), mimetype="text/csv; charset=utf-8", headers=headers)
+    return Response(stream_with_context(service.reject_csv(key)), content_type="text/csv; charset=utf-8", headers=headers)

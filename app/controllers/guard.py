@@ -5,7 +5,7 @@ from __future__ import annotations
 from flask import abort, request
 from flask_login import current_user
 
-from app.extensions import login
+from app.extensions import csrf, login
 
 JSON_ENDPOINTS = frozenset({"admin.jobs.realtime-stats", "admin.jobs.metrics", "admin.jobs.partials", "probes.readyz"})
 POLLING = JSON_ENDPOINTS
@@ -26,6 +26,11 @@ def super_admin_required():
     if current_user.role != "super-admin":
         abort(403)
     return None
+
+
+def check_csrf() -> None:
+    """before_request, once it is known who asks: nobody is told to sign in, not that a form is old."""
+    csrf.protect()
 
 
 def require_delete() -> None:

@@ -67,7 +67,8 @@ def export():
     disk.require_room()
     rows = joblist.everything(read_filter(request.args))
     body = write_rows(line for line in _lines(rows))
-    return Response(stream_with_context(body), mimetype="text/csv; charset=utf-8", headers={"Content-Disposition": 'attachment; filename="jobs.csv"'})
+    headers = {"Content-Disposition": 'attachment; filename="jobs.csv"'}
+    return Response(stream_with_context(body), content_type="text/csv; charset=utf-8", headers=headers)
 
 
 def _lines(rows):

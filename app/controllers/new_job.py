@@ -9,11 +9,12 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from flask import Blueprint, flash, redirect, render_template, request, url_for
+from flask import Blueprint, flash, jsonify, redirect, render_template, request, url_for
 from flask_babel import gettext as _
 
 from app import registry
 from app.config import QUEUES
+from app.controllers.guard import wants_json
 from app.controllers.jobs import actor, refused, render_error
 from app.extensions import db
 from app.redact import redact_json
@@ -64,7 +65,9 @@ def create():
         errors[""] = str(error)
     if errors:
         db.session.rollback()
-        return page(definition, request.form, errors, given, like=like and like["uuid"]), 400
+        return wrong(errors) or (page(definition, request.form, errors, given, like=like and like["uuid"]), 400)
+    if wants_json():
+        return jsonify({"ok": True, "count": 1, "uuid": uuid})
     flash(_("Job created"), "success")
     return redirect(url_for("admin.jobs.job", uuid=uuid), 303)
 
@@ -88,9 +91,14 @@ def edit(uuid: str):
         errors[""] = str(error)
     if errors:
         db.session.rollback()
-        return page(definition, request.form, errors, given, editing=found), 400
+        return wrong(errors) or (page(definition, request.form, errors, given, editing=found), 400)
     flash(_("Job requeued"), "success")
     return redirect(url_for("admin.jobs.job", uuid=found["uuid"]), 303)
+
+
+def wrong(errors: dict[str, str]):
+    """For scripts: all sentences, and by field."""
+    return (jsonify({"error": " ".join(errors.values()), "fields": errors}), 400) if wants_json() else None
 
 
 def read_all(definition: JobDefinition, given: dict[str, Any], tenant: str | None, errors: dict[str, str]) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 from urllib.parse import unquote_to_bytes, urlsplit
 
-from flask import Flask, jsonify, render_template, request
+from flask import Flask, current_app, jsonify, render_template, request
 from flask_babel import gettext as _
 from flask_wtf.csrf import CSRFError
 from sqlalchemy.exc import DBAPIError, OperationalError
@@ -21,6 +21,7 @@ CSP = (
     "default-src 'self'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; font-src 'self'; "
     "object-src 'none'; base-uri 'none'; frame-ancestors 'none'; form-action 'self'"
 )
+DRAIN_BYTES = 300 * 2**20
 HEADERS = {
     "Content-Security-Policy": CSP, "X-Content-Type-Options": "nosniff", "Referrer-Policy": "same-origin", "X-Frame-Options": "DENY",
     "Cross-Origin-Opener-Policy": "same-origin", "Permissions-Policy": "camera=(), geolocation=(), microphone=(), payment=()",
@@ -104,15 +105,27 @@ def http_error(error: HTTPException):
         403: (_("No access"), _("Only super-admins may see this.")),
         404: (_("Not found"), _("There is no such page.")),
         405: (_("Not this way"), _("This address does not take such a request.")),
-        413: (_("Too large"), _("What was sent is too large. Files may have at most UPLOAD_MAX_MB.")),
+        413: (_("Too large"), _("What was sent is too large. Files may have at most %(n)s MB.", n=current_app.extensions["settings"].upload_max_mb)),
         500: (_("An error"), _("Something went wrong here. It is in the log; nothing was half done.")),
     }
+    if error.code == 413:
+        _drain()
     title, sentence = titles.get(error.code, (error.name, error.name))
     result = answer(error.code, sentence, title)
     response = (result[0] if not isinstance(result[0], str) else result[0], error.code)
     if error.code == 405 and getattr(error, "valid_methods", None):
         return (*response, {"Allow": ", ".join(error.valid_methods)})
     return response
+
+
+def _drain() -> None:
+    """Read on for a while: a browser shows the answer only when all that it sends was taken."""
+    stream, left = request.environ["wsgi.input"], DRAIN_BYTES
+    try:
+        while left > 0 and (piece := stream.read(min(left, 2**20))):
+            left -= len(piece)
+    except OSError:
+        return
 
 
 def csrf_error(error: CSRFError):

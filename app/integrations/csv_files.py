@@ -83,6 +83,8 @@ def open_csv(path: Path, required: tuple[str, ...]) -> CsvFile:
     with open(path, encoding=encoding, newline="") as stream:
         lines = iter(lambda: stream.readline(RECORD_MAX + 1), "")
         first = next((line for line in lines if line.strip(_BLANK)), "")
+        if first.lower().startswith("sep="):
+            raise BadInput("The first line is a hint for a spreadsheet program (sep=). Delete it: the first line must name the columns.")
         delimiter = max(DELIMITERS, key=lambda d: _header_score(first, d, required))
         stream.seek(0)
         header = next(_records(stream, delimiter), None)

@@ -71,7 +71,7 @@ def _refuse_no_text(head: bytes) -> None:
     half, nuls = len(some) / 2, sorted((some[::2].count(0), some[1::2].count(0)))
     marked = head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_BE))
     if marked or (nuls[1] > half * 0.4 and nuls[0] < half * 0.1):
-        raise BadInput(f"The file is UTF-16 text (some programs say 'Unicode'), which is not read. {AGAIN}")
+        raise BadInput(f"The file is UTF-16 or UTF-32 text (some programs say 'Unicode'), which is not read. {AGAIN}")
     if len(some) - len(some.translate(None, _CONTROL)) > len(some) * 0.02:
         raise BadInput("The file is not text: it is full of control characters. Upload a CSV file saved as UTF-8 text.")
 

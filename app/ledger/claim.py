@@ -14,7 +14,7 @@ from app.ledger.dialect import Connection, Runner
 FENCE = "id = :id AND state = 'processing' AND worker_id = :w AND claim_no = :k"
 COLUMNS = (
     "id, uuid, job_type, tenant_id, queue, payload, attempts, tries, failures, crashes, claim_no, round, "
-    "timeout, backoff, created_ms, available_ms, reserved_ms, retry_until_ms, durable, cancel_requested, worker_id, created_by"
+    "timeout, backoff, created_ms, available_ms, reserved_ms, retry_until_ms, durable, cancel_requested, worker_id, created_by, reason"
 )
 
 
@@ -44,7 +44,9 @@ class Claim:
     cancel_requested: int
     worker_id: str
     created_by: str | None
+    reason: str | None = None
     worker: str = ""
+    over: bool = False  # its time limit has passed
 
     @property
     def fence(self) -> dict[str, object]:
@@ -63,7 +65,7 @@ def claim_statement(queues: tuple[str, ...]) -> str:
     """The claim for workers bound to `queues` (names from config.QUEUES, in their order)."""
     best = ", ".join(_best(q) for q in queues)
     return (
-        "UPDATE jobs SET state = 'processing', worker_id = :w, reserved_at = :now / 1000, reserved_ms = :now, "
+        "UPDATE jobs SET state = 'processing', worker_id = :w, reserved_at = :now / 1000, reserved_ms = :now, reason = NULL, "
         "claim_no = claim_no + 1, attempts = attempts + 1 "
         f"WHERE id = COALESCE({best}, NULL) AND state = 'pending' RETURNING {COLUMNS}"
     )
@@ -83,12 +85,18 @@ RELEASE = f"""UPDATE jobs SET state = 'pending', worker_id = NULL, reserved_at =
  available_ms = :now, attempts = attempts - 1 WHERE {FENCE} AND cancel_requested = 0"""
 
 
+OVER = "Over its time limit."
+_NOTE_OVER = f"UPDATE jobs SET reason = '{OVER}' WHERE {FENCE}"
+
+
 def show(run: Runner, worker_id: str, job: Claim | None, done: int) -> None:
     """Write what a worker is doing into its row, in the open transaction; `done` is its number of jobs ended."""
     run.run(
         _SHOW, status="active" if job else "idle", id=job and job.id, t=job and job.job_type, u=job and job.uuid, k=job and job.claim_no,
         since=job and job.reserved_ms, at=stamp(run.now()), done=done, w=worker_id,
     )
+    if job and job.over:
+        run.run(_NOTE_OVER, **job.fence)  # should the worker die before it stops the job: a timeout, not a loss
 
 
 def claim(connection: Connection, statement: str, worker_id: str, worker: str) -> Claim | None:

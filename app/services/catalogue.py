@@ -29,6 +29,10 @@ def state_of(uuid: str) -> str | None:
     )
 
 
+def in_bin(uuid: str) -> bool:
+    return db.session.scalar(select(FailedJob.id).where(FailedJob.uuid == uuid, FailedJob.deleted_at.is_not(None))) is not None
+
+
 def brief(state: str | None = None, limit: int | None = None) -> list[dict[str, Any]]:
     """`uuid, type, queue, state, tenant_id, attempts` of the live jobs, or of those in a state or status."""
     if state is not None and state not in (*LIVE_STATES, *FINAL):
@@ -67,7 +71,7 @@ def whole(uuid: str) -> dict[str, Any] | None:
     keys = ("attempt", "status", "worker", "started_at", "processing_time", "memory_used", "error_message")
     return {
         "uuid": found["uuid"], "type": found["job_type"], "queue": found["queue"], "state": found["state"],
-        "tenant_id": found["tenant_id"], "args": found["args"], "result": found["result"], "error": found["error"],
+        "tenant_id": found["tenant_id"], "args": found["args"], "result": found["result"], "error": found["error"], "in_bin": found["in_bin"],
         "attempts": [{key: attempt[key] for key in keys} for attempt in attempts_of(found["uuid"])],
     }
 

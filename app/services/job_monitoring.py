@@ -158,8 +158,9 @@ def monitor_state() -> dict[str, Any]:
     """How late the monitor is: `{"late": bool, "age_s": seconds or None, "code": hash}`."""
     kept = counts.load(SessionRunner(db.session), "monitor")
     if kept is None:
-        return {"late": True, "age_s": None, "code": None}
+        return {"late": True, "age_s": None, "code": None, "errors": []}
     value, age = kept
-    return {"late": age > LATE_MS, "age_s": age / 1000, "code": value.get("code") if isinstance(value, dict) else None}
+    return {"late": age > LATE_MS, "age_s": age / 1000, "code": value.get("code") if isinstance(value, dict) else None,
+            "errors": value.get("errors", []) if isinstance(value, dict) else []}
 
 

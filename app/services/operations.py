@@ -190,6 +190,9 @@ def _changed(key: str) -> Refused:
 
     state = catalogue.state_of(key)
     db.session.rollback()
+    if catalogue.in_bin(key):
+        db.session.rollback()
+        return Refused(_("The job lies in the bin. Restore it first."))
     if state is None:
         return Refused(_("There is no such job."), unknown=True)
     return Refused(_("The job changed meanwhile: it is now %(state)s.", state=_word(state)))

@@ -43,8 +43,7 @@ def raise_generation(connection: Connection) -> int:
 def replace_if_damaged(connection: Connection, error: Exception) -> None:
     """A ticket store that is damaged (not merely locked or out of reach) is replaced by a new one."""
     if "locked" in str(error) or "connect" in str(error).lower() or not type(error).__module__.startswith("sqlite3"):
-        log.warning("ticket store does not answer (%s)", type(error).__name__)
-        return
+        return  # the caller says so, once
     try:
         log.warning("ticket store damaged (%s): generation %s begins", error, raise_generation(connection))
     except Exception:

@@ -67,9 +67,10 @@ def copy_in(path: str, tenant_id: str | None, filename: str | None = None) -> Up
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except (OSError, ValueError) as error:
         raise BadInput(f"The file {path!r} cannot be read: {getattr(error, 'strerror', None) or error}.") from None
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise BadInput(f"{path!r} is not a regular file.")
     with open(descriptor, "rb") as stream:
-        if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
-            raise BadInput(f"{path!r} is not a regular file.")
         return save(stream, filename or os.path.basename(path), tenant_id)
 
 

@@ -148,3 +148,26 @@ def test_a_damaged_ticket_file_is_replaced_and_jobs_go_on(product, damage):
     uuids = product.dispatch("TestNoop", 20)
     product.ended(60)
     assert all(product.outcomes(u) == ["completed"] for u in uuids)
+
+
+def test_a_job_that_interrupts_itself_or_outlives_its_alarm_ends_once(product):
+    product.monitor()
+    product.workers(2)
+    expected = {"interrupt": "failed", "sigint": "failed", "swallow and raise": "timeout", "alarm off": "timeout",
+                "surrogate": "completed", "nan": "completed", "not json": "completed"}
+    uuids = {kind: product.dispatch("TestWeird", kind=kind)[0] for kind in expected}
+    product.ended()
+    assert {kind: product.outcomes(uuid) for kind, uuid in uuids.items()} == {kind: [status] for kind, status in expected.items()}
+    results = {kind: product.one("SELECT result FROM job_history WHERE uuid = ?", uuid) for kind, uuid in uuids.items()}
+    assert (results["surrogate"], results["nan"], results["not json"]) == ('"a\ufffdb"', '"nan"', '"{1, 2}"')
+
+
+def test_jobs_run_while_the_ticket_store_is_away_and_the_log_stays_short(product):
+    product.env["QUEUE_URL"] = "redis://127.0.0.1:1/0"
+    product.monitor()
+    product.workers(2)
+    uuids = product.dispatch("TestNoop", 20)
+    product.ended(30)
+    time.sleep(3)
+    assert product.finals() == dict.fromkeys(uuids, 1)
+    assert product.tail().count("\n") < 40, "one line when it begins, not one at each attempt"

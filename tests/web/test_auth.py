@@ -147,4 +147,4 @@ def test_nothing_that_can_be_sent_is_a_500(admin, text):
 
 
 def test_probes_say_little(client):
-    assert client.get("/readyz").json == {"database": "ok", "schema": "ok", "monitor": "down", "workers": "down"}
+    assert client.get("/readyz").json == {"database": "ok", "schema": "ok", "monitor": "down", "tickets": "ok", "workers": "down"}
