@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import logging
 import os
@@ -25,7 +26,9 @@ def create_app(settings: Settings | None = None) -> Flask:
     settings = settings or load_settings()
     setup_logging()
     add_secrets([settings.secret_key, *settings.secret_key_fallbacks])
-    app = Flask(__name__, template_folder=str(ROOT / "templates"), static_folder=str(ROOT / "static"))
+    app = Flask(__name__, template_folder=str(ROOT / "templates"), static_folder=str(ROOT / "static"),
+                static_url_path=f"/static/{static_version()}")
+    app.add_url_rule("/static/<path:filename>", "static-plain", app.send_static_file)  # an address without a version
     app.extensions["settings"] = settings
     app.config.update(
         SECRET_KEY=settings.key("session"),
@@ -60,6 +63,12 @@ def create_app(settings: Settings | None = None) -> Flask:
     controllers.register(app)
     register_commands(app)
     return app
+
+
+def static_version() -> str:
+    """Changes with any file of ours in static/: browsers keep what they have until then, and never longer."""
+    files = sorted(p for p in (ROOT / "static").rglob("*") if p.is_file())
+    return hashlib.sha256("".join(f"{p.name}{p.stat().st_size}{p.stat().st_mtime_ns}" for p in files).encode()).hexdigest()[:10]
 
 
 def _extend(app: Flask) -> None:

@@ -21,7 +21,7 @@ from app.services import disk, joblist, operations
 from app.services.joblist import JobFilter
 from app.strict import BadInput
 
-ACTIONS = ("retry", "cancel", "delete")
+ACTIONS = ("retry", "cancel", "delete", *joblist.OF_BIN)
 COLUMNS = ("uuid", "type", "queue", "state", "tenant", "attempts", "tries", "created", "finished", "arguments", "error")
 MOST_TICKED = 1000
 
@@ -84,7 +84,7 @@ def bulk():
     """Retry, cancel or delete: the ticked (`uuid`, several) or, with `scope=all`, all of the filter as the page showed it (`top`)."""
     form, action = request.form, request.form.get("action", "")
     if action not in ACTIONS:
-        raise BadInput(_("Choose what to do: retry, cancel or delete."))
+        raise BadInput(_("Choose what to do: retry, cancel, delete, restore or erase."))
     if form.get("scope") == "all":
         wanted = read_filter(form)
         ids = joblist.chosen(wanted, action, read_top(form.get("top", "")))
@@ -96,7 +96,7 @@ def bulk():
         ids, subject = joblist.rows_of(ticked, action), f"{len(ticked)} ticked"
     if not ids:
         return done(_("None of these jobs can be changed so."), 0, url_for("admin.jobs.list"))
-    if asked := ask(*question(action, len(ids)), danger=action != "retry"):
+    if asked := ask(*question(action, len(ids)), danger=action not in ("retry", "restore")):
         return asked
     count = operations.in_steps(actor(), action, subject, ids)
     return done(report(action, count, len(ids)), count, url_for("admin.jobs.list"))
@@ -121,6 +121,11 @@ def question(action: str, n: int) -> tuple[str, str, str]:
     if action == "cancel":
         return (ngettext("Cancel %(n)s job?", "Cancel %(n)s jobs?", n, n=shown),
                 _("Waiting jobs will not run; running ones are asked to stop. They stay in the history as cancelled."), _("Cancel %(n)s", n=shown))
+    if action == "restore":
+        return ngettext("Restore %(n)s job?", "Restore %(n)s jobs?", n, n=shown), _("They wait for a decision again."), _("Restore %(n)s", n=shown)
+    if action == "erase":
+        return (ngettext("Erase %(n)s job for good?", "Erase %(n)s jobs for good?", n, n=shown),
+                _("Their history and log go too. The figures stay."), _("Erase %(n)s", n=shown))
     return (ngettext("Delete %(n)s failed job?", "Delete %(n)s failed jobs?", n, n=shown),
             _("They stay in the bin for 7 days. Jobs that fail from now on are not included."), _("Delete %(n)s", n=shown))
 
@@ -131,6 +136,10 @@ def report(action: str, n: int, of: int) -> str:
         text = ngettext("%(n)s job requeued", "%(n)s jobs requeued", n, n=shown)
     elif action == "cancel":
         text = ngettext("%(n)s job cancelled or asked to stop", "%(n)s jobs cancelled or asked to stop", n, n=shown)
+    elif action == "restore":
+        text = ngettext("%(n)s job restored", "%(n)s jobs restored", n, n=shown)
+    elif action == "erase":
+        text = ngettext("%(n)s job erased for good", "%(n)s jobs erased for good", n, n=shown)
     else:
         text = ngettext("%(n)s job deleted", "%(n)s jobs deleted", n, n=shown)
     left = of - n

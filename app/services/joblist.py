@@ -19,18 +19,19 @@ from typing import Any
 from sqlalchemy import func, select
 
 from app import registry
-from app.clock import millis, when
+from app.clock import millis, now_ms, when
 from app.extensions import db
 from app.ledger import search
 from app.ledger.dialect import SessionRunner
-from app.models import FailedJob, Job, JobHistory
+from app.models import FailedJob, Job, JobHistory, JobMetric
 from app.models.job import LIVE_STATES
 from app.models.job_metric import FINAL
 from app.services import catalogue
 from app.strict import BadInput, check_text, parse_queue, parse_tenant, parse_uuid
 from app.words import say as _
 
-GROUPS = {"live": LIVE_STATES, "ended": FINAL, "unhappy": ("failed", "timeout")}
+GROUPS = {"live": LIVE_STATES, "ended": FINAL, "unhappy": ("failed", "timeout"), "bin": ("failed", "timeout")}
+OF_BIN = ("restore", "erase")  # what can be done to jobs in the bin, and to no others
 SIZE, COUNTED, NO_END = 50, 1000, 2**62
 CURSOR = re.compile(r"[lh]\d{1,18}")
 NAMES = ("state", "queue", "type", "tenant", "since", "until", "q")
@@ -131,6 +132,9 @@ def _parts(wanted: JobFilter, top: dict[str, int] | None = None) -> list[_Part]:
             part.add(f"r.{time} < :high", high=high)
             part.below = min(part.below, _first_id(high) if kind == "h" else NO_END)
         _choose_ways(part, wanted, states)
+        if wanted.state == "bin":
+            part.ways = [(f"{source} JOIN failed_jobs b ON b.uuid = r.uuid", condition) for source, condition in part.ways]
+            part.add("b.deleted_at IS NOT NULL")
         found.append(part)
     return found
 
@@ -200,7 +204,7 @@ def page(wanted: JobFilter, before: str = "", after: str = "", size: int = SIZE)
         rows += [_row(part.kind, row) for row in _take(part, _COLUMNS[part.kind], size + 1 - len(rows), not newer)]
         if len(rows) > size:
             break
-    more, rows = len(rows) > size, rows[:size]
+    more, rows = len(rows) > size, _with_times(rows[:size])
     rows = rows[::-1] if newer else rows
     return {
         "rows": rows, "older": rows[-1]["key"] if rows and (more or newer) else None,
@@ -224,7 +228,7 @@ def chosen(wanted: JobFilter, action: str, top: dict[str, int]) -> list[int]:
             ids += [row[0] for row in _take(part, "r.id", 2**31)]
         elif part.kind == "h" and action != "cancel":
             part.ways = [(f"{source} JOIN failed_jobs f ON f.uuid = r.uuid", condition) for source, condition in part.ways]
-            part.add("f.deleted_at IS NULL")
+            part.add("f.deleted_at IS NOT NULL" if action in OF_BIN else "f.deleted_at IS NULL")
             ids += [row[1] for row in _take(part, "r.id, f.id", 2**31)]
     return sorted(ids)
 
@@ -234,7 +238,8 @@ def rows_of(uuids: list[str], action: str) -> list[int]:
     keys = [key for uuid in uuids if (key := parse_uuid(uuid))]
     query = select(Job.id).where(Job.uuid.in_(keys))
     if action != "cancel":
-        query = select(FailedJob.id).where(FailedJob.uuid.in_(keys), FailedJob.deleted_at.is_(None))
+        deleted = FailedJob.deleted_at
+        query = select(FailedJob.id).where(FailedJob.uuid.in_(keys), deleted.is_not(None) if action in OF_BIN else deleted.is_(None))
     return sorted(db.session.scalars(query))
 
 
@@ -248,6 +253,23 @@ def everything(wanted: JobFilter, step: int = 1000) -> Iterator[dict[str, Any]]:
         older = found["older"]
 
 
+def _with_times(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Wait and run of each job's last attempt in ms, and whether it lies in the bin."""
+    uuids, now = [row["uuid"] for row in rows], now_ms()
+    query = select(JobMetric.uuid, JobMetric.wait_ms, JobMetric.processing_time).where(JobMetric.uuid.in_(uuids)).order_by(JobMetric.id)
+    last = {uuid: (wait, ran) for uuid, wait, ran in db.session.execute(query)}
+    binned = set(db.session.scalars(select(FailedJob.uuid).where(FailedJob.uuid.in_(uuids), FailedJob.deleted_at.is_not(None))))
+    for row in rows:
+        waited, ran = last.get(row["uuid"], (None, None))
+        ready = row.pop("ready_ms")
+        if row["state"] == "pending":
+            waited, ran = max(now - ready, 0), None
+        elif row["state"] == "processing" and row["reserved_at"]:
+            waited, ran = max(millis(row["reserved_at"]) - ready, 0), max(now - millis(row["reserved_at"]), 0)
+        row |= {"waited_ms": waited, "ran_ms": ran, "in_bin": row["uuid"] in binned}
+    return rows
+
+
 def _row(kind: str, row: tuple) -> dict[str, Any]:
     (id_, uuid, job_type, tenant, queue, payload, attempts, tries, created, state, error, finished, available, reserved, done, total) = row
     args = catalogue.arguments(payload)
@@ -256,4 +278,5 @@ def _row(kind: str, row: tuple) -> dict[str, Any]:
         "args": args, "summary": catalogue.telling(args), "attempts": attempts, "tries": tries, "state": state, "error": error,
         "created_at": when(created), "finished_at": when(finished), "next_at": when(available) if state == "scheduled" else None,
         "reserved_at": when(reserved), "percent": min(100 * done // total, 100) if done is not None and total else None, "live": kind == "l",
+        "ready_ms": available,
     }
