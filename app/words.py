@@ -1,7 +1,14 @@
-"""Sentences for whoever reads them: the language of the request, English on the command line and in workers."""
+"""Sentences for whoever reads them: the language of the request, English on the command line and in workers.
+
+What workers and the monitor write into the database is English; `retell` finds the sentence it was made from and
+tells it again in the reader's language. A sentence that is not in the list stays as it was written.
+"""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 from flask import has_request_context
@@ -13,3 +20,50 @@ def say(text: str, **values: Any) -> str:
     if has_request_context():
         return gettext(text, **values)
     return text % values if values else text
+
+
+def retell(text: str | None) -> str | None:
+    """A stored sentence in the reader's language."""
+    if not text or not has_request_context():
+        return text
+    for pattern, template in _patterns():
+        if found := pattern.fullmatch(text):
+            return gettext(template, **{name: retell(value) for name, value in found.groupdict().items()})
+    return text
+
+
+@cache
+def _patterns() -> list[tuple[re.Pattern[str], str]]:
+    escaped = ((re.escape(t).replace(r"%\(", "%(").replace(r"\)s", ")s"), t) for t in _stored())
+    return [(re.compile(re.sub(r"%\((\w+)\)s", r"(?P<\1>.+?)", text), re.DOTALL), template) for text, template in escaped]
+
+
+def _stored(_: Callable[[str], str] = lambda text: text) -> tuple[str, ...]:
+    """Sentences that are written by others than the web; the more particular ones first."""
+    return (
+        _("the process is gone"), _("unheard for %(n)s s and standing still"), _("unheard for %(n)s s"), _("frozen"), _("busy, not reporting"),
+        _("stopped by hand"), _("restarted by hand"), _("killed by hand"), _("restored from a backup"), _("stopped"),
+        _("recycled: %(n)s MB over its start, limit %(limit)s MB"), _("its worker lives but no longer holds it"),
+        _("timeout after %(n)s s"), _("timeout after %(n)s s; then its worker ended: %(why)s"),
+        _("timeout after %(n)s s; the job did not stop and its worker was killed"), _("Over its time limit."),
+        _("Held by %(name)s."), _("Cancelled by %(name)s."), _("Its type is paused."), _("Stopped by hand; its worker was killed."),
+        _("Cancelled while a worker was stopping."), _("Stopped on request."), _("Stopped after killing its worker %(n)s times. Last: %(why)s"),
+        _("No job type %(name)s is known here. Deploy the code that declares it, or delete the job."),
+        _("The arguments no longer fit %(name)s: %(why)s Edit and retry, or delete the job."),
+        _("%(job)s has no argument %(names)s; it takes %(known)s."), _("%(job)s needs %(names)s."), _("%(name)s must be %(wanted)s, not %(value)s."),
+        _("The uploaded file of %(name)s is no longer there. Upload it again with a new job."),
+        _("The file has no column %(missing)s. Its first line must name the columns %(columns)s, separated by comma, semicolon or tab; "
+          "it has: %(found)s."),
+        _("The file is empty. Its first line must name the columns %(columns)s."),
+        _("The first line, which names the columns, cannot be read: %(why)s"),
+        _("The first line names %(n)s columns; at most %(most)s are read. Remove some."),
+        _("The column %(name)s is named twice in the first line. Rename or remove one of them."),
+        _("The first line is a hint for a spreadsheet program (sep=). Delete it: the first line must name the columns."),
+        _("The file has a NUL byte in line %(n)s, so it is damaged or no text. Save it again as CSV UTF-8 and upload that file."),
+        _("The file is UTF-8 but damaged: line %(n)s has a byte that does not belong there, and read as Windows-1252 its accents would be wrong. "
+          "Save it again as CSV UTF-8 and upload that file."),
+        _("The file is neither UTF-8 (line %(a)s) nor Windows-1252 (line %(b)s). Save it again as CSV UTF-8 and upload that file."),
+        _("The file is UTF-16 or UTF-32 text (some programs say 'Unicode'), which is not read. Save it again as CSV UTF-8 and upload that file."),
+        _("The file is %(kind)s, not CSV. Open it in its program and save it as CSV UTF-8."),
+        _("The file is not text: it is full of control characters. Upload a CSV file saved as UTF-8 text."),
+    )

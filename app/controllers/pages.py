@@ -21,6 +21,7 @@ from app.services import catalogue, contents, disk, fleet, uploads
 from app.services.job_monitoring import JobMonitoringService, monitor_state
 from app.services.notes import recent_events
 from app.services.operations import EDITABLE
+from app.words import retell
 
 service = JobMonitoringService()
 STEPS = {"pending": ("top", "hold", "delay", "move"), "scheduled": ("hold", "delay", "move"), "held": ("release", "move"), "blocked": ("move",),
@@ -34,6 +35,7 @@ def dashboard_context(period: str = "24h") -> dict[str, Any]:
     for row in queued + failed:
         row["url"] = url_for("admin.jobs.job", uuid=row["uuid"])
     for row in failed:
+        row["error"] = retell(row["error"])
         row["retry_url"], row["delete_url"] = url_for("admin.jobs.retry", uuid=row["uuid"]), url_for("admin.jobs.delete", uuid=row["uuid"])
     live = stats["jobs"]
     return {
@@ -99,7 +101,7 @@ def notes() -> list[dict[str, Any]]:
 def job_context(found: dict[str, Any]) -> dict[str, Any]:
     """The job page: facts, arguments, command, attempts, log, and what can be done with it now."""
     uuid, state = found["uuid"], found["state"]
-    attempts = catalogue.attempts_of(uuid)
+    attempts = [attempt | {"error_message": retell(attempt["error_message"])} for attempt in catalogue.attempts_of(uuid)]
     progress = found["progress"]
     files = uploads.names_of(found["args"])
     has_report = contents.has_report(uuid)
@@ -109,7 +111,7 @@ def job_context(found: dict[str, Any]) -> dict[str, Any]:
         "args": [{"name": k, "value": files.get(k, v), "kind": "file" if k in files else type(v).__name__} for k, v in found["args"].items()],
         "args_json": json.dumps(found["args"], ensure_ascii=False, indent=2),
         "result_json": None if found["result"] is None else json.dumps(found["result"], ensure_ascii=False, indent=2),
-        "command": command(found), "progress": progress, "frames": frames_of(found["traceback"], f"{ROOT}/"),
+        "error": retell(found["error"]), "command": command(found), "progress": progress, "frames": frames_of(found["traceback"], f"{ROOT}/"),
         "report_url": url_for("admin.jobs.contents.report", uuid=uuid) if has_report else None,
         "can": {
             "retry": url_for("admin.jobs.retry", uuid=uuid) if found["failed_open"] or state == "scheduled" else None,

@@ -9,6 +9,7 @@ from sqlalchemy import select
 from app.clock import iso, millis, now_ms, when
 from app.extensions import db
 from app.models import Job, WorkerHeartbeat
+from app.words import retell
 from app.words import say as _
 
 ORDER = {"unresponsive": 0, "stuck": 1, "watch": 2, "healthy": 3, "stopped": 4}
@@ -36,7 +37,7 @@ def workers(memory_limit_mb: int) -> list[dict[str, Any]]:
 def reason(worker: WorkerHeartbeat, memory_limit: int, over: bool) -> str | None:
     """One sentence that says why it is in this state."""
     if worker.reason or worker.status == "stopped":
-        return worker.reason
+        return retell(worker.reason)
     if over:
         return _("Its job is past its time limit; 30 s after that the worker is killed and the job gets its timeout.")
     if worker.command:

@@ -28,6 +28,7 @@ from app.models.job import LIVE_STATES
 from app.models.job_metric import FINAL
 from app.services import catalogue
 from app.strict import BadInput, check_text, parse_queue, parse_tenant, parse_uuid
+from app.words import retell
 from app.words import say as _
 
 GROUPS = {"live": LIVE_STATES, "ended": FINAL, "unhappy": ("failed", "timeout"), "bin": ("failed", "timeout")}
@@ -275,7 +276,7 @@ def _row(kind: str, row: tuple) -> dict[str, Any]:
     args = catalogue.arguments(payload)
     return {
         "key": f"{kind}{id_}", "uuid": uuid, "job_type": job_type, "label": registry.label_of(job_type), "tenant_id": tenant, "queue": queue,
-        "args": args, "summary": catalogue.telling(args), "attempts": attempts, "tries": tries, "state": state, "error": error,
+        "args": args, "summary": catalogue.telling(args), "attempts": attempts, "tries": tries, "state": state, "error": retell(error),
         "created_at": when(created), "finished_at": when(finished), "next_at": when(available) if state == "scheduled" else None,
         "reserved_at": when(reserved), "percent": min(100 * done // total, 100) if done is not None and total else None, "live": kind == "l",
         "ready_ms": available,
