@@ -100,3 +100,12 @@ def weird(kind: str):
         signal.signal(signal.SIGALRM, signal.SIG_IGN)
         time.sleep(4)
     return {"surrogate": "a\ud800b", "nan": float("nan"), "not json": {1, 2}}.get(kind)
+
+
+@job("TestMark", tries=1, timeout=60)
+def mark(path: str, n: int, ms: int = 20) -> int:
+    """Leaves a line outside the product for each execution that began."""
+    with open(path, "a") as file:
+        file.write(f"{n}\n")
+    time.sleep(ms / 1000)
+    return n

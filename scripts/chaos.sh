@@ -1,0 +1,7 @@
+#!/usr/bin/env bash
+# Kills random processes of a running product for minutes and counts what became of each job; see tests/chaos/harness.py.
+#   bash scripts/chaos.sh --jobs 10000 --kills 200 [--seed N]
+set -euo pipefail
+cd "$(dirname "$0")/.."
+bash scripts/venv.sh dev
+exec .venv/bin/python -m tests.chaos.harness "$@"

@@ -1,0 +1,182 @@
+"""Kill anything at any instant, and count outside the product what became of each job.
+
+    python -m tests.chaos.harness --jobs 10000 --kills 200
+
+Two consumers with two workers each and a monitor run under a keeper that starts again what dies, as supervisord does. Jobs are
+dispatched all along; each writes a line into a file of ours when it begins. Victims are drawn from: a worker, a consumer, a
+consumer's scheduler, the monitor, everything at once; and a worker frozen (SIGSTOP) for some seconds. Reported: jobs lost (no final
+outcome), ended twice, run again, run though nobody lost them, seconds from a kill to the rescue, and the most tickets there were.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import random
+import shutil
+import signal
+import sqlite3
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from pathlib import Path
+
+import psutil
+
+from app import create_app
+from app.config import load_settings
+from app.services import migration
+from tests.process.product import Product
+
+WORKERS, CONSUMERS = 2, 2
+VICTIMS = ("worker", "worker", "worker", "consumer", "scheduler", "monitor", "everything", "freeze")
+
+
+class Keeper(threading.Thread):
+    """Starts again what died, half a second later."""
+
+    def __init__(self, product: Product) -> None:
+        super().__init__(daemon=True)
+        self.product, self.over = product, threading.Event()
+        self.slots = {"monitor": product.monitor()} | {f"consumer {n}": product.workers(WORKERS) for n in range(CONSUMERS)}
+
+    def run(self) -> None:
+        while not self.over.wait(0.5):
+            for name, process in list(self.slots.items()):
+                if process.poll() is not None:
+                    self.slots[name] = self.product.monitor() if name == "monitor" else self.product.workers(WORKERS)
+
+    def pids(self, kind: str) -> list[int]:
+        if kind == "monitor":
+            return [self.slots["monitor"].pid]
+        consumers = [p.pid for name, p in self.slots.items() if name != "monitor" and p.poll() is None]
+        if kind == "consumer":
+            return consumers
+        workers = set(self.product.worker_pids())
+        if kind in ("worker", "freeze"):
+            return sorted(workers)
+        children = []
+        for pid in consumers:
+            with contextlib.suppress(psutil.Error):
+                children += [c.pid for c in psutil.Process(pid).children()]
+        return [c for c in children if c not in workers] if kind == "scheduler" else children + consumers + [self.slots["monitor"].pid]
+
+
+def run(folder: Path, jobs: int, kills: int, seed: int = 0, say=print) -> dict[str, object]:
+    """One campaign in `folder` (a migrated data folder is made in it); returns the report."""
+    chance = random.Random(seed)
+    data, marks = folder / "data", folder / "marks"
+    data.mkdir(mode=0o700, exist_ok=True)
+    marks.touch()
+    app = create_app(load_settings({"DATA_DIR": str(data)}))
+    with app.app_context():
+        migration.prepare(app.extensions["settings"])
+    product = Product(data, grace=3)
+    keeper, struck, tickets, uuids = Keeper(product), [], 0, {}
+    keeper.start()
+    try:
+        product.until(lambda: len(product.worker_pids()) >= WORKERS, 30, "the first workers")
+        sent = 0
+        for strike in range(kills):
+            wave = jobs * (strike + 1) // kills - sent
+            for n in range(sent, sent + wave):
+                uuids[n] = product.dispatch("TestMark", path=str(marks), n=n, ms=chance.choice((1, 5, 20, 80, 300)))[0]
+            sent += wave
+            time.sleep(chance.random() * 0.6)
+            tickets = max(tickets, count_tickets(data))
+            struck.append((time.time(), hit(keeper, chance)))
+            say(f"{strike + 1}/{kills} {struck[-1][1]}, {product.one('SELECT COUNT(*) FROM jobs')} left") if strike % 20 == 0 else None
+        product.ended(120 + jobs // 20)
+        return report(product, uuids, marks, struck, tickets)
+    finally:
+        keeper.over.set()
+        keeper.join()
+        product.stop()
+
+
+def hit(keeper: Keeper, chance: random.Random) -> str:
+    kind = chance.choice(VICTIMS)
+    pids = keeper.pids(kind)
+    if not pids:
+        return "nobody"
+    if kind == "freeze":
+        pid = chance.choice(pids)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGSTOP)
+            threading.Timer(chance.uniform(1, 6), lambda: _continue(pid)).start()
+        return kind
+    for pid in pids if kind == "everything" else [chance.choice(pids)]:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    return kind
+
+
+def _continue(pid: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGCONT)
+
+
+def count_tickets(data: Path) -> int:
+    """Tickets in the newest file, read from outside."""
+    files = sorted((data / "tickets").glob("tickets-*.db"))
+    if not files:
+        return 0
+    connection = sqlite3.connect(files[-1], timeout=5)
+    try:
+        return connection.execute("SELECT COUNT(*) FROM task").fetchone()[0]
+    except sqlite3.Error:
+        return 0
+    finally:
+        connection.close()
+
+
+def report(product: Product, uuids: dict[int, str], marks: Path, struck: list[tuple[float, str]], tickets: int) -> dict[str, object]:
+    began = Counter(int(line) for line in marks.read_text().split())
+    finals = product.finals()
+    lost = dict(product.all("SELECT uuid, COUNT(*) FROM job_metrics WHERE status = 'lost' GROUP BY uuid"))
+    poisoned = product.one("SELECT COUNT(*) FROM failed_jobs WHERE error LIKE '%killing its worker%'")
+    again = [n for n in uuids if began[n] > 1]
+    waits = [_seconds(at, struck) for (at,) in product.all("SELECT strftime('%s', completed_at) + 0.0 FROM job_metrics WHERE status = 'lost'")]
+    return {
+        "jobs": len(uuids), "kills": len(struck), "lost": sum(1 for u in uuids.values() if u not in finals),
+        "ended_twice": sum(1 for n in finals.values() if n > 1), "never_began": sum(1 for n in uuids if not began[n]),
+        "ran_again": len(again), "ran_again_without_loss": sum(1 for n in again if began[n] - 1 > lost.get(uuids[n], 0)),
+        "lost_attempts": sum(lost.values()), "poisoned": poisoned, "late": product.one("SELECT COUNT(*) FROM job_metrics WHERE status = 'late'"),
+        "slowest_rescue_s": round(max(waits, default=0.0), 1), "most_tickets": tickets,
+        "bound_of_tickets": len(uuids) + WORKERS * CONSUMERS * (len(struck) + 1),
+    }
+
+
+def _seconds(rescued: float, struck: list[tuple[float, str]]) -> float:
+    """From the last strike before a rescue to it: rescues are stamped to the second."""
+    before = [at for at, _kind in struck if at <= rescued + 1]
+    return max(rescued - before[-1], 0.0) if before else 0.0
+
+
+def good(found: dict[str, object]) -> bool:
+    return not (found["lost"] or found["ended_twice"] or found["never_began"] or found["ran_again_without_loss"]) and (
+        found["slowest_rescue_s"] <= 15 and found["most_tickets"] <= found["bound_of_tickets"])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--jobs", type=int, default=10_000)
+    parser.add_argument("--kills", type=int, default=200)
+    parser.add_argument("--seed", type=int, default=random.randrange(10**6))
+    given = parser.parse_args()
+    folder = Path(tempfile.mkdtemp(prefix="chaos-"))
+    print(f"seed {given.seed}, in {folder}")
+    found = run(folder, given.jobs, given.kills, given.seed)
+    print(json.dumps(found, indent=1))
+    if not good(found):
+        sys.exit(f"NOT GOOD; the folder is kept: {folder}")
+    shutil.rmtree(folder)
+    print("nothing lost, nothing ended twice")
+
+
+if __name__ == "__main__":
+    main()

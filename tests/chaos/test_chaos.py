@@ -1,0 +1,14 @@
+"""The short form of the campaign; scripts/chaos.sh runs the long one."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.chaos import harness
+
+
+@pytest.mark.timeout(300)
+def test_300_jobs_and_20_kills_lose_nothing_and_end_nothing_twice(tmp_path):
+    found = harness.run(tmp_path, jobs=300, kills=20, seed=11, say=lambda *_: None)
+    assert harness.good(found), found
+    assert found["kills"] == 20 and found["lost_attempts"] >= 1
