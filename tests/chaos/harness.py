@@ -88,7 +88,7 @@ def run(folder: Path, jobs: int, kills: int, seed: int = 0, say=print) -> dict[s
             sent += wave
             time.sleep(chance.random() * 0.6)
             tickets = max(tickets, count_tickets(data))
-            struck.append((time.time(), hit(keeper, chance)))
+            struck.append((time.time(), *hit(keeper, chance)))
             say(f"{strike + 1}/{kills} {struck[-1][1]}, {product.one('SELECT COUNT(*) FROM jobs')} left") if strike % 20 == 0 else None
         product.ended(120 + jobs // 20)
         return report(product, uuids, marks, struck, tickets)
@@ -98,21 +98,27 @@ def run(folder: Path, jobs: int, kills: int, seed: int = 0, say=print) -> dict[s
         product.stop()
 
 
-def hit(keeper: Keeper, chance: random.Random) -> str:
+def hit(keeper: Keeper, chance: random.Random) -> tuple[str, set[int]]:
+    """Strike once; returns what was struck and the pids that die of it (children end with their consumer)."""
     kind = chance.choice(VICTIMS)
     pids = keeper.pids(kind)
     if not pids:
-        return "nobody"
+        return "nobody", set()
     if kind == "freeze":
         pid = chance.choice(pids)
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGSTOP)
             threading.Timer(chance.uniform(1, 6), lambda: _continue(pid)).start()
-        return kind
-    for pid in pids if kind == "everything" else [chance.choice(pids)]:
+        return kind, set()
+    chosen = pids if kind == "everything" else [chance.choice(pids)]
+    dying = set(chosen)
+    for pid in chosen:
+        with contextlib.suppress(psutil.Error):
+            dying |= {child.pid for child in psutil.Process(pid).children(recursive=True)}
+    for pid in chosen:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
-    return kind
+    return kind, dying
 
 
 def _continue(pid: int) -> None:
@@ -134,27 +140,28 @@ def count_tickets(data: Path) -> int:
         connection.close()
 
 
-def report(product: Product, uuids: dict[int, str], marks: Path, struck: list[tuple[float, str]], tickets: int) -> dict[str, object]:
+def report(product: Product, uuids: dict[int, str], marks: Path, struck: list[tuple[float, str, set[int]]], tickets: int) -> dict[str, object]:
     began = Counter(int(line) for line in marks.read_text().split())
     finals = product.finals()
     lost = dict(product.all("SELECT uuid, COUNT(*) FROM job_metrics WHERE status = 'lost' GROUP BY uuid"))
     poisoned = product.one("SELECT COUNT(*) FROM failed_jobs WHERE error LIKE '%killing its worker%'")
     again = [n for n in uuids if began[n] > 1]
-    waits = [_seconds(at, struck) for (at,) in product.all("SELECT strftime('%s', completed_at) + 0.0 FROM job_metrics WHERE status = 'lost'")]
+    rescues = product.all("SELECT (julianday(completed_at) - 2440587.5) * 86400.0, worker FROM job_metrics WHERE status = 'lost'")
+    waits = [w for at, worker in rescues if (w := _seconds(at, int(worker.rsplit("_", 1)[1]), struck)) is not None]
     return {
         "jobs": len(uuids), "kills": len(struck), "lost": sum(1 for u in uuids.values() if u not in finals),
         "ended_twice": sum(1 for n in finals.values() if n > 1), "never_began": sum(1 for n in uuids if not began[n]),
         "ran_again": len(again), "ran_again_without_loss": sum(1 for n in again if began[n] - 1 > lost.get(uuids[n], 0)),
         "lost_attempts": sum(lost.values()), "poisoned": poisoned, "late": product.one("SELECT COUNT(*) FROM job_metrics WHERE status = 'late'"),
-        "slowest_rescue_s": round(max(waits, default=0.0), 1), "most_tickets": tickets,
+        "rescues_timed": len(waits), "slowest_rescue_s": round(max(waits, default=0.0), 1), "most_tickets": tickets,
         "bound_of_tickets": len(uuids) + WORKERS * CONSUMERS * (len(struck) + 1),
     }
 
 
-def _seconds(rescued: float, struck: list[tuple[float, str]]) -> float:
-    """From the last strike before a rescue to it: rescues are stamped to the second."""
-    before = [at for at, _kind in struck if at <= rescued + 1]
-    return max(rescued - before[-1], 0.0) if before else 0.0
+def _seconds(rescued: float, pid: int, struck: list[tuple[float, str, set[int]]]) -> float | None:
+    """From the kill of a worker to the rescue of what it held; None when it was not we who killed it."""
+    kills = [at for at, _kind, pids in struck if pid in pids and at <= rescued + 0.1]
+    return max(rescued - kills[-1], 0.0) if kills else None
 
 
 def good(found: dict[str, object]) -> bool:
