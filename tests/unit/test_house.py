@@ -94,3 +94,9 @@ def test_nothing_names_this_machine():
     for path in [*SOURCES, *TEMPLATES, *(ROOT / "scripts").iterdir(), *(ROOT / "deploy").iterdir()]:
         if path.is_file():
             assert str(ROOT.parent) + "/" not in path.read_text(errors="ignore") or str(ROOT.parent) == "/", path
+
+
+def test_each_test_that_the_readme_names_exists():
+    code = "".join(p.read_text() for p in (ROOT / "tests").rglob("test_*.py"))
+    for name in set(re.findall(r"`(test_\w+)`", (ROOT / "README.md").read_text())):
+        assert f"def {name}(" in code, name
