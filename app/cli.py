@@ -35,6 +35,8 @@ def db_prepare() -> None:
         click.echo(migration.prepare(current_app.extensions["settings"]))
     except migration.CannotMigrate as error:
         raise SystemExit(str(error)) from None
+    if current_app.extensions["publisher"].tickets.count() < 0:
+        click.echo("QUEUE_URL: the ticket store does not answer now; jobs run without it, a little later", err=True)
 
 
 @click.command("check-settings")

@@ -64,7 +64,8 @@ def build(settings: Settings, execute: Callable[..., None], mixin: type | None =
     options: dict[str, Any] = {"results": False, "serializer": TicketSerializer(settings.keys("tickets"))}
     url = settings.queue_url
     if url.startswith("redis"):
-        base, extra = huey.PriorityRedisHuey, {"url": url, "read_timeout": 1}
+        wait = "" if "socket_connect_timeout" in url else f"{'&' if '?' in url else '?'}socket_connect_timeout={PUBLISH_WAIT_S}"
+        base, extra = huey.PriorityRedisHuey, {"url": url + wait, "read_timeout": 1}
     elif url.startswith("postgres"):
         base, extra = huey.PostgresHuey, {"dsn": url, "read_timeout": 1, "create_tables": False}
     else:

@@ -38,6 +38,7 @@ def main(prepare_only: bool = False) -> None:
     load_env_file()
     admin = os.environ.pop("ADMIN_EMAIL", "").strip() or "admin@localhost"
     password = os.environ.pop("ADMIN_PASSWORD", "")
+    check_admin(admin, password)
 
     folder = make_private(data_dir())
     settings = check_settings()
@@ -161,6 +162,19 @@ def check_port(host: str, port: int) -> None:
         if error.errno != errno.EADDRINUSE:
             fail(f"HOST={host} PORT={port} cannot be listened on: {error.strerror}")
         fail(f"PORT={port} is already taken on {host}: stop the program that uses it, or set another PORT")
+
+
+def check_admin(email: str, password: str) -> None:
+    """Said before anything is made; whether they are used is another matter (only without any user)."""
+    name, at, host = email.partition("@")
+    if not (name and at and host) or any(c.isspace() for c in email) or not email.isprintable():
+        fail("ADMIN_EMAIL is not an e-mail address; use one like ada@example.org", 2)
+    try:
+        password.encode()
+    except UnicodeEncodeError:
+        fail("ADMIN_PASSWORD has bytes that are no UTF-8 text", 2)
+    if password and not 8 <= len(password) <= 256:
+        fail("ADMIN_PASSWORD must have 8 to 256 characters", 2)
 
 
 def first_admin(email: str, given: str, path: Path) -> str:
