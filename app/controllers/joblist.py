@@ -36,7 +36,7 @@ def list_context() -> dict[str, object]:
     found = joblist.page(wanted, request.args.get("before", ""), request.args.get("after", ""))
     for row in found["rows"]:
         row["url"] = url_for("admin.jobs.job", uuid=row["uuid"])
-    total, exact = joblist.count(wanted)
+    total, exact = joblist.count(wanted, found["whole"])
     here, tops = wanted.query, joblist.tops()
     return {
         "filter": wanted, "rows": found["rows"], "total": total, "exact": exact, "top": f"{tops['l']}.{tops['h']}",

@@ -1,7 +1,8 @@
 """Exact counts of final outcomes over any window, from the hourly rollups.
 
 A window that cuts an hour counts the cut from the raw rows: [start, end) is the
-rollup of the hours from floor(start) less the raw rows of [floor(start), start).
+rollup of the hours from floor(start) less the raw rows of [floor(start), start), or of those
+from the next hour on and the raw rows until then, whichever is shorter.
 Public figures count completed, failed and timeout only; a failure is failed or timeout.
 """
 
@@ -60,11 +61,13 @@ def by_type(start: int, end: int) -> dict[str, Sums]:
     """Sums by job type over [start, end) in ms; `end` must lie on an hour or not in the past."""
     sums: dict[str, Sums] = {}
     low = start - start % HOUR_MS
-    for job_type, status, count, time_ms in _rows(_SUMS, low, end):
+    late = start - low > HOUR_MS // 2 and low + HOUR_MS < end  # the shorter part of the cut hour is read from the raw rows
+    for job_type, status, count, time_ms in _rows(_SUMS, low + HOUR_MS * late, end):
         sums.setdefault(job_type, Sums()).add(status, int(count), int(time_ms))
     if low != start:
-        for job_type, status, count, time_ms in _rows(_RAW, stamp(low), stamp(start)):
-            sums.setdefault(job_type, Sums()).add(status, int(count), int(time_ms), sign=-1)
+        cut, sign = ((start, low + HOUR_MS), 1) if late else ((low, start), -1)
+        for job_type, status, count, time_ms in _rows(_RAW, stamp(cut[0]), stamp(cut[1])):
+            sums.setdefault(job_type, Sums()).add(status, int(count), int(time_ms), sign)
     return sums
 
 

@@ -196,28 +196,35 @@ def page(wanted: JobFilter, before: str = "", after: str = "", size: int = SIZE)
     if cursor and not CURSOR.fullmatch(cursor):
         raise BadInput(_("This address is not complete: go back to the list."))
     rows: list[dict[str, Any]] = []
+    whole: dict[str, int] = {}  # parts of which all rows were seen, so that nobody need count them again
     for part in reversed(_parts(wanted)) if newer else _parts(wanted):
         if cursor and part.kind != cursor[0] and part.kind == ("h" if newer else "l"):
             continue  # all of it lies on the other side of the cursor
         if cursor and part.kind == cursor[0]:
             at = int(cursor[1:])
             part.above, part.below = (max(part.above, at), part.below) if newer else (part.above, min(part.below, at))
-        rows += [_row(part.kind, row) for row in _take(part, _COLUMNS[part.kind], size + 1 - len(rows), not newer)]
+        wanted_here = size + 1 - len(rows)
+        found = _take(part, _COLUMNS[part.kind], wanted_here, not newer)
+        rows += [_row(part.kind, row) for row in found]
+        if not cursor and len(found) < wanted_here:
+            whole[part.kind] = len(found)
         if len(rows) > size:
             break
     more, rows = len(rows) > size, _with_times(rows[:size])
     rows = rows[::-1] if newer else rows
     return {
-        "rows": rows, "older": rows[-1]["key"] if rows and (more or newer) else None,
+        "rows": rows, "whole": whole, "older": rows[-1]["key"] if rows and (more or newer) else None,
         "newer": rows[0]["key"] if rows and (more if newer else before) else None,
     }
 
 
-def count(wanted: JobFilter, top: dict[str, int] | None = None) -> tuple[int, bool]:
-    """How many jobs match, counted to 1,000, and whether there are no more."""
-    total = 0
-    for part in _parts(wanted, top):
-        total += len(_take(part, "r.id", COUNTED + 1 - total))
+def count(wanted: JobFilter, whole: dict[str, int] | None = None) -> tuple[int, bool]:
+    """How many jobs match, counted to 1,000, and whether there are no more; `whole` is what `page` has counted already."""
+    whole = whole or {}
+    total = sum(whole.values())
+    for part in _parts(wanted):
+        if part.kind not in whole and total <= COUNTED:
+            total += len(_take(part, "r.id", COUNTED + 1 - total))
     return min(total, COUNTED), total <= COUNTED
 
 
