@@ -15,7 +15,8 @@ from flask.json.provider import DefaultJSONProvider
 from app import extensions
 from app.clock import iso, millis
 from app.config import ROOT, SettingError, Settings, load_settings
-from app.redact import add_secrets, setup_logging
+from app.logs import setup_logging, setup_sentry
+from app.redact import add_secrets
 
 __version__ = "0.1.0"
 
@@ -26,6 +27,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     settings = settings or load_settings()
     setup_logging()
     add_secrets([settings.secret_key, *settings.secret_key_fallbacks])
+    setup_sentry(settings.sentry_dsn, __version__)
     app = Flask(__name__, template_folder=str(ROOT / "templates"), static_folder=str(ROOT / "static"),
                 static_url_path=f"/static/{static_version()}")
     app.add_url_rule("/static/<path:filename>", "static-plain", app.send_static_file)  # an address without a version

@@ -47,6 +47,9 @@ class Settings:
     secret_key_fallbacks: tuple[str, ...]
     allow_insecure_http: bool
     allow_private_hosts: bool
+    metrics_token: str
+    heartbeat_url: str
+    sentry_dsn: str
     worker_memory_mb: int = 128
     extra: Mapping[str, str] = field(default_factory=dict)
 
@@ -106,6 +109,9 @@ def load_settings(environ: Mapping[str, str] = os.environ) -> Settings:
         secret_key_fallbacks=_fallbacks(get("SECRET_KEY_FALLBACKS", "")),
         allow_insecure_http=insecure,
         allow_private_hosts=_flag(get, "ALLOW_PRIVATE_HOSTS"),
+        metrics_token=_token(get("METRICS_TOKEN", "")),
+        heartbeat_url=_outside_url(get("HEARTBEAT_URL", ""), "HEARTBEAT_URL"),
+        sentry_dsn=_outside_url(get("SENTRY_DSN", ""), "SENTRY_DSN"),
         worker_memory_mb=_integer(get, "WORKER_MEMORY_MB", 128, 16, 1_000_000),
     )
 
@@ -121,7 +127,7 @@ def parse_queues(text: str, name: str = "queue") -> tuple[str, ...]:
 
 def secrets_of(environ: Mapping[str, str] = os.environ) -> list[str]:
     """Values of this process that must never be written anywhere, longest first."""
-    names = ("SECRET_KEY", "OPENAI_API_KEY", "ADMIN_PASSWORD", "METRICS_TOKEN", "SENTRY_DSN")
+    names = ("SECRET_KEY", "OPENAI_API_KEY", "ADMIN_PASSWORD", "METRICS_TOKEN", "SENTRY_DSN", "HEARTBEAT_URL")
     found = {environ.get(n, "") for n in names}
     found.update(environ.get("SECRET_KEY_FALLBACKS", "").split())
     for url in (environ.get("DATABASE_URL", ""), environ.get("QUEUE_URL", "")):
@@ -214,6 +220,22 @@ def _queue_url(url: str) -> str:
     if url.startswith(("redis", "postgres")) and not urlsplit(url).hostname:
         raise SettingError("QUEUE_URL must name a host, like redis://127.0.0.1:6379/0")
     return url or "sqlite:"
+
+
+def _token(text: str) -> str:
+    if text and (len(text) < 16 or not text.isascii() or any(c.isspace() for c in text)):
+        raise SettingError("METRICS_TOKEN must have at least 16 characters, without blanks or accents")
+    return text
+
+
+def _outside_url(url: str, name: str) -> str:
+    try:
+        good = not url or (urlsplit(url).scheme in ("http", "https") and bool(urlsplit(url).hostname) and not re.search(r"\s", url))
+    except ValueError:
+        good = False
+    if not good:
+        raise SettingError(f"{name} must be an http or https address")
+    return url
 
 
 def _fallbacks(text: str) -> tuple[str, ...]:

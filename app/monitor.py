@@ -22,7 +22,8 @@ from flask import Flask
 from app import registry
 from app.clock import MINUTE_MS, now_ms
 from app.config import Settings
-from app.ledger import counts, search, steer
+from app.integrations.ping import Ping
+from app.ledger import counts, histograms, search, steer
 from app.ledger.claim import OVER, Claim
 from app.ledger.dialect import Connection, database_errors
 from app.ledger.rescue import forget_worker, held_by, promote, rescue
@@ -64,6 +65,7 @@ class Monitor:
         self._calm_until = 0.0
         self._minute = 0
         self._idle_since: float | None = None
+        self.ping = Ping(self.settings.heartbeat_url)
         self.duties = [
             Duty("mark", 1.0, self.mark),
             Duty("promote", 1.0, lambda: promote(self.connection)),
@@ -75,6 +77,8 @@ class Monitor:
             Duty("recurring", 1.0, self.recurring),
             Duty("pauses", 1.0, self.pauses),
             Duty("search", 1.0, lambda: search.extend(self.connection)),
+            Duty("ping", 60.0, self.ping.send),
+            Duty("histograms", 5.0, lambda: histograms.extend(self.connection)),
             Duty("unblock", 10.0, lambda: upkeep.unblock_fitting(self.connection)),
             Duty("retention", 300.0, lambda: upkeep.delete_old(self.connection)),
             Duty("uploads", 600.0, lambda: upkeep.sweep_uploads(self.connection, self.settings.data_dir / "uploads")),
@@ -272,6 +276,7 @@ def run(app: Flask, once: bool = False) -> int:
     monitor = Monitor(app)
     if once:
         failed = monitor.round()
+        failed += [f"ping: {trouble}"] if (trouble := monitor.ping.wait()) else []
         for line in failed:
             print(line)
         return 1 if failed else 0

@@ -7,7 +7,6 @@ patterns (`sk-...`, Bearer, Basic, `user:secret@`) and, in JSON, by key name.
 from __future__ import annotations
 
 import base64
-import logging
 import re
 from typing import Any
 from urllib.parse import quote
@@ -78,23 +77,3 @@ def cut(text: str, limit: int) -> tuple[str, bool]:
     """At most `limit` bytes of UTF-8, and whether something was cut."""
     raw = text.encode("utf-8", "backslashreplace")
     return (text, False) if len(raw) <= limit else (raw[:limit].decode("utf-8", "ignore"), True)
-
-
-class LineFormatter(logging.Formatter):
-    """'2026-11-23 14:00:00,123 WARNING name: message' on one line, redacted; tracebacks follow indented."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        message = one_line(redact(record.getMessage()))
-        line = f"{self.formatTime(record)} {record.levelname} {record.process} {record.name}: {message}"
-        if record.exc_info:
-            line += "\n  " + printable(redact(self.formatException(record.exc_info))).replace("\n", "\n  ")[:16384]
-        return line
-
-
-def setup_logging(level: int = logging.INFO) -> None:
-    """One handler on the root logger, through the redactor; noisy libraries at WARNING."""
-    handler = logging.StreamHandler()
-    handler.setFormatter(LineFormatter())
-    logging.basicConfig(level=level, handlers=[handler], force=True)
-    for name in ("huey", "apprise", "urllib3", "httpx", "alembic"):
-        logging.getLogger(name).setLevel(logging.WARNING)

@@ -29,6 +29,7 @@ from app.extensions import db
 from app.ledger.claim import Claim
 from app.ledger.dialect import Connection
 from app.ledger.settle import Outcome
+from app.logs import job_of_line, report_failure
 from app.redact import cut, printable, redact
 from app.services import uploads
 
@@ -114,12 +115,15 @@ def execute(app: Any, task: Any, notes: Connection, stopping: Callable[[], bool]
     if job is None:
         return  # a hook failed: never run what is not claimed
     meter = Meter()
+    told = job_of_line.set({"uuid": job.uuid, "type": job.job_type, "tenant": job.tenant_id, "attempt": job.attempts, "worker": job.worker})
     try:
         outcome = _attempt(app, task, job, notes)
     except KeyboardInterrupt as error:
         if _asked_to_stop(stopping):
             raise
         outcome = outcome_of(error, job)  # raised by the job itself: handed back it would come again for ever
+    finally:
+        job_of_line.reset(told)
     meter.read_into(outcome)
     swallowed = task.timed_out and outcome.status == "failed"
     if outcome.blocked is None and (swallowed or outcome.run_ms > (job.timeout + OVER_S) * 1000):
@@ -171,6 +175,8 @@ def _attempt(app: Any, task: Any, job: Claim, notes: Connection) -> Outcome:
         raise
     except BaseException as error:
         outcome = outcome_of(error, job)
+        if outcome.status == "failed":
+            report_failure(error)
     else:
         outcome = Outcome("completed", result=result, details={"cut": marks} if marks else {})
     if ctx.costs:

@@ -41,11 +41,12 @@ def main(extras: list[str]) -> None:
 
 
 def _extras_of_the_stores() -> set[str]:
-    """Drivers that DATABASE_URL and QUEUE_URL (environment or .env) ask for."""
+    """What DATABASE_URL, QUEUE_URL, METRICS_TOKEN and SENTRY_DSN (environment or .env) ask for."""
     load_env_file()
     urls = [os.environ.get(name, "").strip() for name in ("DATABASE_URL", "QUEUE_URL")]
     drivers = {"postgres": "postgres", "redis": "redis"}
-    return {extra for prefix, extra in drivers.items() for url in urls if url.startswith(prefix)}
+    asked = {extra for name, extra in (("METRICS_TOKEN", "prometheus"), ("SENTRY_DSN", "sentry")) if os.environ.get(name, "").strip()}
+    return asked | {extra for prefix, extra in drivers.items() for url in urls if url.startswith(prefix)}
 
 
 def _version() -> str:

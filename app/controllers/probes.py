@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from flask import Blueprint, Response, current_app, jsonify
+import hmac
+
+from flask import Blueprint, Response, abort, current_app, jsonify, request
 from sqlalchemy import func, select
 
 from app.extensions import db
 from app.models import WorkerHeartbeat
 from app.services import schema
+from app.services.exposition import exposition
 from app.services.job_monitoring import monitor_state
 
 bp = Blueprint("probes", __name__)
@@ -16,6 +19,18 @@ bp = Blueprint("probes", __name__)
 @bp.get("/healthz")
 def healthz():
     return Response("ok", mimetype="text/plain")
+
+
+@bp.get("/metrics")
+def metrics():
+    """For Prometheus, behind METRICS_TOKEN as a bearer token; without one there is no such page."""
+    token = current_app.extensions["settings"].metrics_token
+    if not token:
+        abort(404)
+    given = request.headers.get("Authorization", "").encode("utf-8", "replace")
+    if not hmac.compare_digest(given, f"Bearer {token}".encode()):
+        return Response("401: send the token as Authorization: Bearer ...\n", 401, {"WWW-Authenticate": "Bearer"}, mimetype="text/plain")
+    return Response(exposition(), content_type="text/plain; version=0.0.4; charset=utf-8")
 
 
 @bp.get("/readyz")

@@ -3,6 +3,7 @@
 from app.models.audit import Audit
 from app.models.content import Content, ImportReject, ImportRun
 from app.models.failed_job import FailedJob
+from app.models.histogram import JobHistogram
 from app.models.job import Job
 from app.models.job_batch import JobBatch
 from app.models.job_history import JobHistory
@@ -16,7 +17,7 @@ from app.models.user import LoginAttempt, User, UserSession
 from app.models.worker_heartbeat import WorkerHeartbeat
 
 __all__ = [
-    "Audit", "Content", "FailedJob", "ImportReject", "ImportRun", "Job", "JobBatch", "JobHistory", "JobLog",
+    "Audit", "Content", "FailedJob", "ImportReject", "ImportRun", "Job", "JobBatch", "JobHistogram", "JobHistory", "JobLog",
     "JobMetric", "LoginAttempt", "Meta", "Queue", "Recurring", "RecurringRun", "RollupTenant", "RollupType", "Upload", "User", "UserSession",
     "WorkerHeartbeat",
 ]

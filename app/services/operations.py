@@ -185,13 +185,12 @@ def command_worker(worker: int, command: str, actor: str) -> str:
 
 
 def _changed(key: str) -> Refused:
-    db.session.rollback()
     from app.services import catalogue
 
-    state = catalogue.state_of(key)
     db.session.rollback()
-    if catalogue.in_bin(key):
-        db.session.rollback()
+    state, binned = catalogue.state_of(key), catalogue.in_bin(key)
+    db.session.rollback()
+    if binned:
         return Refused(_("The job lies in the bin. Restore it first."))
     if state is None:
         return Refused(_("There is no such job."), unknown=True)
