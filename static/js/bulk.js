@@ -55,7 +55,7 @@ export function bulk() {
       this.$refs.gone.replaceChildren(...away.map((uuid) => Object.assign(document.createElement("input"), { type: "hidden", name: "uuid", value: uuid })));
       this.n = chosen.size;
       this.away = away.length;
-      this.counts = { retry: 0, cancel: 0, delete: 0 };
+      this.counts = { retry: 0, cancel: 0, delete: 0, restore: 0, erase: 0 };
       for (const words of chosen.values()) for (const word of words) if (word) this.counts[word] += 1;
       this.$refs.scope.checked = this.all;
       const head = this.$root.querySelector("[data-page]");

@@ -1,8 +1,9 @@
 // Draws what the server sends: rows with a label each, the series that data-series names, and the same rows into the
-// table beside. Knows no metric by name. Colours are the page's custom properties --chart-<series> and --chart-1…5.
+// table beside. Knows no metric by name. A ring shows five slices: of more kinds the last is all the others together. Colours are the page's custom properties --chart-<series> and --chart-1…5.
 import { language, show } from "./figures.js";
 import { getJson } from "./live.js";
 
+const SLICES = 5;
 const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
 
 export function charts() {
@@ -62,6 +63,14 @@ export function charts() {
       }
     },
 
+    // What is drawn: of more than five kinds the first four and the sum of the others.
+    drawn() {
+      if (this.$root.dataset.kind !== "ring" || rows.length <= SLICES) return rows;
+      const others = rows.slice(SLICES - 1);
+      const sum = { label: this.$root.dataset.others.replace("{n}", show(others.length)) };
+      for (const key of Object.keys(others[0])) if (typeof others[0][key] === "number") sum[key] = others.reduce((all, row) => all + (row[key] || 0), 0);
+      return [...rows.slice(0, SLICES - 1), sum];
+    },
     label(row) {
       if (row.label) return row.label;
       const day = /^\d{4}-\d\d-\d\d$/.test(row.date);
@@ -77,17 +86,28 @@ export function charts() {
       this.table();
       if (!some || !window.Chart) return;
       if (!chart) chart = new window.Chart(root.querySelector("canvas"), this.config());
-      chart.data.labels = rows.map((row) => this.label(row));
+      const drawn = this.drawn();
+      chart.data.labels = drawn.map((row) => this.label(row));
       series.forEach(([key], i) => {
-        chart.data.datasets[i].data = rows.map((row) => row[key]);
+        chart.data.datasets[i].data = drawn.map((row) => row[key]);
       });
       this.paint();
     },
 
     table() {
-      const columns = [...this.$root.querySelectorAll("thead [data-col]")];
-      const body = this.$root.querySelector("[data-twin]");
-      const lines = rows.map((row, i) => {
+      this.fill(this.$root.querySelector("[data-twin]"), this.drawn());
+      const whole = this.$root.querySelector("[data-whole]");
+      if (whole) {
+        this.fill(whole, rows);
+        whole.closest("details").hidden = rows.length <= SLICES;
+      }
+      for (const sum of this.$root.querySelectorAll("[data-sum]")) {
+        sum.textContent = show(rows.reduce((all, row) => all + row[sum.dataset.sum], 0));
+      }
+    },
+    fill(body, some) {
+      const columns = [...body.closest("table").querySelectorAll("thead [data-col]")];
+      const lines = some.map((row, i) => {
         const line = document.createElement("tr");
         columns.forEach(({ dataset }, c) => {
           const cell = document.createElement(c ? "td" : "th");
@@ -104,16 +124,13 @@ export function charts() {
         return line;
       });
       body.replaceChildren(...lines);
-      for (const sum of this.$root.querySelectorAll("[data-sum]")) {
-        sum.textContent = show(rows.reduce((all, row) => all + row[sum.dataset.sum], 0));
-      }
     },
 
     paint(mode) {
       if (!chart) return;
       const ring = this.$root.dataset.kind === "ring";
       chart.data.datasets.forEach((set, i) => {
-        set.backgroundColor = ring ? rows.map((_, k) => colour(`chart-${Math.min(k + 1, 5)}`)) : colour(`chart-${series[i][0]}`);
+        set.backgroundColor = ring ? this.drawn().map((_, k) => colour(`chart-${Math.min(k + 1, 5)}`)) : colour(`chart-${series[i][0]}`);
         if (ring) set.borderColor = colour("surface");
       });
       if (!ring) {
