@@ -8,7 +8,7 @@ import sys
 import time
 from typing import Literal
 
-from app.jobs import JobContext, PermanentError, UploadedFile, job
+from app.jobs import JobContext, PermanentError, UploadedFile, job, recurring
 
 
 @job("TestNoop", backoff=(0,))
@@ -109,3 +109,9 @@ def mark(path: str, n: int, ms: int = 20) -> int:
         file.write(f"{n}\n")
     time.sleep(ms / 1000)
     return n
+
+
+@recurring("0 3 1 1 *", name="yearly")
+@job("TestYearly", tries=1)
+def yearly() -> None:
+    return None

@@ -10,7 +10,7 @@ from playwright.sync_api import expect
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
 AXE = (Path(__file__).parent / "vendor" / "axe.min.js").read_text()
-PAGES = ("/admin/jobs/", "/admin/jobs/workers", "/admin/jobs/new/?type=TestForm", "/admin/jobs/contents", "/admin/jobs/job/{failed}", "/admin/jobs/job/{talked}")
+PAGES = ("/admin/jobs/", "/admin/jobs/workers", "/admin/jobs/queues", "/admin/jobs/recurring", "/admin/jobs/log", "/admin/jobs/new/?type=TestForm", "/admin/jobs/contents", "/admin/jobs/job/{failed}", "/admin/jobs/job/{talked}")
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
@@ -92,3 +92,32 @@ def test_signing_out_ends_the_other_tab_with_words(open_page, site):
     other.goto("/logout")
     other.click("form button[type=submit]")
     expect(page.locator("#last-update")).to_contain_text("Sign in again", timeout=20_000)
+
+
+@pytest.mark.parametrize("javascript", [True, False])
+def test_a_queue_is_paused_with_a_reason_a_job_moved_to_the_top_and_all_resumed(open_page, site, javascript):
+    page = open_page("/admin/jobs/queues", locale="en-GB", javascript=javascript)
+    row = page.locator("tr", has=page.get_by_role("link", name="low", exact=True))
+    row.locator("[name=minutes]").select_option("60")
+    row.locator("[name=reason]").fill("price list migration")
+    row.get_by_role("button", name="Pause").press("Enter")
+    expect(row.get_by_text("price list migration")).to_be_visible()
+    with site.app.app_context():
+        from app import registry
+        from app.extensions import db
+
+        uuids = [registry.find("TestNoop").with_options(queue="low").dispatch() for _ in range(3)]
+        db.session.commit()
+    page.goto("/admin/jobs/queues?queue=low")
+    last = page.locator("tr", has=page.locator(f"a[href$='{uuids[2]}']"))
+    last.get_by_role("button", name=f"Move {uuids[2][:8]} to the top").press("Enter")
+    expect(page.locator("#next-title")).to_be_visible()
+    page.goto("/admin/jobs/queues?queue=low")
+    first = page.locator("section:has(#next-title) tbody tr").first
+    expect(first.locator(f"a[href$='{uuids[2]}']")).to_be_visible()
+    page.locator("tr", has=page.get_by_role("link", name="low", exact=True)).get_by_role("button", name="Resume").press("Enter")
+    site.ended()
+    page.goto("/admin/jobs/log")
+    expect(page.get_by_text("resume", exact=True).first).to_be_visible()
+    page.goto("/admin/jobs/recurring")
+    expect(page.get_by_text("yearly", exact=True)).to_be_visible()
