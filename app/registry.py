@@ -191,7 +191,9 @@ def label_of(name: str) -> str:
     if definition is not None and definition.options.label:
         return definition.options.label
     plain = name.rsplit(".", 1)[-1].removeprefix("Process") or name
-    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", plain)
+    for written, name_ in (("WordPress", "Wordpress"), ("PrestaShop", "Prestashop")):  # names with a capital inside stay one word
+        plain = plain.replace(written, name_)
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", plain).replace("Wordpress", "WordPress").replace("Prestashop", "PrestaShop")
 
 
 def code_version(definitions: Iterable[JobDefinition] | None = None) -> str:

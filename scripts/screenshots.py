@@ -87,7 +87,7 @@ def pictures(base: str, options, state: str) -> None:
                             for file, wanted in README.items():
                                 if wanted == (name, lang, theme, width):
                                     page.goto(path)
-                                    shoot(page, ROOT / "docs/images" / f"{file}.png", whole=width > 400)
+                                    shoot(page, ROOT / "docs/images" / f"{file}.png", whole=False)
                             continue
                         page.goto(path)
                         shoot(page, options.out / state / f"{name}-{lang}-{theme}-{width}.png")

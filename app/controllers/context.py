@@ -20,7 +20,7 @@ MENU = (  # label, endpoint
     ("Workers", "admin.jobs.workers"),
     ("Recurring", "admin.jobs.recurring"),
     ("Contents", "admin.jobs.contents.index"),
-    ("Log", "admin.jobs.log"),
+    ("Actions log", "admin.jobs.log"),
 )
 
 
@@ -62,4 +62,4 @@ def version() -> str:
 
 def _words() -> tuple[str, ...]:
     """Menu words for the translation catalogue, which reads only literal calls."""
-    return (_("Overview"), _("Jobs"), _("Queues"), _("Workers"), _("Recurring"), _("Contents"), _("Log"))
+    return (_("Overview"), _("Jobs"), _("Queues"), _("Workers"), _("Recurring"), _("Contents"), _("Actions log"))

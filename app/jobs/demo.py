@@ -17,7 +17,7 @@ Ending = Literal["completes", "recovers", "fails", "gives up", "overruns", "lose
 
 
 @job("DemoWork", queue="low", tries=3, backoff=(5, 15), timeout=60, web=False, label="Demo")
-def demo_work(ms: int = 100, ending: Ending = "completes", text: str = "", *, ctx: JobContext) -> dict[str, int | str]:
+def demo_work(ms: int = 100, text: str = "", ending: Ending = "completes", *, ctx: JobContext) -> dict[str, int | str]:
     """Take `ms` milliseconds (60 s at most), with progress and log lines, then end in the way asked for."""
     ms = min(max(ms, 0), 60_000)
     steps = max(ms // STEP_MS, 1)
