@@ -103,6 +103,11 @@ class Meter:
         peak, now = (int(text[text.find(name) + len(name) :].split(None, 1)[0]) * 1024 for name in (b"VmHWM:", b"VmRSS:"))
         return peak, now
 
+    @classmethod
+    def last_resident(cls) -> int:
+        """Resident bytes at the end of the last job of this process; 0 before the first."""
+        return cls._resident if cls._pid == os.getpid() else 0
+
     def read_into(self, outcome: Outcome) -> None:
         outcome.run_ms = round((time.monotonic() - self.start) * 1000)
         outcome.memory_peak, Meter._resident = self.read()

@@ -25,7 +25,7 @@ from app.lifecycle import Lifecycle
 from app.listeners import listen
 from app.process import die_with_parent, hold_lock, identity
 from app.queue import Tickets, Trouble, build
-from app.runner import alarm, execute
+from app.runner import Meter, alarm, execute
 from app.services import schema, ticketing
 
 log = logging.getLogger("app.worker")
@@ -127,7 +127,7 @@ class LedgerWorker(stock.Worker):
     def _why_recycle(self) -> str | None:
         if self.beat.command in ("restart", "stop"):
             return STOPPED if self.beat.command == "stop" else "restarted by hand"
-        grown = resident_bytes() - self.memory_start if self.task_count % 16 == 0 else 0
+        grown = Meter.last_resident() - self.memory_start  # as read at the end of the last job: costs nothing
         if grown > settings.worker_memory_mb * 2**20:
             return f"recycled: {grown // 2**20} MB over its start, limit {settings.worker_memory_mb} MB"
         return None

@@ -115,3 +115,13 @@ def mark(path: str, n: int, ms: int = 20) -> int:
 @job("TestYearly", tries=1)
 def yearly() -> None:
     return None
+
+
+_hoard: list[bytes] = []
+
+
+@job("TestHoard", tries=1)
+def hoard(mb: int = 100) -> int:
+    """Never gives its memory back."""
+    _hoard.append(b"x" * (mb << 20))
+    return mb

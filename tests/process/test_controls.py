@@ -127,3 +127,13 @@ def test_controls_pressed_by_two_at_once_while_four_workers_drain(product):
     assert product.finals() == dict.fromkeys(uuids, 1)
     assert product.one("SELECT COUNT(*) FROM audit") > 60
     assert os.path.exists(product.data_dir)
+
+
+def test_a_worker_over_its_memory_limit_is_replaced_between_jobs_and_says_so(product):
+    product.env["WORKER_MEMORY_MB"] = "64"
+    start(product, 1)
+    (uuid,) = product.dispatch("TestHoard", mb=100)
+    product.until(lambda: product.outcomes(uuid) == ["completed"], 15)
+    product.until(lambda: "recycled" in (product.one("SELECT reason FROM worker_heartbeats WHERE status = 'stopped'") or ""), 10, "it says so")
+    (after,) = product.dispatch("TestNoop")
+    product.until(lambda: product.outcomes(after) == ["completed"], 15, "another worker took its place")
