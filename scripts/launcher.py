@@ -5,6 +5,7 @@ supervisord as its child, and waits. The lock is never inherited: supervisord wo
 a reload or outlive us with it. Everything that costs memory runs in processes that end.
 """
 
+import contextlib
 import errno
 import fcntl
 import os
@@ -60,8 +61,14 @@ def main(prepare_only: bool = False) -> None:
 
 
 def _stop_early(signum, frame) -> None:
-    print("Stopped before anything was started.", file=sys.stderr, flush=True)
+    tell(2, "Stopped before anything was started.\n")
     sys.exit(128 + signum)
+
+
+def tell(descriptor: int, text: str) -> None:
+    """For signal handlers: a signal may arrive while print() holds its buffer, and a second print() then raises."""
+    with contextlib.suppress(OSError):  # the terminal is gone: nobody to tell, but still things to do
+        os.write(descriptor, text.encode())
 
 
 # ---- before anything runs ----------------------------------------------------------------------------------------
@@ -222,8 +229,8 @@ def watch(supervisor: int, settings: dict, hint: str) -> int:
         now = time.monotonic()
         if not asked:
             asked = now
-            print(f"\nStopping; running jobs get up to {grace} s (Ctrl-C again stops at once) ...", flush=True)
             os.kill(supervisor, signal.SIGTERM)
+            tell(1, f"\nStopping; running jobs get up to {grace} s (Ctrl-C again stops at once) ...\n")
         elif signum == signal.SIGINT and now - asked > 1:  # a terminal's helper may send the first one twice
             os.kill(supervisor, signal.SIGKILL)  # the programs end with it, as after a power cut
 

@@ -332,6 +332,31 @@ def test_on_a_terminal_the_password_is_shown_and_ctrl_c_stops_in_order(tmp_path)
             process.kill()
 
 
+def test_a_signal_in_the_middle_of_a_line_stops_in_order(tmp_path):
+    data_dir, (reader, writer) = tmp_path / "data", os.pipe()
+    launcher = subprocess.Popen(RUN, env=clean_environment(data_dir, PORT=str(free_port())), stdout=writer, stderr=writer, start_new_session=True)
+    try:
+        wait_until(lambda: any("supervisor.supervisord" in p.cmdline() for p in ours(data_dir)), 60, "supervisord")
+        filler = os.open(f"/proc/self/fd/{writer}", os.O_WRONLY | os.O_NONBLOCK)  # a description of its own
+        with contextlib.suppress(BlockingIOError):
+            while os.write(filler, b"." * 4096):
+                pass
+        os.close(filler)
+        os.close(writer)
+        wait_until(lambda: "pipe" in Path(f"/proc/{launcher.pid}/wchan").read_text(), 60, "it waits inside its line")
+        launcher.send_signal(signal.SIGTERM)
+        wait_until(lambda: not any("supervisor.supervisord" in p.cmdline() for p in ours(data_dir)), 20, "the site stops")
+        with os.fdopen(reader, errors="replace") as rest:
+            shown = rest.read().lstrip(".")
+        assert launcher.wait(20) == 0
+        assert "Stopping; running jobs" in shown
+        assert "Running at" in shown
+        assert shown.endswith("Stopped.\n")
+    finally:
+        for process in ours(data_dir):
+            process.kill()
+
+
 def test_path_too_long_for_a_socket(start):
     long = "x" * 120
     site = start(long).ready()
