@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 import os
 import signal
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -280,11 +279,12 @@ def run(app: Flask, once: bool = False) -> int:
         for line in failed:
             print(line)
         return 1 if failed else 0
-    end = threading.Event()
+    asked: list[int] = []  # no Event: set() in a handler can meet its own lock
     for signum in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(signum, lambda *_: end.set())
+        signal.signal(signum, lambda number, _: asked.append(number))
     parent = os.getppid()
     log.info("monitor started: pid %s", os.getpid())
-    while not end.wait(TICK_S) and os.getppid() == parent:
+    while not asked and os.getppid() == parent:
         monitor.round()
+        time.sleep(TICK_S)
     return 0
