@@ -18,6 +18,7 @@ import random
 import shutil
 import signal
 import sqlite3
+import subprocess
 import sys
 import tempfile
 import threading
@@ -30,9 +31,10 @@ import psutil
 from app import create_app
 from app.config import load_settings
 from app.services import migration
-from tests.process.product import Product
+from tests.process.product import ROOT, Product
 
 WORKERS, CONSUMERS = 2, 2
+STEP = 1000  # jobs a commit
 VICTIMS = ("worker", "worker", "worker", "consumer", "scheduler", "monitor", "everything", "freeze")
 
 
@@ -66,15 +68,20 @@ class Keeper(threading.Thread):
         return [c for c in children if c not in workers] if kind == "scheduler" else children + consumers + [self.slots["monitor"].pid]
 
 
-def run(folder: Path, jobs: int, kills: int, seed: int = 0, say=print) -> dict[str, object]:
-    """One campaign in `folder` (a migrated data folder is made in it); returns the report."""
-    chance = random.Random(seed)
-    data, marks = folder / "data", folder / "marks"
+def migrated(folder: Path) -> Path:
+    data = folder / "data"
     data.mkdir(mode=0o700, exist_ok=True)
-    marks.touch()
     app = create_app(load_settings({"DATA_DIR": str(data)}))
     with app.app_context():
         migration.prepare(app.extensions["settings"])
+    return data
+
+
+def run(folder: Path, jobs: int, kills: int, seed: int = 0, say=print) -> dict[str, object]:
+    """One campaign in `folder` (a migrated data folder is made in it); returns the report."""
+    chance = random.Random(seed)
+    data, marks = migrated(folder), folder / "marks"
+    marks.touch()
     product = Product(data, grace=3)
     keeper, struck, tickets, uuids = Keeper(product), [], 0, {}
     keeper.start()
@@ -96,6 +103,40 @@ def run(folder: Path, jobs: int, kills: int, seed: int = 0, say=print) -> dict[s
         keeper.over.set()
         keeper.join()
         product.stop()
+
+
+def pauses(folder: Path, jobs: int) -> dict[str, object]:
+    """`jobs` pending, their queue paused under 4 workers until the store is empty, resumed, drained; tickets counted all along."""
+    data = migrated(folder)
+    product, most = Product(data, grace=3), 0
+
+    def seen() -> int:
+        nonlocal most
+        most = max(most, found := count_tickets(data))
+        return found
+
+    def cli(*words: str) -> None:
+        subprocess.run([sys.executable, "-m", "flask", "--app", "wsgi", "jobs", *words], env=product.env, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+
+    try:
+        for n in range(0, jobs, STEP):
+            product.dispatch("TestNoop", count=min(STEP, jobs - n))
+        dispatched = seen()
+        cli("pause", "default")
+        product.monitor(), product.workers(WORKERS), product.workers(WORKERS)
+        emptied = product.until(lambda: not seen(), 60 + jobs // 500, "the paused queue's tickets are used up")
+        kept = product.one("SELECT COUNT(*) FROM jobs WHERE state = 'pending'")
+        quiet_until = time.monotonic() + 8  # longer than the 5 s after which the monitor looks for lost tickets
+        product.until(lambda: seen() > WORKERS * CONSUMERS or time.monotonic() > quiet_until, 20)
+        paused = seen()
+        cli("resume", "default")
+        drained = product.until(lambda: seen() < 0 or product.one("SELECT COUNT(*) FROM jobs") == 0, 120 + jobs // 200, "drained")
+        finals = product.finals()
+    finally:
+        product.stop()
+    return {"jobs": jobs, "kept_while_paused": kept, "tickets_dispatched": dispatched, "tickets_while_paused": paused, "most_tickets": most,
+            "bound_of_tickets": jobs + WORKERS * CONSUMERS, "emptied_s": round(emptied, 1), "drained_s": round(drained, 1),
+            "lost": jobs - len(finals), "ended_twice": sum(1 for n in finals.values() if n > 1)}
 
 
 def hit(keeper: Keeper, chance: random.Random) -> tuple[str, set[int]]:
@@ -169,20 +210,26 @@ def good(found: dict[str, object]) -> bool:
         found["slowest_rescue_s"] <= 15 and found["most_tickets"] <= found["bound_of_tickets"])
 
 
+def calm(found: dict[str, object]) -> bool:
+    return not (found["lost"] or found["ended_twice"]) and found["kept_while_paused"] == found["jobs"] and (
+        found["tickets_while_paused"] <= WORKERS * CONSUMERS and found["most_tickets"] <= found["bound_of_tickets"])
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--jobs", type=int, default=10_000)
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--seed", type=int, default=random.randrange(10**6))
+    parser.add_argument("--paused", type=int, metavar="N", help="instead: N pending jobs, paused and resumed; counts tickets")
     given = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="chaos-"))
     print(f"seed {given.seed}, in {folder}")
-    found = run(folder, given.jobs, given.kills, given.seed)
+    found = pauses(folder, given.paused) if given.paused else run(folder, given.jobs, given.kills, given.seed)
     print(json.dumps(found, indent=1))
-    if not good(found):
+    if not (calm(found) if given.paused else good(found)):
         sys.exit(f"NOT GOOD; the folder is kept: {folder}")
     shutil.rmtree(folder)
-    print("nothing lost, nothing ended twice")
+    print("nothing lost, nothing ended twice, tickets bounded")
 
 
 if __name__ == "__main__":
