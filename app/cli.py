@@ -9,6 +9,7 @@ import click
 from flask import Flask, current_app
 from flask.cli import with_appcontext
 
+from app.cli_alerts import alerts
 from app.cli_jobs import jobs
 from app.cli_ops import backup, restore, workers
 from app.cli_users import users
@@ -44,6 +45,12 @@ def db_prepare() -> None:
 def check_settings() -> None:
     """Print the settings that the launcher needs as JSON."""
     s = current_app.extensions["settings"]
+    if s.alert_channels:
+        from app.integrations.apprise_send import known
+
+        for name in (n for n, url in s.alert_channels.items() if not known(url)):
+            click.echo(f"ALERT_URLS: the address of channel {name} is none that Apprise knows; see its list of services", err=True)
+            sys.exit(2)
     click.echo(json.dumps({
         "data_dir": str(s.data_dir), "host": s.host, "port": s.port, "public_url": s.public_url, "workers": s.workers,
         "grace": s.grace, "database_url_scheme": s.database_url.split(":")[0], "queue_url_scheme": s.queue_url.split(":")[0],
@@ -94,7 +101,7 @@ def demo(metrics: int | None, pending: int | None, traffic: int | None, mix: boo
 
 
 def register_commands(app: Flask) -> None:
-    for command in (jobs, users, workers, monitor, db_prepare, check_settings, rollups, demo, backup, restore):
+    for command in (jobs, users, workers, monitor, db_prepare, check_settings, rollups, demo, backup, restore, alerts):
         app.cli.add_command(command)
 
 

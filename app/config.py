@@ -51,6 +51,8 @@ class Settings:
     heartbeat_url: str
     sentry_dsn: str
     worker_memory_mb: int = 128
+    alert_channels: Mapping[str, str] = field(default_factory=dict)
+    alert_language: str = "it"
     extra: Mapping[str, str] = field(default_factory=dict)
 
     def __repr__(self) -> str:
@@ -112,6 +114,8 @@ def load_settings(environ: Mapping[str, str] = os.environ) -> Settings:
         metrics_token=_token(get("METRICS_TOKEN", "")),
         heartbeat_url=_outside_url(get("HEARTBEAT_URL", ""), "HEARTBEAT_URL"),
         sentry_dsn=_outside_url(get("SENTRY_DSN", ""), "SENTRY_DSN"),
+        alert_channels=_channels(get("ALERT_URLS", "")),
+        alert_language=_language(get("ALERT_LANGUAGE", "it")),
         worker_memory_mb=_integer(get, "WORKER_MEMORY_MB", 128, 16, 1_000_000),
     )
 
@@ -130,6 +134,10 @@ def secrets_of(environ: Mapping[str, str] = os.environ) -> list[str]:
     names = ("SECRET_KEY", "OPENAI_API_KEY", "ADMIN_PASSWORD", "METRICS_TOKEN", "SENTRY_DSN", "HEARTBEAT_URL")
     found = {environ.get(n, "") for n in names}
     found.update(environ.get("SECRET_KEY_FALLBACKS", "").split())
+    for part in environ.get("ALERT_URLS", "").split():  # each address; its password; and its parts, as many services have their keys in the path
+        address = part.partition("=")[2].partition("://")[2]
+        user, at, _host = address.rpartition("@")
+        found |= {part.partition("=")[2], user.partition(":")[2], *(p for p in re.split(r"[/:@?&=]+", address) if len(p) >= 8 and "." not in p)}
     for url in (environ.get("DATABASE_URL", ""), environ.get("QUEUE_URL", "")):
         try:
             found.add(unquote(urlsplit(url).password or ""))
@@ -236,6 +244,25 @@ def _outside_url(url: str, name: str) -> str:
     if not good:
         raise SettingError(f"{name} must be an http or https address")
     return url
+
+
+def _channels(text: str) -> dict[str, str]:
+    """`name=url` parts, one a line or separated by blanks, by name."""
+    found: dict[str, str] = {}
+    for part in text.split():
+        name, equals, url = part.partition("=")
+        if not (equals and re.fullmatch(r"[A-Za-z0-9_.-]{1,40}", name) and re.match(r"[A-Za-z0-9+.-]+://[^/?#]", url)):
+            raise SettingError(f"ALERT_URLS: part {len(found) + 1} is not like name=scheme://...; separate channels by blanks or line breaks")
+        if name in found:
+            raise SettingError(f"ALERT_URLS names the channel {name} twice")
+        found[name] = url
+    return found
+
+
+def _language(text: str) -> str:
+    if text not in ("it", "en"):
+        raise SettingError(f"ALERT_LANGUAGE={text!r} must be it or en")
+    return text
 
 
 def _fallbacks(text: str) -> tuple[str, ...]:

@@ -24,7 +24,7 @@ SITE = [
 # What one program alone may know; ADMIN_* is nobody's. JOB_* is for jobs of one's own.
 OWN = {
     "web": ["METRICS_TOKEN"],
-    "monitor": ["ALERT_URLS", "HEARTBEAT_URL"],
+    "monitor": ["ALERT_URLS", "ALERT_LANGUAGE", "HEARTBEAT_URL"],
     "workers": ["OPENAI_API_KEY", "OPENAI_BASE_URL", "JOB_"],
 }
 PREFIXES = ("LC_", "PG")  # locale; libpq's certificates and time limits

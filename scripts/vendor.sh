@@ -11,7 +11,7 @@ TABLER=1.6.1 ALPINE=3.17.4 CHARTJS=4.6.1 INTER=5.3.0 ICONS=3.51.0 AXE=4.14.1
 NAMES="activity alert-triangle arrow-bar-to-up arrow-down arrow-left arrow-right arrow-up ban bell bolt bolt-off
 calendar-time check chevron-down chevron-up circle-check clock clock-exclamation clock-x copy dots download edit external-link eye file
 filter hand-stop hourglass info-circle language list lock logout menu-2 moon pencil player-pause player-play plus power
-refresh rotate-clockwise search send server stack-2 sun terminal trash upload user x"
+refresh rotate-clockwise search send server stack-2 sun terminal trash upload user volume-off x"
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

@@ -27,6 +27,11 @@ def fail(text: str = "on purpose") -> None:
     raise RuntimeError(text)
 
 
+@job("TestCritical", tries=1, critical=True)
+def critical() -> None:
+    raise RuntimeError("the till is on fire <!channel> @here")
+
+
 @job("TestPermanent", tries=3, backoff=(0,))
 def permanent() -> None:
     raise PermanentError("The file has no column title.")

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from flask import Flask, current_app, request, url_for
+from flask import Flask, current_app, has_request_context, request, url_for
 from flask_babel import get_locale
 from flask_babel import gettext as _
 from flask_login import current_user
 
 from app import extensions, formatting, registry
+from app.services.alerts import count_open
 from app.services.job_monitoring import monitor_state
 
 LANGUAGES = ("it", "en")
@@ -19,13 +20,16 @@ MENU = (  # label, endpoint
     ("Queues", "admin.jobs.queues"),
     ("Workers", "admin.jobs.workers"),
     ("Recurring", "admin.jobs.recurring"),
+    ("Alerts", "admin.jobs.alerts.index"),
     ("Contents", "admin.jobs.contents.index"),
     ("Actions log", "admin.jobs.log"),
 )
 
 
 def choose_language() -> str:
-    """The cookie's choice, else what the browser asks for, else Italian."""
+    """The cookie's choice, else what the browser asks for, else Italian; English on the command line."""
+    if not has_request_context():
+        return "en"
     chosen = request.cookies.get("lang")
     return chosen if chosen in LANGUAGES else request.accept_languages.best_match(LANGUAGES, "it")
 
@@ -45,7 +49,8 @@ def common() -> dict[str, Any]:
     nav = []
     if signed_in:
         nav = [
-            {"label": _(label), "endpoint": endpoint, "url": url_for(endpoint), "active": request.endpoint == endpoint, "count": 0}
+            {"label": _(label), "endpoint": endpoint, "url": url_for(endpoint), "active": request.endpoint == endpoint,
+             "count": count_open() if endpoint == "admin.jobs.alerts.index" else 0}
             for label, endpoint in MENU if endpoint != "admin.jobs.recurring" or registry.schedules()
         ]
     return {
@@ -62,4 +67,4 @@ def version() -> str:
 
 def _words() -> tuple[str, ...]:
     """Menu words for the translation catalogue, which reads only literal calls."""
-    return (_("Overview"), _("Jobs"), _("Queues"), _("Workers"), _("Recurring"), _("Contents"), _("Actions log"))
+    return (_("Overview"), _("Jobs"), _("Queues"), _("Workers"), _("Recurring"), _("Alerts"), _("Contents"), _("Actions log"))

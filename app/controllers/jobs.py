@@ -14,7 +14,7 @@ from app.controllers.guard import require_delete, wants_json
 from app.controllers.pages import dashboard_context, job_context
 from app.controllers.returns import safe_next
 from app.formatting import number
-from app.services import catalogue, operations
+from app.services import alerts, catalogue, operations
 from app.services.job_monitoring import PERIODS, JobMonitoringService, monitor_state
 from app.strict import BadInput
 
@@ -74,7 +74,8 @@ def index():
 
 @bp.get("/realtime-stats", endpoint="realtime-stats")
 def realtime_stats():
-    return jsonify({"stats": service.get_dashboard_stats(), "timestamp": iso(now_ms()), "monitor": monitor_state()})
+    return jsonify({"stats": service.get_dashboard_stats(), "timestamp": iso(now_ms()), "monitor": monitor_state(),
+                    "alerts": {"open": alerts.count_open()}})
 
 
 @bp.get("/partials", endpoint="partials")
@@ -82,7 +83,8 @@ def partials():
     """HTML of the parts named in `names`, rendered by the same templates as the page."""
     names = request.args.get("names", ",".join(OF_DASHBOARD)).split(",")
     parts: dict[str, str] = {}
-    body: dict[str, object] = {"partials": parts, "timestamp": iso(now_ms()), "monitor": monitor_state()}
+    body: dict[str, object] = {"partials": parts, "timestamp": iso(now_ms()), "monitor": monitor_state(),
+                               "alerts": {"open": alerts.count_open()}}
     if wanted := [n for n in OF_DASHBOARD if n in names]:
         context = dashboard_context()
         body["stats"] = context["stats"]

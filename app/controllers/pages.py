@@ -18,11 +18,13 @@ from app.formatting import localtime, number
 from app.frames import frames_of
 from app.ledger import counts
 from app.services import catalogue, contents, disk, fleet, uploads
+from app.services.alerts import open_alerts
 from app.services.job_monitoring import JobMonitoringService, monitor_state
 from app.services.notes import recent_events
 from app.services.operations import EDITABLE
 from app.words import retell
 
+MOST_STRIPS = 3
 service = JobMonitoringService()
 STEPS = {"pending": ("top", "hold", "delay", "move"), "scheduled": ("hold", "delay", "move"), "held": ("release", "move"), "blocked": ("move",),
          "processing": ("stop",), "bin": ("restore", "erase")}  # what the job page offers in each state, besides retry, cancel and delete
@@ -42,7 +44,7 @@ def dashboard_context(period: str = "24h") -> dict[str, Any]:
         "stats": stats,
         "queued": {"rows": queued, "total": max(sum(live[s] for s in counts.STATES), len(queued))},
         "failed": {"rows": failed, "total": max(live["failed"], len(failed)), "max_id": max((r["id"] for r in failed), default=0)},
-        "notes": notes(),
+        "notes": notes(), "alerts": strips(),
         "timeline": [row | {"label": bucket_label(row["date"])} for row in service.get_metrics(period)],
         "types": service.get_metrics(period, group="type"), "period": period,
         "first_run": not (failed or queued or service.has_history()),
@@ -66,6 +68,18 @@ def workers_context() -> list[dict[str, Any]]:
         offered = ("resume" if row["command"] == "quiet" else "quiet", "stop", *(("kill",) if row["health"] in ("stuck", "unresponsive") else ()))
         row["commands"] = {c: url_for("admin.jobs.workers.command", id=row["id"], command=c) for c in offered} if alive else {}
     return rows
+
+
+def strips() -> list[dict[str, Any]]:
+    """Open alerts that nobody has taken or silenced, the worst first."""
+    home = url_for("admin.jobs.alerts.index")
+    rows = [a for a in open_alerts() if not a["quiet"]]
+    lines = [{"name": a["name"], "text": a["text"], "since": a["opened_at"], "url": a["link"] or home, "url_label": _("Look"), "level": a["severity"]}
+             for a in rows[:MOST_STRIPS]]
+    if len(rows) > MOST_STRIPS:
+        text = ngettext("%(n)s more alert is open.", "%(n)s more alerts are open.", len(rows) - MOST_STRIPS, n=number(len(rows) - MOST_STRIPS))
+        lines.append({"name": _("Alerts"), "text": text, "since": None, "url": home, "url_label": None, "level": "warning"})
+    return lines
 
 
 def notes() -> list[dict[str, Any]]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from app.ledger.dialect import Runner
+from app.config import QUEUES
+from app.ledger.dialect import Connection, Runner
 
 STATES = ("pending", "processing", "scheduled", "held", "blocked", "waiting")
 MAX_AGE_MS = 1000
@@ -31,6 +32,17 @@ def count(run: Runner) -> dict[str, Any]:
     found["pending"] = sum(queue["depth"] for queue in found["queues"].values())
     found["failed"] = run.all("SELECT COUNT(*) FROM failed_jobs WHERE deleted_at IS NULL")[0][0]
     return found
+
+
+_SAMPLE = """INSERT INTO queue_minutes (minute_ms, queue, depth) VALUES (:m, :q, :n) ON CONFLICT (minute_ms, queue) DO NOTHING"""
+
+
+def sample(connection: Connection, minute: int) -> None:
+    """Keep the depth of each queue at this minute (ms)."""
+    queues = recent(connection)[0]["queues"]
+    with connection.transaction() as run:
+        for name in QUEUES:
+            run.run(_SAMPLE, m=minute, q=name, n=queues.get(name, {"depth": 0})["depth"])
 
 
 def save(run: Runner, key: str, value: object) -> None:

@@ -1,5 +1,6 @@
 """Models: one file a table (or a table and its companions); no rules, no request."""
 
+from app.models.alert import Alert, AlertMessage, AlertRule, JobMinute, QueueMinute
 from app.models.audit import Audit
 from app.models.content import Content, ImportReject, ImportRun
 from app.models.failed_job import FailedJob
@@ -17,7 +18,7 @@ from app.models.user import LoginAttempt, User, UserSession
 from app.models.worker_heartbeat import WorkerHeartbeat
 
 __all__ = [
-    "Audit", "Content", "FailedJob", "ImportReject", "ImportRun", "Job", "JobBatch", "JobHistogram", "JobHistory", "JobLog",
-    "JobMetric", "LoginAttempt", "Meta", "Queue", "Recurring", "RecurringRun", "RollupTenant", "RollupType", "Upload", "User", "UserSession",
-    "WorkerHeartbeat",
+    "Alert", "AlertMessage", "AlertRule", "Audit", "Content", "FailedJob", "ImportReject", "ImportRun", "Job", "JobBatch", "JobHistogram",
+    "JobHistory", "JobLog", "JobMetric", "JobMinute", "LoginAttempt", "Meta", "Queue", "QueueMinute", "Recurring", "RecurringRun",
+    "RollupTenant", "RollupType", "Upload", "User", "UserSession", "WorkerHeartbeat",
 ]

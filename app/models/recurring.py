@@ -9,7 +9,8 @@ from app.extensions import db
 
 
 class Recurring(db.Model):
-    """`looked_ms` is up to when the monitor has looked; `missed_ms` the last minute that passed unseen and was not caught up."""
+    """`looked_ms` is up to when the monitor has looked; `missed_ms` the last minute that passed unseen and was not caught up,
+    `missed_at_ms` when that was noticed."""
 
     __tablename__ = "recurring"
 
@@ -18,6 +19,7 @@ class Recurring(db.Model):
     since_ms: Mapped[int] = mapped_column(BigInteger)
     looked_ms: Mapped[int] = mapped_column(BigInteger)
     missed_ms: Mapped[int | None] = mapped_column(BigInteger)
+    missed_at_ms: Mapped[int | None] = mapped_column(BigInteger)
     changed_by: Mapped[str | None] = mapped_column(String(255))
 
 

