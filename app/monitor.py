@@ -33,6 +33,7 @@ from app.watch import CALM_S, Watch
 log = logging.getLogger("app.monitor")
 CLOCK_JUMP_S, MISSED_ROUND_S = 5.0, 15.0
 TICK_S = 0.2
+FIRST_CHECK_S = 20.0  # workers that start together with the monitor are not missed
 
 
 @dataclass
@@ -217,6 +218,9 @@ def run(app: Flask, once: bool = False) -> int:
         for line in failed:
             print(line)
         return 1 if failed else 0
+    for duty in monitor.duties:
+        if duty.name == "alerts":
+            duty.next = monitor.monotonic() + FIRST_CHECK_S
     asked: list[int] = []  # no Event: set() in a handler can meet its own lock
     for signum in (signal.SIGTERM, signal.SIGINT):
         signal.signal(signum, lambda number, _: asked.append(number))

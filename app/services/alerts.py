@@ -71,10 +71,12 @@ def _write(run: Runner, rule: Rule, found: list[Finding], now: int, settings: Se
         last = run.all("SELECT closed_ms, snoozed_ms, snoozed_by FROM alerts WHERE rule_id = :r AND subject = :s ORDER BY id DESC LIMIT 1",
                        r=rule.id, s=subject)
         closed, snoozed, by = last[0] if last else (None, None, None)
-        tell = max(now, closed + rule.cooldown_min * MINUTE_MS if closed else 0, snoozed or 0, quiet_end(rule, now, settings.timezone))
+        rest = min(closed, now) + rule.cooldown_min * MINUTE_MS if closed else 0  # a clock set back must not prolong it
+        tell = max(now, rest, snoozed or 0, quiet_end(rule, now, settings.timezone))
         if run.run(_OPEN, rule=rule.id, kind=rule.kind, subject=subject, severity=rule.severity, facts=facts, link=finding.link, now=now,
                    tell=tell, snoozed=snoozed if (snoozed or 0) > now else None, by=by if (snoozed or 0) > now else None):
             log.warning("alert opened: %s %s %s", rule.kind, subject, facts)
+    run.run("UPDATE alerts SET seen_ms = :now WHERE rule_id = :r AND closed_ms IS NULL AND seen_ms > :now", r=rule.id, now=now)
     for (id_,) in run.all("SELECT id FROM alerts WHERE rule_id = :r AND closed_ms IS NULL AND seen_ms <= :calm", r=rule.id, calm=now - CALM_MS):
         run.run("UPDATE alerts SET closed_ms = :now WHERE id = :id AND closed_ms IS NULL", now=now, id=id_)
         log.warning("alert over: %s, number %d", rule.kind, id_)
@@ -111,7 +113,7 @@ def _tell_due(run: Runner, rules: dict[int, Rule], now: int, settings: Settings)
             continue
         if closed and not told and not quiet_end(rule, opened, settings.timezone):
             told = 2  # it was over before anybody was to be told
-        elif tell > now or quiet_end(rule, now, settings.timezone):
+        elif (tell > now and not told) or quiet_end(rule, now, settings.timezone):
             continue
         else:
             words = {"kind": kind, "facts": json.loads(facts), "opened": opened, "closed": closed}

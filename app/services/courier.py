@@ -34,7 +34,7 @@ FIRST_MS, MOST_MS, KEEP_MS = 30_000, 3_600_000, 7 * DAY_MS
 _WAITING = f"""SELECT id, phase, title, body, state, attempts, next_ms, lease_ms, repeated, created_ms FROM alert_messages
  WHERE channel = :c AND state IN ('waiting', 'sending') ORDER BY id LIMIT {MOST_ROWS}"""
 _LEASE = """UPDATE alert_messages SET repeated = CASE WHEN state = 'sending' THEN 1 ELSE repeated END, state = 'sending', lease_ms = :until,
- attempts = attempts + 1 WHERE id = :id AND (state = 'waiting' OR (state = 'sending' AND lease_ms <= :now))"""
+ attempts = attempts + 1 WHERE id = :id AND (state = 'waiting' OR (state = 'sending' AND lease_ms = :held))"""
 _END = """UPDATE alert_messages SET state = :state, error = :error, next_ms = :next, ended_ms = :ended
  WHERE id = :id AND state = 'sending' AND lease_ms = :until"""
 
@@ -83,12 +83,12 @@ class Courier:
         rows = connection.all(_WAITING, c=channel)
         tests = [r for r in rows if r[1] == "test"]
         queue = tests[:1] or rows
-        if not queue or queue[0][6] > now or (queue[0][4] == "sending" and queue[0][7] > now):
-            return None
+        if not queue or now < queue[0][6] <= now + MOST_MS or (queue[0][4] == "sending" and now < queue[0][7] <= now + LEASE_MS):
+            return None  # a time further ahead was written before the clock was set back
         batch = queue if len(queue) > MOST_SINGLE else queue[:1]
         until = now + LEASE_MS
         with connection.transaction() as run:
-            taken = [row for row in batch if run.run(_LEASE, id=row[0], now=now, until=until)]
+            taken = [row for row in batch if run.run(_LEASE, id=row[0], held=row[7], until=until)]
         return (taken, until) if taken else None
 
     def _send(self, channel: str, rows: list[tuple], until: int) -> None:

@@ -224,6 +224,21 @@ def test_two_monitors_at_once_open_one_incident_and_one_message(desk):
     assert desk.open() == ["box_memory"] and desk.sent() == [("a", "open")]
 
 
+def test_a_clock_set_back_an_hour_holds_nothing_up(desk, sink):
+    desk.memory = 95
+    desk.check()
+    desk.memory = 10
+    desk.check(-60), desk.check(), desk.check()
+    assert desk.open() == []
+    assert [phase for _, phase in desk.sent()] == ["open", "over"]
+    desk.ledger.change("DELETE FROM alert_messages")
+    post = courier(desk, a=sink.url)
+    message(desk, "a", "far ahead", next_ms=desk.now + 2 * HOUR_MS)
+    message(desk, "a", "leased ahead", state="sending", lease_ms=desk.now + 2 * HOUR_MS)
+    assert post.finish(desk.run) == []
+    assert sink.titles == ["far ahead", "leased ahead"]
+
+
 def test_channels_of_a_rule(desk):
     desk.settings = replace(desk.settings, alert_channels={"a": "json://x", "b": "json://y"})
     desk.rule("box_memory", channels="b,gone")
