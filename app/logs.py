@@ -53,7 +53,7 @@ def setup_logging(level: int = logging.INFO) -> None:
     wanted = os.environ.get("LOG_FORMAT") or ("text" if sys.stderr is not None and sys.stderr.isatty() else "json")
     handler.setFormatter(LineFormatter() if wanted == "text" else JsonFormatter())
     logging.basicConfig(level=level, handlers=[handler], force=True)
-    for name in ("huey", "apprise", "urllib3", "httpx", "alembic"):
+    for name in ("huey", "apprise", "urllib3", "httpx2", "httpcore2", "openai", "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)
 
 

@@ -28,10 +28,10 @@ class Ping:
         return self.trouble
 
     def _send(self) -> None:
-        import httpx
+        import httpx2
 
         try:
-            answer = httpx.get(self.url, timeout=TIMEOUT_S, follow_redirects=False)
+            answer = httpx2.get(self.url, timeout=TIMEOUT_S, follow_redirects=False)
             trouble = "" if answer.is_success else f"answer {answer.status_code}"
         except Exception as error:
             trouble = type(error).__name__

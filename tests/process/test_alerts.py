@@ -49,6 +49,17 @@ def test_monitor_once_waits_for_what_it_sends_and_says_what_failed(product, sink
     assert flask(product, "alerts", "test", "nowhere").returncode == 1
 
 
+def test_the_sign_of_life_is_asked_for_and_its_failure_is_said_without_the_address(product, sink):
+    product.env["HEARTBEAT_URL"] = f"http://127.0.0.1:{sink.port}/ping-secret-token"
+    done = flask(product, "monitor", "--once")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert [m["path"] for m in sink.got] == ["/ping-secret-token"]
+    sink.mode = "redirect"
+    done = flask(product, "monitor", "--once")
+    assert done.returncode == 1 and "ping: answer 301" in done.stdout
+    assert "ping-secret-token" not in done.stdout + done.stderr
+
+
 def test_a_critical_job_is_told_soon_and_once_and_without_mentions_or_secrets(product, sink):
     product.monitor()
     product.workers(2)
