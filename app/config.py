@@ -15,7 +15,7 @@ import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
 QUEUES = ("high", "default", "low")
@@ -53,6 +53,8 @@ class Settings:
     worker_memory_mb: int = 128
     alert_channels: Mapping[str, str] = field(default_factory=dict)
     alert_language: str = "it"
+    openai_rpm: int = 0
+    prices_file: Path = ROOT / "app" / "prices.csv"
     extra: Mapping[str, str] = field(default_factory=dict)
 
     def __repr__(self) -> str:
@@ -116,6 +118,8 @@ def load_settings(environ: Mapping[str, str] = os.environ) -> Settings:
         sentry_dsn=_outside_url(get("SENTRY_DSN", ""), "SENTRY_DSN"),
         alert_channels=_channels(get("ALERT_URLS", "")),
         alert_language=_language(get("ALERT_LANGUAGE", "it")),
+        openai_rpm=_integer(get, "OPENAI_RPM", 0, 0, 1_000_000),
+        prices_file=_file(get("PRICES_FILE", str(ROOT / "app" / "prices.csv")), "PRICES_FILE"),
         worker_memory_mb=_integer(get, "WORKER_MEMORY_MB", 128, 16, 1_000_000),
     )
 
@@ -127,23 +131,6 @@ def parse_queues(text: str, name: str = "queue") -> tuple[str, ...]:
     if unknown or not wanted:
         raise SettingError(f"{name}: unknown queue {', '.join(unknown) or '(none)'}; use {', '.join(QUEUES)}")
     return tuple(q for q in QUEUES if q in wanted)
-
-
-def secrets_of(environ: Mapping[str, str] = os.environ) -> list[str]:
-    """Values of this process that must never be written anywhere, longest first."""
-    names = ("SECRET_KEY", "OPENAI_API_KEY", "ADMIN_PASSWORD", "METRICS_TOKEN", "SENTRY_DSN", "HEARTBEAT_URL")
-    found = {environ.get(n, "") for n in names}
-    found.update(environ.get("SECRET_KEY_FALLBACKS", "").split())
-    for part in environ.get("ALERT_URLS", "").split():  # each address; its password; and its parts, as many services have their keys in the path
-        address = part.partition("=")[2].partition("://")[2]
-        user, at, _host = address.rpartition("@")
-        found |= {part.partition("=")[2], user.partition(":")[2], *(p for p in re.split(r"[/:@?&=]+", address) if len(p) >= 8 and "." not in p)}
-    for url in (environ.get("DATABASE_URL", ""), environ.get("QUEUE_URL", "")):
-        try:
-            found.add(unquote(urlsplit(url).password or ""))
-        except ValueError:
-            continue
-    return sorted((s for s in found if len(s) >= 6), key=len, reverse=True)
 
 
 def _reader(environ):
@@ -257,6 +244,13 @@ def _channels(text: str) -> dict[str, str]:
             raise SettingError(f"ALERT_URLS names the channel {name} twice")
         found[name] = url
     return found
+
+
+def _file(text: str, name: str) -> Path:
+    path = Path(text).expanduser().absolute()
+    if not path.is_file():
+        raise SettingError(f"{name}: there is no file {str(path)!r}")
+    return path
 
 
 def _language(text: str) -> str:

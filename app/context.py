@@ -11,10 +11,11 @@ import contextlib
 import logging
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 from app.ledger.claim import FENCE, Claim
-from app.ledger.dialect import Connection, database_errors
+from app.ledger.dialect import Connection, database_errors, wait_for
 from app.redact import cut, printable, redact
 
 log = logging.getLogger(__name__)
@@ -111,6 +112,34 @@ class JobContext:
     def record_cost(self, amount: float | None, currency: str = "USD", **details: object) -> None:
         """Note a cost of this attempt; stored with its outcome. None means that it is not known."""
         self.costs.append({"amount": amount, "currency": currency, **details})
+
+    def keep(self, change: Callable[[Connection], Any]) -> Any:
+        """Run `change` in a transaction that survives a power cut, again until the database took it, and that neither a timeout
+        nor a stop breaks: for answers that were paid. Returns what `change` returns."""
+        def once() -> Any:
+            with signals_held(), self._connection.transaction(durable=True) as run:
+                return change(run)
+
+        return wait_for(once, on_error=lambda error: log.warning("job %s: the database does not take its answer yet (%s)", self.uuid, error))[1]
+
+    @property
+    def notes(self) -> Connection:
+        """The job's own connection, for reading."""
+        return self._connection
+
+    @property
+    def job_type(self) -> str:
+        return self._job.job_type
+
+    @property
+    def timeout(self) -> int:
+        """Seconds this attempt may take."""
+        return self._job.timeout
+
+    def note(self, change: Callable[[Connection], Any]) -> None:
+        """Like `keep`, but for what may be dropped while the database does not answer."""
+        with signals_held(), self._quietly(), self._connection.transaction() as run:
+            change(run)
 
     def _write(self, sql: str, **params: object) -> None:
         with signals_held(), self._quietly(), self._connection.transaction() as run:

@@ -7,11 +7,11 @@ patterns (`sk-...`, Bearer, Basic, `user:secret@`) and, in JSON, by key name.
 from __future__ import annotations
 
 import base64
+import os
 import re
+from collections.abc import Mapping
 from typing import Any
-from urllib.parse import quote
-
-from app.config import secrets_of
+from urllib.parse import quote, unquote, urlsplit
 
 HIDDEN = "[hidden]"
 _KEY = re.compile(r"(?i)^(.*[_-])?(password|passwd|secret|token|api[_-]?key|authorization|credential|private[_-]?key)s?([_-].*)?$")
@@ -24,6 +24,23 @@ _PATTERNS = (
 # C0/C1 controls but tab and newline, escape, and the bidi overrides that can reorder a line.
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 _values: list[str] | None = None
+
+
+def secrets_of(environ: Mapping[str, str] = os.environ) -> list[str]:
+    """Values of this process that must never be written anywhere, longest first."""
+    names = ("SECRET_KEY", "OPENAI_API_KEY", "ADMIN_PASSWORD", "METRICS_TOKEN", "SENTRY_DSN", "HEARTBEAT_URL")
+    found = {environ.get(n, "") for n in names}
+    found.update(environ.get("SECRET_KEY_FALLBACKS", "").split())
+    for part in environ.get("ALERT_URLS", "").split():  # each address; its password; and its parts, as many services have their keys in the path
+        address = part.partition("=")[2].partition("://")[2]
+        user, at, _host = address.rpartition("@")
+        found |= {part.partition("=")[2], user.partition(":")[2], *(p for p in re.split(r"[/:@?&=]+", address) if len(p) >= 8 and "." not in p)}
+    for url in (environ.get("DATABASE_URL", ""), environ.get("QUEUE_URL", "")):
+        try:
+            found.add(unquote(urlsplit(url).password or ""))
+        except ValueError:
+            continue
+    return sorted((s for s in found if len(s) >= 6), key=len, reverse=True)
 
 
 def _secret_values() -> list[str]:

@@ -23,13 +23,25 @@ from app.words import say as _
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.]{0,199}")
 
 
-class PermanentError(Exception):
-    """Raised by a job that can never succeed: it fails at once, and the text is what people read."""
+class Sentence(Exception):
+    """Base of what jobs raise to say something to people: the text is shown without the name of the class."""
+
+
+class PermanentError(Sentence):
+    """Raised by a job that can never succeed: it fails at once."""
+
+
+class TemporaryError(Sentence):
+    """Raised by a job whose attempt failed: it is tried again by its rules."""
+
+
+class Held(Sentence):
+    """Raised by a job that must wait for a person or a budget: its row is held, uncounted."""
 
 
 @dataclass(frozen=True)
 class Options:
-    """How a type runs; `backoff` and `timeout` in seconds."""
+    """How a type runs; `backoff` and `timeout` in seconds; `fair`: tenants take turns in its queue."""
 
     queue: str = "default"
     tries: int = 3
@@ -39,6 +51,7 @@ class Options:
     durable: bool = False
     web: bool = True
     label: str = ""
+    fair: bool = False
     retry_until: int = 86_400
 
 

@@ -230,6 +230,8 @@ def outcome_of(error: BaseException, job: Claim) -> Outcome:
     """What an exception means for the job."""
     if isinstance(error, JobTimeout):
         return Outcome("timeout", error=f"timeout after {job.timeout} s", traceback=format_traceback(error))
+    if isinstance(error, registry.Held):
+        return Outcome("failed", blocked=sentence(error), aside="held")
     if isinstance(error, CancelExecution) and not error.retry:
         return Outcome("cancelled", error=cut(printable(redact(str(error) or "Stopped on request.")), ERROR_BYTES)[0])
     if isinstance(error, TaskLockedException | RateLimitExceeded):
@@ -247,8 +249,8 @@ def outcome_of(error: BaseException, job: Claim) -> Outcome:
 
 
 def sentence(error: BaseException) -> str:
-    """One line for people: 'KeyError: 'x'', or only the text of a PermanentError."""
-    text = str(error) if isinstance(error, registry.PermanentError) else traceback.format_exception_only(error)[-1].strip()
+    """One line for people: 'KeyError: 'x'', or only the text of a Sentence."""
+    text = str(error) if isinstance(error, registry.Sentence | RetryTask) and str(error) else traceback.format_exception_only(error)[-1].strip()
     return cut(printable(redact(text or type(error).__name__)), ERROR_BYTES)[0]
 
 

@@ -19,13 +19,13 @@ SYSTEM = [
 SITE = [
     *("DATA_DIR", "HOST", "PORT", "PUBLIC_URL", "TRUSTED_PROXIES", "DATABASE_URL", "QUEUE_URL", "WORKERS", "GRACE"),
     *("WORKER_QUEUES", "WORKER_MEMORY_MB", "SECRET_KEY", "SECRET_KEY_FALLBACKS", "APP_TIMEZONE", "JOB_MODULES"),
-    *("UPLOAD_MAX_MB", "ALLOW_PRIVATE_HOSTS", "ALLOW_INSECURE_HTTP", "SENTRY_DSN", "LOG_FORMAT"),
+    *("UPLOAD_MAX_MB", "ALLOW_PRIVATE_HOSTS", "ALLOW_INSECURE_HTTP", "SENTRY_DSN", "LOG_FORMAT", "PRICES_FILE"),
 ]
 # What one program alone may know; ADMIN_* is nobody's. JOB_* is for jobs of one's own.
 OWN = {
     "web": ["METRICS_TOKEN"],
     "monitor": ["ALERT_URLS", "ALERT_LANGUAGE", "HEARTBEAT_URL"],
-    "workers": ["OPENAI_API_KEY", "OPENAI_BASE_URL", "JOB_"],
+    "workers": ["OPENAI_API_KEY", "OPENAI_BASE_URL", "OPENAI_RPM", "JOB_"],
 }
 PREFIXES = ("LC_", "PG")  # locale; libpq's certificates and time limits
 # What each gets when its supervisor is gone: the web may finish its answers, and a monitor or worker

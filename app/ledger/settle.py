@@ -12,6 +12,7 @@ import json
 from dataclasses import dataclass, field
 
 from app.clock import HOUR_MS, stamp
+from app.ledger import costs
 from app.ledger.claim import FENCE, Claim, take
 from app.ledger.dialect import Connection, Runner
 
@@ -24,7 +25,7 @@ class Outcome:
 
     status: completed, failed, timeout or cancelled as the function ended; `retry` False makes a
     failure final at once; `delay` (s) asks for another run after it, not counted as a failure.
-    `blocked` is the sentence of a row that could not be run at all.
+    `blocked` is the sentence of a row that could not be run at all and now waits in state `aside`.
     """
 
     status: str
@@ -34,6 +35,7 @@ class Outcome:
     retry: bool = True
     delay: float | None = None
     blocked: str | None = None
+    aside: str = "blocked"
     run_ms: int = 0
     memory_peak: int | None = None
     details: dict = field(default_factory=dict)
@@ -126,11 +128,11 @@ def _outcome(run: Runner, job: Claim, outcome: Outcome, now: int, store: str) ->
 
 def _block(run: Runner, job: Claim, outcome: Outcome, now: int) -> str:
     changed = run.run(
-        "UPDATE jobs SET state = 'blocked', reason = :reason, worker_id = NULL, reserved_at = NULL, reserved_ms = NULL, "
+        "UPDATE jobs SET state = :aside, reason = :reason, worker_id = NULL, reserved_at = NULL, reserved_ms = NULL, "
         f"available_ms = :now, attempts = attempts - 1 WHERE {FENCE}",
-        reason=outcome.blocked, now=now, **job.fence,
+        reason=outcome.blocked, aside=outcome.aside, now=now, **job.fence,
     )
-    return "blocked" if changed else late(run, job, now, outcome)
+    return outcome.aside if changed else late(run, job, now, outcome)
 
 
 def late(run: Runner, job: Claim, now: int, outcome: Outcome) -> str:
@@ -173,5 +175,8 @@ def metric(run: Runner, job: Claim, status: str, now: int, outcome: Outcome) -> 
     )
     if inserted:
         counts = {"hour": now - now % HOUR_MS, "t": job.job_type, "s": status, "ms": outcome.run_ms, "wait": wait}
+        for cost in outcome.details.get("costs", ()):
+            nano = None if cost["amount"] is None else round(cost["amount"] * costs.NANO)
+            costs.add(run, job.uuid, job.job_type, job.tenant_id, str(cost.get("model", "")), None, nano, cost["currency"])
         run.run(_TYPES, **counts)
         run.run(_TENANTS, tenant=job.tenant_id or "", **counts)

@@ -3,7 +3,9 @@
 from app.models.alert import Alert, AlertMessage, AlertRule, JobMinute, QueueMinute
 from app.models.audit import Audit
 from app.models.content import Content, ImportReject, ImportRun
+from app.models.cost import AskMinute, JobCost, TenantBudget
 from app.models.failed_job import FailedJob
+from app.models.generation import ContentVersion, Generation, PromptTemplate
 from app.models.histogram import JobHistogram
 from app.models.job import Job
 from app.models.job_batch import JobBatch
@@ -18,7 +20,8 @@ from app.models.user import LoginAttempt, User, UserSession
 from app.models.worker_heartbeat import WorkerHeartbeat
 
 __all__ = [
-    "Alert", "AlertMessage", "AlertRule", "Audit", "Content", "FailedJob", "ImportReject", "ImportRun", "Job", "JobBatch", "JobHistogram",
-    "JobHistory", "JobLog", "JobMetric", "JobMinute", "LoginAttempt", "Meta", "Queue", "QueueMinute", "Recurring", "RecurringRun",
-    "RollupTenant", "RollupType", "Upload", "User", "UserSession", "WorkerHeartbeat",
+    "Alert", "AlertMessage", "AlertRule", "AskMinute", "Audit", "Content", "ContentVersion", "FailedJob", "Generation", "ImportReject",
+    "ImportRun", "Job", "JobBatch", "JobCost", "JobHistogram", "JobHistory", "JobLog", "JobMetric", "JobMinute", "LoginAttempt", "Meta",
+    "PromptTemplate", "Queue", "QueueMinute", "Recurring", "RecurringRun", "RollupTenant", "RollupType", "TenantBudget", "Upload", "User",
+    "UserSession", "WorkerHeartbeat",
 ]

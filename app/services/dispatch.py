@@ -19,8 +19,8 @@ from app.strict import MAX_BYTES, BadInput, check_value, parse_delay, parse_tena
 from app.words import say as _
 
 INSERT = """INSERT INTO jobs (uuid, queue, payload, attempts, available_at, created_at, state, job_type, tenant_id, tries, backoff,
- timeout, durable, created_ms, available_ms, retry_until_ms, created_by) VALUES (:uuid, :queue, :payload, 0, :at / 1000, :now / 1000,
- :state, :job_type, :tenant_id, :tries, :backoff, :timeout, :durable, :now, :at, :until, :created_by)"""
+ timeout, durable, created_ms, available_ms, retry_until_ms, created_by, rank) VALUES (:uuid, :queue, :payload, 0, :at / 1000, :now / 1000,
+ :state, :job_type, :tenant_id, :tries, :backoff, :timeout, :durable, :now, :at, :until, :created_by, :rank)"""
 
 
 def dispatch(
@@ -53,6 +53,7 @@ def dispatch(
     row["durable"] = int(options.durable)
     row["until"] = row["now"] + options.retry_until * 1000
     row["created_by"] = created_by
+    row["rank"] = turn(SessionRunner(db.session), queue, tenant_id) if options.fair else 0
     SessionRunner(db.session).run(INSERT, **row)
     if not delay:
         want_tickets(db.session, [uuid])
@@ -68,6 +69,18 @@ def row_values(
         "uuid": uuid, "queue": queue, "payload": payload(uuid, name, args, tenant_id, queue), "job_type": name,
         "tenant_id": tenant_id, "now": now, "at": now + int(delay * 1000), "state": "scheduled" if delay else "pending",
     }
+
+
+def turn(run: Runner, queue: str, tenant_id: str | None) -> int:
+    """Rank of the next job of a tenant in a type whose tenants take turns: one behind the tenant's last, but not before the head.
+
+    With n-th jobs of all tenants at the same rank, the claim (highest rank first) serves them in rounds, and a newcomer's first
+    job stands beside the head: 10,000 jobs of one tenant hold up another's by one job each. Other types (rank 0) go first.
+    """
+    whose, named = ("tenant_id = :t", {"t": tenant_id}) if tenant_id else ("tenant_id IS NULL", {})
+    last = run.all(f"SELECT MIN(rank) FROM jobs WHERE queue = :q AND {whose} AND rank < 0", q=queue, **named)[0][0]
+    head = run.all("SELECT rank FROM jobs WHERE state = 'pending' AND queue = :q AND rank < 0 ORDER BY rank DESC LIMIT 1", q=queue)
+    return min(last - 1 if last else -1, head[0][0] if head else -1)
 
 
 def payload(uuid: str, name: str, args: dict[str, Any], tenant_id: str | None, queue: str) -> str:

@@ -1,0 +1,111 @@
+"""ProcessContentGeneration: a text from OpenAI, paid once; see services/generations.py for what is kept when."""
+
+from __future__ import annotations
+
+import time
+
+from flask import current_app
+from huey.exceptions import CancelExecution, RetryTask
+
+from app.context import JobContext
+from app.integrations import openai_text
+from app.ledger.dialect import Connection
+from app.registry import Held, PermanentError, TemporaryError, job
+from app.services import generations
+
+TYPE = "ProcessContentGeneration"
+SPARE_S, KEEP_S = 15.0, 2.0
+PAID = "It was paid and is kept; retry asks for a new one, which is paid again."
+UNDER_WAY = ("asking", "answering")
+MAYBE = "It may have been paid; what came is kept. Retry asks for a new one, which is paid again."
+
+
+@job(TYPE, label="Content Generation", timeout=300, durable=True, fair=True)
+def process_content_generation(
+    prompt: str, model: str = "gpt-4o-mini", reference: str | None = None, template: str | None = None, *, ctx: JobContext,
+) -> dict:
+    """Write a text with OpenAI; with a reference it becomes that content's body."""
+    kept = generations.find(ctx.notes, ctx.uuid)
+    if kept is not None and kept.status in UNDER_WAY:
+        error = "The worker stopped while the API answered. " + MAYBE
+        ctx.keep(lambda run: generations.interrupted(run, ctx.uuid, error))
+        if kept.round == ctx.round:
+            ctx.log(error, "WARN")
+            raise PermanentError(error)
+    if kept is not None and kept.status == "answered":
+        ctx.log("The answer of an earlier attempt is used; nothing is asked again.")
+        return finish(ctx, reference, kept.text or "")
+    if kept is not None and kept.spent and kept.round == ctx.round:
+        raise PermanentError(kept.error or PAID)
+    text = ask(ctx, prompt, model, reference, template)
+    return finish(ctx, reference, text)
+
+
+def ask(ctx: JobContext, prompt: str, model: str, reference: str | None, template: str | None) -> str:
+    settings = current_app.extensions["settings"]
+    filled = generations.fill(ctx.notes, ctx.tenant_id, template, prompt, reference)
+    if filled is None:
+        raise PermanentError(f"There is no prompt template {template}. Create it, or choose another, then retry.")
+    if why := generations.over_budget(ctx.notes, ctx.tenant_id, settings):
+        raise Held(why)
+
+    def begin(run: Connection) -> float:
+        wait = generations.take_slot(run, settings.openai_rpm, TYPE)
+        if not wait:
+            generations.begin(run, ctx.uuid, ctx.round, ctx.tenant_id, filled, model, reference, template)
+            generations.asking(run, ctx.uuid)
+        return wait
+
+    if wait := ctx.keep(begin):
+        raise RetryTask(f"The account's limit of {settings.openai_rpm} requests a minute is reached.", delay=wait)
+    next_keep = 0.0
+
+    def grows(text: str) -> bool:
+        nonlocal next_keep
+        ctx.progress(len(text), None, "characters so far")
+        if time.monotonic() > next_keep:
+            next_keep = time.monotonic() + KEEP_S
+            ctx.note(lambda run: generations.keep_text(run, ctx.uuid, text))
+        return not ctx.cancelled()
+
+    try:
+        answer = openai_text.generate(filled, model, max(ctx.timeout - SPARE_S, ctx.timeout / 2),
+                                      lambda: ctx.keep(lambda run: generations.answering(run, ctx.uuid)), grows)
+    except openai_text.NoAnswer as error:
+        why, sent = str(error), error.sent
+        ctx.keep(lambda run: generations.unanswered(run, ctx.uuid, why, sent))
+        if isinstance(error, openai_text.Throttled):
+            ctx.log(why, "WARN")
+            raise RetryTask(why, delay=error.delay) from None
+        raise (PermanentError if isinstance(error, openai_text.Refused) else TemporaryError)(why) from None
+    status, wrong = judge(answer)
+    ctx.keep(lambda run: generations.answered(run, ctx.uuid, TYPE, ctx.tenant_id, status, answer, wrong, settings.prices_file))
+    if status == "cancelled":
+        raise CancelExecution("Stopped on request.", retry=False)
+    if wrong:
+        raise PermanentError(wrong)
+    return answer.text
+
+
+def judge(answer: openai_text.Answer) -> tuple[str, str | None]:
+    """Status of the generation, and the sentence of its failure."""
+    if answer.broken == "stopped":
+        return "cancelled", "Stopped on request. " + MAYBE
+    if answer.refusal or answer.finish == "content_filter":
+        return "failed", f"The model refused to write this. {answer.refusal} {PAID}".replace("  ", " ")
+    if answer.broken or answer.finish is None:
+        why = f"The answer broke off ({answer.broken or 'the stream ended early'}). {MAYBE}"
+        return ("partial" if answer.text.strip() else "failed"), why
+    if answer.finish == "length":
+        return "partial", f"The answer was cut at the model's length limit. {PAID}"
+    if not answer.text.strip():
+        return "failed", f"The answer is empty. {PAID}"
+    return "answered", None
+
+
+def finish(ctx: JobContext, reference: str | None, text: str) -> dict:
+    """Into the content, when one is meant; returns the job's result."""
+    if reference and not ctx.keep(lambda run: generations.apply(run, ctx.uuid, ctx.tenant_id, reference, text)):
+        raise PermanentError(f"There is no content {reference}. The text is kept with the generation: import the content, then retry; "
+                             "nothing is paid again.")
+    return {"characters": len(text), "reference": reference}

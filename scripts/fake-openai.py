@@ -1,0 +1,149 @@
+#!/usr/bin/env python3
+"""A development tool: a server on 127.0.0.1 that behaves like the OpenAI API, well and badly. It makes up its texts.
+
+    python scripts/fake-openai.py [--port 8123]      then OPENAI_BASE_URL=http://127.0.0.1:8123/v1 OPENAI_API_KEY=sk-anything
+
+How it behaves is the last word of the model's name: gpt-4o-mini (well), fake-slow, fake-empty, fake-length, fake-refusal, fake-filter,
+fake-early (the stream ends early), fake-cut (the line is cut), fake-broken (200 with broken JSON), fake-plain (answers without a stream),
+fake-429 (once, with Retry-After: 2), fake-429date, fake-quota, fake-401, fake-404, fake-400, fake-500, fake-flaky (500, then well),
+fake-hang (never answers), fake-drip (begins and never ends), fake-drop (closes at once), fake-redirect. GET /stats tells what was asked.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import threading
+import time
+from collections import Counter
+from email.utils import formatdate
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+WORDS = "Le pompe di calore scaldano la casa con un terzo della corrente. Chi le sceglie guarda prima l’isolamento, poi la potenza. ".split()
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+    def do_GET(self) -> None:
+        stats = self.server.stats  # type: ignore[attr-defined]
+        self.answer(200, {"asked": sum(stats.values()), "by_model": dict(stats)})
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers.get("Content-Length", 0))) or b"{}")
+        model = str(body.get("model", ""))
+        with self.server.lock:  # type: ignore[attr-defined]
+            self.server.stats[model] += 1  # type: ignore[attr-defined]
+            self.server.bodies.append(body)  # type: ignore[attr-defined]
+            n = self.server.stats[model]  # type: ignore[attr-defined]
+        way = model.rsplit("-", 1)[-1] if model.startswith("fake-") else "well"
+        refusals = {
+            "quota": (429, "insufficient_quota", "You exceeded your current quota."),
+            "404": (404, "model_not_found", f"The model {model} does not exist."),
+            "401": (401, "invalid_api_key", f"Incorrect API key provided: {self.headers.get('Authorization', '')[7:]}."),
+            "400": (400, "content_policy_violation", "Your request was rejected by our safety system."),
+            "500": (500, "server_error", "Something broke."),
+        }
+        if way == "flaky" and n % 2:
+            way = "500"
+        if way in refusals:
+            status, code, message = refusals[way]
+            return self.answer(status, {"error": {"message": message, "type": code, "code": code}})
+        if way in ("429", "429date") and n == 1:
+            wait = "2" if way == "429" else formatdate(time.time() + 3, usegmt=True)
+            return self.answer(429, {"error": {"message": "Slow down.", "code": "rate_limit_exceeded"}}, {"Retry-After": wait})
+        if way == "redirect":
+            return self.answer(301, {}, {"Location": "/v1/elsewhere"})
+        if way == "hang":
+            return self.server.over.wait(600) and None  # type: ignore[attr-defined]
+        if way == "drop":
+            self.close_connection = True
+            return self.connection.shutdown(2)
+        if way == "broken":
+            return self.answer(200, None, raw=b'{"id": "x", "choices": [{"message": {"content": "half')
+        prompt = "".join(str(m.get("content", "")) for m in body.get("messages", []))
+        text = {"empty": "", "refusal": ""}.get(way, f"{prompt[:80]}: " + " ".join(WORDS * (60 if way in ("slow", "long") else 2)))
+        finish = {"length": "length", "filter": "content_filter"}.get(way, "stop")
+        usage = {"prompt_tokens": 100 + len(prompt) // 4, "completion_tokens": len(text) // 4, "total_tokens": 0,
+                 "prompt_tokens_details": {"cached_tokens": 64}}
+        if way == "plain" or not body.get("stream"):
+            message = {"role": "assistant", "content": text}
+            return self.answer(200, {"id": f"chatcmpl-{n}", "object": "chat.completion", "created": 1, "model": model, "usage": usage,
+                                     "choices": [{"index": 0, "message": message, "finish_reason": finish}]})
+        return self.stream(model, way, text, finish, usage, n)
+
+    def stream(self, model: str, way: str, text: str, finish: str, usage: dict, n: int) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", "text/event-stream")
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        base = {"id": f"chatcmpl-{n}", "object": "chat.completion.chunk", "created": 1, "model": model}
+        pieces = text.split(" ")
+        if way == "refusal":
+            self.event(base | {"choices": [{"index": 0, "delta": {"refusal": "I can't help with that."}, "finish_reason": None}]})
+        for place, piece in enumerate(pieces):
+            if way in ("early", "cut") and place == len(pieces) // 2:
+                if way == "early":
+                    self.wfile.write(b"0\r\n\r\n")
+                self.close_connection = True
+                return self.connection.shutdown(2) if way == "cut" else None
+            while way == "drip" and place > 3:
+                if self.server.over.wait(0.5):  # type: ignore[attr-defined]
+                    return None
+                self.wfile.write(b"3\r\n: \n\r\n")
+                self.wfile.flush()
+            self.event(base | {"choices": [{"index": 0, "delta": {"content": piece + " "}, "finish_reason": None}]})
+            if way == "slow":
+                time.sleep(0.02)
+        self.event(base | {"choices": [{"index": 0, "delta": {}, "finish_reason": finish}]})
+        self.event(base | {"choices": [], "usage": usage})
+        self.chunk(b"data: [DONE]\n\n")
+        self.wfile.write(b"0\r\n\r\n")
+        return None
+
+    def event(self, value: dict) -> None:
+        self.chunk(b"data: " + json.dumps(value).encode() + b"\n\n")
+
+    def chunk(self, data: bytes) -> None:
+        self.wfile.write(b"%x\r\n%s\r\n" % (len(data), data))
+        self.wfile.flush()
+
+    def answer(self, status: int, value: object, headers: dict | None = None, raw: bytes | None = None) -> None:
+        body = json.dumps(value).encode() if raw is None else raw
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        for name, text in (headers or {}).items():
+            self.send_header(name, text)
+        self.end_headers()
+        self.wfile.write(body)
+
+
+class Server(ThreadingHTTPServer):
+    """`stats` counts requests by model, `bodies` keeps them."""
+
+    daemon_threads = True
+
+    def __init__(self, port: int = 0) -> None:
+        super().__init__(("127.0.0.1", port), Handler)
+        self.stats: Counter[str] = Counter()
+        self.bodies: list[dict] = []
+        self.lock, self.over = threading.Lock(), threading.Event()
+
+    def handle_error(self, *_: object) -> None:
+        pass  # whoever asked has gone
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}/v1"
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--port", type=int, default=8123)
+    server = Server(parser.parse_args().port)
+    print(f"OPENAI_BASE_URL={server.url}", flush=True)
+    server.serve_forever()

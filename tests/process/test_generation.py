@@ -1,0 +1,215 @@
+"""ProcessContentGeneration with real workers and the real SDK against a server that behaves like the API, well and badly.
+
+Requests are counted there and compared with what the ledger says was asked and paid.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import json
+import os
+import signal
+import threading
+import time
+
+import psutil
+import pytest
+
+from tests.process.product import ROOT
+
+KEY = "sk-canary-4711-do-not-print"
+
+
+def load_fake():
+    spec = importlib.util.spec_from_file_location("fake_openai", ROOT / "scripts" / "fake-openai.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def api(product):
+    server = load_fake().Server()
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    product.env |= {"OPENAI_API_KEY": KEY, "OPENAI_BASE_URL": server.url}
+    yield server
+    server.over.set()
+    server.shutdown()
+
+
+def send(product, model: str = "gpt-4o-mini", tenant: str | None = None, timeout: int | None = None, **args) -> str:
+    from app import registry
+    from app.extensions import db
+
+    with product.app.app_context():
+        uuid = registry.find("ProcessContentGeneration").with_options(
+            tenant_id=tenant, backoff=(0,), timeout=timeout).dispatch(prompt="Pompe di calore", model=model, **args)
+        db.session.commit()
+    return uuid
+
+
+def generation(product, uuid: str) -> dict:
+    names = "status, text, asks, maybe_paid, tokens_in, tokens_cached, tokens_out, cost_nano, currency, error, applied_ms"
+    rows = product.all(f"SELECT {names} FROM generations WHERE uuid = ?", uuid)
+    return dict(zip(names.split(", "), rows[0], strict=True)) if rows else {}
+
+
+def final(product, uuid: str) -> tuple[str, str]:
+    product.until(lambda: product.all("SELECT 1 FROM job_history WHERE uuid = ?", uuid), 40, f"job {uuid} ended")
+    return product.all("SELECT status, COALESCE(error, '') FROM job_history WHERE uuid = ?", uuid)[0]
+
+
+OUTCOMES = [
+    # model, job, generation, words of the sentence, requests, maybe paid, cost known
+    ("gpt-4o-mini", "completed", "answered", "", 1, 0, True),
+    ("fake-plain", "completed", "answered", "", 1, 0, False),
+    ("fake-empty", "failed", "failed", "The answer is empty", 1, 0, False),
+    ("fake-length", "failed", "partial", "cut at the model's length limit", 1, 0, False),
+    ("fake-refusal", "failed", "failed", "The model refused", 1, 0, False),
+    ("fake-filter", "failed", "failed", "The model refused", 1, 0, False),
+    ("fake-early", "failed", "partial", "the stream ended early", 1, 1, False),
+    ("fake-cut", "failed", "partial", "The answer broke off", 1, 1, False),
+    ("fake-broken", "failed", "failed", "The answer broke off", 1, 1, False),
+    ("fake-quota", "failed", "failed", "insufficient_quota", 1, 0, False),
+    ("fake-401", "failed", "failed", "OPENAI_API_KEY", 1, 0, False),
+    ("fake-404", "failed", "failed", "does not know this model", 1, 0, False),
+    ("fake-400", "failed", "failed", "refused the request (400)", 1, 0, False),
+    ("fake-redirect", "failed", "failed", "redirect", 1, 0, False),
+    ("fake-500", "failed", "failed", "The API answered 500", 3, 0, False),
+    ("fake-drop", "failed", "failed", "The connection to the API failed", 3, 3, False),
+    ("fake-flaky", "completed", "answered", "", 2, 0, False),
+    ("fake-429", "completed", "answered", "", 2, 0, False),
+]
+
+
+@pytest.mark.timeout(180)
+def test_every_answer_has_its_outcome_and_its_sentence(product, api):
+    product.monitor()
+    product.workers(2)
+    uuids = {model: send(product, model) for model, *_ in OUTCOMES}
+    for model, job, status, words, requests, maybe, known in OUTCOMES:
+        ended, error = final(product, uuids[model])
+        found = generation(product, uuids[model])
+        assert (ended, found["status"]) == (job, status), (model, error)
+        assert words in error, (model, error)
+        assert (api.stats[model], found["asks"], found["maybe_paid"]) == (requests, requests, maybe), model
+        assert (found["cost_nano"] is not None) == known, model
+    first = generation(product, uuids["gpt-4o-mini"])
+    assert first["tokens_in"] - first["tokens_cached"] >= 0
+    assert first["cost_nano"] == (first["tokens_in"] - first["tokens_cached"]) * 150 + first["tokens_cached"] * 75 + first["tokens_out"] * 600
+    attempts = product.all("SELECT status, attempts FROM job_metrics WHERE uuid = ? ORDER BY id", uuids["fake-429"])
+    assert [a[0] for a in attempts] == ["retried", "completed"] and attempts[1][1] == 1  # waiting uses up no try
+    dump = "".join(str(product.all(f"SELECT * FROM {t}")) for (t,) in product.all("SELECT name FROM sqlite_master WHERE type = 'table'"))
+    assert KEY not in dump and KEY not in product.tail()
+
+
+def test_a_hanging_api_costs_at_most_the_time_under_the_jobs(product, api):
+    product.monitor()
+    product.workers(2)
+    hang, drip = send(product, "fake-hang", timeout=6), send(product, "fake-drip", timeout=6)
+    product.until(lambda: generation(product, hang).get("maybe_paid"), 20)
+    assert "did not answer within 3 s" in generation(product, hang)["error"]
+    status, error = final(product, drip)
+    assert status == "failed" and "no end within 3 s" in error and generation(product, drip)["status"] == "partial"
+
+
+def test_the_text_becomes_the_contents_body_once_and_the_old_one_a_version(product, api):
+    product.monitor()
+    product.workers(1)
+    missing = send(product, reference="art-1", tenant="acme")
+    assert "There is no content art-1" in final(product, missing)[1]
+    with contextlib.closing(__import__("sqlite3").connect(product.data_dir / "ainstein.sqlite3", timeout=10)) as c:
+        c.execute("INSERT INTO contents (tenant_id, reference, title, body, created_ms, updated_ms) VALUES ('acme', 'art-1', 'Title', 'old body', 1, 1)")
+        c.execute("INSERT INTO prompt_templates (tenant_id, name, body, updated_ms) VALUES ('', 'long', 'About {title}: {prompt} ({body})', 1)")
+        c.commit()
+    from app.services import operations
+
+    with product.app.app_context():
+        operations.retry(missing, "ada")
+    product.until(lambda: generation(product, missing)["applied_ms"], 20)
+    assert api.stats["gpt-4o-mini"] == 1  # the paid text was used
+    assert product.one("SELECT body FROM contents") == generation(product, missing)["text"]
+    assert product.all("SELECT body, replaced_by FROM content_versions") == [("old body", missing)]
+    second = send(product, "fake-well", reference="art-1", tenant="acme", template="long")
+    assert final(product, second)[0] == "completed"
+    assert api.bodies[-1]["messages"][0]["content"].startswith("About Title: Pompe di calore (Pompe di calore")
+    assert "There is no prompt template" in final(product, send(product, "fake-never", template="none"))[1] and not api.stats["fake-never"]
+
+
+@pytest.mark.timeout(180)
+def test_killed_while_it_answers_is_kept_counted_and_asked_again_only_by_a_person(product, api):
+    product.monitor()
+    product.workers(1)
+    uuid = send(product, "fake-slow")
+    product.until(lambda: (generation(product, uuid).get("text") or "") != "", 30, "some text")
+    os.kill(product.worker_pids()[0], signal.SIGKILL)
+    status, error = final(product, uuid)
+    found = generation(product, uuid)
+    assert status == "failed" and "may have been paid" in error
+    assert (found["status"], found["asks"], found["maybe_paid"], api.stats["fake-slow"]) == ("partial", 1, 1, 1) and found["text"]
+    from app.services import operations
+
+    with product.app.app_context():
+        operations.retry(uuid, "ada")
+    product.until(lambda: generation(product, uuid)["status"] == "answered", 60)
+    assert (generation(product, uuid)["asks"], api.stats["fake-slow"]) == (2, 2)
+
+
+def test_stopped_by_a_person_keeps_what_was_paid(product, api):
+    product.monitor()
+    product.workers(1)
+    uuid = send(product, "fake-slow")
+    product.until(lambda: product.one("SELECT progress_done FROM jobs WHERE uuid = ?", uuid), 30, "live progress")
+    from app.services import operations
+
+    with product.app.app_context():
+        operations.cancel(uuid, "ada")
+    assert final(product, uuid)[0] == "cancelled"
+    found = generation(product, uuid)
+    assert found["status"] == "cancelled" and found["text"] and found["maybe_paid"] == 1
+
+
+@pytest.mark.timeout(240)
+def test_killed_at_random_every_request_is_counted_and_none_is_asked_twice_by_itself(product, api):
+    product.monitor()
+    consumers = [product.workers(2)]
+    uuids = [send(product, "fake-slow" if n % 4 == 0 else "gpt-4o-mini") for n in range(24)]
+    for _ in range(3):
+        time.sleep(1.0)
+        pids = product.worker_pids()
+        if pids:
+            with contextlib.suppress(psutil.Error, ProcessLookupError):
+                os.kill(pids[0], signal.SIGKILL)
+    for uuid in uuids:
+        final(product, uuid)
+    asked = product.one("SELECT SUM(asks) FROM generations")
+    assert asked >= sum(api.stats.values()) >= asked - product.one("SELECT SUM(maybe_paid) FROM generations")
+    assert product.one("SELECT MAX(asks) FROM generations") == 1
+    assert product.one("SELECT COUNT(*) FROM job_costs WHERE cost_nano IS NOT NULL") == product.one(
+        "SELECT COUNT(*) FROM generations WHERE status = 'answered' AND model = 'gpt-4o-mini'")
+    assert consumers[0].poll() is None
+
+
+def test_a_limit_of_requests_a_minute_holds_for_all_workers(product, api):
+    product.env["OPENAI_RPM"] = "3"
+    product.monitor()
+    product.workers(2), product.workers(2)
+    for _ in range(8):
+        send(product)
+    product.until(lambda: product.all("SELECT 1 FROM queues WHERE paused_by = 'rate limit'"), 30)
+    time.sleep(1)
+    assert product.one("SELECT MAX(count) FROM ask_minutes") <= 3
+    assert sum(api.stats.values()) <= 6  # a minute may turn meanwhile
+    assert json.loads(product.one("SELECT payload FROM jobs LIMIT 1"))["displayName"] == "ProcessContentGeneration"
+
+
+def test_tenants_take_turns(product, api):
+    for _ in range(30):
+        send(product, tenant="big")
+    small = [send(product, tenant="small") for _ in range(2)]
+    product.monitor()
+    product.workers(1)
+    product.until(lambda: all(product.all("SELECT 1 FROM job_history WHERE uuid = ?", u) for u in small), 40)
+    done = [r[0] for r in product.all("SELECT tenant_id FROM job_history ORDER BY id")]
+    assert done.index("small") <= 2 and [n for n, t in enumerate(done) if t == "small"][1] <= 4
