@@ -14,6 +14,7 @@ from app.cli_jobs import jobs
 from app.cli_ops import backup, restore, workers
 from app.cli_users import users
 from app.config import SettingError
+from app.services import prices
 
 
 @click.command("monitor")
@@ -45,6 +46,11 @@ def db_prepare() -> None:
 def check_settings() -> None:
     """Print the settings that the launcher needs as JSON."""
     s = current_app.extensions["settings"]
+    try:
+        prices.find(s.prices_file, "", 0)
+    except (prices.BadPrices, OSError, UnicodeDecodeError) as error:
+        click.echo(f"PRICES_FILE: {error}", err=True)
+        sys.exit(2)
     if s.alert_channels:
         from app.integrations.apprise_send import known
 

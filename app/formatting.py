@@ -80,4 +80,12 @@ def filesize(value: int | None) -> str:
     return f"{value} B"
 
 
-FILTERS = {"number": number, "ago": ago, "exact": exact, "duration": duration, "bytes": filesize, "localtime": localtime}
+def money(nano: int | None, currency: str | None = "") -> str:
+    """1.20 USD from thousand-millionths; more decimals below a cent's worth."""
+    if nano is None:
+        return "–"
+    value = nano / 1_000_000_000
+    return f"{number(value, 2 if value >= 0.1 or not value else 4)} {currency or ''}".strip()
+
+
+FILTERS = {"money": money, "number": number, "ago": ago, "exact": exact, "duration": duration, "bytes": filesize, "localtime": localtime}

@@ -25,7 +25,7 @@ from app.ledger import counts, histograms, search, steer
 from app.ledger.dialect import Connection, database_errors
 from app.ledger.rescue import held_by, promote
 from app.process import lock_is_free
-from app.services import accounts, alerts, archive, disk, recurring, schema, upkeep
+from app.services import accounts, alerts, archive, disk, generations, recurring, schema, upkeep
 from app.services.courier import Courier
 from app.services.rules import Look
 from app.watch import CALM_S, Watch
@@ -79,6 +79,7 @@ class Monitor:
             Duty("urgent alerts", 10.0, lambda: self.alerts(urgent=True)),
             Duty("messages", 1.0, self.messages),
             Duty("unblock", 10.0, lambda: upkeep.unblock_fitting(self.connection)),
+            Duty("budgets", 10.0, lambda: generations.release_within_budget(self.connection, self.settings)),
             Duty("retention", 300.0, lambda: upkeep.delete_old(self.connection)),
             Duty("old figures", 600.0, lambda: upkeep.delete_old_minutes(self.connection)),
             Duty("uploads", 600.0, lambda: upkeep.sweep_uploads(self.connection, self.settings.data_dir / "uploads")),
@@ -170,7 +171,8 @@ class Monitor:
         """Judge the rules, unless a restore has put them to rest."""
         if archive.rests(self.connection):
             return
-        look = Look(self.connection, self.connection.now(), self.settings.data_dir, self.settings.worker_memory_mb * 2**20)
+        look = Look(self.connection, self.connection.now(), self.settings.data_dir, self.settings.worker_memory_mb * 2**20,
+                    zone=self.settings.timezone)
         with self.app.app_context():
             failed = alerts.check(look, self.connection, self.settings, urgent)
         if failed:

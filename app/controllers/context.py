@@ -22,7 +22,7 @@ MENU = (  # label, endpoint
     ("Recurring", "admin.jobs.recurring"),
     ("Alerts", "admin.jobs.alerts.index"),
     ("Contents", "admin.jobs.contents.index"),
-    ("Actions log", "admin.jobs.log"),
+    ("Costs", "admin.jobs.costs.index"),
 )
 
 
@@ -49,7 +49,7 @@ def common() -> dict[str, Any]:
     nav = []
     if signed_in:
         nav = [
-            {"label": _(label), "endpoint": endpoint, "url": url_for(endpoint), "active": request.endpoint == endpoint,
+            {"label": _(label), "endpoint": endpoint, "url": url_for(endpoint), "active": active(endpoint),
              "count": count_open() if endpoint == "admin.jobs.alerts.index" else 0}
             for label, endpoint in MENU if endpoint != "admin.jobs.recurring" or registry.schedules()
         ]
@@ -57,6 +57,12 @@ def common() -> dict[str, Any]:
         "nav": nav, "lang": str(get_locale() or "it"), "languages": LANGUAGES, "timezone": current_app.extensions["settings"].timezone.key,
         "version": version(), "monitor": monitor_state() if signed_in else None,
     }
+
+
+def active(endpoint: str) -> bool:
+    """Whether this entry of the menu is where the reader is; generations and templates stand under contents."""
+    here = request.endpoint or ""
+    return here == endpoint or (endpoint == "admin.jobs.contents.index" and here.startswith("admin.jobs.generations."))
 
 
 def version() -> str:
@@ -67,4 +73,4 @@ def version() -> str:
 
 def _words() -> tuple[str, ...]:
     """Menu words for the translation catalogue, which reads only literal calls."""
-    return (_("Overview"), _("Jobs"), _("Queues"), _("Workers"), _("Recurring"), _("Alerts"), _("Contents"), _("Actions log"))
+    return (_("Overview"), _("Jobs"), _("Queues"), _("Workers"), _("Recurring"), _("Alerts"), _("Contents"), _("Costs"))

@@ -17,7 +17,7 @@ from app.config import QUEUES, ROOT
 from app.formatting import localtime, number
 from app.frames import frames_of
 from app.ledger import counts
-from app.services import catalogue, contents, disk, fleet, uploads
+from app.services import catalogue, contents, disk, fleet, spending, texts, uploads
 from app.services.alerts import open_alerts
 from app.services.job_monitoring import JobMonitoringService, monitor_state
 from app.services.notes import recent_events
@@ -44,7 +44,7 @@ def dashboard_context(period: str = "24h") -> dict[str, Any]:
         "stats": stats,
         "queued": {"rows": queued, "total": max(sum(live[s] for s in counts.STATES), len(queued))},
         "failed": {"rows": failed, "total": max(live["failed"], len(failed)), "max_id": max((r["id"] for r in failed), default=0)},
-        "notes": notes(), "alerts": strips(),
+        "notes": notes(), "alerts": strips(), "costs": spending.sums(),
         "timeline": [row | {"label": bucket_label(row["date"])} for row in service.get_metrics(period)],
         "types": service.get_metrics(period, group="type"), "period": period,
         "first_run": not (failed or queued or service.has_history()),
@@ -165,7 +165,9 @@ def links(found: dict[str, Any]) -> list[dict[str, Any]]:
     def to(label: str, **query: str) -> dict[str, Any]:
         return {"label": label, "url": url_for("admin.jobs.list", **query), "count": None}
 
-    result = [to(_("Jobs of type %(name)s", name=found["label"]), type=found["job_type"])]
+    generated = texts.exists(found["uuid"])
+    result = [{"label": _("Its generation"), "url": url_for("admin.jobs.generations.one", uuid=found["uuid"]), "count": None}] if generated else []
+    result += [to(_("Jobs of type %(name)s", name=found["label"]), type=found["job_type"])]
     if found["tenant_id"]:
         result.append(to(_("Jobs of tenant %(name)s", name=found["tenant_id"]), tenant=found["tenant_id"]))
     if found["error"] and found["status"]:

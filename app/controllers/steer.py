@@ -49,7 +49,8 @@ def queues_context() -> dict[str, object]:
     rows = queues.queues()
     if chosen not in QUEUES:  # the first with work, as that is where order matters
         chosen = next((q["name"] for q in rows if q["depth"]), "default")
-    return {"queues": rows, "types": queues.types(), "chosen": chosen, "next_jobs": queues.next_jobs(chosen)}
+    return {"queues": rows, "types": queues.types(), "chosen": chosen, "next_jobs": queues.next_jobs(chosen),
+            "turns": queues.turns(chosen)}
 
 
 PARTS["queues_table"] = queues_context

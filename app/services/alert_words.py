@@ -12,7 +12,7 @@ from flask_babel import ngettext, pgettext
 
 from app import registry
 from app.clock import MINUTE_MS, when
-from app.formatting import duration, localtime, number
+from app.formatting import duration, localtime, money, number
 from app.redact import redact
 
 MOST = 120  # characters of a name in a message
@@ -30,6 +30,7 @@ def name(kind: str) -> str:
         "worker_memory": _("Memory of a worker"), "critical_job": _("Critical job failed"), "oldest": _("A job waits too long"),
         "growing": _("Queue grows"), "overrun": _("Job far longer than its kind"), "missed": _("Recurring run missed"),
         "rescued": _("Jobs rescued"), "disk": _("Disk nearly full"),
+        "budget": _("Budget nearly spent"),
     }.get(kind, kind)
 
 
@@ -55,6 +56,8 @@ def sentence(kind: str, facts: dict[str, Any]) -> str:
                                time=duration(f["ms"]), usual=duration(f["usual_ms"])),
         "missed": lambda f: _("%(name)s did not run at %(time)s.", name=harmless(f["name"]), time=_clock(f["at_ms"])),
         "rescued": lambda f: ngettext("%(num)s job was rescued from a dead worker.", "%(num)s jobs were rescued from dead workers.", f["n"]),
+        "budget": lambda f: _("%(tenant)s has spent %(n)s%% of this month's budget: %(spent)s of %(limit)s.", tenant=harmless(f["tenant"]),
+                              n=number(f["percent"]), spent=money(f["spent"], f["currency"]), limit=money(f["limit"], f["currency"])),
         "disk": lambda f: _("%(n)s%% free, threshold %(limit)s%%.", n=number(f["percent"], 1), limit=number(f["limit"])),
     }.get(kind)
     if say is None:

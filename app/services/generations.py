@@ -9,6 +9,7 @@ Killed after `answered`: the text is there, only the rest is done again.
 from __future__ import annotations
 
 import json
+import logging
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -21,6 +22,7 @@ from app.ledger import costs, steer
 from app.ledger.dialect import Runner
 from app.services import prices
 
+log = logging.getLogger(__name__)
 OVER_BUDGET = "The monthly budget of "  # how the reason of a row held for its budget begins
 RATE = "rate limit"
 _COLUMNS = "round, status, text, model, error, raw"
@@ -91,7 +93,11 @@ def answered(run: Runner, uuid: str, job_type: str, tenant: str | None, status: 
     known = answer.tokens_in is not None and answer.tokens_out is not None
     tokens = (answer.tokens_in, answer.tokens_cached or 0, answer.tokens_out) if known else None
     model = answer.model or run.all("SELECT model FROM generations WHERE uuid = :u", u=uuid)[0][0]
-    nano, currency = prices.cost(table, model, tokens, run.now())  # type: ignore[arg-type]
+    try:
+        nano, currency = prices.cost(table, model, tokens, run.now())  # type: ignore[arg-type]
+    except (prices.BadPrices, OSError) as trouble:  # a paid answer is kept whatever the table looks like
+        log.warning("the cost of %s is unknown: %s", uuid, trouble)
+        nano, currency = None, "USD"
     i, c, o = tokens or (None, None, None)
     raw = json.dumps({"id": answer.id, "finish": answer.finish, "refusal": answer.refusal, "broken": answer.broken})
     run.run(_ANSWERED, uuid=uuid, status=status, text=answer.text, raw=raw, by=model[:100], i=i, c=c, o=o, nano=nano, currency=currency,

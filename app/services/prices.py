@@ -58,7 +58,7 @@ def find(path: Path, model: str, at_ms: int) -> Price | None:
 def _read(path: Path, _changed: int) -> dict[str, tuple[Price, ...]]:
     found: dict[str, tuple[Price, ...]] = {}
     with path.open(encoding="utf-8-sig", newline="") as file:
-        rows = csv.DictReader(file)
+        rows = csv.DictReader(file, restval="")
         if not set(COLUMNS) <= set(rows.fieldnames or ()):
             raise BadPrices(f"{path.name}: the first line must name {', '.join(COLUMNS)}")
         for row in rows:

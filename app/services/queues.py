@@ -89,6 +89,13 @@ def next_jobs(queue: str, limit: int = NEXT) -> list[dict[str, Any]]:
              "summary": catalogue.telling(catalogue.arguments(r.payload)), "waits_ms": max(now - r.available_ms, 0)} for n, r in enumerate(rows, 1)]
 
 
+def turns(queue: str) -> list[dict[str, Any]]:
+    """Tenants that take turns in a queue, with their waiting jobs: of n tenants each gets every n-th turn."""
+    query = select(Job.tenant_id, func.count().label("n")).where(Job.queue == queue, Job.rank < 0, Job.state == "pending")
+    rows = db.session.execute(query.group_by(Job.tenant_id).order_by(func.count().desc()).limit(20))
+    return [{"tenant_id": tenant, "waiting": int(n)} for tenant, n in rows]
+
+
 def parse_minutes(text: str) -> int | None:
     """Length of a pause in minutes; None for blank: until somebody resumes."""
     text = text.strip()

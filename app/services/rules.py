@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import UTC
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -19,10 +20,10 @@ import psutil
 from app import registry
 from app.clock import MINUTE_MS
 from app.config import QUEUES
-from app.ledger import counts
+from app.ledger import costs, counts
 from app.ledger.dialect import Runner
 from app.ledger.histograms import NO_BOUND
-from app.services import disk
+from app.services import disk, generations
 
 JOBS = "/admin/jobs/list"
 LEAST_OVERRUN_MS = MINUTE_MS
@@ -77,6 +78,7 @@ class Look:
     data_dir: Path
     worker_memory: int
     memory: Callable[[], float] = box_memory_percent
+    zone: Any = UTC
     values: dict[int, float | None] = field(default_factory=dict)
 
     def ended(self, rule: Rule, *statuses: str, by_type: bool = False) -> list[tuple]:
@@ -219,6 +221,21 @@ def disk_room(look: Look, rule: Rule) -> list[Finding]:
     return [Finding("", {"percent": round(percent, 1), "limit": rule.threshold})] if percent < rule.threshold else []
 
 
+def budget(look: Look, rule: Rule) -> list[Finding]:
+    """Tenants that have spent `threshold` % of their monthly budget."""
+    found, most = [], 0.0
+    since = generations.month_start(look.now, look.zone)
+    for tenant, limit, currency in look.run.all("SELECT tenant_id, month_nano, currency FROM tenant_budgets"):
+        spent = costs.spent(look.run, tenant, since, currency)
+        percent = 100 * spent / limit if limit else 100.0
+        most = max(most, percent)
+        if percent >= rule.threshold and rule.tenant_id in (None, tenant):
+            facts = {"tenant": tenant, "percent": round(percent), "spent": spent, "limit": limit, "currency": currency}
+            found.append(Finding(tenant, facts, "/admin/jobs/costs/"))
+    look.values[rule.id] = most
+    return found
+
+
 @dataclass(frozen=True)
 class Kind:
     """`unit` of threshold and value: jobs, min, percent, times; `urgent` ones are looked at every 10 s, the others each minute.
@@ -245,4 +262,5 @@ KINDS = {
     "missed": Kind(missed, "none", ("window_min",)),
     "rescued": Kind(rescued, uses=("window_min", "job_type", "queue", "tenant_id"), urgent=True),
     "disk": Kind(disk_room, "percent"),
+    "budget": Kind(budget, "percent", ("tenant_id",)),
 }

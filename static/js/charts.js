@@ -154,7 +154,7 @@ export function charts() {
         datasets[0].borderWidth = 2;
         return { type: "doughnut", data: { labels: [], datasets }, options: { ...common, cutout: "70%", plugins: { legend: { display: false }, tooltip } } };
       }
-      tooltip.callbacks.label = (item) => ` ${item.dataset.label}: ${show(item.parsed.y)}`;
+      tooltip.callbacks.label = (item) => ` ${item.dataset.label}: ${show(item.parsed.y, this.$root.dataset.as)}`;
       datasets.forEach((set, i) => Object.assign(set, { maxBarThickness: 17, barPercentage: 0.62, categoryPercentage: 0.85, borderRadius: i ? { topLeft: 2, topRight: 2 } : 0 }));
       const grid = { drawTicks: false };
       return {
@@ -166,7 +166,7 @@ export function charts() {
           plugins: { legend: { display: false }, tooltip },
           scales: {
             x: { stacked: true, grid: { ...grid, display: false }, border: {}, ticks: { font, padding: 8, maxRotation: 0, autoSkip: true, autoSkipPadding: 36 } },
-            y: { stacked: true, beginAtZero: true, grid, border: { display: false }, ticks: { font, padding: 10, precision: 0, maxTicksLimit: 4, callback: (value) => show(value) } },
+            y: { stacked: true, beginAtZero: true, grid, border: { display: false }, ticks: { font, padding: 10, ...(this.$root.dataset.as ? {} : { precision: 0 }), maxTicksLimit: 4, callback: (value) => show(value, this.$root.dataset.as) } },
           },
         },
       };

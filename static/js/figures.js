@@ -1,6 +1,7 @@
 // Numbers as the page's language writes them.
 const language = document.documentElement.lang || "it";
 const whole = new Intl.NumberFormat(language, { useGrouping: "always", maximumFractionDigits: 2 });
+const amount = new Intl.NumberFormat(language, { maximumSignificantDigits: 3 });
 const tenths = new Intl.NumberFormat(language, { minimumFractionDigits: 1, maximumFractionDigits: 1 });
 
 export { language };
@@ -13,6 +14,7 @@ export function show(value, as) {
   if (value === null || value === undefined) return "–";
   if (as === "percent") return tenths.format(value) + "%";
   if (as === "duration") return duration(value);
+  if (as === "amount") return amount.format(value);
   return typeof value === "number" ? whole.format(value) : String(value);
 }
 

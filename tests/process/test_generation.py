@@ -213,3 +213,24 @@ def test_tenants_take_turns(product, api):
     product.until(lambda: all(product.all("SELECT 1 FROM job_history WHERE uuid = ?", u) for u in small), 40)
     done = [r[0] for r in product.all("SELECT tenant_id FROM job_history ORDER BY id")]
     assert done.index("small") <= 2 and [n for n, t in enumerate(done) if t == "small"][1] <= 4
+
+
+def test_a_spent_budget_holds_and_a_raised_one_lets_go(product, api):
+    from app.extensions import db
+    from app.services import spending
+
+    with product.app.app_context():
+        spending.save_budget("acme", "0.01", "USD", True, "ada")
+        db.session.execute(db.text("INSERT INTO job_costs (uuid, job_type, tenant_id, model, at_ms, cost_nano, currency) "
+                                   "VALUES ('u', 't', 'acme', 'm', :now, 10000000, 'USD')"), {"now": int(time.time() * 1000)})
+        db.session.commit()
+    product.monitor()
+    product.workers(1)
+    held, free = send(product, tenant="acme"), send(product, tenant="lumen")
+    assert final(product, free)[0] == "completed"
+    product.until(lambda: product.one("SELECT state FROM jobs WHERE uuid = ?", held) == "held", 20)
+    assert product.one("SELECT reason FROM jobs WHERE uuid = ?", held).startswith("The monthly budget of acme is spent (0.01 of 0.01 USD)")
+    product.until(lambda: product.one("SELECT COUNT(*) FROM alerts WHERE kind = 'budget' AND closed_ms IS NULL") == 1, 40, "the alert")
+    with product.app.app_context():
+        spending.save_budget("acme", "10", "USD", True, "ada")
+    assert final(product, held)[0] == "completed" and api.stats["gpt-4o-mini"] == 2

@@ -1,0 +1,75 @@
+"""/admin/jobs/costs: what was spent in a period, by tenant, type, model and day; budgets."""
+
+from __future__ import annotations
+
+from flask import Blueprint, Response, jsonify, render_template, request, url_for
+from flask_babel import gettext as _
+from flask_babel import ngettext
+
+from app.controllers.guard import wants_json
+from app.controllers.jobs import actor, done
+from app.formatting import money
+from app.integrations.csv_files import write_rows
+from app.ledger.costs import NANO
+from app.services import spending
+
+bp = Blueprint("costs", __name__, url_prefix="/costs")
+COLUMNS = ("by", "key", "currency", "cost", "requests", "of_unknown_cost", "tokens_in", "tokens_cached", "tokens_out")
+
+
+def _period():
+    return spending.period(request.args.get("since", ""), request.args.get("until", ""))
+
+
+def _days(first, last) -> list[dict[str, object]]:
+    """The days, for the chart and its table: `cost` in the currency of most days; `shown` says each in its own."""
+    rows = spending.totals("day", first, last)
+    currencies = [r["currency"] for r in rows]
+    main = max(set(currencies), key=currencies.count) if rows else ""
+    return [{"date": r["key"], "total": r["requests"], "cost": round(r["nano"] / NANO, 6) if r["currency"] == main else 0, "shown": shown(r),
+             "currency": main} for r in rows]
+
+
+def shown(row: dict) -> str:
+    """A sum in words: what is unknown is said, not summed."""
+    if row["unknown"] == row["requests"]:
+        return _("unknown")
+    more = " " + ngettext("+ %(num)s of unknown cost", "+ %(num)s of unknown cost", row["unknown"]) if row["unknown"] else ""
+    return money(row["nano"], row["currency"]) + more
+
+
+@bp.get("/", endpoint="index")
+def index():
+    first, last = _period()
+    groups = {group: spending.totals(group, first, last) for group in spending.GROUPS}
+    if wants_json():
+        return jsonify({"since": first.isoformat(), "until": last.isoformat(), "totals": groups, "budgets": spending.budgets()})
+    given = {"first": first, "last": last, "groups": groups, "days": _days(first, last), "budgets": spending.budgets(), "shown": shown}
+    return render_template("admin/costs.html", **given)
+
+
+@bp.get("/days", endpoint="days")
+def days():
+    return jsonify(_days(*_period()))
+
+
+@bp.get("/costs.csv", endpoint="export")
+def export():
+    first, last = _period()
+
+    def lines():
+        yield COLUMNS
+        for group in spending.GROUPS:
+            for r in spending.totals(group, first, last):
+                yield (group, r["key"], r["currency"], f"{r['nano'] / NANO:.9f}", r["requests"], r["unknown"], r["tokens_in"], r["tokens_cached"],
+                       r["tokens_out"])
+
+    headers = {"Content-Disposition": f'attachment; filename="costs-{first}-{last}.csv"'}
+    return Response("".join(write_rows(list(lines()))), content_type="text/csv; charset=utf-8", headers=headers)
+
+
+@bp.post("/budgets", endpoint="budget")
+def budget():
+    form = request.form
+    spending.save_budget(form.get("tenant", ""), form.get("amount", ""), form.get("currency", ""), form.get("hold") == "1", actor())
+    return done(_("Budget saved"), 1, url_for("admin.jobs.costs.index"))
