@@ -128,8 +128,9 @@ class JobContext:
         return self._connection
 
     @property
-    def job_type(self) -> str:
-        return self._job.job_type
+    def created_by(self) -> str | None:
+        """Who sent it: an address, `recurring NAME`, `demo`; None from code."""
+        return self._job.created_by
 
     @property
     def timeout(self) -> int:

@@ -80,6 +80,7 @@ def _stored(_: Callable[[str], str] = lambda text: text) -> tuple[str, ...]:
         _("The API does not know this model or address (404). %(why)s"), _("The API refused the request (%(n)s). %(why)s"),
         _("The API answered with a redirect (%(n)s), which is not followed: correct OPENAI_BASE_URL."), _("The API answered %(n)s. %(why)s"),
         _("There is no content %(name)s. The text is kept with the generation: import the content, then retry; nothing is paid again."),
+        _("A demo asks no real model. For one that answers, set OPENAI_BASE_URL to scripts/fake-openai.py on 127.0.0.1."),
         _("There is no prompt template %(name)s. Create it, or choose another, then retry."),
         _("The monthly budget of %(tenant)s is spent (%(spent)s)."),
         _("The file is not text: it is full of control characters. Upload a CSV file saved as UTF-8 text."),

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
+from urllib.parse import urlsplit
 
 from app.redact import redact
 
@@ -60,6 +61,11 @@ class Throttled(NoAnswer):
     def __init__(self, delay: float) -> None:
         super().__init__(f"The API asks to wait {delay:.0f} s (429).")
         self.delay = delay
+
+
+def is_local() -> bool:
+    """Whether OPENAI_BASE_URL is on this machine: a development server, that costs nothing."""
+    return urlsplit(os.environ.get("OPENAI_BASE_URL", "")).hostname in ("127.0.0.1", "localhost", "::1")
 
 
 def generate(prompt: str, model: str, seconds: float, began: Callable[[], None], grows: Callable[[str], bool]) -> Answer:

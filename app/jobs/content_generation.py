@@ -25,6 +25,8 @@ def process_content_generation(
     prompt: str, model: str = "gpt-4o-mini", reference: str | None = None, template: str | None = None, *, ctx: JobContext,
 ) -> dict:
     """Write a text with OpenAI; with a reference it becomes that content's body."""
+    if ctx.created_by == "demo" and not openai_text.is_local():
+        raise PermanentError("A demo asks no real model. For one that answers, set OPENAI_BASE_URL to scripts/fake-openai.py on 127.0.0.1.")
     kept = generations.find(ctx.notes, ctx.uuid)
     if kept is not None and kept.status in UNDER_WAY:
         error = "The worker stopped while the API answered. " + MAYBE

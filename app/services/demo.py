@@ -19,6 +19,7 @@ from app import registry
 from app.clock import DAY_MS, stamp
 from app.config import Settings
 from app.extensions import db
+from app.integrations import openai_text
 from app.ledger.dialect import Connection
 from app.services.dispatch import payload
 from app.services.rebuild import rebuild
@@ -33,6 +34,7 @@ TYPES = (
     ("ProcessPrestaShopSync", 0.10, 2_500, 0.03, "products", ("240 prodotti", "12 prodotti")),
     ("ProcessBulkContentGeneration", 0.05, 40_000, 0.03, "topics", ("12 argomenti", "40 argomenti")),
 )
+MODELS = ("gpt-4o-mini", "gpt-4o", "fake-slow", "fake-length", "fake-refusal", "fake-429", "fake-flaky"), (50, 20, 15, 4, 4, 4, 3)
 TENANTS = ("acme", "bottega-nord", "ferramenta-rossi", "lumen", "verde-casa", None)
 ERRORS = ("ConnectTimeout: the shop does not answer after 30 s", "RateLimitError: 429, limit of requests reached", "KeyError: 'meta_description'",
           "PermissionError: 401, the application password was revoked")
@@ -151,7 +153,7 @@ def every_state(settings: Settings) -> int:
 
 
 def traffic(seconds: float, a_second: float = 2.0) -> int:
-    """Dispatch `DemoWork` jobs of every ending for `seconds`; returns how many."""
+    """Dispatch `DemoWork` jobs of every ending for `seconds`, and texts when OPENAI_BASE_URL is a development server; returns how many."""
     chance, end, sent = random.Random(), time.monotonic() + seconds, 0  # noqa: S311
     work = registry.find("DemoWork")
     endings = ("completes", "recovers", "fails", "gives up", "overruns", "loses its worker")
@@ -161,6 +163,8 @@ def traffic(seconds: float, a_second: float = 2.0) -> int:
         options = {"tenant_id": chance.choice(TENANTS), "queue": chance.choice(("high", "default", "low")), "created_by": "demo"}
         sized = work.with_options(**options, timeout=5 if ending == "overruns" else 60)
         sized.dispatch(ms=chance.choice((80, 300, 900, 4000)), text=text, ending=ending)
+        if openai_text.is_local() and sent % 3 == 0:
+            registry.find("ProcessContentGeneration").with_options(**options).dispatch(prompt=text, model=chance.choices(*MODELS)[0])
         db.session.commit()
         sent += 1
         if sent >= len(endings):
@@ -173,7 +177,8 @@ def remove(settings: Settings) -> int:
     connection, total = Connection(settings.database_url, wait_s=30), 0
     mine = "uuid IN (SELECT uuid FROM job_history WHERE created_by = 'demo')"
     for table, condition in (("jobs", "created_by = 'demo' AND state <> 'processing'"), ("failed_jobs", "created_by = 'demo'"),
-                             ("job_logs", mine), ("job_metrics", f"metadata = :mark OR {mine}"), ("job_history", "created_by = 'demo'")):
+                             ("generations", mine), ("job_costs", mine), ("job_logs", mine),
+                             ("job_metrics", f"metadata = :mark OR {mine}"), ("job_history", "created_by = 'demo'")):
         while True:
             with connection.transaction() as run:
                 params = {"mark": MARK} if ":mark" in condition else {}

@@ -104,6 +104,18 @@ def test_every_answer_has_its_outcome_and_its_sentence(product, api):
     assert KEY not in dump and KEY not in product.tail()
 
 
+def test_a_demo_never_asks_a_real_model(product, api):
+    from app import registry
+    from app.extensions import db
+
+    product.env["OPENAI_BASE_URL"] = "http://api.example.invalid/v1"
+    product.workers(1)
+    with product.app.app_context():
+        uuid = registry.find("ProcessContentGeneration").with_options(created_by="demo").dispatch(prompt="x")
+        db.session.commit()
+    assert "A demo asks no real model" in final(product, uuid)[1] and not generation(product, uuid)
+
+
 def test_a_hanging_api_costs_at_most_the_time_under_the_jobs(product, api):
     product.monitor()
     product.workers(2)
