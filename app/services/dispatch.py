@@ -83,6 +83,20 @@ def turn(run: Runner, queue: str, tenant_id: str | None) -> int:
     return min(last - 1 if last else -1, head[0][0] if head else -1)
 
 
+def give_turns(run: Runner) -> None:
+    """Ready rows of fair types without a turn (put back by hand) get theirs, in their order."""
+    names = [d.name for d in registry.known_types() if d.options.fair]
+    marks = ", ".join(f":t{n}" for n in range(len(names)))
+    values = {f"t{n}": name for n, name in enumerate(names)}
+    without = f"state = 'pending' AND rank = 0 AND job_type IN ({marks or 'NULL'})"
+    rows = run.all(f"SELECT id, queue, tenant_id FROM jobs WHERE {without} ORDER BY id", **values)
+    places: dict[tuple, int] = {}
+    for _id, queue, tenant in rows:
+        key = queue, tenant
+        places[key] = places[key] - 1 if key in places else turn(run, queue, tenant)
+        run.run("UPDATE jobs SET rank = :r WHERE id = :id", r=places[key], id=_id)
+
+
 def payload(uuid: str, name: str, args: dict[str, Any], tenant_id: str | None, queue: str) -> str:
     """The JSON of the payload column; a clear TypeError when the arguments are not JSON."""
     try:

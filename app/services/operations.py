@@ -21,7 +21,7 @@ from app.ledger import people, steer
 from app.ledger.dialect import SessionRunner
 from app.models import Audit, FailedJob, Job, WorkerHeartbeat
 from app.services import uploads
-from app.services.dispatch import payload
+from app.services.dispatch import give_turns, payload
 from app.services.ticketing import want_tickets
 from app.strict import parse_uuid
 from app.words import say as _
@@ -62,8 +62,14 @@ def _cancel(run: SessionRunner, ids: Sequence[int], actor: str) -> int:
     return sum(people.cancel(run, ids, f"Cancelled by {actor}.", int(grace * 1000)))
 
 
+def _retry(run: SessionRunner, ids: Sequence[int], _actor: str) -> int:
+    done = len(people.requeue(run, ids))
+    give_turns(run)
+    return done
+
+
 ACTIONS = {
-    "retry": Action(FailedJob, lambda run, ids, _: len(people.requeue(run, ids)), wakes=True),
+    "retry": Action(FailedJob, _retry, wakes=True),
     "delete": Action(FailedJob, lambda run, ids, _: people.to_bin(run, ids)),
     "restore": Action(FailedJob, lambda run, ids, _: people.restore(run, ids)),
     "erase": Action(FailedJob, lambda run, ids, _: people.erase(run, ids)),

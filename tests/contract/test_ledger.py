@@ -209,3 +209,23 @@ def test_a_durable_job_settles_and_a_blocked_one_waits_with_its_sentence(ledger)
     assert rescue.unblock(ledger.connection, [uuid]) == 1
     assert ledger.settle(ledger.claim(), "completed") == "completed"
     assert Outcome("completed").retry
+
+
+def test_tenants_take_turns_also_after_a_retry_of_all(ledger):
+    from app.services import operations
+
+    def ranks(tenant):
+        return [r[0] for r in ledger.connection.all("SELECT rank FROM jobs WHERE tenant_id = :t ORDER BY id", t=tenant)]
+
+    for _ in range(5):
+        ledger.dispatch("ProcessContentGeneration", tenant_id="big", tries=1, args={"prompt": "x"})
+    for _ in range(5):
+        ledger.settle(ledger.claim(), "failed", error="x", retry=False)
+    with ledger.app.app_context():
+        assert operations.retry_all("ada") == 5
+    assert ranks("big") == [-1, -2, -3, -4, -5]
+    ledger.claim()
+    ledger.dispatch("ProcessContentGeneration", tenant_id="small", args={"prompt": "x"})
+    assert ranks("small") == [-2]  # beside the head, behind nobody's backlog
+    order = [ledger.claim(f"w{n}").tenant_id for n in range(2, 6)]
+    assert order == ["big", "small", "big", "big"]
