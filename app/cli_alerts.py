@@ -8,6 +8,7 @@ import time
 import click
 from flask import current_app
 from flask.cli import AppGroup
+from sqlalchemy import select
 
 from app.cli_jobs import actor
 from app.extensions import db
@@ -44,15 +45,15 @@ def test(channel: str) -> None:
     if monitor_state()["late"]:
         click.echo("The monitor, which alone knows the addresses, is not running; the test is sent when it does.", err=True)
     for _ in range(WAIT_S * 5):
-        db.session.rollback()
-        row = db.session.get(AlertMessage, number, populate_existing=True)
-        if row is not None and row.state in ("sent", "dropped"):
+        state, error = db.session.execute(select(AlertMessage.state, AlertMessage.error).where(AlertMessage.id == number)).one()
+        db.session.rollback()  # before the pause: a session of the command line holds the write lock
+        if state in ("sent", "dropped"):
             break
         time.sleep(0.2)
-    if row is None or row.state not in ("sent", "dropped"):
+    if state not in ("sent", "dropped"):
         sys.exit(f"Not sent within {WAIT_S} s; it stays in the queue of messages.")
-    if row.state == "dropped":
-        sys.exit(f"Not delivered: {row.error}")
+    if state == "dropped":
+        sys.exit(f"Not delivered: {error}")
     click.echo("Delivered.")
 
 

@@ -93,7 +93,8 @@ def generate(prompt: str, model: str, seconds: float, began: Callable[[], None],
             raise Unanswered(f"The connection to the API failed ({type(error.__cause__).__name__}).", sent=sent) from None
         except openai.APIStatusError as error:
             raise _refusal(error) from None
-        deadline = threading.Timer(seconds, _cut, [stream.response])
+        late: list[bool] = []
+        deadline = threading.Timer(seconds, lambda: (late.append(True), _cut(stream.response)))
         deadline.daemon = True
         deadline.start()
         answer = Answer()
@@ -101,7 +102,6 @@ def generate(prompt: str, model: str, seconds: float, began: Callable[[], None],
             began()
             _read(stream, answer, grows)
         except (httpx2.HTTPError, openai.OpenAIError, ValueError, AttributeError, TypeError, KeyError) as error:
-            late = not deadline.is_alive()
             answer.broken = f"no end within {seconds:.0f} s" if late else f"{type(error).__name__}: {redact(str(error))[:200]}"
         finally:
             deadline.cancel()
