@@ -33,6 +33,7 @@ from app.watch import CALM_S, Watch
 log = logging.getLogger("app.monitor")
 CLOCK_JUMP_S, MISSED_ROUND_S = 5.0, 15.0
 TICK_S = 0.2
+LAST_SENDING_S = 5.0  # a message under way at a stop; what takes longer is sent once more by the next monitor
 FIRST_CHECK_S = 20.0  # workers that start together with the monitor are not missed
 
 
@@ -230,5 +231,8 @@ def run(app: Flask, once: bool = False) -> int:
     log.info("monitor started: pid %s", os.getpid())
     while not asked and os.getppid() == parent:
         monitor.round()
+        time.sleep(TICK_S)
+    end = time.monotonic() + LAST_SENDING_S
+    while monitor.courier.busy() and time.monotonic() < end:
         time.sleep(TICK_S)
     return 0
