@@ -123,7 +123,7 @@ def read(field: registry.Field, tenant: str | None, given: Any = None) -> Any:
         if field.required and given is None:
             raise BadInput(_("Choose a file."))
         return given
-    text = check_text(request.form.get(field.name, ""))
+    text = check_text(request.form.get(field.name, "")).replace("\r\n", "\n")  # as browsers send the lines of a textarea
     if given is not None and text == shown(field, given):
         return given  # untouched; what the page hides stays what it is
     if field.kind == "bool":

@@ -50,3 +50,18 @@ def test_a_job_page_shows_a_failure_whole(admin, app, data_dir):
     assert "RuntimeError: &lt;b&gt;bold&lt;/b&gt;" in page and "<b>bold</b>" not in page
     assert "jobs dispatch TestFail" in page
     assert admin.get(f"/admin/jobs/job/{uuid}", headers={"Accept": "application/json"}).json["attempts"][0]["status"] == "failed"
+
+
+def test_a_text_of_several_lines_keeps_them_when_it_is_edited(admin, app):
+    from app import registry
+
+    lines = "first\nsecond\n\nlast"
+    with app.app_context():
+        uuid = registry.find("TestFail").with_options(delay=600).dispatch(text=lines)
+        db.session.commit()
+    page = admin.get(f"/admin/jobs/new/edit/{uuid}").text
+    assert f'rows="4">{lines}</textarea>' in page
+    sent = {"csrf_token": admin.csrf, "text": lines.replace("\n", "\r\n")}  # what a browser makes of it
+    assert admin.post(f"/admin/jobs/new/edit/{uuid}", data=sent).status_code == 303
+    with app.app_context():
+        assert json.loads(db.session.scalar(db.select(Job.payload).where(Job.uuid == uuid)))["args"] == {"text": lines}
