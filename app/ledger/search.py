@@ -15,8 +15,9 @@ SOURCE = "job_search s CROSS JOIN job_history r ON r.id = s.rowid"
 MATCHES = "s.job_search MATCH :match"
 COLUMNS = "job_type, tenant_id, queue, status, args, error"
 STEP = 1000
-_VALUES = ("{0}id, {0}job_type, {0}tenant_id, {0}queue, {0}status, CASE WHEN json_valid({0}payload) THEN json_extract({0}payload, '$.args') END, "
-           "{0}error")
+_ARGS = "CASE WHEN json_valid({0}payload) THEN json_extract({0}payload, '$.args') END"
+_ARGS_OF_TEXT = """substring({0}payload from '"args": (.*), "tenant_id": ')"""  # the order of keys is that of dispatch.payload
+_VALUES = f"{{0}}id, {{0}}job_type, {{0}}tenant_id, {{0}}queue, {{0}}status, {_ARGS}, {{0}}error"
 _REACH = "SELECT CAST(value AS INTEGER) FROM meta WHERE key = 'search_reach'"
 _OUT = f"INSERT INTO job_search (job_search, rowid, {COLUMNS}) SELECT 'delete', {_VALUES.format('old.')}"
 
@@ -67,9 +68,12 @@ def _quoted(text: str) -> str:
     return '"' + text.replace('"', '""') + '"'
 
 
-def like(run: Runner, expression: str, name: str) -> str:
-    """`expression` holds the pattern in parameter `name`, whatever the case."""
-    return f"{expression} LIKE :{name} ESCAPE '!'" if run.sqlite else f"({expression}) ILIKE :{name} ESCAPE '!'"
+def like(run: Runner, error: str, name: str) -> str:
+    """Arguments or column `error` of a row `r` hold the pattern in parameter `name`, whatever the case. The arguments are cut
+    out of the payload, which holds the uuid too, only where something in it fits: cutting out takes 3 times as long as comparing."""
+    args, compare = (_ARGS, "LIKE") if run.sqlite else (_ARGS_OF_TEXT, "ILIKE")
+    held = f"COALESCE({{}}, '') || ' ' || COALESCE(r.{error}, '')"
+    return " AND ".join(f"({held.format(column)}) {compare} :{name} ESCAPE '!'" for column in ("r.payload", args.format("r.")))
 
 
 def pattern(word: str) -> str:

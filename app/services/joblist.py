@@ -161,8 +161,7 @@ def _choose_ways(part: _Part, wanted: JobFilter, states: list[str]) -> None:
         return
     reach = search.reach(run) if part.kind == "h" else 0
     fields = {"job_type": wanted.type, "tenant_id": wanted.tenant, "queue": wanted.queue}
-    searched = f"r.payload || ' ' || COALESCE(r.{'reason' if part.kind == 'l' else 'error'}, '')"
-    reads = [search.like(run, searched, f"w{n}") for n in range(len(words))]
+    reads = [search.like(run, "reason" if part.kind == "l" else "error", f"w{n}") for n in range(len(words))]
     part.values |= {f"w{n}": search.pattern(word) for n, word in enumerate(words)}
     read = " AND ".join(reads) or "1 = 1"
     match = search.match(words, fields, states if wanted.state else []) if reach else ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import random
 
 import pytest
@@ -61,7 +62,7 @@ def expected(jobs, state="", queue="", type="", tenant="", words=()) -> list[str
     return [
         r[0] for r in rows
         if state in ("", r[5], r[7]) and queue in ("", r[1]) and type in ("", r[2]) and tenant in ("", r[3] or "-")
-        and all(word.lower() in (r[4] + " " + (r[6] or "")).lower() for word in words)
+        and all(word.lower() in f"{json.dumps(json.loads(r[4])['args'], ensure_ascii=False)} {r[6] or ''}".lower() for word in words)
     ]
 
 
@@ -86,6 +87,12 @@ def test_search_by_uuid_whole_and_by_its_start(jobs):
     for uuid in (expected(jobs, "ended")[5], expected(jobs, "ended")[-1], expected(jobs, "live")[3]):
         assert walk(wanted(jobs, q=uuid.upper()), 5) == [uuid]
         assert uuid in walk(wanted(jobs, q=uuid[:11]), 5)
+
+
+def test_words_are_sought_in_the_arguments_and_the_error_not_in_what_stands_beside_them(jobs):
+    """The payload holds the uuid and the names of its keys: a live job must not be found by what a finished one is not."""
+    for text in ("displayName", "tenant_id", "queue", expected(jobs, "live")[3][-9:], expected(jobs, "ended")[0][-9:]):
+        assert walk(wanted(jobs, q=text), 9) == []
 
 
 def test_deleted_history_leaves_the_index(jobs):
