@@ -1,6 +1,6 @@
 """One message through Apprise, in a process of its own: `python -m app.integrations.apprise_send` < JSON.
 
-stdin  {"url", "title", "body"}    stdout {"ok": bool, "why": str}
+stdin  {"url", "title", "body"}    stdout {"ok": bool, "why": str, "doubtful": bool}
 The address comes through stdin, so it is in no argument list; a sending that hangs is killed by whoever waits for it.
 Redirects are never followed: a POST answered 301 becomes a GET and "succeeds". `why` still needs the redactor.
 """
@@ -11,33 +11,42 @@ import contextlib
 import io
 import json
 import logging
+import re
 import sys
+
+BROKE_OFF = re.compile(r"^(?!.*(?:NewConnectionError|ConnectTimeout)).*(?:timed out|abort|reset|closed|disconnect|broken pipe)", re.IGNORECASE)
 
 
 class _Lines(logging.Handler):
     def __init__(self) -> None:
-        super().__init__(logging.WARNING)
+        super().__init__(logging.DEBUG)
         self.lines: list[str] = []
+        self.doubtful = False
 
     def emit(self, record: logging.LogRecord) -> None:
-        self.lines.append(record.getMessage())
+        text = record.getMessage()
+        if record.levelno >= logging.WARNING:
+            self.lines.append(text)
+        elif text.startswith("Socket Exception") and BROKE_OFF.search(text):
+            self.doubtful = True  # the message had gone out, its answer did not come
 
 
-def send(url: str, title: str, body: str) -> tuple[bool, str]:
-    """Whether the service took it, and if not why, in Apprise's words."""
+def send(url: str, title: str, body: str) -> tuple[bool, str, bool]:
+    """Whether the service took it; if not, why in Apprise's words, and whether it may have taken it nevertheless."""
     import apprise
 
     lines = _Lines()
     logger = logging.getLogger("apprise")
     logger.addHandler(lines)
+    logger.setLevel(logging.DEBUG)
     logger.propagate = False
     target = apprise.Apprise(asset=apprise.AppriseAsset(app_id="Ainstein Jobs", http_redirects=False, async_mode=False))
     if not target.add(url):
-        return False, "Apprise does not know such an address"
+        return False, "Apprise does not know such an address", False
     for service in target:
         service.redirects = False  # whatever the address says
     ok = bool(target.notify(title=title, body=body, body_format=apprise.NotifyFormat.TEXT))
-    return ok, "" if ok else "; ".join(lines.lines[-2:]) or "not accepted"
+    return ok, "" if ok else "; ".join(lines.lines[-2:]) or "not accepted", lines.doubtful and not ok
 
 
 def known(url: str) -> bool:
@@ -51,8 +60,8 @@ def known(url: str) -> bool:
 def main() -> None:
     given = json.load(sys.stdin)
     with contextlib.redirect_stdout(io.StringIO()):
-        ok, why = send(given["url"], given["title"], given["body"])
-    print(json.dumps({"ok": ok, "why": why}))
+        ok, why, doubtful = send(given["url"], given["title"], given["body"])
+    print(json.dumps({"ok": ok, "why": why, "doubtful": doubtful}))
 
 
 if __name__ == "__main__":

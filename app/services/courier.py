@@ -2,8 +2,8 @@
 
 channel's unsent rows, in order -> head due? -> lease (guarded: one of two monitors gets it) -> Apprise in a child, 20 s at most
   -> sent, or waiting again with backoff; the rows behind wait too, so order holds and a broken channel is asked seldom
-More than MOST_SINGLE rows waiting go out as one digest. A row found "sending" past its lease (the monitor was killed)
-is sent once more and says that it may be a repetition. Tests go alone, at once, and are tried once.
+More than MOST_SINGLE rows waiting go out as one digest. A row found "sending" past its lease (the monitor was killed), or
+whose answer did not come, is sent once more and says that it may be a repetition. Tests go alone, at once, and are tried once.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ _WAITING = f"""SELECT id, phase, title, body, state, attempts, next_ms, lease_ms
  WHERE channel = :c AND state IN ('waiting', 'sending') ORDER BY id LIMIT {MOST_ROWS}"""
 _LEASE = """UPDATE alert_messages SET repeated = CASE WHEN state = 'sending' THEN 1 ELSE repeated END, state = 'sending', lease_ms = :until,
  attempts = attempts + 1 WHERE id = :id AND (state = 'waiting' OR (state = 'sending' AND lease_ms = :held))"""
-_END = """UPDATE alert_messages SET state = :state, error = :error, next_ms = :next, ended_ms = :ended
- WHERE id = :id AND state = 'sending' AND lease_ms = :until"""
+_END = """UPDATE alert_messages SET state = :state, error = :error, next_ms = :next, ended_ms = :ended,
+ repeated = CASE WHEN :doubt = 1 THEN 1 ELSE repeated END WHERE id = :id AND state = 'sending' AND lease_ms = :until"""
 
 
 class Courier:
@@ -95,10 +95,10 @@ class Courier:
         with self.app.app_context(), force_locale(self.settings.alert_language):
             parts = [(r[2], f"{alert_words.repeated()}\n{r[3]}" if r[4] == "sending" or r[8] else r[3]) for r in rows]
             title, body = parts[0] if len(parts) == 1 else alert_words.digest(parts)
-        why = deliver(self.settings.alert_channels[channel], title, body, self.send_s)
+        why, doubtful = deliver(self.settings.alert_channels[channel], title, body, self.send_s)
         connection = Connection(self.settings.database_url, synchronous="FULL")
         try:
-            self._end(connection, rows, until, why)
+            self._end(connection, rows, until, why, doubtful)
         except Exception:  # the lease ends, and it is sent once more
             log.exception("channel %s: the outcome of a sending could not be written", channel)
         finally:
@@ -107,14 +107,15 @@ class Courier:
             log.warning("channel %s %s", channel, f"fails ({why}); it is tried again" if why else "works again")
         self.trouble[channel] = why
 
-    def _end(self, connection: Connection, rows: list[tuple], until: int, why: str) -> None:
+    def _end(self, connection: Connection, rows: list[tuple], until: int, why: str, doubtful: bool) -> None:
         now = self._now(connection)
         with connection.transaction() as run:
             for id_, phase, _title, _body, _state, attempts, _next, _lease, _repeated, created in rows:
                 lost = why and (phase == "test" or now - created > KEEP_MS)
                 wait = min(FIRST_MS * 2 ** min(attempts, 12), MOST_MS)
-                run.run(_END, id=id_, until=until, state="waiting" if why and not lost else "dropped" if lost else "sent", error=why or None,
-                        next=now + wait, ended=None if why and not lost else now)
+                state = "sent" if not why else "dropped" if lost else "waiting"
+                run.run(_END, id=id_, until=until, state=state, error=why or None, next=now + wait, doubt=int(doubtful),
+                        ended=None if state == "waiting" else now)
 
     def busy(self) -> bool:
         return any(thread.is_alive() for thread in self.threads.values())
@@ -127,8 +128,8 @@ class Courier:
         return [f"channel {name}: {why}" for name, why in self.trouble.items() if why]
 
 
-def deliver(url: str, title: str, body: str, seconds: float) -> str:
-    """One sending in a child, killed after so many seconds; returns what went wrong, without secrets, or nothing."""
+def deliver(url: str, title: str, body: str, seconds: float) -> tuple[str, bool]:
+    """One sending in a child, killed after so many seconds: what went wrong, without secrets, or nothing; and whether it may have arrived."""
     command = [sys.executable, "-m", "app.integrations.apprise_send"]
     kept = {n: v for n, v in os.environ.items() if n not in ("ALERT_URLS", "SECRET_KEY")}
     try:
@@ -136,7 +137,7 @@ def deliver(url: str, title: str, body: str, seconds: float) -> str:
                               timeout=seconds, cwd=ROOT, env=kept)
         answer = json.loads(done.stdout)
     except subprocess.TimeoutExpired:
-        return f"no answer within {seconds:.0f} s"
+        return f"no answer within {seconds:.0f} s", True
     except (OSError, ValueError) as error:
-        return f"the sending broke off ({type(error).__name__})"
-    return "" if answer["ok"] else one_line(redact(answer["why"]), 300)
+        return f"the sending broke off ({type(error).__name__})", True
+    return "" if answer["ok"] else one_line(redact(answer["why"]), 300), answer["doubtful"]

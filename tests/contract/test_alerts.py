@@ -13,7 +13,7 @@ from app.extensions import db
 from app.ledger import histograms
 from app.ledger.dialect import Connection
 from app.services import alerts
-from app.services.courier import Courier
+from app.services.courier import Courier, deliver
 from app.services.operations import Refused
 from app.services.rules import KINDS, Look, Rule
 from tests.sinks import Sink, until
@@ -413,6 +413,8 @@ def test_a_channel_that_fails_is_tried_again_later_and_loses_nothing(desk, sink,
     sink.mode = "ok"
     assert post.finish(desk.run) == []
     assert sink.titles[-2:] == ["kept", "behind"] and {s for s, _ in states(desk)} == {"sent"}
+    assert sink.got[-2]["message"].startswith("Repeated:") == (mode == "cut")  # an answer says no; without one it may have come
+    assert not sink.got[-1]["message"].startswith("Repeated:")
 
 
 def test_one_that_hangs_is_given_up_and_another_channel_goes_on(desk, sink):
@@ -424,7 +426,12 @@ def test_one_that_hangs_is_given_up_and_another_channel_goes_on(desk, sink):
     until(lambda: states(desk)[1][0] == "sent", 10, "the quick channel")
     assert states(desk)[0] == ("sending", 1)
     assert post.finish(desk.run) == ["channel slow: no answer within 3 s"]
+    assert desk.run.all("SELECT repeated FROM alert_messages ORDER BY id") == [(1,), (0,)]
     slow.close()
+
+
+def test_a_closed_port_took_nothing():
+    assert deliver("json://127.0.0.1:1/x", "t", "b", 20.0)[1] is False
 
 
 def test_a_sending_that_was_cut_off_by_a_crash_is_repeated_once_and_says_so(desk, sink):
