@@ -14,7 +14,10 @@ from app.cli_jobs import jobs
 from app.cli_ops import backup, restore, workers
 from app.cli_users import users
 from app.config import SettingError
+from app.ledger import rollups as counted
+from app.ledger.dialect import Connection
 from app.services import prices
+from app.services.upkeep import KEEP_DAYS
 
 
 @click.command("monitor")
@@ -73,9 +76,7 @@ def rollups() -> None:
 @with_appcontext
 def rebuild() -> None:
     """Count the hours anew whose raw rows are all there."""
-    from app.services import rebuild as room
-
-    hours = room.rebuild(current_app.extensions["settings"])
+    hours = counted.rebuild(Connection(current_app.extensions["settings"].database_url, synchronous="FULL", wait_s=30), KEEP_DAYS)
     click.echo(f"{hours} hours rebuilt")
 
 

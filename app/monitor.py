@@ -21,7 +21,7 @@ from app import registry
 from app.clock import MINUTE_MS, now_ms
 from app.config import Settings
 from app.integrations.ping import Ping
-from app.ledger import counts, histograms, search, steer
+from app.ledger import counts, rollups, search, steer
 from app.ledger.dialect import Connection, database_errors
 from app.ledger.rescue import held_by, promote
 from app.process import lock_is_free
@@ -67,6 +67,7 @@ class Monitor:
             Duty("promote", 1.0, lambda: promote(self.connection)),
             Duty("live counts", 0.5, self.count),
             Duty("rescue", 1.0, self.watch.rescue),
+            Duty("rollups", 1.0, lambda: rollups.extend(self.connection)),
             Duty("tickets", 1.0, self.tickets),
             Duty("ticket store", 5.0, self.ticket_store),
             Duty("disk", 5.0, self.disk),
@@ -74,7 +75,6 @@ class Monitor:
             Duty("pauses", 1.0, self.pauses),
             Duty("search", 1.0, lambda: search.extend(self.connection)),
             Duty("ping", 60.0, self.ping.send),
-            Duty("histograms", 5.0, lambda: histograms.extend(self.connection)),
             Duty("minute", 1.0, self.minute),
             Duty("alerts", 60.0, self.alerts),
             Duty("urgent alerts", 10.0, lambda: self.alerts(urgent=True)),

@@ -188,10 +188,10 @@ with app.app_context():
     from app.models import figures
     assert figures.day_totals(now).total == total, (figures.day_totals(now).total, total)
     db.session.rollback()
-    from app.ledger import histograms
+    from app.ledger import rollups
     from app.services import alerts
     from app.services.rules import Look
-    while histograms.extend(monitor.connection, 50): pass
+    while rollups.extend(monitor.connection, 50): pass
     took = []
     for _ in range(7):
         start = time.perf_counter()

@@ -250,7 +250,20 @@ def wait_for(attempt, stop=lambda: False, first_s: float = 0.05, most_s: float =
             delay = min(delay * 2, most_s)
 
 
-def lock_tables(run: Runner, *names: str) -> None:
-    """Keep other writers off these tables until the transaction ends; SQLite's write lock does it already."""
-    if not run.sqlite:
-        run.run(f"LOCK TABLE {', '.join(names)} IN EXCLUSIVE MODE")
+def last_settled_id(connection: Connection, table: str) -> int:
+    """Largest id of `table` at or below which no row can appear any more; 0 when that is not known yet.
+
+    SQLite has one writer at a time. On PostgreSQL a smaller id can be committed after a larger one: every transaction that
+    was under way must end first, for which this waits at most 50 ms.
+    """
+    if connection.sqlite:
+        return connection.all(f"SELECT COALESCE(MAX(id), 0) FROM {table}")[0][0]
+    last, under_way = connection.all(f"SELECT COALESCE(MAX(id), 0), {_XID.format('xmax')} FROM {table}")[0]
+    for _ in range(5):
+        if connection.all(f"SELECT {_XID.format('xmin')}")[0][0] >= under_way:
+            return last
+        time.sleep(0.01)
+    return 0
+
+
+_XID = "CAST(CAST(pg_snapshot_{}(pg_current_snapshot()) AS VARCHAR) AS BIGINT)"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 
-from app.clock import DAY_MS, HOUR_MS, stamp
+from app.clock import DAY_MS, stamp
 from app.config import QUEUES
 from app.ledger.dialect import Runner
 
@@ -25,13 +25,6 @@ _CANCELLED = """INSERT INTO job_metrics (uuid, round, claim_no, job_type, tenant
 _HISTORY = """INSERT INTO job_history (uuid, job_type, tenant_id, queue, status, payload, error, attempts, tries, claim_no, round, created_by,
  created_ms, finished_ms) SELECT uuid, job_type, tenant_id, queue, 'cancelled', payload, :why, attempts, tries, claim_no, round, created_by,
  created_ms, :now FROM jobs WHERE {where} ORDER BY id ON CONFLICT (uuid) DO NOTHING"""
-_TYPES = """INSERT INTO rollup_types (hour, job_type, status, count, time_ms, wait_ms) SELECT :hour, job_type, 'cancelled', COUNT(*), 0,
- SUM({wait}) FROM jobs WHERE {where} GROUP BY job_type ON CONFLICT (hour, job_type, status) DO UPDATE SET
- count = rollup_types.count + excluded.count, wait_ms = rollup_types.wait_ms + excluded.wait_ms"""
-_TENANTS = """INSERT INTO rollup_tenants (hour, job_type, tenant_id, status, count, time_ms, wait_ms) SELECT :hour, job_type,
- COALESCE(tenant_id, ''), 'cancelled', COUNT(*), 0, SUM({wait}) FROM jobs WHERE {where} GROUP BY job_type, COALESCE(tenant_id, '')
- ON CONFLICT (hour, job_type, tenant_id, status) DO UPDATE SET
- count = rollup_tenants.count + excluded.count, wait_ms = rollup_tenants.wait_ms + excluded.wait_ms"""
 _WAIT = "CASE WHEN available_ms < :now THEN :now - available_ms ELSE 0 END"
 
 
@@ -107,7 +100,5 @@ def cancel(run: Runner, ids: Sequence[int], why: str | None = None, grace_ms: in
     values = {"now": now, "why": why}
     run.run(_CANCELLED.format(where=where, wait=_WAIT), at=stamp(now), **values)
     run.run(_HISTORY.format(where=where), **values)
-    for rollup in (_TYPES, _TENANTS):
-        run.run(rollup.format(where=where, wait=_WAIT), hour=now - now % HOUR_MS, now=now)
     gone = run.run(f"DELETE FROM jobs WHERE {where}")
     return gone, stop_at(run, ids, now + grace_ms)

@@ -1,7 +1,7 @@
 """Settle: write an attempt's outcome in one transaction, only while the claim is ours.
 
 Final (completed, failed, timeout, cancelled): the row in `jobs` goes; `job_metrics`,
-`job_history`, both rollups and, for a failure, `failed_jobs` are written beside it.
+`job_history` and, for a failure, `failed_jobs` are written beside it (rollups: see rollups.py).
 Runs again: the row goes back to `scheduled`. 0 rows under the fence: someone else was
 first; a `late` outcome is noted and nothing else changes.
 """
@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 
-from app.clock import HOUR_MS, stamp
+from app.clock import stamp
 from app.ledger import costs
 from app.ledger.claim import FENCE, Claim, take
 from app.ledger.dialect import Connection, Runner
@@ -81,13 +81,6 @@ _FAILED = """INSERT INTO failed_jobs (uuid, connection, queue, payload, exceptio
  claim_no, round, tries, backoff, timeout, durable, created_ms, created_by) VALUES (:uuid, :connection, :queue, :payload,
  :exception, :at, :job_type, :tenant_id, :status, :error, :claim_no, :round, :tries, :backoff, :timeout, :durable,
  :created_ms, :created_by) ON CONFLICT (uuid) DO NOTHING"""
-_TYPES = """INSERT INTO rollup_types (hour, job_type, status, count, time_ms, wait_ms) VALUES (:hour, :t, :s, 1, :ms, :wait)
- ON CONFLICT (hour, job_type, status) DO UPDATE SET count = rollup_types.count + 1,
- time_ms = rollup_types.time_ms + excluded.time_ms, wait_ms = rollup_types.wait_ms + excluded.wait_ms"""
-_TENANTS = """INSERT INTO rollup_tenants (hour, job_type, tenant_id, status, count, time_ms, wait_ms)
- VALUES (:hour, :t, :tenant, :s, 1, :ms, :wait)
- ON CONFLICT (hour, job_type, tenant_id, status) DO UPDATE SET count = rollup_tenants.count + 1,
- time_ms = rollup_tenants.time_ms + excluded.time_ms, wait_ms = rollup_tenants.wait_ms + excluded.wait_ms"""
 _AGAIN = f"""UPDATE jobs SET state = 'scheduled', available_at = :at / 1000, available_ms = :at, failures = failures + :f,
  attempts = attempts - :u, worker_id = NULL, reserved_at = NULL, reserved_ms = NULL, reason = :reason
  WHERE {FENCE} AND cancel_requested = 0"""
@@ -164,7 +157,7 @@ def finish(run: Runner, job: Claim, status: str, now: int, outcome: Outcome, sto
 
 
 def metric(run: Runner, job: Claim, status: str, now: int, outcome: Outcome) -> None:
-    """One row in job_metrics and one count in each rollup, or nothing when the outcome stands there already."""
+    """One row in job_metrics and its costs, or nothing when the outcome stands there already."""
     wait = max((job.reserved_ms or now) - job.available_ms, 0)
     at, started = stamp(now), stamp(job.reserved_ms) if job.reserved_ms else None
     inserted = run.run(
@@ -174,9 +167,6 @@ def metric(run: Runner, job: Claim, status: str, now: int, outcome: Outcome) -> 
         started=started, at=at,
     )
     if inserted:
-        counts = {"hour": now - now % HOUR_MS, "t": job.job_type, "s": status, "ms": outcome.run_ms, "wait": wait}
         for cost in outcome.details.get("costs", ()):
             nano = None if cost["amount"] is None else round(cost["amount"] * costs.NANO)
             costs.add(run, job.uuid, job.job_type, job.tenant_id, str(cost.get("model", "")), None, nano, cost["currency"])
-        run.run(_TYPES, **counts)
-        run.run(_TENANTS, tenant=job.tenant_id or "", **counts)

@@ -92,7 +92,7 @@ class AlertMessage(db.Model):
 
 
 class JobMinute(db.Model):
-    """Outcomes by the minute, kept 25 hours: what rules and queues are judged by; `time_ms` is the sum of run times."""
+    """Outcomes by the minute, kept 26 hours: what rules and queues are judged by; `time_ms` is the sum of run times."""
 
     __tablename__ = "job_minutes"
 
@@ -106,7 +106,7 @@ class JobMinute(db.Model):
 
 
 class QueueMinute(db.Model):
-    """Depth of each queue at each minute, kept 25 hours."""
+    """Depth of each queue at each minute, kept 26 hours."""
 
     __tablename__ = "queue_minutes"
 

@@ -1,8 +1,8 @@
-"""Exact counts of final outcomes over any window, from the hourly rollups.
+"""Exact counts of final outcomes over any window.
 
-A window that cuts an hour counts the cut from the raw rows: [start, end) is the
-rollup of the hours from floor(start) less the raw rows of [floor(start), start), or of those
-from the next hour on and the raw rows until then, whichever is shorter.
+What the monitor has counted (ids up to `rollup_reach`, see ledger/rollups.py) is read from the hourly rollups, less the
+part of the first hour that lies before the window; what came since is read from the raw rows. That part is read from
+the counts by the minute, which go back 26 hours, and from the raw rows for the rest of a minute or an older window.
 Public figures count completed, failed and timeout only; a failure is failed or timeout.
 """
 
@@ -11,22 +11,33 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from sqlalchemy import text
 
-from app.clock import DAY_MS, HOUR_MS, stamp
+from app.clock import DAY_MS, HOUR_MS, MINUTE_MS, millis, now_ms, stamp
 from app.extensions import db
 
 COUNTED = ("completed", "failed", "timeout")
 FAILURES = ("failed", "timeout")
+KEEP_MINUTES_MS = 26 * HOUR_MS
 
-_HOURS = """SELECT hour, job_type, status, count, time_ms FROM rollup_types
- WHERE hour >= :low AND hour < :high AND status IN ('completed', 'failed', 'timeout')"""
-_SUMS = """SELECT job_type, status, SUM(count), SUM(time_ms) FROM rollup_types
- WHERE hour >= :low AND hour < :high AND status IN ('completed', 'failed', 'timeout') GROUP BY job_type, status"""
-_RAW = """SELECT job_type, status, COUNT(*), SUM(processing_time) FROM job_metrics
- WHERE completed_at >= :low AND completed_at < :high AND status IN ('completed', 'failed', 'timeout')
- GROUP BY job_type, status"""
+_WANTED = "status IN ('completed', 'failed', 'timeout')"
+_REACH = "(SELECT CAST(value AS BIGINT) FROM meta WHERE key = 'rollup_reach')"
+_AT = "COALESCE(completed_at, completed_at)"  # so written, SQLite looks for the last rows by id and not by time
+# One statement a figure: what it reads is of one moment, on PostgreSQL too, where `rollup_reach` moves between two.
+_SUMS = f"""SELECT job_type, status, SUM(n), SUM(ms) FROM (
+ SELECT job_type, status, count AS n, time_ms AS ms FROM rollup_types WHERE hour >= :low AND hour < :high
+ UNION ALL SELECT job_type, status, -count, -time_ms FROM job_minutes WHERE minute_ms >= :low AND minute_ms < :minute
+ UNION ALL SELECT job_type, status, -1, -processing_time FROM job_metrics
+  WHERE completed_at >= :minute_at AND completed_at < :low_at AND id <= {_REACH}
+ UNION ALL SELECT job_type, status, 1, processing_time FROM job_metrics
+  WHERE id > {_REACH} AND {_AT} >= :low_at AND {_AT} < :high_at) found WHERE {{wanted}} GROUP BY job_type, status"""
+_BUCKETS = f"""SELECT hour, NULL, job_type, status, count, time_ms, {_REACH} FROM rollup_types WHERE hour >= :low AND hour < :high AND {_WANTED}
+ UNION ALL SELECT 0, CAST({_AT} AS VARCHAR(30)), job_type, status, COUNT(*), SUM(processing_time), {_REACH} FROM job_metrics
+ WHERE id > {_REACH} AND {_WANTED} GROUP BY {_AT}, job_type, status"""
+_RAW = f"""SELECT job_type, status, COUNT(*), SUM(processing_time) FROM job_metrics
+ WHERE completed_at >= :low AND completed_at < :high AND id <= :reach AND {_WANTED} GROUP BY job_type, status"""
 
 
 @dataclass
@@ -57,24 +68,21 @@ class Sums:
         return self.time_ms / self.completed if self.completed else None
 
 
-def by_type(start: int, end: int) -> dict[str, Sums]:
+def by_type(start: int, end: int, wanted: str = _WANTED) -> dict[str, Sums]:
     """Sums by job type over [start, end) in ms; `end` must lie on an hour or not in the past."""
     sums: dict[str, Sums] = {}
     low = start - start % HOUR_MS
-    late = start - low > HOUR_MS // 2 and low + HOUR_MS < end  # the shorter part of the cut hour is read from the raw rows
-    for job_type, status, count, time_ms in _rows(_SUMS, low + HOUR_MS * late, end):
+    minute = start - start % MINUTE_MS if low > now_ms() - KEEP_MINUTES_MS + HOUR_MS else low
+    values = {"low": low, "high": end, "minute": minute, "minute_at": stamp(minute), "low_at": stamp(start), "high_at": stamp(end)}
+    for job_type, status, count, time_ms in _rows(_SUMS.format(wanted=wanted), **values):
         sums.setdefault(job_type, Sums()).add(status, int(count), int(time_ms))
-    if low != start:
-        cut, sign = ((start, low + HOUR_MS), 1) if late else ((low, start), -1)
-        for job_type, status, count, time_ms in _rows(_RAW, stamp(cut[0]), stamp(cut[1])):
-            sums.setdefault(job_type, Sums()).add(status, int(count), int(time_ms), sign)
     return sums
 
 
-def window(start: int, end: int, job_type: str | None = None) -> Sums:
+def window(start: int, end: int, job_type: str | None = None, wanted: str = _WANTED) -> Sums:
     """Sums over [start, end) in ms, of one type or of all."""
     total = Sums()
-    for name, sums in by_type(start, end).items():
+    for name, sums in by_type(start, end, wanted).items():
         if job_type in (None, name):
             total.completed += sums.completed
             total.failed += sums.failed
@@ -87,23 +95,29 @@ def day_totals(now: int, job_type: str | None = None) -> Sums:
     return window(now - DAY_MS, now + 1, job_type)
 
 
+def lost(now: int) -> int:
+    """Attempts lost with their worker in the 24 hours before `now` (ms)."""
+    return window(now - DAY_MS, now + 1, wanted="status = 'lost'").failed
+
+
 def buckets(bounds: Sequence[int], job_type: str | None = None) -> list[Sums]:
     """Sums for each [bounds[i], bounds[i+1]) in ms. Bounds off the hour (zones at +5:30) are cut from raw rows."""
     result = [Sums() for _ in bounds[:-1]]
-    for hour, name, status, count, time_ms in _rows(_HOURS, bounds[0] - bounds[0] % HOUR_MS, bounds[-1]):
-        place = bisect_right(bounds, hour) - 1
+    rows = _rows(_BUCKETS, low=bounds[0] - bounds[0] % HOUR_MS, high=bounds[-1]).all()
+    for hour, at, name, status, count, time_ms, _reach in rows:
+        place = bisect_right(bounds, millis(datetime.fromisoformat(at)) if at else hour) - 1
         if job_type in (None, name) and place < len(result):
             if place >= 0:
                 result[place].add(status, count, time_ms)
             # an hour that a bound cuts was counted whole before the bound: its later part belongs after it
             cut = bounds[place + 1]
-            if hour < cut < hour + HOUR_MS and place + 1 < len(result):
+            if not at and hour < cut < hour + HOUR_MS and place + 1 < len(result):
                 result[place + 1].add(status, count, time_ms)
                 if place >= 0:
                     result[place].add(status, count, time_ms, sign=-1)
     for place, cut in enumerate(bounds[:-1]):
         if cut % HOUR_MS:
-            for name, status, count, time_ms in _rows(_RAW, stamp(cut - cut % HOUR_MS), stamp(cut)):
+            for name, status, count, time_ms in _rows(_RAW, low=stamp(cut - cut % HOUR_MS), high=stamp(cut), reach=rows[0][-1] if rows else 0):
                 if job_type in (None, name):
                     result[place].add(status, count, time_ms, sign=-1)
                     if place:
@@ -111,5 +125,5 @@ def buckets(bounds: Sequence[int], job_type: str | None = None) -> list[Sums]:
     return result
 
 
-def _rows(sql: str, low, high):
-    return db.session.execute(text(sql), {"low": low, "high": high})
+def _rows(sql: str, **values):
+    return db.session.execute(text(sql), values)

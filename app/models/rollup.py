@@ -1,4 +1,4 @@
-"""Rollups: outcomes counted by the hour, written in the settle's transaction (7 microseconds each)."""
+"""Rollups: outcomes counted by the hour, by the monitor (ledger/rollups.py)."""
 
 from __future__ import annotations
 

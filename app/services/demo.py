@@ -20,9 +20,10 @@ from app.clock import DAY_MS, stamp
 from app.config import Settings
 from app.extensions import db
 from app.integrations import openai_text
+from app.ledger import rollups
 from app.ledger.dialect import Connection
 from app.services.dispatch import payload
-from app.services.rebuild import rebuild
+from app.services.upkeep import KEEP_DAYS
 
 MARK = json.dumps({"demo": True})
 STEP, DAYS, KEPT_FAILED = 5000, 30, 40
@@ -76,8 +77,8 @@ def fill(settings: Settings, metrics: int, pending: int, mix: bool) -> int:
     with connection.transaction() as run:
         open_ = [row for row in ends if row["status"] in ("failed", "timeout")][-KEPT_FAILED:]
         run.many(_FAILED, [{k: row[k] for k in _names(_FAILED)} for row in open_])
-    if metrics:
-        rebuild(settings, connection)
+    while rollups.extend(connection):
+        pass
     for start in range(0, pending, STEP):
         with connection.transaction() as run:
             run.many(_JOB, [_live(chance, run.now()) for _ in range(min(STEP, pending - start))])
@@ -186,5 +187,5 @@ def remove(settings: Settings) -> int:
             total += done
             if done < STEP:
                 break
-    rebuild(settings, connection)
+    rollups.rebuild(connection, KEEP_DAYS)
     return total

@@ -15,7 +15,7 @@ from app.clock import now_ms
 from app.extensions import db
 from app.ledger import counts
 from app.ledger.dialect import SessionRunner
-from app.ledger.histograms import BOUNDS_MS, NO_BOUND
+from app.ledger.rollups import BOUNDS_MS, NO_BOUND
 from app.services.job_monitoring import JobMonitoringService, monitor_state
 
 _TOTALS = "SELECT job_type, status, SUM(count), SUM(time_ms) FROM rollup_types GROUP BY job_type, status"

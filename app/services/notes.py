@@ -6,24 +6,21 @@ from typing import Any
 
 from sqlalchemy import func, select
 
-from app.clock import DAY_MS, HOUR_MS, millis, now_ms, when
+from app.clock import millis, now_ms, when
 from app.extensions import db
-from app.models import Job, JobMetric, RollupType
+from app.models import Job, JobMetric, figures
 
 
 def recent_events() -> list[dict[str, Any]]:
-    """Rows lost and rescued in the last 24 h (whole hours), and rows blocked now; newest example each."""
+    """Rows lost and rescued in the last 24 h, and rows blocked now; newest example each."""
     events = []
-    since = now_ms() - DAY_MS
-    lost = db.session.scalar(
-        select(func.coalesce(func.sum(RollupType.count), 0)).where(RollupType.hour >= since - since % HOUR_MS, RollupType.status == "lost")
-    )
+    lost = figures.lost(now_ms())
     if lost:
         last = db.session.execute(
             select(JobMetric.uuid, JobMetric.completed_at).where(JobMetric.status == "lost").order_by(JobMetric.id.desc()).limit(1)
         ).first()
         uuid, at = (last.uuid, when(millis(last.completed_at))) if last else (None, None)
-        events.append({"kind": "lost", "count": int(lost), "uuid": uuid, "at": at})
+        events.append({"kind": "lost", "count": lost, "uuid": uuid, "at": at})
     blocked = db.session.scalar(select(func.count()).select_from(Job).where(Job.state == "blocked"))
     if blocked:
         uuid = db.session.scalar(select(Job.uuid).where(Job.state == "blocked").limit(1))

@@ -22,7 +22,7 @@ from app.clock import MINUTE_MS
 from app.config import QUEUES
 from app.ledger import costs, counts
 from app.ledger.dialect import Runner
-from app.ledger.histograms import NO_BOUND
+from app.ledger.rollups import NO_BOUND
 from app.services import disk, generations
 
 JOBS = "/admin/jobs/list"

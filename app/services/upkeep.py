@@ -10,8 +10,8 @@ from pathlib import Path
 from app import registry
 from app.clock import DAY_MS, stamp
 from app.ledger.dialect import Connection
-from app.ledger.histograms import KEEP_MINUTES_MS
 from app.ledger.rescue import unblock
+from app.models.figures import KEEP_MINUTES_MS
 
 log = logging.getLogger(__name__)
 STEP, MOST_STEPS = 500, 200
@@ -51,7 +51,7 @@ def delete_old(connection: Connection) -> int:
 
 
 def delete_old_minutes(connection: Connection) -> None:
-    """Figures by the minute past 25 hours, incidents past 90 days and messages past 30."""
+    """Figures by the minute past 26 hours, incidents past 90 days and messages past 30."""
     now = connection.now()
     with connection.transaction() as run:
         for table in ("job_minutes", "queue_minutes"):

@@ -10,12 +10,14 @@ import pytest
 from sqlalchemy import text
 
 from app import create_app, registry
+from app.clock import now_ms
 from app.config import load_settings
 from app.extensions import db
 from app.ledger import claim as claiming
 from app.ledger.claim import Claim
 from app.ledger.dialect import Connection
 from app.ledger.settle import Outcome, settle
+from app.models import figures
 from app.services import migration
 from tests.backends import postgres_url  # noqa: F401
 
@@ -52,6 +54,13 @@ class Ledger:
 
     def one(self, sql: str, **params):
         return self.connection.all(sql, **params)[0][0]
+
+    def totals(self) -> tuple[int, int]:
+        """Completed and failed of the last 24 h as the pages show them."""
+        with self.app.app_context():
+            sums = figures.day_totals(now_ms() + 1000)
+            db.session.rollback()
+        return sums.completed, sums.failed
 
     def change(self, sql: str, **params) -> int:
         with self.connection.transaction() as run:

@@ -10,7 +10,7 @@ import pytest
 
 from app.clock import MINUTE_MS, stamp
 from app.extensions import db
-from app.ledger import histograms
+from app.ledger import rollups
 from app.ledger.dialect import Connection
 from app.services import alerts
 from app.services.courier import Courier, deliver
@@ -252,7 +252,7 @@ def test_the_outcomes_by_the_minute_are_counted_from_the_ledger(desk):
         desk.ledger.dispatch("TestFail", tries=1, tenant_id="acme")
         desk.ledger.settle(desk.ledger.claim(), "failed" if n else "completed", error="x", run_ms=100)
     desk.run.all("SELECT 1")
-    until(lambda: histograms.extend(desk.run) >= 0 and sum(r[0] for r in desk.run.all("SELECT count FROM job_minutes")) == 8, 5)
+    until(lambda: rollups.extend(desk.run) >= 0 and sum(r[0] for r in desk.run.all("SELECT count FROM job_minutes")) == 8, 5)
     assert sorted(tuple(r) for r in desk.run.all("SELECT status, SUM(count), SUM(time_ms) FROM job_minutes GROUP BY status")) == [
         ("completed", 1, 100), ("failed", 7, 700)]
     desk.check()

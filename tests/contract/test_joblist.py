@@ -9,7 +9,7 @@ import random
 import pytest
 
 from app.extensions import db
-from app.ledger import search
+from app.ledger import rollups, search
 from app.services import joblist, operations
 from app.services.joblist import JobFilter
 from app.strict import BadInput
@@ -132,6 +132,7 @@ def test_bulk_cancel_writes_one_outcome_each_and_asks_the_running(jobs):
     db.session.rollback()
     assert operations.in_steps("ada", "cancel", "test", ids) == len(waiting) + 1
     assert jobs.one("SELECT COUNT(*) FROM job_metrics WHERE status = 'cancelled'") == len(waiting)
+    rollups.extend(jobs.connection)
     assert jobs.one("SELECT SUM(count) FROM rollup_types WHERE status = 'cancelled'") == len(waiting)
     assert jobs.one("SELECT SUM(count) FROM rollup_tenants WHERE status = 'cancelled'") == len(waiting)
     assert expected(jobs, "cancelled") and jobs.one("SELECT cancel_requested FROM jobs") == 1

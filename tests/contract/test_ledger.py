@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 from app.extensions import db
 from app.ledger import claim as claiming
-from app.ledger import people, rescue
+from app.ledger import people, rescue, rollups
+from app.ledger import settle as settling
+from app.ledger.dialect import Connection
 from app.ledger.settle import Outcome
 from app.services import operations
 
@@ -40,10 +44,45 @@ def test_a_final_outcome_is_written_whole_and_once(ledger):
     assert ledger.row(uuid) is None
     assert ledger.outcomes(uuid) == ["completed"]
     assert ledger.one("SELECT result FROM job_history WHERE uuid = :u", u=uuid) == "7"
+    assert rollups.extend(ledger.connection) == 1
     assert ledger.one("SELECT SUM(count) FROM rollup_types") == ledger.one("SELECT SUM(count) FROM rollup_tenants") == 1
     assert ledger.settle(job) == "completed", "an ambiguous commit that is tried again finds its own outcome"
     assert ledger.outcomes(uuid) == ["completed"]
-    assert ledger.one("SELECT SUM(count) FROM rollup_types") == 1
+    assert rollups.extend(ledger.connection) == 0
+
+
+def test_each_outcome_is_counted_once_whatever_order_they_are_committed_in(ledger):
+    first, second = (ledger.dispatch() for _ in range(2))
+    slow, quick = ledger.claim("w1"), ledger.claim("w2")
+    if ledger.store == "sqlite":  # one writer at a time: nothing can be committed out of order
+        ledger.settle(slow)
+        ledger.settle(quick)
+    else:
+        other = Connection(ledger.connection.url)
+        with other.transaction() as run:
+            settling.metric(run, slow, "completed", run.now(), Outcome("completed"))  # the smaller id, committed last
+            ledger.settle(quick)
+            assert rollups.extend(ledger.connection) == 0, "an id below may still come"
+            assert sum(ledger.totals()) == 1, "figures do not wait for it"
+        other.close()
+    assert ledger.totals() == (2, 0)
+    assert rollups.extend(ledger.connection) == 2 and rollups.extend(ledger.connection) == 0
+    assert ledger.totals() == (2, 0)
+    assert rollups.rebuild(ledger.connection, 1) >= 24 and ledger.totals() == (2, 0)
+    assert {first, second} == {slow.uuid, quick.uuid}
+
+
+def test_of_two_monitors_one_counts(ledger):
+    for n in range(40):
+        ledger.dispatch(tenant_id=f"t{n % 3}", tries=1)
+        ledger.settle(ledger.claim(), "failed" if n % 4 else "completed", run_ms=n)
+    others = [Connection(ledger.connection.url) for _ in range(4)]
+    with ThreadPoolExecutor(4) as pool:
+        counted = list(pool.map(rollups.extend, others))
+    for other in others:
+        other.close()
+    assert sum(counted) == 40 and ledger.one("SELECT SUM(count) FROM rollup_types") == ledger.one("SELECT SUM(count) FROM job_minutes") == 40
+    assert ledger.totals() == (10, 30)
 
 
 def test_a_late_finisher_changes_nothing_and_is_noted(ledger):

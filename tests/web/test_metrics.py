@@ -10,7 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from app import create_app, logs
 from app.config import load_settings
-from app.ledger import histograms
+from app.ledger import rollups
 from app.ledger.dialect import Connection
 
 TOKEN = "a-token-of-24-characters"
@@ -34,8 +34,6 @@ def outcome(scraped, n: int, status: str, run_ms: int, wait_ms: int) -> None:
     with scraped.connection.transaction() as run:
         run.run("INSERT INTO job_metrics (uuid, round, claim_no, job_type, queue, status, processing_time, wait_ms, attempts, started_at, completed_at) "
                 "VALUES (:u, 1, 1, 'T', 'low', :s, :ms, :w, 1, '2026-01-01', '2026-01-01')", u=f"u{n}", s=status, ms=run_ms, w=wait_ms)
-        run.run("INSERT INTO rollup_types (hour, job_type, status, count, time_ms, wait_ms) VALUES (0, 'T', :s, 1, 0, 0) "
-                "ON CONFLICT (hour, job_type, status) DO UPDATE SET count = rollup_types.count + 1", s=status)
 
 
 def test_only_the_token_opens_it(scraped, client):
@@ -47,7 +45,7 @@ def test_only_the_token_opens_it(scraped, client):
 def test_histograms_and_counters_are_exact_and_only_rise(scraped):
     for n, (status, run, wait) in enumerate((("completed", 100, 0), ("completed", 101, 700), ("failed", 9000, 50), ("completed", 9_999_999, 5), ("lost", 5, 5))):
         outcome(scraped, n, status, run, wait)
-    assert histograms.extend(scraped.connection) == 5 and histograms.extend(scraped.connection) == 0
+    assert rollups.extend(scraped.connection) == 5 and rollups.extend(scraped.connection) == 0
     found = scraped()
     low = (("queue", "low"), ("type", "T"))
     assert found["ainstein_job_run_seconds_count", *low] == 3
@@ -61,7 +59,7 @@ def test_histograms_and_counters_are_exact_and_only_rise(scraped):
     with scraped.connection.transaction() as run:
         run.run("DELETE FROM job_metrics")  # raw rows go after 32 days; counters stay
     outcome(scraped, 9, "completed", 1, 1)
-    histograms.extend(scraped.connection)
+    rollups.extend(scraped.connection)
     assert scraped()["ainstein_job_run_seconds_count", *low] == 4
 
 
@@ -84,7 +82,7 @@ def test_the_dashboard_asks_only_for_what_is_there(scraped):
     text = (Path(__file__).parents[2] / "deploy/grafana-dashboard.json").read_text()
     asked = set(re.findall(r"ainstein_\w+", text))
     outcome(scraped, 1, "completed", 1, 1)
-    histograms.extend(scraped.connection)
+    rollups.extend(scraped.connection)
     with scraped.connection.transaction() as run:
         run.run("INSERT INTO meta (key, value, at_ms) VALUES ('monitor', '{}', :now)", now=run.now())
         run.run("INSERT INTO jobs (queue, payload, attempts, available_at, created_at, uuid, job_type, created_ms, available_ms, retry_until_ms) "

@@ -10,8 +10,9 @@ import pytest
 
 from app.clock import DAY_MS, HOUR_MS, now_ms, stamp
 from app.extensions import db
+from app.ledger import rollups
+from app.ledger.dialect import Connection
 from app.models import figures
-from app.services import rebuild
 from app.services.job_monitoring import JobMonitoringService
 from tests.conftest import token_in
 
@@ -161,23 +162,32 @@ def test_figures_equal_a_count_by_brute_force_for_any_window(app, data_dir):
     ]
     outcomes(data_dir, rows)
     with app.app_context():
-        rebuild.rebuild(app.extensions["settings"])
-        for _ in range(40):
-            start = now - chance.randrange(1000, 3 * DAY_MS)
-            inside = [r for r in rows if r[0] >= start]
-            sums = figures.window(start, now + 1)
-            assert sums.completed == sum(r[1] == "completed" for r in inside)
-            assert sums.failed == sum(r[1] in ("failed", "timeout") for r in inside)
-            assert sums.time_ms == sum(r[2] for r in inside if r[1] == "completed")
-        half = HOUR_MS // 2  # bounds as in a zone at +5:30
-        first = now - now % HOUR_MS - 2 * DAY_MS + half
-        bounds = [first + n * DAY_MS for n in range(4)]
-        got = [(s.completed, s.failed) for s in figures.buckets(bounds)]
-        want = []
-        for low, high in zip(bounds, bounds[1:], strict=False):
-            mine = [r[1] for r in rows if low <= r[0] < high]
-            want.append((mine.count("completed"), mine.count("failed") + mine.count("timeout")))
-        assert got == want
+        connection = Connection(app.extensions["settings"].database_url)
+        for count in (lambda: 0, lambda: rollups.extend(connection, steps=1), lambda: rollups.extend(connection),
+                      lambda: rollups.rebuild(connection, 4), lambda: outcomes(data_dir, rows[:500]) or rows.extend(rows[:500])):
+            count()  # nothing counted yet, a part, all, all again, and 500 that came in late
+            check(chance, now, rows)
+            db.session.rollback()
+
+
+def check(chance, now: int, rows: list[tuple[int, str, int]]) -> None:
+    """Figures of any window beside a count of `rows` by brute force."""
+    for longest in (DAY_MS, 3 * DAY_MS) * 20:
+        start = now - chance.randrange(1000, longest)
+        inside = [r for r in rows if r[0] >= start]
+        sums = figures.window(start, now + 1)
+        assert sums.completed == sum(r[1] == "completed" for r in inside)
+        assert sums.failed == sum(r[1] in ("failed", "timeout") for r in inside)
+        assert sums.time_ms == sum(r[2] for r in inside if r[1] == "completed")
+    half = HOUR_MS // 2  # bounds as in a zone at +5:30
+    first = now - now % HOUR_MS - 2 * DAY_MS + half
+    bounds = [first + n * DAY_MS for n in range(4)]
+    got = [(s.completed, s.failed) for s in figures.buckets(bounds)]
+    want = []
+    for low, high in zip(bounds, bounds[1:], strict=False):
+        mine = [r[1] for r in rows if low <= r[0] < high]
+        want.append((mine.count("completed"), mine.count("failed") + mine.count("timeout")))
+    assert got == want
 
 
 def test_the_schema_has_the_specified_tables_columns_and_indexes(data_dir):
