@@ -7,6 +7,7 @@ delivered beats a later "completed"; an outcome that is set beats a later alarm.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import math
@@ -74,34 +75,32 @@ class alarm:  # noqa: N801  (used as a context manager)
 
 
 class Meter:
-    """Run time and peak memory of one job: on Linux the high-water mark is reset, and read with the resident
-    size at the end (15 microseconds); the size at the start is the one read at the end of the job before."""
+    """Run time and peak memory of one job. On Linux the high-water mark is reset and read by getrusage (1.5 microseconds;
+    reading /proc/self/status takes 26); read right after a reset it is the resident size."""
 
-    _files: tuple[int, int] | None = None
+    _reset: int | None = None
     _pid = _resident = 0
 
     def __init__(self) -> None:
         if Meter._pid != os.getpid():
-            Meter._pid = os.getpid()
-            try:
-                flags = os.O_CLOEXEC
-                Meter._files = os.open("/proc/self/status", os.O_RDONLY | flags), os.open("/proc/self/clear_refs", os.O_WRONLY | flags)
-            except OSError:
-                Meter._files = None
+            Meter._pid, Meter._reset = os.getpid(), None
+            with contextlib.suppress(OSError):
+                file = os.open("/proc/self/clear_refs", os.O_WRONLY | os.O_CLOEXEC)
+                os.write(file, b"5")
+                Meter._reset = file
             Meter._resident = self.read()[1]
-        if Meter._files is not None:
-            os.write(Meter._files[1], b"5")
+        if Meter._reset is not None:
+            os.write(Meter._reset, b"5")
         self.start, self.resident = time.monotonic(), Meter._resident
 
     @staticmethod
     def read() -> tuple[int, int]:
-        """Bytes at the high-water mark since the last reset, and resident now."""
-        if Meter._files is None:
-            most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-            return most, most
-        text = os.pread(Meter._files[0], 4096, 0)
-        peak, now = (int(text[text.find(name) + len(name) :].split(None, 1)[0]) * 1024 for name in (b"VmHWM:", b"VmRSS:"))
-        return peak, now
+        """Bytes at the high-water mark since the last reset, and resident now; without resets both are the process's highest."""
+        most = now = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        if Meter._reset is not None:
+            os.write(Meter._reset, b"5")
+            now = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        return most, now
 
     @classmethod
     def last_resident(cls) -> int:
