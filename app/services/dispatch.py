@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import time
 import uuid as uuids
 from typing import Any
 
@@ -44,7 +46,7 @@ def dispatch(
         raise BadInput(f"Unknown queue {str(queue)[:40]!r}. Use {', '.join(QUEUES)}.")
     tenant_id, delay = parse_tenant(tenant_id), parse_delay(delay)
     fitted = definition.fit(args)
-    uuid = str(uuids.uuid4())
+    uuid = new_uuid()
     fitted = uploads.to_ids(definition, fitted, tenant_id, uuid)
     row = row_values(SessionRunner(db.session), definition.name, uuid, fitted, queue, tenant_id, delay)
     row["tries"] = tries or options.tries
@@ -58,6 +60,16 @@ def dispatch(
     if not delay:
         want_tickets(db.session, [uuid])
     return uuid
+
+
+def new_uuid() -> str:
+    """A UUID of version 8 (RFC 9562, 5.8): 32 bits of time in 10 microseconds, which turn over after 12 hours, then 90 random bits.
+
+    Jobs that follow each other stand side by side in the four unique indexes that each of them passes (5 % of a settle), and
+    still differ in the first eight digits, by which people call them.
+    """
+    start, rest = time.time_ns() // 10_000 & 0xFFFF_FFFF, int.from_bytes(os.urandom(12))
+    return str(uuids.UUID(int=(start << 96 | rest) & ~(0xF << 76 | 0x3 << 62) | 0x8 << 76 | 0x2 << 62))
 
 
 def row_values(
