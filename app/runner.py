@@ -82,14 +82,18 @@ class Meter:
 
     _reset: int | None = None
     _pid = _resident = 0
+    _inherited = False  # getrusage tells the mark of the program that this process was before an exec (never of a forked worker)
 
     def __init__(self) -> None:
         if Meter._pid != os.getpid():
-            Meter._pid, Meter._reset = os.getpid(), None
+            Meter._pid, Meter._reset, Meter._inherited = os.getpid(), None, False
             with contextlib.suppress(OSError):
                 file = os.open("/proc/self/clear_refs", os.O_WRONLY | os.O_CLOEXEC)
                 os.write(file, b"5")
                 Meter._reset = file
+                usual = self._highest()
+                Meter._inherited = True
+                Meter._inherited = usual > self._highest() + 4 * 2**20
             Meter._resident = self.read()[1]
         if Meter._reset is not None:
             os.write(Meter._reset, b"5")
@@ -98,11 +102,18 @@ class Meter:
     @staticmethod
     def read() -> tuple[int, int]:
         """Bytes at the high-water mark since the last reset, and resident now; without resets both are the process's highest."""
-        most = now = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        most = now = Meter._highest()
         if Meter._reset is not None:
             os.write(Meter._reset, b"5")
-            now = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+            now = Meter._highest()
         return most, now
+
+    @staticmethod
+    def _highest() -> int:
+        if not Meter._inherited:
+            return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        with open("/proc/self/status") as file:
+            return next(int(line.split()[1]) * 1024 for line in file if line.startswith("VmHWM:"))
 
     @classmethod
     def last_resident(cls) -> int:
