@@ -233,7 +233,7 @@ def budget(pid: int | None) -> bool:
     code, middle, longest = sum(map(lines_of_code, files)), sizes[len(sizes) // 2][0], sizes[-1]
     print(f"app/: {code} lines of code ({sum(n for n, _ in sizes)} with comments, docstrings and blanks) in {len(sizes)} files, "
           f"median {middle}, longest {longest[0]} ({longest[1]})")
-    good = code <= 9000 and middle <= 100 and longest[0] <= 300
+    good = code <= 14000 and middle <= 100 and longest[0] <= 300
     if pid:
         import psutil
 

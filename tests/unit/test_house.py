@@ -46,7 +46,7 @@ def test_imports_go_one_way(path):
 
 def test_the_product_stays_compact():
     sizes = [len(p.read_text().splitlines()) for p in SOURCES]
-    assert sum(map(lines_of_code, SOURCES)) <= 9000 and statistics.median(sizes) < 100 and max(sizes) <= 300
+    assert sum(map(lines_of_code, SOURCES)) <= 14000 and statistics.median(sizes) < 100 and max(sizes) <= 300
 
 
 @pytest.mark.parametrize("path", TEMPLATES, ids=lambda p: str(p.relative_to(ROOT)))
