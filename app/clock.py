@@ -1,4 +1,9 @@
-"""Times as the ledger keeps them: milliseconds since 1970 in UTC, and text timestamps."""
+"""Times as the ledger keeps them: milliseconds since 1970 in UTC, and text timestamps.
+
+There is one clock for what is stored: the database's. SQLite's is this machine's own. PostgreSQL's may stand on another
+machine: whoever asks it for the time says so with `follow`, and `now_ms` is this machine's clock, corrected by the
+difference. Durations within one process are measured with `time.monotonic`.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +16,32 @@ HOUR_MS = 60 * MINUTE_MS
 DAY_MS = 24 * HOUR_MS
 
 
+_ahead_ms = 0  # how far the database's clock is ahead of this machine's
+_asked = float("-inf")
+
+
 def now_ms() -> int:
+    """Milliseconds by the database's clock."""
+    return wall_ms() + _ahead_ms
+
+
+def wall_ms() -> int:
+    """Milliseconds by this machine's clock."""
     return time.time_ns() // 1_000_000
+
+
+def follow(database_ms: int) -> int:
+    """Correct `now_ms` by what the database's clock says now; returns it."""
+    global _ahead_ms, _asked
+    ahead = database_ms - wall_ms()
+    # An answer takes a few milliseconds to arrive: a smaller difference than 20 ms is not told apart from none.
+    _ahead_ms, _asked = ahead if abs(ahead) > 20 else 0, time.monotonic()
+    return database_ms
+
+
+def unfollowed_s() -> float:
+    """Seconds since the database's clock was last asked."""
+    return time.monotonic() - _asked
 
 
 @lru_cache(64)

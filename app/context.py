@@ -1,49 +1,46 @@
 """`JobContext`: what a job can say and ask while it runs.
 
-Its writes use a connection of their own, guarded by the claim, with SIGALRM and SIGINT
-blocked, so that neither a timeout nor a stop can break one in the middle. A database that
-does not answer never fails the job: the line or the progress is dropped and logged.
+Its writes use a connection of their own, guarded by the claim, with SIGALRM and SIGINT blocked, so that neither a timeout
+nor a stop can break one in the middle. A database that does not answer never fails the job: the line or the progress is
+dropped and logged. A value that cannot be kept raises TypeError or ValueError here, in the job's own traceback.
 """
 
 from __future__ import annotations
 
 import contextlib
 import logging
-import signal
+import re
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from app.execution.alarm import signals_held
+from app.execution.capture import LEVELS, JobLines
 from app.ledger.claim import FENCE, Claim
-from app.ledger.dialect import Connection, database_errors, wait_for
-from app.redact import cut, printable, redact
+from app.ledger.dialect import Connection
+from app.ledger.outage import database_errors, wait_for
+from app.redact import printable, redact
+from app.support.values import billionths, plain_details, whole
 
 log = logging.getLogger(__name__)
-LINE_BYTES = 2048
-FIRST_LINES, MOST_LINES = 200, 1000
 EVERY_S = 0.5
-LEVELS = ("DEBUG", "INFO", "WARN", "ERROR")
-
-
-@contextlib.contextmanager
-def signals_held() -> Iterator[None]:
-    """Keep SIGALRM and SIGINT waiting until the block is done."""
-    held = {signal.SIGALRM, signal.SIGINT}
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, held)
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+NOTE_CHARS, MOST_COSTS, MOST_COST = 500, 10_000, 10**9
 
 
 class JobContext:
     """Given to functions that name a parameter `ctx`."""
 
-    def __init__(self, job: Claim, connection: Connection) -> None:
+    def __init__(self, job: Claim, connection: Connection, lines: JobLines | None = None) -> None:
         self._job, self._connection = job, connection
+        self._lines = lines or JobLines(job, connection)
         self._next_progress = self._next_ask = 0.0
         self._cancelled = bool(job.cancel_requested)
-        self.costs: list[dict] = []
+        self._costs: list[dict[str, Any]] = []
+
+    @property
+    def costs(self) -> tuple[dict[str, Any], ...]:
+        """What `record_cost` has noted: `nano` (billionths, None for unknown), `currency` and the details given."""
+        return tuple(self._costs)
 
     @property
     def uuid(self) -> str:
@@ -71,33 +68,30 @@ class JobContext:
     def queue(self) -> str:
         return self._job.queue
 
-    def progress(self, done: int, total: int | None = None, note: str | None = None) -> None:
-        """Show how far the job is; written at most twice a second, the last one (done == total) always."""
+    def progress(self, done: float, total: float | None = None, note: object = None) -> None:
+        """Show how far the job is; written at most twice a second, the last one (done == total) always.
+
+        TypeError or ValueError when `done` or `total` is no number from 0 to 2^63 - 1.
+        """
+        done, total = whole("progress: done", done), None if total is None else whole("progress: total", total)
         now = time.monotonic()
         if now < self._next_progress and done != total:
             return
         self._next_progress = now + EVERY_S
+        text = None if note is None else printable(redact(str(note)[: 4 * NOTE_CHARS]))[:NOTE_CHARS]
         self._write(
             f"UPDATE jobs SET progress_done = :done, progress_total = :total, progress_note = :note WHERE {FENCE}",
-            done=int(done), total=None if total is None else int(total),
-            note=None if note is None else printable(redact(note))[:500], **self._job.fence,
+            done=done, total=total, note=text, **self._job.fence,
         )
 
     def log(self, message: object, level: str = "INFO") -> None:
-        """Keep a line with the job: 2 KB a line, the first 200 and the last 800 lines of a job."""
-        text, was_cut = cut(printable(redact(str(message))), LINE_BYTES)
-        with signals_held(), self._quietly(), self._connection.transaction() as run:
-            run.run(
-                "INSERT INTO job_logs (uuid, claim_no, attempt, at_ms, level, message) VALUES (:u, :k, :a, :at, :level, :text)",
-                u=self.uuid, k=self._job.claim_no, a=self.attempt, at=run.now(),
-                level=level.upper() if level.upper() in LEVELS else "INFO", text=text + (" … [cut]" if was_cut else ""),
-            )
-            (count,) = run.all("SELECT COUNT(*) FROM job_logs WHERE uuid = :u", u=self.uuid)[0]
-            if count > MOST_LINES:
-                run.run(
-                    "DELETE FROM job_logs WHERE id = (SELECT id FROM job_logs WHERE uuid = :u ORDER BY id LIMIT 1 OFFSET :n)",
-                    u=self.uuid, n=FIRST_LINES,
-                )
+        """Keep a line with the job: 2 KB a line, the first 200 and the last 800 lines of a job.
+
+        `level` is DEBUG, INFO, WARN or ERROR (else INFO); TypeError when it is no text.
+        """
+        if not isinstance(level, str):
+            raise TypeError(f"log: level must be text such as 'INFO', not {type(level).__name__}.")
+        self._lines.add(str(message), LEVELS.get(level.upper(), "INFO"), at_once=True)
 
     def cancelled(self) -> bool:
         """Whether somebody asked this job to stop, or it is no longer ours; asked at most twice a second."""
@@ -109,9 +103,18 @@ class JobContext:
                 self._cancelled = not rows or bool(rows[0][0])
         return self._cancelled
 
-    def record_cost(self, amount: float | None, currency: str = "USD", **details: object) -> None:
-        """Note a cost of this attempt; stored with its outcome. None means that it is not known."""
-        self.costs.append({"amount": amount, "currency": currency, **details})
+    def record_cost(self, amount: object, currency: str = "USD", **details: object) -> None:
+        """Note a cost of this attempt; stored with its outcome. None means that it is not known.
+
+        `amount` is a number (also Decimal, or text such as "12.5") from 0 to a billion, exact to a billionth; `currency` has three
+        letters; `details` are up to 20 texts and numbers, `model` among them. Else TypeError or ValueError.
+        """
+        nano = None if amount is None else billionths("record_cost: amount", amount, MOST_COST)
+        if not isinstance(currency, str) or not re.fullmatch("[A-Za-z]{3}", currency):
+            raise ValueError("record_cost: currency must be three letters such as USD.")
+        if len(self._costs) >= MOST_COSTS:
+            raise ValueError(f"record_cost: an attempt has at most {MOST_COSTS} costs; add them up.")
+        self._costs.append({**plain_details(details), "nano": nano, "currency": currency.upper()})
 
     def keep(self, change: Callable[[Connection], Any]) -> Any:
         """Run `change` in a transaction that survives a power cut, again until the database took it, and that neither a timeout

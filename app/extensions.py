@@ -20,6 +20,8 @@ from sqlalchemy import event
 from sqlalchemy.engine import Engine
 from sqlalchemy.orm import DeclarativeBase
 
+from app.clock import follow, unfollowed_s
+
 
 class Base(DeclarativeBase):
     """Base of all models."""
@@ -37,6 +39,8 @@ compress = Compress()
 # cost 0.16 ms a job, a third of all; at 16,000 (32 MB) it costs 0.01.
 PRAGMAS = ("page_size=2048", "journal_mode=WAL", "foreign_keys=ON", "wal_autocheckpoint=16000")
 BUSY_MS = 10_000
+POSTGRES_CLOCK = "SELECT CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT)"
+FOLLOW_S = 30.0
 synchronous = "FULL"  # web, CLI and monitor; the worker sets NORMAL before its first connection
 
 
@@ -52,6 +56,8 @@ def _on_connect(connection, _record) -> None:
 @event.listens_for(Engine, "begin")
 def _on_begin(connection) -> None:
     if connection.dialect.name != "sqlite":
+        if unfollowed_s() > FOLLOW_S:
+            follow(int(connection.exec_driver_sql(POSTGRES_CLOCK).scalar_one()))
         return
     wanted = connection.get_execution_options().get("begin")
     if wanted is None:

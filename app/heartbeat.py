@@ -16,6 +16,7 @@ import threading
 import time
 
 from app.clock import stamp
+from app.execution.capture import Capture
 from app.ledger.claim import show
 from app.ledger.dialect import Connection, database_errors
 from app.lifecycle import Lifecycle
@@ -25,12 +26,12 @@ BEAT_S, SHOWN_S, ASK_S = 10.0, 30.0, 1.0
 
 _REGISTER = """INSERT INTO worker_heartbeats (worker_name, process_id, queue, status, started_at, last_heartbeat, created_at,
  worker_id, consumer_id, host, memory, memory_start, code_version) VALUES (:name, :pid, :queue, 'idle', :at, :at, :at, :w,
- :consumer, :host, :memory, :memory, :code) ON CONFLICT (worker_name) DO UPDATE SET process_id = excluded.process_id,
- queue = excluded.queue, status = 'idle', started_at = excluded.started_at, last_heartbeat = excluded.last_heartbeat,
- created_at = excluded.created_at, worker_id = excluded.worker_id, consumer_id = excluded.consumer_id, host = excluded.host,
- beat = 0, stale = 0, reason = NULL, job_uuid = NULL, job_claim = NULL, job_since = NULL, held_uuid = NULL, held_claim = NULL,
- current_job_id = NULL, current_job_type = NULL, memory = excluded.memory, memory_start = excluded.memory_start, jobs_done = 0,
- code_version = excluded.code_version, command = NULL, stopped_ms = NULL"""
+ :consumer, :host, :memory, :memory, :code) ON CONFLICT (worker_id) DO UPDATE SET worker_name = excluded.worker_name,
+ process_id = excluded.process_id, queue = excluded.queue, status = 'idle', started_at = excluded.started_at,
+ last_heartbeat = excluded.last_heartbeat, created_at = excluded.created_at, consumer_id = excluded.consumer_id,
+ host = excluded.host, beat = 0, stale = 0, reason = NULL, job_uuid = NULL, job_claim = NULL, job_since = NULL,
+ held_uuid = NULL, held_claim = NULL, current_job_id = NULL, current_job_type = NULL, memory = excluded.memory,
+ memory_start = excluded.memory_start, jobs_done = 0, code_version = excluded.code_version, command = NULL, stopped_ms = NULL"""
 _BEAT = """UPDATE worker_heartbeats SET beat = beat + 1, held_uuid = :u, held_claim = :k, memory = :memory,
  last_heartbeat = COALESCE(:at, last_heartbeat) WHERE worker_id = :w AND status <> 'stopped'"""
 
@@ -68,14 +69,21 @@ class Heartbeat(threading.Thread):
         self._end = threading.Event()
 
     def register(self) -> None:
-        """Write the row of this worker anew."""
+        """Write the row of this worker, found by its id. Host and pid may be another's too (containers with one host name):
+        then a few digits of the id follow the name. A row of that name that has stopped gives way."""
         with self.connection.transaction() as run:
+            run.run("DELETE FROM worker_heartbeats WHERE worker_name = :name AND worker_id <> :w AND status = 'stopped'",
+                    name=self.row["name"], w=self.row["w"])
+            if run.all("SELECT 1 FROM worker_heartbeats WHERE worker_name = :name AND worker_id <> :w", name=self.row["name"], w=self.row["w"]):
+                self.row["name"] = self.lifecycle.worker = f"{worker_name()}.{self.row['w'].split('-')[4]}"
             run.run(_REGISTER, at=stamp(run.now()), memory=resident_bytes(), **self.row)
 
     def run(self) -> None:
         next_beat = next_shown = 0.0
         while not self._end.wait(ASK_S):
             now = time.monotonic()
+            if (lines := Capture.lines) is not None:
+                lines.write_if_due()
             try:
                 self._ask()
                 self._show()

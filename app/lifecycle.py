@@ -2,12 +2,15 @@
 
 One `Lifecycle` a worker process. Failure cases: an error is not a refusal (the claim is asked
 again until answered or the stop flag is set); a settle is tried again until it is written or
-fenced off; a stop hands the row back uncounted.
+fenced off; a stop hands the row back uncounted. An outcome that cannot be written, however long one waits (a value that no
+column holds), is replaced by a failure that says so; should not even that be written, the worker finds the row again
+at its next claim, and that counts as a crash: every claim ends in one written outcome.
 """
 
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -16,10 +19,15 @@ from huey.exceptions import CancelExecution, TaskTimeout
 
 from app.ledger import claim as ledger
 from app.ledger.claim import Claim
-from app.ledger.dialect import Connection, database_errors, wait_for
+from app.ledger.dialect import Connection
+from app.ledger.outage import database_errors, wait_for
+from app.ledger.rescue import held_by, rescue
 from app.ledger.settle import Outcome, settle, settle_and_take
+from app.redact import one_line, redact
 
 log = logging.getLogger(__name__)
+CALM_S = 1.0  # after an outcome that could not be written at all
+UNSETTLED = "its worker went on without writing an outcome"
 
 
 class Lifecycle:
@@ -32,6 +40,7 @@ class Lifecycle:
         self.started = False
         self.held: Claim | None = None
         self.next: Claim | None = None  # claimed together with the last settle; runs without a ticket
+        self._begun: Claim | None = None  # handed over last: found again unsettled, it is a crash
         self.done = 0
         self.stopping: Callable[[], bool] = lambda: False
         self.may_go_on: Callable[[], bool] = lambda: True
@@ -50,6 +59,7 @@ class Lifecycle:
             raise
         except Exception as error:  # any other exception would make Huey run the task unclaimed
             log.exception("claim failed")
+            time.sleep(CALM_S)
             raise CancelExecution(str(error)) from error
         if not answered or found is None:
             raise CancelExecution("nothing to do")
@@ -57,9 +67,13 @@ class Lifecycle:
 
     def _hand_over(self, task: Any, found: Claim) -> None:
         task.claim, task.timeout = found, found.timeout
-        self.held, self.next = found, None
+        self.held, self.next, self._begun = found, None, found
 
     def _claim(self) -> Claim | None:
+        for row in held_by(self.connection, self.worker_id, self.worker):
+            if self._begun is not None and (row.uuid, row.claim_no) == (self._begun.uuid, self._begun.claim_no):
+                log.error("job %s (%s) was found again without an outcome: it counts as a crash", row.uuid, row.job_type)
+                rescue(self.connection, row, crash=True, why=UNSETTLED, store=self.store)
         return ledger.claim(self.connection, self._claim_sql, self.worker_id, self.worker)
 
     def job_ran(self, task: Any, _value: Any, exception: BaseException | None) -> None:
@@ -69,11 +83,28 @@ class Lifecycle:
             return
         outcome = task.outcome or self._unset(exception, job)
         go_on = None if self.stopping() or not self.may_go_on() else self._claim_sql
-        _, (_, self.next) = wait_for(
-            lambda: settle_and_take(self.connection, job, outcome, self.store, go_on), on_error=lambda e: self._trouble("settle", e)
-        )
+        try:
+            _, (_, self.next) = wait_for(
+                lambda: settle_and_take(self.connection, job, outcome, self.store, go_on), on_error=lambda e: self._trouble("settle", e)
+            )
+        except Exception as error:
+            self.next = None
+            self._replace(job, outcome, error)
         self.done += 1
         task.claim, self.held = None, self.next
+
+    def _replace(self, job: Claim, outcome: Outcome, error: Exception) -> None:
+        """The outcome was refused: write it alone, else a failure that says so, else leave the row to be found again."""
+        why = one_line(redact(f"{type(error).__name__}: {error}"), 500)
+        log.error("job %s (%s): its outcome could not be written (%s)", job.uuid, job.job_type, why)
+        said = Outcome("failed", error=f"Its outcome could not be written ({why}).", retry=False, run_ms=max(int(outcome.run_ms or 0), 0))
+        for attempt in (outcome, said):
+            try:
+                wait_for(lambda attempt=attempt: settle(self.connection, job, attempt, self.store), on_error=lambda e: self._trouble("settle", e))
+                return
+            except Exception:
+                log.exception("job %s: refused again", job.uuid)
+        time.sleep(CALM_S)  # nothing can be written at all: do not spin
 
     @staticmethod
     def _unset(exception: BaseException | None, job: Claim) -> Outcome:

@@ -14,7 +14,7 @@ HARD_S = 30.0
 
 @dataclass
 class Seen:
-    """What the monitor remembers of one worker between rounds (monotonic seconds)."""
+    """What the monitor remembers of one worker between rounds (monotonic seconds); `lock_held`: it has seen the lock held."""
 
     beat: int
     beat_at: float
@@ -24,15 +24,17 @@ class Seen:
     other_beat: int = 0
     stuck_claim: tuple[str, int] | None = None
     stuck_at: float = 0.0
+    lock_held: bool = False
 
 
 @dataclass(frozen=True)
 class Facts:
-    """One worker as read in this round; `here` means that its pid means something to this monitor."""
+    """One worker as read in this round; `here` means that its pid means something to this monitor, `gone` that it is proved
+    to have ended: its pid is no longer that process, or its lock, which this monitor has seen held, can be taken."""
 
     beat: int
     here: bool
-    lock_free: bool
+    gone: bool
     stopped: bool
     cpu: int | None
 
@@ -47,8 +49,8 @@ class Verdict:
 
 
 def judge(facts: Facts, seen: Seen, now: float) -> Verdict:
-    """Dead at once when its lock is free; else by 120 s of silence, and on this host only if it also stands still."""
-    if facts.here and facts.lock_free:
+    """Dead at once when it is proved; else by 120 s of silence, and on this host only if it also stands still."""
+    if facts.gone:
         return Verdict(dead=True, why="the process is gone")
     if facts.beat != seen.beat:
         seen.beat, seen.beat_at = facts.beat, now

@@ -18,13 +18,13 @@ from typing import Any
 from flask import Flask
 
 from app import registry
-from app.clock import MINUTE_MS, now_ms
+from app.clock import MINUTE_MS
 from app.config import Settings
 from app.integrations.ping import Ping
 from app.ledger import counts, rollups, search, steer
 from app.ledger.dialect import Connection, database_errors
 from app.ledger.rescue import held_by, promote
-from app.process import lock_is_free
+from app.process import lock_state
 from app.services import accounts, alerts, archive, disk, generations, recurring, schema, upkeep
 from app.services.courier import Courier
 from app.services.rules import Look
@@ -156,7 +156,7 @@ class Monitor:
                 counts.save(run, "disk", state)
 
     def recurring(self) -> None:
-        if (minute := now_ms() // MINUTE_MS) == self._minute:
+        if (minute := self.connection.now() // MINUTE_MS) == self._minute:
             return
         with self.app.app_context():
             recurring.run_due(self.settings.timezone)
@@ -164,7 +164,7 @@ class Monitor:
 
     def minute(self) -> None:
         """The depth of each queue at each minute."""
-        if (minute := now_ms() // MINUTE_MS) != self._sampled:
+        if (minute := self.connection.now() // MINUTE_MS) != self._sampled:
             counts.sample(self.connection, minute * MINUTE_MS)
             self._sampled = minute
 
@@ -198,7 +198,7 @@ class Monitor:
 
     def sweep_sessions(self) -> None:
         with self.app.app_context():
-            accounts.sweep(now_ms())
+            accounts.sweep(self.connection.now())
             recurring.sweep()
 
     def sweep_files(self) -> None:
@@ -206,7 +206,8 @@ class Monitor:
         self.app.extensions["publisher"].tickets.sweep()
         rows = {row[0] for row in self.connection.all("SELECT worker_id FROM worker_heartbeats WHERE status <> 'stopped'")}
         for path in (self.settings.data_dir / "workers").glob("*.lock"):
-            if path.stem not in rows and time.time() - path.stat().st_mtime > 60 and lock_is_free(path) and not held_by(self.connection, path.stem):
+            old = path.stem not in rows and time.time() - path.stat().st_mtime > 60  # both of this machine: the file's time and ours
+            if old and lock_state(path) == "free" and not held_by(self.connection, path.stem):
                 path.unlink(missing_ok=True)
 
 

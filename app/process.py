@@ -11,7 +11,7 @@ import socket
 from functools import cache
 from pathlib import Path
 
-PR_SET_PDEATHSIG = 1
+PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 
 
 @cache
@@ -57,16 +57,57 @@ def is_stopped(pid: int) -> bool:
         return False
 
 
-def identity() -> str:
-    """Boot, namespace, pid, start time and a nonce: never the same twice (a pid can be)."""
+def identity(folder: Path) -> str:
+    """Boot, namespace, pid, start time, a nonce and the folder of its lock: never the same twice (a pid can be)."""
     pid = os.getpid()
-    return f"{boot_id()[:8]}-{namespace()}-{pid}-{start_ticks(pid) or 0}-{secrets.token_hex(4)}"
+    return f"{boot_id()[:8]}-{namespace()}-{pid}-{start_ticks(pid) or 0}-{secrets.token_hex(4)}-{folder_id(folder)}"
+
+
+def folder_id(folder: Path) -> str:
+    """Device and inode: the same folder, whatever its path is called here."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    found = folder.stat()
+    return f"{found.st_dev:x}.{found.st_ino:x}"
+
+
+def same_boot(worker_id: str) -> bool:
+    """Whether the process of an identity ran on this kernel since it booted."""
+    return worker_id.split("-")[0] == boot_id()[:8]
+
+
+def is_here(worker_id: str) -> bool:
+    """Whether the pid in an identity means something to this process: same boot, same pid namespace."""
+    parts = worker_id.split("-")
+    return len(parts) >= 4 and same_boot(worker_id) and parts[1] == namespace()
+
+
+def has_ended(worker_id: str) -> bool:
+    """Whether the process that an identity names is known to have ended; False where this process cannot know.
+
+    No such pid, a zombie, or a pid that another process has now (it started at another time).
+    """
+    if not is_here(worker_id):
+        return False
+    pid, ticks = worker_id.split("-")[2:4]
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return True
+    except (OSError, ValueError, OverflowError):
+        pass  # another user's: it exists
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    except (OSError, IndexError):
+        return False
+    return fields[0] in "ZX" or fields[19] != ticks
 
 
 def kill_if_same(worker_id: str, signum: int) -> bool:
     """Signal the process an identity names, if that very process still runs here."""
-    boot, space, pid, ticks = worker_id.split("-")[:4]
-    if boot != boot_id()[:8] or space != namespace() or start_ticks(int(pid)) != int(ticks):
+    if not is_here(worker_id):
+        return False
+    pid, ticks = worker_id.split("-")[2:4]
+    if start_ticks(int(pid)) != int(ticks):
         return False
     try:
         os.kill(int(pid), signum)
@@ -85,6 +126,14 @@ def die_with_parent(parent: int | None = None, signum: int = signal.SIGKILL) -> 
         os._exit(0)
 
 
+def become_subreaper() -> None:
+    """Orphans among the descendants of this process become its children (Linux; elsewhere nothing happens)."""
+    try:
+        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    except (OSError, AttributeError):
+        return
+
+
 def hold_lock(path: Path) -> int:
     """Take an exclusive record lock for the life of this process; the descriptor is returned.
 
@@ -101,16 +150,18 @@ def hold_lock(path: Path) -> int:
     return descriptor
 
 
-def lock_is_free(path: Path) -> bool:
-    """Whether nobody holds the lock on `path` (a file that is gone counts as free)."""
+def lock_state(path: Path) -> str:
+    """'held', 'free' (the file is there and nobody holds its lock) or 'missing', which proves nothing."""
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     except FileNotFoundError:
-        return True
+        return "missing"
+    except OSError:
+        return "held"
     try:
         fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return True
+        return "free"
     except OSError:
-        return False
+        return "held"
     finally:
         os.close(descriptor)

@@ -18,6 +18,7 @@ from cronsim import CronSim, CronSimError
 
 from app.config import QUEUES
 from app.signature import Field, Misfit, UploadedFile, check, read_signature  # noqa: F401  (handed on)
+from app.support.values import delay_s
 from app.words import say as _
 
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.]{0,199}")
@@ -32,7 +33,14 @@ class PermanentError(Sentence):
 
 
 class TemporaryError(Sentence):
-    """Raised by a job whose attempt failed: it is tried again by its rules."""
+    """Raised by a job whose attempt failed: it is tried again by its rules, or after `delay` seconds in place of its backoff.
+
+    The attempt counts. TypeError or ValueError when `delay` is no number of seconds from 0 to 366 days.
+    """
+
+    def __init__(self, *args: object, delay: float | None = None) -> None:
+        super().__init__(*args)
+        self.delay = None if delay is None else delay_s("The delay of TemporaryError", delay)
 
 
 class Held(Sentence):
@@ -41,7 +49,8 @@ class Held(Sentence):
 
 @dataclass(frozen=True)
 class Options:
-    """How a type runs; `backoff` and `timeout` in seconds; `fair`: tenants take turns in its queue."""
+    """How a type runs; `backoff` and `timeout` in seconds; `fair`: tenants take turns in its queue;
+    `capture`: what it prints and logs are lines of its log."""
 
     queue: str = "default"
     tries: int = 3
@@ -52,6 +61,7 @@ class Options:
     web: bool = True
     label: str = ""
     fair: bool = False
+    capture: bool = True
     retry_until: int = 86_400
 
 

@@ -1,8 +1,9 @@
 """Run one claimed job and turn whatever happens into an `Outcome`.
 
-Everything but KeyboardInterrupt (a stop) is caught, so Huey always sees a return. A timeout
-cannot be swallowed: the alarm is a BaseException that comes again every 5 s, and one that was
-delivered beats a later "completed"; an outcome that is set beats a later alarm.
+Everything but KeyboardInterrupt (a stop) is caught, so Huey always sees a return. A timeout cannot be swallowed: the alarm
+is a BaseException that comes again every 5 s, and one that was delivered beats a later "completed"; an outcome that is set
+beats a later alarm. Whatever calls the job's own code (its function, `str()` of what it returns or raises) runs with the
+alarm on; what it may not leave behind is put right before the outcome is written (execution/process_guard.py, descendants.py).
 """
 
 from __future__ import annotations
@@ -10,70 +11,31 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-import math
 import os
-import re
 import resource
-import signal
 import time
-import traceback
-from _signal import getsignal  # the public one makes an Enum of the handler: 5 microseconds a job
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime
 from typing import Any
-
-from huey.exceptions import CancelExecution, RateLimitExceeded, RetryTask, TaskLockedException
 
 from app import registry
 from app.context import JobContext
+from app.execution import descendants
+from app.execution.alarm import JobTimeout, armed, signals_held
+from app.execution.capture import Capture, JobLines
+from app.execution.outcomes import told
+from app.execution.process_guard import ProcessGuard
+from app.execution.results import as_json
 from app.extensions import db
 from app.ledger.claim import Claim
 from app.ledger.dialect import Connection
 from app.ledger.settle import Outcome
 from app.logs import job_of_line, report_failure
-from app.redact import cut, printable, redact
 from app.services import uploads
 
 log = logging.getLogger(__name__)
-AGAIN_S, INTERRUPT_S = 5.0, 1.0
-ALRM = int(signal.SIGALRM)
+INTERRUPT_S = 1.0
 OVER_S = 1.0  # a job that ran past its limit by more has swallowed or switched off the alarm
-RESULT_BYTES = TRACEBACK_BYTES = 64 * 1024
-ERROR_BYTES = 2000
-
-
-class JobTimeout(BaseException):
-    """The job's time is over; no `except Exception` stops it."""
-
-
-class alarm:  # noqa: N801  (used as a context manager)
-    """In place of Huey's one-shot alarm: raises JobTimeout while the job's own code runs (`task.armed`).
-
-    The handler is installed once a process; a job only sets and clears the timer.
-    """
-
-    task: Any = None
-
-    def __init__(self, task: Any) -> None:
-        alarm.task = task
-
-    @staticmethod
-    def ring(_signum: int, _frame: Any) -> None:
-        task = alarm.task
-        if task is not None and getattr(task, "outcome", None) is None:
-            task.timed_out = task.claim.over = True
-            if getattr(task, "armed", False):
-                raise JobTimeout
-
-    def __enter__(self) -> None:
-        if getsignal(ALRM) is not alarm.ring:
-            signal.signal(signal.SIGALRM, alarm.ring)
-        signal.setitimer(signal.ITIMER_REAL, alarm.task.timeout, AGAIN_S)
-
-    def __exit__(self, *_: Any) -> None:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        alarm.task = None
 
 
 class Meter:
@@ -126,26 +88,56 @@ class Meter:
         outcome.details["memory_growth"] = max(outcome.memory_peak - self.resident, 0)
 
 
-def execute(app: Any, task: Any, notes: Connection, stopping: Callable[[], bool] = lambda: True) -> None:
-    """Run the job claimed for this task; `task.outcome` is set unless a stop interrupts."""
+def execute(app: Any, task: Any, notes: Connection, stopping: Callable[[], bool] = lambda: True, guard: ProcessGuard | None = None) -> None:
+    """Run the job claimed for this task; `task.outcome` is set unless a stop interrupts. `guard` is that of the worker's process."""
     job: Claim | None = getattr(task, "claim", None)
     if job is None:
         return  # a hook failed: never run what is not claimed
     meter = Meter()
-    told = job_of_line.set({"uuid": job.uuid, "type": job.job_type, "tenant": job.tenant_id, "attempt": job.attempts, "worker": job.worker})
+    lines = JobLines(job, notes)
+    whose = job_of_line.set({"uuid": job.uuid, "type": job.job_type, "tenant": job.tenant_id, "attempt": job.attempts, "worker": job.worker})
     try:
-        outcome = _attempt(app, task, job, notes)
-    except KeyboardInterrupt as error:
-        if _asked_to_stop(stopping):
-            raise
-        outcome = outcome_of(error, job)  # raised by the job itself: handed back it would come again for ever
+        try:
+            outcome = _attempt(app, task, job, notes, lines, guard)
+        except KeyboardInterrupt as error:
+            if _asked_to_stop(stopping):
+                raise
+            outcome = told(task, error, job)  # raised by the job itself: handed back it would come again for ever
+        except BaseException as error:
+            log.exception("job %s: its outcome could not be told", job.uuid)
+            outcome = Outcome("failed", error=f"The worker could not tell its outcome ({type(error).__name__}).", retry=False)
+        meter.read_into(outcome)
+        swallowed = task.timed_out and outcome.status == "failed"
+        if outcome.blocked is None and (swallowed or outcome.run_ms > (job.timeout + OVER_S) * 1000):
+            outcome = replace(outcome, status="timeout", result=None, error=f"timeout after {job.timeout} s", delay=None, retry=True)
+        with signals_held():  # a stop that arrives now finds the outcome
+            _clean_up(lines, guard, completed=outcome.status == "completed")
+            task.outcome = outcome
+    except KeyboardInterrupt:
+        if task.outcome is None:
+            with signals_held():
+                _clean_up(lines, guard, completed=False)
+        raise
     finally:
-        job_of_line.reset(told)
-    meter.read_into(outcome)
-    swallowed = task.timed_out and outcome.status == "failed"
-    if outcome.blocked is None and (swallowed or outcome.run_ms > (job.timeout + OVER_S) * 1000):
-        outcome = replace(outcome, status="timeout", result=None, error=f"timeout after {job.timeout} s", delay=None, retry=True)
-    task.outcome = outcome
+        Capture.lines = None
+        job_of_line.reset(whose)
+
+
+def _clean_up(lines: JobLines, guard: ProcessGuard | None, completed: bool) -> None:
+    """End or name what the job has started, put the process right, write the last lines. Never raises."""
+    try:
+        if descendants.any_left():
+            if completed and (names := descendants.tolerate()):
+                lines.add(f"Left running, until this worker ends: {', '.join(names)}", "WARN", "worker")
+            elif not completed and (names := descendants.end_all()):
+                lines.add(f"Ended with the job: {', '.join(names)}", "INFO", "worker")
+        for stream in guard.streams if guard else ():
+            stream.end()
+        if guard and (changed := guard.restore()):
+            lines.add(f"Put back after the job: {', '.join(changed)}", "WARN", "worker")
+        lines.write()
+    except Exception:
+        log.exception("job %s: its worker could not be put right", lines.uuid)
 
 
 def _asked_to_stop(stopping: Callable[[], bool]) -> bool:
@@ -156,11 +148,11 @@ def _asked_to_stop(stopping: Callable[[], bool]) -> bool:
     return stopping()
 
 
-def _attempt(app: Any, task: Any, job: Claim, notes: Connection) -> Outcome:
+def _attempt(app: Any, task: Any, job: Claim, notes: Connection, lines: JobLines, guard: ProcessGuard | None) -> Outcome:
     definition = registry.find(job.job_type)
     if definition is None:
         return Outcome("failed", blocked=f"No job type {job.job_type} is known here. Deploy the code that declares it, or delete the job.")
-    ctx = JobContext(job, notes)
+    ctx = JobContext(job, notes, lines)
     try:
         with app.app_context():
             try:
@@ -171,14 +163,12 @@ def _attempt(app: Any, task: Any, job: Claim, notes: Connection) -> Outcome:
             except registry.Misfit as error:
                 return Outcome("failed", blocked=f"The arguments no longer fit {job.job_type}: {error} Edit and retry, or delete the job.")
             try:
-                task.armed = True
-                try:
-                    value = definition.function(**args)
-                finally:
-                    task.armed = False
+                lines.capture = definition.options.capture
+                Capture.lines = lines
+                with armed(task):
+                    result, marks = _call(definition.function, args, guard)
                 if task.timed_out:
                     raise JobTimeout
-                result, marks = as_json(value)
                 if db.session.registry.has():
                     db.session.commit()
             except BaseException:
@@ -191,41 +181,27 @@ def _attempt(app: Any, task: Any, job: Claim, notes: Connection) -> Outcome:
     except KeyboardInterrupt:
         raise
     except BaseException as error:
-        outcome = outcome_of(error, job)
+        outcome = told(task, error, job)
         if outcome.status == "failed":
             report_failure(error)
     else:
         outcome = Outcome("completed", result=result, details={"cut": marks} if marks else {})
-    if ctx.costs:
-        outcome.details["costs"] = ctx.costs
+    if costs := ctx.costs:
+        outcome.details["costs"] = list(costs)
     return outcome
 
 
-def as_json(value: Any) -> tuple[str, list[str]]:
-    """A result as redacted JSON of at most 64 KB, and what was done to it: `result` (cut), `not json` (kept as text)."""
-    if value is None:
-        return "null", []
-    marks = []
+def _call(function: Callable[..., Any], args: dict[str, Any], guard: ProcessGuard | None) -> tuple[str, list[str]]:
+    """The job's own code and its result as JSON; a copy of the process that it has forked ends here."""
     try:
-        text = json.dumps(value, ensure_ascii=False, allow_nan=False)
-    except (TypeError, ValueError):
-        marks, text = ["not json"], json.dumps(_plain(value), ensure_ascii=False)
-    text = re.sub("[\ud800-\udfff]", "\ufffd", text)  # half a character (a file name that is not UTF-8): no page could show it
-    text, was_cut = cut(printable(redact(text)), RESULT_BYTES)
-    return text, marks + ["result"] * was_cut
-
-
-def _plain(value: Any, depth: int = 0) -> Any:
-    """`value` with all that JSON does not know as text."""
-    if depth > 30:
-        return str(value)
-    if isinstance(value, dict):
-        return {str(k): _plain(v, depth + 1) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(v, depth + 1) for v in value]
-    if value is None or isinstance(value, bool | int | str) or (isinstance(value, float) and math.isfinite(value)):
-        return value
-    return str(value)
+        result = as_json(function(**args))
+    except BaseException as error:
+        if guard:
+            guard.end_if_forked(error)
+        raise
+    if guard:
+        guard.end_if_forked()
+    return result
 
 
 def _roll_back() -> None:
@@ -236,41 +212,3 @@ def _roll_back() -> None:
     except Exception:
         log.warning("rollback failed; the connections of this worker are opened again")
         db.engine.dispose()
-
-
-def outcome_of(error: BaseException, job: Claim) -> Outcome:
-    """What an exception means for the job."""
-    if isinstance(error, JobTimeout):
-        return Outcome("timeout", error=f"timeout after {job.timeout} s", traceback=format_traceback(error))
-    if isinstance(error, registry.Held):
-        return Outcome("failed", blocked=sentence(error), aside="held")
-    if isinstance(error, CancelExecution) and not error.retry:
-        return Outcome("cancelled", error=cut(printable(redact(str(error) or "Stopped on request.")), ERROR_BYTES)[0])
-    if isinstance(error, TaskLockedException | RateLimitExceeded):
-        return Outcome("failed", error=sentence(error), delay=getattr(error, "delay", None) or 5)
-    outcome = Outcome("failed", error=sentence(error), traceback=format_traceback(error))
-    if isinstance(error, RetryTask):
-        outcome.delay = error.delay
-        if error.eta is not None:
-            now = datetime.now(UTC) if error.eta.tzinfo else datetime.now()
-            outcome.delay = max((error.eta - now).total_seconds(), 0)
-    outcome.retry = not isinstance(error, registry.PermanentError)
-    if not outcome.retry:
-        outcome.details["permanent"] = True
-    return outcome
-
-
-def sentence(error: BaseException) -> str:
-    """One line for people: 'KeyError: 'x'', or only the text of a Sentence."""
-    text = str(error) if isinstance(error, registry.Sentence | RetryTask) and str(error) else traceback.format_exception_only(error)[-1].strip()
-    return cut(printable(redact(text or type(error).__name__)), ERROR_BYTES)[0]
-
-
-def format_traceback(error: BaseException) -> str:
-    """Redacted traceback from the job's own first frame on, at most 64 KB (the end is what counts)."""
-    tb = error.__traceback__
-    while tb is not None and tb.tb_frame.f_globals.get("__name__") == __name__:
-        tb = tb.tb_next
-    text = printable(redact("".join(traceback.format_exception(type(error), error, tb))))
-    raw = text.encode()
-    return text if len(raw) <= TRACEBACK_BYTES else "[cut]\n" + raw[-TRACEBACK_BYTES:].decode("utf-8", "ignore")

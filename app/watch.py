@@ -1,7 +1,10 @@
 """The workers as the monitor sees them: who is dead, who is over time, and what becomes of their rows.
 
-One Watch a monitor. Silence is judged on the monitor's own monotonic clock (liveness.py), never by stored times, and not
-at all while `calm_until` is ahead (a clock that jumped, a round that came late, a database that did not answer).
+One Watch a monitor. Death is proved by the process itself (its pid is gone, or is another process now) or by its lock: only
+by a lock in this monitor's own folder that this monitor has seen held. A lock file that is missing proves nothing: a worker
+of another DATA_DIR on the same database keeps its lock there. Silence is judged on the monitor's own monotonic clock
+(liveness.py), never by stored times, and not at all while `calm_until` is ahead (a clock that jumped, a round that came
+late, a database that did not answer).
 """
 
 from __future__ import annotations
@@ -11,14 +14,14 @@ import signal
 from collections.abc import Callable
 from pathlib import Path
 
-from app.clock import now_ms
 from app.config import Settings
+from app.execution import descendants
 from app.ledger.claim import OVER, Claim
 from app.ledger.dialect import Connection
 from app.ledger.rescue import forget_worker, held_by, rescue
 from app.ledger.settle import Outcome, settle
 from app.liveness import Facts, Seen, holds_something_else, judge, over_time
-from app.process import boot_id, cpu_ticks, is_stopped, kill_if_same, lock_is_free, namespace
+from app.process import cpu_ticks, folder_id, has_ended, is_here, is_stopped, kill_if_same, lock_state, same_boot
 
 log = logging.getLogger("app.monitor")
 CALM_S = 30.0
@@ -33,6 +36,7 @@ class Watch:
     def __init__(self, connection: Connection, settings: Settings, monotonic: Callable[[], float]) -> None:
         self.connection, self.settings, self.monotonic = connection, settings, monotonic
         self.store = "sqlite" if settings.sqlite else "postgresql"
+        self.folder = settings.data_dir / "workers"
         self.seen: dict[str, Seen] = {}
         self.calm_until = 0.0
 
@@ -63,14 +67,14 @@ class Watch:
         command: str | None,
     ) -> int:
         now = self.monotonic()
-        cpu = cpu_ticks(pid) if pid else None
+        here = is_here(worker_id)
+        cpu = cpu_ticks(pid) if here and pid else None
         seen = self.seen.setdefault(worker_id, Seen(beat, now, cpu, now))
-        here = self._is_here(worker_id)
-        facts = Facts(beat, here, here and lock_is_free(self._lock(worker_id)), here and pid > 0 and is_stopped(pid), cpu)
+        facts = Facts(beat, here, self._is_gone(worker_id, seen), here and pid > 0 and is_stopped(pid), cpu)
         verdict = judge(facts, seen, now)
         jobs = held_by(self.connection, worker_id, name)
-        if verdict.dead and (facts.lock_free or now >= self.calm_until):
-            return self._bury(worker_id, name, consumer, verdict.why or "", jobs, gone=facts.lock_free)
+        if verdict.dead and (facts.gone or now >= self.calm_until):
+            return self._bury(worker_id, name, consumer, verdict.why or "", jobs, gone=facts.gone)
         if command == "kill" and here and kill_if_same(worker_id, signal.SIGKILL):
             return self._bury(worker_id, name, "", "killed by hand", jobs, gone=True)
         if verdict.stale != bool(stale):
@@ -82,7 +86,8 @@ class Watch:
 
     def _look_at_job(self, job: Claim, seen: Seen, reported: tuple[str, int] | None, beat: int, now: float, here: bool) -> int:
         row = (job.uuid, job.claim_no)
-        ran_s = (now_ms() - (job.reserved_ms or now_ms())) / 1000
+        at = self.connection.now()  # the clock by which the claim was stored
+        ran_s = (at - (job.reserved_ms or at)) / 1000
         if here and over_time(seen, row, job.timeout, ran_s, now):
             log.warning("job %s is over its time and does not stop: worker %s killed", job.uuid, job.worker)
             kill_if_same(job.worker_id, signal.SIGKILL)
@@ -100,7 +105,11 @@ class Watch:
 
     def _bury(self, worker_id: str, name: str, consumer: str, why: str, jobs: list[Claim], gone: bool) -> int:
         # only a worker that died while its consumer lives speaks against the job it ran
-        alone = gone and bool(consumer) and not lock_is_free(self._lock(consumer))
+        alone = gone and is_here(consumer) and not has_ended(consumer)
+        if gone:
+            kill_if_same(worker_id, signal.SIGKILL)  # a job that closed the descriptor of its worker's lock runs on
+            if names := descendants.end_marked(worker_id, self._lock(worker_id)):
+                log.warning("worker %s: what its job had started was ended: %s", name, ", ".join(names))
         freed = sum(self._free(job, alone, f"{name}: {why}") for job in jobs)
         forget_worker(self.connection, worker_id, why)
         log.info("worker %s: %s; %d job(s) rescued", name, why, freed)
@@ -118,9 +127,13 @@ class Watch:
         return int(state is not None)
 
     def _lock(self, name: str) -> Path:
-        return self.settings.data_dir / "workers" / f"{name}.lock"
+        return self.folder / f"{name}.lock"
 
-    @staticmethod
-    def _is_here(worker_id: str) -> bool:
-        parts = worker_id.split("-")
-        return len(parts) >= 4 and parts[0] == boot_id()[:8] and parts[1] == namespace()
+    def _is_gone(self, worker_id: str, seen: Seen) -> bool:
+        """Whether the worker is proved to have ended."""
+        if same_boot(worker_id) and worker_id.split("-")[5:] == [folder_id(self.folder)]:
+            state = lock_state(self._lock(worker_id))
+            if seen.lock_held and state == "free":
+                return True
+            seen.lock_held |= state == "held"
+        return has_ended(worker_id)

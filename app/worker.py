@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import multiprocessing
 import os
 import signal
 import time
@@ -18,14 +19,18 @@ from huey import consumer as stock
 from huey.consumer import WorkerRecycle
 
 from app import create_app, extensions, registry
+from app.execution import descendants
+from app.execution.alarm import alarm, signals_held
+from app.execution.process_guard import ProcessGuard
 from app.heartbeat import Heartbeat, resident_bytes, worker_name
-from app.ledger.dialect import Connection, database_errors, wait_for
+from app.ledger.dialect import Connection
+from app.ledger.outage import database_errors, wait_for
 from app.ledger.rescue import promote
 from app.lifecycle import Lifecycle
 from app.listeners import listen
 from app.process import die_with_parent, hold_lock, identity
 from app.queue import Tickets, Trouble, build
-from app.runner import Meter, alarm, execute
+from app.runner import Meter, execute
 from app.services import schema, ticketing
 
 log = logging.getLogger("app.worker")
@@ -50,23 +55,28 @@ class LedgerWorker(stock.Worker):
 
     parent = 0
     consumer_id = ""
+    guard: ProcessGuard | None = None
 
     def initialize(self) -> None:
         """In the child: identity, lock, row, beat; the claim refuses until all of it is done."""
         die_with_parent(self.parent)
+        multiprocessing.current_process().daemon = False  # Huey says True, and daemons may start no process: no Pool in a job
         # An ignored signal is inherited by what a job starts; a handler that does nothing is reset by exec.
         for signum in (signal.SIGTERM, signal.SIGHUP):
             signal.signal(signum, lambda *_: None)
         with app.app_context():
             extensions.db.engine.dispose(close=False)
-        lifecycle.worker_id, lifecycle.worker = identity(), worker_name()
+        lifecycle.worker_id, lifecycle.worker = identity(settings.data_dir / "workers"), worker_name()
         lifecycle.stopping = self.stop_flag.is_set
         self.lock = hold_lock(settings.data_dir / "workers" / f"{lifecycle.worker_id}.lock")
         self.beat = Heartbeat(lifecycle, settings.database_url, settings.worker_queues, self.consumer_id, registry.code_version())
         ready, _ = wait_for(self.beat.register, self.stop_flag.is_set, on_error=lambda e: log.warning("waiting for the database: %s", e))
         if not ready:
             return
-        self.beat.start()
+        descendants.adopt(lifecycle.worker_id)
+        with signals_held():
+            self.beat.start()  # a thread inherits what is blocked: the alarm and a stop are the main thread's
+        LedgerWorker.guard = ProcessGuard()
         self.next_open, self.memory_start = 0.0, resident_bytes()
         super().initialize()
         lifecycle.may_go_on = lambda: self.beat.command != "quiet" and self._why_recycle() is None
@@ -145,8 +155,11 @@ class LedgerWorker(stock.Worker):
         if lifecycle.started:
             lifecycle.give_back_next()
             self.beat.end(self.reason)
-            if self.reason == STOPPED:
-                os._exit(RETIRED)
+            descendants.tolerated.clear()
+            if names := descendants.end_all():
+                log.info("ended with this worker: %s", ", ".join(names))
+            logging.shutdown()
+            os._exit(RETIRED if self.reason == STOPPED else 0)  # a thread that a job has left must not keep us
 
 
 class LedgerScheduler(stock.Scheduler):
@@ -173,10 +186,11 @@ class LedgerConsumer(stock.Consumer):
 
     def start(self) -> None:
         os.umask(0o077)
-        self.consumer_id = identity()
+        self.consumer_id = identity(settings.data_dir / "workers")
         self.lock = hold_lock(settings.data_dir / "workers" / f"{self.consumer_id}.lock")
         LedgerWorker.parent = LedgerScheduler.parent = os.getpid()
         LedgerWorker.consumer_id = self.consumer_id
+        descendants.adopt()
         schema.wait_until_current(settings)
         gc.collect()
         gc.freeze()  # the children neither walk nor copy what is loaded here: faster, and less memory of their own
@@ -184,8 +198,21 @@ class LedgerConsumer(stock.Consumer):
 
     def check_worker_health(self) -> bool:
         """Huey's, which starts another worker for each that died; not for those that a person stopped."""
+        gone = [child for _, child in self.worker_threads if child.exitcode is not None]
         self.worker_threads = [(worker, child) for worker, child in self.worker_threads if child.exitcode != RETIRED]
-        return super().check_worker_health()
+        healthy = super().check_worker_health()
+        if gone:
+            self._end_orphans()
+        return healthy
+
+    def _end_orphans(self) -> None:
+        """What the jobs of a worker that is gone have left."""
+        if names := descendants.end_orphans([self.scheduler.pid, *(child.pid for _, child in self.worker_threads)]):
+            log.info("ended with their worker: %s", ", ".join(names))
+
+    def stop(self, graceful: bool = False) -> None:
+        super().stop(graceful)
+        self._end_orphans()
 
     def _interrupt_workers(self) -> None:
         """After Huey's interrupt: a job that swallows it would keep us waiting for ever, so kill."""
@@ -238,7 +265,7 @@ def reopen() -> None:
         trouble.tell("")
 
 
-huey = build(settings, lambda task: execute(app, task, notes, lambda: lifecycle.stopping()), LedgerHuey)
+huey = build(settings, lambda task: execute(app, task, notes, lambda: lifecycle.stopping(), LedgerWorker.guard), LedgerHuey)
 trouble = Trouble(log)
 tickets = Tickets(settings, huey, lambda: ticketing.generation(connection))
 listen(huey, lifecycle)

@@ -1,7 +1,7 @@
 """Become one program of the site: `program.py web|monitor|workers [--env-file FILE]`.
 
-A supervisor starts this; it makes files private, ties its life to the supervisor's, keeps
-only the environment variables of that program's own list, and turns into the real command.
+A supervisor starts this; it makes files private, ties its life to the supervisor's, leaves out
+the secrets that only another program needs, and turns into the real command.
 Under run.sh the launcher has read `.env`; a server's own supervisor names a file instead.
 """
 
@@ -11,23 +11,16 @@ from pathlib import Path
 
 from common import ROOT, die_with_parent, fail, hold, load_env_file
 
-SYSTEM = [
-    *("PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "PYTHONPATH"),
-    *("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"),
-    *("http_proxy", "https_proxy", "no_proxy", "PYTHONDONTWRITEBYTECODE"),
-]
-SITE = [
-    *("DATA_DIR", "HOST", "PORT", "PUBLIC_URL", "TRUSTED_PROXIES", "DATABASE_URL", "QUEUE_URL", "WORKERS", "GRACE"),
-    *("WORKER_QUEUES", "WORKER_MEMORY_MB", "SECRET_KEY", "SECRET_KEY_FALLBACKS", "APP_TIMEZONE", "JOB_MODULES"),
-    *("UPLOAD_MAX_MB", "ALLOW_PRIVATE_HOSTS", "ALLOW_INSECURE_HTTP", "SENTRY_DSN", "LOG_FORMAT", "PRICES_FILE"),
-]
-# What one program alone may know; ADMIN_* is nobody's. JOB_* is for jobs of one's own.
+# The product's own secrets, by the program that needs them; the first password and variables of the supervisor,
+# Flask and gunicorn themselves (FLASK_DEBUG) are nobody's.
+# All else reaches web, monitor and workers alike: what a team's jobs read, and what decides at import whether a job type or a
+# schedule is declared, must be the same in all three.
 OWN = {
     "web": ["METRICS_TOKEN"],
-    "monitor": ["ALERT_URLS", "ALERT_LANGUAGE", "HEARTBEAT_URL"],
-    "workers": ["OPENAI_API_KEY", "OPENAI_BASE_URL", "OPENAI_RPM", "JOB_"],
+    "monitor": ["ALERT_URLS", "HEARTBEAT_URL"],
+    "workers": ["OPENAI_API_KEY"],
 }
-PREFIXES = ("LC_", "PG")  # locale; libpq's certificates and time limits
+NOBODYS = ("ADMIN_EMAIL", "ADMIN_PASSWORD", "AINSTEIN_", "SUPERVISOR_", "FLASK_", "GUNICORN_")
 # What each gets when its supervisor is gone: the web may finish its answers, and a monitor or worker
 # ends at once, as after a power cut, so that the next start never waits for a long job.
 AFTER_SUPERVISOR = {"web": "SIGTERM", "monitor": "SIGKILL", "workers": "SIGKILL"}
@@ -67,10 +60,9 @@ def command(name: str) -> list[str]:
 
 
 def environment(name: str) -> dict[str, str]:
-    """Only the variables on the lists, so that a secret reaches none but the program that needs it."""
-    wanted = {*SYSTEM, *SITE, *OWN[name]}
-    prefixes = PREFIXES + tuple(n for n in OWN[name] if n.endswith("_"))
-    kept = {n: v for n, v in os.environ.items() if n in wanted or n.startswith(prefixes)}
+    """The whole environment, but for secrets of the product that another program alone needs."""
+    others = tuple(variable for program, variables in OWN.items() if program != name for variable in variables)
+    kept = {n: v for n, v in os.environ.items() if n not in others and not n.startswith(NOBODYS)}
     return kept | {"DATA_DIR": str(data_dir())}
 
 

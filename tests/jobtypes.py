@@ -130,3 +130,5 @@ def hoard(mb: int = 100) -> int:
     """Never gives its memory back."""
     _hoard.append(b"x" * (mb << 20))
     return mb
+
+from tests import hostile_jobs  # noqa: E402,F401  (more types)

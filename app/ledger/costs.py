@@ -1,4 +1,4 @@
-"""What paid requests cost: exact sums in thousand-millionths of a currency."""
+"""What paid requests cost: exact sums in billionths (nano) of a currency."""
 
 from __future__ import annotations
 

@@ -23,11 +23,16 @@ from typing import Any, Protocol
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from app.clock import now_ms
-from app.extensions import PRAGMAS
+from app.clock import follow, now_ms
+from app.extensions import POSTGRES_CLOCK, PRAGMAS
+from app.ledger.outage import SQLITE_REOPEN, database_errors, result_code
 
 TURN_TRIES = 1000
-
+# A server that is gone without a word (a pulled cable, a failover) is noticed within 20 s, not after two hours.
+POSTGRES_OPTIONS = {
+    "connect_timeout": 5, "keepalives_idle": 5, "keepalives_interval": 5, "keepalives_count": 3, "tcp_user_timeout": 20_000,
+    "application_name": "ainstein",
+}
 
 log = logging.getLogger(__name__)
 
@@ -56,16 +61,6 @@ class Runner(Protocol):
         """The database's clock in ms."""
 
 
-def database_errors() -> tuple[type[Exception], ...]:
-    """Errors that mean "the database did not answer", for every driver that is installed."""
-    errors: list[type[Exception]] = [sqlite3.Error]
-    with contextlib.suppress(ImportError):
-        import psycopg
-
-        errors.append(psycopg.Error)
-    return tuple(errors)
-
-
 @lru_cache(512)
 def for_sqlite(sql: str) -> str:
     return sql.replace("{skip}", "")
@@ -90,6 +85,12 @@ class Connection:
         self._raw: Any = None
         self._pid = self._turn_pid = self._turn_fd = 0
         self._lock = threading.RLock()
+        self._owner = 0  # the thread whose transaction is open
+
+    @property
+    def inside(self) -> bool:
+        """Whether this thread has a transaction open here."""
+        return self._owner == threading.get_ident()
 
     @property
     def raw(self) -> Any:
@@ -101,7 +102,8 @@ class Connection:
         if not self.sqlite:
             import psycopg
 
-            raw = psycopg.connect(self.url.replace("postgresql+psycopg://", "postgresql://"), autocommit=True, prepare_threshold=2)
+            url = self.url.replace("postgresql+psycopg://", "postgresql://")
+            raw = psycopg.connect(url, autocommit=True, prepare_threshold=2, **POSTGRES_OPTIONS)
             raw.execute(f"SET lock_timeout = {int(self.wait_s * 1000)}")
             return raw
         path = self.url.removeprefix("sqlite:///")
@@ -119,23 +121,27 @@ class Connection:
 
     @contextlib.contextmanager
     def transaction(self, durable: bool = False) -> Iterator[Connection]:
-        """A write transaction; rolled back on any exception, BaseException included."""
+        """A write transaction; rolled back on any exception, BaseException included. A broken connection is dropped, whichever
+        statement met it first, BEGIN included: the next transaction opens another."""
         with self._lock:
+            if self._owner and self._pid == process.pid:
+                raise RuntimeError("A transaction is open on this connection already.")
             raw = self.raw
             if self.turns and self.sqlite:
                 self._take_turn()
             full = durable and self.sqlite and self.synchronous != "FULL"
-            if full:
-                raw.execute("PRAGMA synchronous=FULL")
             try:
+                if full:
+                    raw.execute("PRAGMA synchronous=FULL")
                 self._begin(raw)
-                try:
-                    yield self
-                    raw.execute("COMMIT")
-                except BaseException:
-                    self._rollback()
-                    raise
+                self._owner = threading.get_ident()
+                yield self
+                raw.execute("COMMIT")
+            except BaseException as error:
+                self._rollback(error)
+                raise
             finally:
+                self._owner = 0
                 if full and self._raw is not None:
                     self._raw.execute(f"PRAGMA synchronous={self.synchronous}")
                 if self.turns and self.sqlite:
@@ -180,17 +186,30 @@ class Connection:
                 time.sleep(pause)
                 pause = min(pause * 1.2, 0.005)
 
-    def _rollback(self) -> None:
+    def _rollback(self, why: BaseException) -> None:
+        self._drop_if_broken(why)
         try:
-            if not self.sqlite or self._raw.in_transaction:
+            if self._raw is not None and in_transaction(self._raw):
                 self._raw.execute("ROLLBACK")
         except Exception:
             self.close()
 
+    def _drop_if_broken(self, why: BaseException) -> None:
+        """Close a connection that can answer nothing any more."""
+        if self._raw is None or not isinstance(why, database_errors()):
+            return
+        broken = result_code(why) in SQLITE_REOPEN or "closed database" in str(why)
+        if (broken if self.sqlite else self._raw.closed or self._raw.broken):
+            self.close()
+
     def _execute(self, sql: str, params: dict[str, Any]) -> Any:
-        if self.sqlite:
-            return self.raw.execute(for_sqlite(sql), params)
-        return self.raw.execute(for_postgres(sql), params)
+        try:
+            if self.sqlite:
+                return self.raw.execute(for_sqlite(sql), params)
+            return self.raw.execute(for_postgres(sql), params)
+        except Exception as error:
+            self._drop_if_broken(error)
+            raise
 
     def all(self, sql: str, **params: Any) -> list[tuple]:
         with self._lock:
@@ -210,9 +229,14 @@ class Connection:
                     cursor.executemany(for_postgres(sql), rows)
 
     def now(self) -> int:
-        if self.sqlite:
-            return now_ms()  # SQLite's clock is this machine's
-        return int(self.all("SELECT CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT)")[0][0])
+        return now_ms() if self.sqlite else follow(int(self.all(POSTGRES_CLOCK)[0][0]))  # SQLite's clock is this machine's
+
+
+def in_transaction(raw: Any) -> bool:
+    """Whether a driver's connection has a transaction open."""
+    if isinstance(raw, sqlite3.Connection):
+        return raw.in_transaction
+    return not raw.closed and raw.info.transaction_status != 0  # libpq's PQTRANS_IDLE
 
 
 class SessionRunner:
@@ -237,27 +261,7 @@ class SessionRunner:
             self.session.execute(text(sql), rows)
 
     def now(self) -> int:
-        if self.sqlite:
-            return now_ms()
-        return int(self.all("SELECT CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT)")[0][0])
-
-
-def wait_for(attempt, stop=lambda: False, first_s: float = 0.05, most_s: float = 1.0, on_error=None):
-    """Call `attempt` until it answers or `stop()` is true; waits 50 ms doubling to 1 s after a database error.
-
-    Returns (True, answer) or (False, None) when stopped.
-    """
-    delay = first_s
-    while True:
-        try:
-            return True, attempt()
-        except database_errors() as error:
-            if on_error:
-                on_error(error)
-            if stop():
-                return False, None
-            time.sleep(delay)
-            delay = min(delay * 2, most_s)
+        return now_ms() if self.sqlite else follow(int(self.all(POSTGRES_CLOCK)[0][0]))
 
 
 def last_settled_id(connection: Connection, table: str) -> int:

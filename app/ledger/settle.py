@@ -17,6 +17,7 @@ from app.ledger.claim import FENCE, Claim, take
 from app.ledger.dialect import Connection, Runner
 
 FINAL = ("completed", "failed", "timeout", "cancelled")
+LEAST_DELAY_S = 1.0  # a job that asks for no delay at all ran 11 times in 15 s, without end
 
 
 @dataclass(slots=True)
@@ -24,7 +25,8 @@ class Outcome:
     """What became of an attempt.
 
     status: completed, failed, timeout or cancelled as the function ended; `retry` False makes a
-    failure final at once; `delay` (s) asks for another run after it, not counted as a failure.
+    failure final at once; `delay` (s) asks for another run after it, not counted as a failure; `wait` (s) takes the place of
+    the backoff after a failure that counts.
     `blocked` is the sentence of a row that could not be run at all and now waits in state `aside`.
     """
 
@@ -34,6 +36,7 @@ class Outcome:
     traceback: str = ""
     retry: bool = True
     delay: float | None = None
+    wait: float | None = None
     blocked: str | None = None
     aside: str = "blocked"
     run_ms: int = 0
@@ -53,18 +56,22 @@ class Decision:
 def decide(outcome: Outcome, job: Claim, now: int) -> Decision:
     """Policy as arithmetic: `tries` executions in all, then final; nothing runs again past `retry_until_ms`.
 
-    After failure n the job waits backoff[n-1] seconds (the last repeats).
+    After failure n the job waits backoff[n-1] seconds (the last repeats). Who asks to run again at once waits 1 s.
     """
-    if outcome.status in ("completed", "cancelled"):
+    if outcome.status in ("completed", "cancelled") or not outcome.retry:
         return Decision(outcome.status)
-    if outcome.delay is not None and outcome.retry:
-        return Decision("retried", now + int(outcome.delay * 1000), counted=False)
-    waits = [float(part) for part in job.backoff.split(",") if part] or [0.0]
-    failures = job.failures + 1
-    run_at = now + int(waits[min(failures, len(waits)) - 1] * 1000)
-    if not outcome.retry or failures >= job.tries or run_at > job.retry_until_ms:
+    counted = outcome.delay is None
+    if not counted:
+        wait = max(outcome.delay or 0.0, LEAST_DELAY_S)
+    elif outcome.wait is not None:
+        wait = outcome.wait
+    else:
+        waits = [float(part) for part in job.backoff.split(",") if part] or [0.0]
+        wait = waits[min(job.failures + 1, len(waits)) - 1]
+    run_at = now + int(wait * 1000)
+    if run_at > job.retry_until_ms or (counted and job.failures + 1 >= job.tries):
         return Decision(outcome.status)
-    return Decision("retried", run_at)
+    return Decision("retried", run_at, counted)
 
 
 _METRIC = """INSERT INTO job_metrics (uuid, round, claim_no, job_type, tenant_id, queue, worker, status, processing_time,
@@ -113,6 +120,9 @@ def _outcome(run: Runner, job: Claim, outcome: Outcome, now: int, store: str) ->
             metric(run, job, "retried", now, outcome)
             return "retried"
         decision = Decision("cancelled")  # 0 rows and still ours: a cancel was asked for
+    elif decision.status in ("failed", "timeout") and outcome.retry and (
+            outcome.delay is not None or job.failures + 1 < job.tries):
+        outcome.details["ended"] = "retry_until"  # for people: tries were left, time was not
     if not run.run(f"DELETE FROM jobs WHERE {FENCE}", **job.fence):
         return late(run, job, now, outcome)
     finish(run, job, decision.status, now, outcome, store)
@@ -168,5 +178,4 @@ def metric(run: Runner, job: Claim, status: str, now: int, outcome: Outcome) -> 
     )
     if inserted:
         for cost in outcome.details.get("costs", ()):
-            nano = None if cost["amount"] is None else round(cost["amount"] * costs.NANO)
-            costs.add(run, job.uuid, job.job_type, job.tenant_id, str(cost.get("model", "")), None, nano, cost["currency"])
+            costs.add(run, job.uuid, job.job_type, job.tenant_id, str(cost.get("model") or ""), None, cost["nano"], cost["currency"])

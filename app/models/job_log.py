@@ -10,6 +10,8 @@ from app.models.types import Id
 
 
 class JobLog(db.Model):
+    """`source` says who wrote a line that was not written with `ctx.log`: stdout, stderr, worker, or a logger's name."""
+
     __tablename__ = "job_logs"
     __table_args__ = (Index("job_logs_uuid_idx", "uuid", "id"), Index("job_logs_at_idx", "at_ms"), {"sqlite_autoincrement": True})
 
@@ -20,3 +22,4 @@ class JobLog(db.Model):
     at_ms: Mapped[int] = mapped_column(BigInteger)
     level: Mapped[str] = mapped_column(String(10))
     message: Mapped[str] = mapped_column(Text)
+    source: Mapped[str | None] = mapped_column(String(100))

@@ -126,7 +126,7 @@ def _worker_of(live: Job) -> dict[str, Any]:
 def log_of(uuid: str) -> list[dict[str, Any]]:
     """Lines a job logged, oldest first."""
     rows = db.session.scalars(select(JobLog).where(JobLog.uuid == uuid).order_by(JobLog.id))
-    return [{"at": when(r.at_ms), "level": r.level, "attempt": r.attempt, "text": r.message, "id": r.id} for r in rows]
+    return [{"at": when(r.at_ms), "level": r.level, "attempt": r.attempt, "text": r.message, "source": r.source, "id": r.id} for r in rows]
 
 
 def queued(limit: int = SHOWN) -> list[dict[str, Any]]:

@@ -1,0 +1,91 @@
+"""The time limit of a job, and the blocks of ours that neither it nor a stop may break.
+
+The alarm (SIGALRM) raises `JobTimeout` in the main thread while the job's own code runs, and again each 5 s, so that no
+`except` in a loop swallows it. A block inside `signals_held` is never broken: the alarm is raised when the block is done.
+Blocking the signal is not enough for that: the kernel gives a process's signal to any thread that takes it (a thread of
+the job, say), and Python runs the handler in the main thread all the same. So the alarm looks at a counter too.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+from _signal import getsignal  # the public one makes an Enum of the handler: 5 microseconds a job
+from collections.abc import Iterator
+from typing import Any
+
+AGAIN_S = 5.0
+ALRM = int(signal.SIGALRM)
+_HELD = {signal.SIGALRM, signal.SIGINT}
+
+
+class JobTimeout(BaseException):
+    """The job's time is over; no `except Exception` stops it."""
+
+
+class alarm:  # noqa: N801  (used as a context manager)
+    """In place of Huey's one-shot alarm: raises JobTimeout while the job's own code runs (`task.armed`).
+
+    The handler is installed once a process; a job only sets and clears the timer.
+    """
+
+    task: Any = None
+    held = 0  # blocks of `signals_held` that the main thread is in
+    due = False  # rang inside one of them
+
+    def __init__(self, task: Any) -> None:
+        alarm.task = task
+
+    @staticmethod
+    def ring(_signum: int, _frame: Any) -> None:
+        task = alarm.task
+        if task is not None and getattr(task, "outcome", None) is None:
+            task.timed_out = task.claim.over = True
+            if alarm.held:
+                alarm.due = True
+            elif getattr(task, "armed", False):
+                raise JobTimeout
+
+    @staticmethod
+    def ring_if_due() -> None:
+        """Raise what `ring` put off."""
+        if alarm.due and not alarm.held:
+            alarm.due = False
+            if getattr(alarm.task, "armed", False):
+                raise JobTimeout
+
+    def __enter__(self) -> None:
+        if getsignal(ALRM) is not alarm.ring:
+            signal.signal(signal.SIGALRM, alarm.ring)
+        alarm.held, alarm.due = 0, False
+        signal.setitimer(signal.ITIMER_REAL, alarm.task.timeout, AGAIN_S)
+
+    def __exit__(self, *_: Any) -> None:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        alarm.task = None
+
+
+@contextlib.contextmanager
+def signals_held() -> Iterator[None]:
+    """Keep the alarm and a stop (SIGINT) waiting until the block is done."""
+    main = threading.current_thread() is threading.main_thread()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _HELD)
+    alarm.held += main
+    try:
+        yield
+    finally:
+        alarm.held -= main
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        if main:
+            alarm.ring_if_due()
+
+
+@contextlib.contextmanager
+def armed(task: Any) -> Iterator[None]:
+    """The block calls the job's own code (its function, its `__str__`): the alarm may break it."""
+    task.armed = True
+    try:
+        yield
+    finally:
+        task.armed = False

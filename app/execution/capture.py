@@ -1,0 +1,206 @@
+"""The log lines of a job: what it writes with `ctx.log`, prints, warns and logs.
+
+print / warnings / logging -> `JobStream`, `LogHandler` (installed once a worker) -> `JobLines` of the job that runs
+-> job_logs: the first 200 and the last 800 lines of a job, 2 KB each, redacted.
+
+A line costs a commit, and a job may print a million: lines of `ctx.log` are written at once (the first 200), all others
+together twice a second, by the job's own thread or, while it is silent, by the heartbeat's. A database that does not
+answer never fails the job: the lines are dropped, and the worker's log says so.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import sys
+import threading
+import time
+from collections import deque
+from typing import Any
+
+from app.execution.alarm import signals_held
+from app.ledger.claim import Claim
+from app.ledger.dialect import Connection
+from app.ledger.outage import database_errors
+from app.redact import cut, printable, redact
+
+log = logging.getLogger(__name__)
+LINE_BYTES, LINE_CHARS = 2048, 8192  # kept, and looked at
+FIRST_LINES, LAST_LINES = 200, 800
+EVERY_S = 0.5
+LEVELS = {"DEBUG": "DEBUG", "INFO": "INFO", "WARN": "WARN", "WARNING": "WARN", "ERROR": "ERROR", "CRITICAL": "ERROR", "FATAL": "ERROR"}
+_INSERT = """INSERT INTO job_logs (uuid, claim_no, attempt, at_ms, level, message, source)
+ VALUES (:uuid, :claim_no, :attempt, :at, :level, :text, :source)"""
+_OVERFLOW = """DELETE FROM job_logs WHERE id IN (SELECT id FROM job_logs WHERE uuid = :u ORDER BY id LIMIT :n OFFSET :first)"""
+
+
+class JobLines:
+    """The lines of one attempt that are not written yet. Any thread may add."""
+
+    def __init__(self, job: Claim, connection: Connection, capture: bool = True) -> None:
+        self._job, self._connection, self.capture = job, connection, capture
+        self._lock, self._writing = threading.RLock(), threading.RLock()  # for the lists; for the order of the rows
+        self._first: list[dict[str, Any]] = []
+        self._last: deque[dict[str, Any]] = deque(maxlen=LAST_LINES)
+        self._added = 0
+        self._next_write = 0.0
+
+    @property
+    def uuid(self) -> str:
+        return self._job.uuid
+
+    def add(self, text: str, level: str = "INFO", source: str | None = None, at_once: bool = False) -> None:
+        """Keep one line; `source` says who wrote it when it was not `ctx.log`."""
+        line = {"level": level, "text": text[:LINE_CHARS], "cut": len(text) > LINE_CHARS, "source": source, "at": time.monotonic()}
+        with signals_held():
+            with self._lock:
+                (self._first if self._added < FIRST_LINES else self._last).append(line)
+                self._added += 1
+            if (at_once and self._added <= FIRST_LINES) or time.monotonic() >= self._next_write:
+                self.write()
+
+    def write(self) -> None:
+        """Write what is waiting, in one short transaction; never inside one that is open on the same connection."""
+        if self._connection.inside:
+            return
+        with self._writing:
+            with self._lock:
+                lines = [*self._first, *self._last]
+                self._first, self._last = [], deque(maxlen=LAST_LINES)
+                self._next_write = time.monotonic() + EVERY_S
+            if lines:
+                self._insert(lines)
+
+    def _insert(self, lines: list[dict[str, Any]]) -> None:
+        rows = [self._row(line) for line in lines]
+        try:
+            with signals_held(), self._connection.transaction() as run:
+                began = run.now() - time.monotonic() * 1000
+                for row in rows:
+                    row["at"] = int(began + row["at"] * 1000)  # a line keeps its moment, told by the database's clock
+                run.many(_INSERT, rows)
+                (count,) = run.all("SELECT COUNT(*) FROM job_logs WHERE uuid = :u", u=self._job.uuid)[0]
+                if (over := count - FIRST_LINES - LAST_LINES) > 0:
+                    run.run(_OVERFLOW, u=self._job.uuid, n=over, first=FIRST_LINES)
+        except database_errors() as error:
+            log.warning("job %s: %d lines of its log could not be written (%s)", self._job.uuid, len(rows), type(error).__name__)
+
+    def write_if_due(self) -> None:
+        """For the heartbeat: a line that a silent job wrote last must not wait for the next one."""
+        if (self._first or self._last) and time.monotonic() >= self._next_write:
+            self.write()
+
+    def _row(self, line: dict[str, Any]) -> dict[str, Any]:
+        text, was_cut = cut(printable(redact(line["text"])), LINE_BYTES)
+        return {
+            "uuid": self._job.uuid, "claim_no": self._job.claim_no, "attempt": self._job.attempts, "at": line["at"],
+            "level": line["level"], "text": text + (" … [cut]" if was_cut or line["cut"] else ""), "source": line["source"],
+        }
+
+
+class Capture:
+    """Which job's lines are being kept in this process; None between jobs and in what a job forks."""
+
+    lines: JobLines | None = None
+    warned = False  # a warning was shown since the last job; Python shows each place once a process
+
+    @staticmethod
+    def current() -> JobLines | None:
+        lines = Capture.lines
+        return lines if lines is not None and lines.capture else None
+
+
+class JobStream(io.TextIOBase):
+    """In place of sys.stdout and sys.stderr of a worker: whole lines go to the log of the job that runs.
+
+    Without one (and with `@job(capture=False)`) the text goes where it went before, redacted. A job can neither close
+    it nor break it.
+    """
+
+    def __init__(self, original: Any, source: str) -> None:
+        super().__init__()
+        self._original, self._source, self._rest = original, source, ""
+
+    def write(self, text: str) -> int:
+        if not isinstance(text, str):
+            raise TypeError(f"write() argument must be str, not {type(text).__name__}")
+        lines = Capture.current()
+        if lines is None:
+            with contextlib.suppress(OSError, ValueError, AttributeError):
+                self._original.write(redact(text))
+            return len(text)
+        whole, newline, rest = (self._rest + text).rpartition("\n")
+        for line in whole.split("\n") if newline else ():
+            self._keep(lines, line)
+        self._rest = rest.rpartition("\r")[2] if len(rest) < LINE_CHARS else ""  # a progress bar draws over itself
+        if len(rest) >= LINE_CHARS:
+            self._keep(lines, rest)
+        return len(text)
+
+    def _keep(self, lines: JobLines, line: str) -> None:
+        line = line.removesuffix("\r").rpartition("\r")[2]
+        if line.strip():
+            lines.add(line, "INFO", self._source)
+
+    def end(self) -> None:
+        """Keep what stands without a line break; called when the job has ended."""
+        rest, self._rest = self._rest, ""
+        if rest and (lines := Capture.current()) is not None:
+            self._keep(lines, rest)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            self._original.flush()
+
+    def close(self) -> None:
+        """A job that closes its output closes nothing."""
+
+    def fileno(self) -> int:
+        return self._original.fileno()
+
+    def writable(self) -> bool:
+        return True
+
+    def isatty(self) -> bool:
+        return False
+
+    @property
+    def buffer(self) -> Any:
+        """Bytes that are written past us go where they went before."""
+        return self._original.buffer
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]
+        return "utf-8"
+
+    @property
+    def errors(self) -> str:  # type: ignore[override]
+        return "backslashreplace"
+
+
+class LogHandler(logging.Handler):
+    """Lines logged at INFO and above while a job runs, but for the product's own and Huey's."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.INFO)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        lines = Capture.current()
+        name = record.name
+        Capture.warned |= name == "py.warnings"
+        if lines is None or name.partition(".")[0] == "huey" or (name.startswith("app.") and not name.startswith("app.jobs.")):
+            return
+        try:
+            text = self.format(record)
+        except Exception as error:  # a message that does not fit its arguments
+            text = f"{str(record.msg)[:LINE_CHARS]} ({type(error).__name__} in its arguments)"
+        lines.add(text, LEVELS.get(record.levelname, "INFO"), name[:100])
+
+
+def install() -> tuple[JobStream, JobStream]:
+    """Once a worker process: standard output, standard error, warnings and logging go through us. Returns the two streams."""
+    sys.stdout, sys.stderr = out, error = JobStream(sys.stdout, "stdout"), JobStream(sys.stderr, "stderr")
+    logging.captureWarnings(True)
+    logging.getLogger().addHandler(LogHandler())
+    return out, error

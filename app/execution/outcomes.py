@@ -1,0 +1,113 @@
+"""What an exception of a job means: its outcome, told in one line and a traceback.
+
+An exception is the job's own code: its `str()` may raise, never end or be of any size. So whoever asks keeps the alarm
+on (`told`), looks only at as much text as is kept, and has an answer of its own when telling fails.
+"""
+
+from __future__ import annotations
+
+import traceback
+from datetime import UTC, datetime
+from typing import Any
+
+from huey.exceptions import CancelExecution, RateLimitExceeded, RetryTask, TaskLockedException
+
+from app import registry
+from app.execution.alarm import JobTimeout, armed
+from app.ledger.claim import Claim
+from app.ledger.settle import Outcome
+from app.redact import cut, printable, redact
+from app.support.values import delay_s
+
+TRACEBACK_BYTES = 64 * 1024
+ERROR_BYTES = 2000
+MOST_CHARS = 4 * TRACEBACK_BYTES  # what is looked at: redaction costs time with the length of a text
+OURS = "app.runner"
+
+
+def told(task: Any, error: BaseException, job: Claim) -> Outcome:
+    """The outcome of `error`, whatever telling it raises or however long it takes."""
+    if isinstance(error, JobTimeout):
+        return outcome_of(error, job)
+    try:
+        with armed(task):
+            return outcome_of(error, job)
+    except JobTimeout as over:
+        return outcome_of(over, job)
+    except BaseException as other:
+        name, why = type(error).__name__[:200], type(other).__name__[:200]
+        return Outcome("failed", error=f"{name}: its text cannot be shown ({why} in its own code)")
+
+
+def outcome_of(error: BaseException, job: Claim) -> Outcome:
+    """What an exception means for the job."""
+    if isinstance(error, JobTimeout):
+        return Outcome("timeout", error=f"timeout after {job.timeout} s", traceback=format_traceback(error))
+    if isinstance(error, registry.Held):
+        return Outcome("failed", blocked=sentence(error), aside="held")
+    if isinstance(error, CancelExecution) and not error.retry:
+        return Outcome("cancelled", error=_short(str(error) or "Stopped on request."))
+    if isinstance(error, TaskLockedException | RateLimitExceeded):
+        return _after(Outcome("failed", error=sentence(error)), error, getattr(error, "delay", None) or 5)
+    outcome = Outcome("failed", error=sentence(error), traceback=format_traceback(error))
+    outcome.retry = not isinstance(error, registry.PermanentError)
+    if not outcome.retry:
+        outcome.details["permanent"] = True
+    if isinstance(error, registry.TemporaryError):
+        outcome.wait = error.delay
+    if isinstance(error, RetryTask) and error.eta is not None:
+        return _after(outcome, error, _until(error.eta))
+    if isinstance(error, RetryTask) and error.delay is not None:
+        return _after(outcome, error, error.delay)
+    return outcome
+
+
+def _after(outcome: Outcome, error: BaseException, delay: object) -> Outcome:
+    """Run again after `delay` seconds, uncounted; a delay that is none is a failure that says so."""
+    try:
+        if isinstance(delay, Exception):
+            raise delay
+        outcome.delay = delay_s(f"The delay of {type(error).__name__}", delay)
+    except (TypeError, ValueError) as wrong:
+        outcome.error = _short(f"{wrong} It counts as a failure. ({outcome.error})")
+    return outcome
+
+
+def _until(eta: object) -> object:
+    """Seconds from now until `eta` (a datetime; without a zone in local time, as Huey reads it), or the error it is."""
+    if not isinstance(eta, datetime):
+        return TypeError(f"The eta of RetryTask must be a datetime, not {type(eta).__name__}.")
+    try:
+        return max((eta - (datetime.now(UTC) if eta.tzinfo else datetime.now())).total_seconds(), 0)  # the job's clock, not a stored time
+    except (TypeError, ValueError, OverflowError):
+        return ValueError("The eta of RetryTask is no time that can be waited for.")
+
+
+def sentence(error: BaseException) -> str:
+    """One line for people: "KeyError: 'x'", or only the text of a Sentence."""
+    if isinstance(error, registry.Sentence | RetryTask) and (text := str(error)) and text != "None":
+        return _short(text)
+    lines = list(traceback.TracebackException(type(error), error, None, compact=True).format_exception_only())
+    line = lines[-1] if isinstance(error, SyntaxError) else lines[0]  # notes follow; a SyntaxError begins with its place
+    return _short(line.strip() or type(error).__name__)
+
+
+def _short(text: str) -> str:
+    return cut(printable(redact(text[:MOST_CHARS])), ERROR_BYTES)[0]
+
+
+def format_traceback(error: BaseException) -> str:
+    """Redacted traceback from the job's own first frame on, at most 64 KB (the end is what counts)."""
+    tb = error.__traceback__
+    while tb is not None and tb.tb_frame.f_globals.get("__name__") == OURS:
+        tb = tb.tb_next
+    text, whole = "", True
+    for part in traceback.TracebackException(type(error), error, tb, compact=True).format():
+        text += part
+        if len(text) > 2 * MOST_CHARS:
+            text, whole = text[-MOST_CHARS:], False
+    text = printable(redact(text[-MOST_CHARS:]))
+    raw = text.encode()
+    if whole and len(raw) <= TRACEBACK_BYTES:
+        return text
+    return "[cut]\n" + raw[-TRACEBACK_BYTES:].decode("utf-8", "ignore")

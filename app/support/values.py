@@ -1,0 +1,74 @@
+"""Values that a job gives: checked where they are given, so that the mistake stands in the job's own traceback."""
+
+from __future__ import annotations
+
+import numbers
+from decimal import Context, Decimal, DecimalException
+from typing import Any
+
+MOST_WHOLE = 2**63 - 1
+MOST_DELAY_S = 366 * 86_400
+TEXT_CHARS = 200
+_EXACT = Context(prec=60)  # a job may change the context of its thread
+
+
+def number(what: str, value: object) -> Decimal:
+    """A finite number given as int, float, Decimal, fraction or text; else TypeError or ValueError that names `what`."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Real | Decimal | str):
+        raise TypeError(f"{what} must be a number, not {type(value).__name__}.")
+    if isinstance(value, numbers.Integral):
+        if abs(int(value)).bit_length() > 256:
+            raise ValueError(f"{what} is too large a number.")
+        return Decimal(int(value))
+    try:
+        if not isinstance(value, str | Decimal):
+            value = repr(float(value))
+        found = _EXACT.create_decimal(value if isinstance(value, Decimal) else value[:TEXT_CHARS].strip())
+    except (DecimalException, ValueError, OverflowError):
+        raise ValueError(f"{what} must be a number, not {str(value)[:40]!r}.") from None
+    if not found.is_finite():
+        raise ValueError(f"{what} must be a finite number, not {found}.")
+    return found
+
+
+def between(what: str, value: object, low: int, high: int) -> Decimal:
+    """A number from `low` to `high`; else TypeError or ValueError that names `what`."""
+    found = number(what, value)
+    if not low <= found <= high:
+        raise ValueError(f"{what} must be a number from {low:,} to {high:,}, not {found:.6g}.")
+    return found
+
+
+def whole(what: str, value: object) -> int:
+    """A number from 0 to 2^63 - 1 as a whole one (fractions are cut off)."""
+    return int(between(what, value, 0, MOST_WHOLE))
+
+
+def billionths(what: str, value: object, most: int) -> int:
+    """A number from 0 to `most` in billionths, exact to one; else TypeError or ValueError that names `what`."""
+    return round(_EXACT.multiply(between(what, value, 0, most), Decimal(10**9)))
+
+
+def delay_s(what: str, value: object) -> float:
+    """Seconds to wait, at most 366 days; a time in the past counts as 0."""
+    found = number(what, value)
+    if found > MOST_DELAY_S:
+        raise ValueError(f"{what} must be at most {MOST_DELAY_S} seconds (366 days), not {found:.6g}.")
+    return max(float(found), 0.0)
+
+
+def plain_details(details: dict[str, Any]) -> dict[str, Any]:
+    """Details of a cost: at most 20 texts (cut at 200 characters), numbers, booleans; else TypeError or ValueError."""
+    if len(details) > 20:
+        raise ValueError("A cost has at most 20 details.")
+    kept: dict[str, Any] = {}
+    for name, value in details.items():
+        if value is None or isinstance(value, bool):
+            kept[name] = value
+        elif isinstance(value, str):
+            kept[name] = value[:TEXT_CHARS].encode("utf-8", "replace").decode().replace("\0", "")
+        elif isinstance(value, numbers.Integral) and abs(int(value)) <= MOST_WHOLE:
+            kept[name] = int(value)
+        else:
+            kept[name] = float(between(f"The detail {name} of a cost", value, -(10**15), 10**15))
+    return kept
