@@ -7,6 +7,7 @@ import os
 import shutil
 import socket
 import subprocess
+import tempfile
 import time
 from pathlib import Path
 
@@ -21,26 +22,48 @@ def free_port() -> int:
         return s.getsockname()[1]
 
 
+class Postgres:
+    """A throw-away PostgreSQL cluster on 127.0.0.1 (its programs refuse to run as root); `url` names its database."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.port = folder, free_port()
+        self.url = f"postgresql://test@127.0.0.1:{self.port}/postgres"
+        if os.getuid() == 0:
+            shutil.chown(folder, "postgres")
+        self.run("initdb", "-D", str(folder / "db"), "-U", "test", "-A", "trust", "-E", "UTF8")
+
+    def run(self, program: str, *words: str, check: bool = True) -> None:
+        as_user = ["runuser", "-u", "postgres", "--"] if os.getuid() == 0 else []
+        subprocess.run([*as_user, f"{BIN}/{program}", *words], check=check, capture_output=True, cwd="/")
+
+    def start(self) -> None:
+        options = f"-p {self.port} -k {self.folder} -c listen_addresses=127.0.0.1 -c fsync=off"
+        self.run("pg_ctl", "-D", str(self.folder / "db"), "-o", options, "-l", str(self.folder / "log"), "-w", "start")
+
+    def stop(self, mode: str = "immediate", check: bool = False) -> None:
+        self.run("pg_ctl", "-D", str(self.folder / "db"), "-m", mode, "-w", "stop", check=check)
+
+    def remove(self) -> None:
+        self.stop()
+        time.sleep(0.2)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
 @pytest.fixture(scope="session")
-def postgres_url(tmp_path_factory):
-    """A throw-away PostgreSQL cluster on 127.0.0.1 (its programs refuse to run as root)."""
+def postgres():
+    """The cluster of this run."""
     if BIN is None:
         if os.environ.get("CI"):
             pytest.fail("CI must have PostgreSQL: .ci/run installs it")
         pytest.skip("PostgreSQL is not installed: the contract is checked on SQLite only")
-    folder = Path("/tmp") / f"ainstein-test-pg-{os.getpid()}"
-    folder.mkdir(mode=0o700)
-    as_user = ["runuser", "-u", "postgres", "--"] if os.getuid() == 0 else []
-    if as_user:
-        shutil.chown(folder, "postgres")
-    port = free_port()
-    run = lambda *words: subprocess.run([*as_user, *words], check=True, capture_output=True, cwd="/")  # noqa: E731
+    server = Postgres(Path(tempfile.mkdtemp(prefix="ainstein-test-pg-", dir="/tmp")))
     try:
-        run(f"{BIN}/initdb", "-D", str(folder / "db"), "-U", "test", "-A", "trust", "-E", "UTF8")
-        options = f"-p {port} -k {folder} -c listen_addresses=127.0.0.1 -c fsync=off"
-        run(f"{BIN}/pg_ctl", "-D", str(folder / "db"), "-o", options, "-l", str(folder / "log"), "-w", "start")
-        yield f"postgresql://test@127.0.0.1:{port}/postgres"
+        server.start()
+        yield server
     finally:
-        subprocess.run([*as_user, f"{BIN}/pg_ctl", "-D", str(folder / "db"), "-m", "immediate", "stop"], capture_output=True, cwd="/")
-        time.sleep(0.2)
-        shutil.rmtree(folder, ignore_errors=True)
+        server.remove()
+
+
+@pytest.fixture(scope="session")
+def postgres_url(postgres) -> str:
+    return postgres.url

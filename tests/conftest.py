@@ -13,6 +13,7 @@ from app.config import load_settings
 from app.extensions import db
 from app.services import accounts, migration
 from tests import jobtypes  # noqa: F401  (declares the tests' job types)
+from tests.backends import postgres, postgres_url  # noqa: F401  (fixtures)
 
 PASSWORD = "correct horse battery"
 

@@ -21,13 +21,14 @@ FAST = ["-k", "process", "-g", "TERM", "-n", "-c", "1", "-d", "0.05", "-m", "0.2
 class Product:
     """Starts and kills processes; reads the database from outside; dispatches through the real service."""
 
-    def __init__(self, data_dir: Path, grace: int = 10) -> None:
+    def __init__(self, data_dir: Path, grace: int = 10, settings: dict[str, str] | None = None) -> None:
         self.data_dir, self.grace = data_dir, grace
         self.env = {k: v for k, v in os.environ.items() if k in ("PATH", "HOME", "LANG", "PYTHONPATH")} | {
             "DATA_DIR": str(data_dir), "JOB_MODULES": "tests.jobtypes", "PYTHONPATH": f"{ROOT}{os.pathsep}{os.environ.get('PYTHONPATH', '')}",
         }
+        self.env |= settings or {}
         self.started: list[subprocess.Popen] = []
-        self.app = create_app(load_settings({"DATA_DIR": str(data_dir)}))
+        self.app = create_app(load_settings({"DATA_DIR": str(data_dir)} | (settings or {})))
         self.log = open(data_dir.parent / "product.log", "ab")
 
     def start(self, *words: str) -> subprocess.Popen:
