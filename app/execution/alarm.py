@@ -11,13 +11,13 @@ from __future__ import annotations
 import contextlib
 import signal
 import threading
-from _signal import getsignal  # the public one makes an Enum of the handler: 5 microseconds a job
+from _signal import SIG_BLOCK, SIG_SETMASK, getsignal, pthread_sigmask  # the public ones make Enums: 5 microseconds a job
 from collections.abc import Iterator
 from typing import Any
 
 AGAIN_S = 5.0
 ALRM = int(signal.SIGALRM)
-_HELD = {signal.SIGALRM, signal.SIGINT}
+_HELD = {ALRM, int(signal.SIGINT)}
 
 
 class JobTimeout(BaseException):
@@ -66,18 +66,18 @@ class alarm:  # noqa: N801  (used as a context manager)
         alarm.task = None
 
 
-@contextlib.contextmanager
-def signals_held() -> Iterator[None]:
+class signals_held:  # noqa: N801  (used as a context manager)
     """Keep the alarm and a stop (SIGINT) waiting until the block is done."""
-    main = threading.current_thread() is threading.main_thread()
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _HELD)
-    alarm.held += main
-    try:
-        yield
-    finally:
-        alarm.held -= main
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        if main:
+
+    def __enter__(self) -> None:
+        self._main = threading.get_ident() == threading.main_thread().ident
+        self._before = pthread_sigmask(SIG_BLOCK, _HELD)
+        alarm.held += self._main
+
+    def __exit__(self, *_: Any) -> None:
+        alarm.held -= self._main
+        pthread_sigmask(SIG_SETMASK, self._before)
+        if self._main:
             alarm.ring_if_due()
 
 

@@ -159,7 +159,7 @@ def test_a_job_that_interrupts_itself_or_outlives_its_alarm_ends_once(product):
     product.ended()
     assert {kind: product.outcomes(uuid) for kind, uuid in uuids.items()} == {kind: [status] for kind, status in expected.items()}
     results = {kind: product.one("SELECT result FROM job_history WHERE uuid = ?", uuid) for kind, uuid in uuids.items()}
-    assert (results["surrogate"], results["nan"], results["not json"]) == ('"a\ufffdb"', '"nan"', '"{1, 2}"')
+    assert (results["surrogate"], results["nan"], results["not json"]) == ('"a\ufffdb"', '"nan"', '[1, 2]')
 
 
 def test_jobs_run_while_the_ticket_store_is_away_and_the_log_stays_short(product):
