@@ -40,7 +40,8 @@ def create_app(settings: Settings | None = None) -> Flask:
         WTF_CSRF_CHECK_DEFAULT=False,  # each blueprint checks, once it knows who asks
         WTF_CSRF_SSL_STRICT=False,
         SQLALCHEMY_DATABASE_URI=settings.database_url,
-        SQLALCHEMY_ENGINE_OPTIONS={"hide_parameters": True} | ({} if settings.sqlite else {"pool_pre_ping": True}),
+        SQLALCHEMY_ENGINE_OPTIONS={"hide_parameters": True} | (
+            {} if settings.sqlite else {"pool_pre_ping": True, "connect_args": extensions.POSTGRES_OPTIONS}),
         SESSION_COOKIE_NAME="__Host-session" if settings.https else "session",
         SESSION_COOKIE_SECURE=settings.https,
         SESSION_COOKIE_HTTPONLY=True,

@@ -41,6 +41,11 @@ PRAGMAS = ("page_size=2048", "journal_mode=WAL", "foreign_keys=ON", "wal_autoche
 BUSY_MS = 10_000
 POSTGRES_CLOCK = "SELECT CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT)"
 FOLLOW_S = 30.0
+# A server that is gone without a word (a pulled cable, a failover) is noticed within 20 s, not after two hours.
+POSTGRES_OPTIONS = {
+    "connect_timeout": 5, "keepalives_idle": 5, "keepalives_interval": 5, "keepalives_count": 3, "tcp_user_timeout": 20_000,
+    "application_name": "ainstein",
+}
 synchronous = "FULL"  # web, CLI and monitor; the worker sets NORMAL before its first connection
 
 

@@ -6,9 +6,12 @@ import concurrent.futures
 import dataclasses
 import datetime
 import decimal
+import gc
 import logging
 import multiprocessing
 import os
+import resource
+import signal
 import subprocess
 import sys
 import threading
@@ -248,9 +251,11 @@ def leaves_a_mess() -> None:
     sys.stderr = open(os.devnull, "w")
     logging.disable(logging.CRITICAL)
     logging.getLogger().handlers.clear()
-    import signal
-
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGALRM})
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
+    sys.setrecursionlimit(150)
+    gc.disable()
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     connection = db.engine.connect()
     connection.execute(text("INSERT INTO meta (key, value, at_ms) VALUES ('left open', '1', 1)"))
@@ -262,7 +267,8 @@ def leaves_a_mess() -> None:
 def looks_around() -> dict:
     print("seen")
     umask = os.umask(0o077)
-    return {"folder": os.getcwd(), "umask": umask, "left": os.environ.get("LEFT"), "data": "DATA_DIR" in os.environ}
+    return {"recursion": sys.getrecursionlimit(), "gc": gc.isenabled(), "limit": resource.getrlimit(resource.RLIMIT_FSIZE)[0],
+            "blocked": len(signal.pthread_sigmask(signal.SIG_BLOCK, ())), "folder": os.getcwd(), "umask": umask, "left": os.environ.get("LEFT"), "data": "DATA_DIR" in os.environ}
 
 
 @job("SpeaksAndSleeps", tries=1)
@@ -270,3 +276,18 @@ def speaks_and_sleeps() -> None:
     print("first")
     print("second")
     time.sleep(15)
+
+
+def _say(ctx: JobContext, n: int) -> None:
+    ctx.log(f"from process {n}")
+
+
+@job("ForksAndSays", tries=1, timeout=20)
+def forks_and_says(*, ctx: JobContext) -> None:
+    """Processes of a job write to its log too."""
+    processes = [multiprocessing.get_context("fork").Process(target=_say, args=(ctx, n)) for n in range(8)]
+    for n, process in enumerate(processes):
+        process.start()
+        ctx.log(f"started {n}")
+    for process in processes:
+        process.join()

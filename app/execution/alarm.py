@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import signal
 import threading
-from _signal import SIG_BLOCK, SIG_SETMASK, getsignal, pthread_sigmask  # the public ones make Enums: 5 microseconds a job
+from _signal import SIG_BLOCK, SIG_SETMASK, SIG_UNBLOCK, getsignal, pthread_sigmask  # the public ones make Enums: 5 microseconds a job
 from collections.abc import Iterator
 from typing import Any
 
@@ -58,6 +58,7 @@ class alarm:  # noqa: N801  (used as a context manager)
     def __enter__(self) -> None:
         if getsignal(ALRM) is not alarm.ring:
             signal.signal(signal.SIGALRM, alarm.ring)
+        pthread_sigmask(SIG_UNBLOCK, _HELD)  # the job before may have blocked them
         alarm.held, alarm.due = 0, False
         signal.setitimer(signal.ITIMER_REAL, alarm.task.timeout, AGAIN_S)
 

@@ -40,11 +40,15 @@ class JobLines:
 
     def __init__(self, job: Claim, connection: Connection, capture: bool = True) -> None:
         self._job, self._connection, self.capture = job, connection, capture
+        self._added = 0
+        self._next_write = 0.0
+        self.after_fork()
+
+    def after_fork(self) -> None:
+        """Begin with nothing to write: in a process that the job forks, what waits is its parent's, and so is whoever holds a lock."""
         self._lock, self._writing = threading.RLock(), threading.RLock()  # for the lists; for the order of the rows
         self._first: list[dict[str, Any]] = []
         self._last: deque[dict[str, Any]] = deque(maxlen=LAST_LINES)
-        self._added = 0
-        self._next_write = 0.0
 
     @property
     def uuid(self) -> str:

@@ -1,7 +1,7 @@
 """What a job may not leave behind in its worker's process, so that the next job does not notice it.
 
 `ProcessGuard.restore` runs after each job and costs some microseconds when nothing was changed: working folder, umask,
-environment, handlers of signals, standard streams, logging, and transactions that a job left open on the pool of
+environment, handlers of signals, limits, standard streams, logging, and transactions that a job left open on the pool of
 SQLAlchemy (one of them would hold SQLite's write lock against everybody, this worker's own settle included).
 A copy of the worker that a job made with os.fork and let run on through our code ends here: two processes must never
 answer for one claim.
@@ -10,9 +10,12 @@ answer for one claim.
 from __future__ import annotations
 
 import contextlib
+import gc
 import logging
 import os
+import resource
 import signal
+import socket
 import sys
 import traceback
 import warnings
@@ -29,6 +32,7 @@ from app.redact import printable, redact
 
 log = logging.getLogger(__name__)
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_LIMITS = (resource.RLIMIT_NOFILE, resource.RLIMIT_FSIZE, resource.RLIMIT_AS, resource.RLIMIT_CPU)
 
 
 class _Never(Warning):
@@ -44,6 +48,8 @@ class ProcessGuard:
         self._folder, self._umask = os.getcwd(), 0o077
         self._environ = dict(os.environb)
         self._handlers = {number: getsignal(number) for number in _SIGNALS}
+        self._limits = [resource.getrlimit(limit) for limit in _LIMITS]
+        self._interpreter = sys.getrecursionlimit(), socket.getdefaulttimeout(), gc.isenabled()
         root = logging.getLogger()
         self._logging = list(root.handlers), root.level
         self._checked_out: dict[int, Any] = {}
@@ -53,6 +59,8 @@ class ProcessGuard:
 
     def _in_child(self) -> None:
         """What a job forks (multiprocessing, os.fork) is no worker: it dies of SIGTERM and keeps no log lines."""
+        if capture.Capture.lines is not None:
+            capture.Capture.lines.after_fork()
         capture.Capture.lines = alarm.task = None
         for number in (*_SIGNALS, signal.SIGALRM):
             signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
@@ -87,6 +95,7 @@ class ProcessGuard:
             if getsignal(number) is not handler:
                 signal.signal(number, handler)
                 changed.append(f"handler of {signal.Signals(number).name}")
+        changed += self._restore_limits()
         changed += self._restore_output()
         changed += self._close_transactions()
         if capture.Capture.warned:
@@ -98,6 +107,22 @@ class ProcessGuard:
         for name in set(os.environb) - set(self._environ):
             del os.environb[name]
         os.environb.update(self._environ)
+
+    def _restore_limits(self) -> list[str]:
+        changed = []
+        for limit, before in zip(_LIMITS, self._limits, strict=True):
+            if resource.getrlimit(limit) != before:
+                with contextlib.suppress(OSError, ValueError):  # a hard limit that was lowered stays, unless we are root
+                    resource.setrlimit(limit, before)
+                changed.append("limits")
+        if (sys.getrecursionlimit(), socket.getdefaulttimeout(), gc.isenabled()) != self._interpreter or sys.gettrace():
+            depth, timeout, collects = self._interpreter
+            sys.setrecursionlimit(depth)
+            socket.setdefaulttimeout(timeout)
+            (gc.enable if collects else gc.disable)()
+            sys.settrace(None)
+            changed.append("interpreter")
+        return changed
 
     def _restore_output(self) -> list[str]:
         changed, root = [], logging.getLogger()

@@ -16,6 +16,7 @@ import re
 import sqlite3
 import threading
 import time
+import weakref
 from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any, Protocol
@@ -24,15 +25,10 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from app.clock import follow, now_ms
-from app.extensions import POSTGRES_CLOCK, PRAGMAS
+from app.extensions import POSTGRES_CLOCK, POSTGRES_OPTIONS, PRAGMAS
 from app.ledger.outage import SQLITE_REOPEN, database_errors, result_code
 
 TURN_TRIES = 1000
-# A server that is gone without a word (a pulled cable, a failover) is noticed within 20 s, not after two hours.
-POSTGRES_OPTIONS = {
-    "connect_timeout": 5, "keepalives_idle": 5, "keepalives_interval": 5, "keepalives_count": 3, "tcp_user_timeout": 20_000,
-    "application_name": "ainstein",
-}
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +39,17 @@ class process:  # noqa: N801
     pid = os.getpid()
 
 
-os.register_at_fork(after_in_child=lambda: setattr(process, "pid", os.getpid()))
+_connections: weakref.WeakSet[Connection] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    """In a child the locks of connections may be held by threads that are not there."""
+    process.pid = os.getpid()
+    for connection in _connections:
+        connection._lock, connection._owner = threading.RLock(), 0
+
+
+os.register_at_fork(after_in_child=_after_fork)
 
 
 class Runner(Protocol):
@@ -86,6 +92,7 @@ class Connection:
         self._pid = self._turn_pid = self._turn_fd = 0
         self._lock = threading.RLock()
         self._owner = 0  # the thread whose transaction is open
+        _connections.add(self)
 
     @property
     def inside(self) -> bool:
@@ -124,7 +131,7 @@ class Connection:
         """A write transaction; rolled back on any exception, BaseException included. A broken connection is dropped, whichever
         statement met it first, BEGIN included: the next transaction opens another."""
         with self._lock:
-            if self._owner and self._pid == process.pid:
+            if self._owner:
                 raise RuntimeError("A transaction is open on this connection already.")
             raw = self.raw
             if self.turns and self.sqlite:

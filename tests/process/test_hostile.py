@@ -149,9 +149,11 @@ def test_pools_of_processes_work_and_a_forked_copy_of_the_worker_ends(product):
     product.monitor()
     product.workers(1)
     (pools,) = product.dispatch("UsesPools")
+    (says,) = product.dispatch("ForksAndSays")
     forks = [product.dispatch("ForksOn", how=how)[0] for how in ("return", "raise", "exit")]
     product.ended(60)
     assert json.loads(product.one("SELECT result FROM job_history WHERE uuid = ?", pools)) == [285, 9, 14], error_of(product, pools)
+    assert {text for *_, text in lines_of(product, says)} == {f"{what} {n}" for what in ("from process", "started") for n in range(8)}
     assert [product.outcomes(uuid) for uuid in forks] == [["completed"]] * 3
     pid = product.worker_pids()[0]
     assert all("huey" not in " ".join(child.cmdline()) for child in psutil.Process(pid).children()), "no copy answers for the worker"

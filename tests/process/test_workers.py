@@ -17,10 +17,8 @@ def test_kill_9_of_workers_loses_nothing_and_each_job_ends_once(product):
     uuids = product.dispatch("TestSleep", 60, ms=150)
     chance = random.Random(7)
     for _ in range(6):
-        time.sleep(0.4)
-        pids = product.worker_pids()
-        if pids:
-            os.kill(chance.choice(pids), signal.SIGKILL)
+        product.until(lambda: product.one("SELECT COUNT(*) FROM jobs WHERE state = 'processing'"), 20, "a job runs")
+        os.kill(chance.choice(product.worker_pids()), signal.SIGKILL)
     consumer.kill()
     product.workers(3)
     product.ended()

@@ -30,6 +30,13 @@ def job(**changes) -> Claim:
     (Outcome("failed"), {"retry_until_ms": 59_999}, Decision("failed")),
     (Outcome("failed"), {"backoff": ""}, Decision("retried", 0)),
     (Outcome("failed", delay=7), {"failures": 2}, Decision("retried", 7_000, counted=False)),
+    (Outcome("failed", delay=0), {}, Decision("retried", 1_000, counted=False)),
+    (Outcome("failed", delay=0.2), {}, Decision("retried", 1_000, counted=False)),
+    (Outcome("failed", delay=7), {"retry_until_ms": 6_999}, Decision("failed")),
+    (Outcome("failed", delay=0), {"retry_until_ms": 999}, Decision("failed")),
+    (Outcome("failed", wait=5), {}, Decision("retried", 5_000)),
+    (Outcome("failed", wait=5), {"failures": 2}, Decision("failed")),
+    (Outcome("failed", retry=False), {"backoff": "soon"}, Decision("failed")),
 ])
 def test_what_follows_an_attempt(outcome, changes, decision):
     assert decide(outcome, job(**changes), now=0) == decision
