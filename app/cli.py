@@ -8,11 +8,13 @@ import sys
 import click
 from flask import Flask, current_app
 from flask.cli import with_appcontext
+from flask_migrate.cli import db as migrations
 
 from app.cli_alerts import alerts
 from app.cli_jobs import jobs
 from app.cli_ops import backup, restore, workers
 from app.cli_users import users
+from app.command import guard
 from app.config import SettingError
 from app.ledger import rollups as counted
 from app.ledger.dialect import Connection
@@ -109,7 +111,8 @@ def demo(metrics: int | None, pending: int | None, traffic: int | None, mix: boo
 
 def register_commands(app: Flask) -> None:
     for command in (jobs, users, workers, monitor, db_prepare, check_settings, rollups, demo, backup, restore, alerts):
-        app.cli.add_command(command)
+        app.cli.add_command(guard(command))
+    guard(migrations, looks=False)
 
 
 __all__ = ["SettingError", "register_commands"]

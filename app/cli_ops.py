@@ -10,7 +10,7 @@ import click
 from flask import current_app
 from flask.cli import AppGroup, with_appcontext
 
-from app.cli_jobs import actor
+from app.command import actor, reading
 from app.services import archive, fleet, operations
 
 
@@ -47,6 +47,7 @@ workers = AppGroup("workers", help="Look at workers and tell them what to do.")
 
 
 @workers.command("list")
+@reading
 def list_workers() -> None:
     """Each worker with its number, state and job."""
     for w in fleet.workers(current_app.extensions["settings"].worker_memory_mb):
@@ -55,12 +56,9 @@ def list_workers() -> None:
 
 def _command(name: str) -> None:
     @workers.command(name)
-    @click.argument("worker", type=int)
+    @click.argument("worker", type=click.IntRange(1, 2**63 - 1))
     def tell(worker: int) -> None:
-        try:
-            click.echo(f"{operations.command_worker(worker, name, actor())}: {name} asked")
-        except operations.Refused as error:
-            sys.exit(str(error))
+        click.echo(f"{operations.command_worker(worker, name, actor())}: {name} asked")
 
     tell.help = {"restart": "End after its job; another takes its place.", "quiet": "Take no more jobs until resume.", "resume": "Take jobs again.",
                  "stop": "End after its job, for good.", "kill": "Kill it now; its job runs elsewhere."}[name]
