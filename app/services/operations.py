@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from flask import current_app
 from sqlalchemy import select
 
 from app import registry
@@ -58,8 +57,7 @@ class Action:
 
 
 def _cancel(run: SessionRunner, ids: Sequence[int], actor: str) -> int:
-    grace = current_app.extensions["settings"].grace
-    return sum(people.cancel(run, ids, f"Cancelled by {actor}.", int(grace * 1000)))
+    return sum(people.cancel(run, ids, f"Cancelled by {actor}."))
 
 
 def _retry(run: SessionRunner, ids: Sequence[int], _actor: str) -> int:
