@@ -69,9 +69,11 @@ class Lifecycle:
             return
         outcome = task.outcome or self._unset(exception, job)
         go_on = None if self.stopping() or not self.may_go_on() else self._claim_sql
-        _, (_, self.next) = wait_for(
+        _, (written, self.next) = wait_for(
             lambda: settle_and_take(self.connection, job, outcome, self.store, go_on), on_error=lambda e: self._trouble("settle", e)
         )
+        if written in ("failed", "timeout"):
+            log.warning("job %s (%s, tenant %s) %s: %s", job.uuid, job.job_type, job.tenant_id or "-", written, outcome.error)
         self.done += 1
         task.claim, self.held = None, self.next
 

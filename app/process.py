@@ -75,6 +75,14 @@ def kill_if_same(worker_id: str, signum: int) -> bool:
     return True
 
 
+def lives(identity: str) -> bool | None:
+    """Whether the process that an identity names still runs; None for one of another boot or pid namespace."""
+    parts = identity.split("-")
+    if len(parts) < 4 or parts[0] != boot_id()[:8] or parts[1] != namespace() or not parts[3].strip("0"):
+        return None
+    return start_ticks(int(parts[2])) == int(parts[3])
+
+
 def die_with_parent(parent: int | None = None, signum: int = signal.SIGKILL) -> None:
     """End when the parent ends; `parent` is the pid expected (a parent already gone ends us now)."""
     try:
