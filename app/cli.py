@@ -10,6 +10,7 @@ from flask import Flask, current_app
 from flask.cli import with_appcontext
 from flask_migrate.cli import db as migrations
 
+from app import registry
 from app.cli_alerts import alerts
 from app.cli_jobs import jobs
 from app.cli_ops import backup, restore, workers
@@ -62,7 +63,9 @@ def check_settings() -> None:
         for name in (n for n, url in s.alert_channels.items() if not known(url)):
             click.echo(f"ALERT_URLS: the address of channel {name} is none that Apprise knows; see its list of services", err=True)
             sys.exit(2)
+    longest = max(registry.known_types(), key=lambda d: d.options.timeout)
     click.echo(json.dumps({
+        "longest_job": longest.name, "longest_timeout": longest.options.timeout,
         "data_dir": str(s.data_dir), "host": s.host, "port": s.port, "public_url": s.public_url, "workers": s.workers,
         "grace": s.grace, "database_url_scheme": s.database_url.split(":")[0], "queue_url_scheme": s.queue_url.split(":")[0],
         "worker_queues": ",".join(s.worker_queues),

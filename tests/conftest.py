@@ -13,6 +13,7 @@ from app.config import load_settings
 from app.extensions import db
 from app.services import accounts, migration
 from tests import jobtypes  # noqa: F401  (declares the tests' job types)
+from tests.backends import postgres_url  # noqa: F401  (one cluster for all tests that want PostgreSQL)
 
 PASSWORD = "correct horse battery"
 

@@ -12,7 +12,6 @@ from app.config import load_settings
 from app.extensions import db
 from app.ledger.dialect import Connection
 from app.services import accounts, migration
-from tests.backends import postgres_url  # noqa: F401
 from tests.both.rows import fill
 from tests.conftest import PASSWORD, sign_in
 from tests.contract.conftest import Ledger

@@ -81,6 +81,10 @@ def test_every_command_runs(site, cli, tmp_path):
     for command in ("quiet", "resume", "restart", "stop", "kill"):
         does(0, "workers", command, str(number))
     does(3, "workers", "kill", "999999")
+    does(1, "workers", "start", str(number))
+    for command in ("restart", "quiet", "resume", "start"):
+        does(0, "workers", command, "all")
+    does(2, "workers", "restart", "everybody")
     does(0, "alerts", "list", "--all")
     alert = site.ledger.one("SELECT MIN(id) FROM alerts WHERE closed_ms IS NULL")
     does(0, "alerts", "ack", str(alert))

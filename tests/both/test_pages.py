@@ -108,7 +108,8 @@ def posts(site) -> list[tuple[str, dict[str, str]]]:
                 acts = ("up", "down", "top", "hold", "release", "delay", "move", "run-now", "stop", "restore", "erase")
                 words = {"act": acts, "alerts.act": ("ack", "snooze", "unsnooze"), "rule-change": ("off", "on", "delete"), "recurring-change": ("off", "on", "run"),
                          "pause": ("pause", "resume"), "pause-type": ("pause", "resume")}
-                known = {"uuid": [*site.uuids.values(), "foreign-1", "x"], "id": [1, 2, 3, 999], "command": ("quiet", "resume", "stop", "kill"),
+                commands = ("restart", "start") if rule.endpoint.endswith("workers.all") else ("quiet", "resume", "stop", "kill", "start")
+                known = {"uuid": [*site.uuids.values(), "foreign-1", "x"], "id": [1, 2, 3, 999], "command": commands,
                          "action": words.get(rule.endpoint.removeprefix("admin.jobs."), ()) or words.get(rule.endpoint.rpartition(".")[2], ()),
                          "name": ("high", "TestEcho", "yearly", "team", "nothing")}
                 values = [v | {name: one} for v in values for one in known[name]]

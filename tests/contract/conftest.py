@@ -19,7 +19,6 @@ from app.ledger.dialect import Connection
 from app.ledger.settle import Outcome, settle
 from app.models import figures
 from app.services import migration
-from tests.backends import postgres_url  # noqa: F401
 
 
 @dataclass

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
 from dataclasses import replace
@@ -9,11 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from app.clock import stamp
+from app.clock import DAY_MS, stamp
 from app.heartbeat import _REGISTER
+from app.ledger import places
 from app.ledger.people import due_to_stop
-from app.process import boot_id, namespace
-from app.services import operations
+from app.process import boot_id, identity, namespace
+from app.services import operations, upkeep
 from app.watch import MOST_GRACE_S, Watch
 
 HOLD = """import sys, time; from pathlib import Path; from app.process import hold_lock; hold_lock(Path(sys.argv[1])); print("held", flush=True); time.sleep(600)"""
@@ -95,3 +97,55 @@ def test_the_monitor_counts_the_time_to_stop_by_its_own_grace(ledger):
         ledger.change("UPDATE jobs SET stop_ms = 1")
         assert len(due_to_stop(ledger.connection, 10**9)) == 1
         ledger.change("DELETE FROM jobs")
+
+
+def stopped(ledger, name: str, consumer: str, host: str = "here", reason: str = places.STOPPED) -> int:
+    worker(ledger, name, consumer)
+    ledger.change("UPDATE worker_heartbeats SET status = 'stopped', stopped_ms = 1, reason = :r, host = :h WHERE worker_name = :n", r=reason, h=host, n=name)
+    return ledger.one("SELECT id FROM worker_heartbeats WHERE worker_name = :n", n=name)
+
+
+def test_the_place_of_a_stopped_worker_is_filled_once_and_by_its_own_consumer(ledger):
+    mine, other = places.Places(ledger.connection.url, identity()), places.Places(ledger.connection.url, "another-consumer-1-1")
+    here = [stopped(ledger, n, mine.consumer_id) for n in ("a", "b")]
+    recycled = stopped(ledger, "r", mine.consumer_id, reason="restarted by hand")
+    dead = stopped(ledger, "d", f"{boot_id()[:8]}-{namespace()}-{2**22 + 1}-7-x")
+    elsewhere, rebooted = stopped(ledger, "e", "0aaaaaaa-1-2-3-x", "elsewhere"), stopped(ledger, "f", "0aaaaaaa-1-2-3-x", socket.gethostname())
+    with ledger.app.app_context():
+        for row in (recycled, dead, rebooted):
+            with pytest.raises(operations.Refused):
+                operations.command_worker(row, "start", "ada")
+        for row in (here[0], here[0], elsewhere):
+            operations.command_worker(row, "start", "ada")
+        other.look()
+        mine.look()
+        mine.look()
+        assert (mine.asked(), mine.asked(), other.asked()) == (1, 0, 0)
+        assert operations.command_workers("start", "ada") == 1, "the second; one elsewhere was asked already"
+        mine.look()
+        assert mine.asked() == 1 and operations.command_workers("start", "ada") == 0
+    last = stopped(ledger, "z", mine.consumer_id)
+    mine.end()
+    assert ledger.one("SELECT reason FROM worker_heartbeats WHERE id = :id", id=last) == places.ENDED
+    mine.connection.close()
+    other.connection.close()
+
+
+def test_all_are_told_but_those_that_end_already(ledger):
+    for name in "abcd":
+        worker(ledger, name, "c")
+    ledger.change("UPDATE worker_heartbeats SET command = 'stop' WHERE worker_name = 'b'")
+    ledger.change("UPDATE worker_heartbeats SET command = 'quiet' WHERE worker_name = 'c'")
+    stopped(ledger, "s", "c")
+    with ledger.app.app_context():
+        assert operations.command_workers("resume", "ada") == 1
+        assert operations.command_workers("restart", "ada") == 3 and operations.command_workers("restart", "ada") == 0
+    found = dict(ledger.connection.all("SELECT worker_name, command FROM worker_heartbeats"))
+    assert found == {"a": "restart", "b": "stop", "c": "restart", "d": "restart", "s": None}
+
+
+def test_empty_places_are_kept_longer_than_other_stopped_workers(ledger):
+    by_hand, recycled = stopped(ledger, "a", "c"), stopped(ledger, "b", "c", reason="restarted by hand")
+    ledger.change("UPDATE worker_heartbeats SET stopped_ms = :at", at=ledger.connection.now() - 2 * DAY_MS)
+    upkeep.delete_old(ledger.connection)
+    assert [r[0] for r in ledger.connection.all("SELECT id FROM worker_heartbeats")] == [by_hand] != [recycled]
