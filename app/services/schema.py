@@ -11,6 +11,7 @@ from app.ledger import trouble
 from app.ledger.dialect import Connection, database_errors
 
 log = logging.getLogger(__name__)
+CONNECT_S = 5
 OLDER = "The database is not migrated yet: `bash scripts/run.sh` or `flask --app wsgi db-prepare` does it."
 NEWER = "The database was made by a newer version of this program. Deploy that version, or restore a backup."
 HEAD = "0007"  # newest file in migrations/versions (a test compares them); revisions are numbered in order
@@ -31,7 +32,10 @@ def look(settings: Settings) -> tuple[str, str]:
     """'current', 'older', 'newer' or 'down', and for the last three a sentence that says what to do, with the driver's own words."""
     if settings.sqlite and not settings.database_file.exists():
         return "older", OLDER
-    connection = Connection(settings.database_url, wait_s=2)
+    url = settings.database_url
+    if not settings.sqlite and "connect_timeout" not in url:
+        url += f"{'&' if '?' in url else '?'}connect_timeout={CONNECT_S}"  # a host that is off keeps silent for two minutes otherwise
+    connection = Connection(url, wait_s=2)
     try:
         found = revision(connection)
     except database_errors() as error:

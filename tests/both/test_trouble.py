@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import socket
 import sqlite3
 from dataclasses import replace
 
@@ -123,6 +124,14 @@ def test_a_wrong_address_is_one_sentence_with_the_servers_own_words(tmp_path, po
         url, words = urls(postgres_url, free_port())[what]
         state, why = schema.look(load_settings({"DATA_DIR": str(tmp_path), "DATABASE_URL": url}))
     assert state == "down" and why.startswith("DATABASE_URL: ") and words in why and SECRET not in why and "\n" not in why, why
+
+
+def test_a_server_that_keeps_silent_is_said_within_seconds(tmp_path, monkeypatch):
+    monkeypatch.setattr(schema, "CONNECT_S", 2)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"postgresql://test:{SECRET}@127.0.0.1:{silent.getsockname()[1]}/x"
+        state, why = schema.look(load_settings({"DATA_DIR": str(tmp_path), "DATABASE_URL": url}))
+    assert state == "down" and "timeout" in why and SECRET not in why, why
 
 
 @pytest.mark.parametrize("content", [b"this is no database, but long enough to be looked at as one" * 90, None], ids=["rubbish", "a folder"])
