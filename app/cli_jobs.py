@@ -18,7 +18,8 @@ from app.services import catalogue, operations, queues, uploads
 from app.services.dispatch import dispatch as dispatch_job
 from app.strict import parse_delay, parse_json, parse_queue, parse_tenant
 
-jobs = AppGroup("jobs", help="Dispatch, look at and act on jobs. UUID may be its first eight digits, as pages show them.")
+HELP = "Dispatch, look at and act on jobs. UUID may be its first eight digits, as pages show them."
+jobs = AppGroup("jobs", help=HELP)
 POLL_S, UNANSWERED_S = 0.2, 60.0
 
 

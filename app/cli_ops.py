@@ -75,7 +75,8 @@ def _command(name: str, help_: str) -> None:
 
 
 for _name, _help in {
-    "restart": "End after its job; another takes its place.", "quiet": "Take no more jobs until resume.", "resume": "Take jobs again.",
+    "restart": "End after its job; another takes its place.", "quiet": "Take no more jobs until resume.",
+    "resume": "Take jobs again.",
     "stop": "End after its job, until started again.", "start": "Another worker in the place of one that was stopped.",
     "kill": "Kill it now; its job runs elsewhere, and nothing is counted against it.",
 }.items():

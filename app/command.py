@@ -2,7 +2,8 @@
 
     guard(command): the database looked at first -> the command -> an error as one sentence on stderr and an exit code
 
-Exit codes: 1 it was refused or failed, 2 what was typed does not fit, 3 unknown or too late, 4 database or disk do not serve now.
+Exit codes: 1 it was refused or failed, 2 what was typed does not fit, 3 unknown or too late, 4 database or disk do not
+serve now.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from app.services.operations import Refused
 from app.strict import BadInput
 
 UNAVAILABLE = 4
-LOOK_FOR_THEMSELVES = ("monitor", "db-prepare", "check-settings", "restore")  # at a database that is not as it should be
+LOOK_FOR_THEMSELVES = ("monitor", "db-prepare", "check-settings", "restore")  # the database may be not as it should be
 
 
 def actor() -> str:
@@ -40,7 +41,7 @@ def refuse(sentence: object, code: int = 1) -> NoReturn:
 
 
 def reading(function: Callable[..., Any]) -> Callable[..., Any]:
-    """For commands that change nothing: on SQLite they take no write lock, so they answer while another process holds it."""
+    """For commands that change nothing: on SQLite they take no write lock, so they answer while another holds it."""
     @wraps(function)
     def read(*args: Any, **kwargs: Any) -> Any:
         g.reads = True

@@ -58,6 +58,7 @@ def _on_begin(connection) -> None:
         return
     wanted = connection.get_execution_options().get("begin")
     if wanted is None:
-        reads = (has_request_context() and request.method in ("GET", "HEAD", "OPTIONS")) or (has_app_context() and g.get("reads", False))
+        reads = has_request_context() and request.method in ("GET", "HEAD", "OPTIONS")
+        reads = reads or (has_app_context() and g.get("reads", False))
         wanted = "BEGIN" if reads else "BEGIN IMMEDIATE"
     connection.exec_driver_sql(wanted)

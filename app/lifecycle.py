@@ -73,7 +73,8 @@ class Lifecycle:
             lambda: settle_and_take(self.connection, job, outcome, self.store, go_on), on_error=lambda e: self._trouble("settle", e)
         )
         if written in ("failed", "timeout"):
-            log.warning("job %s (%s, tenant %s) %s: %s", job.uuid, job.job_type, job.tenant_id or "-", written, outcome.error)
+            tenant = job.tenant_id or "-"
+            log.warning("job %s (%s, tenant %s) %s: %s", job.uuid, job.job_type, tenant, written, outcome.error)
         self.done += 1
         task.claim, self.held = None, self.next
 

@@ -71,7 +71,8 @@ class Watch:
         verdict = judge(facts, seen, now)
         jobs = held_by(self.connection, worker_id, name)
         if command == "kill" and here and (facts.lock_free or kill_if_same(worker_id, signal.SIGKILL)):
-            return self._bury(worker_id, name, "", "killed by hand", jobs, gone=True)  # its lock may be free since a round that failed
+            # by us now; or its lock is free since a round that broke off after the kill, or by another monitor
+            return self._bury(worker_id, name, "", "killed by hand", jobs, gone=True)
         if verdict.dead and (facts.lock_free or now >= self.calm_until):
             return self._bury(worker_id, name, consumer, verdict.why or "", jobs, gone=facts.lock_free)
         if verdict.stale != bool(stale):

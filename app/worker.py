@@ -150,8 +150,8 @@ class LedgerWorker(stock.Worker):
 
 
 class LedgerScheduler(stock.Scheduler):
-    """Huey's scheduler without a schedule: rows own time, so the ticket store is never asked for one (an unreachable Redis
-    would cost a traceback a second in the log). It looks for workers to start again, and ends with its parent."""
+    """Huey's scheduler without a schedule: rows own time, so the ticket store is never asked for one (an unreachable
+    Redis would cost a traceback a second in the log). It looks for workers to start again, and ends with its parent."""
 
     parent = 0
     places: Places
@@ -191,13 +191,13 @@ class LedgerConsumer(stock.Consumer):
         super().start()
 
     def check_worker_health(self) -> bool:
-        """Huey's, which starts another worker for each that died; not for those that a person stopped, until a person starts them."""
+        """Huey's, which starts another worker for each that died; for those a person stopped, once one is asked for."""
         kept = [(worker, child) for worker, child in self.worker_threads if child.exitcode != RETIRED]
         self.empty += len(self.worker_threads) - len(kept)
         self.worker_threads = kept
         asked = self.places.asked()
         wanted = min(self.early + asked, self.empty)
-        self.early = min(asked, self.early + asked - wanted)  # its row says "stopped" a moment before the process has ended
+        self.early = min(asked, self.early + asked - wanted)  # its row says "stopped" a moment before the process ends
         for _ in range(wanted):
             worker = self._create_worker()
             kept.append((worker, self._create_process(worker, "Worker started again")))

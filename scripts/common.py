@@ -11,11 +11,12 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-READ = "AINSTEIN_SETTINGS_READ"  # set once the settings are in the environment: what is started from there reads no file again
+READ = "AINSTEIN_SETTINGS_READ"  # set once settings are in the environment: what is started from there reads no file
 # What a running instance tells commands on its DATA_DIR. No secret: of the two addresses only one without a password.
 TOLD = (
-    *("HOST", "PORT", "PUBLIC_URL", "TRUSTED_PROXIES", "WORKERS", "WORKER_QUEUES", "WORKER_MEMORY_MB", "GRACE", "APP_TIMEZONE", "JOB_MODULES"),
-    *("UPLOAD_MAX_MB", "ALLOW_PRIVATE_HOSTS", "ALLOW_INSECURE_HTTP", "PRICES_FILE", "OPENAI_RPM", "ALERT_LANGUAGE"),
+    *("HOST", "PORT", "PUBLIC_URL", "TRUSTED_PROXIES", "WORKERS", "WORKER_QUEUES", "WORKER_MEMORY_MB", "GRACE"),
+    *("APP_TIMEZONE", "JOB_MODULES", "UPLOAD_MAX_MB", "ALLOW_PRIVATE_HOSTS", "ALLOW_INSECURE_HTTP", "PRICES_FILE"),
+    *("OPENAI_RPM", "ALERT_LANGUAGE"),
 )
 ADDRESSES = ("DATABASE_URL", "QUEUE_URL")
 
@@ -55,9 +56,10 @@ def read_env_file(path: Path) -> dict[str, str]:
 
 
 def adopt_settings() -> None:
-    """For a command that a person types: what is set wins, then what the instance that runs on DATA_DIR uses, then `.env`.
+    """For a command that a person types: what is set wins, then what the running instance uses, then `.env`.
 
-    DATA_DIR of the shell is relative to where the person stands, in `.env` to the project, as for run.sh.
+    The instance is the one that runs on DATA_DIR, which in the shell is relative to where the person stands and in `.env`
+    to the project, as for run.sh.
     """
     if os.environ.get(READ):
         return
@@ -65,13 +67,16 @@ def adopt_settings() -> None:
     if os.environ.get("DATA_DIR", "").strip():
         folder = Path(os.environ["DATA_DIR"].strip()).expanduser().absolute()
     else:
-        folder = ROOT / Path(("DATA_DIR" not in os.environ and given.get("DATA_DIR", "").strip()) or "instance").expanduser()
+        named = "" if "DATA_DIR" in os.environ else given.get("DATA_DIR", "").strip()
+        folder = ROOT / Path(named or "instance").expanduser()
     told = settings_of_instance(folder)
     hidden = told.pop("hidden database", None)
     if hidden and not (os.environ.get("DATABASE_URL") or given.get("DATABASE_URL")):
-        fail(f"The instance that runs on DATA_DIR={str(folder)!r} uses {hidden}; its password is kept in no file, so set DATABASE_URL here too.", 2)
-    for name, value in (told | {n: v for n, v in given.items() if n not in told and not n.startswith("ADMIN_")}).items():
-        os.environ.setdefault(name, value)
+        fail(f"The instance that runs on DATA_DIR={str(folder)!r} uses {hidden}; its password is kept in no file, "
+             "so set DATABASE_URL here too.", 2)
+    for name, value in (given | told).items():
+        if not name.startswith("ADMIN_"):
+            os.environ.setdefault(name, value)
     os.environ |= {"DATA_DIR": str(folder), READ: "1"}
 
 

@@ -108,7 +108,7 @@ def _pip(requirements: list[str]) -> None:
 
 
 def _quiet_flask() -> None:
-    """wsgi.py reads `.env` itself, by the rules of run.sh; Flask would first ask for python-dotenv, whose rules are others."""
+    """wsgi.py reads `.env` by the rules of run.sh; Flask would first ask for python-dotenv, whose rules are others."""
     with contextlib.suppress(OSError):  # a .venv that is not ours to write works as well
         for folder in VENV.glob("lib/python3*/site-packages"):
             if not (folder / "ainstein.pth").exists():

@@ -65,8 +65,8 @@ def warn_of_grace(settings: dict) -> None:
     """One line for servers; at a terminal nobody wants a Ctrl-C to wait so long."""
     grace, longest = settings["grace"], settings["longest_timeout"]
     if grace < longest and not sys.stdout.isatty():
-        print(f"GRACE={grace} is less than the {longest} s that {settings['longest_job']} may run: what still runs at a stop is handed back and "
-              f"begins again. GRACE={longest + 30} lets it end (see deploy/README.md).", flush=True)
+        print(f"GRACE={grace} is less than the {longest} s that {settings['longest_job']} may run: what still runs at "
+              f"a stop is handed back and begins again. GRACE={longest + 30} lets it end (see deploy/README.md).", flush=True)
 
 
 def _stop_early(signum, frame) -> None:

@@ -140,7 +140,8 @@ def csrf_error(error: CSRFError):
 
 
 def database_error(error: Exception):
-    """A locked or unreachable database is no bug: say so and when to come back. What is one stands in the log by its statement's name."""
+    """A locked or unreachable database is no bug: say so and when to come back. What is one stands in the log by the
+    name of its statement."""
     from app.extensions import db
 
     with contextlib.suppress(Exception):

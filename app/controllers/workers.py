@@ -38,18 +38,20 @@ def change(id: int, command: str):
         return refused(error, back)
     said = {"restart": _("Worker %(name)s restarts after its current job", name=name), "resume": _("Worker %(name)s takes jobs again", name=name),
             "quiet": _("Worker %(name)s takes no more jobs", name=name), "stop": _("Worker %(name)s stops after its current job", name=name),
-            "kill": _("Worker %(name)s is being killed", name=name), "start": _("Another worker starts in the place of %(name)s", name=name)}
+            "kill": _("Worker %(name)s is being killed", name=name),
+            "start": _("Another worker starts in the place of %(name)s", name=name)}
     return done(said[command], 1, back)
 
 
 @bp.post("/all/<any(restart, start):command>", endpoint="all")
 def change_all(command: str):
-    question = _("Restart all workers?"), _("Each ends after its current job, and another takes its place."), _("Restart all")
-    if command == "restart" and (asked := ask(*question, danger=False)):
+    text = _("Each ends after its current job, and another takes its place.")
+    if command == "restart" and (asked := ask(_("Restart all workers?"), text, _("Restart all"), danger=False)):
         return asked
     n = operations.command_workers(command, actor())
     if command == "restart":
-        text = ngettext("%(n)s worker restarts after its current job", "%(n)s workers restart after their current jobs", n, n=number(n))
+        one, many = "%(n)s worker restarts after its current job", "%(n)s workers restart after their current jobs"
+        text = ngettext(one, many, n, n=number(n))
     else:
         text = ngettext("%(n)s worker starts again", "%(n)s workers start again", n, n=number(n))
     return done(text, n, url_for("admin.jobs.workers"))

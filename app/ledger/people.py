@@ -105,11 +105,12 @@ def cancel(run: Runner, ids: Sequence[int], why: str | None = None) -> tuple[int
 
 
 def due_to_stop(connection: Connection, grace_ms: int) -> set[int]:
-    """Ids of running jobs whose time to stop is over. Who asks sets none: the monitor gives `grace_ms` from when it first sees the wish,
-    by the GRACE of the instance and not that of somebody's shell."""
+    """Ids of running jobs whose time to stop is over. Who asks sets none: the monitor gives `grace_ms` from when it
+    first sees the wish, by the GRACE of the instance and not that of somebody's shell."""
     now = connection.now()
     asked = connection.all("SELECT id, stop_ms FROM jobs WHERE state = 'processing' AND cancel_requested = 1")
     if new := [id_ for id_, at in asked if at is None]:
         with connection.transaction() as run:
-            run.run(f"UPDATE jobs SET stop_ms = :at WHERE {among(new)} AND state = 'processing' AND stop_ms IS NULL", at=now + grace_ms)
+            run.run(f"UPDATE jobs SET stop_ms = :at WHERE {among(new)} AND state = 'processing' AND stop_ms IS NULL",
+                    at=now + grace_ms)
     return {id_ for id_, at in asked if at is not None and at <= now}

@@ -1,10 +1,12 @@
 """Places of a consumer whose workers a person has stopped: empty until somebody starts them again.
 
-    person: `command = 'start'` in the row of the stopped worker -> the consumer's Scheduler child, which looks each second (its
-    parent never touches the database), takes it with one guarded UPDATE -> a byte through a pipe -> the parent starts a worker
+    person: `command = 'start'` in the row of the stopped worker
+    -> the consumer's Scheduler child, which looks each second (its parent never touches the database), takes it with
+       one guarded UPDATE -> a byte through a pipe -> the parent starts a worker
 
 The row names its consumer, so another one, or one that was started anew with all its workers, never answers. A consumer
-that ends says so in the rows of its empty places. A pipe and not a file: it ends with the consumer, and needs no shared folder.
+that ends says so in the rows of its empty places. A pipe and not a file: it ends with the consumer and needs no shared
+folder.
 """
 
 from __future__ import annotations
@@ -20,12 +22,13 @@ STOPPED = "stopped by hand"
 AGAIN, ENDED = f"{STOPPED}; started again", f"{STOPPED}; then its consumer ended"
 _MINE = f"consumer_id = :c AND status = 'stopped' AND reason = '{STOPPED}'"
 _ASKED = f"SELECT id FROM worker_heartbeats WHERE {_MINE} AND command = 'start'"
-_TAKE = f"UPDATE worker_heartbeats SET command = NULL, reason = '{AGAIN}' WHERE id = :id AND {_MINE} AND command = 'start'"
+_TAKE = f"""UPDATE worker_heartbeats SET command = NULL, reason = '{AGAIN}'
+ WHERE id = :id AND {_MINE} AND command = 'start'"""
 _END = f"UPDATE worker_heartbeats SET command = NULL, reason = '{ENDED}' WHERE {_MINE}"
 
 
 def can_start(status: str, reason: str | None, consumer_id: str, host: str) -> bool:
-    """Whether the place of this row is empty and its consumer may answer: it lives here, or is of a machine that we cannot look at."""
+    """Whether the place of this row is empty and its consumer may answer: it lives here, or is of another machine."""
     if status != "stopped" or reason != STOPPED:
         return False
     alive = lives(consumer_id)

@@ -1,8 +1,8 @@
 """What an error of the database means, told by the driver's code and in its own words, for people and for the log.
 
-A database that is locked, out of reach, full or damaged, or that refuses us, is no bug: it is asked again, or a person is told
-what to do. Anything else is an error of a statement or of its values, and is logged with the statement's name. Words of
-the driver may quote a value, which is left out here, and pass through the redactor.
+A database that is locked, out of reach, full or damaged, or that refuses us, is no bug: it is asked again, or a person
+is told what to do. Anything else is an error of a statement or of its values, and is logged with the statement's name.
+Words of the driver may quote a value, which is left out here, and pass through the redactor.
 """
 
 from __future__ import annotations
@@ -23,9 +23,11 @@ from app.redact import one_line, redact
 LOCKED, AWAY, FULL, READ_ONLY, DAMAGED = "locked", "away", "full", "read-only", "damaged"
 EACH_S = 60.0
 _SQLITE = {5: LOCKED, 6: LOCKED, 8: READ_ONLY, 10: AWAY, 11: DAMAGED, 13: FULL, 14: AWAY, 26: DAMAGED}
-# by SQLSTATE or its class; 57014 is a statement that took too long, 08 a connection that broke, 28 and 3D a login that was refused
+# by SQLSTATE or its class: 57014 is a statement that took too long, 08 a broken connection, 28 and 3D a refused login
 _POSTGRES = {"55P03": LOCKED, "40001": LOCKED, "40P01": LOCKED, "57014": LOCKED, "53100": FULL,
-             "25006": READ_ONLY, "XX001": DAMAGED, "XX002": DAMAGED, "08": AWAY, "28": AWAY, "3D": AWAY, "53": AWAY, "57": AWAY, "58": AWAY}
+             "25006": READ_ONLY, "XX001": DAMAGED, "XX002": DAMAGED, "08": AWAY, "28": AWAY, "3D": AWAY, "53": AWAY,
+             "57": AWAY, "58": AWAY}
+_NO_ANSWER = ("OperationalError", "InterfaceError", "ConnectionTimeout", "PoolTimeout")
 _SENTENCES = {
     LOCKED: "The database is locked by another process ({words}). Nothing was changed; try again in a few seconds.",
     AWAY: "DATABASE_URL: the database does not answer: {words}",
@@ -54,7 +56,7 @@ def kind_of(error: BaseException) -> str | None:
     if isinstance(cause, database_errors()):
         state = getattr(cause, "sqlstate", None)
         if state is None:  # no answer of the server at all: a connection that could not be made, or broke
-            return AWAY if type(cause).__name__ in ("OperationalError", "InterfaceError", "ConnectionTimeout", "PoolTimeout") else None
+            return AWAY if type(cause).__name__ in _NO_ANSWER else None
         return _POSTGRES.get(state) or _POSTGRES.get(state[:2])
     return None
 
@@ -62,8 +64,8 @@ def kind_of(error: BaseException) -> str | None:
 def words_of(error: BaseException) -> str:
     """The driver's own words on one line, without values and secrets."""
     cause = cause_of(error)
-    diag = getattr(cause, "diag", None)
-    text = getattr(diag, "message_primary", None) or (cause.strerror if isinstance(cause, OSError) else None) or str(cause)
+    system = cause.strerror if isinstance(cause, OSError) else None
+    text = getattr(getattr(cause, "diag", None), "message_primary", None) or system or str(cause)
     if kind_of(error) is None:
         text = re.sub(r"(:|=)\s*([\"'(]).*", r"\1 ...", text.split("\n")[0])  # what follows may be a value
     return one_line(redact(" ".join(text.split())), 500) or type(cause).__name__
@@ -79,11 +81,12 @@ def sentence(error: BaseException) -> str:
 
 def told(error: BaseException) -> str:
     """For a log: the sentence of a database error, type and text of any other."""
-    return sentence(error) if isinstance(cause_of(error), (*errors, *database_errors())) else f"{type(error).__name__}: {error}"
+    ours = isinstance(cause_of(error), (*errors, *database_errors()))
+    return sentence(error) if ours else f"{type(error).__name__}: {error}"
 
 
 def named(error: BaseException) -> str:
-    """'SELECT job_metrics in app/services/queues.py:53 _pace: operator does not exist (UndefinedFunction)'; never a value."""
+    """'SELECT job_metrics in app/services/queues.py:53 _pace: operator does not exist (UndefinedFunction)'."""
     sql = " ".join(str(getattr(error, "statement", "") or "").split())
     verb, table = sql.partition(" ")[0].upper(), re.search(r"(?i)\b(?:from|into|update|table)\s+\(?([a-z_]\w*)", sql)
     name = f"{verb} {table[1] if table else ''}".strip() or "a statement"

@@ -42,8 +42,8 @@ def called(text: str) -> str:
     start = "-".join(part for part in (digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]) if part)
     found: set[str] = set()
     for table in (Job, JobHistory, FailedJob):
-        query = select(table.uuid).where(table.uuid >= start, table.uuid < start + "g").order_by(table.uuid).limit(MOST_NAMED)
-        found.update(db.session.scalars(query))
+        query = select(table.uuid).where(table.uuid >= start, table.uuid < start + "g").order_by(table.uuid)
+        found.update(db.session.scalars(query.limit(MOST_NAMED)))
     if len(found) > 1:
         more = "" if len(found) < MOST_NAMED else " or more"
         raise BadInput(f"{len(found)}{more} jobs begin with {text}: {', '.join(sorted(found))}. Type more of it.")

@@ -173,7 +173,8 @@ def command_worker(worker: int, command: str, actor: str) -> str:
     """Tell a worker what to do, through its row, which it reads each second; returns its name.
 
     restart: end after its job, another takes its place. quiet: take no more jobs, until resume. stop: end after its job,
-    until started. start: another in the place of a stopped one. kill: the monitor kills it at once and its job runs elsewhere.
+    until started. start: another in the place of a stopped one. kill: the monitor kills it at once, its job runs
+    elsewhere.
     """
     row = db.session.get(WorkerHeartbeat, worker)
     if row is None or command not in COMMANDS:
@@ -196,7 +197,8 @@ def command_worker(worker: int, command: str, actor: str) -> str:
 def command_workers(command: str, actor: str) -> int:
     """The same to all it can be said to; returns how many. Those that end already are left alone."""
     w, total = WorkerHeartbeat, 0
-    for row in db.session.scalars(select(w).where(w.status == "stopped" if command == "start" else w.status != "stopped").order_by(w.id)):
+    wanted = w.status == "stopped" if command == "start" else w.status != "stopped"
+    for row in db.session.scalars(select(w).where(wanted).order_by(w.id)):
         if command == "start":
             fits = row.command is None and places.can_start(row.status, row.reason, row.consumer_id, row.host)
         else:

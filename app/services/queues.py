@@ -44,7 +44,8 @@ def queues() -> list[dict[str, Any]]:
 
 def _pace(now: int) -> dict[str, int]:
     """Final outcomes of the last 10 minutes by queue."""
-    query = select(JobMetric.queue, func.count()).where(JobMetric.completed_at >= naive(now - PACE_MS), JobMetric.status.in_(FINAL))
+    recent = JobMetric.completed_at >= naive(now - PACE_MS)
+    query = select(JobMetric.queue, func.count()).where(recent, JobMetric.status.in_(FINAL))
     return {name: int(n) for name, n in db.session.execute(query.group_by(JobMetric.queue))}
 
 

@@ -29,12 +29,13 @@ def revision(connection: Connection) -> str | None:
 
 
 def look(settings: Settings) -> tuple[str, str]:
-    """'current', 'older', 'newer' or 'down', and for the last three a sentence that says what to do, with the driver's own words."""
+    """'current', 'older', 'newer' or 'down', and for the last three a sentence that says what to do, in the driver's
+    own words."""
     if settings.sqlite and not settings.database_file.exists():
         return "older", OLDER
     url = settings.database_url
     if not settings.sqlite and "connect_timeout" not in url:
-        url += f"{'&' if '?' in url else '?'}connect_timeout={CONNECT_S}"  # a host that is off keeps silent for two minutes otherwise
+        url += f"{'&' if '?' in url else '?'}connect_timeout={CONNECT_S}"  # a host that is off is silent for 2 minutes
     connection = Connection(url, wait_s=2)
     try:
         found = revision(connection)
