@@ -8,11 +8,14 @@ import sys
 import click
 from flask import Flask, current_app
 from flask.cli import with_appcontext
+from flask_migrate.cli import db as migrations
 
+from app import registry
 from app.cli_alerts import alerts
 from app.cli_jobs import jobs
 from app.cli_ops import backup, restore, workers
 from app.cli_users import users
+from app.command import guard
 from app.config import SettingError
 from app.ledger import rollups as counted
 from app.ledger.dialect import Connection
@@ -60,7 +63,9 @@ def check_settings() -> None:
         for name in (n for n, url in s.alert_channels.items() if not known(url)):
             click.echo(f"ALERT_URLS: the address of channel {name} is none that Apprise knows; see its list of services", err=True)
             sys.exit(2)
+    longest = max(registry.known_types(), key=lambda d: d.options.timeout)
     click.echo(json.dumps({
+        "longest_job": longest.name, "longest_timeout": longest.options.timeout,
         "data_dir": str(s.data_dir), "host": s.host, "port": s.port, "public_url": s.public_url, "workers": s.workers,
         "grace": s.grace, "database_url_scheme": s.database_url.split(":")[0], "queue_url_scheme": s.queue_url.split(":")[0],
         "worker_queues": ",".join(s.worker_queues),
@@ -109,7 +114,8 @@ def demo(metrics: int | None, pending: int | None, traffic: int | None, mix: boo
 
 def register_commands(app: Flask) -> None:
     for command in (jobs, users, workers, monitor, db_prepare, check_settings, rollups, demo, backup, restore, alerts):
-        app.cli.add_command(command)
+        app.cli.add_command(guard(command))
+    guard(migrations, looks=False)
 
 
 __all__ = ["SettingError", "register_commands"]

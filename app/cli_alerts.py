@@ -10,7 +10,7 @@ from flask import current_app
 from flask.cli import AppGroup
 from sqlalchemy import select
 
-from app.cli_jobs import actor
+from app.command import actor, reading
 from app.extensions import db
 from app.models import AlertMessage
 from app.services import alerts as service
@@ -24,6 +24,7 @@ alerts = AppGroup("alerts", help="What is wrong now, and who is told.")
 
 @alerts.command("list")
 @click.option("--all", "everything", is_flag=True, help="Also those that are over.")
+@reading
 def list_alerts(everything: bool) -> None:
     """Open alerts: number, severity, state, name and what was measured."""
     rows = service.open_alerts() + (service.history() if everything else [])
@@ -61,7 +62,8 @@ def test(channel: str) -> None:
 @click.argument("number", type=int)
 def acknowledge(number: int) -> None:
     """Take alert NUMBER: it stays listed but no longer counts as open."""
-    _do(lambda: service.acknowledge(number, actor()), "taken")
+    service.acknowledge(number, actor())
+    _said("taken")
 
 
 @alerts.command("snooze")
@@ -69,12 +71,9 @@ def acknowledge(number: int) -> None:
 @click.option("--minutes", type=click.IntRange(0, service.MOST_SNOOZE_MIN), default=60, show_default=True, help="0 ends the silence.")
 def snooze(number: int, minutes: int) -> None:
     """Silence alert NUMBER, and the same thing should it come again."""
-    _do(lambda: service.snooze(number, minutes, actor()), f"silenced for {minutes} minutes" if minutes else "no longer silenced")
+    service.snooze(number, minutes, actor())
+    _said(f"silenced for {minutes} minutes" if minutes else "no longer silenced")
 
 
-def _do(change, said: str) -> None:
-    try:
-        change()
-    except Refused as error:
-        sys.exit(str(error))
-    click.echo(f"{current_app.extensions['settings'].public_url}/admin/jobs/alerts: {said}")
+def _said(what: str) -> None:
+    click.echo(f"{current_app.extensions['settings'].public_url}/admin/jobs/alerts: {what}")

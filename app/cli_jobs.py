@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 import time
 from typing import Any
@@ -12,22 +11,16 @@ import click
 from flask.cli import AppGroup
 
 from app import registry
+from app.command import actor, reading, refuse
 from app.extensions import db
+from app.ledger import trouble
 from app.services import catalogue, operations, queues, uploads
 from app.services.dispatch import dispatch as dispatch_job
-from app.strict import BadInput, parse_delay, parse_json, parse_queue, parse_tenant
+from app.strict import parse_delay, parse_json, parse_queue, parse_tenant
 
-jobs = AppGroup("jobs", help="Dispatch, look at and act on jobs.")
-POLL_S = 0.2
-
-
-def actor() -> str:
-    return f"cli:{os.environ.get('USER') or os.getuid()}"
-
-
-def _refuse(sentence: object, code: int = 1) -> None:
-    click.echo(str(sentence), err=True)
-    sys.exit(code)
+HELP = "Dispatch, look at and act on jobs. UUID may be its first eight digits, as pages show them."
+jobs = AppGroup("jobs", help=HELP)
+POLL_S, UNANSWERED_S = 0.2, 60.0
 
 
 @jobs.command("dispatch")
@@ -40,19 +33,18 @@ def dispatch(name: str, queue: str | None, tenant: str | None, delay: str | None
     """Write a job and print its uuid on the last line."""
     definition = registry.find(name)
     if definition is None:
-        _refuse(f"No job type {name}. Known: {', '.join(d.name for d in registry.known_types())}.", 2)
+        refuse(f"No job type {name}. Known: {', '.join(d.name for d in registry.known_types())}.", 2)
+    args = parse_json(args_text)
+    tenant_id = parse_tenant(tenant)
     try:
-        args = parse_json(args_text)
-        tenant_id = parse_tenant(tenant)
         definition.fit(args)
         for field in uploads.file_fields(definition):
             if isinstance(args.get(field), str) and not uploads.ID.fullmatch(args[field]):
                 args[field] = uploads.copy_in(args[field], tenant_id)
         uuid = dispatch_job(definition, args, tenant_id=tenant_id, queue=parse_queue(queue), delay=parse_delay(delay), created_by=actor())
-        db.session.commit()
-    except (BadInput, TypeError) as error:
-        db.session.rollback()
-        _refuse(error, 2)
+    except TypeError as error:
+        refuse(error, 2)
+    db.session.commit()
     click.echo(uuid)
 
 
@@ -60,12 +52,10 @@ def dispatch(name: str, queue: str | None, tenant: str | None, delay: str | None
 @click.option("--state", help="A live state or a final status; without it all live ones.")
 @click.option("--json", "as_json", is_flag=True)
 @click.option("--limit", type=click.IntRange(1, 1_000_000), default=None, help="At most so many.")
+@reading
 def list_jobs(state: str | None, as_json: bool, limit: int | None) -> None:
     """List jobs: all live ones, or those of a state."""
-    try:
-        rows = catalogue.brief(state, limit)
-    except BadInput as error:
-        _refuse(error, 2)
+    rows = catalogue.brief(state, limit)
     if as_json:
         click.echo(json.dumps(rows))
         return
@@ -76,11 +66,12 @@ def list_jobs(state: str | None, as_json: bool, limit: int | None) -> None:
 @jobs.command("show")
 @click.argument("uuid")
 @click.option("--json", "as_json", is_flag=True)
+@reading
 def show(uuid: str, as_json: bool) -> None:
     """Show one job with its attempts."""
-    found = catalogue.whole(uuid)
+    found = catalogue.whole(catalogue.called(uuid))
     if found is None:
-        _refuse(f"No job {uuid}.", 3)
+        refuse(f"No job {uuid}.", 3)
     if as_json:
         click.echo(json.dumps(found, ensure_ascii=False))
         return
@@ -92,26 +83,21 @@ def show(uuid: str, as_json: bool) -> None:
                    + (f", {attempt['error_message']}" if attempt["error_message"] else ""))
 
 
-def _do(action: Any) -> None:
-    try:
-        action()
-    except (operations.Refused, BadInput) as error:
-        _refuse(error)
-
-
-def _act(action: Any, uuid: str, done: str) -> None:
-    try:
-        result = action(uuid, actor())
-    except operations.Refused as error:
-        _refuse(error, 3 if error.unknown else 1)
+def _act(action: Any, uuid: str, done: str, all_of_them: Any = None) -> None:
+    """Do it to one job, or with `all` to every failed one."""
+    if uuid == "all" and all_of_them is not None:
+        count = all_of_them(actor())
+        click.echo(f"{count} {'job' if count == 1 else 'jobs'} {done}")
+        return
+    result = action(catalogue.called(uuid), actor())
     click.echo({"cancelled": "cancelled", "asked": "asked to stop: it is running"}.get(result, done))
 
 
 @jobs.command("retry")
-@click.argument("uuid")
+@click.argument("uuid", metavar="UUID|all")
 def retry(uuid: str) -> None:
-    """Put a failed job back into its queue, or run a waiting one now."""
-    _act(operations.retry, uuid, "requeued")
+    """Put a failed job (or all) back into its queue, or run a waiting one now."""
+    _act(operations.retry, uuid, "requeued", operations.retry_all)
 
 
 @jobs.command("cancel")
@@ -122,28 +108,37 @@ def cancel(uuid: str) -> None:
 
 
 @jobs.command("delete")
-@click.argument("uuid")
+@click.argument("uuid", metavar="UUID|all")
 def delete(uuid: str) -> None:
-    """Put a failed job into the bin for 7 days."""
-    _act(operations.delete_failed, uuid, "deleted")
+    """Put a failed job (or all) into the bin for 7 days."""
+    _act(operations.delete_failed, uuid, "deleted", operations.delete_all)
 
 
 @jobs.command("wait")
 @click.argument("uuid")
 @click.option("--timeout", type=float, default=None, help="Seconds to wait at most.")
+@reading
 def wait(uuid: str, timeout: float | None) -> None:
     """Wait for the end: exit 0 completed, 1 failed, timeout or cancelled, 3 time over or unknown."""
-    end = None if timeout is None else time.monotonic() + timeout
+    start = heard = time.monotonic()
+    key, state = catalogue.called(uuid), None
     while True:
-        state = catalogue.state_of(uuid)
-        db.session.rollback()
-        if state is None:
-            _refuse(f"No job {uuid}.", 3)
+        try:
+            state = catalogue.state_of(key)
+            db.session.rollback()
+            heard = time.monotonic()
+        except trouble.errors as error:  # a database that starts anew ends no waiting
+            db.session.remove()
+            if trouble.kind_of(error) is None or time.monotonic() - heard > UNANSWERED_S:
+                raise
+        else:
+            if state is None:
+                refuse(f"No job {uuid}.", 3)
         if state in catalogue.FINAL:
             click.echo(state)
             sys.exit(0 if state == "completed" else 1)
-        if end is not None and time.monotonic() >= end:
-            _refuse(f"Still {state} after {timeout:g} s.", 3)
+        if timeout is not None and time.monotonic() >= start + timeout:
+            refuse(f"Still {state} after {timeout:g} s.", 3)
         time.sleep(POLL_S)
 
 
@@ -153,10 +148,10 @@ def wait(uuid: str, timeout: float | None) -> None:
 def resume(name: str | None, everything: bool) -> None:
     """Resume a queue, a type (`type:X`) or, with --all, everything."""
     if everything == bool(name):
-        _refuse("Name a queue or type to resume, or use --all.", 2)
+        refuse("Name a queue or type to resume, or use --all.", 2)
     names = queues.resume_all(actor()) if everything else [name]
     if not everything:
-        _do(lambda: queues.resume(name or "", actor()))
+        queues.resume(name or "", actor())
     click.echo("resumed: " + (", ".join(names) or "nothing was paused"))
 
 
@@ -166,5 +161,5 @@ def resume(name: str | None, everything: bool) -> None:
 @click.option("--reason", help="Shown on the queues page.")
 def pause(name: str, minutes: str | None, reason: str | None) -> None:
     """Pause a queue, or a type as `type:X`."""
-    _do(lambda: queues.pause(name, actor(), queues.parse_minutes(minutes or ""), reason))
+    queues.pause(name, actor(), queues.parse_minutes(minutes or ""), reason)
     click.echo("paused")

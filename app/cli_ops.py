@@ -10,7 +10,7 @@ import click
 from flask import current_app
 from flask.cli import AppGroup, with_appcontext
 
-from app.cli_jobs import actor
+from app.command import actor, reading
 from app.services import archive, fleet, operations
 
 
@@ -47,24 +47,37 @@ workers = AppGroup("workers", help="Look at workers and tell them what to do.")
 
 
 @workers.command("list")
+@reading
 def list_workers() -> None:
     """Each worker with its number, state and job."""
     for w in fleet.workers(current_app.extensions["settings"].worker_memory_mb):
         click.echo(f"{w['id']}\t{w['name']}\t{w['health']}\t{w['current_job_type'] or '-'}\t{w['reason'] or ''}")
 
 
-def _command(name: str) -> None:
-    @workers.command(name)
-    @click.argument("worker", type=int)
-    def tell(worker: int) -> None:
-        try:
-            click.echo(f"{operations.command_worker(worker, name, actor())}: {name} asked")
-        except operations.Refused as error:
-            sys.exit(str(error))
+class WorkerOrAll(click.ParamType):
+    """A worker's number, or `all`."""
 
-    tell.help = {"restart": "End after its job; another takes its place.", "quiet": "Take no more jobs until resume.", "resume": "Take jobs again.",
-                 "stop": "End after its job, for good.", "kill": "Kill it now; its job runs elsewhere."}[name]
+    name = "ID|all"
+
+    def convert(self, value: str | int, param: click.Parameter | None, ctx: click.Context | None) -> str | int:
+        return value if value == "all" else click.IntRange(1, 2**63 - 1).convert(value, param, ctx)
 
 
-for _name in operations.COMMANDS:
-    _command(_name)
+def _command(name: str, help_: str) -> None:
+    @workers.command(name, help=help_)
+    @click.argument("worker", type=WorkerOrAll(), metavar="ID|all")
+    def tell(worker: int | str) -> None:
+        if worker == "all":
+            count = operations.command_workers(name, actor())
+            click.echo(f"{count} {'worker' if count == 1 else 'workers'}: {name} asked")
+        else:
+            click.echo(f"{operations.command_worker(int(worker), name, actor())}: {name} asked")
+
+
+for _name, _help in {
+    "restart": "End after its job; another takes its place.", "quiet": "Take no more jobs until resume.",
+    "resume": "Take jobs again.",
+    "stop": "End after its job, until started again.", "start": "Another worker in the place of one that was stopped.",
+    "kill": "Kill it now; its job runs elsewhere, and nothing is counted against it.",
+}.items():
+    _command(_name, _help)

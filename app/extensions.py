@@ -1,15 +1,15 @@
 """Flask extensions, made once; and how a SQLite connection of SQLAlchemy begins.
 
 SQLite: sessions that may write begin IMMEDIATE (a read that later writes beside two
-writers failed 60 of 60 times otherwise); GET requests begin plainly and so never
-wait for a writer.
+writers failed 60 of 60 times otherwise); GET requests, and commands that only read
+(`g.reads`), begin plainly and so never wait for a writer.
 """
 
 from __future__ import annotations
 
 import sqlite3
 
-from flask import has_request_context, request
+from flask import g, has_app_context, has_request_context, request
 from flask_babel import Babel
 from flask_compress import Compress
 from flask_login import LoginManager
@@ -52,6 +52,9 @@ synchronous = "FULL"  # web, CLI and monitor; the worker sets NORMAL before its 
 @event.listens_for(Engine, "connect")
 def _on_connect(connection, _record) -> None:
     if not isinstance(connection, sqlite3.Connection):
+        connection.autocommit = True  # or the rollback of SQLAlchemy's first look takes it back
+        connection.execute(f"SET lock_timeout = {BUSY_MS}")
+        connection.autocommit = False
         return
     connection.isolation_level = None
     for pragma in (*PRAGMAS, f"synchronous={synchronous}", f"busy_timeout={BUSY_MS}"):
@@ -67,5 +70,6 @@ def _on_begin(connection) -> None:
     wanted = connection.get_execution_options().get("begin")
     if wanted is None:
         reads = has_request_context() and request.method in ("GET", "HEAD", "OPTIONS")
+        reads = reads or (has_app_context() and g.get("reads", False))
         wanted = "BEGIN" if reads else "BEGIN IMMEDIATE"
     connection.exec_driver_sql(wanted)

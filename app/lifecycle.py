@@ -84,27 +84,33 @@ class Lifecycle:
         outcome = task.outcome or self._unset(exception, job)
         go_on = None if self.stopping() or not self.may_go_on() else self._claim_sql
         try:
-            _, (_, self.next) = wait_for(
+            _, (written, self.next) = wait_for(
                 lambda: settle_and_take(self.connection, job, outcome, self.store, go_on), on_error=lambda e: self._trouble("settle", e)
             )
         except Exception as error:
             self.next = None
-            self._replace(job, outcome, error)
+            written, outcome = self._replace(job, outcome, error)
+        if written in ("failed", "timeout"):
+            tenant = job.tenant_id or "-"
+            log.warning("job %s (%s, tenant %s) %s: %s", job.uuid, job.job_type, tenant, written, outcome.error)
         self.done += 1
         task.claim, self.held = None, self.next
 
-    def _replace(self, job: Claim, outcome: Outcome, error: Exception) -> None:
-        """The outcome was refused: write it alone, else a failure that says so, else leave the row to be found again."""
+    def _replace(self, job: Claim, outcome: Outcome, error: Exception) -> tuple[str, Outcome]:
+        """The outcome was refused: write it alone, else a failure that says so, else leave the row to be found again.
+        Returns what was written."""
         why = one_line(redact(f"{type(error).__name__}: {error}"), 500)
         log.error("job %s (%s): its outcome could not be written (%s)", job.uuid, job.job_type, why)
         said = Outcome("failed", error=f"Its outcome could not be written ({why}).", retry=False, run_ms=max(int(outcome.run_ms or 0), 0))
         for attempt in (outcome, said):
             try:
-                wait_for(lambda attempt=attempt: settle(self.connection, job, attempt, self.store), on_error=lambda e: self._trouble("settle", e))
-                return
+                settled = wait_for(lambda attempt=attempt: settle(self.connection, job, attempt, self.store),
+                                   on_error=lambda e: self._trouble("settle", e))
+                return settled[1], attempt
             except Exception:
                 log.exception("job %s: refused again", job.uuid)
         time.sleep(CALM_S)  # nothing can be written at all: do not spin
+        return "", said
 
     @staticmethod
     def _unset(exception: BaseException | None, job: Claim) -> Outcome:

@@ -21,7 +21,7 @@ from app import registry
 from app.clock import MINUTE_MS
 from app.config import Settings
 from app.integrations.ping import Ping
-from app.ledger import counts, rollups, search, steer
+from app.ledger import counts, rollups, search, steer, trouble
 from app.ledger.dialect import Connection, database_errors
 from app.ledger.rescue import held_by, promote
 from app.process import lock_state
@@ -100,7 +100,7 @@ class Monitor:
                 duty.run()
                 duty.error = None
             except Exception as error:
-                text = f"{type(error).__name__}: {error}"
+                text = trouble.told(error)
                 if duty.error != text:
                     log.warning("duty %s failed (%s); it is tried again", duty.name, text)
                 duty.error = text

@@ -18,6 +18,7 @@ from app.config import Settings
 from app.execution import descendants
 from app.ledger.claim import OVER, Claim
 from app.ledger.dialect import Connection
+from app.ledger.people import due_to_stop
 from app.ledger.rescue import forget_worker, held_by, rescue
 from app.ledger.settle import Outcome, settle
 from app.liveness import Facts, Seen, holds_something_else, judge, over_time
@@ -25,6 +26,7 @@ from app.process import cpu_ticks, folder_id, has_ended, is_here, is_stopped, ki
 
 log = logging.getLogger("app.monitor")
 CALM_S = 30.0
+MOST_GRACE_S = 60  # for a job that was asked to stop: GRACE of a server may be as long as its longest job
 
 _WORKERS = """SELECT worker_id, worker_name, consumer_id, process_id, beat, stale, held_uuid, held_claim, command
  FROM worker_heartbeats WHERE status <> 'stopped'"""
@@ -51,8 +53,7 @@ class Watch:
         """Free the rows of dead workers and end attempts far over their time; returns how many rows."""
         rows = self.connection.all(_WORKERS)
         known = {row[0] for row in rows}
-        self._to_stop = {r[0] for r in self.connection.all("SELECT id FROM jobs WHERE state = 'processing' AND stop_ms <= :now",
-                                                           now=self.connection.now())}
+        self._to_stop = due_to_stop(self.connection, min(self.settings.grace, MOST_GRACE_S) * 1000)
         freed = sum(self._look_at(*row) for row in rows)
         for (worker_id,) in self.connection.all("SELECT DISTINCT worker_id FROM jobs WHERE state = 'processing'"):
             if worker_id and worker_id not in known:
@@ -73,10 +74,11 @@ class Watch:
         facts = Facts(beat, here, self._is_gone(worker_id, seen), here and pid > 0 and is_stopped(pid), cpu)
         verdict = judge(facts, seen, now)
         jobs = held_by(self.connection, worker_id, name)
+        if command == "kill" and here and (facts.gone or kill_if_same(worker_id, signal.SIGKILL)):
+            # by us now; or it is gone since a round that broke off after the kill, or by another monitor
+            return self._bury(worker_id, name, "", "killed by hand", jobs, gone=True)
         if verdict.dead and (facts.gone or now >= self.calm_until):
             return self._bury(worker_id, name, consumer, verdict.why or "", jobs, gone=facts.gone)
-        if command == "kill" and here and kill_if_same(worker_id, signal.SIGKILL):
-            return self._bury(worker_id, name, "", "killed by hand", jobs, gone=True)
         if verdict.stale != bool(stale):
             with self.connection.transaction() as run:
                 run.run("UPDATE worker_heartbeats SET stale = :s, reason = :r WHERE worker_id = :w AND status <> 'stopped'",
@@ -121,7 +123,7 @@ class Watch:
         if job.reason == OVER:  # it had not stopped in time when its worker went
             outcome = Outcome("timeout", error=f"timeout after {job.timeout} s; then its worker ended: {why}", run_ms=job.timeout * 1000)
             return int(settle(self.connection, job, outcome, self.store) != "late")
-        state = rescue(self.connection, job, crash, why, self.store)
+        state = rescue(self.connection, job, crash and not job.cancel_requested, why, self.store)
         if state:
             log.warning("job %s (%s) was lost by %s: now %s", job.uuid, job.job_type, job.worker, state)
         return int(state is not None)

@@ -42,7 +42,8 @@ def _stored(_: Callable[[str], str] = lambda text: text) -> tuple[str, ...]:
     """Sentences that are written by others than the web; the more particular ones first."""
     return (
         _("the process is gone"), _("unheard for %(n)s s and standing still"), _("unheard for %(n)s s"), _("frozen"), _("busy, not reporting"),
-        _("stopped by hand"), _("restarted by hand"), _("killed by hand"), _("restored from a backup"), _("stopped"),
+        _("stopped by hand; started again"), _("stopped by hand; then its consumer ended"), _("stopped by hand"),
+        _("restarted by hand"), _("killed by hand"), _("restored from a backup"), _("stopped"),
         _("recycled: %(n)s MB over its start, limit %(limit)s MB"), _("its worker lives but no longer holds it"),
         _("timeout after %(n)s s"), _("timeout after %(n)s s; then its worker ended: %(why)s"),
         _("timeout after %(n)s s; the job did not stop and its worker was killed"), _("Over its time limit."),

@@ -25,6 +25,7 @@ from app.execution.process_guard import ProcessGuard
 from app.heartbeat import Heartbeat, resident_bytes, worker_name
 from app.ledger.dialect import Connection
 from app.ledger.outage import database_errors, wait_for
+from app.ledger.places import STOPPED, Places
 from app.ledger.rescue import promote
 from app.lifecycle import Lifecycle
 from app.listeners import listen
@@ -39,7 +40,6 @@ MONITOR_LATE_S = 5.0
 KILL_AFTER_S = 5.0
 AWAY_S = 0.5
 QUIET_S = 0.5
-STOPPED = "stopped by hand"
 RETIRED = 77  # exit code of a worker that a person stopped: its consumer starts no other in its place
 
 extensions.synchronous = "NORMAL"  # a power cut repeats at most the last attempts (ledger rule 14)
@@ -163,10 +163,11 @@ class LedgerWorker(stock.Worker):
 
 
 class LedgerScheduler(stock.Scheduler):
-    """Huey's scheduler with nothing to do: rows own time, so the ticket store is never asked for a schedule (an
-    unreachable Redis would cost a traceback a second in the log). It ends with its parent."""
+    """Huey's scheduler without a schedule: rows own time, so the ticket store is never asked for one (an unreachable
+    Redis would cost a traceback a second in the log). It looks for workers to start again, and ends with its parent."""
 
     parent = 0
+    places: Places
 
     def initialize(self) -> None:
         die_with_parent(self.parent)
@@ -176,7 +177,12 @@ class LedgerScheduler(stock.Scheduler):
     def loop(self, now: Any = None) -> None:
         if os.getppid() != self.parent:
             raise WorkerRecycle
+        self.places.look()
         time.sleep(self.interval)
+
+    def shutdown(self) -> None:
+        super().shutdown()
+        self.places.end()
 
 
 class LedgerConsumer(stock.Consumer):
@@ -191,15 +197,27 @@ class LedgerConsumer(stock.Consumer):
         LedgerWorker.parent = LedgerScheduler.parent = os.getpid()
         LedgerWorker.consumer_id = self.consumer_id
         descendants.adopt()
+        self.places = LedgerScheduler.places = Places(settings.database_url, self.consumer_id)
+        self.empty = self.early = 0
         schema.wait_until_current(settings)
         gc.collect()
         gc.freeze()  # the children neither walk nor copy what is loaded here: faster, and less memory of their own
         super().start()
 
     def check_worker_health(self) -> bool:
-        """Huey's, which starts another worker for each that died; not for those that a person stopped."""
-        gone = [child for _, child in self.worker_threads if child.exitcode is not None]
-        self.worker_threads = [(worker, child) for worker, child in self.worker_threads if child.exitcode != RETIRED]
+        """Huey's, which starts another worker for each that died; for those a person stopped, once one is asked for."""
+        gone = any(child.exitcode is not None for _, child in self.worker_threads)
+        kept = [(worker, child) for worker, child in self.worker_threads if child.exitcode != RETIRED]
+        self.empty += len(self.worker_threads) - len(kept)
+        self.worker_threads = kept
+        asked = self.places.asked()
+        wanted = min(self.early + asked, self.empty)
+        self.early = min(asked, self.early + asked - wanted)  # its row says "stopped" a moment before the process ends
+        for _ in range(wanted):
+            worker = self._create_worker()
+            kept.append((worker, self._create_process(worker, "Worker started again")))
+            kept[-1][1].start()
+            self.empty -= 1
         healthy = super().check_worker_health()
         if gone:
             self._end_orphans()

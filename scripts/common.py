@@ -1,4 +1,4 @@
-"""What the start scripts share: the project's root, `.env`, settings, parent-death signal.
+"""What the start scripts and `flask --app wsgi` share: the project's root, `.env`, settings, parent-death signal.
 
 Standard library only, and few modules of it: the launcher stays in memory for as long as
 the site runs.
@@ -11,6 +11,14 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+READ = "AINSTEIN_SETTINGS_READ"  # set once settings are in the environment: what is started from there reads no file
+# What a running instance tells commands on its DATA_DIR. No secret: of the two addresses only one without a password.
+TOLD = (
+    *("HOST", "PORT", "PUBLIC_URL", "TRUSTED_PROXIES", "WORKERS", "WORKER_QUEUES", "WORKER_MEMORY_MB", "GRACE"),
+    *("APP_TIMEZONE", "JOB_MODULES", "UPLOAD_MAX_MB", "ALLOW_PRIVATE_HOSTS", "ALLOW_INSECURE_HTTP", "PRICES_FILE"),
+    *("OPENAI_RPM", "ALERT_LANGUAGE"),
+)
+ADDRESSES = ("DATABASE_URL", "QUEUE_URL")
 
 
 def fail(line: str, code: int = 1) -> None:
@@ -20,11 +28,19 @@ def fail(line: str, code: int = 1) -> None:
 
 
 def load_env_file(path: Path = ROOT / ".env") -> None:
-    """Read NAME=value lines; variables that are already set win. Never sourced: values may hold `$` and `;`."""
+    """Put NAME=value lines into the environment; variables that are already set win."""
+    for name, value in read_env_file(path).items():
+        os.environ.setdefault(name, value)
+    os.environ[READ] = "1"
+
+
+def read_env_file(path: Path) -> dict[str, str]:
+    """Its variables. Never sourced: values may hold `$` and `;`."""
+    found: dict[str, str] = {}
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except FileNotFoundError:
-        return
+        return found
     except (OSError, UnicodeDecodeError) as error:
         fail(f"{path.name} cannot be read: {getattr(error, 'strerror', None) or 'it is not UTF-8 text'}", 2)
     for number, line in enumerate(lines, 1):
@@ -35,7 +51,66 @@ def load_env_file(path: Path = ROOT / ".env") -> None:
         name = name.strip()
         if not separator or not name.isidentifier() or not name.isascii():
             fail(f"{path.name}, line {number}: expected NAME=value", 2)
-        os.environ.setdefault(name, _env_value(value.strip(), f"{path.name}, line {number}: {name}"))
+        found.setdefault(name, _env_value(value.strip(), f"{path.name}, line {number}: {name}"))
+    return found
+
+
+def adopt_settings() -> None:
+    """For a command that a person types: what is set wins, then what the running instance uses, then `.env`.
+
+    The instance is the one that runs on DATA_DIR, which in the shell is relative to where the person stands and in `.env`
+    to the project, as for run.sh.
+    """
+    if os.environ.get(READ):
+        return
+    given = read_env_file(ROOT / ".env")
+    if os.environ.get("DATA_DIR", "").strip():
+        folder = Path(os.environ["DATA_DIR"].strip()).expanduser().absolute()
+    else:
+        named = "" if "DATA_DIR" in os.environ else given.get("DATA_DIR", "").strip()
+        folder = ROOT / Path(named or "instance").expanduser()
+    told = settings_of_instance(folder)
+    hidden = told.pop("hidden database", None)
+    if hidden and not (os.environ.get("DATABASE_URL") or given.get("DATABASE_URL")):
+        fail(f"The instance that runs on DATA_DIR={str(folder)!r} uses {hidden}; its password is kept in no file, "
+             "so set DATABASE_URL here too.", 2)
+    for name, value in (given | told).items():
+        if not name.startswith("ADMIN_"):
+            os.environ.setdefault(name, value)
+    os.environ |= {"DATA_DIR": str(folder), READ: "1"}
+
+
+def tell_settings(folder: Path) -> None:
+    """Write DATA_DIR/run/settings.json for commands: the settings of this environment that are no secret."""
+    told = {name: os.environ.get(name, "") for name in TOLD}
+    for name in ADDRESSES:
+        url = os.environ.get(name, "").strip()
+        host = url.rpartition("@")[2].partition("?")[0]
+        if ":" not in url.rpartition("@")[0].partition("://")[2] and "password" not in url:
+            told[name] = url
+        elif name == "DATABASE_URL":
+            told["hidden database"] = f"a database at {host}"
+    draft = folder / "run" / f".settings-{os.getpid()}"
+    with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+        json.dump(told, file)
+    draft.rename(folder / "run" / "settings.json")
+
+
+def settings_of_instance(folder: Path) -> dict[str, str]:
+    """What `tell_settings` of a program that runs on this folder has written; nothing when none runs."""
+    import fcntl
+
+    try:
+        with open(folder / "run" / "alive") as alive:
+            try:
+                fcntl.flock(alive, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return {}
+            except BlockingIOError:
+                told = json.loads((folder / "run" / "settings.json").read_text())
+    except (OSError, ValueError):
+        return {}
+    known = (*TOLD, *ADDRESSES, "hidden database")
+    return {n: v for n, v in told.items() if n in known and isinstance(v, str)} if isinstance(told, dict) else {}
 
 
 def _env_value(text: str, place: str) -> str:

@@ -7,6 +7,7 @@ only. A stamp inside `.venv` says what was installed last: while it fits, this t
 touches no network and needs no right to write.
 """
 
+import contextlib
 import fcntl
 import hashlib
 import os
@@ -32,11 +33,13 @@ def main(extras: list[str]) -> None:
         fcntl.flock(only_one, fcntl.LOCK_EX)
         version, installed = _read_stamp()
         if version == _version() and wanted <= installed and _works():
+            _quiet_flask()
             return
         _make_venv()
         wanted |= installed
         print(f"Installing the dependencies into .venv{_named(wanted)} (about a minute the first time) ...", flush=True)
         _pip(project["dependencies"] + [r for e in sorted(wanted) for r in optional.get(e, [])])
+        _quiet_flask()
         STAMP.write_text(f"{_version()}\n{' '.join(sorted(wanted))}\n")
 
 
@@ -102,6 +105,14 @@ def _pip(requirements: list[str]) -> None:
     if done.returncode:
         sys.stderr.write(done.stdout + done.stderr)
         fail("The dependencies could not be installed (pip's own words stand above); nothing was started.")
+
+
+def _quiet_flask() -> None:
+    """wsgi.py reads `.env` by the rules of run.sh; Flask would first ask for python-dotenv, whose rules are others."""
+    with contextlib.suppress(OSError):  # a .venv that is not ours to write works as well
+        for folder in VENV.glob("lib/python3*/site-packages"):
+            if not (folder / "ainstein.pth").exists():
+                (folder / "ainstein.pth").write_text("import os; os.environ.setdefault('FLASK_SKIP_DOTENV', '1')\n")
 
 
 def _named(extras: set[str]) -> str:

@@ -49,6 +49,7 @@ def main(prepare_only: bool = False) -> None:
         check_port(settings["host"], settings["port"])
     if flask("db-prepare").returncode:
         fail("The database could not be prepared (the reason stands above); nothing was started.")
+    warn_of_grace(settings)
     hint = first_admin(admin, password, folder / "first-password")
     if prepare_only:
         print(f"The database is ready. {hint}")
@@ -58,6 +59,14 @@ def main(prepare_only: bool = False) -> None:
     write_supervisor_config(folder, settings["grace"])
     supervisor = start_supervisor(folder, lock, os.environ | resolved)
     sys.exit(watch(supervisor, settings, hint))
+
+
+def warn_of_grace(settings: dict) -> None:
+    """One line for servers; at a terminal nobody wants a Ctrl-C to wait so long."""
+    grace, longest = settings["grace"], settings["longest_timeout"]
+    if grace < longest and not sys.stdout.isatty():
+        print(f"GRACE={grace} is less than the {longest} s that {settings['longest_job']} may run: what still runs at "
+              f"a stop is handed back and begins again. GRACE={longest + 30} lets it end (see deploy/README.md).", flush=True)
 
 
 def _stop_early(signum, frame) -> None:

@@ -9,7 +9,7 @@ import os
 import sys
 from pathlib import Path
 
-from common import ROOT, die_with_parent, fail, hold, load_env_file
+from common import READ, ROOT, die_with_parent, fail, hold, load_env_file, tell_settings
 
 # The product's own secrets, by the program that needs them; the first password and variables of the supervisor,
 # Flask and gunicorn themselves (FLASK_DEBUG) are nobody's.
@@ -37,6 +37,8 @@ def main(name: str, env_file: str | None = None) -> None:
     try:
         run.mkdir(mode=0o700, parents=True, exist_ok=True)
         hold(run / "alive")
+        if name == "monitor":  # one a site, whoever starts it
+            tell_settings(data_dir())
     except OSError as error:
         fail(f"DATA_DIR={str(data_dir())!r} cannot be used: {error.strerror}", 2)
     become(name, {"AINSTEIN_PARENT_PID": str(parent)})
@@ -45,7 +47,7 @@ def main(name: str, env_file: str | None = None) -> None:
 def become(name: str, extra: dict[str, str]) -> None:
     """Replace this process by the program; it keeps the pid, and with it the supervisor's signals."""
     arguments = [sys.executable, "-m", *command(name)]
-    os.execve(sys.executable, arguments, environment(name) | extra)
+    os.execve(sys.executable, arguments, environment(name) | extra | {READ: "1"})
 
 
 def command(name: str) -> list[str]:

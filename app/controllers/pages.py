@@ -66,7 +66,8 @@ def workers_context() -> list[dict[str, Any]]:
         alive = row["status"] != "stopped"
         row["restart_url"] = url_for("admin.jobs.workers.restart", id=row["id"]) if alive else None
         offered = ("resume" if row["command"] == "quiet" else "quiet", "stop", *(("kill",) if row["health"] in ("stuck", "unresponsive") else ()))
-        row["commands"] = {c: url_for("admin.jobs.workers.command", id=row["id"], command=c) for c in offered} if alive else {}
+        offered = offered if alive else ("start",) if row["can_start"] and row["command"] is None else ()
+        row["commands"] = {c: url_for("admin.jobs.workers.command", id=row["id"], command=c) for c in offered}
     return rows
 
 

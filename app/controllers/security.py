@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
+import logging
 from urllib.parse import unquote_to_bytes, urlsplit
 
-from flask import Flask, current_app, jsonify, render_template, request
+from flask import Flask, current_app, g, jsonify, render_template, request
 from flask_babel import gettext as _
+from flask_login import AnonymousUserMixin
 from flask_wtf.csrf import CSRFError
-from sqlalchemy.exc import DBAPIError, OperationalError
 from werkzeug.exceptions import HTTPException
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from app.config import Settings
 from app.controllers.guard import wants_json
+from app.ledger import trouble
+from app.ledger.dialect import database_errors
+from app.services import schema
 from app.services.disk import DiskLow
 from app.strict import BadInput
 
+log = logging.getLogger(__name__)
+said = trouble.Once()
 CSP = (
     "default-src 'self'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; font-src 'self'; "
     "object-src 'none'; base-uri 'none'; frame-ancestors 'none'; form-action 'self'"
@@ -37,8 +44,8 @@ def protect(app: Flask) -> None:
     app.register_error_handler(HTTPException, http_error)
     app.register_error_handler(CSRFError, csrf_error)
     app.register_error_handler(BadInput, lambda error: answer(507 if isinstance(error, DiskLow) else 400, str(error)))
-    app.register_error_handler(OperationalError, database_error)
-    app.register_error_handler(DBAPIError, database_error)
+    for kind in (*trouble.errors, *database_errors()):
+        app.register_error_handler(kind, database_error)
     app.register_error_handler(UnicodeError, lambda error: answer(400, _("The request has characters that cannot be read.")))
 
     def check_host():
@@ -132,10 +139,19 @@ def csrf_error(error: CSRFError):
     return answer(400, _("The form is no longer valid. Load the page again and send it once more."), _("Not understood"))
 
 
-def database_error(error: DBAPIError):
-    """A locked or unreachable database is no bug: say so and when to come back."""
+def database_error(error: Exception):
+    """A locked or unreachable database is no bug: say so and when to come back. What is one stands in the log by the
+    name of its statement."""
     from app.extensions import db
 
-    db.session.rollback()
+    with contextlib.suppress(Exception):
+        db.session.rollback()
+    g._login_user = AnonymousUserMixin()  # the page that says so must ask the database for nothing
+    where, kind = f"{request.method} {request.endpoint}", trouble.kind_of(error)
+    if kind is None and schema.check(current_app.extensions["settings"]) == "current":
+        log.error("%s: %s", where, trouble.named(error))
+        return answer(500, _("Something went wrong here. It is in the log; nothing was half done."), _("An error"))
+    if said.now(kind or "not migrated"):
+        log.warning("%s answered 503: %s", where, trouble.sentence(error) if kind else schema.OLDER)
     body, code = answer(503, _("The database does not answer just now. Nothing was changed; try again in a few seconds."), _("Busy"))
     return body, code, {"Retry-After": "5"}

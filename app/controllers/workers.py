@@ -1,14 +1,16 @@
-"""/admin/jobs/workers: a page, and JSON for scripts; restart of one."""
+"""/admin/jobs/workers: a page, and JSON for scripts; commands to one or to all."""
 
 from __future__ import annotations
 
 from flask import Blueprint, jsonify, render_template, url_for
 from flask_babel import gettext as _
+from flask_babel import ngettext
 
 from app.controllers.guard import wants_json
 from app.controllers.jobs import PARTS, actor, ask, done, refused
 from app.controllers.jobs import bp as jobs
 from app.controllers.pages import workers_context
+from app.formatting import number
 from app.services import operations
 
 bp = Blueprint("workers", __name__, url_prefix="/workers")
@@ -24,7 +26,7 @@ def workers():
 
 
 @bp.post("/<int(max=9223372036854775807):id>/restart", endpoint="restart", defaults={"command": "restart"})
-@bp.post("/<int(max=9223372036854775807):id>/<any(quiet, resume, stop, kill):command>", endpoint="command")
+@bp.post("/<int(max=9223372036854775807):id>/<any(quiet, resume, stop, kill, start):command>", endpoint="command")
 def change(id: int, command: str):
     back = url_for("admin.jobs.workers")
     question = _("Kill this worker?"), _("Its job is taken from it and runs again in another worker."), _("Kill")
@@ -36,5 +38,20 @@ def change(id: int, command: str):
         return refused(error, back)
     said = {"restart": _("Worker %(name)s restarts after its current job", name=name), "resume": _("Worker %(name)s takes jobs again", name=name),
             "quiet": _("Worker %(name)s takes no more jobs", name=name), "stop": _("Worker %(name)s stops after its current job", name=name),
-            "kill": _("Worker %(name)s is being killed", name=name)}
+            "kill": _("Worker %(name)s is being killed", name=name),
+            "start": _("Another worker starts in the place of %(name)s", name=name)}
     return done(said[command], 1, back)
+
+
+@bp.post("/all/<any(restart, start):command>", endpoint="all")
+def change_all(command: str):
+    text = _("Each ends after its current job, and another takes its place.")
+    if command == "restart" and (asked := ask(_("Restart all workers?"), text, _("Restart all"), danger=False)):
+        return asked
+    n = operations.command_workers(command, actor())
+    if command == "restart":
+        one, many = "%(n)s worker restarts after its current job", "%(n)s workers restart after their current jobs"
+        text = ngettext(one, many, n, n=number(n))
+    else:
+        text = ngettext("%(n)s worker starts again", "%(n)s workers start again", n, n=number(n))
+    return done(text, n, url_for("admin.jobs.workers"))

@@ -26,7 +26,7 @@ from sqlalchemy.orm import Session
 
 from app.clock import follow, now_ms
 from app.extensions import POSTGRES_CLOCK, POSTGRES_OPTIONS, PRAGMAS
-from app.ledger.outage import SQLITE_REOPEN, database_errors, result_code
+from app.ledger.outage import REOPEN, database_errors, result_code
 
 TURN_TRIES = 1000
 
@@ -205,7 +205,7 @@ class Connection:
         """Close a connection that can answer nothing any more."""
         if self._raw is None or not isinstance(why, database_errors()):
             return
-        broken = result_code(why) in SQLITE_REOPEN or "closed database" in str(why)
+        broken = result_code(why) in REOPEN or "closed database" in str(why)
         if (broken if self.sqlite else self._raw.closed or self._raw.broken):
             self.close()
 

@@ -1,16 +1,20 @@
-"""Outages: which errors mean that the database does not answer, and how to wait until it does."""
+"""Outages: which errors mean that the database, not the statement or its values, is what failed, and how to wait until it
+answers again. Told by the driver's code, never by its words."""
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import sqlite3
 import time
 from functools import lru_cache
 
+from sqlalchemy import exc
+
 
 @lru_cache(1)
 def database_errors() -> tuple[type[Exception], ...]:
-    """The errors of every driver that is installed; `does_not_answer` tells which of them mean an outage."""
+    """The errors of every driver that is installed; `kind_of` tells which of them mean an outage."""
     errors: list[type[Exception]] = [sqlite3.Error]
     with contextlib.suppress(ImportError):
         import psycopg
@@ -19,30 +23,43 @@ def database_errors() -> tuple[type[Exception], ...]:
     return tuple(errors)
 
 
-# Primary result codes of SQLite that a later attempt may not meet: busy, locked, out of memory, read-only, interrupted,
-# I/O error, corrupt, full, cannot open, locking protocol, schema changed, not a database.
-SQLITE_OUTAGE = frozenset((5, 6, 7, 8, 9, 10, 11, 13, 14, 15, 17, 26))
-SQLITE_REOPEN = frozenset((10, 11, 14, 26))
+LOCKED, AWAY, FULL, READ_ONLY, DAMAGED = "locked", "away", "full", "read-only", "damaged"
+# by SQLite's primary result code: busy, locked, out of memory, read-only, interrupted, I/O error, corrupt, full, cannot open,
+# locking protocol, schema changed, not a database
+_SQLITE = {5: LOCKED, 6: LOCKED, 7: AWAY, 8: READ_ONLY, 9: LOCKED, 10: AWAY, 11: DAMAGED, 13: FULL, 14: AWAY, 15: LOCKED, 17: LOCKED, 26: DAMAGED}
+REOPEN = frozenset((10, 11, 14, 26))  # a connection of SQLite that met one of these may be the trouble itself
+# by SQLSTATE or its class: 57014 is a statement that took too long, 08 a broken connection, 28 and 3D a refused login
+_POSTGRES = {"55P03": LOCKED, "40001": LOCKED, "40P01": LOCKED, "57014": LOCKED, "53100": FULL,
+             "25006": READ_ONLY, "XX001": DAMAGED, "XX002": DAMAGED, "08": AWAY, "25": AWAY, "28": AWAY, "3D": AWAY, "53": AWAY,
+             "57": AWAY, "58": AWAY}
+_NO_ANSWER = ("OperationalError", "InterfaceError", "ConnectionTimeout", "PoolTimeout")
 
 
-def does_not_answer(error: BaseException) -> bool:
-    """Whether the database, not the statement or its values, is what failed: such an attempt is worth repeating.
+def cause_of(error: BaseException) -> BaseException:
+    """The driver's own error inside SQLAlchemy's."""
+    return getattr(error, "orig", None) or error
 
-    A value that no column can hold (DataError, overflow), a constraint or a missing table is no outage: repeating the
-    statement would fail for ever.
-    """
-    if isinstance(error, sqlite3.Error):
-        return "closed database" in str(error) or result_code(error) in SQLITE_OUTAGE
-    if not isinstance(error, database_errors()):
-        return False
-    import psycopg
 
-    return isinstance(error, psycopg.OperationalError | psycopg.InterfaceError | psycopg.InternalError)
+def kind_of(error: BaseException) -> str | None:
+    """One of the kinds above, or None: an error of the statement or of its values, which would fail again for ever."""
+    cause = cause_of(error)
+    if isinstance(cause, OSError):
+        return FULL if cause.errno in (errno.ENOSPC, errno.EDQUOT) else None
+    if isinstance(cause, exc.TimeoutError):
+        return AWAY  # all connections of the pool were in use for 30 s
+    if isinstance(cause, sqlite3.Error):
+        return AWAY if "closed database" in str(cause) else _SQLITE.get(result_code(cause))
+    if isinstance(cause, database_errors()):
+        state = getattr(cause, "sqlstate", None)
+        if state is None:  # no answer of the server at all: a connection that could not be made, or broke
+            return AWAY if type(cause).__name__ in _NO_ANSWER else None
+        return _POSTGRES.get(state) or _POSTGRES.get(state[:2])
+    return None
 
 
 def result_code(error: BaseException) -> int:
     """SQLite's primary result code of an error; 0 when it has none."""
-    return getattr(error, "sqlite_errorcode", 0) & 0xFF
+    return (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF
 
 
 def wait_for(attempt, stop=lambda: False, first_s: float = 0.05, most_s: float = 1.0, on_error=None):
@@ -55,7 +72,7 @@ def wait_for(attempt, stop=lambda: False, first_s: float = 0.05, most_s: float =
         try:
             return True, attempt()
         except database_errors() as error:
-            if not does_not_answer(error):
+            if kind_of(error) is None:
                 raise
             if on_error:
                 on_error(error)

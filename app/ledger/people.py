@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 
 from app.clock import DAY_MS, stamp
 from app.config import QUEUES
-from app.ledger.dialect import Runner
+from app.ledger.dialect import Connection, Runner
 
 _COMMON = "uuid, payload, tenant_id, claim_no, tries, backoff, timeout, durable, created_by"
 _FOREIGN = "SELECT id, uuid, payload, tenant_id, queue FROM failed_jobs WHERE {where} AND (job_type IS NULL OR created_ms IS NULL)"
@@ -94,11 +94,23 @@ def run_now(run: Runner, ids: Sequence[int]) -> int:
     )
 
 
-def cancel(run: Runner, ids: Sequence[int], why: str | None = None, grace_ms: int = 60_000) -> tuple[int, int]:
-    """(cancelled: waiting rows gone, their outcome written; asked: running ones told to stop, and stopped hard after `grace_ms`)."""
+def cancel(run: Runner, ids: Sequence[int], why: str | None = None) -> tuple[int, int]:
+    """(cancelled: waiting rows gone, their outcome written; asked: running ones told to stop, see `due_to_stop`)."""
     now, where = run.now(), _mine(run, "jobs", ids, "j.state <> 'processing'")
     values = {"now": now, "why": why}
     run.run(_CANCELLED.format(where=where, wait=_WAIT), at=stamp(now), **values)
     run.run(_HISTORY.format(where=where), **values)
     gone = run.run(f"DELETE FROM jobs WHERE {where}")
-    return gone, stop_at(run, ids, now + grace_ms)
+    return gone, run.run(f"UPDATE jobs SET cancel_requested = 1 WHERE {among(ids)} AND state = 'processing'")
+
+
+def due_to_stop(connection: Connection, grace_ms: int) -> set[int]:
+    """Ids of running jobs whose time to stop is over. Who asks sets none: the monitor gives `grace_ms` from when it
+    first sees the wish, by the GRACE of the instance and not that of somebody's shell."""
+    now = connection.now()
+    asked = connection.all("SELECT id, stop_ms FROM jobs WHERE state = 'processing' AND cancel_requested = 1")
+    if new := [id_ for id_, at in asked if at is None]:
+        with connection.transaction() as run:
+            run.run(f"UPDATE jobs SET stop_ms = :at WHERE {among(new)} AND state = 'processing' AND stop_ms IS NULL",
+                    at=now + grace_ms)
+    return {id_ for id_, at in asked if at is not None and at <= now}

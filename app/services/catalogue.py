@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 from sqlalchemy import select
@@ -18,6 +19,7 @@ from app.redact import redact_json
 from app.strict import BadInput, parse_uuid
 
 SHOWN = 50
+BEGINNING, MOST_NAMED = re.compile(r"[0-9a-f]{8,31}"), 5
 
 
 def state_of(uuid: str) -> str | None:
@@ -27,6 +29,25 @@ def state_of(uuid: str) -> str | None:
     return live or db.session.scalar(select(JobHistory.status).where(JobHistory.uuid == uuid)) or db.session.scalar(
         select(FailedJob.status).where(FailedJob.uuid == uuid, FailedJob.deleted_at.is_(None))
     )
+
+
+def called(text: str) -> str:
+    """The uuid that a person means by it or by its first eight digits or more; the text itself when no job begins so.
+
+    Raises BadInput, which names them, when several do.
+    """
+    digits = text.strip().lower().replace("-", "")
+    if parse_uuid(text) or not BEGINNING.fullmatch(digits):
+        return parse_uuid(text) or text
+    start = "-".join(part for part in (digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]) if part)
+    found: set[str] = set()
+    for table in (Job, JobHistory, FailedJob):
+        query = select(table.uuid).where(table.uuid >= start, table.uuid < start + "g").order_by(table.uuid)
+        found.update(db.session.scalars(query.limit(MOST_NAMED)))
+    if len(found) > 1:
+        more = "" if len(found) < MOST_NAMED else " or more"
+        raise BadInput(f"{len(found)}{more} jobs begin with {text}: {', '.join(sorted(found))}. Type more of it.")
+    return found.pop() if found else text
 
 
 def in_bin(uuid: str) -> bool:

@@ -8,6 +8,7 @@ from sqlalchemy import select
 
 from app.clock import iso, millis, now_ms, when
 from app.extensions import db
+from app.ledger import places
 from app.models import Job, WorkerHeartbeat
 from app.words import retell
 from app.words import say as _
@@ -26,6 +27,7 @@ def workers(memory_limit_mb: int) -> list[dict[str, Any]]:
             "id": w.id, "name": w.worker_name, "process_id": w.process_id, "queue": w.queue, "status": w.status,
             "health": "stuck" if over and w.status != "stopped" else health(w, limit),
             "reason": reason(w, limit, over), "stale": bool(w.stale), "command": w.command,
+            "can_start": places.can_start(w.status, w.reason, w.consumer_id, w.host),
             "current_job_id": w.current_job_id, "current_job_uuid": w.job_uuid, "current_job_type": w.current_job_type,
             "current_since": when(w.job_since), "memory": w.memory, "memory_limit": limit, "jobs_done": w.jobs_done,
             "last_heartbeat": when(millis(w.last_heartbeat)), "started_at": when(millis(w.started_at)),
@@ -36,6 +38,8 @@ def workers(memory_limit_mb: int) -> list[dict[str, Any]]:
 
 def reason(worker: WorkerHeartbeat, memory_limit: int, over: bool) -> str | None:
     """One sentence that says why it is in this state."""
+    if worker.status == "stopped" and worker.command == "start":
+        return _("Is being started again.")
     if worker.reason or worker.status == "stopped":
         return retell(worker.reason)
     if over:

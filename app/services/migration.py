@@ -28,13 +28,11 @@ class CannotMigrate(Exception):
 
 def prepare(settings: Settings) -> str:
     """Bring the database to the code's revision; returns one line that says what was done."""
-    state = schema.check(settings)
+    state, why = schema.look(settings)
     if state == "current":
         return f"database is at revision {schema.HEAD}"
-    if state == "newer":
-        raise CannotMigrate("The database was made by a newer version of this program. Deploy that version, or restore a backup.")
-    if state == "down":
-        raise CannotMigrate("DATABASE_URL: the database does not answer.")
+    if state in ("newer", "down"):
+        raise CannotMigrate(why)
     settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     kept = backup(settings) if settings.sqlite and settings.database_file.exists() else None
     current_app.extensions["migration_guarded"] = True  # the launcher holds the lock, the backup is made

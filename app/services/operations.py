@@ -11,13 +11,12 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from flask import current_app
 from sqlalchemy import select
 
 from app import registry
 from app.clock import now_ms, when
 from app.extensions import db
-from app.ledger import people, steer
+from app.ledger import people, places, steer
 from app.ledger.dialect import SessionRunner
 from app.models import Audit, FailedJob, Job, WorkerHeartbeat
 from app.services import uploads
@@ -58,8 +57,7 @@ class Action:
 
 
 def _cancel(run: SessionRunner, ids: Sequence[int], actor: str) -> int:
-    grace = current_app.extensions["settings"].grace
-    return sum(people.cancel(run, ids, f"Cancelled by {actor}.", int(grace * 1000)))
+    return sum(people.cancel(run, ids, f"Cancelled by {actor}."))
 
 
 def _retry(run: SessionRunner, ids: Sequence[int], _actor: str) -> int:
@@ -168,26 +166,48 @@ def in_steps(actor: str, action: str, subject: str, ids: list[int]) -> int:
     return total
 
 
-COMMANDS = ("restart", "quiet", "resume", "stop", "kill")
+COMMANDS = ("restart", "quiet", "resume", "stop", "kill", "start")
 
 
 def command_worker(worker: int, command: str, actor: str) -> str:
     """Tell a worker what to do, through its row, which it reads each second; returns its name.
 
     restart: end after its job, another takes its place. quiet: take no more jobs, until resume. stop: end after its job,
-    for good. kill: the monitor kills it at once and its job runs elsewhere.
+    until started. start: another in the place of a stopped one. kill: the monitor kills it at once, its job runs
+    elsewhere.
     """
     row = db.session.get(WorkerHeartbeat, worker)
     if row is None or command not in COMMANDS:
         db.session.rollback()
         raise Refused(_("There is no such worker."), unknown=True)
-    if row.status == "stopped":
+    stopped, can = row.status == "stopped", places.can_start(row.status, row.reason, row.consumer_id, row.host)
+    if command == "start" and not (stopped and can):
+        db.session.rollback()
+        raise Refused(_("This worker has not stopped.") if not stopped else
+                      _("Nobody keeps its place: start workers with bash scripts/start-workers.sh, or restart the site."))
+    if stopped and command != "start":
         db.session.rollback()
         raise Refused(_("This worker has stopped already."))
     name, row.command = row.worker_name, None if command == "resume" else command
     audit(actor, f"{command} worker", name, "asked")
     db.session.commit()
     return name
+
+
+def command_workers(command: str, actor: str) -> int:
+    """The same to all it can be said to; returns how many. Those that end already are left alone."""
+    w, total = WorkerHeartbeat, 0
+    wanted = w.status == "stopped" if command == "start" else w.status != "stopped"
+    for row in db.session.scalars(select(w).where(wanted).order_by(w.id)):
+        if command == "start":
+            fits = row.command is None and places.can_start(row.status, row.reason, row.consumer_id, row.host)
+        else:
+            fits = row.command not in ("stop", "kill", command) and (command != "resume" or row.command == "quiet")
+        if fits:
+            row.command, total = None if command == "resume" else command, total + 1
+    audit(actor, f"{command} worker", "all", f"{total} asked")
+    db.session.commit()
+    return total
 
 
 def _changed(key: str) -> Refused:

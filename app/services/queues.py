@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import func, select
 
 from app import registry
-from app.clock import MINUTE_MS, now_ms, stamp, when
+from app.clock import MINUTE_MS, naive, now_ms, when
 from app.config import QUEUES
 from app.extensions import db
 from app.ledger import counts, steer
@@ -44,7 +44,8 @@ def queues() -> list[dict[str, Any]]:
 
 def _pace(now: int) -> dict[str, int]:
     """Final outcomes of the last 10 minutes by queue."""
-    query = select(JobMetric.queue, func.count()).where(JobMetric.completed_at >= stamp(now - PACE_MS), JobMetric.status.in_(FINAL))
+    recent = JobMetric.completed_at >= naive(now - PACE_MS)
+    query = select(JobMetric.queue, func.count()).where(recent, JobMetric.status.in_(FINAL))
     return {name: int(n) for name, n in db.session.execute(query.group_by(JobMetric.queue))}
 
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import logging
-import sqlite3
 import sys
 import time
 
 from app.config import Settings
+from app.ledger import trouble
 from app.ledger.dialect import Connection, database_errors
 
 log = logging.getLogger(__name__)
+CONNECT_S = 5
+OLDER = "The database is not migrated yet: `bash scripts/run.sh` or `flask --app wsgi db-prepare` does it."
+NEWER = "The database was made by a newer version of this program. Deploy that version, or restore a backup."
 HEAD = "0008"  # newest file in migrations/versions (a test compares them); revisions are numbered in order
 
 
@@ -19,34 +22,44 @@ def revision(connection: Connection) -> str | None:
     try:
         rows = connection.all("SELECT version_num FROM alembic_version")
     except database_errors() as error:
-        if "no such table" in str(error) or "does not exist" in str(error):
-            return None
+        if trouble.kind_of(error) is None and ("no such table" in str(error) or "does not exist" in str(error)):
+            return None  # a role or database that does not exist is another matter
         raise
     return rows[0][0] if rows else None
 
 
-def check(settings: Settings) -> str:
-    """'current', 'older', 'newer' or 'down'."""
+def look(settings: Settings) -> tuple[str, str]:
+    """'current', 'older', 'newer' or 'down', and for the last three a sentence that says what to do, in the driver's
+    own words."""
     if settings.sqlite and not settings.database_file.exists():
-        return "older"
-    connection = Connection(settings.database_url, wait_s=2)
+        return "older", OLDER
+    url = settings.database_url
+    if not settings.sqlite and "connect_timeout" not in url:
+        url += f"{'&' if '?' in url else '?'}connect_timeout={CONNECT_S}"  # a host that is off is silent for 2 minutes
+    connection = Connection(url, wait_s=2)
     try:
         found = revision(connection)
-    except (*database_errors(), sqlite3.Error):
-        return "down"
+    except database_errors() as error:
+        return "down", trouble.sentence(error)
     finally:
         connection.close()
-    return "current" if found == HEAD else "newer" if (found or "") > HEAD else "older"
+    if found == HEAD:
+        return "current", ""
+    return ("newer", NEWER) if (found or "") > HEAD else ("older", OLDER)
+
+
+def check(settings: Settings) -> str:
+    """'current', 'older', 'newer' or 'down'."""
+    return look(settings)[0]
 
 
 def wait_until_current(settings: Settings, wait_s: float = 1.0) -> None:
     """Wait with one line while the database is older or out of reach; exit with one line when it is newer."""
     said = None
-    while (state := check(settings)) != "current":
-        if state == "newer":
-            sys.exit("The database was made by a newer version of this program. Deploy that version, or restore a backup.")
-        if said != state:
-            said = state
-            log.warning("waiting: the database is %s", "not migrated yet (run.sh or `flask --app wsgi db-prepare` does it)"
-                        if state == "older" else "not answering")
+    while (found := look(settings))[0] != "current":
+        if found[0] == "newer":
+            sys.exit(NEWER)
+        if said != found:
+            said = found
+            log.warning("waiting: %s", found[1])
         time.sleep(wait_s)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from app import registry
 from app.clock import DAY_MS, stamp
+from app.ledger import places
 from app.ledger.dialect import Connection
 from app.ledger.rescue import unblock
 from app.models.figures import KEEP_MINUTES_MS
@@ -25,7 +26,8 @@ _OLD = (
     ("job_metrics", "completed_at < :failed_day"),
     ("job_logs", "at_ms < :failed_ms"),
     ("failed_jobs", "deleted_at IS NOT NULL AND deleted_at < :bin_ms"),
-    ("worker_heartbeats", "status = 'stopped' AND stopped_ms < :stopped_ms"),
+    ("worker_heartbeats", "status = 'stopped' AND stopped_ms < :stopped_ms AND "  # an empty place can be filled
+                          f"(COALESCE(reason, '') <> '{places.STOPPED}' OR stopped_ms < :ms)"),
     ("import_rejects", "uuid IN (SELECT uuid FROM import_runs WHERE touched_ms < :failed_ms)"),
 )
 

@@ -118,10 +118,13 @@ def test_a_running_job_is_asked_and_then_stopped(steered):
     uuid = steered.dispatch()
     job = steered.claim()
     assert operations.cancel(uuid, "ada") == "asked"
+    assert steered.one("SELECT stop_ms FROM jobs WHERE uuid = :u", u=uuid) is None, "the monitor sets it"
+    assert people.due_to_stop(steered.connection, 5000) == set() == people.due_to_stop(steered.connection, 0), "once, by the first look"
     asked = steered.one("SELECT stop_ms FROM jobs WHERE uuid = :u", u=uuid)
-    assert asked > steered.connection.now() + 50_000
+    assert 0 < asked - steered.connection.now() <= 5000
     act(steered, "stop", uuid)
     assert steered.one("SELECT stop_ms FROM jobs WHERE uuid = :u", u=uuid) <= steered.connection.now()
+    assert len(people.due_to_stop(steered.connection, 5000)) == 1
     assert operations.cancel(uuid, "bob") == "asked"  # a later, softer wish does not undo it
     assert steered.one("SELECT stop_ms FROM jobs WHERE uuid = :u", u=uuid) <= steered.connection.now()
     assert steered.settle(job, "failed", error="x") == "failed" or steered.outcomes(uuid)

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import threading
 import time
 
 import pytest
 
-from app.services import operations, queues
+from app.services import accounts, operations, queues
+from tests.conftest import PASSWORD, sign_in
+from tests.process.product import ROOT
 
 
 @pytest.fixture
@@ -53,6 +57,81 @@ def test_a_stopped_worker_is_not_replaced_and_a_restarted_one_is(product, told):
     third = product.one("SELECT MAX(id) FROM worker_heartbeats")
     told("restart", third)
     product.until(lambda: (product.one("SELECT MAX(id) FROM worker_heartbeats WHERE status <> 'stopped'") or 0) > third, 15, "another took its place")
+
+
+def alive(product) -> set[int]:
+    return {r[0] for r in product.all("SELECT id FROM worker_heartbeats WHERE status <> 'stopped'")}
+
+
+def test_stopped_workers_are_started_again_from_the_page_and_the_command_line(product, told):
+    with product.app.app_context():
+        accounts.create_user("admin@example.org", "super-admin", PASSWORD)
+    first, second = start(product, 2)
+    client = sign_in(product.app, "admin@example.org")
+    told("stop", first)
+    told("stop", second)
+    product.until(lambda: not alive(product), 10, "both stopped")
+    page = client.get("/admin/jobs/workers", headers={"Accept-Language": "en"}).get_data(as_text=True)
+    assert page.count(">Start again</button>") == 2 and "Start all again" in page and "No worker runs." in page
+    assert client.post(f"/admin/jobs/workers/{first}/start", data={"csrf_token": client.csrf}).status_code == 303
+    took = product.until(lambda: len(alive(product)) == 1, 10, "one started again")
+    with product.app.app_context():
+        assert operations.command_workers("start", "ada") == 1, "the other; the first is no longer empty"
+        with pytest.raises(operations.Refused):
+            operations.command_worker(first, "start", "ada")
+    product.until(lambda: len(alive(product)) == 2, 10, "both")
+    with product.app.app_context():
+        assert operations.command_workers("start", "ada") == 0
+    product.dispatch("TestNoop", 4)
+    product.ended(10)
+    time.sleep(2.5)
+    assert len(alive(product)) == 2 and took < 8, "each place is filled once"
+    assert [r[0] for r in product.all("SELECT reason FROM worker_heartbeats WHERE status = 'stopped'")] == ["stopped by hand; started again"] * 2
+
+
+def test_places_of_a_consumer_that_has_ended_stay_empty(product, told):
+    (first,) = start(product, 1)
+    told("stop", first)
+    product.until(lambda: not alive(product), 10, "stopped")
+    product.started[-1].terminate()
+    product.until(lambda: "consumer ended" in product.one("SELECT reason FROM worker_heartbeats"), 15, "it says so")
+    product.workers(1)
+    (second,) = product.until(lambda: len(alive(product)) == 1, 20, "another consumer") and alive(product)
+    told("stop", second)
+    product.until(lambda: not alive(product), 10, "stopped")
+    product.started[-1].kill()
+    product.started[-1].wait()
+    for worker in (first, second):
+        with pytest.raises(operations.Refused):
+            told("start", worker)
+    with product.app.app_context():
+        assert operations.command_workers("start", "ada") == 0
+
+
+def test_all_workers_are_restarted_each_after_its_job(product, told):
+    before = set(start(product, 3))
+    (uuid,) = product.dispatch("TestSleep", ms=2000)
+    product.until(lambda: product.one("SELECT COUNT(*) FROM jobs WHERE state = 'processing'") == 1, 10)
+    said = subprocess.run([sys.executable, "-m", "flask", "--app", "wsgi", "workers", "restart", "all"], env=product.env, cwd=ROOT, capture_output=True, text=True)
+    assert said.stdout == "3 workers: restart asked\n"
+    product.until(lambda: len(alive(product) - before) == 3 and not alive(product) & before, 20, "three others")
+    assert product.outcomes(uuid) == ["completed"]
+    assert {r[0] for r in product.all("SELECT reason FROM worker_heartbeats WHERE status = 'stopped'")} == {"restarted by hand"}
+
+
+def test_cancelling_a_job_that_does_not_look_takes_the_graces_of_the_instance(product):
+    product.env["GRACE"] = "2"
+    start(product, 1)
+    (uuid,) = product.dispatch("TestSleep", ms=60_000)
+    product.until(lambda: product.one("SELECT state FROM jobs") == "processing", 10)
+    said = subprocess.run([sys.executable, "-m", "flask", "--app", "wsgi", "jobs", "cancel", uuid[:8]], env=product.env | {"GRACE": "60"}, cwd=ROOT,
+                          capture_output=True, text=True)
+    assert said.stdout == "asked to stop: it is running\n"
+    took = product.until(lambda: product.outcomes(uuid) == ["cancelled"], 30, "stopped")
+    print(f"cancelled {took:.1f} s after the command, GRACE=2 of the instance and 60 of the shell")
+    (after,) = product.dispatch("TestNoop")
+    took = product.until(lambda: product.outcomes(after) == ["completed"], 10)
+    print(f"the next job {took:.1f} s after that")
 
 
 def test_a_killed_worker_gives_its_job_to_another_without_a_crash_mark(product, told):

@@ -67,6 +67,19 @@ def test_a_swallowed_timeout_a_sys_exit_and_a_failure_end_as_such(product):
     assert len(product.worker_pids()) == 2, "no worker died of it"
 
 
+def test_each_final_failure_leaves_one_line_in_the_log_of_the_workers(product):
+    product.env["LOG_FORMAT"] = "text"
+    product.workers(1)
+    (fail,) = product.dispatch("TestFail", text="first\nline two with sk-aaaaaaaaaaaaaaaa in it")
+    (done,), (late,) = product.dispatch("TestNoop"), product.dispatch("TestSwallow")
+    product.ended()
+    lines = [line for line in product.tail().splitlines() if " WARNING " in line and "job " in line]
+    assert len(lines) == 2 and done not in product.tail(), "the attempt that is tried again is none"
+    ours = next(line for line in lines if fail in line)
+    assert all(word in ours for word in ("TestFail", "tenant -", "failed: ", "first", "line two")) and "sk-aaaa" not in ours, ours
+    assert "timeout" in next(line for line in lines if late in line)
+
+
 def test_sigterm_hands_unfinished_jobs_back_uncounted(product):
     product.grace = 1
     product.monitor()

@@ -1,0 +1,45 @@
+"""`site`: the whole product on each database, with rows of every state and kind in it, and a super-admin signed in."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+from sqlalchemy import text
+
+from app import create_app
+from app.config import load_settings
+from app.extensions import db
+from app.ledger.dialect import Connection
+from app.services import accounts, migration
+from tests.both.rows import fill
+from tests.conftest import PASSWORD, sign_in
+from tests.contract.conftest import Ledger
+
+TOKEN = "a-token-for-prometheus"
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def site(request, tmp_path_factory):
+    """`app`, `ledger` (its statements over a kept connection), `client` (signed in), `environ`, and `uuids` by state."""
+    environ = {"DATA_DIR": str(tmp_path_factory.mktemp("site")), "METRICS_TOKEN": TOKEN, "ALERT_LANGUAGE": "en", "JOB_MODULES": "tests.jobtypes"}
+    if request.param == "postgresql":
+        environ["DATABASE_URL"] = request.getfixturevalue("postgres_url")
+    app = create_app(load_settings(environ))
+    settings = app.extensions["settings"]
+    with app.app_context():
+        if not settings.sqlite:
+            with db.engine.begin() as connection:
+                connection.execute(text("DROP SCHEMA public CASCADE"))
+                connection.execute(text("CREATE SCHEMA public"))
+        migration.prepare(settings)
+        accounts.create_user("admin@example.org", "super-admin", PASSWORD)
+    app.testing = True
+    app.config["PROPAGATE_EXCEPTIONS"] = False  # an unexpected error is a 500 here, as people would see it
+    ledger = Ledger(app, Connection(settings.database_url), request.param)
+    uuids = fill(ledger)
+    yield SimpleNamespace(app=app, ledger=ledger, client=sign_in(app, "admin@example.org"), environ=environ, uuids=uuids, kind=request.param)
+    ledger.connection.close()
+    with app.app_context():
+        db.session.remove()
+        db.engine.dispose()

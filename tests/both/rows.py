@@ -1,0 +1,129 @@
+"""Rows of every state and kind, written by the ledger's own statements where there are some."""
+
+from __future__ import annotations
+
+from app.clock import DAY_MS, MINUTE_MS, naive, now_ms
+from app.extensions import db
+from app.ledger import counts, people, rescue, search
+from app.models import (
+    Alert,
+    AlertMessage,
+    AskMinute,
+    Content,
+    ContentVersion,
+    Generation,
+    ImportReject,
+    ImportRun,
+    JobCost,
+    JobLog,
+    PromptTemplate,
+    Queue,
+    QueueMinute,
+    Recurring,
+    RecurringRun,
+    TenantBudget,
+    Upload,
+    WorkerHeartbeat,
+)
+from app.services import demo, recurring
+from tests.contract.conftest import Ledger
+
+CAFFE = {"text": "100% caffè_nero 'dell'Etna'"}
+
+
+def fill(ledger: Ledger) -> dict[str, str]:
+    """A job of every state (its uuid by state), and rows in every table; returns the uuids."""
+    settings, uuids = ledger.app.extensions["settings"], {}
+    with ledger.app.app_context():
+        demo.fill(settings, 300, 5, mix=True)
+        demo.every_state(settings)
+    ledger.change("UPDATE jobs SET state = 'held' WHERE state = 'pending'")
+    for status in ("completed", "failed", "timeout", "cancelled", "retried", "lost", "late", "binned", "poison"):
+        uuids[status] = ledger.dispatch("TestEcho", tenant_id="acme", args=CAFFE, tries=2 if status == "retried" else 1, backoff=(3600,))
+        job = ledger.claim()
+        if status in ("lost", "late", "poison"):
+            rescue.rescue(ledger.connection, job, False, "w1: the process is gone", ledger.store)
+            if status == "late":
+                ledger.settle(job)
+            ledger.change("UPDATE jobs SET crashes = 2 WHERE uuid = :u", u=job.uuid)
+            again = ledger.claim()
+            if status == "poison":
+                rescue.rescue(ledger.connection, again, True, "w1: the process is gone", ledger.store)
+            else:
+                ledger.settle(again, result='{"ok": true}')
+        else:
+            settled = {"retried": "failed", "binned": "failed"}.get(status, status)
+            costs = [{"nano": round(0.25 * 10**9), "currency": "EUR", "model": "m"}, {"nano": None, "currency": "USD"}]
+            bad = settled in ("failed", "timeout")
+            ledger.settle(job, settled, error="RateLimitError: 429" if bad else None, traceback="Traceback\n  File \"a.py\", line 1\nE: 429" if bad else "",
+                          run_ms=1500, memory_peak=2**27, details={"costs": costs, "cut": ["log"]}, result='{"ok": [1, 2]}' if status == "completed" else None)
+    with ledger.connection.transaction() as run:
+        people.to_bin(run, [r[0] for r in run.all("SELECT id FROM failed_jobs WHERE uuid = :u", u=uuids["binned"])])
+        counts.save(run, "channels", ["team", "mail"])
+    search.extend(ledger.connection)
+    for state in ("completed", "failed"):  # past what rollups and index have taken in
+        uuids[f"new {state}"] = ledger.dispatch("TestEcho", args=CAFFE)
+        ledger.settle(ledger.claim(), state, error=None if state == "completed" else "new")
+    uuids["pending"] = ledger.dispatch("TestEcho", args=CAFFE, queue="high")
+    uuids["scheduled"] = ledger.dispatch("TestEcho", delay=3600)
+    for state in ("held", "blocked", "waiting", "processing"):
+        uuids[state] = ledger.dispatch("TestEcho", tenant_id="acme")
+    ledger.change("UPDATE jobs SET state = 'processing', worker_id = 'w9', reserved_ms = created_ms, reserved_at = created_at, claim_no = 1, attempts = 1, "
+                  "progress_done = 3, progress_total = 7, progress_note = 'halfway' WHERE uuid = :u", u=uuids["processing"])
+    for state in ("held", "blocked", "waiting"):
+        ledger.change("UPDATE jobs SET state = :s, reason = 'Held by ada.' WHERE uuid = :u", s=state, u=uuids[state])
+    ledger.change("UPDATE jobs SET rank = -2 WHERE uuid = :u", u=uuids["pending"])
+    ledger.change("INSERT INTO failed_jobs (uuid, connection, queue, payload, exception) VALUES ('foreign-1', 'redis', 'emails', '{}', 'Boom')")
+    with ledger.app.app_context():
+        recurring.run_due(settings.timezone)
+        db.session.add_all(_more(uuids, now_ms()))
+        db.session.commit()
+    return uuids
+
+
+def _more(uuids: dict[str, str], now: int) -> list[object]:
+    at, done = naive(now - 1000), uuids["completed"]
+    workers = [
+        WorkerHeartbeat(worker_name=f"box_{n}", process_id=2**30 + n, queue="high,default", status=status, started_at=at, last_heartbeat=at, worker_id=f"w{n}",
+                        consumer_id="c", host="elsewhere", stale=int(n == 2), reason="unheard for 130 s" if n == 2 else None, memory=2**27, memory_start=2**26,
+                        job_uuid=uuids["processing"] if n == 9 else None, job_since=now - 5000 if n == 9 else None, job_claim=1 if n == 9 else None,
+                        command="quiet" if n == 3 else None, stopped_ms=now if status == "stopped" else None)
+        for n, status in ((1, "idle"), (2, "idle"), (3, "idle"), (4, "stopped"), (9, "active"))
+    ]
+    generations = [
+        Generation(uuid=uuids[u], tenant_id="acme", reference="r1", prompt="Vini", model="m", status=status, text="testo", tokens_in=1, tokens_cached=0,
+                   tokens_out=2, cost_nano=5, currency="USD", asks=1, created_ms=now, asked_ms=now, first_ms=now, ended_ms=now)
+        for u, status in (("completed", "answered"), ("failed", "failed"), ("timeout", "partial"), ("processing", "asking"))
+    ]
+    return [
+        *workers, *generations,
+        Content(tenant_id="acme", reference="r1", title="Titolo 100%", body="corpo", attributes='{"prezzo": "3"}', created_ms=now, updated_ms=now),
+        Content(tenant_id="", reference="r2", title="senza", body="corpo", created_ms=now, updated_ms=now),
+        ContentVersion(content_id=1, body="prima", replaced_ms=now, replaced_by=done),
+        PromptTemplate(tenant_id="acme", name="breve", body="{prompt}", updated_ms=now, updated_by="ada"),
+        ImportRun(uuid=done, row_no=3, inserted=1, updated=1, unchanged=0, rejected=1, round=1, touched_ms=now),
+        ImportReject(uuid=done, line=3, reason="no title", row="r3;;"),
+        *(JobCost(uuid=done, job_type="TestEcho", tenant_id=tenant, model=model, at_ms=now - n * DAY_MS, tokens_in=7, tokens_cached=1, tokens_out=3,
+                  cost_nano=None if n == 2 else 123_456_789, currency=currency)
+          for n, (tenant, model, currency) in enumerate((("acme", "m", "USD"), ("", "n", "EUR"), ("acme", "", "USD")))),
+        TenantBudget(tenant_id="acme", month_nano=1000, currency="USD", hold=1, changed_by="ada"),
+        AskMinute(minute_ms=now - now % MINUTE_MS, count=3),
+        Upload(id="up_x", tenant_id="acme", filename="a.csv", sha256="0" * 64, size=3, created_ms=now, job_uuid=done),
+        Upload(id="up_old", tenant_id=None, filename="b.csv", sha256="0" * 64, size=3, created_ms=now - 2 * DAY_MS),
+        JobLog(uuid=done, claim_no=1, attempt=1, at_ms=now, level="info", message="riga"),
+        Alert(rule_id=1, kind="failures", subject="", severity="critical", facts='{"n": 7, "minutes": 60, "limit": 5}', link="/admin/jobs/list",
+              opened_ms=now - 1000, seen_ms=now, tell_ms=now),
+        Alert(rule_id=2, kind="no_worker", subject="", severity="warning", facts='{"n": 7, "limit": 0}', opened_ms=now - 9000, seen_ms=now, tell_ms=now, told=1,
+              snoozed_ms=now + 9_000_000, snoozed_by="ada"),
+        Alert(rule_id=3, kind="slow", subject="x", severity="warning", facts='{"ms": 7, "n": 1, "minutes": 60, "limit": 5}', opened_ms=now - 9000, seen_ms=now,
+              tell_ms=now, told=2, closed_ms=now),
+        *(AlertMessage(alert_id=n, channel="team", phase="open", title="t", body="b", state=state, next_ms=now + DAY_MS, created_ms=now, attempts=n,
+                       error="refused" if n else None, ended_ms=now if state in ("sent", "dropped") else None)
+          for n, state in enumerate(("sent", "dropped", "waiting"), 1)),
+        Recurring(name="yearly", enabled=1, since_ms=now, looked_ms=now, missed_ms=now - DAY_MS, missed_at_ms=now)
+        if not db.session.get(Recurring, "yearly") else JobLog(uuid=done, claim_no=1, attempt=1, at_ms=now, level="error", message="riga"),
+        RecurringRun(name="yearly", minute_utc=now - now % MINUTE_MS, uuid=done, created_ms=now),
+        Queue(name="low", paused_at=now, paused_until=now + DAY_MS, paused_by="ada", reason="pausa"),
+        Queue(name="type:TestSleep", paused_at=now, paused_by="ada"),
+        *(QueueMinute(minute_ms=now - now % MINUTE_MS - n * MINUTE_MS, queue="default", depth=n) for n in range(3)),
+    ]

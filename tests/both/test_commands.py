@@ -1,0 +1,228 @@
+"""Every command on SQLite and on PostgreSQL; and how commands end when the database does not serve."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+
+from app import create_app
+from app.config import load_settings
+from app.extensions import db
+from app.ledger.dialect import Connection
+from app.services import migration, schema
+from tests.backends import free_port
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def leaves(group: click.Group, words: tuple[str, ...] = ()) -> list[str]:
+    found = []
+    for name, command in group.commands.items():
+        found += leaves(command, (*words, name)) if isinstance(command, click.Group) else [" ".join((*words, name))]
+    return found
+
+
+@pytest.fixture
+def cli(site):
+    """`cli("jobs", "list")`: exit code, what it printed, what it said."""
+    def run(*words: str, given: str | None = None) -> tuple[int, str, str]:
+        result = site.app.test_cli_runner().invoke(args=list(words), input=given)
+        assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+        with site.app.app_context():
+            db.session.remove()
+        return result.exit_code, result.stdout, result.stderr
+    return run
+
+
+def test_every_command_runs(site, cli, tmp_path):
+    one = {state: uuid for state, uuid in site.uuids.items()}
+    (tmp_path / "a.csv").write_text("reference,title,body\nr9,t,b\n")
+    tried = set()
+
+    def does(code: int, *words: str, given: str | None = None) -> str:
+        found, out, said = cli(*words, given=given)
+        assert found == code, (words, found, out, said)
+        tried.update({" ".join(words[:2]), words[0]})
+        return out
+
+    uuid = does(0, "jobs", "dispatch", "TestEcho", "--queue", "low", "--tenant", "acme", "--delay", "60", "--args", '{"text": "è"}').split()[-1]
+    does(0, "jobs", "dispatch", "ProcessCsvImport", "--args", json.dumps({"path": str(tmp_path / "a.csv")}))
+    does(2, "jobs", "dispatch", "TestEcho", "--args", '{"text": 7}')
+    for state in (None, *one, "completed", "held"):
+        if state in (None, "completed", "failed", "timeout", "cancelled", "pending", "scheduled", "held", "blocked", "waiting", "processing"):
+            rows = json.loads(does(0, "jobs", "list", "--json", *(("--state", state) if state else ())))
+            assert all(set(r) == {"uuid", "type", "queue", "state", "tenant_id", "attempts"} for r in rows) and rows
+    does(0, "jobs", "list", "--limit", "3")
+    for state, key in one.items():
+        assert json.loads(does(0, "jobs", "show", key, "--json"))["uuid"] == key, state
+        does(0, "jobs", "show", key[:13])
+    does(3, "jobs", "show", "00000000-0000-0000-0000-000000000000")
+    does(0, "jobs", "wait", one["completed"])
+    does(1, "jobs", "wait", one["failed"])
+    does(3, "jobs", "wait", one["held"], "--timeout", "0")
+    does(0, "jobs", "retry", uuid)
+    does(0, "jobs", "cancel", uuid)
+    does(0, "jobs", "cancel", one["processing"])
+    does(0, "jobs", "delete", one["timeout"])
+    does(1, "jobs", "delete", one["timeout"])
+    does(0, "jobs", "pause", "high", "--minutes", "5", "--reason", "è")
+    does(0, "jobs", "pause", "type:TestEcho")
+    does(3, "jobs", "pause", "nothing")
+    does(0, "jobs", "resume", "high")
+    does(0, "jobs", "resume", "--all")
+    assert "box_1" in does(0, "workers", "list")
+    number = site.ledger.one("SELECT id FROM worker_heartbeats WHERE worker_name = 'box_1'")
+    for command in ("quiet", "resume", "restart", "stop", "kill"):
+        does(0, "workers", command, str(number))
+    does(3, "workers", "kill", "999999")
+    does(1, "workers", "start", str(number))
+    for command in ("restart", "quiet", "resume", "start"):
+        does(0, "workers", command, "all")
+    does(2, "workers", "restart", "everybody")
+    does(0, "alerts", "list", "--all")
+    alert = site.ledger.one("SELECT MIN(id) FROM alerts WHERE closed_ms IS NULL")
+    does(0, "alerts", "ack", str(alert))
+    does(0, "alerts", "snooze", str(alert), "--minutes", "5")
+    does(1, "alerts", "test", "no-such-channel")
+    does(0, "users", "create", "ada@example.org", "--role", "user", "--password-stdin", given="correct horse\n")
+    does(0, "users", "password", "ada@example.org", "--password-stdin", given="battery staple\n")
+    does(0, "users", "first", "ada@example.org", "--password-stdin", given="battery staple\n")
+    does(0, "rollups", "rebuild")
+    does(0, "demo", "--metrics", "50", "--pending", "3", "--mix")
+    does(0, "demo", "--remove")
+    does(0, "monitor", "--once")
+    does(0, "check-settings")
+    does(0, "db-prepare")
+    does(0, "db", "current")
+    does(0, "backup", str(tmp_path / "b.tar.gz"))
+    rest = {name for name in leaves(site.app.cli) if name not in tried and name.split()[0] not in tried}
+    assert rest <= {"restore"}, "a command that this test does not try: " + ", ".join(rest)
+
+
+def test_all_and_the_first_digits_of_a_uuid(site, cli):
+    failed = [r[0] for r in site.ledger.connection.all("SELECT uuid FROM failed_jobs WHERE deleted_at IS NULL")]
+    code, out, _ = cli("jobs", "retry", failed[0][:8])
+    assert (code, out) == (0, "requeued\n") and site.ledger.row(failed[0])
+    twin = failed[1][:8] + "-0000-4000-8000-000000000001"
+    site.ledger.change("UPDATE jobs SET uuid = :t WHERE uuid = :u", t=twin, u=failed[0])
+    for command in ("show", "retry", "cancel", "delete", "wait"):
+        code, out, said = cli("jobs", command, failed[1][:8])
+        assert (code, out) == (2, "") and said.count("\n") == 1 and twin in said and failed[1] in said, (command, said)
+        assert cli("jobs", command, failed[1][:7])[0] == 3, "fewer than eight digits are none"
+    assert json.loads(cli("jobs", "show", failed[1].replace("-", "")[:14].upper(), "--json")[1])["uuid"] == failed[1]
+    code, out, _ = cli("jobs", "retry", "all")
+    assert (code, out) == (0, f"{len(failed) - 1} jobs requeued\n")
+    assert site.ledger.one("SELECT COUNT(*) FROM failed_jobs WHERE deleted_at IS NULL") == 0
+    assert cli("jobs", "retry", "all")[:2] == (0, "0 jobs requeued\n")
+    site.ledger.change("UPDATE failed_jobs SET deleted_at = NULL")
+    left = site.ledger.one("SELECT COUNT(*) FROM failed_jobs")
+    assert left and cli("jobs", "delete", "all")[1] == f"{left} {'job' if left == 1 else 'jobs'} deleted\n"
+    assert cli("jobs", "cancel", "all")[0] == 3
+
+
+READING = [("jobs", "list", "--json"), ("jobs", "show", "{completed}", "--json"), ("jobs", "wait", "{completed}"), ("workers", "list"), ("alerts", "list", "--all")]
+WRITING = [("jobs", "dispatch", "TestNoop"), ("jobs", "cancel", "{waiting}"), ("jobs", "retry", "all"), ("jobs", "delete", "all"), ("jobs", "pause", "high"),
+           ("workers", "restart", "1"), ("alerts", "ack", "2"), ("users", "create", "x@example.org", "--role", "user", "--password-stdin")]
+
+
+def flask(environ: dict[str, str], *words: str, given: str = "", **options) -> subprocess.CompletedProcess:
+    kept = {n: v for n, v in os.environ.items() if n in ("PATH", "HOME", "LANG")} | {"PYTHONPATH": str(ROOT), "FLASK_SKIP_DOTENV": "1"}
+    return subprocess.run([sys.executable, "-m", "flask", "--app", "wsgi", *words], env=kept | environ, cwd=ROOT, capture_output=True, text=True, input=given,
+                          timeout=100, **options)
+
+
+@pytest.fixture
+def locked(site, monkeypatch):
+    """Another connection holds SQLite's write lock, or all our tables on PostgreSQL (against writers only)."""
+    monkeypatch.setattr("app.extensions.BUSY_MS", 50)
+    monkeypatch.setattr(Connection.__init__, "__defaults__", ("NORMAL", 0.05, None))
+    site.ledger.connection.close()
+    with site.app.app_context():
+        db.engine.dispose()
+    holder = Connection(site.app.extensions["settings"].database_url, wait_s=5)
+    with holder.transaction() as run:
+        if not run.sqlite:
+            for (table,) in run.all("SELECT tablename FROM pg_tables WHERE schemaname = 'public'"):
+                run.run(f"LOCK TABLE {table} IN EXCLUSIVE MODE")
+            run.run("SET LOCAL lock_timeout = 0")
+        else:
+            run.run("UPDATE meta SET value = value")
+        yield
+    holder.close()
+    with site.app.app_context():
+        db.engine.dispose()
+
+
+@pytest.mark.parametrize("words", READING, ids=" ".join)
+def test_reading_commands_answer_while_another_process_holds_the_write_lock(site, cli, locked, words):
+    code, out, said = cli(*(w.format(**site.uuids) for w in words))
+    assert code == 0 and out, said
+
+
+@pytest.mark.parametrize("words", WRITING, ids=" ".join)
+def test_writing_ones_say_that_it_is_locked(site, cli, locked, words):
+    code, out, said = cli(*(w.format(**site.uuids) for w in words), given="correct horse\n")
+    assert (code, out) == (4, "") and said.count("\n") == 1 and "locked" in said, said
+
+
+def states(folder: Path, postgres: str) -> dict[str, tuple[dict[str, str], str]]:
+    """Databases that do not serve, and words of the sentence."""
+    rest = postgres.split("@")[1].split("/")[0]
+    newer = folder / "newer"
+    app = create_app(load_settings({"DATA_DIR": str(newer)}))
+    with app.app_context():
+        migration.prepare(app.extensions["settings"])
+        db.session.remove()
+        db.engine.dispose()
+    connection = Connection(app.extensions["settings"].database_url)
+    with connection.transaction() as run:
+        run.run("UPDATE alembic_version SET version_num = '9999'")
+    connection.close()
+    return {
+        "empty": ({"DATA_DIR": str(folder / "empty")}, "not migrated"), "newer": ({"DATA_DIR": str(newer)}, "newer version"),
+        "missing": ({"DATA_DIR": str(folder / "x"), "DATABASE_URL": f"postgresql://test@{rest}/not_there"}, 'database "not_there" does not exist'),
+        "unreachable": ({"DATA_DIR": str(folder / "x"), "DATABASE_URL": f"postgresql://test:a-secret-word@127.0.0.1:{free_port()}/x"}, "Connection refused"),
+    }
+
+
+@pytest.mark.parametrize("what", ["empty", "newer", "missing", "unreachable"])
+def test_a_database_that_does_not_serve_is_one_sentence_and_an_exit_code(tmp_path, postgres_url, what):
+    environ, words = states(tmp_path, postgres_url)[what]
+    app = create_app(load_settings(environ))
+    for command in [*READING, *WRITING, ("demo",), ("rollups", "rebuild"), ("monitor", "--once"), ("backup", str(tmp_path / "b.tar.gz"))]:
+        result = app.test_cli_runner().invoke(args=[w.format(completed="x" * 8, waiting="x" * 8) for w in command], input="correct horse\n")
+        assert result.exit_code == 4 and result.stdout == "" and result.stderr.count("\n") == 1 and words in result.stderr, (command, result.output, result.exception)
+        assert "a-secret-word" not in result.stderr
+        assert app.test_cli_runner().invoke(args=[*command[:2], "--help"]).exit_code == 0
+    assert not (tmp_path / "b.tar.gz").exists() and not list((tmp_path / "empty").glob("*.sqlite3")), "no stray database"
+    if what != "empty":
+        for command in (("db-prepare",), ("db", "upgrade")):
+            result = app.test_cli_runner().invoke(args=list(command))
+            assert result.exit_code and (words in result.output or command[0] == "db") and "Traceback" not in result.output, (command, result.output, result.exception)
+
+
+def test_from_a_shell_it_is_one_line_too(tmp_path, postgres_url):
+    for what, (environ, words) in states(tmp_path, postgres_url).items():
+        done = flask(environ, "jobs", "list", "--json")
+        assert (done.returncode, done.stdout) == (4, "") and words in done.stderr and done.stderr.count("\n") == 1, (what, done.stderr)
+
+
+def test_a_full_disk_is_one_sentence(tmp_path):
+    """Files may not grow beyond what they are, as on a full disk."""
+    app = create_app(load_settings({"DATA_DIR": str(tmp_path)}))
+    with app.app_context():
+        migration.prepare(app.extensions["settings"])
+        db.session.remove()
+        db.engine.dispose()
+    assert schema.check(app.extensions["settings"]) == "current"
+    environ = {"DATA_DIR": str(tmp_path), "JOB_MODULES": "tests.fulldisk tests.jobtypes"}
+    for words in (("jobs", "dispatch", "TestEcho", "--args", json.dumps({"text": "x" * 100_000})), ("demo", "--metrics", "50")):
+        done = flask(environ, *words)
+        assert (done.returncode, done.stdout) == (4, "") and "disk" in done.stderr and done.stderr.count("\n") == 1, (words, done.stdout, done.stderr)
+    assert flask(environ, "jobs", "list").returncode == 0

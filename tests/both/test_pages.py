@@ -1,0 +1,127 @@
+"""Every page, part, export and JSON of the URL map, every duty and every button, on SQLite and on PostgreSQL."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+from app.controllers.jobs import OF_DASHBOARD, PARTS
+from app.models.job import LIVE_STATES
+from app.models.job_metric import FINAL
+from app.monitor import Monitor
+from app.services.alerts import KINDS
+from tests.both.conftest import TOKEN
+
+JSON, HTML = {"Accept": "application/json"}, {"Accept": "text/html"}
+LISTS = [
+    {}, *({"state": s} for s in ("live", "ended", "unhappy", "bin", *LIVE_STATES, *FINAL)), {"queue": "high"}, {"type": "TestEcho"}, {"tenant": "acme"},
+    {"since": "2026-01-01"}, {"until": "2030-01-01"}, {"since": "2026-01-01", "until": "2030-01-01", "state": "failed"}, {"q": "caffè_nero 100%"},
+    {"q": "Etna'"}, {"q": "429", "state": "unhappy", "tenant": "acme"}, {"q": "0a0b"}, {"q": "RateLimit", "type": "TestEcho", "queue": "default"},
+    {"before": "h20"}, {"after": "h5"}, {"before": "l999999", "state": "live"},
+]
+QUERIES = {
+    "admin.jobs.list": LISTS, "admin.jobs.export": LISTS,
+    "admin.jobs.index": [{}, {"period": "7d"}, {"period": "30d"}],
+    "admin.jobs.metrics": [{"period": p} | g | t for p, g, t in itertools.product(("24h", "7d", "30d"), ({}, {"group": "type"}), ({}, {"job_type": "TestEcho"}))],
+    "admin.jobs.queues": [{}, {"queue": "high"}, {"queue": "low"}],
+    "admin.jobs.contents.index": [{}, {"q": "100%"}, {"tenant": "acme"}, {"after": "2"}],
+    "admin.jobs.generations.index": [{}, {"q": "Vini"}, {"tenant": "acme", "status": "failed"}, {"before": "3"}],
+    "admin.jobs.costs.index": [{}, {"since": "2026-01-01", "until": "2027-01-01"}],
+    "admin.jobs.log": [{}, {"before": "5"}],
+    "admin.jobs.alerts.new-rule": [{}, *({"kind": k} for k in KINDS)],
+    "admin.jobs.new.form": [{}, {"type": "TestForm"}, {"type": "ProcessCsvImport"}],
+}
+
+
+def addresses(site) -> list[str]:
+    """Every GET rule with every value of its arguments that there is, and one that there is not."""
+    found = []
+    uuids = [*site.uuids.values(), "foreign-1", "00000000-0000-0000-0000-000000000000", "x"]
+    with site.app.test_request_context():
+        from flask import url_for
+
+        for rule in site.app.url_map.iter_rules():
+            if "GET" not in rule.methods or rule.endpoint.startswith("static") or rule.endpoint == "auth.logout":
+                continue
+            values = [{}]
+            for name in rule.arguments:
+                known = {"uuid": uuids, "id": [1, 2, 3, 999, 2**63 - 1], "lang": ["it"], "name": ["yearly"], "filename": ["app.css"]}
+                values = [v | {name: one} for v in values for one in known[name]]
+            for value in values:
+                for query in QUERIES.get(rule.endpoint, [{}]):
+                    found.append(url_for(rule.endpoint, **value, **query))
+            if rule.endpoint == "admin.jobs.partials":
+                found += [url_for(rule.endpoint, names=",".join([*OF_DASHBOARD, *PARTS, "job"]), uuid=u, **q)
+                          for u, q in itertools.product(site.uuids.values(), ({}, {"queue": "high", "state": "failed", "q": "429"}))]
+            if rule.endpoint == "admin.jobs.new.form":
+                found += [url_for(rule.endpoint, like=u) for u in uuids]
+    return found
+
+
+@pytest.mark.parametrize("headers", [HTML, JSON], ids=["html", "json"])
+def test_every_address_answers(site, headers):
+    wrong = []
+    for address in addresses(site):
+        answer = site.client.get(address, headers=headers)
+        if answer.status_code >= 500 and not address.startswith("/readyz"):
+            wrong.append((answer.status_code, address))
+        answer.close()
+    assert not wrong
+    assert b"ainstein_job_outcomes_total" in site.client.get("/metrics", headers={"Authorization": f"Bearer {TOKEN}"}).data
+
+
+def test_every_duty_of_the_monitor_succeeds_twice(site):
+    monitor = Monitor(site.app)
+    for _ in range(2):
+        assert monitor.round() == []
+        for duty in monitor.duties:
+            duty.next = 0.0
+    monitor.connection.close()
+
+
+FORMS = {
+    "admin.jobs.act": [{}, {"seconds": "60"}, {"queue": "low"}],
+    "admin.jobs.bulk": [{"action": a} | s for a, s in itertools.product(("retry", "cancel", "delete", "restore", "erase"), (
+        {"scope": "all", "state": "unhappy", "q": "429"}, {"scope": "all", "state": "bin", "tenant": "acme"}, {"scope": "all", "type": "TestEcho"}))],
+    "admin.jobs.pause": [{"minutes": "5", "reason": "pausa"}], "admin.jobs.pause-type": [{"minutes": "5"}],
+    "admin.jobs.costs.budget": [{"tenant": "acme", "amount": "49.90", "currency": "EUR", "hold": "1"}, {"tenant": "acme", "amount": ""}],
+    "admin.jobs.generations.save-template": [{"tenant": "acme", "name": "breve", "body": "x {prompt}"}, {"name": "n" * 100, "body": "{prompt}"}],
+    "admin.jobs.new.create": [{"type": "TestForm", "text": "è", "number": "7", "kind": "a"}, {"type": "TestEcho", "text": "x", "delay": "60", "tenant": "acme"}],
+    "admin.jobs.new.edit": [{"text": "x", "args": '{"text": "x"}'}],
+    "admin.jobs.alerts.rule": [{"threshold": "5", "window_min": "60", "cooldown_min": "15", "minimum": "1", "quiet_from": "22:00", "quiet_until": "07:00"}],
+    "admin.jobs.alerts.new-rule": [{"kind": k, "threshold": "5", "window_min": "60", "cooldown_min": "15", "minimum": "1", "tenant_id": "acme"} for k in KINDS],
+}
+LAST = ("auth.logout", "admin.jobs.retry-all", "admin.jobs.flush-failed")
+
+
+def posts(site) -> list[tuple[str, dict[str, str]]]:
+    """Every POST rule with every value of its arguments and some forms."""
+    found = []
+    rules = sorted((r for r in site.app.url_map.iter_rules() if "POST" in r.methods), key=lambda r: (r.endpoint in LAST, LAST[::-1].index(r.endpoint) if r.endpoint in LAST else 0))
+    with site.app.test_request_context():
+        from flask import url_for
+
+        for rule in rules:
+            values = [dict(rule.defaults or {})]
+            for name in sorted(rule.arguments - set(rule.defaults or ())):
+                acts = ("up", "down", "top", "hold", "release", "delay", "move", "run-now", "stop", "restore", "erase")
+                words = {"act": acts, "alerts.act": ("ack", "snooze", "unsnooze"), "rule-change": ("off", "on", "delete"), "recurring-change": ("off", "on", "run"),
+                         "pause": ("pause", "resume"), "pause-type": ("pause", "resume")}
+                commands = ("restart", "start") if rule.endpoint.endswith("workers.all") else ("quiet", "resume", "stop", "kill", "start")
+                known = {"uuid": [*site.uuids.values(), "foreign-1", "x"], "id": [1, 2, 3, 999], "command": commands,
+                         "action": words.get(rule.endpoint.removeprefix("admin.jobs."), ()) or words.get(rule.endpoint.rpartition(".")[2], ()),
+                         "name": ("high", "TestEcho", "yearly", "team", "nothing")}
+                values = [v | {name: one} for v in values for one in known[name]]
+            found += [(url_for(rule.endpoint, **value), form) for value in values for form in FORMS.get(rule.endpoint, [{}])]
+    return found
+
+
+def test_every_button_answers(site):
+    wrong, counted = [], 0
+    for address, form in posts(site):
+        answer = site.client.post(address, data=form | {"csrf_token": site.client.csrf}, headers=JSON)
+        counted += answer.status_code in (200, 201)
+        if answer.status_code >= 500:
+            wrong.append((answer.status_code, address, form))
+    assert not wrong and counted > 60
