@@ -66,6 +66,13 @@ def database_errors() -> tuple[type[Exception], ...]:
     return tuple(errors)
 
 
+def disk_full(error: BaseException) -> bool:
+    """Whether the database could not write for want of room: SQLITE_FULL, or PostgreSQL's disk_full (53100)."""
+    original = getattr(error, "orig", None) or error
+    code = getattr(original, "sqlite_errorcode", None) or getattr(original, "sqlstate", None)
+    return code in (sqlite3.SQLITE_FULL, "53100")
+
+
 @lru_cache(512)
 def for_sqlite(sql: str) -> str:
     return sql.replace("{skip}", "")
