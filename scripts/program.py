@@ -9,7 +9,7 @@ import os
 import sys
 from pathlib import Path
 
-from common import ROOT, die_with_parent, fail, hold, load_env_file
+from common import ROOT, die_with_parent, fail, hold, load_env_file, take_over
 
 SYSTEM = [
     *("PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "PYTHONPATH"),
@@ -35,6 +35,7 @@ AFTER_SUPERVISOR = {"web": "SIGTERM", "monitor": "SIGKILL", "workers": "SIGKILL"
 
 def main(name: str, env_file: str | None = None) -> None:
     os.umask(0o077)
+    take_over()
     parent = int(os.environ.get("AINSTEIN_SUPERVISOR") or os.getppid())
     die_with_parent(parent, AFTER_SUPERVISOR[name])
     os.chdir(ROOT)
