@@ -40,9 +40,11 @@ def create_app(settings: Settings | None = None) -> Flask:
         WTF_CSRF_CHECK_DEFAULT=False,  # each blueprint checks, once it knows who asks
         WTF_CSRF_SSL_STRICT=False,
         SQLALCHEMY_DATABASE_URI=settings.database_url,
-        SQLALCHEMY_ENGINE_OPTIONS={"hide_parameters": True} | (
+        # as many connections as the web has threads: 5 kept, the others as long as they are needed
+        SQLALCHEMY_ENGINE_OPTIONS={"hide_parameters": True, "max_overflow": 24} | (
             {} if settings.sqlite else {"pool_pre_ping": True, "connect_args": extensions.POSTGRES_OPTIONS}),
-        SESSION_COOKIE_NAME="__Host-session" if settings.https else "session",
+        SESSION_COOKIE_NAME=settings.cookie("session")["key"],
+        SESSION_COOKIE_PATH=settings.prefix or "/",
         SESSION_COOKIE_SECURE=settings.https,
         SESSION_COOKIE_HTTPONLY=True,
         SESSION_COOKIE_SAMESITE="Lax",

@@ -68,7 +68,7 @@ def check_settings() -> None:
         "longest_job": longest.name, "longest_timeout": longest.options.timeout,
         "data_dir": str(s.data_dir), "host": s.host, "port": s.port, "public_url": s.public_url, "workers": s.workers,
         "grace": s.grace, "database_url_scheme": s.database_url.split(":")[0], "queue_url_scheme": s.queue_url.split(":")[0],
-        "worker_queues": ",".join(s.worker_queues),
+        "worker_queues": ",".join(s.worker_queues), "warnings": s.warnings,
     }))
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import ipaddress
 import os
 import re
 import secrets
@@ -17,6 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
+
+from app.addresses import bracketed, is_loopback, public_url
 
 QUEUES = ("high", "default", "low")
 ROOT = Path(__file__).resolve().parent.parent
@@ -65,6 +66,25 @@ class Settings:
         return self.public_url.startswith("https://")
 
     @property
+    def warnings(self) -> list[str]:
+        """What is allowed but seldom meant, one line each; said at the start."""
+        if self.https and not self.trusted_proxies:
+            return ["PUBLIC_URL is https but TRUSTED_PROXIES=0: all people seem to come from the proxy's address, "
+                    "and guesses of strangers slow down everybody's sign-in. Set TRUSTED_PROXIES=1 behind one proxy."]
+        return []
+
+    @property
+    def prefix(self) -> str:
+        """The path of PUBLIC_URL, like "/jobs"; "" at the root of a host."""
+        return urlsplit(self.public_url).path
+
+    def cookie(self, name: str) -> dict[str, object]:
+        """Name and attributes of a cookie; below a path it is called `__Secure-`, as `__Host-` demands the path /."""
+        guard = "" if not self.https else "__Secure-" if self.prefix else "__Host-"
+        common = {"secure": self.https, "httponly": True, "samesite": "Lax"}
+        return {"key": guard + name, "path": self.prefix or "/", **common}
+
+    @property
     def sqlite(self) -> bool:
         return self.database_url.startswith("sqlite")
 
@@ -86,10 +106,10 @@ def load_settings(environ: Mapping[str, str] = os.environ) -> Settings:
     get = _reader(environ)
     data_dir = Path(get("DATA_DIR", str(ROOT / "instance"))).expanduser().absolute()
     host, port = get("HOST", "127.0.0.1"), _integer(get, "PORT", 8000, 1, 65535)
-    shown = "127.0.0.1" if host in ("0.0.0.0", "::") else _bracketed(host)  # noqa: S104
-    public_url = _public_url(get("PUBLIC_URL", f"http://{shown}:{port}"))
+    shown = "127.0.0.1" if host in ("0.0.0.0", "::") else bracketed(host)  # noqa: S104
+    address = _public_url(get("PUBLIC_URL", f"http://{shown}:{port}"))
     insecure = _flag(get, "ALLOW_INSECURE_HTTP")
-    if public_url.startswith("http://") and not _loopback(host) and not insecure:
+    if address.startswith("http://") and not is_loopback(host) and not insecure:
         raise SettingError(
             f"HOST={host} is reachable from outside but PUBLIC_URL is not https: "
             "set PUBLIC_URL=https://..., or ALLOW_INSECURE_HTTP=1 to accept the risk"
@@ -99,7 +119,7 @@ def load_settings(environ: Mapping[str, str] = os.environ) -> Settings:
         data_dir=data_dir,
         host=host,
         port=port,
-        public_url=public_url,
+        public_url=address,
         trusted_proxies=_integer(get, "TRUSTED_PROXIES", 0, 0, 10),
         database_url=database_url,
         queue_url=_queue_url(get("QUEUE_URL", "")),
@@ -172,26 +192,11 @@ def _modules(text: str) -> tuple[str, ...]:
     return names
 
 
-def _loopback(host: str) -> bool:
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def _bracketed(host: str) -> str:
-    return f"[{host}]" if ":" in host else host
-
-
 def _public_url(url: str) -> str:
-    try:
-        parts = urlsplit(url)
-        ok = parts.scheme in ("http", "https") and parts.hostname and (parts.port or True)
-    except ValueError:
-        ok = False
-    if not ok or re.search(r"[\s\x00-\x1f<>\"'\\^`{|}]", url) or parts.path.strip("/") or parts.query or parts.fragment or parts.username:
-        raise SettingError(f"PUBLIC_URL={url!r} must be like https://jobs.example.org (no path)")
-    return url.rstrip("/")
+    found = public_url(url)
+    if found is None:
+        raise SettingError(f"PUBLIC_URL={url!r} must be like https://jobs.example.org or https://example.org/jobs")
+    return found
 
 
 def _database_url(url: str, data_dir: Path) -> str:

@@ -41,6 +41,11 @@ def _patterns() -> list[tuple[re.Pattern[str], str]]:
 def _stored(_: Callable[[str], str] = lambda text: text) -> tuple[str, ...]:
     """Sentences that are written by others than the web; the more particular ones first."""
     return (
+        _("sign in"), _("sign out"), _("sign-in failed"), _("sign out everywhere"), _("end session"),
+        _("create account"), _("change password"), _("change role"), _("disable account"), _("enable account"),
+        _("unlock account"),
+        _("unknown account"), _("many accounts"), _("attempts: %(n)s"), _("attempts forgotten: %(n)s"),
+        _("sessions ended: %(n)s"), _("sessions ended"),
         _("the process is gone"), _("unheard for %(n)s s and standing still"), _("unheard for %(n)s s"), _("frozen"), _("busy, not reporting"),
         _("stopped by hand; started again"), _("stopped by hand; then its consumer ended"), _("stopped by hand"),
         _("restarted by hand"), _("killed by hand"), _("restored from a backup"), _("stopped"),

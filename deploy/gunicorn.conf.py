@@ -13,9 +13,11 @@ from gunicorn.glogging import Logger, SafeAtoms
 
 _host, _port = os.environ.get("HOST") or "127.0.0.1", os.environ.get("PORT") or "8000"
 bind = [f"[{_host}]:{_port}" if ":" in _host else f"{_host}:{_port}"]
-worker_class = "gthread"
+worker_class = "deploy.gunicorn_worker.PatientWorker"  # threads; slow connections wait outside them
 workers = 1
-threads = 8
+threads = 24
+worker_connections = 500  # open files may be limited to 1,024
+sendfile = False  # it would go past the pace that each connection must keep
 preload_app = False
 timeout = 60
 graceful_timeout = 3
@@ -46,6 +48,12 @@ def _plain(value):
         return value
     text = value.encode("latin-1", "replace").decode("utf-8", "replace")[:8192].replace("\\", "\\\\")
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def post_worker_init(worker):
+    """Said once, where an operator looks: what the settings mean for the web."""
+    for line in worker.wsgi.extensions["settings"].warnings:
+        worker.log.warning(line)
 
 
 def post_fork(server, worker):

@@ -128,6 +128,52 @@ def _env_value(text: str, place: str) -> str:
     return value
 
 
+# What a process that stays may have in its environment, which `/proc/PID/environ` shows as it was at its start.
+PLAIN = ("PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "TZ", "TMPDIR", "LD_LIBRARY_PATH",
+         "PYTHONPATH", "TERM", "PYTHONDONTWRITEBYTECODE", "DATA_DIR")
+HANDED = "AINSTEIN_ENVIRONMENT"  # names the place from which the rest is read
+
+
+def plain_environment() -> dict[str, str]:
+    """Of our environment what holds no secret."""
+    return {name: value for name, value in os.environ.items() if name in PLAIN or name.startswith("LC_")}
+
+
+def hand_over(values: dict[str, str], heir: bool = False) -> str:
+    """Keep variables in memory for processes of ours; returns the address under which `take_over` finds them.
+
+    It holds as long as this process lives, and only its own user can open it. `heir`: for the program that this process
+    turns into. Where there is no such memory (not Linux) a private file does.
+    """
+    text = json.dumps(values).encode("ascii")
+    try:
+        descriptor = os.memfd_create("environment", 0 if heir else os.MFD_CLOEXEC)
+        place = f"/proc/{os.getpid()}/fd/{descriptor}"
+    except (AttributeError, OSError):
+        place = os.path.join(values["DATA_DIR"], "run", "environment")
+        os.makedirs(os.path.dirname(place), mode=0o700, exist_ok=True)
+        descriptor = os.open(place, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    while text:
+        text = text[os.write(descriptor, text) :]
+    return place
+
+
+def take_over() -> bool:
+    """Put the variables that were handed to us into our environment, in memory; whether there were any."""
+    place = os.environ.pop(HANDED, None)
+    if place is None:
+        return False
+    try:
+        with open(place, "rb") as source:
+            os.environ.update(json.loads(source.read()))
+        own = f"/proc/{os.getpid()}/fd/"
+        if place.startswith(own):  # from ourselves, before exec: it has served
+            os.close(int(place.removeprefix(own)))
+    except OSError as error:
+        fail(f"The settings cannot be read from {place} ({error.strerror}): start with scripts/run.sh")
+    return True
+
+
 def flask(*arguments: str, **options) -> subprocess.CompletedProcess:
     """Run one command of the site's command line; it dies with us, so it never works on without our lock."""
     launcher = os.getpid()

@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from common import ROOT, check_settings, fail, flask, load_env_file
+from common import HANDED, ROOT, check_settings, fail, flask, hand_over, load_env_file, plain_environment, take_over
 from program import data_dir
 from supervised import start_supervisor, write_supervisor_config
 
@@ -29,14 +29,16 @@ OURS = {"lock", "secret-key", "run", "logs"}  # a folder with one of these was m
 
 
 def main(prepare_only: bool = False) -> None:
-    """`prepare_only` stops before anything is started: for a server's own supervisor."""
+    """`prepare_only` stops before anything is started: for a server's own supervisor.
+
+    Runs twice: as it was started, to read the settings; then in an environment without secrets, as this process stays.
+    """
     os.umask(0o077)
-    if os.environ.get("DATA_DIR", "").strip():  # relative to where the person stands; in .env to the project
-        os.environ["DATA_DIR"] = str(data_dir())
+    if not take_over():
+        begin_clean()
     os.chdir(ROOT)
     for signum in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
         signal.signal(signum, _stop_early)
-    load_env_file()
     admin = os.environ.pop("ADMIN_EMAIL", "").strip() or "admin@localhost"
     password = os.environ.pop("ADMIN_PASSWORD", "")
     check_admin(admin, password)
@@ -57,7 +59,8 @@ def main(prepare_only: bool = False) -> None:
     names = ("data_dir", "host", "port", "public_url", "workers", "grace")
     resolved = {name.upper(): str(settings[name]) for name in names}
     write_supervisor_config(folder, settings["grace"])
-    supervisor = start_supervisor(folder, lock, os.environ | resolved)
+    handed = hand_over(dict(os.environ) | resolved)
+    supervisor = start_supervisor(folder, lock, plain_environment() | {"DATA_DIR": str(folder), HANDED: handed})
     sys.exit(watch(supervisor, settings, hint))
 
 
@@ -67,6 +70,17 @@ def warn_of_grace(settings: dict) -> None:
     if grace < longest and not sys.stdout.isatty():
         print(f"GRACE={grace} is less than the {longest} s that {settings['longest_job']} may run: what still runs at "
               f"a stop is handed back and begins again. GRACE={longest + 30} lets it end (see deploy/README.md).", flush=True)
+
+
+def begin_clean() -> None:
+    """Read the settings and become ourselves anew, without them in the environment."""
+    if os.environ.get("DATA_DIR", "").strip():  # relative to where the person stands; in .env to the project
+        os.environ["DATA_DIR"] = str(data_dir())
+    os.chdir(ROOT)
+    load_env_file()
+    os.environ["DATA_DIR"] = str(data_dir())
+    handed = hand_over(dict(os.environ), heir=True)
+    os.execve(sys.executable, [sys.executable, "-S", __file__, *sys.argv[1:]], plain_environment() | {HANDED: handed})
 
 
 def _stop_early(signum, frame) -> None:
@@ -207,9 +221,11 @@ def first_admin(email: str, given: str, path: Path) -> str:
         with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
             file.write(password + "\n")
     try:
-        done = flask("users", "first", email, input=password + "\n", stdout=subprocess.PIPE)
+        done = flask("users", "first", email, input=password + "\n", stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         if done.returncode:
-            fail("The first super-admin could not be made (reason above): check ADMIN_EMAIL and ADMIN_PASSWORD")
+            reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
+            fail(f"The first super-admin could not be made from ADMIN_EMAIL and ADMIN_PASSWORD: {reason}", 2)
+        sys.stderr.write(done.stderr)
         if done.stdout.split()[-1:] != ["created"]:
             return f"Sign in with your account{f' (first password: {path})' if path.exists() else ''}."
         if given:
@@ -253,6 +269,8 @@ def watch(supervisor: int, settings: dict, hint: str) -> int:
         time.sleep(0 if open_ else 0.2)
     logs = Path(settings["data_dir"]) / "logs"
     if open_:
+        for line in settings["warnings"]:
+            print(f"Mind: {line}")
         print(f"Running at {settings['public_url']}\n{hint}\nLogs: {logs}   Ctrl-C stops everything.", flush=True)
     elif not asked:
         print(f"The site has not answered for {READY_SECONDS} s and goes on trying; see {logs / 'web.log'}", flush=True)

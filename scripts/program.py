@@ -9,7 +9,7 @@ import os
 import sys
 from pathlib import Path
 
-from common import READ, ROOT, die_with_parent, fail, hold, load_env_file, tell_settings
+from common import READ, ROOT, die_with_parent, fail, hold, load_env_file, take_over, tell_settings
 
 # The product's own secrets, by the program that needs them; the first password and variables of the supervisor,
 # Flask and gunicorn themselves (FLASK_DEBUG) are nobody's.
@@ -28,6 +28,7 @@ AFTER_SUPERVISOR = {"web": "SIGTERM", "monitor": "SIGKILL", "workers": "SIGKILL"
 
 def main(name: str, env_file: str | None = None) -> None:
     os.umask(0o077)
+    take_over()
     parent = int(os.environ.get("AINSTEIN_SUPERVISOR") or os.getppid())
     die_with_parent(parent, AFTER_SUPERVISOR[name])
     os.chdir(ROOT)

@@ -4,7 +4,19 @@ from __future__ import annotations
 
 from flask import Blueprint
 
-from app.controllers import alerts, contents, costs, generations, joblist, jobs, new_job, recurring, steer, workers  # noqa: F401  (some add routes to jobs)
+from app.controllers import (  # noqa: F401  (some add routes to jobs)
+    alerts,
+    contents,
+    costs,
+    generations,
+    joblist,
+    jobs,
+    new_job,
+    people,
+    recurring,
+    steer,
+    workers,
+)
 from app.controllers.guard import check_csrf, super_admin_required
 
 bp = Blueprint("admin", __name__, url_prefix="/admin")
@@ -13,6 +25,6 @@ bp.before_request(check_csrf)
 jobs.bp.register_blueprint(workers.bp)
 jobs.bp.register_blueprint(new_job.bp)
 jobs.bp.register_blueprint(contents.bp)
-for _part in (alerts, generations, costs):
+for _part in (alerts, generations, costs, people):
     jobs.bp.register_blueprint(_part.bp)
 bp.register_blueprint(jobs.bp)

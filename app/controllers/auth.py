@@ -2,19 +2,44 @@
 
 from __future__ import annotations
 
-from flask import Blueprint, Flask, g, jsonify, make_response, redirect, render_template, request, session, url_for
+from flask import (
+    Blueprint,
+    Flask,
+    abort,
+    current_app,
+    g,
+    jsonify,
+    make_response,
+    redirect,
+    render_template,
+    request,
+    session,
+    url_for,
+)
 from flask_babel import gettext as _
 from flask_login import AnonymousUserMixin, current_user, login_user, logout_user
 
 from app.controllers.context import LANGUAGES
-from app.controllers.guard import POLLING, check_csrf, wants_json
-from app.controllers.returns import safe_next
+from app.controllers.guard import POLLING, check_csrf, foreign_page, wants_json
+from app.controllers.returns import here, safe_next
 from app.extensions import login
 from app.models import User
 from app.services import accounts
+from app.services.signing import DEVICE_S
 from app.strict import check_text
 
 bp = Blueprint("auth", __name__)
+MOST_BYTES = 64 * 1024
+
+
+def check_size() -> None:
+    """Before anybody is known, no request is read that is large or does not say how long it is."""
+    request.max_content_length = MOST_BYTES
+    if "chunked" in request.headers.get("Transfer-Encoding", "").lower():
+        abort(411)
+
+
+bp.before_request(check_size)
 bp.before_request(check_csrf)
 
 
@@ -49,8 +74,8 @@ def unauthorized():
     """401 JSON for scripts and polling, else the sign-in page and back."""
     if wants_json():
         return jsonify({"error": _("Sign in first.")}), 401
-    back = request.full_path.rstrip("?") if request.method == "GET" else None
-    return redirect(url_for("auth.login", next=safe_next(back, "") or None), 302)
+    back = safe_next(here(), "") if request.method == "GET" else ""
+    return redirect(url_for("auth.login", next=back or None), 302)
 
 
 def login_page():
@@ -63,9 +88,14 @@ def login_page():
 def login_post():
     email, password = check_text(request.form.get("email", "")), check_text(request.form.get("password", ""))
     back = safe_next(request.form.get("next"), "")
-    token = accounts.sign_in(email[:255], password, request.remote_addr, session.get("_user_id"))
+    cookie = current_app.extensions["settings"].cookie("device")
+    device = request.cookies.get(str(cookie["key"]))
+    agent = request.headers.get("User-Agent")
+    token = accounts.sign_in(email[:255], password, request.remote_addr, session.get("_user_id"), agent, device)
     if token is None:
         error = _("E-mail or password are not right, or there were too many attempts. Wait 15 minutes before trying again if you are sure.")
+        if wants_json():
+            return jsonify({"error": error}), 401
         return render_template("auth/login.html", error=error, email=email[:255], next=back), 401
     user = accounts.load_session(token)
     chosen = {k: session[k] for k in ("_flashes",) if k in session}
@@ -73,7 +103,10 @@ def login_post():
     session.update(chosen)
     session.permanent = True
     login_user(Person(user, token))
-    return redirect(back or url_for("home.index"), 303)
+    said = jsonify({"ok": True, "count": 1}) if wants_json() else redirect(back or url_for("home.index"), 303)
+    answer = make_response(said)
+    answer.set_cookie(value=accounts.device_cookie(device, email[:255]), max_age=DEVICE_S, **cookie)
+    return answer
 
 
 bp.add_url_rule("/login", "login", login_page, methods=["GET"])
@@ -91,12 +124,16 @@ def logout():
         logout_user()
         session.clear()
         g.pop("_login_user", None)
+    if wants_json():
+        return jsonify({"ok": True, "count": 1})
     return redirect(url_for("auth.login"), 303)
 
 
 @bp.get("/language/<lang>")
 def language(lang: str):
+    """A preference of this browser, kept in a cookie and nowhere else; pages of other sites do not change it."""
     answer = make_response(redirect(safe_next(request.args.get("next"), url_for("home.index")), 303))
-    if lang in LANGUAGES:
-        answer.set_cookie("lang", lang, max_age=365 * 86_400, httponly=True, samesite="Lax", secure=request.is_secure)
+    if lang in LANGUAGES and not foreign_page():
+        cookie = current_app.extensions["settings"].cookie("lang") | {"key": "lang"}
+        answer.set_cookie(value=lang, max_age=365 * 86_400, **cookie)
     return answer

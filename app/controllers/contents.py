@@ -7,6 +7,7 @@ from flask_babel import gettext as _
 
 from app.controllers.jobs import render_error
 from app.services import contents as service
+from app.services import disk
 from app.strict import check_text, parse_uuid
 
 bp = Blueprint("contents", __name__, url_prefix="/contents")
@@ -28,6 +29,7 @@ def index():
 @bp.get("/report/<uuid>.csv", endpoint="report")
 def report(uuid: str):
     """The rows an import refused, as CSV: line, reason, row."""
+    disk.require_room()
     key = parse_uuid(uuid)
     if key is None or not service.has_report(key):
         return render_error(404, _("There is no report for this job."))

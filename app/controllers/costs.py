@@ -11,7 +11,7 @@ from app.controllers.jobs import actor, done
 from app.formatting import money
 from app.integrations.csv_files import write_rows
 from app.ledger.costs import NANO
-from app.services import spending
+from app.services import disk, spending
 
 bp = Blueprint("costs", __name__, url_prefix="/costs")
 COLUMNS = ("by", "key", "currency", "cost", "requests", "of_unknown_cost", "tokens_in", "tokens_cached", "tokens_out")
@@ -55,6 +55,7 @@ def days():
 
 @bp.get("/costs.csv", endpoint="export")
 def export():
+    disk.require_room()
     first, last = _period()
 
     def lines():

@@ -33,19 +33,21 @@ def done(sentence: str, count: int, back: str):
 
 
 def refused(error: operations.Refused, back: str):
-    """404 for an unknown job, 409 (JSON) or a flash when it changed meanwhile."""
+    """404 for an unknown job, 403 for what is not for the web, 409 (JSON) or a flash when it changed meanwhile."""
     if error.unknown:
         return render_error(404, str(error))
+    if error.forbidden:
+        return render_error(403, str(error), _("Not from here"))
     if wants_json():
         return jsonify({"error": str(error)}), 409
     flash(str(error), "error")
     return redirect(safe_next(request.form.get("next"), back), 303)
 
 
-def render_error(code: int, sentence: str):
+def render_error(code: int, sentence: str, title: str | None = None):
     if wants_json():
         return jsonify({"error": sentence}), code
-    return render_template("errors/error.html", code=code, title=_("Not found"), text=sentence), code
+    return render_template("errors/error.html", code=code, title=title or _("Not found"), text=sentence), code
 
 
 def actor() -> str:
@@ -61,9 +63,9 @@ def ask(title: str, text: str, action: str, danger: bool = True):
         return None
     fields = [(k, v) for k, v in request.form.items(multi=True) if k not in ("csrf_token", "ask")]
     back = safe_next(request.form.get("next"), url_for("admin.jobs.index"))
-    return render_template(
-        "admin/confirm.html", title=title, text=text, action=action, action_url=request.path, fields=fields, danger=danger, back_url=back
-    )
+    here = request.script_root + request.path
+    return render_template("admin/confirm.html", title=title, text=text, action=action, action_url=here, fields=fields,
+                           danger=danger, back_url=back)
 
 
 @bp.get("/", endpoint="index")

@@ -20,10 +20,18 @@ from app.extensions import db
 from app.redact import redact_json
 from app.registry import JobDefinition, Misfit
 from app.services import catalogue, operations, uploads
+from app.services.disk import DiskLow
 from app.services.dispatch import dispatch
 from app.strict import BadInput, check_text, parse_delay, parse_json, parse_queue, parse_tenant
 
 bp = Blueprint("new", __name__, url_prefix="/new")
+
+
+def closed(definition: JobDefinition | None):
+    """The refusal of a type with `web=False`, whichever way it is asked for; None for all others."""
+    if definition is None or definition.options.web:
+        return None
+    return render_error(403, operations.not_from_web(definition), _("Not from here"))
 
 
 def offered() -> list[JobDefinition]:
@@ -35,8 +43,10 @@ def form():
     like = catalogue.find(request.args["like"]) if "like" in request.args else None
     name = like["job_type"] if like else request.args.get("type")
     chosen = registry.find(name) if name else None
-    if ("like" in request.args and like is None) or (name and (chosen is None or not (chosen.options.web or like))):
+    if ("like" in request.args and like is None) or (name and chosen is None):
         return render_error(404, _("There is no such job type."))
+    if refusal := closed(chosen):
+        return refusal
     if like is None:
         return page(chosen)
     return page(chosen, {"queue": like["queue"], "tenant": like["tenant_id"] or ""}, given=catalogue.raw_arguments(like["uuid"]), like=like["uuid"])
@@ -45,9 +55,13 @@ def form():
 @bp.post("/", endpoint="create")
 def create():
     definition = registry.find(request.form.get("type", ""))
-    like = catalogue.find(request.form.get("like", ""))
-    if definition is None or not (definition.options.web or like):
+    if definition is None:
         return render_error(404, _("There is no such job type."))
+    if refusal := closed(definition):
+        return refusal
+    like = catalogue.find(request.form.get("like", ""))
+    if like is not None and like["job_type"] != definition.name:
+        like = None  # what one type was given is nothing to another
     errors: dict[str, str] = {}
     common: dict[str, Any] = {}
     for name, parse in (("tenant", parse_tenant), ("queue", parse_queue), ("delay", parse_delay)):
@@ -61,6 +75,8 @@ def create():
         if not errors:
             uuid = dispatch(definition, args, tenant_id=common["tenant"], queue=common["queue"], delay=common["delay"], created_by=actor())
             db.session.commit()
+    except DiskLow:
+        raise
     except (BadInput, TypeError) as error:
         errors[""] = str(error)
     if errors:
@@ -78,6 +94,8 @@ def edit(uuid: str):
     definition = registry.find(found["job_type"]) if found else None
     if found is None or definition is None:
         return render_error(404, _("There is no such job.") if found is None else _("There is no such job type."))
+    if refusal := closed(definition):
+        return refusal
     given, errors = catalogue.raw_arguments(found["uuid"]), {}
     if request.method == "GET":
         return page(definition, {}, errors, given, editing=found)
@@ -87,11 +105,15 @@ def edit(uuid: str):
             operations.retry_edited(found["uuid"], args, actor())
     except operations.Refused as error:
         return refused(error, url_for("admin.jobs.job", uuid=found["uuid"]))
+    except DiskLow:
+        raise
     except (BadInput, TypeError) as error:
         errors[""] = str(error)
     if errors:
         db.session.rollback()
         return wrong(errors) or (page(definition, request.form, errors, given, editing=found), 400)
+    if wants_json():
+        return jsonify({"ok": True, "count": 1, "uuid": found["uuid"]})
     flash(_("Job requeued"), "success")
     return redirect(url_for("admin.jobs.job", uuid=found["uuid"]), 303)
 
@@ -109,6 +131,8 @@ def read_all(definition: JobDefinition, given: dict[str, Any], tenant: str | Non
             value = read(field, tenant, given.get(field.name))
             if value is not None or (field.required and field.kind == "file"):
                 args[field.name] = registry.check(field.hint, value, field.name)
+        except DiskLow:
+            raise
         except (BadInput, Misfit) as error:
             errors[field.name] = str(error)
     return args
@@ -146,7 +170,8 @@ def shown(field: registry.Field, value: Any) -> str:
 
 
 def page(chosen: JobDefinition | None, values: Any = None, errors: dict[str, str] | None = None, given: dict[str, Any] | None = None,
-         like: str | None = None, editing: dict[str, Any] | None = None) -> str:
+         like: str | None = None, editing: dict[str, Any] | None = None) -> Any:
+    """The form as a page; for scripts what it offers."""
     values, errors, given = values or {}, errors or {}, given or {}
     files = uploads.names_of(given)
     fields = []
@@ -155,6 +180,12 @@ def page(chosen: JobDefinition | None, values: Any = None, errors: dict[str, str
         sent = values.get(f.name, False if values and f.kind == "bool" and errors else start)
         fields.append({"name": f.name, "kind": f.kind, "required": f.required and f.name not in files, "default": f.default,
                        "choices": list(f.choices), "value": sent, "error": errors.get(f.name), "file": files.get(f.name)})
+    if wants_json():
+        plain = [{k: v for k, v in f.items() if k != "error"} for f in fields]
+        if chosen is None:
+            return jsonify({"types": [{"name": d.name, "label": d.label, "queue": d.options.queue} for d in offered()]})
+        about = {"type": chosen.name, "queue": chosen.options.queue, "like": like, "edits": editing and editing["uuid"]}
+        return jsonify(about | {"fields": plain})
     return render_template(
         "admin/new_job.html", types=[{"name": d.name, "label": d.label, "url": url_for("admin.jobs.new.form", type=d.name)} for d in offered()],
         chosen={"name": chosen.name, "label": chosen.label, "fields": fields, "queue": chosen.options.queue, "description": chosen.description}

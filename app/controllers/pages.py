@@ -7,7 +7,7 @@ import shlex
 from datetime import datetime
 from typing import Any
 
-from flask import current_app, url_for
+from flask import current_app, request, url_for
 from flask_babel import format_date, ngettext
 from flask_babel import gettext as _
 
@@ -75,7 +75,8 @@ def strips() -> list[dict[str, Any]]:
     """Open alerts that nobody has taken or silenced, the worst first."""
     home = url_for("admin.jobs.alerts.index")
     rows = [a for a in open_alerts() if not a["quiet"]]
-    lines = [{"name": a["name"], "text": a["text"], "since": a["opened_at"], "url": a["link"] or home, "url_label": _("Look"), "level": a["severity"]}
+    lines = [{"name": a["name"], "text": a["text"], "since": a["opened_at"], "url_label": _("Look"),
+              "url": request.script_root + a["link"] if a["link"] else home, "level": a["severity"]}
              for a in rows[:MOST_STRIPS]]
     if len(rows) > MOST_STRIPS:
         text = ngettext("%(n)s more alert is open.", "%(n)s more alerts are open.", len(rows) - MOST_STRIPS, n=number(len(rows) - MOST_STRIPS))
@@ -120,6 +121,8 @@ def job_context(found: dict[str, Any]) -> dict[str, Any]:
     progress = found["progress"]
     files = uploads.names_of(found["args"])
     has_report = contents.has_report(uuid)
+    editable = found["failed_open"] or state in EDITABLE
+    web = found["known"] and (declared := registry.find(found["job_type"])) is not None and declared.options.web
     running_ms = now_ms() - millis(found["reserved_at"]) if state == "processing" and found["reserved_at"] else None
     job = found | {
         "running_ms": running_ms, "eta_ms": eta(progress, running_ms), "ended_because": why_ended(found, attempts),
@@ -133,8 +136,8 @@ def job_context(found: dict[str, Any]) -> dict[str, Any]:
             "delete": url_for("admin.jobs.delete", uuid=uuid) if found["failed_open"] else None,
             "cancel": url_for("admin.jobs.cancel", uuid=uuid) if found["live"] else None,
             **{a: url_for("admin.jobs.act", uuid=uuid, action=a) for a in STEPS.get("bin" if found["in_bin"] else state, ())},
-            "edit": url_for("admin.jobs.new.edit", uuid=uuid) if found["known"] and (found["failed_open"] or state in EDITABLE) else None,
-            "duplicate": url_for("admin.jobs.new.form", like=uuid) if found["known"] else None,
+            "edit": url_for("admin.jobs.new.edit", uuid=uuid) if web and editable else None,
+            "duplicate": url_for("admin.jobs.new.form", like=uuid) if web else None,
         },
     }
     cut = {part for attempt in attempts for part in attempt["details"].get("cut", [])}

@@ -5,8 +5,10 @@ from __future__ import annotations
 import hmac
 
 from flask import Blueprint, Response, abort, current_app, jsonify, request
+from flask_babel import gettext as _
 from sqlalchemy import func, select
 
+from app.controllers.guard import wants_json
 from app.extensions import db
 from app.models import WorkerHeartbeat
 from app.services import schema
@@ -29,6 +31,9 @@ def metrics():
         abort(404)
     given = request.headers.get("Authorization", "").encode("utf-8", "replace")
     if not hmac.compare_digest(given, f"Bearer {token}".encode()):
+        if wants_json():
+            said = jsonify({"error": _("Send the token as Authorization: Bearer ...")})
+            return said, 401, {"WWW-Authenticate": "Bearer"}
         return Response("401: send the token as Authorization: Bearer ...\n", 401, {"WWW-Authenticate": "Bearer"}, mimetype="text/plain")
     return Response(exposition(), content_type="text/plain; version=0.0.4; charset=utf-8")
 

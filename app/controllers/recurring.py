@@ -8,6 +8,7 @@ from flask_babel import gettext as _
 from app.controllers.guard import wants_json
 from app.controllers.jobs import PARTS, actor, bp, done, refused
 from app.services import operations, recurring
+from app.words import retell
 
 
 def context() -> dict[str, object]:
@@ -40,5 +41,7 @@ def log():
     before = request.args.get("before", "")
     before_id = int(before) if before.isascii() and before.isdigit() and len(before) < 19 else None
     rows, more = operations.log(before_id)
+    if not wants_json():
+        rows = [row | {name: retell(row[name]) for name in ("action", "subject", "result")} for row in rows]
     older = url_for("admin.jobs.log", before=rows[-1]["id"]) if more else None
     return jsonify({"log": rows, "older": older}) if wants_json() else render_template("admin/log.html", rows=rows, older_url=older)

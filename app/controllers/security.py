@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-import ipaddress
 import logging
-from urllib.parse import unquote_to_bytes, urlsplit
+from urllib.parse import unquote_to_bytes
 
 from flask import Flask, current_app, g, jsonify, render_template, request
 from flask_babel import gettext as _
 from flask_login import AnonymousUserMixin
 from flask_wtf.csrf import CSRFError
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import ClientDisconnected, HTTPException, InternalServerError
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from app.config import Settings
+from app.controllers.front import REFUSED, Front
 from app.controllers.guard import wants_json
 from app.ledger import trouble
 from app.ledger.dialect import database_errors
@@ -28,7 +28,6 @@ CSP = (
     "default-src 'self'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; font-src 'self'; "
     "object-src 'none'; base-uri 'none'; frame-ancestors 'none'; form-action 'self'"
 )
-DRAIN_BYTES = 300 * 2**20
 HEADERS = {
     "Content-Security-Policy": CSP, "X-Content-Type-Options": "nosniff", "Referrer-Policy": "same-origin", "X-Frame-Options": "DENY",
     "Cross-Origin-Opener-Policy": "same-origin", "Permissions-Policy": "camera=(), geolocation=(), microphone=(), payment=()",
@@ -37,8 +36,9 @@ HEADERS = {
 
 def protect(app: Flask) -> None:
     settings: Settings = app.extensions["settings"]
+    app.wsgi_app = Front(app, settings)  # type: ignore[method-assign]
     if n := settings.trusted_proxies:
-        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=n, x_proto=n, x_host=n)  # type: ignore[method-assign]
+        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=n, x_proto=n, x_host=n, x_prefix=n)  # type: ignore[method-assign]
     app.before_request(check_request)
     app.after_request(add_headers)
     app.register_error_handler(HTTPException, http_error)
@@ -48,29 +48,14 @@ def protect(app: Flask) -> None:
         app.register_error_handler(kind, database_error)
     app.register_error_handler(UnicodeError, lambda error: answer(400, _("The request has characters that cannot be read.")))
 
+    app.register_error_handler(OSError, disk_error)
+
     def check_host():
-        if request.path != "/healthz" and not allowed_host(request.host, settings):
+        if request.environ[REFUSED] and request.path != "/healthz":
             return answer(400, _("This address is not the one in PUBLIC_URL."))
         return None
 
     app.before_request(check_host)
-
-
-def allowed_host(host: str, settings: Settings) -> bool:
-    """The host of PUBLIC_URL (any port), or any loopback name when that is one."""
-    try:
-        name = (urlsplit(f"//{host}").hostname or "").rstrip(".")
-    except ValueError:
-        return False
-    wanted = urlsplit(settings.public_url).hostname or ""
-    return name == wanted or (_loopback(name) and _loopback(wanted))
-
-
-def _loopback(name: str) -> bool:
-    try:
-        return name == "localhost" or ipaddress.ip_address(name).is_loopback
-    except ValueError:
-        return False
 
 
 def check_request():
@@ -109,34 +94,35 @@ def http_error(error: HTTPException):
         return error
     titles = {
         400: (_("Not understood"), _("The request could not be read.")),
+        401: (_("Sign in"), _("Sign in first.")),
         403: (_("No access"), _("Only super-admins may see this.")),
         404: (_("Not found"), _("There is no such page.")),
         405: (_("Not this way"), _("This address does not take such a request.")),
+        408: (_("Too slow"), _("The request did not arrive in time. Send it again.")),
+        411: (_("Not understood"), _("Say how long the request is: send it with a Content-Length.")),
         413: (_("Too large"), _("What was sent is too large. Files may have at most %(n)s MB.", n=current_app.extensions["settings"].upload_max_mb)),
         500: (_("An error"), _("Something went wrong here. It is in the log; nothing was half done.")),
     }
-    if error.code == 413:
-        _drain()
-    title, sentence = titles.get(error.code, (error.name, error.name))
-    result = answer(error.code, sentence, title)
-    response = (result[0] if not isinstance(result[0], str) else result[0], error.code)
-    if error.code == 405 and getattr(error, "valid_methods", None):
+    code = 408 if isinstance(error, ClientDisconnected) else error.code  # gone, or too slow to be waited for
+    other = _("Not understood"), _("This request cannot be answered (%(code)s).", code=code)
+    title, sentence = titles.get(code, other)
+    result = answer(code, sentence, title)
+    response = (result[0] if not isinstance(result[0], str) else result[0], code)
+    if code == 405 and getattr(error, "valid_methods", None):
         return (*response, {"Allow": ", ".join(error.valid_methods)})
     return response
 
 
-def _drain() -> None:
-    """Read on for a while: a browser shows the answer only when all that it sends was taken."""
-    stream, left = request.environ["wsgi.input"], DRAIN_BYTES
-    try:
-        while left > 0 and (piece := stream.read(min(left, 2**20))):
-            left -= len(piece)
-    except OSError:
-        return
-
-
 def csrf_error(error: CSRFError):
     return answer(400, _("The form is no longer valid. Load the page again and send it once more."), _("Not understood"))
+
+
+def disk_error(error: OSError):
+    """A full disk under an upload, also where the form is taken apart; any other is a bug of ours."""
+    if trouble.kind_of(error) == trouble.FULL:
+        return answer(507, _("Disk full: nothing was written. Free some space and send it again."), _("Disk full"))
+    log.error("error handling %s", request.path, exc_info=error)
+    return http_error(InternalServerError())
 
 
 def database_error(error: Exception):
@@ -151,6 +137,8 @@ def database_error(error: Exception):
     if kind is None and schema.check(current_app.extensions["settings"]) == "current":
         log.error("%s: %s", where, trouble.named(error))
         return answer(500, _("Something went wrong here. It is in the log; nothing was half done."), _("An error"))
+    if kind == trouble.FULL:
+        return answer(507, _("Disk full: nothing was written. Free some space and send it again."), _("Disk full"))
     if said.now(kind or "not migrated"):
         log.warning("%s answered 503: %s", where, trouble.sentence(error) if kind else schema.OLDER)
     body, code = answer(503, _("The database does not answer just now. Nothing was changed; try again in a few seconds."), _("Busy"))

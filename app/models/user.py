@@ -32,11 +32,14 @@ class UserSession(db.Model):
     user_id: Mapped[int] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), index=True)
     created_ms: Mapped[int] = mapped_column(BigInteger)
     seen_ms: Mapped[int] = mapped_column(BigInteger)
+    agent: Mapped[str | None] = mapped_column(String(200))
+    network: Mapped[str | None] = mapped_column(String(64))
     user: Mapped[User] = relationship(lazy="joined", innerjoin=True)
 
 
 class LoginAttempt(db.Model):
-    """A failed sign-in: account and network (/32 or /64), checked before any hashing."""
+    """A sign-in that was tried, written before its password is looked at and deleted when it was right: account and
+    network (/32 or /64), or `device:` and a browser that has signed in before."""
 
     __tablename__ = "login_attempts"
     __table_args__ = (Index("login_attempts_network_idx", "network", "at_ms"), Index("login_attempts_at_idx", "at_ms"))

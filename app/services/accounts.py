@@ -1,191 +1,208 @@
-"""People: accounts, passwords, sign-in and sessions that are rows.
+"""People: accounts, roles, passwords, and who is signed in where. Each change has its row in the log of actions.
 
-sign_in: attempts counted -> account looked up -> hash compared (outside any transaction, at most
-two at once: forty at once took 1.1 GB) -> session row. Every failure looks the same from outside
-and takes the same time (an unknown account is compared with a dummy hash).
+There is always an active super-admin: the last one can be neither disabled nor given another role.
 """
 
 from __future__ import annotations
 
-import hashlib
-import ipaddress
+import contextlib
 import re
-import secrets
-import threading
-from functools import cache
+from typing import Any
 
-from sqlalchemy import delete, func, or_, select, text
-from sqlalchemy.exc import IntegrityError, OperationalError
-from werkzeug.security import check_password_hash, generate_password_hash
+from flask import current_app
+from sqlalchemy import delete, func, or_, select
+from sqlalchemy.exc import IntegrityError
 
-from app.clock import now_ms
+from app.clock import now_ms, when
 from app.extensions import db
 from app.models import LoginAttempt, User, UserSession
 from app.models.user import ROLES
+from app.services.operations import Refused, audit
+from app.services.passwords import hash_password
+from app.services.signing import (  # noqa: F401  (handed on)
+    AGE_MS,
+    IDLE_MS,
+    PER_NETWORK,
+    WINDOW_MS,
+    account_key,
+    device_cookie,
+    find_session,
+    load_session,
+    network_of,
+    sign_in,
+    sign_out,
+    sweep,
+)
 from app.strict import BadInput, check_text
+from app.words import say as _
 
-WINDOW_MS, PER_ACCOUNT, PER_NETWORK = 15 * 60_000, 5, 20
-IDLE_MS, AGE_MS, SEEN_EVERY_MS = 12 * 3_600_000, 7 * 86_400_000, 60_000
 EMAIL = re.compile(r"[^@\s\x00-\x1f<>\"']{1,64}@[A-Za-z0-9.-]{1,190}")
-_hashing = threading.BoundedSemaphore(2)
+SUPER = "super-admin"
+BROWSERS = (("Edg", "Edge"), ("OPR/", "Opera"), ("Firefox/", "Firefox"), ("FxiOS", "Firefox"), ("CriOS", "Chrome"),
+            ("Chrome/", "Chrome"), ("Safari/", "Safari"))  # the first that fits: each claims to be those after it
+SYSTEMS = (("Android", "Android"), ("iPhone", "iOS"), ("iPad", "iOS"), ("Windows", "Windows"), ("Mac OS", "macOS"),
+           ("CrOS", "ChromeOS"), ("Linux", "Linux"))
 
 
 def clean_email(email: str) -> str:
     email = check_text(email).strip().lower()
     if not EMAIL.fullmatch(email):
-        raise BadInput("The e-mail address is not valid. Use one like ada@example.org.")
+        raise BadInput(_("The e-mail address is not valid. Use one like ada@example.org."))
     return email
 
 
-def hash_password(password: str) -> str:
-    """A salted scrypt hash; raises BadInput for a password outside 8 to 256 characters."""
-    if not 8 <= len(check_text(password)) <= 256:
-        raise BadInput("The password must have 8 to 256 characters.")
-    with _hashing:
-        return generate_password_hash(password, method="scrypt")
-
-
-@cache
-def _dummy() -> str:
-    return generate_password_hash(secrets.token_hex(16), method="scrypt")
-
-
-def create_user(email: str, role: str, password: str) -> None:
+def create_user(email: str, role: str, password: str, actor: str = "code") -> None:
     """Create an account; raises BadInput with a sentence."""
     email = clean_email(email)
-    if role not in ROLES:
-        raise BadInput(f"Unknown role {role[:40]!r}. Use {', '.join(ROLES)}.")
-    hashed = hash_password(password)
+    _check_role(role)
+    hashed = hash_password(password, email)
     try:
         db.session.add(User(email=email, password_hash=hashed, role=role, created_ms=now_ms()))
+        audit(actor, "create account", email, role)
         db.session.commit()
     except IntegrityError:
         db.session.rollback()
-        raise BadInput(f"There is already an account {email}.") from None
+        raise BadInput(_("There is already an account %(email)s.", email=email)) from None
 
 
-def create_first(email: str, password: str) -> bool:
+def create_first(email: str, password: str, actor: str = "run.sh") -> bool:
     """The first super-admin, only if there is no account at all; returns whether it was made."""
-    email, hashed = clean_email(email), hash_password(password)
-    if db.session.scalar(select(func.count()).select_from(User)):
-        db.session.rollback()
+    there = db.session.scalar(select(func.count()).select_from(User))
+    db.session.rollback()
+    if there:  # a password that is refused by now must not keep a site from starting
         return False
-    db.session.add(User(email=email, password_hash=hashed, role="super-admin", created_ms=now_ms()))
-    db.session.commit()
+    create_user(email, SUPER, password, actor)
     return True
 
 
-def set_password(email: str, password: str) -> None:
+def set_password(email: str, password: str, actor: str = "code") -> None:
     """Change a password and end all sessions of that account."""
-    hashed = hash_password(password)
+    hashed = hash_password(password, clean_email(email))
     user = _user(email)
     user.password_hash = hashed
-    _end_sessions(user)
+    if user.id == db.session.scalar(select(func.min(User.id))):
+        with contextlib.suppress(OSError):
+            (current_app.extensions["settings"].data_dir / "first-password").unlink(missing_ok=True)
+    _done(user, actor, "change password", "sessions ended")
 
 
-def set_role(email: str, role: str) -> None:
-    """Change a role and end all sessions of that account."""
+def set_role(email: str, role: str, actor: str = "code") -> None:
+    """Change a role and end all sessions of that account; Refused for the last active super-admin."""
+    _check_role(role)
+    user = _user(email)
+    if role != SUPER:
+        _keep_one(user)
+    was, user.role = user.role, role
+    _done(user, actor, "change role", f"{was} → {role}")
+
+
+def disable(email: str, actor: str = "code") -> None:
+    """Refuse this account from now on and end all its sessions; Refused for the last active super-admin."""
+    user = _user(email)
+    _keep_one(user)
+    user.disabled_ms = user.disabled_ms or now_ms()
+    _done(user, actor, "disable account", "sessions ended")
+
+
+def enable(email: str, actor: str = "code") -> None:
+    """Let this account sign in again."""
+    user = _user(email)
+    user.disabled_ms = None
+    audit(actor, "enable account", user.email, "done")
+    db.session.commit()
+
+
+def unlock(email: str, actor: str = "code") -> int:
+    """Forget the failed sign-ins of this account, and those of networks that are slowed now; returns how many."""
+    user = _user(email)
+    tried = select(LoginAttempt.network).where(LoginAttempt.at_ms > now_ms() - WINDOW_MS)
+    slowed = list(db.session.scalars(tried.group_by(LoginAttempt.network).having(func.count() >= PER_NETWORK)))
+    concerned = or_(LoginAttempt.account == account_key(user.email), LoginAttempt.network.in_(slowed))
+    found = db.session.execute(delete(LoginAttempt).where(concerned))
+    audit(actor, "unlock account", user.email, f"attempts forgotten: {found.rowcount}")
+    db.session.commit()
+    return found.rowcount
+
+
+def end_sessions(email: str, actor: str = "code") -> int:
+    """Sign this account out everywhere; returns how many sessions ended."""
+    user = _user(email)
+    ended = db.session.execute(delete(UserSession).where(UserSession.user_id == user.id)).rowcount
+    audit(actor, "sign out everywhere", user.email, f"sessions ended: {ended}")
+    db.session.commit()
+    return ended
+
+
+def end_session(session: int, actor: str = "code") -> str:
+    """End one session; returns whose it was."""
+    row = db.session.get(UserSession, session)
+    if row is None:
+        db.session.rollback()
+        raise Refused(_("This session has ended already."), unknown=True)
+    email = row.user.email
+    db.session.delete(row)
+    audit(actor, "end session", email, "sessions ended: 1")
+    db.session.commit()
+    return email
+
+
+def people(token: str | None = None) -> list[dict[str, Any]]:
+    """Each account with its living sessions, the latest first; `here` marks the session of `token`."""
+    now, mine = now_ms(), find_session(token) if token else None
+    living = select(UserSession).where(UserSession.seen_ms > now - IDLE_MS, UserSession.created_ms > now - AGE_MS)
+    sessions: dict[int, list[dict[str, Any]]] = {}
+    for row in db.session.scalars(living.order_by(UserSession.seen_ms.desc())):
+        sessions.setdefault(row.user_id, []).append({
+            "id": row.id, "device": device_words(row.agent), "network": row.network, "created_at": when(row.created_ms),
+            "seen_at": when(row.seen_ms), "here": mine is not None and mine.id == row.id})
+    tried = select(LoginAttempt.account, func.count()).where(LoginAttempt.at_ms > now - WINDOW_MS)
+    failures = {account: n for account, n in db.session.execute(tried.group_by(LoginAttempt.account))}
+    return [{"id": u.id, "email": u.email, "role": u.role, "created_at": when(u.created_ms),
+             "disabled_at": when(u.disabled_ms), "failures": failures.get(account_key(u.email), 0),
+             "sessions": sessions.get(u.id, [])}
+            for u in db.session.scalars(select(User).order_by(User.email))]
+
+
+def email_of(user: int) -> str:
+    """The address of an account by its number; Refused when there is none."""
+    found = db.session.get(User, user)
+    if found is None:
+        raise Refused(_("There is no such account."), unknown=True)
+    return found.email
+
+
+def device_words(agent: str | None) -> str | None:
+    """'Firefox, Linux' of a User-Agent; its first word when the browser is none of the usual ones."""
+    if not agent:
+        return None
+    browser = next((name for sign, name in BROWSERS if sign in agent), agent.split("/")[0][:40])
+    system = next((name for sign, name in SYSTEMS if sign in agent), None)
+    return f"{browser}, {system}" if system else browser
+
+
+def _check_role(role: str) -> None:
     if role not in ROLES:
-        raise BadInput(f"Unknown role {role[:40]!r}. Use {', '.join(ROLES)}.")
-    user = _user(email)
-    user.role = role
-    _end_sessions(user)
-
-
-def disable(email: str) -> None:
-    """Refuse this account from now on and end all its sessions."""
-    user = _user(email)
-    user.disabled_ms = now_ms()
-    _end_sessions(user)
+        raise BadInput(_("Unknown role %(name)s. Use %(known)s.", name=repr(role[:40]), known=", ".join(ROLES)))
 
 
 def _user(email: str) -> User:
+    """The account of an address; Refused when there is none."""
     user = db.session.scalar(select(User).where(User.email == clean_email(email)))
     if user is None:
-        raise BadInput("There is no such account.")
+        db.session.rollback()
+        raise Refused(_("There is no such account."), unknown=True)
     return user
 
 
-def _end_sessions(user: User) -> None:
+def _keep_one(user: User) -> None:
+    """Two who demote each other at once wait here for each other (on PostgreSQL for the rows, on SQLite anyway)."""
+    active = select(User.id).where(User.role == SUPER, User.disabled_ms.is_(None)).order_by(User.id).with_for_update()
+    if set(db.session.scalars(active)) == {user.id}:
+        db.session.rollback()
+        raise Refused(_("This is the last active super-admin: make another one first."))
+
+
+def _done(user: User, actor: str, action: str, result: str) -> None:
     db.session.execute(delete(UserSession).where(UserSession.user_id == user.id))
-    db.session.commit()
-
-
-def network_of(address: str | None) -> str:
-    """The /32 of an IPv4 address or the /64 of an IPv6 one."""
-    try:
-        ip = ipaddress.ip_address((address or "").split("%")[0])
-    except ValueError:
-        return "unknown"
-    ip = getattr(ip, "ipv4_mapped", None) or ip
-    return str(ipaddress.ip_network((ip, 32 if ip.version == 4 else 64), strict=False))
-
-
-def _digest(text_: str) -> str:
-    return hashlib.sha256(text_.encode("utf-8", "replace")).hexdigest()
-
-
-def sign_in(email: str, password: str, address: str | None, previous: str | None = None) -> str | None:
-    """The id of a new session, or None. `previous` is the browser's old session, which ends."""
-    account, network, now = _digest(email.strip().lower()), network_of(address), now_ms()
-    recent = select(func.count()).select_from(LoginAttempt).where(LoginAttempt.network == network, LoginAttempt.at_ms > now - WINDOW_MS)
-    allowed = db.session.scalar(recent) < PER_NETWORK and db.session.scalar(recent.where(LoginAttempt.account == account)) < PER_ACCOUNT
-    user = db.session.scalar(select(User).where(User.email == email.strip().lower(), User.disabled_ms.is_(None)))
-    known = user.password_hash if user else _dummy()
-    user_id = user.id if user else None
-    db.session.rollback()  # no transaction is open while hashing
-    if not allowed:
-        return None
-    with _hashing:
-        right = check_password_hash(known, password[:1024]) and user_id is not None
-    if not right:
-        db.session.add(LoginAttempt(account=account, network=network, at_ms=now))
-        db.session.commit()
-        return None
-    token = secrets.token_urlsafe(32)
-    db.session.execute(delete(LoginAttempt).where(LoginAttempt.account == account, LoginAttempt.network == network))
-    if previous:
-        db.session.execute(delete(UserSession).where(UserSession.token_hash == _digest(previous)))
-    db.session.add(UserSession(token_hash=_digest(token), user_id=user_id, created_ms=now, seen_ms=now))
-    db.session.commit()
-    return token
-
-
-def sign_out(token: str) -> None:
-    db.session.execute(delete(UserSession).where(UserSession.token_hash == _digest(token)))
-    db.session.commit()
-
-
-def load_session(token: str, polling: bool = False) -> User | None:
-    """The person of a session; None past 12 h idle or 7 days, or when disabled. Polling does not extend it."""
-    now = now_ms()
-    row = db.session.scalar(select(UserSession).where(UserSession.token_hash == _digest(token)))
-    if row is None or row.user.disabled_ms is not None or now - row.seen_ms > IDLE_MS or now - row.created_ms > AGE_MS:
-        return None
-    if not polling and now - row.seen_ms > SEEN_EVERY_MS:
-        _seen(row.id, now)
-    return row.user
-
-
-def _seen(session_id: int, now: int) -> None:
-    """At most once a minute, in a transaction of its own; a busy database must not hold up the page."""
-    try:
-        with db.engine.connect().execution_options(begin="BEGIN IMMEDIATE") as connection:
-            sqlite = connection.dialect.name == "sqlite"
-            if sqlite:
-                connection.connection.driver_connection.execute("PRAGMA busy_timeout=250")
-            try:
-                connection.execute(text("UPDATE user_sessions SET seen_ms = :now WHERE id = :id"), {"now": now, "id": session_id})
-                connection.commit()
-            finally:
-                if sqlite:
-                    connection.connection.driver_connection.execute("PRAGMA busy_timeout=10000")
-    except OperationalError:
-        return
-
-
-def sweep(now: int) -> None:
-    """Delete sessions that are over and attempts past their window."""
-    db.session.execute(delete(UserSession).where(or_(UserSession.seen_ms < now - IDLE_MS, UserSession.created_ms < now - AGE_MS)))
-    db.session.execute(delete(LoginAttempt).where(LoginAttempt.at_ms < now - WINDOW_MS))
+    audit(actor, action, user.email, result)
     db.session.commit()

@@ -38,6 +38,12 @@ def require_room() -> None:
         raise DiskLow(_("Disk nearly full: new jobs are refused. Queued ones go on. Free some space."))
 
 
+def free_reserve(folder: Path) -> None:
+    """Give the reserve's room to what must be written now; the monitor makes it again above 6 %."""
+    with contextlib.suppress(OSError):
+        (folder / "reserve").unlink(missing_ok=True)
+
+
 def keep_reserve(folder: Path) -> str:
     """Free the reserve below 2 %, make it again above 6 %; returns ok, low or full."""
     share, reserve = free_share(folder), folder / "reserve"

@@ -31,11 +31,17 @@ WAKE = 64  # enough to wake every worker; the others are found without a ticket
 
 
 class Refused(Exception):
-    """The change did not happen; the text says why. `unknown`: there is no such job."""
+    """The change did not happen; the text says why. `unknown`: there is no such job; `forbidden`: not from the web."""
 
-    def __init__(self, sentence: str, unknown: bool = False) -> None:
+    def __init__(self, sentence: str, unknown: bool = False, forbidden: bool = False) -> None:
         super().__init__(sentence)
-        self.unknown = unknown
+        self.unknown, self.forbidden = unknown, forbidden
+
+
+def not_from_web(definition: registry.JobDefinition) -> str:
+    """Why people neither start nor change a type with `web=False` on the web; they may retry and delete what exists."""
+    return _("Jobs of type %(name)s are not started or changed from the web, as the code says web=False.",
+             name=definition.name)
 
 
 def audit(actor: str, action: str, subject: str, result: str) -> None:
@@ -120,6 +126,9 @@ def retry_edited(uuid: str, args: dict[str, Any], actor: str) -> None:
     definition = registry.find(row.job_type or "")
     if definition is None:
         raise Refused(_("No code declares this type here, so its arguments cannot be checked."))
+    if not definition.options.web:
+        db.session.rollback()
+        raise Refused(not_from_web(definition), forbidden=True)
     definition.fit(args)
     row.payload = payload(uuid, definition.name, uploads.to_ids(definition, args, row.tenant_id, uuid), row.tenant_id, row.queue)
     if isinstance(row, Job):

@@ -24,7 +24,7 @@ from app.ledger.dialect import SessionRunner
 from app.models import Recurring, RecurringRun
 from app.services import archive, catalogue
 from app.services.dispatch import dispatch
-from app.services.operations import Refused, audit
+from app.services.operations import Refused, audit, not_from_web
 from app.words import say as _
 
 log = logging.getLogger(__name__)
@@ -113,6 +113,7 @@ def listing(zone: Any) -> list[dict[str, Any]]:
             "last_at": when(last.minute_utc) if last else None, "last_uuid": last and last.uuid,
             "last_state": catalogue.state_of(last.uuid) if last and last.uuid else None,
             "missed_at": when(row.missed_ms) if row else None, "catch_up": schedule.catch_up, "changed_by": row and row.changed_by,
+            "web": schedule.definition.options.web,
         })
     return result
 
@@ -141,6 +142,8 @@ def switch(name: str, on: bool, actor: str) -> None:
 def run_now(name: str, actor: str) -> str:
     """Dispatch it once beside its schedule; returns the uuid."""
     schedule = _find(name)
+    if not schedule.definition.options.web:
+        raise Refused(not_from_web(schedule.definition), forbidden=True)
     uuid = dispatch(schedule.definition, schedule.args, **schedule.definition.given, created_by=actor)
     audit(actor, "run recurring", name, uuid)
     db.session.commit()

@@ -32,7 +32,7 @@ def site(migrated, tmp_path_factory):
     with product.app.app_context():
         accounts.create_user("admin@example.org", "super-admin", PASSWORD)
     web = subprocess.Popen(
-        [sys.executable, "-m", "gunicorn", "-k", "gthread", "--threads", "4", "--no-control-socket", "-b", f"127.0.0.1:{port}", "wsgi:app"],
+        [sys.executable, "-m", "gunicorn", "--config", "deploy/gunicorn.conf.py", "wsgi:app"],
         env=product.env | {"PYTHONPATH": product.env["PYTHONPATH"]}, cwd=ROOT, stdout=product.log, stderr=product.log,
     )
     product.started.append(web)

@@ -10,7 +10,7 @@ from playwright.sync_api import expect
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
 AXE = (Path(__file__).parent / "vendor" / "axe.min.js").read_text()
-PAGES = ("/admin/jobs/", "/admin/jobs/workers", "/admin/jobs/queues", "/admin/jobs/recurring", "/admin/jobs/log", "/admin/jobs/alerts/", "/admin/jobs/alerts/rules/1", "/admin/jobs/alerts/rules/new", "/admin/jobs/generations/", "/admin/jobs/generations/templates", "/admin/jobs/costs/", "/admin/jobs/new/?type=TestForm", "/admin/jobs/contents", "/admin/jobs/job/{failed}", "/admin/jobs/job/{talked}")
+PAGES = ("/admin/jobs/", "/admin/jobs/workers", "/admin/jobs/queues", "/admin/jobs/recurring", "/admin/jobs/log", "/admin/jobs/people/", "/admin/jobs/alerts/", "/admin/jobs/alerts/rules/1", "/admin/jobs/alerts/rules/new", "/admin/jobs/generations/", "/admin/jobs/generations/templates", "/admin/jobs/costs/", "/admin/jobs/new/?type=TestForm", "/admin/jobs/contents", "/admin/jobs/job/{failed}", "/admin/jobs/job/{talked}")
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from pathlib import Path
 
@@ -193,6 +194,56 @@ def test_every_program_knows_only_its_own_secrets(running):
     assert (workers.get("METRICS_TOKEN"), workers.get("OPENAI_API_KEY")) == (None, "sk-of-the-workers")
     assert not {"METRICS_TOKEN", "OPENAI_API_KEY"} & set(monitor)
     assert not [n for env in (web, monitor, workers, running.supervisor().environ()) for n in env if n.startswith("ADMIN")]
+
+
+def test_no_process_that_stays_has_a_secret_in_its_environment_or_open_files(start):
+    secrets = {"SECRET_KEY": "key-of-the-site-0123456789", "ADMIN_PASSWORD": "first-password-of-ada", "OPENAI_API_KEY": "sk-of-the-workers", "METRICS_TOKEN": "token-of-the-web",
+               "ALERT_URLS": "team=json://secret-host/x", "SENTRY_DSN": "", "JOB_TOKEN": "of-the-jobs", "AWS_SECRET_ACCESS_KEY": "of-the-cloud", "DATABASE_URL": ""}
+    site = start(**secrets).ready()
+    values = [v for v in secrets.values() if v]
+    for pid in (site.launcher.pid, site.supervisor().pid):
+        shown = Path(f"/proc/{pid}/environ").read_bytes().decode()
+        assert [v for v in values if v in shown] == []
+        files = [os.readlink(f) for f in _descriptors(pid)]
+        assert len([f for f in files if "memfd" in f]) == (pid == site.launcher.pid), "what the programs are given, and nothing of ours before"
+        if pid == site.launcher.pid:
+            kept = next(Path(f) for f in _descriptors(pid) if "memfd" in os.readlink(f)).read_text()
+            assert "first-password-of-ada" not in kept and "sk-of-the-workers" in kept
+    for process in ours(site.data_dir):
+        assert "first-password-of-ada" not in Path(f"/proc/{process.pid}/environ").read_text()
+    assert not any(value in path.read_bytes().decode(errors="replace") for path in (site.data_dir / "run").iterdir() if path.is_file() for value in values)
+    workers = site.program("huey_consumer")
+    assert workers.environ()["OPENAI_API_KEY"] == "sk-of-the-workers" and workers.environ()["SECRET_KEY"] == secrets["SECRET_KEY"]
+    workers.kill()
+
+    def again():
+        with contextlib.suppress(psutil.Error, StopIteration):
+            process = site.program("huey_consumer")
+            return process.pid != workers.pid and process.environ()["OPENAI_API_KEY"]
+
+    assert wait_until(again, 20, "workers again") == "sk-of-the-workers", "a restart by supervisord gets everything too"
+    site.stop()
+    second = start(port=site.port, OPENAI_API_KEY="sk-new").ready()
+    assert second.program("huey_consumer").environ()["OPENAI_API_KEY"] == "sk-new"
+
+
+def test_the_first_password_goes_with_the_first_sign_in_and_is_not_a_common_one(start, tmp_path):
+    line = refused(DATA_DIR=tmp_path / "weak", PORT=str(free_port()), ADMIN_PASSWORD="Password2026", code=2)
+    assert "ADMIN_PASSWORD" in line and "guessed" in line
+    site = start(ADMIN_EMAIL="first@x.test").ready()
+    file = site.data_dir / "first-password"
+    jar = urllib.request.build_opener(urllib.request.HTTPCookieProcessor())
+    page = jar.open(f"http://127.0.0.1:{site.port}/login").read().decode()
+    sent = {"email": "first@x.test", "password": file.read_text().strip(), "csrf_token": re.search(r'csrf_token"[^>]*value="([^"]+)', page)[1]}
+    assert jar.open(f"http://127.0.0.1:{site.port}/login", urllib.parse.urlencode(sent).encode()).url.rstrip("/").endswith("/admin/jobs")
+    assert not file.exists()
+
+
+def test_https_without_a_proxy_that_is_trusted_is_said_at_the_start(start):
+    site = start(PUBLIC_URL="https://jobs.example.org/team").ready()
+    assert len([line for line in site.text().splitlines() if "TRUSTED_PROXIES=0" in line]) == 1
+    assert "Running at https://jobs.example.org/team" in site.text()
+    wait_until(lambda: "TRUSTED_PROXIES=0" in (site.data_dir / "logs" / "web.log").read_text(), 10, "said in the log of the web")
 
 
 def test_only_the_launcher_has_the_lock_open(running):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import sqlite3
@@ -11,7 +12,8 @@ import time
 
 import pytest
 
-from app.services import disk
+from app.services import accounts, disk
+from tests.conftest import PASSWORD, token_in
 from tests.process.product import Product
 
 
@@ -53,6 +55,39 @@ def test_on_a_full_disk_outcomes_are_still_written_and_new_jobs_refused(small):
     product.until(lambda: (product.data_dir / "reserve").exists(), 15, "the reserve again")
     product.dispatch("TestNoop")
     product.ended()
+
+
+def fill(path) -> None:
+    """Write until the disk is full, to the last byte."""
+    with open(path, "ab", buffering=0) as filler:
+        for size in (65536, 1024, 1):
+            with contextlib.suppress(OSError):
+                while True:
+                    filler.write(b"x" * size)
+
+
+def test_on_a_full_disk_people_sign_in_on_the_reserve_and_without_one_are_told(small):
+    """Nothing runs that would free the reserve: the sign-in does it itself."""
+    product, place = small
+    disk.keep_reserve(product.data_dir)
+    with product.app.app_context():
+        accounts.create_user("ada@example.org", "super-admin", PASSWORD)
+    fill(place / "fill")
+
+    def attempt():
+        client = product.app.test_client()
+        token = token_in(client.get("/login").text)
+        sent = {"email": "ada@example.org", "password": PASSWORD, "csrf_token": token}
+        return client.post("/login", data=sent, headers={"Accept": "application/json"})
+
+    assert (product.data_dir / "reserve").exists()
+    assert attempt().status_code == 200
+    assert not (product.data_dir / "reserve").exists()
+    fill(place / "fill")
+    answers = [attempt() for _ in range(20)]
+    assert {a.status_code for a in answers} <= {200, 507} and answers[-1].status_code == 507 and answers[-1].json["error"]
+    (place / "fill").unlink()
+    assert attempt().status_code == 200
 
 
 def test_a_database_locked_for_8_seconds_costs_no_outcome(product):

@@ -35,6 +35,7 @@ def test_password_role_and_disable_end_all_sessions(app, admin):
     assert admin.get("/admin/jobs/realtime-stats").status_code == 401
     again = sign_in(app, "admin@example.org", "another good password")
     with app.app_context():
+        accounts.create_user("second@example.org", "super-admin", PASSWORD)
         accounts.disable("admin@example.org")
     assert again.get("/admin/jobs/realtime-stats").status_code == 401
     assert attempt(app.test_client(), "admin@example.org", "another good password").status_code == 401

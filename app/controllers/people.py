@@ -1,0 +1,75 @@
+"""/admin/jobs/people: accounts, their roles, and where each is signed in."""
+
+from __future__ import annotations
+
+from flask import Blueprint, jsonify, render_template, request, url_for
+from flask_babel import gettext as _
+from flask_babel import ngettext
+from flask_login import current_user
+
+from app.controllers.guard import wants_json
+from app.controllers.jobs import actor, ask, done, refused
+from app.formatting import number
+from app.models.user import ROLES
+from app.services import accounts, operations
+from app.strict import check_text
+
+bp = Blueprint("people", __name__, url_prefix="/people")
+
+
+def _home() -> str:
+    return url_for("admin.jobs.people.index")
+
+
+@bp.get("/", endpoint="index")
+def index():
+    rows = accounts.people(current_user.get_id())
+    return jsonify({"people": rows}) if wants_json() else render_template("admin/people.html", people=rows, roles=ROLES)
+
+
+@bp.post("/<int(max=9223372036854775807):id>/<any(role, disable, enable, unlock, sign_out):action>", endpoint="change")
+def change(id: int, action: str):
+    try:
+        email = accounts.email_of(id)
+        asks = {
+            "role": (_("Change the role of %(email)s?", email=email), _("Its sessions end."), _("Change the role")),
+            "disable": (_("Disable %(email)s?", email=email),
+                        _("Its sessions end and it cannot sign in until it is enabled again."), _("Disable")),
+            "sign_out": (_("Sign %(email)s out everywhere?", email=email),
+                         _("All its sessions end, on every device."), _("Sign out everywhere")),
+        }
+        if action in asks and (asked := ask(*asks[action])):
+            return asked
+        if action in ("role", "disable") and email == actor() and request.form.get("sure") != "1":
+            raise operations.Refused(_("This is your own account. To change it all the same, send sure=1."))
+        said = _change(action, email)
+    except operations.Refused as error:
+        return refused(error, _home())
+    return done(said, 1, _home())
+
+
+def _change(action: str, email: str) -> str:
+    if action == "role":
+        role = check_text(request.form.get("role", ""))
+        accounts.set_role(email, role, actor())
+        return _("%(email)s is now %(role)s", email=email, role=role)
+    if action == "disable":
+        accounts.disable(email, actor())
+        return _("%(email)s is disabled", email=email)
+    if action == "enable":
+        accounts.enable(email, actor())
+        return _("%(email)s is enabled", email=email)
+    if action == "unlock":
+        accounts.unlock(email, actor())
+        return _("%(email)s may try to sign in again", email=email)
+    ended = accounts.end_sessions(email, actor())
+    return ngettext("%(n)s session ended", "%(n)s sessions ended", ended, n=number(ended))
+
+
+@bp.post("/sessions/<int(max=9223372036854775807):id>/end", endpoint="end")
+def end(id: int):
+    try:
+        accounts.end_session(id, actor())
+    except operations.Refused as error:
+        return refused(error, _home())
+    return done(_("Session ended"), 1, _home())
