@@ -61,16 +61,42 @@ def _stored(_: Callable[[str], str] = lambda text: text) -> tuple[str, ...]:
         _("The file has no column %(missing)s. Its first line must name the columns %(columns)s, separated by comma, semicolon or tab; "
           "it has: %(found)s."),
         _("The file is empty. Its first line must name the columns %(columns)s."),
+        _("reference, title and body"), _("reference and title"), _("reference and body"), _("title and body"),
         _("The first line, which names the columns, cannot be read: %(why)s"),
         _("The first line names %(n)s columns; at most %(most)s are read. Remove some."),
         _("The column %(name)s is named twice in the first line. Rename or remove one of them."),
+        _("The column %(name)s as %(target)s cannot be read: the file has no such column. Choose the columns again."),
+        _("The column %(name)s as %(target)s cannot be read: each column is read once, as one name. "
+          "Choose the columns again."),
+        # The next two are written no more; they stand in the history.
         _("The first line is a hint for a spreadsheet program (sep=). Delete it: the first line must name the columns."),
+        _("The file is UTF-16 or UTF-32 text (some programs say 'Unicode'), which is not read. "
+          "Save it again as CSV UTF-8 and upload that file."),
         _("The file has a NUL byte in line %(n)s, so it is damaged or no text. Save it again as CSV UTF-8 and upload that file."),
         _("The file is UTF-8 but damaged: line %(n)s has a byte that does not belong there, and read as Windows-1252 its accents would be wrong. "
           "Save it again as CSV UTF-8 and upload that file."),
+        _("The file is not %(name)s, or damaged: line %(n)s cannot be read in it. "
+          "Choose another encoding, or save it as CSV UTF-8."),
+        _("The file may be in %(names)s, and its text does not tell which. "
+          "Import it again with the encoding in which these lines are right, or save it as CSV UTF-8.\n%(lines)s"),
         _("The file is neither UTF-8 (line %(a)s) nor Windows-1252 (line %(b)s). Save it again as CSV UTF-8 and upload that file."),
-        _("The file is UTF-16 or UTF-32 text (some programs say 'Unicode'), which is not read. Save it again as CSV UTF-8 and upload that file."),
+        _("The file is not UTF-8 (line %(n)s), and in no encoding that is known here is it a text. "
+          "Save it again as CSV UTF-8 and upload that file."),
+        _("The file seems to be in %(name)s, which is not read. Save it again as CSV UTF-8 and upload that file."),
         _("The file is %(kind)s, not CSV. Open it in its program and save it as CSV UTF-8."),
+        _("an Excel workbook or a ZIP archive"), _("an Excel workbook"), _("a PDF"), _("a compressed file"),
+        _("a picture"), _("a database"),
+        _("Empty cell in a required column: %(names)s."),
+        _("The reference has %(n)s characters; at most %(most)s are allowed."),
+        _("Too few cells: %(n)s, the first line names %(width)s."),
+        _("Too many cells: %(n)s, the first line names %(width)s."),
+        _("A cell is longer than 1 MB or the record longer than 4 MB, or a quote is not closed."),
+        _("A quote is not closed, or text follows a closing quote. A quote inside quotes is written twice."),
+        _("A quote is not closed: the lines that follow are records of their own."),
+        _("The reference %(name)s stands again in line %(n)s: that row counts, this one changed nothing."),
+        _("Checking the file: %(n)s records read"), _("%(done)s of %(total)s records"),
+        _("Stopped on request behind record %(n)s; what was imported until then stays."),
+        _("A later round of this import is under way."),
         _("The worker stopped while the API answered. It may have been paid; what came is kept. Retry asks for a new one, which is paid again."),
         _("Stopped on request. It may have been paid; what came is kept. Retry asks for a new one, which is paid again."),
         _("The answer broke off (%(why)s). It may have been paid; what came is kept. Retry asks for a new one, which is paid again."),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 from flask import Blueprint, Response, jsonify, render_template, request, url_for
 from flask_babel import gettext as _
 from flask_babel import ngettext
@@ -9,7 +11,7 @@ from flask_babel import ngettext
 from app.controllers.guard import wants_json
 from app.controllers.jobs import actor, done
 from app.formatting import money
-from app.integrations.csv_files import write_rows
+from app.integrations.csv_cells import write_rows
 from app.ledger.costs import NANO
 from app.services import disk, spending
 
@@ -62,8 +64,9 @@ def export():
         yield COLUMNS
         for group in spending.GROUPS:
             for r in spending.totals(group, first, last):
-                yield (group, r["key"], r["currency"], f"{r['nano'] / NANO:.9f}", r["requests"], r["unknown"], r["tokens_in"], r["tokens_cached"],
-                       r["tokens_out"])
+                cost = Decimal(r["nano"]).scaleb(-9)
+                tokens = (r["tokens_in"], r["tokens_cached"], r["tokens_out"])
+                yield (group, r["key"], r["currency"], cost, r["requests"], r["unknown"], *tokens)
 
     headers = {"Content-Disposition": f'attachment; filename="costs-{first}-{last}.csv"'}
     return Response("".join(write_rows(list(lines()))), content_type="text/csv; charset=utf-8", headers=headers)

@@ -14,7 +14,7 @@ from app.config import QUEUES
 from app.controllers.guard import wants_json
 from app.controllers.jobs import PARTS, actor, ask, bp, done
 from app.formatting import number
-from app.integrations.csv_files import write_rows
+from app.integrations.csv_cells import write_rows
 from app.models.job import LIVE_STATES
 from app.models.job_metric import FINAL
 from app.services import disk, joblist, operations

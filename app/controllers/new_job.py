@@ -14,6 +14,7 @@ from flask_babel import gettext as _
 
 from app import registry
 from app.config import QUEUES
+from app.controllers import import_preview
 from app.controllers.guard import wants_json
 from app.controllers.jobs import actor, refused, render_error
 from app.extensions import db
@@ -25,6 +26,7 @@ from app.services.dispatch import dispatch
 from app.strict import BadInput, check_text, parse_delay, parse_json, parse_queue, parse_tenant
 
 bp = Blueprint("new", __name__, url_prefix="/new")
+import_preview.add_to(bp)
 
 
 def closed(definition: JobDefinition | None):
@@ -72,6 +74,8 @@ def create():
     given = catalogue.raw_arguments(like["uuid"]) if like else {}
     args = read_all(definition, given, common.get("tenant"), errors)
     try:
+        if not errors and import_preview.wanted(definition, args):
+            return import_preview.keep(args, common)
         if not errors:
             uuid = dispatch(definition, args, tenant_id=common["tenant"], queue=common["queue"], delay=common["delay"], created_by=actor())
             db.session.commit()
@@ -176,6 +180,8 @@ def page(chosen: JobDefinition | None, values: Any = None, errors: dict[str, str
     files = uploads.names_of(given)
     fields = []
     for f in chosen.fields if chosen else ():
+        if f.name in import_preview.ASKED_LATER.get(chosen.name, ()) and f.name not in given and f.name not in errors:
+            continue
         start = shown(f, given[f.name]) if f.name in given and f.kind not in ("file", "bool") else given.get(f.name, f.default)
         sent = values.get(f.name, False if values and f.kind == "bool" and errors else start)
         fields.append({"name": f.name, "kind": f.kind, "required": f.required and f.name not in files, "default": f.default,
@@ -188,7 +194,8 @@ def page(chosen: JobDefinition | None, values: Any = None, errors: dict[str, str
         return jsonify(about | {"fields": plain})
     return render_template(
         "admin/new_job.html", types=[{"name": d.name, "label": d.label, "url": url_for("admin.jobs.new.form", type=d.name)} for d in offered()],
-        chosen={"name": chosen.name, "label": chosen.label, "fields": fields, "queue": chosen.options.queue, "description": chosen.description}
+        chosen={"name": chosen.name, "label": chosen.label, "fields": fields, "queue": chosen.options.queue,
+                "description": chosen.description, "previewed": chosen.name == import_preview.TYPE}
         if chosen else None,
         queues=QUEUES, errors=errors, values=values, like=like, editing=editing,
         back_url=url_for("admin.jobs.job", uuid=editing["uuid"] if editing else like) if editing or like else url_for("admin.jobs.new.form"),

@@ -118,7 +118,7 @@ def job_context(found: dict[str, Any]) -> dict[str, Any]:
     """The job page: facts, arguments, command, attempts, log, and what can be done with it now."""
     uuid, state = found["uuid"], found["state"]
     attempts = [attempt | {"error_message": retell(attempt["error_message"])} for attempt in catalogue.attempts_of(uuid)]
-    progress = found["progress"]
+    progress = found["progress"] and found["progress"] | {"note": retell(found["progress"]["note"])}
     files = uploads.names_of(found["args"])
     has_report = contents.has_report(uuid)
     editable = found["failed_open"] or state in EDITABLE
@@ -142,7 +142,13 @@ def job_context(found: dict[str, Any]) -> dict[str, Any]:
     }
     cut = {part for attempt in attempts for part in attempt["details"].get("cut", [])}
     return {"job": job, "queues": QUEUES, "attempts": list(reversed(attempts)), "log": catalogue.log_of(uuid), "cut": cut,
-            "links": links(found), "rejects": contents.reject_report(uuid, 50) if has_report else None}
+            "links": links(found), "rejects": rejects(uuid) if has_report else None}
+
+
+def rejects(uuid: str) -> dict[str, Any]:
+    """The first 50 rows of an import's report, and a sentence when it does not keep all."""
+    report = contents.reject_report(uuid, 50)
+    return report | {"cut": contents.cut_sentence(report) if report["kept"] < report["total"] else None}
 
 
 def eta(progress: dict[str, Any] | None, running_ms: int | None) -> int | None:

@@ -1,6 +1,10 @@
 """Which encoding a file of text has, after a look at every byte of it (1 MB at a time).
 
-What is no text, or of no encoding that is read, raises BadInput: a sentence that says what to do.
+    find_encoding(path) -> Encoding("windows-1252", "cp1252"); of the open choice `chosen` only that it can be
+
+A byte order mark says it; else what is UTF-8 throughout is UTF-8; else text in UTF-16 and UTF-32 shows by its NUL bytes;
+else the letters past ASCII tell (encodings.py), from a sample that has every byte value of the file in it. What is no text,
+or of no encoding that is read, raises BadInput: a sentence that says what to do. `Unsure` is one that needs a choice.
 """
 
 from __future__ import annotations
@@ -9,11 +13,17 @@ import codecs
 import io
 import re
 from pathlib import Path
+from typing import NamedTuple
 
+from charset_normalizer import from_bytes
+
+from app.integrations.encodings import CLOSE, ENCODINGS, Reading, likely
+from app.integrations.text_sample import ASCII, chunks, line_ends, lines_with_high_bytes, sample
 from app.strict import BadInput
 
-CHUNK = 1 << 20
+NAMES = ("utf-8", "utf-16", *ENCODINGS)
 AGAIN = "Save it again as CSV UTF-8 and upload that file."
+SHOWN_LINES, SHOWN_CHARS, SHOWN_READINGS = 3, 70, 4
 # Beginnings of files that people take for CSV; each of them is sent sooner or later.
 _MAGIC = (
     (b"PK\x03\x04", "an Excel workbook or a ZIP archive"),
@@ -24,73 +34,208 @@ _MAGIC = (
     (b"\xff\xd8\xff", "a picture"),
     (b"SQLite format 3", "a database"),
 )
+_MARKS = (  # the four bytes of UTF-32 begin like UTF-16
+    (codecs.BOM_UTF32_LE, "utf-32", "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32", "utf-32"),
+    (codecs.BOM_UTF8, "utf-8", "utf-8-sig"),
+    (codecs.BOM_UTF16_LE, "utf-16", "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16", "utf-16"),
+)
 _CONTROL = bytes(set(range(32)) - set(b"\0\t\n\x0b\x0c\r\x1a\x1b"))
 _HIGH = bytes(range(128, 256))
-_NOT_1252 = re.compile(rb"[\x81\x8d\x8f\x90\x9d]")
 _MULTIBYTE = re.compile(rb"[\xc2-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}|[\xf0-\xf4][\x80-\xbf]{3}")
 
 
-def detect_encoding(path: Path) -> str:
-    """'utf-8-sig' (with or without BOM) or 'cp1252'.
+class Encoding(NamedTuple):
+    """`name` as people choose it, `codec` as Python reads it."""
 
-    BadInput for UTF-16 and UTF-32, NUL bytes, binary files, bytes that neither encoding knows,
-    and UTF-8 with damage (Windows-1252 would take it, and garble every accent).
-    """
-    decoder, lines = codecs.getincrementaldecoder("utf-8")(), 1
-    bad = undefined = 0  # lines of the first byte that is not UTF-8, not Windows-1252
+    name: str
+    codec: str
+
+    @property
+    def shown(self) -> str:
+        return shown(self.name)
+
+
+class Unsure(BadInput):
+    """Several encodings are about as likely; `readings`: (name, [(line, text), ...]) of each, where they differ."""
+
+    def __init__(self, readings: list[tuple[str, list[tuple[int, str]]]]) -> None:
+        self.readings = readings
+        names = ", ".join(shown(name) for name, _ in readings)
+        lines = "\n".join(
+            f"{shown(name)}: " + " | ".join(f"{n}: {text}" for n, text in found) for name, found in readings
+        )
+        super().__init__(
+            f"The file may be in {names}, and its text does not tell which. Import it again with the encoding in "
+            f"which these lines are right, or save it as CSV UTF-8.\n{lines}"
+        )
+
+
+def shown(name: str) -> str:
+    """'windows-1252' as 'Windows-1252', 'koi8-r' as 'KOI8-R', 'mac-roman' as 'Mac Roman'."""
+    return name.title().replace("Mac-", "Mac ") if name.startswith(("windows", "mac")) else name.upper()
+
+
+def find_encoding(path: Path, chosen: str | None = None) -> Encoding:
+    """The encoding of a file; a mark at its beginning counts more than the choice. Raises BadInput and Unsure."""
     with open(path, "rb") as stream:
-        chunk = head = stream.read(CHUNK)
-        _refuse_no_text(head)
-        while chunk:
-            if b"\0" in chunk:
-                line = lines + chunk.count(b"\n", 0, chunk.index(0))
-                raise BadInput(f"The file has a NUL byte in line {line}, so it is damaged or no text. {AGAIN}")
-            following = stream.read(CHUNK)
-            bad = bad or _bad_line(decoder, chunk, not following, lines)
-            if not undefined and (found := _NOT_1252.search(chunk)):
-                undefined = lines + chunk.count(b"\n", 0, found.start())
-            lines += chunk.count(b"\n")
-            chunk = following
-        if not bad:
-            return "utf-8-sig"
-        if head.startswith(codecs.BOM_UTF8) or _mostly_utf8(stream):
-            raise BadInput(
-                f"The file is UTF-8 but damaged: line {bad} has a byte that does not belong there, and read as "
-                f"Windows-1252 its accents would be wrong. {AGAIN}"
+        head = stream.read(1 << 20)
+        _refuse_magic(head)
+        found = _by_mark(head) or (_by_choice(head, chosen) if chosen else _wide(head[:4096]))
+        if found is None:
+            _refuse_control(head[:4096])
+            bad = _first_not_utf8(stream)
+            if not bad:
+                return Encoding("utf-8", "utf-8-sig")
+            if _mostly_utf8(stream):
+                raise _damaged(bad)
+            found = _by_letters(stream, bad)
+        if line := _first_bad(stream, found.codec):
+            raise (
+                _damaged(line)
+                if found.name == "utf-8"
+                else BadInput(
+                    f"The file is not {found.shown}, or damaged: line {line} cannot be read in it. "
+                    "Choose another encoding, or save it as CSV UTF-8."
+                )
             )
-    if undefined:
-        raise BadInput(f"The file is neither UTF-8 (line {bad}) nor Windows-1252 (line {undefined}). {AGAIN}")
-    return "cp1252"
+    return found
 
 
-def _refuse_no_text(head: bytes) -> None:
+def _damaged(line: int) -> BadInput:
+    return BadInput(
+        f"The file is UTF-8 but damaged: line {line} has a byte that does not belong there, and read as "
+        f"Windows-1252 its accents would be wrong. {AGAIN}"
+    )
+
+
+def _by_mark(head: bytes) -> Encoding | None:
+    return next((Encoding(name, codec) for mark, name, codec in _MARKS if head.startswith(mark)), None)
+
+
+def _by_choice(head: bytes, chosen: str) -> Encoding:
+    if chosen == "utf-16":
+        return _wide(head) or Encoding("utf-16", "utf-16-le")
+    return Encoding("utf-8", "utf-8-sig") if chosen == "utf-8" else Encoding(chosen, ENCODINGS[chosen][0])
+
+
+def _refuse_magic(head: bytes) -> None:
     for magic, name in _MAGIC:
         if head.startswith(magic):
             raise BadInput(f"The file is {name}, not CSV. Open it in its program and save it as CSV UTF-8.")
-    some = head[:4096]
-    half, nuls = len(some) / 2, sorted((some[::2].count(0), some[1::2].count(0)))
-    marked = head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_BE))
-    if marked or (nuls[1] > half * 0.4 and nuls[0] < half * 0.1):
-        raise BadInput(f"The file is UTF-16 or UTF-32 text (some programs say 'Unicode'), which is not read. {AGAIN}")
-    if len(some) - len(some.translate(None, _CONTROL)) > len(some) * 0.02:
+
+
+def _refuse_control(head: bytes) -> None:
+    if len(head) - len(head.translate(None, _CONTROL)) > len(head) * 0.02:
         raise BadInput("The file is not text: it is full of control characters. Upload a CSV file saved as UTF-8 text.")
 
 
-def _bad_line(decoder: codecs.IncrementalDecoder, chunk: bytes, final: bool, lines: int) -> int:
+def _wide(head: bytes) -> Encoding | None:
+    """UTF-16 or UTF-32 without a mark: separators and line ends have NULs, on one side of each pair of bytes only."""
+    four = [head[place::4].count(0) for place in range(4)]
+    many, all_of_them = max(4, len(head) // 100), len(head) // 4 * 0.9
+    for one, other, codec in ((3, 2, "utf-32-le"), (0, 1, "utf-32-be")):
+        if min(four[one], four[other]) > max(all_of_them, 4):
+            return Encoding("utf-32", codec)
+    even, odd = four[0] + four[2], four[1] + four[3]
+    if max(even, odd) < many or min(even, odd) * 20 > max(even, odd):
+        return None
+    return Encoding("utf-16", "utf-16-be" if even > odd else "utf-16-le")
+
+
+def _first_not_utf8(stream: io.BufferedReader) -> int:
+    """Line of the first byte that is not UTF-8, 0 if all are. Refuses NUL, and Japanese in seven bits."""
+    decoder, lines, bad = codecs.getincrementaldecoder("utf-8")(), 1, 0
+    for chunk in chunks(stream):
+        if b"\0" in chunk:
+            line = lines + line_ends(chunk, chunk.index(0))
+            raise BadInput(f"The file has a NUL byte in line {line}, so it is damaged or no text. {AGAIN}")
+        if b"\x1b$" in chunk:
+            raise BadInput(f"The file seems to be in ISO-2022-JP, which is not read. {AGAIN}")
+        bad = bad or _bad_line(decoder, chunk, lines)
+        lines += line_ends(chunk)
+    return bad or (lines if decoder.getstate()[0] else 0)
+
+
+def _first_bad(stream: io.BufferedReader, codec: str) -> int:
+    """Line of the first byte that the codec does not know, or that it reads as NUL; 0 if there is none."""
+    decoder, lines = codecs.getincrementaldecoder(codec)(), 1
+    for chunk in chunks(stream):
+        try:
+            text = decoder.decode(chunk)
+        except UnicodeDecodeError as error:
+            return lines + line_ends(error.object[: error.start].replace(b"\0", b""))
+        if "\0" in text:
+            return lines + text.count("\n", 0, text.index("\0"))
+        lines += text.count("\n") + text.count("\r") - text.count("\r\n")
+    return lines if decoder.getstate()[0] else 0
+
+
+def _bad_line(decoder: codecs.IncrementalDecoder, chunk: bytes, lines: int) -> int:
     """Line of the first byte of the chunk that is not UTF-8; 0 if there is none."""
     held = len(decoder.getstate()[0])
     try:
-        decoder.decode(chunk, final)
+        decoder.decode(chunk)
     except UnicodeDecodeError as error:
-        return lines + chunk.count(b"\n", 0, max(error.start - held, 0))
+        return lines + line_ends(chunk, max(error.start - held, 0))
     return 0
 
 
 def _mostly_utf8(stream: io.BufferedReader) -> bool:
     """Whether most bytes past ASCII are UTF-8, so that the others are damage."""
     good = stray = 0
-    stream.seek(0)
-    while chunk := stream.read(CHUNK):
+    for chunk in chunks(stream):
         rest, n = _MULTIBYTE.subn(b"", chunk)
         good, stray = good + n, stray + len(rest) - len(rest.translate(None, _HIGH))
     return good > 2 * stray
+
+
+def _by_letters(stream: io.BufferedReader, bad: int) -> Encoding:
+    """The likeliest single-byte encoding; Unsure when others are about as likely, BadInput when none makes sense."""
+    pieces, seen, undefined = sample(stream)
+    readings = likely([piece for _, piece in pieces], seen)
+    top = next((reading for reading in readings if reading.sense), None)
+    if top is None:
+        text = lines_with_high_bytes(stream)
+        best = from_bytes(text).best() if len(text.translate(None, ASCII)) > 15 else None
+        if best is not None and best.encoding not in {codec for codec, _ in ENCODINGS.values()}:
+            raise BadInput(
+                f"The file seems to be in {best.encoding.replace('_', '-').upper()}, which is not read. {AGAIN}"
+            )
+        if undefined:
+            raise BadInput(f"The file is neither UTF-8 (line {bad}) nor Windows-1252 (line {undefined}). {AGAIN}")
+        raise BadInput(
+            f"The file is not UTF-8 (line {bad}), and in no encoding that is known here is it a text. {AGAIN}"
+        )
+    rivals: list[Reading] = []
+    for reading in readings:
+        if (
+            reading is not top
+            and reading.score > top.score - CLOSE
+            and all(reading.texts != other.texts for other in (top, *rivals))
+        ):
+            rivals.append(reading)
+    if rivals:
+        raise Unsure(_differences([top, *rivals][:SHOWN_READINGS], [line for line, _ in pieces]))
+    return Encoding(top.encoding, ENCODINGS[top.encoding][0])
+
+
+def _differences(readings: list[Reading], lines: list[int]) -> list[tuple[str, list[tuple[int, str]]]]:
+    """The first three pieces in which the readings differ, as each reads them."""
+    places: list[int] = []
+    for place in range(len(lines)):
+        if len({r.texts[place] for r in readings}) > 1 and lines[place] not in {lines[p] for p in places}:
+            places.append(place)
+    found = []
+    for reading in readings:
+        texts = [(lines[place], _around(reading.texts[place])) for place in places[:SHOWN_LINES]]
+        found.append((reading.encoding, texts))
+    return found
+
+
+def _around(text: str) -> str:
+    """The part of a piece that holds its first letter past ASCII."""
+    at = next((i for i, c in enumerate(text) if ord(c) > 127), 0)
+    start = max(0, at - SHOWN_CHARS // 2)
+    return text[start : start + SHOWN_CHARS].strip()

@@ -9,18 +9,20 @@
 * Two attempts at once (one was given up for dead and lives): a chunk is written only while row_no
   is what this attempt has read; the other one sees that it is not, and goes on behind.
 * A bad record is kept in `import_rejects`. A reference twice in one file: the last good record
-  counts; those before it do nothing and count as unchanged. So the same file again changes
-  nothing, and rows = inserted + updated + unchanged + rejected = all records of the file.
+  counts; those before it do nothing, stand in the report with the line that counts, and count as
+  unchanged (and as repeated). So the same file again changes nothing, and
+  rows = inserted + updated + unchanged + rejected = all records of the file.
+* The report keeps the first 10,000 rows, or 8 MB of text; all are counted. 16 MB of a bad CSV were
+  4.2 million rows, 521 MB in the database.
 * A file that cannot be read at all: PermanentError with a sentence, before any row is written.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import time
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any, Literal
 
 from huey.exceptions import CancelExecution
 from sqlalchemy import bindparam, delete, insert, select, update
@@ -29,15 +31,16 @@ from sqlalchemy.exc import IntegrityError, OperationalError
 from app.clock import now_ms
 from app.context import JobContext
 from app.extensions import db
-from app.integrations.csv_files import CsvFile, Record, open_csv
+from app.integrations.csv_files import CsvFile, open_csv
+from app.integrations.text_files import NAMES
 from app.models import Content, ImportReject, ImportRun
 from app.redact import cut
 from app.registry import PermanentError, UploadedFile, job
+from app.services.import_rows import REQUIRED, LastOnes, Row, read_rows
 from app.strict import BadInput
 
-REQUIRED = ("reference", "title", "body")
-REFERENCE_MAX, RAW_BYTES = 255, 2048
-CHUNK_ROWS, CHUNK_CHARS = 500, 2 << 20
+RAW_BYTES, REPORT_ROWS, REPORT_BYTES = 2048, 10_000, 8 << 20
+CHUNK_ROWS, CHUNK_CHARS, CHUNK_COUNTED = 500, 2 << 20, 20_000  # rows that are written; text; rows that are only counted
 SURVEY_STEP = 5000
 WRITE_TRIES = 5
 COUNTS = ("inserted", "updated", "unchanged", "rejected")
@@ -45,21 +48,21 @@ CLEARING = -1  # row_no while the rejects of the round before are being deleted
 CONTENTS, REJECTS, RUNS = Content.__table__, ImportReject.__table__, ImportRun.__table__
 
 
-class Row(NamedTuple):
-    """A record with its number (from 1), its reference, and why it is refused (or None)."""
-
-    number: int
-    reference: str
-    fault: str | None
-    record: Record
-
-
 @job("ProcessCsvImport", queue="low", tries=3, backoff=(60, 300, 1800), timeout=300, label="CSV Import")
-def process_csv_import(path: UploadedFile, *, ctx: JobContext) -> dict:
-    """Import a file; returns rows, inserted, updated, unchanged and rejected over all attempts of this round."""
+def process_csv_import(
+    path: UploadedFile,
+    encoding: Literal[NAMES] | None = None,
+    columns: dict[str, str] | None = None,
+    *,
+    ctx: JobContext,  # type: ignore[valid-type]
+) -> dict:
+    """Import a file of contents: returns the counts of all attempts of this round, and the encoding it was read in.
+
+    `encoding` None finds it out; `columns` names columns anew: `{"titolo": "title"}`.
+    """
     done = begin(ctx.uuid, ctx.round)
     try:
-        source = open_csv(path.path, REQUIRED)
+        source = open_csv(path.path, REQUIRED, encoding, columns)
     except BadInput as error:
         raise PermanentError(str(error)) from None
     last = LastOnes(path.path.stat().st_size)
@@ -69,18 +72,26 @@ def process_csv_import(path: UploadedFile, *, ctx: JobContext) -> dict:
     for chunk in chunks(source, done):
         done = save(chunk, source, last, done, ctx)
         ctx.progress(done, total, f"{done} of {total} records")
-    query = select(*(RUNS.c[name] for name in COUNTS)).where(RUNS.c.uuid == ctx.uuid)
+    shown = (*COUNTS, "repeated", "kept")
+    query = select(*(RUNS.c[name] for name in shown)).where(RUNS.c.uuid == ctx.uuid)
     counts = dict(db.session.execute(query).mappings().one())
     db.session.rollback()
+    kept, told = counts.pop("kept"), counts["rejected"] + counts["repeated"]
+    if kept < told:
+        ctx.log(f"The report keeps the first {kept} of {told} rows; all are counted.", "WARN")
     ctx.progress(total, total, f"{total} of {total} records")
-    return {"rows": sum(counts.values()), **counts}
+    return {"rows": sum(counts[name] for name in COUNTS), **counts, "encoding": source.encoding.shown}
 
 
 def begin(uuid: str, round_no: int) -> int:
     """Number of the record to go on behind: 0 at first, else what the attempts of this round have committed."""
     session, mine = db.session, RUNS.c.uuid == uuid
     while True:
-        fresh = {"round": round_no, "touched_ms": now_ms(), **dict.fromkeys(COUNTS, 0)}
+        fresh = {
+            "round": round_no,
+            "touched_ms": now_ms(),
+            **dict.fromkeys((*COUNTS, "repeated", "kept", "kept_bytes"), 0),
+        }
         run = session.execute(select(RUNS.c.round, RUNS.c.row_no).where(mine)).one_or_none()
         if run is None:
             try:
@@ -111,74 +122,32 @@ def _clear_some(clearing: Any, uuid: str) -> None:
     db.session.commit()
 
 
-class LastOnes:
-    """Which record is the last of its reference, without keeping all references.
-
-    A bit for each reference seen (one bit a byte of the file, so few collide); only what meets
-    a bit that is set is remembered exactly. A file of 60,000 rows needs its size / 8 bytes.
-    """
-
-    def __init__(self, file_size: int) -> None:
-        self._bits = bytearray(max(file_size // 8, 4096))
-        self._last: dict[bytes, int] = {}
-
-    def note(self, reference: str, number: int) -> None:
-        """`reference` stands (also) in record `number`; numbers rise."""
-        key = _hash(reference)
-        place, bit = divmod(int.from_bytes(key[:8]) % (len(self._bits) * 8), 8)
-        if self._bits[place] >> bit & 1:
-            self._last[key] = number
-        self._bits[place] |= 1 << bit
-
-    def later(self, reference: str, number: int) -> bool:
-        """Whether the reference stands in a record after this one."""
-        return bool(self._last) and self._last.get(_hash(reference), number) > number
-
-
-def _hash(reference: str) -> bytes:
-    return hashlib.blake2b(reference.encode(), digest_size=16).digest()
-
-
 def survey(source: CsvFile, last: LastOnes, done: int, ctx: JobContext) -> int:
     """Read all records once, writing nothing: fills `last`, returns how many there are."""
     total = 0
     for row in read_rows(source):
         total = row.number
         if row.fault is None:
-            last.note(row.reference, total)
+            last.note(row.reference, total, row.record.line)
         if total % SURVEY_STEP == 0:
             stop_if_asked(ctx, done)
             ctx.progress(done, None, f"Checking the file: {total} records read")
     return total
 
 
-def read_rows(source: CsvFile) -> Iterator[Row]:
-    """All records, checked one by one."""
-    keys = source.keys
-    places = [(name, keys.index(name)) for name in REQUIRED]
-    for number, record in enumerate(source.records(), 1):
-        reference, fault = "", record.fault
-        if fault is None:
-            reference = record.cells[places[0][1]].strip()
-            empty = [name for name, at in places if not record.cells[at].strip()]
-            if empty:
-                fault = f"Empty cell in a required column: {', '.join(empty)}."
-            elif len(reference) > REFERENCE_MAX:
-                fault = f"The reference has {len(reference)} characters; at most {REFERENCE_MAX} are allowed."
-        yield Row(number, reference, fault, record)
-
-
 def chunks(source: CsvFile, done: int) -> Iterator[list[Row]]:
-    """The rows behind `done`, at most 500 (and 2 MB of text, beyond one row) at a time."""
-    chunk, size = [], 0
+    """The rows behind `done`: at most 500 that are written, 20,000 in all, and 2 MB of text (beyond one row)."""
+    chunk, written, size, refused = [], 0, 0, 0
     for row in read_rows(source):
+        refused += row.fault is not None
         if row.number <= done:
             continue
         chunk.append(row)
+        written += row.fault is None or refused <= REPORT_ROWS
         size += len(row.record.raw)
-        if len(chunk) == CHUNK_ROWS or size > CHUNK_CHARS:
+        if written == CHUNK_ROWS or size > CHUNK_CHARS or len(chunk) == CHUNK_COUNTED:
             yield chunk
-            chunk, size = [], 0
+            chunk, written, size = [], 0, 0
     if chunk:
         yield chunk
 
@@ -190,11 +159,12 @@ def save(chunk: list[Row], source: CsvFile, last: LastOnes, done: int, ctx: JobC
         rows = [row for row in chunk if row.number > done]
         if not rows:
             return done
-        good = [row for row in rows if row.fault is None and not last.later(row.reference, row.number)]
-        articles = {row.reference: article(row, source) for row in good}
-        rejects = [reject(row, ctx.uuid) for row in rows if row.fault is not None]
+        lost = {
+            row.number: line for row in rows if row.fault is None and (line := last.later(row.reference, row.number))
+        }
+        articles = {row.reference: article(row, source) for row in rows if row.fault is None and row.number not in lost}
         try:
-            if store(ctx, done, rows, articles, rejects):
+            if store(ctx, done, rows, articles, report(rows, lost, ctx.uuid), len(lost)):
                 return rows[-1].number
         except (IntegrityError, OperationalError):
             # PostgreSQL: another import wrote one of the references first, or a deadlock. SQLite: a lock held long.
@@ -208,40 +178,76 @@ def save(chunk: list[Row], source: CsvFile, last: LastOnes, done: int, ctx: JobC
 
 
 def article(row: Row, source: CsvFile) -> dict[str, str]:
-    """The columns of `contents` that a row gives."""
-    values, attributes = {}, {}
-    for key, column, cell in zip(source.keys, source.columns, row.record.cells, strict=True):
-        if key in REQUIRED:
-            values[key] = cell
-        else:
-            attributes[column] = cell
-    text = json.dumps(attributes, ensure_ascii=False, sort_keys=True)
-    return {**values, "reference": row.reference, "attributes": text}
+    """The columns of `contents` that a row gives. A column without a name is kept only where it has something."""
+    cells, places = row.record.cells, source.places
+    attributes = {
+        name: cells[at]
+        for at, name in enumerate(source.columns)
+        if at not in places.values() and (cells[at] or name != f"column {at + 1}")
+    }
+    values = {name: cells[at] for name, at in places.items()}
+    return {
+        **values,
+        "reference": row.reference,
+        "attributes": json.dumps(attributes, ensure_ascii=False, sort_keys=True),
+    }
 
 
-def reject(row: Row, uuid: str) -> dict[str, Any]:
-    """The row of `import_rejects`: the record as read, cut to 2 KB."""
+def report(rows: list[Row], lost: dict[int, int], uuid: str) -> list[dict[str, Any]]:
+    """What is refused or stands again in a later line (`lost`), as rows of `import_rejects`, while the report has room."""
+    query = select(RUNS.c.kept, RUNS.c.kept_bytes).where(RUNS.c.uuid == uuid)
+    kept, size = db.session.execute(query).one_or_none() or (0, 0)
+    db.session.rollback()  # SQLite: a write must not follow what was read before another one's write
+    found: list[dict[str, Any]] = []
+    for row in rows:
+        if kept + len(found) >= REPORT_ROWS or size >= REPORT_BYTES:
+            break
+        if row.fault is not None or row.number in lost:
+            found.append(entry := reject(row, uuid, lost.get(row.number, 0)))
+            size += len(entry["row"].encode())
+    return found
+
+
+def reject(row: Row, uuid: str, again: int = 0) -> dict[str, Any]:
+    """The row of `import_rejects`: the record as read, cut to 2 KB; `again` is the line in which its reference counts."""
     text, was_cut = cut(row.record.raw.rstrip("\r\n"), RAW_BYTES)
-    return {"uuid": uuid, "line": row.record.line, "reason": row.fault, "row": text + (" … [cut]" if was_cut else "")}
+    reason = (
+        row.fault
+        or f"The reference {row.reference[:80]!r} stands again in line {again}: that row counts, this one changed nothing."
+    )
+    return {"uuid": uuid, "line": row.record.line, "reason": reason, "row": text + (" … [cut]" if was_cut else "")}
 
 
 def store(
-    ctx: JobContext, done: int, rows: list[Row], articles: dict[str, dict[str, str]], rejects: list[dict[str, Any]]
+    ctx: JobContext,
+    done: int,
+    rows: list[Row],
+    articles: dict[str, dict[str, str]],
+    entries: list[dict[str, Any]],
+    repeated: int = 0,
 ) -> bool:
     """One transaction; False (and nothing written) when another attempt has moved row_no since."""
     session, now, tenant = db.session, now_ms(), ctx.tenant_id or ""
     new, changed = dict(articles), []
     stored = (CONTENTS.c.title, CONTENTS.c.body, CONTENTS.c.attributes)
     query = select(CONTENTS.c.id, CONTENTS.c.reference, *stored)
-    for at, reference, *texts in session.execute(
-        query.where(CONTENTS.c.tenant_id == tenant, CONTENTS.c.reference.in_(list(articles)))
+    for at, reference, *texts in (
+        session.execute(query.where(CONTENTS.c.tenant_id == tenant, CONTENTS.c.reference.in_(list(articles))))
+        if articles
+        else ()
     ):
         given = new.pop(reference)
         if texts != [given["title"], given["body"], given["attributes"]]:
             changed.append({**given, "at": at, "updated_ms": now})
-    counts = (len(new), len(changed), len(rows) - len(new) - len(changed) - len(rejects), len(rejects))
+    refused = sum(row.fault is not None for row in rows)
+    counts = (len(new), len(changed), len(rows) - len(new) - len(changed) - refused, refused)
     mine = (RUNS.c.uuid == ctx.uuid, RUNS.c.round == ctx.round, RUNS.c.row_no == done)
-    added = {name: RUNS.c[name] + n for name, n in zip(COUNTS, counts, strict=True)}
+    more = dict(zip(COUNTS, counts, strict=True)) | {
+        "repeated": repeated,
+        "kept": len(entries),
+        "kept_bytes": sum(len(entry["row"].encode()) for entry in entries),
+    }
+    added = {name: RUNS.c[name] + n for name, n in more.items()}
     went_on = update(RUNS).where(*mine).values(row_no=rows[-1].number, touched_ms=now, **added)
     if not session.execute(went_on).rowcount:
         return False
@@ -254,8 +260,8 @@ def store(
             update(CONTENTS).where(CONTENTS.c.id == bindparam("at")).values(columns),
             [{"at": row["at"], **{f"new_{name}": row[name] for name in columns}} for row in changed],
         )
-    if rejects:
-        session.execute(insert(REJECTS), rejects)
+    if entries:
+        session.execute(insert(REJECTS), entries)
     session.commit()
     return True
 

@@ -41,7 +41,8 @@ class ImportReject(db.Model):
 class ImportRun(db.Model):
     """How far an import has come, committed with its rows: a killed one goes on from here.
 
-    `row_no` is the number of records dealt with; the counts are those of all attempts.
+    `row_no` is the number of records dealt with; the counts are those of all attempts. `repeated` (of the unchanged) are
+    rows whose reference stands again further on; `kept` rows with `kept_bytes` of text are in `import_rejects`.
     """
 
     __tablename__ = "import_runs"
@@ -54,3 +55,6 @@ class ImportRun(db.Model):
     rejected: Mapped[int] = mapped_column(Integer)
     round: Mapped[int] = mapped_column(Integer)
     touched_ms: Mapped[int] = mapped_column(BigInteger)
+    repeated: Mapped[int] = mapped_column(Integer, server_default="0")
+    kept: Mapped[int] = mapped_column(Integer, server_default="0")
+    kept_bytes: Mapped[int] = mapped_column(BigInteger, server_default="0")

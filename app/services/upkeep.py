@@ -99,15 +99,18 @@ def sweep_uploads(connection: Connection, folder: Path) -> int:
     """Delete uploads whose job is final and out of the bin, and files that no row knows; returns how many."""
     removed = 0
     rows = connection.all(
-        """SELECT id FROM uploads WHERE created_ms < :old
+        """SELECT id, job_uuid FROM uploads WHERE created_ms < :old
          AND NOT EXISTS (SELECT 1 FROM jobs WHERE jobs.uuid = uploads.job_uuid)
          AND NOT EXISTS (SELECT 1 FROM failed_jobs WHERE failed_jobs.uuid = uploads.job_uuid)
          AND NOT EXISTS (SELECT 1 FROM job_history WHERE job_history.uuid = uploads.job_uuid AND finished_ms > :kept)""",
         old=connection.now() - ORPHAN_S * 1000, kept=connection.now() - KEEP_BIN_DAYS * DAY_MS,
     )
-    for (upload_id,) in rows:
-        with connection.transaction() as run:
-            run.run("DELETE FROM uploads WHERE id = :id", id=upload_id)
+    for upload_id, owner in rows:
+        with connection.transaction() as run:  # a preview that was open for an hour may have given it to a job since
+            sql = "DELETE FROM uploads WHERE id = :id AND COALESCE(job_uuid, '') = :owner"
+            gone = run.run(sql, id=upload_id, owner=owner or "")
+        if not gone:
+            continue
         (folder / upload_id).unlink(missing_ok=True)
         removed += 1
     for path in folder.glob("up_*") if folder.is_dir() else ():

@@ -108,6 +108,13 @@ def to_ids(definition: JobDefinition, args: dict[str, Any], tenant_id: str | Non
     return result
 
 
+def find(upload_id: str) -> tuple[UploadedFile, Upload] | None:
+    """A stored file and its row, or None when either is gone."""
+    row = db.session.get(Upload, upload_id) if ID.fullmatch(upload_id) else None
+    path = folder() / upload_id
+    return (UploadedFile(path, row.filename, row.id), row) if row is not None and path.is_file() else None
+
+
 def names_of(args: dict[str, Any]) -> dict[str, str]:
     """File names of the uploads among the arguments, by argument name."""
     found = {}

@@ -73,17 +73,46 @@ def test_everything_works_without_javascript(open_page, site):
     assert "/admin/jobs/job/" in page.url and "hello" in page.content()
 
 
-def test_a_csv_file_is_imported_from_the_form(open_page, site):
-    page = open_page("/admin/jobs/new/?type=ProcessCsvImport", locale="en-GB")
+@pytest.mark.parametrize("javascript", [True, False])
+def test_a_csv_file_is_imported_from_the_form_after_its_preview(open_page, site, javascript):
+    page = open_page("/admin/jobs/new/?type=ProcessCsvImport", locale="en-GB", javascript=javascript)
     page.set_input_files("[name=path]", str(Path(__file__).parents[1] / "data" / "packages.csv"))
     page.fill("[name=tenant]", "acme")
     page.click("main form[method=post] button[type=submit]")
+    page.wait_for_url("**/admin/jobs/new/preview/*")
+    assert "200 rows, 0 rejected" in page.inner_text("main") and page.locator("table.peek tbody tr").count() == 5
+    page.select_option("[name=map-title]", label="section")
+    page.get_by_role("button", name="Show with these choices").click()
+    expect(page.get_by_role("columnheader", name="section")).to_contain_text("→ title")
+    page.select_option("[name=map-title]", label="title")
+    page.get_by_role("button", name="Start the import").click()
     page.wait_for_url("**/admin/jobs/job/*")
     site.ended()
     page.reload()
-    assert '"inserted"' in page.content()
+    assert '"inserted"' in page.content() and '"encoding": "UTF-8"' in page.content()
     page.goto("/admin/jobs/contents")
     assert page.locator("tbody tr").count() >= 50
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_the_preview_of_an_import_is_accessible_and_does_not_scroll_sideways(open_page, site, tmp_path, theme):
+    files = {"good.csv": "reference;title;body;note\na;Città;x;1\nb;;x;2\nc;C\na;A;x;" + "y" * 300, "unsure.csv": "reference;title;body\n1;Dvořák;x\n", "bad.csv": "x;y\n1;2\n"}
+    page = open_page("/admin/jobs/", theme=theme)
+    for name, text in files.items():
+        (tmp_path / name).write_bytes(text.encode("cp1250" if name == "unsure.csv" else "utf-8"))
+        page.goto("/admin/jobs/new/?type=ProcessCsvImport")
+        page.set_input_files("[name=path]", str(tmp_path / name))
+        page.click("main form[method=post] button[type=submit]")
+        page.wait_for_url("**/admin/jobs/new/preview/*")
+        open_page.measuring = True
+        page.evaluate(AXE)
+        found = page.evaluate("axe.run({runOnly: ['wcag2a','wcag2aa','wcag21a','wcag21aa','wcag22aa']}).then(r => r.violations.map(v => [v.id, v.nodes[0].html]))")
+        assert found == [], f"{name}: {json.dumps(found)[:1500]}"
+        page.set_viewport_size({"width": 360, "height": 800})
+        page.reload()
+        open_page.measuring = False
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), name
+        page.set_viewport_size({"width": 1440, "height": 900})
 
 
 def test_signing_out_ends_the_other_tab_with_words(open_page, site):

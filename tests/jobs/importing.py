@@ -31,14 +31,14 @@ class Imports:
         self.dispatch(content, tenant)
         return figures(self.attempt())
 
-    def dispatch(self, content: str | bytes | Path, tenant: str | None = "acme") -> str:
+    def dispatch(self, content: str | bytes | Path, tenant: str | None = "acme", **args) -> str:
         path = content
         if not isinstance(content, Path):
             path = self.folder / f"file-{next(self.numbers)}.csv"
             path.write_bytes(content.encode() if isinstance(content, str) else content)
         definition = registry.find("ProcessCsvImport").with_options(tenant_id=tenant)
         with self.site.app_context():
-            uuid = definition.dispatch(path=registry.UploadedFile(path))
+            uuid = definition.dispatch(path=registry.UploadedFile(path), **args)
             db.session.commit()
         return uuid
 
@@ -72,10 +72,18 @@ class Imports:
         return self.sql(f"SELECT {columns} FROM import_rejects ORDER BY uuid, line")
 
 
+COUNTS = ["rows", "inserted", "updated", "unchanged", "rejected"]
+
+
 def figures(outcome: Outcome) -> dict:
-    """The result of an attempt that completed; rows must be the sum of the others."""
+    """The counts of an attempt that completed; rows must be the sum of the others."""
+    result = whole(outcome)
+    assert list(result) == [*COUNTS, "repeated", "encoding"] and result["repeated"] <= result["unchanged"]
+    assert result["rows"] == sum(result[name] for name in COUNTS[1:])
+    return {name: result[name] for name in COUNTS}
+
+
+def whole(outcome: Outcome) -> dict:
+    """All of the result of an attempt that completed."""
     assert outcome.status == "completed", outcome.error
-    result = json.loads(outcome.result)
-    assert list(result) == ["rows", "inserted", "updated", "unchanged", "rejected"]
-    assert result["rows"] == sum(result.values()) - result["rows"]
-    return result
+    return json.loads(outcome.result)

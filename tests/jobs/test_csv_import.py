@@ -13,13 +13,14 @@ import time
 from pathlib import Path
 
 import pytest
-from importing import figures
+from importing import figures, whole
 from sqlalchemy import event
 
 import app.context
 from app.extensions import db
 from app.jobs import csv_import
 from app.jobs.csv_import import CHUNK_ROWS, CLEARING, LastOnes
+from app.services import contents
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ROOT / "tests/data/packages.csv"
@@ -111,9 +112,53 @@ def test_last_ones_are_exact_whatever_collides(bits):
     last._bits = bytearray(bits)
     references = [f"r{i % 700}" for i in range(1000)]
     for number, reference in enumerate(references, 1):
-        last.note(reference, number)
+        last.note(reference, number, number + 7)
     final = {reference: number for number, reference in enumerate(references, 1)}
-    assert all(last.later(r, n) == (final[r] > n) for n, r in enumerate(references, 1))
+    assert all(last.later(r, n) == (final[r] + 7 if final[r] > n else 0) for n, r in enumerate(references, 1))
+
+
+def test_the_report_names_the_row_that_lost_and_the_line_that_counts(imports):
+    uuid = imports.dispatch(HEAD + "a,first,x\n\nb,B,x\n a ,second,x\n\u200ba,third,x\n,bad,x\n")
+    assert whole(imports.attempt()) == {**result(inserted=2, unchanged=2, rejected=1), "repeated": 2, "encoding": "UTF-8"}
+    assert imports.contents("reference, title") == [("a", "third"), ("b", "B")]
+    again = "The reference 'a' stands again in line 6: that row counts, this one changed nothing."
+    assert imports.rejects("line, reason, row")[:2] == [(2, again, "a,first,x"), (5, again, " a ,second,x")]
+    assert [line for (line,) in imports.rejects("line")] == [2, 5, 7]
+    with imports.site.app_context():
+        report = contents.reject_report(uuid)
+    assert (report["total"], report["rejected"], report["repeated"], report["kept"]) == (3, 1, 2, 3)
+
+
+# Encoding and columns
+
+def test_an_encoding_is_found_or_given_and_named_in_the_result(imports):
+    for text, codec, name in (("Perché è così", "mac_roman", "Mac Roman"), ("Più caffè", "cp1252", "Windows-1252"), ("è", "utf-16", "UTF-16")):
+        imports.dispatch((HEAD + f"x,{text},{text}\n").encode(codec))
+        assert whole(imports.attempt())["encoding"] == name
+        assert imports.contents("title, body") == [(text, text)]
+        imports.sql("DELETE FROM contents")
+    imports.dispatch((HEAD + "x,Dvořák,x\n").encode("cp1250"))
+    outcome = imports.attempt()
+    assert (outcome.status, outcome.retry) == ("failed", False) and imports.contents() == []
+    assert "may be in Windows-1250, Windows-1257" in outcome.error and "Windows-1250: 2: x,Dvořák,x" in outcome.error
+    imports.dispatch((HEAD + "x,Dvořák,x\n").encode("cp1250"), encoding="windows-1250")
+    assert whole(imports.attempt())["encoding"] == "Windows-1250" and imports.contents("title") == [("Dvořák",)]
+    with pytest.raises(TypeError, match="encoding must be one of utf-8"):
+        imports.dispatch(HEAD, encoding="klingon")
+
+
+def test_columns_are_named_by_hand(imports):
+    content = "codice;titolo;testo;colore;title\n1;A;text;red;other\n"
+    imports.dispatch(content, columns={"codice": "reference", "Titolo": "title", "testo": "body", "colore": "colour"})
+    assert whole(imports.attempt())["inserted"] == 1 and imports.contents() == [("1", "A", "text")]
+    assert json.loads(imports.contents("attributes")[0][0]) == {"colour": "red", "title": "other"}
+    imports.dispatch(content, columns={"nowhere": "reference"})
+    assert "'nowhere' as 'reference' cannot be read: the file has no such column" in imports.attempt().error
+
+
+def test_empty_cells_of_columns_without_a_name_are_no_attributes(imports):
+    imports("reference;title;body;size;;\na;A;x;1;;\nb;B;x;;2;\nc;C;x\n")
+    assert [json.loads(text) for (text,) in imports.contents("attributes")] == [{"size": "1"}, {"size": "", "column 5": "2"}, {"size": ""}]
 
 
 # Bad rows
@@ -157,6 +202,51 @@ def test_a_huge_cell_is_taken_and_a_larger_one_costs_its_row(imports):
     assert imports.contents("reference, length(body)") == [("a", 1_048_576), ("c", 4)]
 
 
+def test_the_report_keeps_so_many_rows_and_counts_all_over_kills_too(imports, monkeypatch):
+    monkeypatch.setattr(csv_import, "REPORT_ROWS", 600)
+    monkeypatch.setattr(csv_import, "CHUNK_COUNTED", 1000)
+    uuid = imports.dispatch(HEAD + "x,,\n" * 4000 + "a,A,x\n" + "y,,\n" * 10)
+    stored, chunks = csv_import.store, []
+
+    def broken(*args):
+        chunks.append(len(args[2]))
+        if len(chunks) == 3:
+            raise ValueError("on purpose")
+        return stored(*args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(csv_import, "store", broken)
+        assert imports.attempt().status == "failed" and chunks == [500, 1000, 1000]
+    imports.again(uuid)
+    assert figures(imports.attempt()) == result(inserted=1, rejected=4010)
+    assert imports.sql("SELECT COUNT(*), MAX(line) FROM import_rejects") == [(600, 601)]
+    assert imports.sql("SELECT rejected, kept, kept_bytes FROM import_runs") == [(4010, 600, 1800)]
+    with imports.site.app_context():
+        assert contents.report_counts(uuid) == {"total": 4010, "rejected": 4010, "repeated": 0, "kept": 600}
+        assert list(contents.reject_csv(uuid))[-1] == ';"600 of 4,010 rows are shown: the first. All are counted.";\r\n'.replace('"', "")
+    (log,) = imports.sql("SELECT group_concat(message, ' / ') FROM job_logs")[0]
+    assert "The report keeps the first 600 of 4010 rows" in log
+
+
+def test_the_report_keeps_so_much_text(imports, monkeypatch):
+    monkeypatch.setattr(csv_import, "REPORT_BYTES", 10_000)
+    assert imports(HEAD + f"x,,{'y' * 1000}\n" * 100) == result(rejected=100)
+    (count, size), = imports.sql("SELECT COUNT(*), SUM(LENGTH(row)) FROM import_rejects")
+    assert count == 10 and size == 10_030
+
+
+@pytest.mark.slow
+def test_millions_of_bad_rows_are_counted_in_seconds_with_little_memory_and_disk(imports, tmp_path):
+    path = tmp_path / "bad.csv"
+    path.write_text(HEAD + "x,,\n" * 1_000_000)
+    imports.dispatch(path)
+    process = worker_process(imports, stdout=subprocess.PIPE, text=True)
+    status, peak, run_ms, text = process.communicate(timeout=100)[0].splitlines()[-1].split(" ", 3)
+    assert status == "completed" and json.loads(text)["rejected"] == 1_000_000
+    assert imports.sql("SELECT COUNT(*) FROM import_rejects") == [(10_000,)]
+    assert int(run_ms) < 60_000 and int(peak) < 150 * 2**20 and imports.file.stat().st_size < 10 * 2**20
+
+
 # Files that cannot be read at all
 
 @pytest.mark.parametrize(("content", "sentence"), [
@@ -167,8 +257,6 @@ def test_a_huge_cell_is_taken_and_a_larger_one_costs_its_row(imports):
     (b"reference|title|body\na|A|text\n", "separated by comma, semicolon or tab"),
     (b"reference,title,body,Title\na,A,text,B\n", "'Title'? is named twice|'title' is named twice"),
     (b"reference,title,body\na,A,te\0xt\n", "NUL byte in line 2"),
-    ("reference,title,body\na,A,text\n".encode("utf-16"), "UTF-16"),
-    ("reference,title,body\na,A,text\n".encode("utf-16-le"), "UTF-16"),
     (b"reference,title,body\na,A,caf\xe9\nb,B,\x81\n", r"neither UTF-8 \(line 2\) nor Windows-1252 \(line 3\)"),
     (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "a picture"),
     (bytes(range(1, 128)) * 40, "not text"),
@@ -304,11 +392,11 @@ def test_an_attempt_goes_on_from_inside_a_chunk_that_another_began(imports, monk
     imports.dispatch(lines(450))
     stored, calls = csv_import.store, []
 
-    def behind(ctx, done, rows, articles, rejects):
+    def behind(ctx, done, rows, articles, *others):
         if not calls:
             calls.append(done)
             assert stored(ctx, done, rows[:200], dict(list(articles.items())[:200]), [])
-        return stored(ctx, done, rows, articles, rejects)
+        return stored(ctx, done, rows, articles, *others)
 
     monkeypatch.setattr(csv_import, "store", behind)
     assert figures(imports.attempt()) == result(inserted=450)
@@ -349,7 +437,7 @@ def test_killed_while_the_old_rejects_are_cleared_the_next_attempt_clears_the_re
 
 def test_an_attempt_of_an_older_round_changes_nothing(imports):
     uuid = imports.dispatch(lines(3) + "x,,\n")
-    imports.sql("INSERT INTO import_runs VALUES (?, 7, 7, 0, 0, 0, 1000, 0)", uuid)
+    imports.sql("INSERT INTO import_runs VALUES (?, 7, 7, 0, 0, 0, 1000, 0, 0, 0, 0)", uuid)
     assert imports.attempt().status == "cancelled"
     assert imports.contents() == imports.rejects() == []
     assert imports.sql("SELECT row_no, inserted, round FROM import_runs") == [(7, 7, 1000)]

@@ -36,8 +36,8 @@ def test_sums_by_tenant_type_model_and_day_equal_those_added_up_by_hand(admin, s
         assert sum(r["requests"] for r in totals[group]) == 40 and sum(r["unknown"] for r in totals[group]) == 8
     acme = next(r for r in totals["tenant"] if r["key"] == "acme")
     assert acme["nano"] == sum(1_000_000 * n for n in range(0, 40, 2) if n % 5)
-    rows = list(csv.DictReader(io.StringIO(admin.get(f"/admin/jobs/costs/costs.csv?since={since}").get_data(as_text=True).lstrip("\ufeff"))))
-    assert sum(float(r["cost"]) for r in rows if r["by"] == "tenant") == pytest.approx(sum(known) / 1e9)
+    rows = list(csv.DictReader(io.StringIO(admin.get(f"/admin/jobs/costs/costs.csv?since={since}").get_data(as_text=True).lstrip("\ufeff")), delimiter=";"))
+    assert sum(float(r["cost"].replace(",", ".")) for r in rows if r["by"] == "tenant") == pytest.approx(sum(known) / 1e9)
     page = admin.get(f"/admin/jobs/costs/?since={since}", headers={"Accept-Language": "en"}).get_data(as_text=True)
     assert "of unknown cost" in page and "unknown</td>" in page
     assert "Cost: today" in admin.get("/admin/jobs/", headers={"Accept-Language": "en"}).get_data(as_text=True)

@@ -1,0 +1,144 @@
+"""Records of a CSV, one after the other: what is wrong with one is told in its `fault`, and reading goes on.
+
+* A record whose quotes cannot be right (open at the end of the file or past the bounds, text after
+  a closing quote) costs its first physical line; the next line begins a new record. A quote left
+  open meets one of these: the next quote in the file nearly always has text after it.
+* If it has not (`24"` at the end of a line), the record that it seems to close has too many lines
+  and too few cells: when most of the lines inside are records by themselves, it costs its first
+  line only, else all of its lines are one refused record.
+* A cell may have 1 MB, a record 4 MB, both in characters.
+
+No fault are empty cells too many at the end of a record, missing cells at its end when their columns are not required,
+rows of nothing but separators and blanks (skipped), a first line `sep=;` for a spreadsheet, invisible characters around
+names. Lines end with LF, CRLF or CR, and are counted from 1 as an editor does.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+import re
+from collections import deque
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from app.integrations.csv_cells import is_empty, unguard
+
+CELL_MAX, RECORD_MAX = 1 << 20, 4 << 20
+_LONG = "A cell is longer than 1 MB or the record longer than 4 MB, or a quote is not closed."
+_QUOTE = "A quote is not closed, or text follows a closing quote. A quote inside quotes is written twice."
+_INSIDE = "A quote is not closed: the lines that follow are records of their own."
+HINT = re.compile(r'[\s\ufeff]*"?sep=(\\t|[,;\t|])?"?[\s,;|"]*', re.IGNORECASE)
+
+
+class Record(NamedTuple):
+    """One record: number of its first line in the file, its cells, what is wrong with it or None, its text as read."""
+
+    line: int
+    cells: list[str]
+    fault: str | None
+    raw: str
+
+
+class _TooLong(Exception):
+    pass
+
+
+class _Lines:
+    """Physical lines of a stream, which can be given back; `taken` are those of the record being read."""
+
+    def __init__(self, stream: io.TextIOBase) -> None:
+        self._stream, self._back = stream, deque()
+        self.taken: list[str] = []
+        self._size, self.line = 0, 1
+
+    def __iter__(self) -> _Lines:
+        return self
+
+    def __next__(self) -> str:
+        line = self.next_line()
+        if not line:
+            raise StopIteration
+        self.taken.append(line)
+        self._size += len(line)
+        if self._size > RECORD_MAX:
+            raise _TooLong
+        return line
+
+    def next_line(self) -> str:
+        """The next line, '' at the end; of one that is too long only the beginning, the rest is passed over."""
+        if self._back:
+            return self._back.popleft()
+        line = part = self._stream.readline(RECORD_MAX + 1)
+        while len(part) > RECORD_MAX and part[-1] not in "\r\n":
+            part = self._stream.readline(RECORD_MAX + 1)
+        return line
+
+    def begin(self) -> None:
+        """A new record begins with the next line."""
+        self.line += len(self.taken)
+        self.taken, self._size = [], 0
+
+    def give_back(self) -> None:
+        """All lines but the first of this record are read again."""
+        self._back.extendleft(reversed(self.taken[1:]))
+        del self.taken[1:]
+
+
+def read_records(
+    stream: io.TextIOBase, delimiter: str, width: int | None = None, least: int = 0, hinted: bool = False
+) -> Iterator[Record]:
+    """Records of a stream by the rules above; each should have `width` cells and must have `least`."""
+    csv.field_size_limit(CELL_MAX)
+    lines = _Lines(stream)
+    reader = csv.reader(lines, delimiter=delimiter, strict=True)
+    while True:
+        lines.begin()
+        cells, fault = [], None
+        try:
+            cells = next(reader)
+        except StopIteration:
+            return
+        except _TooLong:
+            fault = _LONG
+        except csv.Error as error:
+            fault = _LONG if "field limit" in str(error) else _QUOTE
+        raw = lines.taken[0] if len(lines.taken) == 1 else "".join(lines.taken)
+        if fault:
+            lines.give_back()
+            raw = lines.taken[0]
+        elif not cells or (is_empty(cells[0]) and is_empty("".join(cells))):
+            continue
+        elif hinted:
+            hinted = False
+            if HINT.fullmatch(raw):
+                continue
+        elif width is not None and len(cells) != width:
+            if len(lines.taken) > 2 and _are_records(lines.taken[1:-1], delimiter, least, width):
+                fault = _INSIDE
+                lines.give_back()
+                raw = lines.taken[0]
+            elif len(cells) > width and all(map(is_empty, cells[width:])):
+                del cells[width:]
+            elif len(cells) < width and len(cells) >= least:
+                cells += [""] * (width - len(cells))
+            else:
+                fault = (
+                    f"Too {'few' if len(cells) < width else 'many'} cells: {len(cells)}, the first line names {width}."
+                )
+        yield Record(lines.line, [unguard(cell) for cell in cells] if "'" in raw else cells, fault, raw)
+
+
+def _are_records(lines: list[str], delimiter: str, least: int, width: int) -> bool:
+    """Whether more than half of the lines are records by themselves (prose has blanks behind its commas)."""
+    count = 0
+    for line in lines:
+        with contextlib.suppress(csv.Error):
+            cells = next(csv.reader([line], delimiter=delimiter, strict=True), [])
+            count += (
+                max(least, 2) <= len(cells)
+                and is_empty("".join(cells[width:]))
+                and not any(cell[:1] == " " for cell in cells)
+            )
+    return count * 2 > len(lines)
