@@ -7,6 +7,7 @@ import pty
 import re
 import signal
 import socket
+import sqlite3
 import stat
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from pathlib import Path
+from urllib.parse import quote
 
 import psutil
 import pytest
@@ -194,6 +196,25 @@ def test_every_program_knows_only_its_own_secrets(running):
     assert (workers.get("METRICS_TOKEN"), workers.get("OPENAI_API_KEY")) == (None, "sk-of-the-workers")
     assert not {"METRICS_TOKEN", "OPENAI_API_KEY"} & set(monitor)
     assert not [n for env in (web, monitor, workers, running.supervisor().environ()) for n in env if n.startswith("ADMIN")]
+
+
+def test_what_a_team_sets_reaches_web_monitor_and_workers_alike(start, tmp_path):
+    """A module reads a key while it runs, and declares a schedule by a variable while it is loaded."""
+    (tmp_path / "envjobs.py").write_text(
+        "import os\nfrom app.jobs import job, recurring\n\n"
+        "@job('ReadsKeys')\ndef reads_keys() -> list:\n    return [os.environ.get('STRIPE_MODE'), os.environ.get('AWS_REGION')]\n\n"
+        "if os.environ.get('ACME_NIGHTLY'):\n    reads_keys = recurring(os.environ['ACME_NIGHTLY'])(reads_keys)\n"
+    )
+    site = start(JOB_MODULES="envjobs", PYTHONPATH=str(tmp_path), STRIPE_MODE="live", AWS_REGION="eu-south-1", ACME_NIGHTLY="* * * * *").ready()
+    for word in ("gunicorn", "monitor", "huey_consumer"):
+        assert {"STRIPE_MODE", "AWS_REGION", "ACME_NIGHTLY"} <= set(site.program(word).environ()), word
+    database = f"file:{quote(str(site.data_dir / 'ainstein.sqlite3'))}?mode=ro"
+
+    def result():
+        with contextlib.closing(sqlite3.connect(database, uri=True)) as connection:
+            return connection.execute("SELECT result, created_by FROM job_history WHERE job_type = 'ReadsKeys'").fetchone()
+
+    assert wait_until(result, 80, "the monitor has run the schedule") == ('["live", "eu-south-1"]', "recurring ReadsKeys")
 
 
 def test_no_process_that_stays_has_a_secret_in_its_environment_or_open_files(start):
