@@ -7,6 +7,7 @@ at all while `calm_until` is ahead (a clock that jumped, a round that came late,
 from __future__ import annotations
 
 import logging
+import re
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -118,6 +119,7 @@ class Watch:
         return int(state is not None)
 
     def _lock(self, name: str) -> Path:
+        name = re.sub(r"[^A-Za-z0-9_.-]", "_", name)  # it comes from a row: never a path out of the folder
         return self.settings.data_dir / "workers" / f"{name}.lock"
 
     @staticmethod

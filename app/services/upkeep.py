@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import stat
 import time
 from pathlib import Path
 
@@ -12,6 +13,9 @@ from app.clock import DAY_MS, stamp
 from app.ledger.dialect import Connection
 from app.ledger.rescue import unblock
 from app.models.figures import KEEP_MINUTES_MS
+from app.models.upload import UPLOAD_ID
+from app.process import inside
+from app.redact import one_line
 
 log = logging.getLogger(__name__)
 STEP, MOST_STEPS = 500, 200
@@ -106,10 +110,16 @@ def sweep_uploads(connection: Connection, folder: Path) -> int:
     for (upload_id,) in rows:
         with connection.transaction() as run:
             run.run("DELETE FROM uploads WHERE id = :id", id=upload_id)
-        (folder / upload_id).unlink(missing_ok=True)
+        path = inside(folder, upload_id) if UPLOAD_ID.fullmatch(upload_id) else None
+        if path is None:
+            log.warning("a row of uploads names no file of ours (%s): only the row is deleted", one_line(repr(upload_id), 100))
+        elif not path.is_dir():
+            path.unlink(missing_ok=True)
         removed += 1
     for path in folder.glob("up_*") if folder.is_dir() else ():
-        if time.time() - path.stat().st_mtime > ORPHAN_S and not connection.all("SELECT 1 FROM uploads WHERE id = :id", id=path.name):
+        found = path.lstat()
+        old = not stat.S_ISDIR(found.st_mode) and time.time() - found.st_mtime > ORPHAN_S
+        if old and not connection.all("SELECT 1 FROM uploads WHERE id = :id", id=path.name):
             path.unlink(missing_ok=True)
             removed += 1
     return removed
