@@ -92,5 +92,6 @@ def _stored(_: Callable[[str], str] = lambda text: text) -> tuple[str, ...]:
         _("A demo asks no real model. For one that answers, set OPENAI_BASE_URL to scripts/fake-openai.py on 127.0.0.1."),
         _("There is no prompt template %(name)s. Create it, or choose another, then retry."),
         _("The monthly budget of %(tenant)s is spent (%(spent)s)."),
+        _("no monitor had this channel for 8 days"),
         _("The file is not text: it is full of control characters. Upload a CSV file saved as UTF-8 text."),
     )

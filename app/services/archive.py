@@ -35,7 +35,8 @@ PAUSED = "paused_after_restore"
 CORE = {"jobs", "job_metrics", "job_history", "failed_jobs", "worker_heartbeats", "users", "uploads", "queues", "meta"}
 OF_SEARCH = {"job_search_rows", "job_search_deleted", "job_search_updated"}
 _PAUSE = """INSERT INTO queues (name, paused_at, paused_by, reason) VALUES (:name, :now, 'restore', 'restored from a backup')
- ON CONFLICT (name) DO UPDATE SET paused_at = excluded.paused_at, paused_until = NULL, paused_by = 'restore', reason = excluded.reason"""
+ ON CONFLICT (name) DO UPDATE SET paused_at = excluded.paused_at, paused_until = NULL, paused_by = 'restore',
+ reason = excluded.reason"""
 
 
 class CannotRestore(Exception):
