@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from pathlib import Path
 
@@ -17,12 +16,13 @@ from app.services import archive, fleet, operations
 @click.command("backup")
 @click.argument("path", type=click.Path(dir_okay=False, path_type=Path))
 @click.option("--with-keys", is_flag=True, help="Also the secret key: whoever has the file can then sign sessions.")
+@click.option("--force", is_flag=True, help="Replace a file that is there.")
 @with_appcontext
-def backup(path: Path, with_keys: bool) -> None:
+def backup(path: Path, with_keys: bool, force: bool) -> None:
     """Write ledger and uploads into one .tar.gz while everything runs."""
     try:
-        manifest = archive.backup(current_app.extensions["settings"], path, with_keys)
-    except (OSError, subprocess.CalledProcessError) as error:
+        manifest = archive.backup(current_app.extensions["settings"], path, with_keys, force)
+    except (OSError, archive.CannotBackup) as error:
         sys.exit(f"The backup was not written: {error}")
     keys = "with the keys: keep it as secret as they are" if with_keys else "without keys (--with-keys adds them)"
     click.echo(f"{path}: revision {manifest['revision']}, {len(manifest['files'])} files, {keys}")
@@ -35,10 +35,8 @@ def restore(path: Path) -> None:
     """Put a backup in place of what is in DATA_DIR (kept aside). Everything is paused until `jobs resume --all`."""
     try:
         manifest = archive.restore(current_app.extensions["settings"], path)
-    except archive.CannotRestore as error:
+    except (archive.CannotRestore, archive.HalfRestored) as error:
         sys.exit(str(error))
-    except (OSError, subprocess.CalledProcessError) as error:
-        sys.exit(f"The restore failed: {error}. What was there before is in DATA_DIR/backups.")
     click.echo(f"Restored the backup of {manifest['created']}. All queues, schedules and alerts are paused.\n"
                "Start the site, look at it, then: flask --app wsgi jobs resume --all")
 

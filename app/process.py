@@ -134,6 +134,18 @@ def become_subreaper() -> None:
         return
 
 
+def inside(folder: Path, name: str) -> Path | None:
+    """The path of `name` in `folder`; None when it is no plain name, or leads out of the folder (by a link, say). For
+    every name that comes from a row or an archive."""
+    if not name or name in (".", "..") or "/" in name or "\0" in name:
+        return None
+    path = folder / name
+    try:
+        return path if path.resolve().parent == folder.resolve() else None
+    except (OSError, RuntimeError):  # a loop of links
+        return None
+
+
 def hold_lock(path: Path) -> int:
     """Take an exclusive record lock for the life of this process; the descriptor is returned.
 

@@ -22,12 +22,18 @@ import huey
 from huey.registry import Message
 from huey.serializer import SignedSerializer
 
+from app.bounded import Bounded
 from app.config import Settings
 from app.process import boot_id
 
 log = logging.getLogger(__name__)
-PUBLISH_WAIT_S = 0.25
+PUBLISH_WAIT_S = 0.25  # that a dispatch waits at most for the store, however many tickets it has
+AWAY_S = 5.0  # that a store which failed is left alone by those who publish
+READ_S = 1  # that a worker waits for a ticket, at the store
+HANGS_S = 2.0  # after which a worker that waits at the store takes it to be away
 MAX_TICKETS = 1000
+_PATIENCE = {  # PostgreSQL: a line that is dead is found out within 15 s
+    "connect_timeout": 2, "keepalives": 1, "keepalives_idle": 5, "keepalives_interval": 2, "keepalives_count": 4, "tcp_user_timeout": 10_000}
 
 
 class TicketSerializer(SignedSerializer):
@@ -64,10 +70,10 @@ def build(settings: Settings, execute: Callable[..., None], mixin: type | None =
     options: dict[str, Any] = {"results": False, "serializer": TicketSerializer(settings.keys("tickets"))}
     url = settings.queue_url
     if url.startswith("redis"):
-        wait = "" if "socket_connect_timeout" in url else f"{'&' if '?' in url else '?'}socket_connect_timeout={PUBLISH_WAIT_S}"
-        base, extra = huey.PriorityRedisHuey, {"url": url + wait, "read_timeout": 1}
+        base, extra = huey.PriorityRedisHuey, {"connection_pool": _redis_pool(url, reads=mixin is not None), "read_timeout": READ_S}
     elif url.startswith("postgres"):
-        base, extra = huey.PostgresHuey, {"dsn": url, "read_timeout": 1, "create_tables": False}
+        base, extra = huey.PostgresHuey, {"dsn": url, "read_timeout": READ_S, "create_tables": False}
+        extra |= {name: value for name, value in _PATIENCE.items() if f"{name}=" not in url}
     else:
         base = huey.SqliteHuey
         extra = {"filename": str(ticket_file(settings, 1)), "fsync": False, "timeout": PUBLISH_WAIT_S, "create_tables": False}
@@ -80,6 +86,17 @@ def build(settings: Settings, execute: Callable[..., None], mixin: type | None =
     run.__module__ = "queue.app"  # the name in tickets stays the same wherever the consumer is started from
     instance.ticket = instance.task(context=True, name="run", retries=0)(run)
     return instance
+
+
+def _redis_pool(url: str, reads: bool) -> Any:
+    """Connections that wait for an answer as long as a ticket may take (`reads`) or a dispatch has; what the URL says comes
+    first. The driver's own patience is 5 s and 10 tries."""
+    from redis import ConnectionPool
+    from redis.backoff import NoBackoff
+    from redis.retry import Retry
+
+    wait = HANGS_S if reads else PUBLISH_WAIT_S
+    return ConnectionPool.from_url(url, socket_timeout=wait, socket_connect_timeout=PUBLISH_WAIT_S, retry=Retry(NoBackoff(), 0))
 
 
 def ticket_folder(settings: Settings) -> Path:
@@ -116,15 +133,14 @@ class Tickets:
         self.is_file = settings.queue_url.startswith("sqlite")
         self.opened: tuple[int, int, int] | None = None  # pid, generation, inode
         self.trouble = Trouble(log)
+        self._away_until = 0.0
+        self._bounded, self._taking = Bounded("tickets"), Bounded("take ticket")
 
     def open(self) -> None:
         """Open the store of the current generation, again if it rose, the file is gone or we forked."""
         if not self.is_file:
             if self.opened is None or self.opened[0] != os.getpid():
-                self.huey.storage.close()
-                if hasattr(self.huey.storage, "initialize_schema"):
-                    self.huey.storage.initialize_schema()
-                self.opened = (os.getpid(), 0, 0)
+                self._bounded(PUBLISH_WAIT_S, self._open_server)
             return
         generation = self._generation()
         path = ticket_file(self.settings, generation)
@@ -143,29 +159,54 @@ class Tickets:
         self.huey.storage.initialize_schema()
         self.opened = (os.getpid(), generation, path.stat().st_ino)
 
+    def _open_server(self) -> None:
+        if self.opened is None or self.opened[0] != os.getpid():
+            self.huey.storage.close()
+            if hasattr(self.huey.storage, "initialize_schema"):
+                self.huey.storage.initialize_schema()
+            self.opened = (os.getpid(), 0, 0)
+
     def publish(self, uuids: Iterable[str]) -> int:
-        """One ticket a uuid, at most 1,000; returns how many went out. Never raises."""
-        sent = 0
+        """One ticket a uuid, at most 1,000 and as many as go out in 250 ms; returns how many did. Never raises. A store that
+        failed is not asked again for 5 s."""
+        sent: list[str] = []
+        if time.monotonic() < self._away_until:
+            return 0
         try:
-            if self.opened is None or self.opened[0] != os.getpid():
-                self.open()
-            for uuid in list(uuids)[:MAX_TICKETS]:
-                self.huey.enqueue(self.huey.ticket.s(uuid))
-                sent += 1
+            self._call(lambda: self._send(list(uuids)[:MAX_TICKETS], time.monotonic() + PUBLISH_WAIT_S, sent))
         except Exception as error:  # a ticket is only a hint: workers ask the ledger when idle
             self.trouble.tell(f"tickets not published ({type(error).__name__}); idle workers will find the jobs")
-            self.opened = None
+            self.opened, self._away_until = None, time.monotonic() + AWAY_S
         else:
             self.trouble.tell("")
-        return sent
+        return len(sent)
+
+    def _send(self, uuids: list[str], end: float, sent: list[str]) -> None:
+        if self.opened is None or self.opened[0] != os.getpid():
+            self.open() if self.is_file else self._open_server()
+        for uuid in uuids:
+            self.huey.enqueue(self.huey.ticket.s(uuid))
+            sent.append(uuid)
+            if time.monotonic() > end:
+                break
+
+    def _call(self, function: Callable[[], Any]) -> Any:
+        """A file is asked directly, as it has a bound of its own; a server may stand still."""
+        return function() if self.is_file else self._bounded(PUBLISH_WAIT_S, function)
+
+    def take(self, dequeue: Callable[[], Any]) -> Any:
+        """A worker's `dequeue`; raises TimeoutError when the store stands still (Redis says so by its own timeout)."""
+        return self._taking(HANGS_S, dequeue) if self.settings.queue_url.startswith("postgres") else dequeue()
 
     def count(self) -> int:
-        """Tickets in the store; -1 when it cannot be read."""
+        """Tickets in the store; -1 when it cannot be read within 250 ms."""
         try:
             self.open()
-            return self.huey.pending_count()
+            count = self._call(self.huey.pending_count)
+            self._away_until = 0.0
+            return count
         except Exception:
-            self.opened = None
+            self.opened, self._away_until = None, time.monotonic() + AWAY_S
             return -1
 
     def sweep(self) -> int:

@@ -10,6 +10,7 @@ late, a database that did not answer).
 from __future__ import annotations
 
 import logging
+import re
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -129,6 +130,7 @@ class Watch:
         return int(state is not None)
 
     def _lock(self, name: str) -> Path:
+        name = re.sub(r"[^A-Za-z0-9_.-]", "_", name)  # it comes from a row: never a path out of the folder
         return self.folder / f"{name}.lock"
 
     def _is_gone(self, worker_id: str, seen: Seen) -> bool:

@@ -264,7 +264,7 @@ class LedgerHuey:
 
     def dequeue(self) -> Any:
         try:
-            return super().dequeue()
+            return tickets.take(super().dequeue)
         except Exception as error:
             tickets.opened = None
             ticketing.replace_if_damaged(connection, error)

@@ -6,7 +6,10 @@
 How it behaves is the last word of the model's name: gpt-4o-mini (well), fake-slow, fake-empty, fake-length, fake-refusal, fake-filter,
 fake-early (the stream ends early), fake-cut (the line is cut), fake-broken (200 with broken JSON), fake-plain (answers without a stream),
 fake-429 (once, with Retry-After: 2), fake-429date, fake-quota, fake-401, fake-404, fake-400, fake-500, fake-flaky (500, then well),
-fake-hang (never answers), fake-drip (begins and never ends), fake-drop (closes at once), fake-redirect. GET /stats tells what was asked.
+fake-hang (never answers), fake-drip (begins and never ends), fake-drop (closes at once), fake-redirect; fake-nooptions,
+fake-forbids, fake-terse (refuse stream_options, each in its words), fake-nostream (refuses a stream); fake-nousage,
+fake-zerousage; fake-halves (half characters, NUL, bytes that are no UTF-8); fake-late429 (once), fake-late500, fake-late401,
+fake-latequota (an error as the first event), fake-after (an error after some text). GET /stats tells what was asked.
 """
 
 from __future__ import annotations
@@ -20,6 +23,20 @@ from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 WORDS = "Le pompe di calore scaldano la casa con un terzo della corrente. Chi le sceglie guarda prima l’isolamento, poi la potenza. ".split()
+
+REFUSED_PARTS = {  # way: field it refuses, status, body
+    "nooptions": ("stream_options", 400, {"error": {"message": "Unrecognized request argument: stream_options"}}),
+    "forbids": ("stream_options", 422, {"detail": [
+        {"type": "extra_forbidden", "loc": ["body", "stream_options"], "msg": "Extra inputs are not permitted"}]}),
+    "terse": ("stream_options", 400, "Bad Request"),
+    "nostream": ("stream", 400, {"error": {"message": "Unsupported value", "param": "stream", "code": "bad_value"}}),
+}
+LATE = {  # way: the first event of a stream
+    "late429": {"error": {"message": "Please try again in 1.2s.", "type": "tokens", "code": "rate_limit_exceeded"}},
+    "late500": {"error": {"message": "The server had an error", "type": "server_error", "code": None}},
+    "late401": {"error": {"message": "No auth", "code": 401}},
+    "latequota": {"error": {"message": "You exceeded your current quota", "code": "insufficient_quota"}},
+}
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -47,6 +64,9 @@ class Handler(BaseHTTPRequestHandler):
             "400": (400, "content_policy_violation", "Your request was rejected by our safety system."),
             "500": (500, "server_error", "Something broke."),
         }
+        if way in REFUSED_PARTS and REFUSED_PARTS[way][0] in body:
+            _, status, said = REFUSED_PARTS[way]
+            return self.answer(status, said, raw=said.encode() if isinstance(said, str) else None)
         if way == "flaky" and n % 2:
             way = "500"
         if way in refusals:
@@ -73,15 +93,23 @@ class Handler(BaseHTTPRequestHandler):
             message = {"role": "assistant", "content": text}
             return self.answer(200, {"id": f"chatcmpl-{n}", "object": "chat.completion", "created": 1, "model": model, "usage": usage,
                                      "choices": [{"index": 0, "message": message, "finish_reason": finish}]})
-        return self.stream(model, way, text, finish, usage, n)
+        return self.stream(body, model, way, text, finish, usage, n)
 
-    def stream(self, model: str, way: str, text: str, finish: str, usage: dict, n: int) -> None:
+    def stream(self, body: dict, model: str, way: str, text: str, finish: str, usage: dict, n: int) -> None:
         self.send_response(200)
         self.send_header("Content-Type", "text/event-stream")
         self.send_header("Transfer-Encoding", "chunked")
         self.end_headers()
+        if way in LATE and (way != "late429" or n == 1):
+            self.event(LATE[way])
+            self.wfile.write(b"0\r\n\r\n")
+            return None
         base = {"id": f"chatcmpl-{n}", "object": "chat.completion.chunk", "created": 1, "model": model}
         pieces = text.split(" ")
+        if way == "halves":
+            pieces = ["Caldo \ud83d", "\ude00 e\0freddo \ud83d", "fine"]
+            for raw in (b"caff\xc3", b"\xa8 \xff "):
+                self.chunk(b'data: {"choices": [{"delta": {"content": "%s"}}]}\n\n' % raw)
         if way == "refusal":
             self.event(base | {"choices": [{"index": 0, "delta": {"refusal": "I can't help with that."}, "finish_reason": None}]})
         for place, piece in enumerate(pieces):
@@ -95,11 +123,16 @@ class Handler(BaseHTTPRequestHandler):
                     return None
                 self.wfile.write(b"3\r\n: \n\r\n")
                 self.wfile.flush()
-            self.event(base | {"choices": [{"index": 0, "delta": {"content": piece + " "}, "finish_reason": None}]})
+            content = piece if way == "halves" else piece + " "
+            self.event(base | {"choices": [{"index": 0, "delta": {"content": content}, "finish_reason": None}]})
             if way == "slow":
                 time.sleep(0.02)
         self.event(base | {"choices": [{"index": 0, "delta": {}, "finish_reason": finish}]})
-        self.event(base | {"choices": [], "usage": usage})
+        if way == "after":
+            self.event({"error": {"message": "Overloaded", "code": 503}})
+        if way != "nousage" and "stream_options" in body:
+            usage = usage | ({"completion_tokens": 0} if way == "zerousage" else {})
+            self.event(base | {"choices": [], "usage": usage})
         self.chunk(b"data: [DONE]\n\n")
         self.wfile.write(b"0\r\n\r\n")
         return None

@@ -1,6 +1,6 @@
 """One message through Apprise, in a process of its own: `python -m app.integrations.apprise_send` < JSON.
 
-stdin  {"url", "title", "body"}    stdout {"ok": bool, "why": str, "doubtful": bool}
+stdin  {"url", "title", "body", "level"}    stdout {"ok": bool, "why": str, "doubtful": bool}
 The address comes through stdin, so it is in no argument list; a sending that hangs is killed by whoever waits for it.
 Redirects are never followed: a POST answered 301 becomes a GET and "succeeds". `why` still needs the redactor.
 """
@@ -31,8 +31,8 @@ class _Lines(logging.Handler):
             self.doubtful = True  # the message had gone out, its answer did not come
 
 
-def send(url: str, title: str, body: str) -> tuple[bool, str, bool]:
-    """Whether the service took it; if not, why in Apprise's words, and whether it may have taken it nevertheless."""
+def send(url: str, title: str, body: str, level: str = "info") -> tuple[bool, str, bool]:
+    """`level`: info, success, warning or failure. Whether the service took it; if not, why in Apprise's words, and whether it may have taken it nevertheless."""
     import apprise
 
     lines = _Lines()
@@ -45,7 +45,8 @@ def send(url: str, title: str, body: str) -> tuple[bool, str, bool]:
         return False, "Apprise does not know such an address", False
     for service in target:
         service.redirects = False  # whatever the address says
-    ok = bool(target.notify(title=title, body=body, body_format=apprise.NotifyFormat.TEXT))
+    kind = apprise.NotifyType(level)
+    ok = bool(target.notify(title=title, body=body, notify_type=kind, body_format=apprise.NotifyFormat.TEXT))
     return ok, "" if ok else "; ".join(lines.lines[-2:]) or "not accepted", lines.doubtful and not ok
 
 
@@ -60,7 +61,7 @@ def known(url: str) -> bool:
 def main() -> None:
     given = json.load(sys.stdin)
     with contextlib.redirect_stdout(io.StringIO()):
-        ok, why, doubtful = send(given["url"], given["title"], given["body"])
+        ok, why, doubtful = send(given["url"], given["title"], given["body"], given.get("level", "info"))
     print(json.dumps({"ok": ok, "why": why, "doubtful": doubtful}))
 
 

@@ -1,180 +1,189 @@
 """One text from an OpenAI-compatible API through the official SDK: streamed, with every way it can go wrong told apart.
 
-The SDK's own retries are off (the ledger has the only ones) and redirects are not followed. Before the answer's headers a
-failure may be tried again; after them it may have been paid. The request as a whole has one deadline: `seconds`.
+The SDK's own retries are off (the ledger has the only ones) and redirects are not followed. Until something of the
+model has come a failure may be tried again (openai_errors.py says how); after that it may have been paid. The request
+as a whole has one deadline: `seconds`.
 """
 
 from __future__ import annotations
 
-import json
+import contextlib
 import os
 import socket
 import threading
+import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
+from contextlib import ExitStack
 from typing import Any
 from urllib.parse import urlsplit
 
-from app.redact import redact
+from app.integrations.openai_errors import (
+    STREAMED,
+    WHOLE,
+    WITH_USAGE,
+    Humbler,
+    NoAnswer,
+    Refused,
+    Throttled,
+    Unanswered,
+    body_of,
+    judged,
+)
+from app.integrations.openai_stream import Answer, Reported, clean, read
+from app.redact import one_line, redact
 
+__all__ = [
+    "WITH_USAGE",
+    "Answer",
+    "Humbler",
+    "NoAnswer",
+    "Refused",
+    "Throttled",
+    "Unanswered",
+    "generate",
+    "is_local",
+    "server",
+]
 CONNECT_S, SILENT_S = 10.0, 60.0
-MOST_BYTES = 2 * 2**20  # of text; an article has some ten thousand
-MOST_WAIT_S = 3600.0
+MOST_REFUSAL = 64 * 1024  # bytes of a refusal that are read
+_EXTRAS: dict[int, dict[str, Any]] = {
+    WITH_USAGE: {"stream": True, "stream_options": {"include_usage": True}},
+    STREAMED: {"stream": True},
+    WHOLE: {},
+}
 
 
-@dataclass
-class Answer:
-    """`finish` is stop, length, content_filter ... or None when the stream ended early; tokens are None when not told."""
+class _Status(Exception):
+    """A status other than success."""
 
-    text: str = ""
-    finish: str | None = None
-    refusal: str = ""
-    model: str = ""
-    id: str = ""
-    tokens_in: int | None = None
-    tokens_cached: int | None = None
-    tokens_out: int | None = None
-    broken: str = ""  # what broke the answer off
+    def __init__(self, status: int, error: Any, headers: Any) -> None:
+        super().__init__(str(status))
+        self.status, self.error, self.headers = status, error, headers
 
 
-class NoAnswer(Exception):
-    """No answer began; the text is a sentence. `sent`: the request may have reached the model, and be paid, all the same."""
-
-    def __init__(self, sentence: str, sent: bool = False) -> None:
-        super().__init__(sentence)
-        self.sent = sent
-
-
-class Refused(NoAnswer):
-    """The request can never succeed as it is."""
-
-
-class Unanswered(NoAnswer):
-    """It may be tried again."""
-
-
-class Throttled(NoAnswer):
-    """429: wait `delay` seconds; not counted as a try."""
-
-    def __init__(self, delay: float) -> None:
-        super().__init__(f"The API asks to wait {delay:.0f} s (429).")
-        self.delay = delay
+def server() -> str:
+    """The address that is asked, without a password; empty for the SDK's own."""
+    return os.environ.get("OPENAI_BASE_URL", "").strip().rpartition("@")[2]
 
 
 def is_local() -> bool:
     """Whether OPENAI_BASE_URL is on this machine: a development server, that costs nothing."""
-    return urlsplit(os.environ.get("OPENAI_BASE_URL", "")).hostname in ("127.0.0.1", "localhost", "::1")
+    with contextlib.suppress(ValueError):
+        return urlsplit(os.environ.get("OPENAI_BASE_URL", "")).hostname in ("127.0.0.1", "localhost", "::1")
+    return False
 
 
-def generate(prompt: str, model: str, seconds: float, began: Callable[[], None], grows: Callable[[str], bool]) -> Answer:
-    """Ask and read the stream. `began` is called with the answer's headers, `grows` with the text so far after each piece;
-    when it returns False the reading stops (`broken` is "stopped"). Raises Refused, Throttled or Unanswered.
+def generate(
+    prompt: str,
+    model: str,
+    seconds: float,
+    began: Callable[[], None],
+    grows: Callable[[str], bool],
+    way: int = WITH_USAGE,
+    proven: bool = False,
+) -> Answer:
+    """Ask and read the answer. `began` is called with its headers, `grows` with the text so far each 0.1 s; when it
+    returns False the reading stops (`broken` is "stopped"). `way` is how to ask, `proven` that this server has answered
+    when asked so. Raises Refused, Throttled, Unanswered, or Humbler: ask again in its way, the request was refused for
+    what was added to it.
     """
     import httpx2
     import openai
 
-    key = os.environ.get("OPENAI_API_KEY", "")
+    key = os.environ.get("OPENAI_API_KEY", "").strip()
     if not key:
         raise Refused("OPENAI_API_KEY is not set for the workers.")
-    silent = min(SILENT_S, seconds)
+    silent = seconds if way == WHOLE else min(SILENT_S, seconds)
     timeout = httpx2.Timeout(silent, connect=min(CONNECT_S, seconds))
-    with httpx2.Client(timeout=timeout, follow_redirects=False) as http:
-        client = openai.OpenAI(api_key=key, base_url=os.environ.get("OPENAI_BASE_URL") or None, max_retries=0, timeout=timeout, http_client=http)
+    answer = Answer()
+    with ExitStack() as stack:
+        deadline = stack.enter_context(_Deadline(seconds))
         try:
-            stream = client.chat.completions.create(
-                model=model, messages=[{"role": "user", "content": prompt}], stream=True, stream_options={"include_usage": True})
-        except openai.APITimeoutError as error:
-            sent = not isinstance(error.__cause__, httpx2.ConnectTimeout)
-            raise Unanswered(f"The API did not answer within {silent:.0f} s.", sent=sent) from None
-        except openai.APIConnectionError as error:
-            sent = not isinstance(error.__cause__, httpx2.ConnectError)
-            raise Unanswered(f"The connection to the API failed ({type(error.__cause__).__name__}).", sent=sent) from None
-        except openai.APIStatusError as error:
-            raise _refusal(error) from None
-        late: list[bool] = []
-        deadline = threading.Timer(seconds, lambda: (late.append(True), _cut(stream.response)))
-        deadline.daemon = True
-        deadline.start()
-        answer = Answer()
+            hooks = {"request": [deadline.follow], "response": [_judge_before_reading]}
+            http = stack.enter_context(httpx2.Client(timeout=timeout, follow_redirects=False, event_hooks=hooks))
+            base = os.environ.get("OPENAI_BASE_URL", "").strip() or None
+            client = openai.OpenAI(api_key=key, base_url=base, max_retries=0, timeout=timeout, http_client=http)
+            asked = client.chat.completions.with_streaming_response.create(
+                model=model, messages=[{"role": "user", "content": prompt}], **_EXTRAS[way]
+            )
+            response = stack.enter_context(asked).http_response
+        except _Status as refusal:
+            raise judged(refusal.status, refusal.error, refusal.headers, way, proven) from None
+        except Exception as error:
+            raise _unsent(error, seconds if deadline.late else silent, deadline.late) from None
         try:
             began()
-            _read(stream, answer, grows)
-        except (httpx2.HTTPError, openai.OpenAIError, ValueError, AttributeError, TypeError, KeyError) as error:
-            answer.broken = f"no end within {seconds:.0f} s" if late else f"{type(error).__name__}: {redact(str(error))[:200]}"
-        finally:
-            deadline.cancel()
-            stream.close()
-        return answer
+            kind = response.headers.get("content-type", "")
+            read(response.iter_bytes(), "json" in kind and "ndjson" not in kind, answer, grows)
+        except Reported as report:
+            raise judged(None, report.error, response.headers, way, proven) from None
+        except Exception as error:  # paid: whatever broke it, what came is kept (a timeout of the job is no Exception)
+            answer.broken = f"{type(error).__name__}: {error}"
+    if deadline.late and (answer.broken or answer.finish is None):
+        answer.broken = f"no end within {seconds:.0f} s"
+    answer.broken = one_line(redact(clean(answer.broken)), 800)[:200]
+    return answer
 
 
-def _read(stream: Any, answer: Answer, grows: Callable[[str], bool]) -> None:
-    if "json" in stream.response.headers.get("content-type", ""):  # a server that does not stream
-        body = json.loads(stream.response.read())
-        choice = body["choices"][0]
-        answer.text, answer.finish = choice["message"].get("content") or "", choice.get("finish_reason")
-        answer.refusal = choice["message"].get("refusal") or ""
-        answer.model, answer.id = str(body.get("model", "")), str(body.get("id", ""))
-        _count(answer, body.get("usage") or {})
-        grows(answer.text)
+def _unsent(error: Exception, waited: float, late: bool) -> NoAnswer:
+    """What it means that the request got no status at all."""
+    import httpx2
+    import openai
+
+    cause = error.__cause__ if isinstance(error, openai.APIConnectionError) and error.__cause__ else error
+    if late or isinstance(cause, httpx2.TimeoutException):
+        return Unanswered(
+            f"The API did not answer within {waited:.0f} s.",
+            sent=not isinstance(cause, (httpx2.ConnectTimeout, httpx2.PoolTimeout)),
+        )
+    if isinstance(cause, (ValueError, httpx2.InvalidURL, httpx2.UnsupportedProtocol, httpx2.LocalProtocolError)):
+        return Refused(
+            f"The request cannot be sent ({type(cause).__name__}): correct OPENAI_BASE_URL and OPENAI_API_KEY."
+        )
+    sent = not isinstance(cause, (httpx2.ConnectError, httpx2.ProxyError))
+    return Unanswered(f"The connection to the API failed ({type(cause).__name__}).", sent=sent)
+
+
+def _judge_before_reading(response: Any) -> None:
+    """Of a refusal at most 64 KB are read: the SDK would read all that comes, which may never end."""
+    if response.status_code < 300:
         return
-    for chunk in stream:
-        answer.model, answer.id = chunk.model or answer.model, chunk.id or answer.id
-        if chunk.usage is not None:
-            _count(answer, chunk.usage.model_dump())
-        for choice in chunk.choices or []:
-            answer.text += choice.delta.content or "" if choice.delta else ""
-            answer.refusal += getattr(choice.delta, "refusal", None) or "" if choice.delta else ""
-            answer.finish = choice.finish_reason or answer.finish
-        if len(answer.text) > MOST_BYTES:
-            answer.broken = f"longer than {MOST_BYTES} characters"
-            return
-        if not grows(answer.text):
-            answer.broken = "stopped"
-            return
+    import httpx2
+
+    body = b""
+    with contextlib.suppress(httpx2.HTTPError):
+        for chunk in response.iter_bytes():
+            body += chunk
+            if len(body) > MOST_REFUSAL:
+                break
+    raise _Status(response.status_code, body_of(body[:MOST_REFUSAL]), response.headers)
 
 
-def _count(answer: Answer, usage: dict[str, Any]) -> None:
-    counts = usage.get("prompt_tokens"), (usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0, usage.get("completion_tokens")
-    if all(isinstance(n, int) and 0 <= n < 10**12 for n in counts) and counts[1] <= counts[0]:
-        answer.tokens_in, answer.tokens_cached, answer.tokens_out = counts
+class _Deadline:
+    """Shuts the request's socket after so many seconds, in whatever phase it is: closing it would not wake a read."""
 
+    def __init__(self, seconds: float) -> None:
+        self.late, self._ends, self._stream = False, time.monotonic() + seconds, None
+        self._timer = threading.Timer(seconds, self._cut)
+        self._timer.daemon = True
 
-def _refusal(error: Any) -> Exception:
-    """What a status of 400 and more means for the job."""
-    status, code = error.status_code, str(getattr(error, "code", None) or "")
-    said = redact(str((error.body or {}).get("message", "") if isinstance(error.body, dict) else ""))[:300]
-    if status == 429 and code != "insufficient_quota":
-        return Throttled(_wait(error.response.headers))
-    sentences = {
-        401: "The API refused the key (401). Set OPENAI_API_KEY for the workers and restart them.",
-        403: "The API refused this account (403).", 404: "The API does not know this model or address (404).",
-        429: "The account's quota is used up (insufficient_quota). Raise it, then retry.",
-    }
-    if 300 <= status < 400:
-        return Refused(f"The API answered with a redirect ({status}), which is not followed: correct OPENAI_BASE_URL.")
-    if status >= 500 or status in (408, 409):
-        return Unanswered(f"The API answered {status}. {said}".strip(), sent=False)
-    return Refused(f"{sentences.get(status, f'The API refused the request ({status}).')} {said}".strip())
+    def __enter__(self) -> _Deadline:
+        self._timer.start()
+        return self
 
+    def __exit__(self, *_: object) -> None:
+        self._timer.cancel()
 
-def _wait(headers: Any) -> float:
-    """Seconds of Retry-After (or retry-after-ms), a number or a date; 20 without one; at most an hour."""
-    text = headers.get("retry-after", "")
-    try:
-        wait = float(headers["retry-after-ms"]) / 1000 if "retry-after-ms" in headers else float(text)
-    except ValueError:
-        try:
-            wait = (parsedate_to_datetime(text) - datetime.now(UTC)).total_seconds()
-        except (ValueError, TypeError):
-            wait = 20.0
-    return min(max(wait, 1.0), MOST_WAIT_S) if wait == wait else 20.0
+    def follow(self, request: Any) -> None:
+        request.extensions["trace"] = self._trace
 
+    def _trace(self, event: str, info: dict[str, Any]) -> None:
+        if event.endswith(("connect_tcp.complete", "start_tls.complete")):
+            self._stream = info["return_value"]
+            if time.monotonic() > self._ends:
+                self._cut()
 
-def _cut(response: Any) -> None:
-    """End a reading from another thread: closing would not wake it."""
-    try:
-        response.extensions["network_stream"].get_extra_info("socket").shutdown(socket.SHUT_RDWR)
-    except (OSError, KeyError, AttributeError):
-        response.close()
+    def _cut(self) -> None:
+        self.late = True
+        with contextlib.suppress(OSError, AttributeError):
+            self._stream.get_extra_info("socket").shutdown(socket.SHUT_RDWR)

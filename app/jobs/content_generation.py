@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 from flask import current_app
 from huey.exceptions import CancelExecution, RetryTask
@@ -70,9 +71,10 @@ def ask(ctx: JobContext, prompt: str, model: str, reference: str | None, templat
             ctx.note(lambda run: generations.keep_text(run, ctx.uuid, text))
         return not ctx.cancelled()
 
+    server = openai_text.server()
+    way, proven = generations.way_of(ctx.notes, server, model)
     try:
-        answer = openai_text.generate(filled, model, max(ctx.timeout - SPARE_S, ctx.timeout / 2),
-                                      lambda: ctx.keep(lambda run: generations.answering(run, ctx.uuid)), grows)
+        answer, way = _ask_in_some_way(ctx, filled, model, grows, way, proven)
     except openai_text.NoAnswer as error:
         why, sent = str(error), error.sent
         ctx.keep(lambda run: generations.unanswered(run, ctx.uuid, why, sent))
@@ -82,11 +84,29 @@ def ask(ctx: JobContext, prompt: str, model: str, reference: str | None, templat
         raise (PermanentError if isinstance(error, openai_text.Refused) else TemporaryError)(why) from None
     status, wrong = judge(answer)
     ctx.keep(lambda run: generations.answered(run, ctx.uuid, TYPE, ctx.tenant_id, status, answer, wrong, settings.prices_file))
+    if not proven and answer.begun:
+        ctx.note(lambda run: generations.keep_way(run, server, model, way))
     if status == "cancelled":
         raise CancelExecution("Stopped on request.", retry=False)
     if wrong:
         raise PermanentError(wrong)
     return answer.text
+
+
+def _ask_in_some_way(
+    ctx: JobContext, prompt: str, model: str, grows: Callable[[str], bool], way: int, proven: bool,
+) -> tuple[openai_text.Answer, int]:
+    """The answer, and the way that was asked in: at most two humbler ones than the first. What is refused is not paid,
+    so each counts as a request but takes no second place of the minute's."""
+    end = time.monotonic() + max(ctx.timeout - SPARE_S, ctx.timeout / 2)
+    while True:
+        try:
+            began = lambda: ctx.keep(lambda run: generations.answering(run, ctx.uuid))  # noqa: E731
+            return openai_text.generate(prompt, model, max(end - time.monotonic(), 1.0), began, grows, way, proven), way
+        except openai_text.Humbler as error:
+            ctx.log(str(error))
+            way, proven = error.way, False
+            ctx.keep(lambda run: generations.asking(run, ctx.uuid))
 
 
 def judge(answer: openai_text.Answer) -> tuple[str, str | None]:

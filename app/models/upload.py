@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 from sqlalchemy import BigInteger, String
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.extensions import db
+
+UPLOAD_ID = re.compile(r"up_[0-9a-f]{32}")
 
 
 class Upload(db.Model):

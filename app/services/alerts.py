@@ -25,8 +25,10 @@ from app.ledger import counts
 from app.ledger.dialect import Connection, Runner, SessionRunner
 from app.models import Alert, AlertMessage, AlertRule
 from app.services import alert_words
+from app.services import channels as announced
 from app.services.operations import Refused, audit
 from app.services.rules import KINDS, RULE_COLUMNS, Finding, Look, Rule
+from app.words import retell
 from app.words import say as _
 
 log = logging.getLogger(__name__)
@@ -107,6 +109,7 @@ def _tell_due(run: Runner, rules: dict[int, Rule], now: int, settings: Settings)
     """Rows of the outbox for incidents that are to be told: `told` is 0 nothing yet, 1 that it began, 2 that it is over."""
     rows = run.all("SELECT id, rule_id, kind, facts, link, opened_ms, closed_ms, tell_ms, told FROM alerts WHERE told < 2 AND "
                    "(closed_ms IS NOT NULL OR told = 0) AND (closed_ms IS NULL OR closed_ms > :old) ORDER BY id", old=now - DAY_MS)
+    names = list(dict.fromkeys([*settings.alert_channels, *announced.known(run)]))  # other monitors may have others
     for id_, rule_id, kind, facts, link, opened, closed, tell, told in rows:
         rule = rules.get(rule_id)
         if rule is None:
@@ -118,7 +121,7 @@ def _tell_due(run: Runner, rules: dict[int, Rule], now: int, settings: Settings)
         else:
             words = {"kind": kind, "facts": json.loads(facts), "opened": opened, "closed": closed}
             for phase in ("over",) if told else ("open", "over") if closed else ("open",):
-                _enqueue(run, id_, phase, channels_of(rule, settings.alert_channels), words, link, now, settings)
+                _enqueue(run, id_, phase, channels_of(rule, names), words, link, now, settings)
             told = 2 if closed else 1
         run.run("UPDATE alerts SET told = :told WHERE id = :id", told=told, id=id_)
 
@@ -206,7 +209,8 @@ def _find(alert: int) -> Alert:
 
 def test_channel(name: str, actor: str) -> int:
     """Ask the monitor to send a test message; returns its number. Raises Refused for an unknown channel."""
-    if name not in channels():
+    if name not in announced.known(SessionRunner(db.session)):
+        db.session.rollback()
         raise Refused(_("There is no such channel; ALERT_URLS of the monitor names them."), unknown=True)
     title, body = alert_words.test_message(actor)
     row = AlertMessage(channel=name, phase="test", title=title, body=body, next_ms=now_ms(), created_ms=now_ms())
@@ -217,10 +221,13 @@ def test_channel(name: str, actor: str) -> int:
 
 
 def channels() -> dict[str, dict[str, Any]]:
-    """The channels the monitor knows by name, with what became of the last messages: delivered, failing since when, waiting."""
-    kept = counts.load(SessionRunner(db.session), "channels")
+    """The channels that monitors know by name, and those that messages wait for, with what became of the last messages:
+    delivered, failing since when, waiting. `live`: a running monitor has it, so what waits will be sent."""
+    ages = announced.known(SessionRunner(db.session))
+    unsent = AlertMessage.state.in_(("waiting", "sending")) | (AlertMessage.error == announced.NOBODY_HAD_IT)
+    orphans = db.session.scalars(select(AlertMessage.channel).where(unsent).distinct())
     result: dict[str, dict[str, Any]] = {}
-    for name in kept[0] if kept else []:  # type: ignore[attr-defined]
+    for name in dict.fromkeys([*ages, *sorted(orphans)]):
         mine = select(AlertMessage).where(AlertMessage.channel == name)
         sent = db.session.scalar(mine.where(AlertMessage.state == "sent").order_by(AlertMessage.id.desc()).limit(1))
         head = db.session.scalar(mine.where(AlertMessage.state.in_(("waiting", "sending"))).order_by(AlertMessage.id).limit(1))
@@ -229,8 +236,9 @@ def channels() -> dict[str, dict[str, Any]]:
         waiting = db.session.scalar(select(func.count()).select_from(AlertMessage).where(
             AlertMessage.channel == name, AlertMessage.state.in_(("waiting", "sending"))))
         again = when(failing.next_ms) if failing is not None and failing is head else None
-        result[name] = {"sent_at": when(sent.ended_ms) if sent else None, "waiting": int(waiting or 0), "next_at": again,
-                        "error": failing and failing.error, "attempts": failing.attempts if failing else 0}
+        live = ages.get(name, announced.LIVE_MS) < announced.LIVE_MS
+        result[name] = {"live": live, "sent_at": when(sent.ended_ms) if sent else None, "waiting": int(waiting or 0), "next_at": again,
+                        "error": failing and retell(failing.error), "attempts": failing.attempts if failing else 0}
     return result
 
 

@@ -2,6 +2,7 @@
 
 channel's unsent rows, in order -> head due? -> lease (guarded: one of two monitors gets it) -> Apprise in a child, 20 s at most
   -> sent, or waiting again with backoff; the rows behind wait too, so order holds and a broken channel is asked seldom
+Only a monitor that has a channel takes its messages; those that nobody can send wait, and the alerts page says so.
 More than MOST_SINGLE rows waiting go out as one digest. A row found "sending" past its lease (the monitor was killed), or
 whose answer did not come, is sent once more and says that it may be a repetition. Tests go alone, at once, and are tried once.
 """
@@ -22,17 +23,18 @@ from flask_babel import force_locale
 
 from app.clock import DAY_MS
 from app.config import ROOT, Settings
-from app.ledger import counts
 from app.ledger.dialect import Connection, Runner
 from app.redact import one_line, redact
-from app.services import alert_words
+from app.services import alert_words, channels
 
 log = logging.getLogger(__name__)
 SEND_S, LEASE_MS = 20.0, 30_000
 MOST_SINGLE, MOST_ROWS = 3, 100
 FIRST_MS, MOST_MS, KEEP_MS = 30_000, 3_600_000, 7 * DAY_MS
-_WAITING = f"""SELECT id, phase, title, body, state, attempts, next_ms, lease_ms, repeated, created_ms FROM alert_messages
- WHERE channel = :c AND state IN ('waiting', 'sending') ORDER BY id LIMIT {MOST_ROWS}"""
+_WAITING = f"""SELECT m.id, m.phase, m.title, m.body, m.state, m.attempts, m.next_ms, m.lease_ms, m.repeated, m.created_ms, a.severity
+ FROM alert_messages m LEFT JOIN alerts a ON a.id = m.alert_id
+ WHERE m.channel = :c AND m.state IN ('waiting', 'sending') ORDER BY m.id LIMIT {MOST_ROWS}"""
+_LEVELS = ("info", "success", "warning", "failure")  # of Apprise, the worst last
 _LEASE = """UPDATE alert_messages SET repeated = CASE WHEN state = 'sending' THEN 1 ELSE repeated END, state = 'sending', lease_ms = :until,
  attempts = attempts + 1 WHERE id = :id AND (state = 'waiting' OR (state = 'sending' AND lease_ms = :held))"""
 _END = """UPDATE alert_messages SET state = :state, error = :error, next_ms = :next, ended_ms = :ended,
@@ -50,16 +52,8 @@ class Courier:
         self.trouble: dict[str, str] = {}
 
     def announce(self, connection: Connection) -> None:
-        """Write the channels' names, never their addresses, for the pages."""
-        names = list(self.settings.alert_channels)
-        with connection.transaction() as run:
-            kept = counts.load(run, "channels")
-            if kept is None or kept[0] != names:
-                counts.save(run, "channels", names)
-            for (id_, channel) in run.all("SELECT id, channel FROM alert_messages WHERE state = 'waiting'"):
-                if channel not in names:
-                    run.run("UPDATE alert_messages SET state = 'dropped', ended_ms = :now, error = 'ALERT_URLS no longer names this channel' "
-                            "WHERE id = :id AND state = 'waiting'", now=run.now(), id=id_)
+        """Say for pages and other monitors which channels this one has; messages of others wait for theirs."""
+        channels.announce(connection, self.settings.alert_channels)
 
     def step(self, connection: Connection) -> int:
         """Start what is due; returns how many sendings were started."""
@@ -95,7 +89,8 @@ class Courier:
         with self.app.app_context(), force_locale(self.settings.alert_language):
             parts = [(r[2], f"{alert_words.repeated()}\n{r[3]}" if r[4] == "sending" or r[8] else r[3]) for r in rows]
             title, body = parts[0] if len(parts) == 1 else alert_words.digest(parts)
-        why, doubtful = deliver(self.settings.alert_channels[channel], title, body, self.send_s)
+        worst = max((level(r[1], r[10]) for r in rows), key=_LEVELS.index)
+        why, doubtful = deliver(self.settings.alert_channels[channel], title, body, self.send_s, worst)
         connection = Connection(self.settings.database_url, synchronous="FULL")
         try:
             self._end(connection, rows, until, why, doubtful)
@@ -110,7 +105,7 @@ class Courier:
     def _end(self, connection: Connection, rows: list[tuple], until: int, why: str, doubtful: bool) -> None:
         now = self._now(connection)
         with connection.transaction() as run:
-            for id_, phase, _title, _body, _state, attempts, _next, _lease, _repeated, created in rows:
+            for id_, phase, _title, _body, _state, attempts, _next, _lease, _repeated, created, _severity in rows:
                 lost = why and (phase == "test" or now - created > KEEP_MS)
                 wait = min(FIRST_MS * 2 ** min(attempts, 12), MOST_MS)
                 state = "sent" if not why else "dropped" if lost else "waiting"
@@ -128,13 +123,20 @@ class Courier:
         return [f"channel {name}: {why}" for name, why in self.trouble.items() if why]
 
 
-def deliver(url: str, title: str, body: str, seconds: float) -> tuple[str, bool]:
+def level(phase: str, severity: str | None) -> str:
+    """How Apprise calls what a message says: webhooks carry it as a field, chat programs as a colour."""
+    if phase in ("over", "test"):
+        return "success" if phase == "over" else "info"
+    return {"critical": "failure", "info": "info"}.get(severity or "", "warning")
+
+
+def deliver(url: str, title: str, body: str, seconds: float, level: str = "info") -> tuple[str, bool]:
     """One sending in a child, killed after so many seconds: what went wrong, without secrets, or nothing; and whether it may have arrived."""
     command = [sys.executable, "-m", "app.integrations.apprise_send"]
     kept = {n: v for n, v in os.environ.items() if n not in ("ALERT_URLS", "SECRET_KEY")}
     try:
-        done = subprocess.run(command, input=json.dumps({"url": url, "title": title, "body": body}), capture_output=True, text=True,
-                              timeout=seconds, cwd=ROOT, env=kept)
+        done = subprocess.run(command, input=json.dumps({"url": url, "title": title, "body": body, "level": level}),
+                              capture_output=True, text=True, timeout=seconds, cwd=ROOT, env=kept)
         answer = json.loads(done.stdout)
     except subprocess.TimeoutExpired:
         return f"no answer within {seconds:.0f} s", True

@@ -8,6 +8,7 @@ Killed after `answered`: the text is there, only the rest is done again.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 from dataclasses import dataclass
@@ -15,16 +16,18 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from app.clock import MINUTE_MS, millis, when
+from app.clock import DAY_MS, MINUTE_MS, millis, when
 from app.config import Settings
 from app.integrations.openai_text import Answer
-from app.ledger import costs, steer
+from app.ledger import costs, counts, steer
 from app.ledger.dialect import Runner
 from app.services import prices
 
 log = logging.getLogger(__name__)
 OVER_BUDGET = "The monthly budget of "  # how the reason of a row held for its budget begins
 RATE = "rate limit"
+WAYS = "openai_ways"  # the fact of the `meta` table: [way, when (ms)] by server and model
+MOST_WAYS, WAY_MS = 200, 7 * DAY_MS
 _COLUMNS = "round, status, text, model, error, raw"
 _NEW = """INSERT INTO generations (uuid, round, tenant_id, reference, template, prompt, parameters, model, status, created_ms)
  VALUES (:uuid, :round, :tenant, :reference, :template, :prompt, :parameters, :model, 'new', :now) ON CONFLICT (uuid) DO UPDATE SET
@@ -92,17 +95,41 @@ def answered(run: Runner, uuid: str, job_type: str, tenant: str | None, status: 
     """The answer with its tokens and cost, whatever it is worth: in one durable transaction."""
     known = answer.tokens_in is not None and answer.tokens_out is not None
     tokens = (answer.tokens_in, answer.tokens_cached or 0, answer.tokens_out) if known else None
+    doubtful = not known and status != "answered"  # a whole answer was paid, even when nobody tells how much
     model = answer.model or run.all("SELECT model FROM generations WHERE uuid = :u", u=uuid)[0][0]
     try:
         nano, currency = prices.cost(table, model, tokens, run.now())  # type: ignore[arg-type]
     except (prices.BadPrices, OSError) as trouble:  # a paid answer is kept whatever the table looks like
         log.warning("the cost of %s is unknown: %s", uuid, trouble)
         nano, currency = None, "USD"
+    nano = nano if nano is not None and nano < 2**63 else None
     i, c, o = tokens or (None, None, None)
     raw = json.dumps({"id": answer.id, "finish": answer.finish, "refusal": answer.refusal, "broken": answer.broken})
     run.run(_ANSWERED, uuid=uuid, status=status, text=answer.text, raw=raw, by=model[:100], i=i, c=c, o=o, nano=nano, currency=currency,
-            error=error, now=run.now(), maybe=int(not known))
+            error=error, now=run.now(), maybe=int(doubtful))
     costs.add(run, uuid, job_type, tenant, model, tokens, nano, currency)  # type: ignore[arg-type]
+
+
+def way_of(run: Runner, server: str, model: str) -> tuple[int, bool]:
+    """How to ask this server for this model, and whether it has answered when asked so: every process learns from the
+    first. A humbler way is forgotten after a week, as servers are renewed."""
+    kept = counts.load(run, WAYS)
+    ways = dict(kept[0]) if kept else {}  # type: ignore[call-overload]
+    way, at = ways.get(_way_key(server, model), (None, 0))
+    fresh = way is not None and (way == 0 or 0 <= run.now() - at < WAY_MS)
+    return (way, True) if fresh else (0, False)
+
+
+def keep_way(run: Runner, server: str, model: str, way: int) -> None:
+    """This server has answered when asked in this way; of 200 the latest are remembered."""
+    kept = counts.load(run, WAYS)
+    ways = dict(kept[0]) if kept else {}  # type: ignore[call-overload]
+    ways[_way_key(server, model)] = (way, run.now())
+    counts.save(run, WAYS, dict(sorted(ways.items(), key=lambda item: item[1][1])[-MOST_WAYS:]))
+
+
+def _way_key(server: str, model: str) -> str:
+    return hashlib.sha256(f"{server}\n{model}".encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
 def apply(run: Runner, uuid: str, tenant: str | None, reference: str, text: str) -> bool:

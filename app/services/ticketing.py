@@ -64,7 +64,7 @@ class Publisher:
         return int(row[0]) if row else 1
 
     def publish(self, uuids: list[str]) -> int:
-        if time.monotonic() >= self._looked + CHECK_S:
+        if self.tickets.is_file and time.monotonic() >= self._looked + CHECK_S:
             self._looked, self.tickets.opened = time.monotonic(), None
         return self.tickets.publish(uuids)
 

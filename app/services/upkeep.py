@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import stat
 import time
 from pathlib import Path
 
@@ -13,11 +14,16 @@ from app.ledger import places
 from app.ledger.dialect import Connection
 from app.ledger.rescue import unblock
 from app.models.figures import KEEP_MINUTES_MS
+from app.models.upload import UPLOAD_ID
+from app.process import inside
+from app.redact import one_line
+from app.services.channels import NOBODY_HAD_IT
 
 log = logging.getLogger(__name__)
 STEP, MOST_STEPS = 500, 200
 KEEP_DAYS, KEEP_FAILED_DAYS, KEEP_BIN_DAYS, KEEP_STOPPED_DAYS = 32, 90, 7, 1
 ORPHAN_S = 3600
+KEEP_UNSENT_DAYS = 8
 
 _NOT_FAILED = "('completed', 'cancelled', 'retried', 'lost', 'late')"
 _OLD = (
@@ -53,12 +59,15 @@ def delete_old(connection: Connection) -> int:
 
 
 def delete_old_minutes(connection: Connection) -> None:
-    """Figures by the minute past 26 hours, incidents past 90 days and messages past 30."""
+    """Figures by the minute past 26 hours, incidents past 90 days and messages past 30; a message that no monitor could
+    send for 8 days is given up, as the page says (what a channel refuses, the courier gives up after 7)."""
     now = connection.now()
     with connection.transaction() as run:
         for table in ("job_minutes", "queue_minutes"):
             run.run(f"DELETE FROM {table} WHERE minute_ms < :old", old=now - KEEP_MINUTES_MS)
         run.run("DELETE FROM alerts WHERE closed_ms < :old", old=now - KEEP_FAILED_DAYS * DAY_MS)
+        run.run("UPDATE alert_messages SET state = 'dropped', ended_ms = :now, error = :why "
+                "WHERE state IN ('waiting', 'sending') AND created_ms < :old", now=now, old=now - KEEP_UNSENT_DAYS * DAY_MS, why=NOBODY_HAD_IT)
         run.run("DELETE FROM alert_messages WHERE ended_ms < :old", old=now - KEEP_DAYS * DAY_MS)
 
 
@@ -111,10 +120,16 @@ def sweep_uploads(connection: Connection, folder: Path) -> int:
             gone = run.run(sql, id=upload_id, owner=owner or "")
         if not gone:
             continue
-        (folder / upload_id).unlink(missing_ok=True)
+        path = inside(folder, upload_id) if UPLOAD_ID.fullmatch(upload_id) else None
+        if path is None:
+            log.warning("a row of uploads names no file of ours (%s): only the row is deleted", one_line(repr(upload_id), 100))
+        elif not path.is_dir():
+            path.unlink(missing_ok=True)
         removed += 1
     for path in folder.glob("up_*") if folder.is_dir() else ():
-        if time.time() - path.stat().st_mtime > ORPHAN_S and not connection.all("SELECT 1 FROM uploads WHERE id = :id", id=path.name):
+        found = path.lstat()
+        old = not stat.S_ISDIR(found.st_mode) and time.time() - found.st_mtime > ORPHAN_S
+        if old and not connection.all("SELECT 1 FROM uploads WHERE id = :id", id=path.name):
             path.unlink(missing_ok=True)
             removed += 1
     return removed

@@ -19,12 +19,14 @@ from flask import current_app
 from app.clock import now_ms
 from app.extensions import db
 from app.models import Upload
+from app.models.upload import UPLOAD_ID
+from app.process import inside
 from app.registry import JobDefinition, Misfit, PermanentError, UploadedFile
 from app.services import disk
 from app.strict import BadInput
 from app.words import say as _
 
-ID = re.compile(r"up_[0-9a-f]{32}")
+ID = UPLOAD_ID
 CHUNK = 1 << 20
 
 
@@ -32,6 +34,12 @@ def folder() -> Path:
     path = current_app.extensions["settings"].data_dir / "uploads"
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
     return path
+
+
+def path_of(upload_id: str) -> Path | None:
+    """The file of an upload; None for what is no upload's id or no regular file of the folder, whatever a row says."""
+    path = inside(folder(), upload_id) if ID.fullmatch(upload_id) else None
+    return path if path is not None and path.is_file() else None
 
 
 def save(stream: BinaryIO, filename: str, tenant_id: str | None) -> UploadedFile:
@@ -99,7 +107,7 @@ def to_ids(definition: JobDefinition, args: dict[str, Any], tenant_id: str | Non
         if row is None or row.tenant_id != tenant_id:
             raise Misfit(_("%(name)s must be a file uploaded for this tenant.", name=name))
         if row.job_uuid not in (None, uuid):  # a duplicate: a file of its own, swept with its own job
-            upload_id = copy_in(str(folder() / row.id), tenant_id, row.filename).upload_id
+            upload_id = _duplicate(row, name, tenant_id)
             db.session.flush()
             row = db.session.get(Upload, upload_id)
         row.job_uuid = uuid
@@ -111,8 +119,15 @@ def to_ids(definition: JobDefinition, args: dict[str, Any], tenant_id: str | Non
 def find(upload_id: str) -> tuple[UploadedFile, Upload] | None:
     """A stored file and its row, or None when either is gone."""
     row = db.session.get(Upload, upload_id) if ID.fullmatch(upload_id) else None
-    path = folder() / upload_id
-    return (UploadedFile(path, row.filename, row.id), row) if row is not None and path.is_file() else None
+    path = path_of(row.id) if row is not None else None
+    return (UploadedFile(path, row.filename, row.id), row) if row is not None and path is not None else None
+
+
+def _duplicate(row: Upload, name: str, tenant_id: str | None) -> str | None:
+    path = path_of(row.id)
+    if path is None:
+        raise Misfit(_("%(name)s must be a file uploaded for this tenant.", name=name))
+    return copy_in(str(path), tenant_id, row.filename).upload_id
 
 
 def names_of(args: dict[str, Any]) -> dict[str, str]:
@@ -132,8 +147,9 @@ def open_files(definition: JobDefinition, args: dict[str, Any], tenant_id: str |
     result = dict(args)
     for name in names:
         row = db.session.get(Upload, str(args[name]))
-        if row is None or row.tenant_id != tenant_id or not (folder() / row.id).is_file():
+        path = path_of(row.id) if row is not None and row.tenant_id == tenant_id else None
+        if row is None or path is None:
             raise PermanentError(f"The uploaded file of {name} is no longer there. Upload it again with a new job.")
-        result[name] = UploadedFile(folder() / row.id, row.filename, row.id)
+        result[name] = UploadedFile(path, row.filename, row.id)
     db.session.rollback()  # read only: hold no transaction while the job runs
     return result

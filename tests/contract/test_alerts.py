@@ -10,9 +10,9 @@ import pytest
 
 from app.clock import MINUTE_MS, stamp
 from app.extensions import db
-from app.ledger import rollups
+from app.ledger import counts, rollups
 from app.ledger.dialect import Connection
-from app.services import alerts
+from app.services import alerts, channels, upkeep
 from app.services.courier import Courier, deliver
 from app.services.operations import Refused
 from app.services.rules import KINDS, Look, Rule
@@ -458,10 +458,78 @@ def test_two_couriers_send_a_message_once(desk, sink):
     assert sorted(sink.titles) == ["m0", "m1", "m2"]
 
 
-def test_a_channel_that_is_no_longer_named_keeps_nobody_waiting(desk, sink):
-    message(desk, "gone", "for nobody")
-    courier(desk, a=sink.url)
-    assert desk.run.all("SELECT state, error FROM alert_messages")[0][0] == "dropped"
+def test_a_message_waits_for_the_monitor_that_has_its_channel_and_the_page_says_so(desk, sink):
+    other = Sink()
+    first, second, without = courier(desk, a=sink.url), courier(desk, b=other.url), courier(desk)
+    for n in range(3):  # each announces again and again, and none takes another's away
+        for post in (first, second, without):
+            post.announce(desk.run)
+            assert list(channels.known(desk.run)) == ["a", "b"], n
+    message(desk, "a", "for the first"), message(desk, "b", "for the second"), message(desk, "gone", "for nobody")
+    assert without.finish(desk.run) == [] and without.step(desk.run) == 0
+    assert states(desk) == [("waiting", 0)] * 3
+    assert second.finish(desk.run) == first.finish(desk.run) == []
+    assert (sink.titles, other.titles, states(desk)[2]) == (["for the first"], ["for the second"], ("waiting", 0))
+    with desk.ledger.app.test_request_context():
+        shown = alerts.channels()
+        assert {n: (c["live"], c["waiting"]) for n, c in shown.items()} == {"a": (True, 0), "b": (True, 0), "gone": (False, 1)}
+        with pytest.raises(Refused):
+            alerts.test_channel("gone", "ada")
+    desk.ledger.change("UPDATE alert_messages SET created_ms = created_ms - :old", old=9 * 24 * HOUR_MS)
+    upkeep.delete_old_minutes(desk.run)
+    with desk.ledger.app.test_request_context():
+        assert alerts.channels()["gone"]["error"] == "no monitor had this channel for 8 days"  # never without a word
+        db.session.rollback()
+    other.close()
+
+
+def test_an_alert_is_told_through_the_channels_of_every_monitor(desk):
+    courier(desk, a="json://127.0.0.1:1/x"), courier(desk, b="json://127.0.0.1:1/x")
+    desk.settings = replace(desk.settings, alert_channels={})  # the monitor that looks has none
+    desk.memory = 95
+    desk.check()
+    assert sorted(desk.sent()) == [("a", "open"), ("b", "open")]
+
+
+def test_a_name_that_no_monitor_says_any_more_is_forgotten(desk):
+    def said(**ages_min: int) -> None:
+        desk.ledger.change("DELETE FROM meta WHERE key = 'channels'")
+        with desk.run.transaction() as run:
+            counts.save(run, "channels", {name: run.now() - minutes * MINUTE_MS for name, minutes in ages_min.items()})
+
+    said(a=59, b=61, c=-70)  # c: said before the clock was set back
+    channels.announce(desk.run, [])
+    assert list(channels.known(desk.run)) == ["a", "b"]  # one that has none may have been started without its ALERT_URLS
+    channels.announce(desk.run, ["d"])
+    assert list(channels.known(desk.run)) == ["a", "d"]
+    said(a=8 * 24 * 60)
+    channels.announce(desk.run, [])
+    assert channels.known(desk.run) == {}
+    with desk.run.transaction() as run:
+        counts.save(run, "channels", ["old", "format"])
+    assert list(channels.known(desk.run)) == ["old", "format"]
+    channels.announce(desk.run, ["old"])
+    assert set(channels.known(desk.run)) == {"old", "format"}
+
+
+def test_each_message_bears_the_level_of_its_alert(desk, sink):
+    post = courier(desk, a=sink.url)
+    for severity in ("warning", "critical"):
+        desk.ledger.change("INSERT INTO alerts (rule_id, kind, severity, facts, opened_ms, seen_ms, tell_ms, closed_ms) "
+                           "VALUES (1, 'disk', :s, '{}', 1, 1, 1, 2)", s=severity)
+    warning, critical = (r[0] for r in desk.run.all("SELECT id FROM alerts ORDER BY id"))
+    told = [("w", warning, "open"), ("c", critical, "open"), ("o", critical, "over"), ("t", None, "test")]
+    for title, alert, phase in told:
+        message(desk, "a", title, alert_id=alert, phase=phase)
+        assert post.finish(desk.run) == []
+    assert [m["type"] for m in sink.got] == ["warning", "failure", "success", "info"]
+    desk.ledger.change("DELETE FROM alert_messages")
+    for phase in ("over", "open"):
+        for alert in (None, None, None, critical):
+            message(desk, "a", "m", alert_id=alert, phase=phase if alert else "over")
+        assert post.finish(desk.run) == []
+        desk.ledger.change("DELETE FROM alert_messages")
+    assert [m["type"] for m in sink.got[4:]] == ["success", "failure"]  # of a digest, the worst
 
 
 def test_a_test_goes_at_once_and_is_tried_once(desk, sink):

@@ -80,6 +80,18 @@ OUTCOMES = [
     ("fake-drop", "failed", "failed", "The connection to the API failed", 3, 3, False),
     ("fake-flaky", "completed", "answered", "", 2, 0, False),
     ("fake-429", "completed", "answered", "", 2, 0, False),
+    ("fake-nooptions", "completed", "answered", "", 2, 0, False),
+    ("fake-forbids", "completed", "answered", "", 2, 0, False),
+    ("fake-terse", "completed", "answered", "", 2, 0, False),
+    ("fake-nostream", "completed", "answered", "", 2, 0, False),
+    ("fake-nousage", "completed", "answered", "", 1, 0, False),
+    ("fake-zerousage", "completed", "answered", "", 1, 0, False),
+    ("fake-halves", "completed", "answered", "", 1, 0, False),
+    ("fake-late429", "completed", "answered", "", 2, 0, False),
+    ("fake-late500", "failed", "failed", "The API answered 503. The server had an error", 3, 0, False),
+    ("fake-late401", "failed", "failed", "OPENAI_API_KEY", 1, 0, False),
+    ("fake-latequota", "failed", "failed", "insufficient_quota", 1, 0, False),
+    ("fake-after", "failed", "partial", "The answer broke off (error: Overloaded)", 1, 1, False),
 ]
 
 
@@ -98,8 +110,14 @@ def test_every_answer_has_its_outcome_and_its_sentence(product, api):
     first = generation(product, uuids["gpt-4o-mini"])
     assert first["tokens_in"] - first["tokens_cached"] >= 0
     assert first["cost_nano"] == (first["tokens_in"] - first["tokens_cached"]) * 150 + first["tokens_cached"] * 75 + first["tokens_out"] * 600
-    attempts = product.all("SELECT status, attempts FROM job_metrics WHERE uuid = ? ORDER BY id", uuids["fake-429"])
-    assert [a[0] for a in attempts] == ["retried", "completed"] and attempts[1][1] == 1  # waiting uses up no try
+    for model in ("fake-429", "fake-late429"):
+        attempts = product.all("SELECT status, attempts FROM job_metrics WHERE uuid = ? ORDER BY id", uuids[model])
+        assert [a[0] for a in attempts] == ["retried", "completed"] and attempts[1][1] == 1, model  # waiting uses up no try
+    assert generation(product, uuids["fake-halves"])["text"] == "caff\u00e8 \ufffd Caldo \U0001f600 e\ufffdfreddo \ufffdfine"
+    assert generation(product, uuids["fake-forbids"])["tokens_out"] is None and generation(product, uuids["fake-nostream"])["tokens_out"] > 0
+    again = {model: send(product, model) for model in ("fake-nooptions", "fake-forbids", "fake-terse", "fake-nostream")}
+    assert {final(product, uuid)[0] for uuid in again.values()} == {"completed"}
+    assert {api.stats[model] for model in again} == {3}, "what a server refuses is remembered, by every worker"
     dump = "".join(str(product.all(f"SELECT * FROM {t}")) for (t,) in product.all("SELECT name FROM sqlite_master WHERE type = 'table'"))
     assert KEY not in dump and KEY not in product.tail()
 

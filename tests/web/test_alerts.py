@@ -97,3 +97,16 @@ def test_a_test_message_is_left_to_the_monitor(admin, wrong):
     with admin.application.app_context():
         assert [(m.channel, m.phase, m.state) for m in db.session.query(AlertMessage)] == [("team", "test", "waiting")]
         assert db.session.query(Alert).count() == 1
+
+
+def test_messages_that_no_monitor_can_send_are_said(admin, app):
+    connection = Connection(app.extensions["settings"].database_url)
+    with connection.transaction() as run:
+        for phase in ("open", "over"):
+            run.run("INSERT INTO alert_messages (alert_id, channel, phase, title, body, next_ms, created_ms) VALUES (1, 'gone', :p, 't', 'b', :now, :now)",
+                    p=phase, now=run.now())
+    connection.close()
+    assert "2 messages wait: no running monitor has this channel in its ALERT_URLS" in page(admin)
+    shown = admin.get("/admin/jobs/alerts/", headers={"Accept": "application/json"}).json["channels"]["gone"]
+    assert (shown["live"], shown["waiting"]) == (False, 2)
+    assert post(admin, "channels/gone/test").status_code == 404

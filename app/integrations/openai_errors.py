@@ -1,0 +1,204 @@
+"""What a server says in place of an answer, and what that means: try again, wait, give up, or ask in a humbler way.
+
+An error comes as an HTTP status or as an event of a stream that has begun; both are judged here, by the same table.
+Servers that behave like OpenAI's (vLLM, Ollama, LM Studio, llama.cpp, Azure, OpenRouter, Gemini, Mistral ...) each have
+their own shapes.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+from app.integrations.openai_stream import clean, error_in, parsed
+from app.redact import one_line, redact
+
+MOST_WAIT_S, USUAL_WAIT_S = 3600.0, 20.0
+WITH_USAGE, STREAMED, WHOLE = 0, 1, 2  # ways to ask, each humbler: a stream with usage, a stream, neither
+_NUMBERS = ("status", "status_code", "statusCode", "http_status", "code")
+_SENTENCES = ("message", "msg", "detail", "error", "description", "error_message", "errors")
+_QUOTA = re.compile(r"insufficient.?(quota|balance|credit|fund)|billing|payment|quota.?exceeded$")
+_MEANS = (  # words of an error without a status, and the status it would have had
+    (_QUOTA, 402),
+    (re.compile(r"rate.?limit|too.?many.?req|resource.?exhausted|throttl|slow.?down|^(tokens|requests)$"), 429),
+    (re.compile(r"authenticat|api.?key|unauthori[sz]ed"), 401),
+    (re.compile(r"permission|forbidden|access.?denied"), 403),
+    (re.compile(r"not.?found|does not exist"), 404),
+    (re.compile(r"overload|server.?error|internal|unavailable|timed?.?out|capacity|busy|try again|temporar"), 503),
+    (re.compile(r"invalid|bad.?request|policy|filter|context.?(len|size|win)|unsupported|validation|moderat|safe"), 400),
+)
+_OPTIONS = re.compile(r"stream(ing)?[\s_.\-\"'\]]*options|include[\s_]?usage")
+_STREAM = re.compile(r"\bstream(ed|ing)?\b")
+_FIELD = re.compile(
+    r"extra|unrecogni[sz]ed|unknown|unexpected|support|not (permitted|allowed|implemented)|additional.?propert"
+    r"|validation|schema|invalid (param|field|arg|key|option|request|json|body)|deseriali[sz]|unmarshal|pars(e|ing)"
+)
+_OTHER = re.compile(
+    r"model|context|token|content|policy|prompt|message|safety|moderat|billing|quota|api.?key|temperature|length"
+    r"|too (long|large|big)|blocked|flagged"
+)
+_AGAIN = re.compile(
+    r"(?:again|retry|wait)\D{0,30}?"
+    r"((?:\d+(?:\.\d+)?\s*(?:ms|milliseconds?|hours?|h|minutes?|min|m|seconds?|sec|s)(?![a-z])\s*)+)"
+)
+_PART = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|milli|h|m|s)")
+
+
+class NoAnswer(Exception):
+    """No answer began; the text is a sentence. `sent`: the request may have reached the model, and be paid."""
+
+    def __init__(self, sentence: str, sent: bool = False) -> None:
+        super().__init__(sentence)
+        self.sent = sent
+
+
+class Refused(NoAnswer):
+    """The request can never succeed as it is."""
+
+
+class Unanswered(NoAnswer):
+    """It may be tried again."""
+
+
+class Throttled(NoAnswer):
+    """429: wait `delay` seconds; not counted as a try."""
+
+    def __init__(self, delay: float) -> None:
+        super().__init__(f"The API asks to wait {delay:.0f} s (429).")
+        self.delay = delay
+
+
+class Humbler(NoAnswer):
+    """The server refuses what was added to the request (and nothing was paid): ask once more, in this `way`."""
+
+    def __init__(self, way: int) -> None:
+        super().__init__("The server does not take every part of the request; it is asked again without.")
+        self.way = way
+
+
+def judged(status: int | None, error: Any, headers: Mapping[str, str], way: int, proven: bool) -> NoAnswer:
+    """What to do about an error; `status` None when it came inside a stream. `proven`: the server has answered to this way."""
+    names = _names(error)
+    status = status or _status(error, names)
+    humbler = None if status in (401, 402, 403, 404, 429) else _humbler(status, error, way, proven)
+    if humbler is not None:
+        return Humbler(humbler)
+    said = one_line(redact(clean(_sentence(error))), 1200)[:300]
+    if status == 402 or (status == 429 and any(_QUOTA.search(name) for name in names)):
+        return Refused(f"The account's quota is used up (insufficient_quota). Raise it, then retry. {said}".strip())
+    if status == 429:
+        return Throttled(wait_of(headers, error))
+    if 300 <= status < 400:
+        return Refused(f"The API answered with a redirect ({status}), which is not followed: correct OPENAI_BASE_URL.")
+    if status >= 500 or status in (408, 409, 425):
+        return Unanswered(f"The API answered {status}. {said}".strip())
+    sentences = {
+        401: "The API refused the key (401). Set OPENAI_API_KEY for the workers and restart them.",
+        403: "The API refused this account (403).",
+        404: "The API does not know this model or address (404).",
+    }
+    return Refused(f"{sentences.get(status, f'The API refused the request ({status}).')} {said}".strip())
+
+
+def body_of(raw: bytes) -> Any:
+    """The error in the body of a refusal: as JSON where it is some, else its text (nothing of a page of HTML)."""
+    value = parsed(raw)
+    if value is not None:
+        return error_in(value, named=True)
+    text = raw.decode("utf-8", "replace").strip()
+    return "" if text.startswith("<") else text
+
+
+def _names(error: Any) -> list[str]:
+    """Codes and types of an error, in lower case."""
+    values = [error.get(key) for key in ("code", "type", "status")] if isinstance(error, dict) else []
+    return [value.lower() for value in values if isinstance(value, str)]
+
+
+def _status(error: Any, names: list[str]) -> int:
+    """The status that an error event would have had: its own number, else by its words; 500 (try again) without."""
+    for key in _NUMBERS if isinstance(error, dict) else ():
+        number = str(error.get(key))
+        if re.fullmatch(r"[45]\d\d(\.0)?", number):
+            return int(float(number))
+    for words in (names, [_sentence(error).lower()]):
+        for pattern, status in _MEANS:
+            if any(pattern.search(word) for word in words):
+                return status
+    return 500
+
+
+def _humbler(status: int, error: Any, way: int, proven: bool) -> int | None:
+    """The humbler way to ask, when the refusal may plausibly mean what the request had beside model and messages; else
+    None. A server's wording is its own: one that names nothing is asked once more, unless it has answered so before."""
+    words = " ".join(_words(error)).lower()
+    if way == WITH_USAGE and _OPTIONS.search(words):
+        return STREAMED
+    if way < WHOLE and _STREAM.search(words) and status in (400, 405, 422, 501):
+        return WHOLE
+    if way != WITH_USAGE or proven or status not in (400, 422):
+        return None
+    other = isinstance(error, dict) and error.get("param") or (_OTHER.search(words) and not _FIELD.search(words))
+    return None if other else STREAMED
+
+
+def _words(value: Any, depth: int = 0) -> Iterator[str]:
+    """Every text in an error, but not the request that some servers send back in it."""
+    if isinstance(value, dict) and depth < 8:
+        for key, inner in value.items():
+            if key not in ("input", "request", "body"):
+                yield from _words(inner, depth + 1)
+    elif isinstance(value, list) and depth < 8:
+        for inner in value[:50]:
+            yield from _words(inner, depth + 1)
+    elif isinstance(value, str):
+        yield value
+
+
+def _sentence(value: Any, depth: int = 0) -> str:
+    if isinstance(value, dict) and depth < 4:
+        return next((text for key in _SENTENCES if (text := _sentence(value.get(key), depth + 1))), "")
+    if isinstance(value, list) and depth < 4:
+        return "; ".join(filter(None, (_sentence(v, depth + 1) for v in value[:5])))
+    return value[:2000] if isinstance(value, str) else ""
+
+
+def wait_of(headers: Mapping[str, str], error: Any = None) -> float:
+    """Seconds to wait, 1 to 3,600: Retry-After (or retry-after-ms) as number or date; else what the error says; else 20."""
+    given = (
+        _seconds(headers.get("retry-after-ms"), 1000)
+        or _seconds(headers.get("retry-after"))
+        or _date(headers.get("retry-after"))
+    )
+    if given is None and isinstance(error, dict):
+        given = (
+            _seconds(error.get("retry_after_ms"), 1000)
+            or _seconds(error.get("retry_after"))
+            or _seconds(error.get("retryAfter"))
+        )
+    if given is None:
+        text = json.dumps(error, default=str)[:20_000].replace('"retryDelay":', "retry in").lower()
+        found = _AGAIN.search(text)
+        units = {"ms": 0.001, "milli": 0.001, "h": 3600, "m": 60, "s": 1}
+        given = sum(float(n[:12]) * units[unit] for n, unit in _PART.findall(found[1])) if found else USUAL_WAIT_S
+    return min(max(given, 1.0), MOST_WAIT_S)
+
+
+def _seconds(value: Any, of: float = 1) -> float | None:
+    try:
+        seconds = float(str(value).strip().rstrip("s")) / of
+    except ValueError:
+        return None
+    return None if math.isnan(seconds) else min(max(seconds, 0.001), MOST_WAIT_S)
+
+
+def _date(text: str | None) -> float | None:
+    try:
+        return (parsedate_to_datetime(text or "") - datetime.now(UTC)).total_seconds()
+    except (ValueError, TypeError, OverflowError, IndexError):
+        return None
