@@ -23,7 +23,7 @@ from app.config import QUEUES, Settings
 from app.ledger import counts
 from app.ledger.dialect import Connection, database_errors
 from app.models import Upload
-from app.process import lock_is_free
+from app.process import lock_state
 from app.redact import redact
 from app.services import packed, schema
 from app.services.backup import CannotBackup, backup, postgres
@@ -75,7 +75,7 @@ def _alone(settings: Settings) -> Iterator[None]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise CannotRestore(in_use) from None
-        if any(not lock_is_free(held) for held in (settings.data_dir / "workers").glob("*.lock")):
+        if any(lock_state(held) == "held" for held in (settings.data_dir / "workers").glob("*.lock")):
             raise CannotRestore(in_use)
         yield
 

@@ -477,7 +477,7 @@ def test_a_message_waits_for_the_monitor_that_has_its_channel_and_the_page_says_
             alerts.test_channel("gone", "ada")
     desk.ledger.change("UPDATE alert_messages SET created_ms = created_ms - :old", old=9 * 24 * HOUR_MS)
     upkeep.delete_old_minutes(desk.run)
-    with desk.ledger.app.test_request_context():
+    with desk.ledger.app.test_request_context(headers={"Accept-Language": "en"}):
         assert alerts.channels()["gone"]["error"] == "no monitor had this channel for 8 days"  # never without a word
         db.session.rollback()
     other.close()
