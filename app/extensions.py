@@ -8,6 +8,7 @@ wait for a writer.
 from __future__ import annotations
 
 import sqlite3
+from datetime import datetime
 
 from flask import has_request_context, request
 from flask_babel import Babel
@@ -43,10 +44,30 @@ synchronous = "FULL"  # web, CLI and monitor; the worker sets NORMAL before its 
 @event.listens_for(Engine, "connect")
 def _on_connect(connection, _record) -> None:
     if not isinstance(connection, sqlite3.Connection):
+        _take_any_time(connection)
         return
     connection.isolation_level = None
+    connection.text_factory = lambda raw: raw.decode("utf-8", "replace")  # a row with bytes that are no text is shown, not refused
     for pragma in (*PRAGMAS, f"synchronous={synchronous}", f"busy_timeout={BUSY_MS}"):
         connection.execute(f"PRAGMA {pragma}").fetchall()
+
+
+def _take_any_time(connection) -> None:
+    """PostgreSQL's times reach to infinity: what Python cannot hold is read as its first or last time."""
+    from psycopg.errors import DataError
+    from psycopg.types.datetime import TimestampBinaryLoader, TimestampLoader
+
+    def lenient(loader):
+        def load(self, data):
+            try:
+                return loader.load(self, data)
+            except DataError as error:
+                return datetime.min if "early" in str(error) or "before" in str(error) else datetime.max
+
+        return type(loader.__name__, (loader,), {"load": load})
+
+    for loader in (TimestampLoader, TimestampBinaryLoader):
+        connection.adapters.register_loader("timestamp", lenient(loader))
 
 
 @event.listens_for(Engine, "begin")

@@ -109,7 +109,7 @@ def redact_json(value: Any) -> Any:
     if value is None or isinstance(value, bool | int | float):
         return value
     if isinstance(value, str):
-        return redact(value)
+        return redact(encodable(value))
     box: list[Any] = [None]
     stack: list[tuple[Any, Any, Any, int]] = [(box, 0, value, 0)]
     texts: list[tuple[Any, Any, str]] = []
@@ -127,7 +127,7 @@ def redact_json(value: Any) -> Any:
             label = next((node[k] for k in ("name", "key", "header", "field") if isinstance(node.get(k), str)), None)
             for key, inner in islice(node.items(), left):
                 name = label if label and key in ("value", "content", "default") else str(key)
-                shown = redact(key) if isinstance(key, str) and len(key) >= 16 else key
+                shown = redact(encodable(key)) if isinstance(key, str) and (len(key) >= 16 or not key.isascii()) else key
                 new[shown if shown not in new else f"{shown} {len(new)}"] = HIDDEN if (hidden := hides(name, inner)) else None
                 if not hidden:
                     stack.append((new, next(reversed(new)), inner, depth + 1))
@@ -139,10 +139,19 @@ def redact_json(value: Any) -> Any:
     for start in range(0, len(texts), 200):  # most texts hold none: they are looked at together
         some = texts[start:start + 200]
         joined = "\x00".join(text for _into, _place, text in some)
-        clean = redact(joined) == joined
+        clean = encodable(joined) == joined == redact(joined)
         for into, place, text in some:
-            into[place] = text if clean else redact(text)
+            into[place] = text if clean else redact(encodable(text))
     return box[0]
+
+
+def encodable(text: str) -> str:
+    """The text with each half of a surrogate pair as `\\ud800`: no page, file or database could take it."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "backslashreplace").decode()
+    return text
 
 
 def one_line(text: str, limit: int = 8192) -> str:

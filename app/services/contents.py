@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,6 +12,8 @@ from app.clock import when
 from app.extensions import db
 from app.integrations.csv_files import write_rows
 from app.models import Content, ImportReject
+from app.redact import redact_json
+from app.strict import stored_object
 
 SHOWN_BODY = 300
 STEP = 500
@@ -41,7 +42,7 @@ def list_contents(
     return [
         {
             "id": row.id, "tenant_id": row.tenant_id, "reference": row.reference, "title": row.title, "body": row.body,
-            "attributes": json.loads(row.attributes),
+            "attributes": redact_json(stored_object(row.attributes)),
             "created_at": when(row.created_ms), "updated_at": when(row.updated_ms),
         }
         for row in db.session.execute(query.limit(limit))
