@@ -190,7 +190,8 @@ def _public_url(url: str) -> str:
     except ValueError:
         ok = False
     if not ok or re.search(r"[\s\x00-\x1f<>\"'\\^`{|}]", url) or parts.path.strip("/") or parts.query or parts.fragment or parts.username:
-        raise SettingError(f"PUBLIC_URL={url!r} must be like https://jobs.example.org (no path)")
+        given = "PUBLIC_URL" if "@" in url else f"PUBLIC_URL={url!r}"  # a password would stand before the @
+        raise SettingError(f"{given} must be like https://jobs.example.org (no path)")
     return url.rstrip("/")
 
 

@@ -81,7 +81,7 @@ def readers():
     from app.controllers import returns
     from app.formatting import FILTERS  # noqa: F401
     from app.ledger import search
-    from app.services import alert_words, catalogue, uploads
+    from app.services import alert_words, payloads, uploads
 
     app = create_app(load_settings({"DATA_DIR": sys.argv[1]}))
     context = app.test_request_context("/")
@@ -91,8 +91,8 @@ def readers():
     yield words.retell, [*GENERIC, *worst]
     yield lambda text: words._fill(("a ", " b ", " c ", "."), text), ["a  b ", "a x b ", " c "]
     for function in (redact.redact, redact.one_line, redact.printable, lambda t: redact.redact_json({t: [t, {t: t}]}), lambda t: frames.frames_of(t, "/x/"), search.pattern,
-                     lambda t: search.match([t], {}, []), alert_words.harmless, uploads.clean_name, returns.safe_next, strict.parse_uuid, catalogue.arguments,
-                     lambda t: catalogue.arguments(json.dumps({"args": {t: t}}))):
+                     lambda t: search.match([t], {}, []), alert_words.harmless, uploads.clean_name, returns.safe_next, strict.parse_uuid, payloads.arguments,
+                     lambda t: payloads.arguments(json.dumps({"args": {t: t}}))):
         yield (lambda text, f=function: f(text, "/") if f is returns.safe_next else f(text)), GENERIC
 
 

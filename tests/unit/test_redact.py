@@ -169,3 +169,18 @@ def test_what_a_service_says_of_an_address_names_only_its_host(url, said, shown)
     from app.integrations.apprise_send import without_parts
 
     assert without_parts(said, url) == shown
+
+
+def test_a_bad_setting_shows_no_password(tmp_path):
+    from app.config import SettingError, load_settings
+
+    for name, value in (("PUBLIC_URL", "https://joe:hunter2@x.example/"), ("DATABASE_URL", "mysql://joe:hunter2@x"), ("QUEUE_URL", "amqp://joe:hunter2@x"), ("HEARTBEAT_URL", "joe:hunter2@x"),
+                        ("ALERT_URLS", "mail=mailto:joe:hunter2@x"), ("ALERT_URLS", "mailto://joe:hun ter2@x"), ("METRICS_TOKEN", "hunter2"), ("SECRET_KEY", "hunter2"), ("SENTRY_DSN", "joe:hunter2@x")):
+        with pytest.raises(SettingError) as caught:
+            load_settings({"DATA_DIR": str(tmp_path), name: value})
+        assert "hunter2" not in str(caught.value) and "ter2" not in str(caught.value)
+
+
+def test_the_key_that_froze_the_site_is_read_at_once():
+    for key in ("_token" * 41_666 + "x\ny", "_token\n" * 35_714, "a_" * 125_000 + "\n"):
+        assert redact_json({key: "x"}) and redact(f'"{key}": "x"')
