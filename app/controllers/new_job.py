@@ -84,7 +84,7 @@ def edit(uuid: str):
     args = read_all(definition, given, found["tenant_id"], errors)
     try:
         if not errors:
-            operations.retry_edited(found["uuid"], args, actor())
+            state = operations.retry_edited(found["uuid"], args, actor())
     except operations.Refused as error:
         return refused(error, url_for("admin.jobs.job", uuid=found["uuid"]))
     except (BadInput, TypeError) as error:
@@ -92,7 +92,8 @@ def edit(uuid: str):
     if errors:
         db.session.rollback()
         return wrong(errors) or (page(definition, request.form, errors, given, editing=found), 400)
-    flash(_("Job requeued"), "success")
+    said = {"scheduled": _("Saved. The job keeps its time."), "held": _("Saved. The job stays held.")}
+    flash(said.get(state, _("Job requeued")), "success")
     return redirect(url_for("admin.jobs.job", uuid=found["uuid"]), 303)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from app import registry
 from app.clock import DAY_MS, stamp
+from app.ledger import pace
 from app.ledger.dialect import Connection
 from app.ledger.rescue import unblock
 from app.models.figures import KEEP_MINUTES_MS
@@ -56,6 +57,7 @@ def delete_old_minutes(connection: Connection) -> None:
     with connection.transaction() as run:
         for table in ("job_minutes", "queue_minutes"):
             run.run(f"DELETE FROM {table} WHERE minute_ms < :old", old=now - KEEP_MINUTES_MS)
+        run.run("DELETE FROM queue_seconds WHERE second_ms < :old", old=now - pace.KEEP_MS)
         run.run("DELETE FROM alerts WHERE closed_ms < :old", old=now - KEEP_FAILED_DAYS * DAY_MS)
         run.run("DELETE FROM alert_messages WHERE ended_ms < :old", old=now - KEEP_DAYS * DAY_MS)
 
