@@ -14,6 +14,7 @@ from functools import lru_cache
 MINUTE_MS = 60_000
 HOUR_MS = 60 * MINUTE_MS
 DAY_MS = 24 * HOUR_MS
+FIRST_MS, LAST_MS = -62_135_500_000_000, 253_402_000_000_000  # a day inside the years 1 and 9999, as zones are up to 14 hours off
 
 
 _ahead_ms = 0  # how far the database's clock is ahead of this machine's
@@ -55,8 +56,8 @@ def stamp(ms: int) -> str:
 
 
 def when(ms: int | None) -> datetime | None:
-    """Milliseconds as an aware datetime in UTC; None stays None."""
-    return None if ms is None else datetime.fromtimestamp(ms / 1000, UTC)
+    """Milliseconds as an aware datetime in UTC; None stays None, as does what is no time of the years 1 to 9999."""
+    return datetime.fromtimestamp(ms / 1000, UTC) if isinstance(ms, int | float) and FIRST_MS <= ms < LAST_MS else None
 
 
 def naive(ms: int) -> datetime:
@@ -65,8 +66,8 @@ def naive(ms: int) -> datetime:
 
 
 def iso(ms: int) -> str:
-    """Milliseconds as '2026-11-23T14:00:00.123Z'."""
-    return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    """Milliseconds as '2026-11-23T14:00:00.123Z'; of what is no time, of the first or the last that is one."""
+    return datetime.fromtimestamp(min(max(ms, FIRST_MS), LAST_MS) / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def millis(moment: datetime) -> int:

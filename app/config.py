@@ -195,7 +195,8 @@ def _modules(text: str) -> tuple[str, ...]:
 def _public_url(url: str) -> str:
     found = public_url(url)
     if found is None:
-        raise SettingError(f"PUBLIC_URL={url!r} must be like https://jobs.example.org or https://example.org/jobs")
+        given = "PUBLIC_URL" if "@" in url else f"PUBLIC_URL={url!r}"  # a password would stand before the @
+        raise SettingError(f"{given} must be like https://jobs.example.org or https://example.org/jobs")
     return found
 
 

@@ -8,6 +8,7 @@ writers failed 60 of 60 times otherwise); GET requests, and commands that only r
 from __future__ import annotations
 
 import sqlite3
+from datetime import datetime
 
 from flask import g, has_app_context, has_request_context, request
 from flask_babel import Babel
@@ -55,10 +56,30 @@ def _on_connect(connection, _record) -> None:
         connection.autocommit = True  # or the rollback of SQLAlchemy's first look takes it back
         connection.execute(f"SET lock_timeout = {BUSY_MS}")
         connection.autocommit = False
+        _take_any_time(connection)
         return
     connection.isolation_level = None
+    connection.text_factory = lambda raw: raw.decode("utf-8", "replace")  # a row with bytes that are no text is shown, not refused
     for pragma in (*PRAGMAS, f"synchronous={synchronous}", f"busy_timeout={BUSY_MS}"):
         connection.execute(f"PRAGMA {pragma}").fetchall()
+
+
+def _take_any_time(connection) -> None:
+    """PostgreSQL's times reach to infinity: what Python cannot hold is read as its first or last time."""
+    from psycopg.errors import DataError
+    from psycopg.types.datetime import TimestampBinaryLoader, TimestampLoader
+
+    def lenient(loader):
+        def load(self, data):
+            try:
+                return loader.load(self, data)
+            except DataError as error:
+                return datetime.min if "early" in str(error) or "before" in str(error) else datetime.max
+
+        return type(loader.__name__, (loader,), {"load": load})
+
+    for loader in (TimestampLoader, TimestampBinaryLoader):
+        connection.adapters.register_loader("timestamp", lenient(loader))
 
 
 @event.listens_for(Engine, "begin")

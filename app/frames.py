@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-FRAME = re.compile(r'^\s*File "(?P<file>.+)", line (?P<line>\d+)(?:, in (?P<function>.+))?$')
+FRAME = re.compile(r'^\s*File "(?P<file>.+)", line (?P<line>[0-9]{1,9})(?:, in (?P<function>.+))?$')
 MARKS = re.compile(r"^[\s~^]+$")
 LIBRARY = re.compile(r"(?:site|dist)-packages/([^/]+)")
 

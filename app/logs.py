@@ -15,7 +15,7 @@ from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Any
 
-from app.redact import one_line, printable, redact
+from app.redact import one_line, printable, redact, redact_json
 
 TRACEBACK_BYTES = 16_384
 job_of_line: ContextVar[dict[str, Any] | None] = ContextVar("job_of_line", default=None)
@@ -69,7 +69,7 @@ def setup_sentry(dsn: str, release: str) -> None:
         event.pop("request", None)
         for name in ("extra", "breadcrumbs", "modules"):
             event.pop(name, None)
-        return json.loads(redact(json.dumps(event, default=str)))
+        return redact_json(json.loads(json.dumps(event, default=str)))
 
     sentry_sdk.init(dsn=dsn, release=release, include_local_variables=False, send_default_pii=False, max_request_body_size="never",
                     before_send=clean, default_integrations=False, auto_enabling_integrations=False, traces_sample_rate=0.0)

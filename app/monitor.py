@@ -21,7 +21,7 @@ from app import registry
 from app.clock import MINUTE_MS
 from app.config import Settings
 from app.integrations.ping import Ping
-from app.ledger import counts, rollups, search, steer, trouble
+from app.ledger import counts, pace, rollups, search, steer, trouble
 from app.ledger.dialect import Connection, database_errors
 from app.ledger.rescue import held_by, promote
 from app.process import lock_state
@@ -68,6 +68,7 @@ class Monitor:
             Duty("live counts", 0.5, self.count),
             Duty("rescue", 1.0, self.watch.rescue),
             Duty("rollups", 1.0, lambda: rollups.extend(self.connection)),
+            Duty("pace", 1.0, lambda: pace.extend(self.connection)),
             Duty("tickets", 1.0, self.tickets),
             Duty("ticket store", 5.0, self.ticket_store),
             Duty("disk", 5.0, self.disk),

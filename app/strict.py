@@ -45,6 +45,24 @@ def parse_json(text: str | bytes) -> Any:
     return value
 
 
+def stored_json(text: Any) -> Any:
+    """The value of JSON that is stored, whoever wrote it; None when it is none, or nested deeper than Python reads.
+
+    NaN and numbers that Python cannot hold are text, so that the value can be written as JSON again.
+    """
+    try:
+        return json.loads(text, parse_constant=str, parse_int=lambda t: int(t) if len(t) < 400 else t,
+                          parse_float=lambda t: t if float(t) in (float("inf"), float("-inf")) else float(t))
+    except (ValueError, TypeError, RecursionError):
+        return None
+
+
+def stored_object(text: Any) -> dict[str, Any]:
+    """Like `stored_json`, of an object; {} when it is none."""
+    value = stored_json(text)
+    return value if isinstance(value, dict) else {}
+
+
 def check_value(value: Any, depth: int = 0) -> None:
     """Raises BadInput for a value that JSON, the database or a page could not hold."""
     if depth > MAX_DEPTH:

@@ -14,6 +14,9 @@ from typing import Any
 from flask import has_request_context
 from flask_babel import gettext
 
+LONGEST, DEEPEST = 20_000, 3  # characters of a sentence of ours; sentences within sentences
+_NAMED = re.compile(r"%\((\w+)\)s")
+
 
 def say(text: str, **values: Any) -> str:
     """`text` with `%(name)s` filled in, translated when a person's request is being answered."""
@@ -22,20 +25,41 @@ def say(text: str, **values: Any) -> str:
     return text % values if values else text
 
 
-def retell(text: str | None) -> str | None:
+def retell(text: str | None, depth: int = 0) -> str | None:
     """A stored sentence in the reader's language."""
-    if not text or not has_request_context():
+    if not text or depth >= DEEPEST or len(text) > LONGEST or not has_request_context():
         return text
-    for pattern, template in _patterns():
-        if found := pattern.fullmatch(text):
-            return gettext(template, **{name: retell(value) for name, value in found.groupdict().items()})
+    for parts, names, template in _patterns():
+        values = _fill(parts, text)
+        if values is not None:
+            return gettext(template, **{name: retell(value, depth + 1) for name, value in zip(names, values, strict=True)})
     return text
 
 
+def _fill(parts: tuple[str, ...], text: str) -> list[str] | None:
+    """What stands in `text` between the fixed parts of a sentence, each at least one character; None when it is another sentence.
+
+    Each part is taken at its first place, so the text is passed once, where a pattern with several `.+?` goes back and forth.
+    """
+    if len(parts) == 1:
+        return [] if text == parts[0] else None
+    first, *middle, last = parts
+    if not text.startswith(first) or not text.endswith(last):
+        return None
+    values, at, end = [], len(first), len(text) - len(last)
+    for part in middle:
+        found = text.find(part, at + 1, end)
+        if found < 0:
+            return None
+        values.append(text[at:found])
+        at = found + len(part)
+    return [*values, text[at:end]] if at < end else None
+
+
 @cache
-def _patterns() -> list[tuple[re.Pattern[str], str]]:
-    escaped = ((re.escape(t).replace(r"%\(", "%(").replace(r"\)s", ")s"), t) for t in _stored())
-    return [(re.compile(re.sub(r"%\((\w+)\)s", r"(?P<\1>.+?)", text), re.DOTALL), template) for text, template in escaped]
+def _patterns() -> list[tuple[tuple[str, ...], tuple[str, ...], str]]:
+    """For each sentence: its fixed parts, and the names of what stands between them."""
+    return [(tuple(_NAMED.split(t)[::2]), tuple(_NAMED.findall(t)), t) for t in _stored()]
 
 
 def _stored(_: Callable[[str], str] = lambda text: text) -> tuple[str, ...]:

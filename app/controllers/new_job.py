@@ -106,7 +106,7 @@ def edit(uuid: str):
     args = read_all(definition, given, found["tenant_id"], errors)
     try:
         if not errors:
-            operations.retry_edited(found["uuid"], args, actor())
+            state = operations.retry_edited(found["uuid"], args, actor())
     except operations.Refused as error:
         return refused(error, url_for("admin.jobs.job", uuid=found["uuid"]))
     except DiskLow:
@@ -118,7 +118,8 @@ def edit(uuid: str):
         return wrong(errors) or (page(definition, request.form, errors, given, editing=found), 400)
     if wants_json():
         return jsonify({"ok": True, "count": 1, "uuid": found["uuid"]})
-    flash(_("Job requeued"), "success")
+    said = {"scheduled": _("Saved. The job keeps its time."), "held": _("Saved. The job stays held.")}
+    flash(said.get(state, _("Job requeued")), "success")
     return redirect(url_for("admin.jobs.job", uuid=found["uuid"]), 303)
 
 

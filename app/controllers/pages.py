@@ -12,9 +12,9 @@ from flask_babel import format_date, ngettext
 from flask_babel import gettext as _
 
 from app import registry
-from app.clock import millis, now_ms
+from app.clock import DAY_MS, millis, now_ms
 from app.config import QUEUES, ROOT
-from app.formatting import localtime, number
+from app.formatting import duration, localtime, number
 from app.frames import frames_of
 from app.ledger import counts
 from app.services import catalogue, contents, disk, fleet, spending, texts, uploads
@@ -24,7 +24,7 @@ from app.services.notes import recent_events
 from app.services.operations import EDITABLE
 from app.words import retell
 
-MOST_STRIPS = 3
+MOST_STRIPS, MOST_JSON = 3, 1_000_000
 service = JobMonitoringService()
 STEPS = {"pending": ("top", "hold", "delay", "move"), "scheduled": ("hold", "delay", "move"), "held": ("release", "move"), "blocked": ("move",),
          "processing": ("stop",), "bin": ("restore", "erase")}  # what the job page offers in each state, besides retry, cancel and delete
@@ -45,17 +45,26 @@ def dashboard_context(period: str = "24h") -> dict[str, Any]:
         "queued": {"rows": queued, "total": max(sum(live[s] for s in counts.STATES), len(queued))},
         "failed": {"rows": failed, "total": max(live["failed"], len(failed)), "max_id": max((r["id"] for r in failed), default=0)},
         "notes": notes(), "alerts": strips(), "costs": spending.sums(),
-        "timeline": [row | {"label": bucket_label(row["date"])} for row in service.get_metrics(period)],
+        "timeline": labelled(service.get_metrics(period)),
         "types": service.get_metrics(period, group="type"), "period": period,
         "first_run": not (failed or queued or service.has_history()),
     }
 
 
-def bucket_label(date: str) -> str:
-    """'14:00' of an hour in APP_TIMEZONE, '23 Nov' of a day."""
+def labelled(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Each bucket with its label: '14:00' of an hour in APP_TIMEZONE, '23 Nov' of a day.
+
+    Where the clocks change, an hour of the day comes twice within the last 24: '02:00 CEST' and '02:00 CET'.
+    """
+    labels = [bucket_label(row["date"]) for row in rows]
+    return [row | {"label": label if labels.count(label) == 1 else bucket_label(row["date"], "%H:%M %Z")}
+            for row, label in zip(rows, labels, strict=True)]
+
+
+def bucket_label(date: str, form: str = "%H:%M") -> str:
     moment = datetime.fromisoformat(date)
     if len(date) > 10:
-        return localtime(moment).strftime("%H:%M")
+        return localtime(moment).strftime(form)
     return format_date(moment, "d MMM")
 
 
@@ -127,8 +136,7 @@ def job_context(found: dict[str, Any]) -> dict[str, Any]:
     job = found | {
         "running_ms": running_ms, "eta_ms": eta(progress, running_ms), "ended_because": why_ended(found, attempts),
         "args": [{"name": k, "value": files.get(k, v), "kind": "file" if k in files else type(v).__name__} for k, v in found["args"].items()],
-        "args_json": json.dumps(found["args"], ensure_ascii=False, indent=2),
-        "result_json": None if found["result"] is None else json.dumps(found["result"], ensure_ascii=False, indent=2),
+        "args_json": pretty(found["args"]), "result_json": None if found["result"] is None else pretty(found["result"]),
         "error": retell(found["error"]), "command": command(found), "progress": progress, "frames": frames_of(found["traceback"], f"{ROOT}/"),
         "report_url": url_for("admin.jobs.contents.report", uuid=uuid) if has_report else None,
         "can": {
@@ -140,7 +148,7 @@ def job_context(found: dict[str, Any]) -> dict[str, Any]:
             "duplicate": url_for("admin.jobs.new.form", like=uuid) if web else None,
         },
     }
-    cut = {part for attempt in attempts for part in attempt["details"].get("cut", [])}
+    cut = {part for attempt in attempts if isinstance(marks := attempt["details"].get("cut"), list) for part in marks if isinstance(part, str)}
     return {"job": job, "queues": QUEUES, "attempts": list(reversed(attempts)), "log": catalogue.log_of(uuid), "cut": cut,
             "links": links(found), "rejects": rejects(uuid) if has_report else None}
 
@@ -149,6 +157,12 @@ def rejects(uuid: str) -> dict[str, Any]:
     """The first 50 rows of an import's report, and a sentence when it does not keep all."""
     report = contents.reject_report(uuid, 50)
     return report | {"cut": contents.cut_sentence(report) if report["kept"] < report["total"] else None}
+
+
+def pretty(value: Any) -> str:
+    """JSON for people: an element a line, unless the indents alone would fill a page of megabytes."""
+    text = json.dumps(value, ensure_ascii=False, indent=2)
+    return text if len(text) < MOST_JSON else json.dumps(value, ensure_ascii=False)
 
 
 def eta(progress: dict[str, Any] | None, running_ms: int | None) -> int | None:
@@ -162,12 +176,27 @@ def why_ended(found: dict[str, Any], attempts: list[dict[str, Any]]) -> str | No
     """One sentence: why this failure was the last."""
     if found["status"] not in ("failed", "timeout") or not attempts:
         return None
-    if attempts[-1]["details"].get("permanent"):
-        return _("It failed at once: another attempt could not succeed.")
-    if any(a["status"] == "lost" for a in attempts) and attempts[-1]["status"] == "failed" and attempts[-1]["started"] is None:
-        return found["error"]
-    n = found["attempts"]
-    return ngettext("%(n)s attempt of %(tries)s failed.", "%(n)s attempts of %(tries)s failed.", n, n=number(n), tries=number(found["tries"]))
+    last, n, tries = attempts[-1], found["attempts"], found["tries"]
+    lost = sum(a["status"] == "lost" and a["round"] == last["round"] for a in attempts)
+    if last["details"].get("permanent"):
+        if n - lost < 2:
+            return _("It failed at once: another attempt could not succeed.")
+        return _("Attempt %(n)s of %(tries)s failed so that another could not succeed.", n=number(n - lost), tries=number(tries))
+    if last["status"] == "failed" and any(a["status"] == "lost" and a["claim_no"] == last["claim_no"] for a in attempts):
+        return found["error"]  # stopped after killing its worker, which is no attempt's failure
+    n = max(n - lost, 1)
+    said = ngettext("%(n)s attempt of %(tries)s failed.", "%(n)s attempts of %(tries)s failed.", n, n=number(n), tries=number(tries))
+    if n >= tries:
+        return said
+    return said + " " + _("The next would have begun after the time for retries was over: %(time)s from when it was sent or put back by hand.",
+                          time=time_for_retries(found["job_type"], last["round"]))
+
+
+def time_for_retries(job_type: str, round_: int) -> str:
+    """'24 h': how long a job is retried by itself; as its type says, and a day once it was put back by hand."""
+    definition = registry.find(job_type)
+    seconds = definition.options.retry_until if definition is not None and round_ == 1 else DAY_MS // 1000
+    return f"{number(seconds // 3600)} h" if seconds >= 3600 and seconds % 3600 == 0 else duration(seconds * 1000)
 
 
 def links(found: dict[str, Any]) -> list[dict[str, Any]]:

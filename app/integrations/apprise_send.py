@@ -2,7 +2,8 @@
 
 stdin  {"url", "title", "body", "level"}    stdout {"ok": bool, "why": str, "doubtful": bool}
 The address comes through stdin, so it is in no argument list; a sending that hangs is killed by whoever waits for it.
-Redirects are never followed: a POST answered 301 becomes a GET and "succeeds". `why` still needs the redactor.
+Redirects are never followed: a POST answered 301 becomes a GET and "succeeds". `why` has no word of the address but its host,
+and still needs the redactor.
 """
 
 from __future__ import annotations
@@ -13,7 +14,10 @@ import json
 import logging
 import re
 import sys
+from urllib.parse import unquote
 
+HIDDEN = "[hidden]"
+HOST = re.compile(r"(?<![A-Za-z0-9.-])(?:localhost|[A-Za-z0-9-]++(?:\.[A-Za-z0-9-]++)++)(?::[0-9]{1,5})?(?=[/?]|$)")
 BROKE_OFF = re.compile(r"^(?!.*(?:NewConnectionError|ConnectTimeout)).*(?:timed out|abort|reset|closed|disconnect|broken pipe)", re.IGNORECASE)
 
 
@@ -32,7 +36,8 @@ class _Lines(logging.Handler):
 
 
 def send(url: str, title: str, body: str, level: str = "info") -> tuple[bool, str, bool]:
-    """`level`: info, success, warning or failure. Whether the service took it; if not, why in Apprise's words, and whether it may have taken it nevertheless."""
+    """`level`: info, success, warning or failure. Whether the service took it; if not, why in Apprise's words, and whether it
+    may have taken it nevertheless."""
     import apprise
 
     lines = _Lines()
@@ -47,7 +52,21 @@ def send(url: str, title: str, body: str, level: str = "info") -> tuple[bool, st
         service.redirects = False  # whatever the address says
     kind = apprise.NotifyType(level)
     ok = bool(target.notify(title=title, body=body, notify_type=kind, body_format=apprise.NotifyFormat.TEXT))
-    return ok, "" if ok else "; ".join(lines.lines[-2:]) or "not accepted", lines.doubtful and not ok
+    return ok, "" if ok else without_parts("; ".join(lines.lines[-2:]) or "not accepted", url), lines.doubtful and not ok
+
+
+def without_parts(text: str, url: str) -> str:
+    """What a service says of an address, without any word of its user, password, path and query.
+
+    Of an address that reads otherwise than it was meant (a `@`, `/` or `#` in its password; or no host, only keys) no word is left.
+    """
+    address = url.partition("://")[2]
+    user, _, rest = address.rpartition("@")
+    host = HOST.match(rest)
+    if host and not any(sign in user for sign in "@/?#"):
+        address = f"{user} {rest[host.end():]}"
+    words = {word.casefold() for word in re.findall(r"\w+", f"{address} {unquote(address)}")}
+    return re.sub(r"\w+", lambda m: HIDDEN if m[0].casefold() in words else m[0], text)
 
 
 def known(url: str) -> bool:

@@ -44,9 +44,9 @@ _OTHER = re.compile(
 )
 _AGAIN = re.compile(
     r"(?:again|retry|wait)\D{0,30}?"
-    r"((?:\d+(?:\.\d+)?\s*(?:ms|milliseconds?|hours?|h|minutes?|min|m|seconds?|sec|s)(?![a-z])\s*)+)"
+    r"((?:\d{1,12}(?:\.\d{1,12})?\s*(?:ms|milliseconds?|hours?|h|minutes?|min|m|seconds?|sec|s)(?![a-z])\s*)+)"
 )
-_PART = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|milli|h|m|s)")
+_PART = re.compile(r"(\d{1,12}(?:\.\d{1,12})?)\s*(ms|milli|h|m|s)")
 
 
 class NoAnswer(Exception):

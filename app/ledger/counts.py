@@ -7,6 +7,8 @@ from typing import Any
 
 from app.config import QUEUES
 from app.ledger.dialect import Connection, Runner
+from app.models.types import whole
+from app.strict import stored_json
 
 STATES = ("pending", "processing", "scheduled", "held", "blocked", "waiting")
 MAX_AGE_MS = 1000
@@ -28,7 +30,7 @@ def count(run: Runner) -> dict[str, Any]:
     """Live rows by state, `failed` (those that wait for a decision), and `queues`: depth and ready time (ms) of the longest waiting, by name."""
     found: dict[str, Any] = {state: 0 for state in STATES}
     found.update({state: number for state, number in run.all(_COUNT)})
-    found["queues"] = {name: {"depth": depth, "since": run.all(_OLDEST, q=name)[0][0]} for name, depth in run.all(_DEPTHS)}
+    found["queues"] = {name: {"depth": depth, "since": whole(run.all(_OLDEST, q=name)[0][0])} for name, depth in run.all(_DEPTHS)}
     found["pending"] = sum(queue["depth"] for queue in found["queues"].values())
     found["failed"] = run.all("SELECT COUNT(*) FROM failed_jobs WHERE deleted_at IS NULL")[0][0]
     return found
@@ -51,14 +53,25 @@ def save(run: Runner, key: str, value: object) -> None:
 
 
 def load(run: Runner, key: str) -> tuple[object, int] | None:
-    """A fact of the `meta` table and its age in ms, or None."""
+    """A fact of the `meta` table and its age in ms, or None; what is no JSON or has no time counts as never written."""
     rows = run.all("SELECT value, at_ms FROM meta WHERE key = :key", key=key)
-    return (json.loads(rows[0][0]), max(run.now() - rows[0][1], 0)) if rows else None
+    value = stored_json(rows[0][0]) if rows else None
+    return None if value is None or not isinstance(rows[0][1], int) else (value, max(run.now() - rows[0][1], 0))
 
 
 def recent(run: Runner) -> tuple[dict[str, Any], int]:
     """The monitor's counts when at most 1 s old, else counted now; with their age in ms."""
     kept = load(run, "live_counts")
-    if kept is not None and kept[1] <= MAX_AGE_MS:
+    if kept is not None and kept[1] <= MAX_AGE_MS and _whole(kept[0]):
         return dict(kept[0]), kept[1]  # type: ignore[call-overload]
     return count(run), 0
+
+
+def _whole(kept: object) -> bool:
+    """Whether these are counts, as `count` makes them."""
+    try:
+        queues = kept["queues"].values()  # type: ignore[index]
+        numbers = [kept[name] for name in (*STATES, "failed")] + [q["depth"] for q in queues]  # type: ignore[index]
+        return all(isinstance(n, int) for n in numbers) and all(isinstance(q["since"], int | None) for q in queues)
+    except (TypeError, KeyError, AttributeError):
+        return False

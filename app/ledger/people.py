@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from app.clock import DAY_MS, stamp
 from app.config import QUEUES
 from app.ledger.dialect import Connection, Runner
+from app.strict import stored_object
 
 _COMMON = "uuid, payload, tenant_id, claim_no, tries, backoff, timeout, durable, created_by"
 _FOREIGN = "SELECT id, uuid, payload, tenant_id, queue FROM failed_jobs WHERE {where} AND (job_type IS NULL OR created_ms IS NULL)"
@@ -50,12 +51,9 @@ def requeue(run: Runner, ids: Sequence[int]) -> list[str]:
 
 def _complete(run: Runner, id_: int, uuid: str, payload: str, tenant: str | None, queue: str, now: int) -> None:
     """Rows written by others lack our columns: the type is in the payload, the rest has defaults."""
-    try:
-        found = json.loads(payload)
-    except ValueError:
-        found = {}
-    found = found if isinstance(found, dict) else {}
-    name = str(found.get("displayName") or "Unknown")[:255]
+    found = stored_object(payload)
+    name = found.get("displayName")
+    name = name[:255] if isinstance(name, str) and name else "Unknown"
     if "args" not in found:
         payload = json.dumps({"uuid": uuid, "displayName": name, "args": found, "tenant_id": tenant, "queue": queue})
     run.run("UPDATE failed_jobs SET job_type = COALESCE(job_type, :t), payload = :p, created_ms = COALESCE(created_ms, :now) WHERE id = :id",

@@ -1,6 +1,7 @@
 """Models: one file a table (or a table and its companions); no rules, no request."""
 
-from app.models.alert import Alert, AlertMessage, AlertRule, JobMinute, QueueMinute
+from app.extensions import db
+from app.models.alert import Alert, AlertMessage, AlertRule, JobMinute, QueueMinute, QueueSecond
 from app.models.audit import Audit
 from app.models.content import Content, ImportReject, ImportRun
 from app.models.cost import AskMinute, JobCost, TenantBudget
@@ -15,13 +16,16 @@ from app.models.job_metric import JobMetric
 from app.models.queue_state import Meta, Queue
 from app.models.recurring import Recurring, RecurringRun
 from app.models.rollup import RollupTenant, RollupType
+from app.models.types import take_anything
 from app.models.upload import Upload
 from app.models.user import LoginAttempt, User, UserSession
 from app.models.worker_heartbeat import WorkerHeartbeat
 
+take_anything(db.metadata)
+
 __all__ = [
     "Alert", "AlertMessage", "AlertRule", "AskMinute", "Audit", "Content", "ContentVersion", "FailedJob", "Generation", "ImportReject",
     "ImportRun", "Job", "JobBatch", "JobCost", "JobHistogram", "JobHistory", "JobLog", "JobMetric", "JobMinute", "LoginAttempt", "Meta",
-    "PromptTemplate", "Queue", "QueueMinute", "Recurring", "RecurringRun", "RollupTenant", "RollupType", "TenantBudget", "Upload", "User",
-    "UserSession", "WorkerHeartbeat",
+    "PromptTemplate", "Queue", "QueueMinute", "QueueSecond", "Recurring", "RecurringRun", "RollupTenant", "RollupType", "TenantBudget", "Upload",
+    "User", "UserSession", "WorkerHeartbeat",
 ]

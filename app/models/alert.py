@@ -105,6 +105,17 @@ class JobMinute(db.Model):
     time_ms: Mapped[int] = mapped_column(BigInteger)
 
 
+class QueueSecond(db.Model):
+    """Jobs sent to and ended in each queue in each second, of those that have ended; kept 15 minutes (ledger/pace.py)."""
+
+    __tablename__ = "queue_seconds"
+
+    second_ms: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    queue: Mapped[str] = mapped_column(String(255), primary_key=True)
+    sent: Mapped[int] = mapped_column(BigInteger)
+    ended: Mapped[int] = mapped_column(BigInteger)
+
+
 class QueueMinute(db.Model):
     """Depth of each queue at each minute, kept 26 hours."""
 

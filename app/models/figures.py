@@ -17,16 +17,25 @@ from sqlalchemy import text
 
 from app.clock import DAY_MS, HOUR_MS, MINUTE_MS, millis, now_ms, stamp
 from app.extensions import db
+from app.models.types import whole, words
 
 COUNTED = ("completed", "failed", "timeout")
 FAILURES = ("failed", "timeout")
 KEEP_MINUTES_MS = 26 * HOUR_MS
 
 _WANTED = "status IN ('completed', 'failed', 'timeout')"
-_REACH = "(SELECT CAST(value AS BIGINT) FROM meta WHERE key = 'rollup_reach')"
+
+
+def reach(key: str) -> str:
+    """How far something is counted, as an expression: 0 when the `meta` table has no number there."""
+    return (f"COALESCE((SELECT CASE WHEN LENGTH(value) BETWEEN 1 AND 18 AND TRIM(value, '0123456789') = '' THEN CAST(value AS BIGINT) ELSE 0 END "
+            f"FROM meta WHERE key = '{key}'), 0)")
+
+
+_REACH = reach("rollup_reach")
 _AT = "COALESCE(completed_at, completed_at)"  # so written, SQLite looks for the last rows by id and not by time
 # One statement a figure: what it reads is of one moment, on PostgreSQL too, where `rollup_reach` moves between two.
-_SUMS = f"""SELECT job_type, status, SUM(n), SUM(ms) FROM (
+_SUMS = f"""SELECT job_type, status, SUM(n + 0.0), SUM(ms + 0.0) FROM (
  SELECT job_type, status, count AS n, time_ms AS ms FROM rollup_types WHERE hour >= :low AND hour < :high
  UNION ALL SELECT job_type, status, -count, -time_ms FROM job_minutes WHERE minute_ms >= :low AND minute_ms < :minute
  UNION ALL SELECT job_type, status, -1, -processing_time FROM job_metrics
@@ -75,7 +84,7 @@ def by_type(start: int, end: int, wanted: str = _WANTED) -> dict[str, Sums]:
     minute = start - start % MINUTE_MS if low > now_ms() - KEEP_MINUTES_MS + HOUR_MS else low
     values = {"low": low, "high": end, "minute": minute, "minute_at": stamp(minute), "low_at": stamp(start), "high_at": stamp(end)}
     for job_type, status, count, time_ms in _rows(_SUMS.format(wanted=wanted), **values):
-        sums.setdefault(job_type, Sums()).add(status, int(count), int(time_ms))
+        sums.setdefault(words(job_type), Sums()).add(status, whole(count, 0), whole(time_ms, 0))
     return sums
 
 
@@ -104,8 +113,11 @@ def buckets(bounds: Sequence[int], job_type: str | None = None) -> list[Sums]:
     """Sums for each [bounds[i], bounds[i+1]) in ms. Bounds off the hour (zones at +5:30) are cut from raw rows."""
     result = [Sums() for _ in bounds[:-1]]
     rows = _rows(_BUCKETS, low=bounds[0] - bounds[0] % HOUR_MS, high=bounds[-1]).all()
-    for hour, at, name, status, count, time_ms, _reach in rows:
-        place = bisect_right(bounds, millis(datetime.fromisoformat(at)) if at else hour) - 1
+    for hour, at, name, status, *numbers, _reach in rows:
+        moment, (count, time_ms) = _moment(at) if at else hour, (whole(n, 0) for n in numbers)
+        if not isinstance(moment, int):
+            continue  # what another program wrote is no time
+        place = bisect_right(bounds, moment) - 1
         if job_type in (None, name) and place < len(result):
             if place >= 0:
                 result[place].add(status, count, time_ms)
@@ -119,10 +131,17 @@ def buckets(bounds: Sequence[int], job_type: str | None = None) -> list[Sums]:
         if cut % HOUR_MS:
             for name, status, count, time_ms in _rows(_RAW, low=stamp(cut - cut % HOUR_MS), high=stamp(cut), reach=rows[0][-1] if rows else 0):
                 if job_type in (None, name):
-                    result[place].add(status, count, time_ms, sign=-1)
+                    result[place].add(status, count, whole(time_ms, 0), sign=-1)
                     if place:
-                        result[place - 1].add(status, count, time_ms)
+                        result[place - 1].add(status, count, whole(time_ms, 0))
     return result
+
+
+def _moment(text: str) -> int | None:
+    try:
+        return millis(datetime.fromisoformat(text))
+    except (ValueError, TypeError, OverflowError):
+        return None
 
 
 def _rows(sql: str, **values):

@@ -34,6 +34,7 @@ class Job(db.Model):
             sqlite_where=text("state IN ('held', 'blocked', 'waiting')"),
             postgresql_where=text("state IN ('held', 'blocked', 'waiting')"),
         ),
+        Index("jobs_again_idx", "queue", sqlite_where=text("round > 1"), postgresql_where=text("round > 1")),
         Index("jobs_turns_idx", "queue", "tenant_id", "rank", sqlite_where=text("rank < 0"), postgresql_where=text("rank < 0")),
         {"sqlite_autoincrement": True},
     )

@@ -69,6 +69,14 @@ def sentence(kind: str, facts: dict[str, Any]) -> str:
     return f"{say(facts)} ({', '.join(where)})" if where else say(facts)
 
 
+def told(kind: str, facts: dict[str, Any]) -> str:
+    """The sentence, or the kind's name when the facts are not of that kind."""
+    try:
+        return sentence(kind, facts)
+    except (KeyError, TypeError, ValueError, ArithmeticError, AttributeError):
+        return name(kind)
+
+
 def message(phase: str, kind: str, facts: dict[str, Any], opened: int, closed: int | None, url: str) -> tuple[str, str]:
     """Title and body of the message when it begins (`open`) or is over."""
     lines = [sentence(kind, facts)]

@@ -28,6 +28,7 @@ from app.services import alert_words
 from app.services import channels as announced
 from app.services.operations import Refused, audit
 from app.services.rules import KINDS, RULE_COLUMNS, Finding, Look, Rule
+from app.strict import stored_object
 from app.words import retell
 from app.words import say as _
 
@@ -161,10 +162,11 @@ def count_open() -> int:
 
 
 def _shown(row: Alert) -> dict[str, Any]:
-    facts, now = json.loads(row.facts), now_ms()
+    now = now_ms()
     snoozed = (row.snoozed_ms or 0) > now
     return {
-        "id": row.id, "kind": row.kind, "name": alert_words.name(row.kind), "text": alert_words.sentence(row.kind, facts), "link": row.link,
+        "id": row.id, "kind": row.kind, "name": alert_words.name(row.kind), "text": alert_words.told(row.kind, stored_object(row.facts)),
+        "link": row.link if row.link and row.link.startswith("/") and not row.link.startswith("//") else None,
         "severity": row.severity, "opened_at": when(row.opened_ms), "closed_at": when(row.closed_ms), "rule_id": row.rule_id,
         "lasted_ms": (row.closed_ms or now) - row.opened_ms, "acked_by": row.acked_by, "acked_at": when(row.acked_ms),
         "snoozed_until": when(row.snoozed_ms) if snoozed else None, "snoozed_by": row.snoozed_by if snoozed else None,
@@ -245,4 +247,5 @@ def channels() -> dict[str, dict[str, Any]]:
 def last_check() -> tuple[dict[str, float | None], datetime | None]:
     """What each rule measured at the last check, by its number as text, and when that was."""
     kept = counts.load(SessionRunner(db.session), "alerts")
-    return (dict(kept[0]["values"]), when(now_ms() - kept[1])) if kept else ({}, None)  # type: ignore[call-overload,index]
+    values = kept[0].get("values") if kept and isinstance(kept[0], dict) else None
+    return (values, when(now_ms() - kept[1])) if kept and isinstance(values, dict) else ({}, None)

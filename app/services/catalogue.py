@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import re
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import case, func, select
 
 from app import registry
 from app.clock import iso, millis, when
@@ -15,11 +14,14 @@ from app.extensions import db
 from app.models import FailedJob, Job, JobHistory, JobLog, JobMetric, WorkerHeartbeat
 from app.models.job import LIVE_STATES
 from app.models.job_metric import FINAL
-from app.redact import redact_json
-from app.strict import BadInput, parse_uuid
+from app.redact import printable, redact, redact_json
+from app.services import payloads
+from app.strict import BadInput, parse_uuid, stored_json, stored_object
 
 SHOWN = 50
 BEGINNING, MOST_NAMED = re.compile(r"[0-9a-f]{8,31}"), 5
+MOST_ERROR, MOST_BRIEF = 8_192, 2_000  # characters of an error that a job's page and a list read
+MOST_TRACE, MOST_END = 65_536, 1_000  # and of a traceback, from its end
 
 
 def state_of(uuid: str) -> str | None:
@@ -78,7 +80,7 @@ def attempts_of(uuid: str) -> list[dict[str, Any]]:
             "attempt": m.attempts, "status": m.status, "worker": m.worker, "round": m.round, "claim_no": m.claim_no,
             "started_at": iso(millis(m.started_at)) if m.started_at else None, "started": when(millis(m.started_at)) if m.started_at else None,
             "finished": when(millis(m.completed_at)), "wait_ms": m.wait_ms, "processing_time": m.processing_time,
-            "memory_used": m.memory_used, "error_message": m.error_message, "details": json.loads(m.details or "{}"),
+            "memory_used": m.memory_used, "error_message": _shown(m.error_message, MOST_ERROR), "details": redact_json(stored_object(m.details)),
         }
         for m in rows
     ]
@@ -99,19 +101,17 @@ def whole(uuid: str) -> dict[str, Any] | None:
 
 def find(uuid: str) -> dict[str, Any] | None:
     """Everything known of one job, live or finished; None when unknown. Secrets in arguments are hidden by name."""
-    key = parse_uuid(uuid)
-    if key is None:
-        return None
-    live = db.session.scalar(select(Job).where(Job.uuid == key))
-    ended = None if live else db.session.scalar(select(JobHistory).where(JobHistory.uuid == key))
-    failed = None if live else db.session.scalar(select(FailedJob).where(FailedJob.uuid == key))
+    keys = keys_of(uuid)
+    live = db.session.scalar(select(Job).where(Job.uuid.in_(keys)))
+    ended = None if live else db.session.scalar(select(JobHistory).where(JobHistory.uuid.in_(keys)))
+    failed = None if live else db.session.scalar(select(FailedJob).where(FailedJob.uuid.in_(keys)))
     row = live or ended or failed
     if row is None:
         return None
-    payload = _payload(row.payload)
     common = {
-        "uuid": key, "job_type": row.job_type or payload.get("displayName", "Unknown"), "queue": row.queue, "tenant_id": row.tenant_id,
-        "args": _object(redact_json(payload.get("args"))), "tries": row.tries, "round": row.round, "created_by": row.created_by,
+        "uuid": row.uuid, "job_type": payloads.name_of(row.payload, row.job_type), "queue": row.queue[:255],
+        "tenant_id": row.tenant_id and row.tenant_id[:255], "args": payloads.arguments(row.payload), "tries": row.tries,
+        "round": row.round, "created_by": row.created_by,
         "created_at": when(row.created_ms), "failed_open": failed is not None and failed.deleted_at is None,
         "in_bin": failed is not None and failed.deleted_at is not None, "live": live is not None,
     }
@@ -119,18 +119,19 @@ def find(uuid: str) -> dict[str, Any] | None:
     common["known"] = registry.find(common["job_type"]) is not None
     if live:
         return common | {
-            "state": live.state, "status": None, "attempts": live.attempts, "result": None, "error": live.reason, "traceback": None,
-            "finished_at": None, "claim_no": live.claim_no, "cancel_requested": bool(live.cancel_requested), "timeout": live.timeout,
+            "state": live.state, "status": None, "attempts": live.attempts, "result": None, "error": _shown(live.reason, MOST_ERROR),
+            "traceback": None, "finished_at": None,
+            "claim_no": live.claim_no, "cancel_requested": bool(live.cancel_requested), "timeout": live.timeout,
             "next_at": when(live.available_ms) if live.state == "scheduled" else None, "reserved_at": when(live.reserved_ms),
             "progress": None if live.progress_done is None
             else {"done": live.progress_done, "total": live.progress_total, "note": live.progress_note},
             **_worker_of(live),
         }
-    error = (failed.error if failed else None) or (ended.error if ended else None)
+    error = _shown((failed.error if failed else None) or (ended.error if ended else None), MOST_ERROR)
     return common | {
         "state": row.status, "status": row.status, "attempts": ended.attempts if ended else 0, "error": error,
         "result": _result(ended.result if ended else None),
-        "traceback": (ended.traceback if ended else None) or (failed.exception if failed else None),
+        "traceback": _shown((ended.traceback if ended else None) or (failed.exception if failed else None), -MOST_TRACE),
         "finished_at": when(ended.finished_ms) if ended else (when(millis(failed.failed_at)) if failed and failed.failed_at else None),
         "claim_no": row.claim_no, "cancel_requested": False, "timeout": None, "next_at": None, "reserved_at": None, "progress": None, "worker": None,
     }
@@ -147,22 +148,25 @@ def _worker_of(live: Job) -> dict[str, Any]:
 def log_of(uuid: str) -> list[dict[str, Any]]:
     """Lines a job logged, oldest first."""
     rows = db.session.scalars(select(JobLog).where(JobLog.uuid == uuid).order_by(JobLog.id))
-    return [{"at": when(r.at_ms), "level": r.level, "attempt": r.attempt, "text": r.message, "source": r.source, "id": r.id} for r in rows]
+    return [{"at": when(r.at_ms), "level": r.level[:10], "attempt": r.attempt, "text": _shown(r.message, MOST_ERROR), "source": r.source,
+             "id": r.id} for r in rows]
 
 
 def queued(limit: int = SHOWN) -> list[dict[str, Any]]:
     """The first live jobs in the order in which they will run: running, ready by band and rank, then the rest."""
-    rows = []
+    rows: list[Any] = []
+    columns = (Job.id, Job.uuid, Job.job_type, Job.tenant_id, payloads.head(Job.payload).label("head"), Job.queue, Job.state, Job.attempts,
+               Job.created_ms, Job.reason)
     ready = ((Job.state == "pending", Job.queue == q) for q in QUEUES)
     groups = [(Job.state == "processing",), *ready, (Job.state == "scheduled",), (Job.state.in_(("held", "blocked", "waiting")),)]
     orders = [(Job.id,), *(((Job.rank.desc(), Job.id),) * 3), (Job.available_ms,), (Job.id,)]
     for conditions, order in zip(groups, orders, strict=True):
         if len(rows) < limit:
-            rows += db.session.scalars(select(Job).where(*conditions).order_by(*order).limit(limit - len(rows)))
+            rows += db.session.execute(select(*columns).where(*conditions).order_by(*order).limit(limit - len(rows)))
     return [
         {
             "id": r.id, "uuid": r.uuid, "job_type": r.job_type, "label": registry.label_of(r.job_type), "tenant_id": r.tenant_id,
-            "summary": telling(_payload(r.payload).get("args")), "queue": r.queue, "state": r.state, "attempts": r.attempts,
+            "summary": payloads.telling(r.head), "queue": r.queue, "state": r.state, "attempts": r.attempts,
             "created_at": when(r.created_ms), "reason": r.reason,
         }
         for r in rows
@@ -170,57 +174,44 @@ def queued(limit: int = SHOWN) -> list[dict[str, Any]]:
 
 
 def failed(limit: int = SHOWN) -> list[dict[str, Any]]:
-    """The newest failed jobs that wait for a decision."""
-    rows = db.session.scalars(select(FailedJob).where(FailedJob.deleted_at.is_(None)).order_by(FailedJob.id.desc()).limit(limit))
+    """The newest failed jobs that wait for a decision; of each traceback the end, which says what happened."""
+    length = func.length(FailedJob.exception)
+    columns = (FailedJob.id, FailedJob.uuid, FailedJob.status, FailedJob.failed_at, *(func.substr(c, 1, 255).label(c.key) for c in (
+        FailedJob.queue, FailedJob.job_type, FailedJob.tenant_id)), payloads.head(FailedJob.payload).label("head"),
+        func.substr(FailedJob.error, 1, MOST_BRIEF).label("error"),
+        func.substr(FailedJob.exception, case((length > MOST_END, length - MOST_END + 1), else_=1)).label("end"))
+    rows = db.session.execute(select(*columns).where(FailedJob.deleted_at.is_(None)).order_by(FailedJob.id.desc()).limit(limit))
     result = []
     for r in rows:
-        job_type = r.job_type or _payload(r.payload).get("displayName", "Unknown")
+        job_type, end = payloads.name_of(r.head, r.job_type), _shown(r.end, MOST_END) or ""
         result.append({
             "id": r.id, "uuid": r.uuid, "job_type": job_type, "label": registry.label_of(job_type), "tenant_id": r.tenant_id, "queue": r.queue,
-            "error": (r.error or r.exception.strip().rsplit("\n", 1)[-1]), "exception": r.exception, "status": r.status,
+            "error": _shown(r.error, MOST_BRIEF) or end.strip().rsplit("\n", 1)[-1], "exception": end.strip(), "status": r.status,
             "failed_at": when(millis(r.failed_at)) if r.failed_at else None,
         })
     return result
-
-
-def arguments(payload: str) -> dict[str, Any]:
-    """The arguments in a payload, secrets hidden by name."""
-    return _object(redact_json(_payload(payload).get("args")))
 
 
 def raw_arguments(uuid: str) -> dict[str, Any]:
     """The arguments as the job gets them, nothing hidden: for a form that sends them again."""
     for model in (Job, FailedJob, JobHistory):
         if (text := db.session.scalar(select(model.payload).where(model.uuid == uuid))) is not None:
-            return _object(_payload(text).get("args"))
+            return payloads.raw(text)
     return {}
 
 
-def telling(args: Any) -> str:
-    """The one argument that tells jobs of a type apart: the first short text, cut to 60 characters."""
-    if isinstance(args, dict):
-        for value in redact_json(args).values():
-            if isinstance(value, str) and value.strip() and not value.startswith("up_"):
-                return value if len(value) <= 60 else value[:59] + "…"
-    return ""
+def keys_of(uuid: str) -> list[str]:
+    """What a job's row may have for this uuid: as we write it, or as another program has."""
+    return list(dict.fromkeys((parse_uuid(uuid) or uuid, uuid)))
 
 
-def _payload(text: str) -> dict[str, Any]:
-    try:
-        value = json.loads(text)
-    except ValueError:
-        return {}
-    return value if isinstance(value, dict) else {}
-
-
-def _object(value: Any) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
+def _shown(text: str | None, most: int) -> str | None:
+    """A stored text for a page, without secrets: its first `most` characters, or its last."""
+    return text and redact(printable(text[:most] if most > 0 else text[most:]))
 
 
 def _result(text: str | None) -> Any:
-    if text is None:
+    if text is None or text == "null":
         return None
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text  # was cut at 64 KB
+    value = stored_json(text)
+    return _shown(text, MOST_TRACE) if value is None else redact_json(value)  # text: was cut at 64 KB

@@ -26,10 +26,10 @@ def known(run: Runner) -> dict[str, int]:
     if kept is None:
         return {}
     said, age = kept
-    if not isinstance(said, dict):  # as earlier versions wrote it: names
-        return dict.fromkeys(said, age)  # type: ignore[call-overload]
-    now = run.now()
-    return {name: now - at if at <= now + SAID_MS else FORGET_WITHOUT_MS for name, at in said.items()}
+    if isinstance(said, list):  # as earlier versions wrote it: names
+        return {name: age for name in said if isinstance(name, str)}
+    now, times = run.now(), said.items() if isinstance(said, dict) else ()
+    return {name: now - at if at <= now + SAID_MS else FORGET_WITHOUT_MS for name, at in times if isinstance(at, int)}
 
 
 def announce(connection: Connection, own: Iterable[str]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,6 +14,8 @@ from app.extensions import db
 from app.formatting import number
 from app.integrations.csv_cells import write_rows
 from app.models import Content, ImportReject, ImportRun
+from app.redact import redact_json
+from app.strict import stored_object
 from app.words import retell
 from app.words import say as _
 
@@ -44,14 +45,9 @@ def list_contents(
         query = query.where(Content.id < after_id)
     return [
         {
-            "id": row.id,
-            "tenant_id": row.tenant_id,
-            "reference": row.reference,
-            "title": row.title,
-            "body": row.body,
-            "attributes": json.loads(row.attributes),
-            "created_at": when(row.created_ms),
-            "updated_at": when(row.updated_ms),
+            "id": row.id, "tenant_id": row.tenant_id, "reference": row.reference, "title": row.title, "body": row.body,
+            "attributes": redact_json(stored_object(row.attributes)),
+            "created_at": when(row.created_ms), "updated_at": when(row.updated_ms),
         }
         for row in db.session.execute(query.limit(limit))
     ]

@@ -16,6 +16,7 @@ from app.extensions import db
 from app.ledger import counts
 from app.ledger.dialect import SessionRunner
 from app.ledger.rollups import BOUNDS_MS, NO_BOUND
+from app.models.types import whole, words
 from app.services.job_monitoring import JobMonitoringService, monitor_state
 
 _TOTALS = "SELECT job_type, status, SUM(count), SUM(time_ms) FROM rollup_types GROUP BY job_type, status"
@@ -31,12 +32,12 @@ class Ledger:
         live, _age = counts.recent(SessionRunner(db.session))
         outcomes = CounterMetricFamily("ainstein_job_outcomes", "Outcomes of attempts since the first job.", labels=["type", "status"])
         for job_type, status, n, _ms in db.session.execute(text(_TOTALS)):
-            outcomes.add_metric([job_type, status], int(n))
+            outcomes.add_metric([words(job_type), words(status)], whole(n, 0))
         yield outcomes
         yield from self._gauges(GaugeMetricFamily, live)
         cells: dict[tuple[str, str, str], dict[int, tuple[int, int]]] = defaultdict(dict)
         for job_type, queue, what, le, n, ms in db.session.execute(text(_CELLS)):
-            cells[job_type, queue, what][le] = (int(n), int(ms))
+            cells[words(job_type), words(queue), what][le] = (whole(n, 0), whole(ms, 0))
         for what, name, help_ in (("run", "ainstein_job_run_seconds", "Run time of completed attempts."),
                                   ("wait", "ainstein_job_wait_seconds", "From ready to start, of all attempts.")):
             family = HistogramMetricFamily(name, help_, labels=["type", "queue"])

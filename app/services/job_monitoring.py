@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from math import floor
 from typing import Any
 
 from flask import current_app
@@ -51,7 +52,7 @@ class JobMonitoringService:
             },
             "metrics": {
                 "avg_processing_time": None if day.average_ms is None else round(day.average_ms, 1),
-                "success_rate": None if day.success_rate is None else round(day.success_rate, 2),
+                "success_rate": None if day.success_rate is None else floor(day.success_rate * 100 + 1e-6) / 100,
                 "total_processed_24h": day.total,
             },
         }
@@ -160,7 +161,9 @@ def monitor_state() -> dict[str, Any]:
     if kept is None:
         return {"late": True, "age_s": None, "code": None, "errors": []}
     value, age = kept
-    return {"late": age > LATE_MS, "age_s": age / 1000, "code": value.get("code") if isinstance(value, dict) else None,
-            "errors": value.get("errors", []) if isinstance(value, dict) else []}
+    value = value if isinstance(value, dict) else {}
+    code, errors = value.get("code"), value.get("errors")
+    return {"late": age > LATE_MS, "age_s": age / 1000, "code": code if isinstance(code, str) else None,
+            "errors": errors if isinstance(errors, list) else []}
 
 

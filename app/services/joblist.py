@@ -23,10 +23,14 @@ from app.clock import millis, now_ms, when
 from app.extensions import db
 from app.ledger import search
 from app.ledger.dialect import SessionRunner
+from app.ledger.pace import first_id
 from app.models import FailedJob, Job, JobHistory, JobMetric
 from app.models.job import LIVE_STATES
 from app.models.job_metric import FINAL
-from app.services import catalogue
+from app.models.types import whole as integer
+from app.models.types import words
+from app.redact import printable, redact
+from app.services import payloads
 from app.strict import BadInput, check_text, parse_queue, parse_tenant, parse_uuid
 from app.words import retell
 from app.words import say as _
@@ -36,11 +40,13 @@ OF_BIN = ("restore", "erase")  # what can be done to jobs in the bin, and to no 
 SIZE, COUNTED, NO_END = 50, 1000, 2**62
 CURSOR = re.compile(r"[lh]\d{1,18}")
 NAMES = ("state", "queue", "type", "tenant", "since", "until", "q")
-_ROW = "r.uuid, r.job_type, r.tenant_id, r.queue, r.payload, r.attempts, r.tries, r.created_ms"
+MOST_ERROR = 2_000  # characters of an error that a list reads
+_ROW = "r.uuid, r.job_type, r.tenant_id, r.queue, {payload}, r.attempts, r.tries, r.created_ms"
 _COLUMNS = {
-    "l": f"r.id, {_ROW}, r.state, r.reason, NULL, r.available_ms, r.reserved_ms, r.progress_done, r.progress_total",
-    "h": f"r.id, {_ROW}, r.status, r.error, r.finished_ms, NULL, NULL, NULL, NULL",
+    "l": f"r.id, {_ROW}, r.state, substr(r.reason, 1, {MOST_ERROR}), NULL, r.available_ms, r.reserved_ms, r.progress_done, r.progress_total",
+    "h": f"r.id, {_ROW}, r.status, substr(r.error, 1, {MOST_ERROR}), r.finished_ms, NULL, NULL, NULL, NULL",
 }
+_PAYLOAD = {False: f"substr(r.payload, 1, {payloads.HEAD})", True: "r.payload"}  # whole for an export, which shows all arguments
 
 
 @dataclass(frozen=True)
@@ -141,14 +147,8 @@ def _parts(wanted: JobFilter, top: dict[str, int] | None = None) -> list[_Part]:
 
 
 def _first_id(at: int) -> int:
-    """The lowest id of job_history finished at or after `at` (ms), by halving: ids rise with the time."""
-    low, high = 0, (db.session.scalar(select(func.max(JobHistory.id))) or 0) + 1
-    while low < high:
-        middle = (low + high) // 2
-        query = select(JobHistory.id, JobHistory.finished_ms).where(JobHistory.id >= middle).order_by(JobHistory.id).limit(1)
-        row = db.session.execute(query).first()
-        low, high = (low, middle) if row is None or row[1] >= at else (row[0] + 1, high)
-    return low
+    """The lowest id of job_history finished at or after `at` (ms)."""
+    return first_id(SessionRunner(db.session), "job_history", "finished_ms", at)
 
 
 def _choose_ways(part: _Part, wanted: JobFilter, states: list[str]) -> None:
@@ -189,13 +189,16 @@ def _take(part: _Part, columns: str, size: int, newest_first: bool = True) -> li
     return [rows[key] for key in sorted(rows, reverse=newest_first)[:size]]
 
 
-def page(wanted: JobFilter, before: str = "", after: str = "", size: int = SIZE) -> dict[str, Any]:
-    """`rows`, newest first, and the cursors `older` and `newer` (None at either end). Raises BadInput for a bad cursor."""
+def page(wanted: JobFilter, before: str = "", after: str = "", size: int = SIZE, whole: bool = False) -> dict[str, Any]:
+    """`rows`, newest first, and the cursors `older` and `newer` (None at either end); with their arguments when `whole`.
+
+    Raises BadInput for a bad cursor.
+    """
     cursor, newer = after or before, bool(after)
     if cursor and not CURSOR.fullmatch(cursor):
         raise BadInput(_("This address is not complete: go back to the list."))
     rows: list[dict[str, Any]] = []
-    whole: dict[str, int] = {}  # parts of which all rows were seen, so that nobody need count them again
+    seen: dict[str, int] = {}  # parts of which all rows were seen, so that nobody need count them again
     for part in reversed(_parts(wanted)) if newer else _parts(wanted):
         if cursor and part.kind != cursor[0] and part.kind == ("h" if newer else "l"):
             continue  # all of it lies on the other side of the cursor
@@ -203,16 +206,16 @@ def page(wanted: JobFilter, before: str = "", after: str = "", size: int = SIZE)
             at = int(cursor[1:])
             part.above, part.below = (max(part.above, at), part.below) if newer else (part.above, min(part.below, at))
         wanted_here = size + 1 - len(rows)
-        found = _take(part, _COLUMNS[part.kind], wanted_here, not newer)
-        rows += [_row(part.kind, row) for row in found]
+        found = _take(part, _COLUMNS[part.kind].format(payload=_PAYLOAD[whole]), wanted_here, not newer)
+        rows += [_row(part.kind, row, whole) for row in found]
         if not cursor and len(found) < wanted_here:
-            whole[part.kind] = len(found)
+            seen[part.kind] = len(found)
         if len(rows) > size:
             break
     more, rows = len(rows) > size, _with_times(rows[:size])
     rows = rows[::-1] if newer else rows
     return {
-        "rows": rows, "whole": whole, "older": rows[-1]["key"] if rows and (more or newer) else None,
+        "rows": rows, "whole": seen, "older": rows[-1]["key"] if rows and (more or newer) else None,
         "newer": rows[0]["key"] if rows and (more if newer else before) else None,
     }
 
@@ -250,11 +253,11 @@ def rows_of(uuids: list[str], action: str) -> list[int]:
     return sorted(db.session.scalars(query))
 
 
-def everything(wanted: JobFilter, step: int = 1000) -> Iterator[dict[str, Any]]:
-    """All rows that match, newest first, read in short transactions."""
+def everything(wanted: JobFilter, step: int = 200) -> Iterator[dict[str, Any]]:
+    """All rows that match with their arguments, newest first, in short transactions: 200 rows of at most 256 KB at a time."""
     older = ""
     while older is not None:
-        found = page(wanted, before=older, size=step)
+        found = page(wanted, before=older, size=step, whole=True)
         db.session.rollback()
         yield from found["rows"]
         older = found["older"]
@@ -270,19 +273,22 @@ def _with_times(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         waited, ran = last.get(row["uuid"], (None, None))
         ready = row.pop("ready_ms")
         if row["state"] == "pending":
-            waited, ran = max(now - ready, 0), None
+            waited, ran = max(now - (ready or now), 0), None
         elif row["state"] == "processing" and row["reserved_at"]:
-            waited, ran = max(millis(row["reserved_at"]) - ready, 0), max(now - millis(row["reserved_at"]), 0)
+            at = millis(row["reserved_at"])
+            waited, ran = max(at - (ready or at), 0), max(now - at, 0)
         row |= {"waited_ms": waited, "ran_ms": ran, "in_bin": row["uuid"] in binned}
     return rows
 
 
-def _row(kind: str, row: tuple) -> dict[str, Any]:
-    (id_, uuid, job_type, tenant, queue, payload, attempts, tries, created, state, error, finished, available, reserved, done, total) = row
-    args = catalogue.arguments(payload)
+def _row(kind: str, row: tuple, whole: bool) -> dict[str, Any]:
+    uuid, job_type, tenant, queue, payload, state, error = (words(row[n]) for n in (1, 2, 3, 4, 5, 9, 10))
+    attempts, tries = integer(row[6], 0), integer(row[7], 0)
+    created, finished, available, reserved, done, total = (integer(row[n]) for n in (8, 11, 12, 13, 14, 15))
     return {
-        "key": f"{kind}{id_}", "uuid": uuid, "job_type": job_type, "label": registry.label_of(job_type), "tenant_id": tenant, "queue": queue,
-        "args": args, "summary": catalogue.telling(args), "attempts": attempts, "tries": tries, "state": state, "error": retell(error),
+        "key": f"{kind}{row[0]}", "uuid": uuid, "job_type": job_type[:255], "label": registry.label_of(job_type[:255]), "queue": queue[:255],
+        "tenant_id": tenant and tenant[:255], "args": payloads.arguments(payload) if whole else None, "summary": payloads.telling(payload),
+        "attempts": attempts, "tries": tries, "state": state, "error": retell(error and redact(printable(error))),
         "created_at": when(created), "finished_at": when(finished), "next_at": when(available) if state == "scheduled" else None,
         "reserved_at": when(reserved), "percent": min(100 * done // total, 100) if done is not None and total else None, "live": kind == "l",
         "ready_ms": available,

@@ -27,6 +27,7 @@ from app.words import say as _
 
 STEP = 2000
 EDITABLE = ("blocked", "held", "scheduled")
+KEPT = ("held", "scheduled")  # these stay what they are when their arguments change
 WAKE = 64  # enough to wake every worker; the others are found without a ticket
 
 
@@ -89,7 +90,7 @@ ACTIONS = {
 def act(action: str, uuid: str, actor: str, **options: Any) -> None:
     """Do one of ACTIONS to one job; raises Refused when the job is unknown or has changed meanwhile."""
     how, key = ACTIONS[action], parse_uuid(uuid) or uuid
-    ids = list(db.session.scalars(select(how.table.id).where(how.table.uuid == key)))
+    ids = list(db.session.scalars(select(how.table.id).where(how.table.uuid.in_((key, uuid)))))  # others may have written it otherwise
     if not how.change(_run(), ids, actor, **options):
         raise _changed(key)
     audit(actor, action, key, "done" if not options else ", ".join(f"{k} {v}" for k, v in options.items()))
@@ -101,7 +102,7 @@ def act(action: str, uuid: str, actor: str, **options: Any) -> None:
 def retry(uuid: str, actor: str) -> None:
     """A failed job back into its queue (same uuid and history, attempt 1); a scheduled one runs now."""
     key = parse_uuid(uuid) or uuid
-    act("run now" if db.session.scalar(select(Job.id).where(Job.uuid == key)) else "retry", key, actor)
+    act("run now" if db.session.scalar(select(Job.id).where(Job.uuid == key)) else "retry", uuid, actor)
 
 
 def delete_failed(uuid: str, actor: str) -> None:
@@ -117,10 +118,13 @@ def cancel(uuid: str, actor: str) -> str:
     return "cancelled" if left is None else "asked"
 
 
-def retry_edited(uuid: str, args: dict[str, Any], actor: str) -> None:
-    """Other arguments for a failed, blocked, held or scheduled job, which then runs. Raises Misfit or BadInput when they do not fit."""
+def retry_edited(uuid: str, args: dict[str, Any], actor: str) -> str:
+    """Other arguments for a failed or blocked job, which then runs, or for a scheduled or held one, which keeps its time or stays held.
+
+    Returns its state from now on. Raises Misfit or BadInput when they do not fit.
+    """
     row = db.session.scalar(select(FailedJob).where(FailedJob.uuid == uuid, FailedJob.deleted_at.is_(None)))
-    row = row or db.session.scalar(select(Job).where(Job.uuid == uuid, Job.state.in_(EDITABLE)))
+    row = row or db.session.scalar(select(Job).where(Job.uuid == uuid, Job.state.in_(EDITABLE)).with_for_update())
     if row is None:
         raise _changed(uuid)
     definition = registry.find(row.job_type or "")
@@ -131,15 +135,19 @@ def retry_edited(uuid: str, args: dict[str, Any], actor: str) -> None:
         raise Refused(not_from_web(definition), forbidden=True)
     definition.fit(args)
     row.payload = payload(uuid, definition.name, uploads.to_ids(definition, args, row.tenant_id, uuid), row.tenant_id, row.queue)
-    if isinstance(row, Job):
+    kept = isinstance(row, Job) and row.state in KEPT
+    state = row.state if kept else "pending"
+    if isinstance(row, Job) and not kept:
         row.state, row.reason, row.available_ms = "pending", None, now_ms()
     db.session.flush()
     if isinstance(row, FailedJob):
         people.requeue(_run(), [row.id])
         db.session.expunge(row)
-    audit(actor, "edit and retry", uuid, "requeued")
-    want_tickets(db.session, [uuid])
+    audit(actor, "edit" if kept else "edit and retry", uuid, f"stays {state}" if kept else "requeued")
+    if not kept:
+        want_tickets(db.session, [uuid])
     db.session.commit()
+    return state
 
 
 def retry_all(actor: str, upto: int | None = None) -> int:

@@ -7,14 +7,13 @@ from typing import Any
 from sqlalchemy import func, select
 
 from app import registry
-from app.clock import MINUTE_MS, naive, now_ms, when
+from app.clock import MINUTE_MS, now_ms, when
 from app.config import QUEUES
 from app.extensions import db
-from app.ledger import counts, steer
+from app.ledger import counts, pace, steer
 from app.ledger.dialect import Connection, SessionRunner
-from app.models import Job, JobMetric, Queue, QueueMinute
-from app.models.job_metric import FINAL
-from app.services import catalogue
+from app.models import Job, Queue, QueueMinute
+from app.services import payloads
 from app.services.operations import Refused, audit
 from app.strict import BadInput
 from app.words import say as _
@@ -26,39 +25,21 @@ NEXT = 20
 
 
 def queues() -> list[dict[str, Any]]:
-    """In the order in which they are served; `left_ms` is the forecast until empty at the pace of the last 10 minutes, None without one."""
+    """In the order in which they are served; `in_minute` and `out_minute` are those of the last 10 minutes, by which `left_ms` is the forecast
+    until empty, None without one."""
     now = now_ms()
     live, _age = counts.recent(SessionRunner(db.session))
-    pauses, ended, sent, lines = _pauses(), _pace(now), _sent(now), _lines(now)
+    pauses, rates, lines = _pauses(), pace.rates(SessionRunner(db.session), now - PACE_MS), _lines(now)
     result = []
     for name in QUEUES:
         here = live["queues"].get(name, {"depth": 0, "since": None})
         pause = pauses.get(name)
-        out = ended.get(name, 0) * MINUTE_MS / PACE_MS
+        sent, out = (n * MINUTE_MS / PACE_MS for n in rates.get(name, (0, 0)))
         left = round(here["depth"] / out * MINUTE_MS) if out and here["depth"] and pause is None else None
         oldest = max(now - here["since"], 0) if here["since"] is not None else None
-        result.append({"name": name, "depth": here["depth"], "oldest_ms": oldest, "in_minute": sent.get(name, 0) * MINUTE_MS / PACE_MS,
+        result.append({"name": name, "depth": here["depth"], "oldest_ms": oldest, "in_minute": sent,
                        "out_minute": out, "left_ms": left, "pause": pause, "line": lines.get(name, [])})
     return result
-
-
-def _pace(now: int) -> dict[str, int]:
-    """Final outcomes of the last 10 minutes by queue."""
-    recent = JobMetric.completed_at >= naive(now - PACE_MS)
-    query = select(JobMetric.queue, func.count()).where(recent, JobMetric.status.in_(FINAL))
-    return {name: int(n) for name, n in db.session.execute(query.group_by(JobMetric.queue))}
-
-
-def _sent(now: int) -> dict[str, int]:
-    """Jobs sent in the last 10 minutes by queue: those that still wait, found from the newest on, and those that have ended."""
-    run = SessionRunner(db.session)
-    newest = run.all("SELECT queue, created_ms FROM jobs ORDER BY id DESC LIMIT 2000")
-    ended = run.all("SELECT queue, created_ms FROM job_history ORDER BY id DESC LIMIT 2000")
-    found: dict[str, int] = {}
-    for name, created in newest + ended:
-        if created >= now - PACE_MS:
-            found[name] = found.get(name, 0) + 1
-    return found
 
 
 def _lines(now: int) -> dict[str, list[tuple[int, int]]]:
@@ -85,9 +66,10 @@ def types() -> list[dict[str, Any]]:
 def next_jobs(queue: str, limit: int = NEXT) -> list[dict[str, Any]]:
     """The first ready jobs of a queue, in the order in which they will be taken."""
     now = now_ms()
-    rows = db.session.scalars(select(Job).where(Job.state == "pending", Job.queue == queue).order_by(Job.rank.desc(), Job.id).limit(limit))
+    columns = Job.uuid, Job.job_type, Job.tenant_id, Job.available_ms, payloads.head(Job.payload).label("head")
+    rows = db.session.execute(select(*columns).where(Job.state == "pending", Job.queue == queue).order_by(Job.rank.desc(), Job.id).limit(limit))
     return [{"place": n, "uuid": r.uuid, "job_type": r.job_type, "label": registry.label_of(r.job_type), "tenant_id": r.tenant_id,
-             "summary": catalogue.telling(catalogue.arguments(r.payload)), "waits_ms": max(now - r.available_ms, 0)} for n, r in enumerate(rows, 1)]
+             "summary": payloads.telling(r.head), "waits_ms": max(now - r.available_ms, 0)} for n, r in enumerate(rows, 1)]
 
 
 def turns(queue: str) -> list[dict[str, Any]]:

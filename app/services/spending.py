@@ -16,6 +16,7 @@ from app.clock import millis, now_ms, when
 from app.extensions import db
 from app.ledger.costs import NANO
 from app.models import JobCost, TenantBudget
+from app.models.types import whole
 from app.services.generations import month_start
 from app.services.operations import audit
 from app.strict import BadInput, check_text, parse_tenant
@@ -24,6 +25,7 @@ from app.words import say as _
 GROUPS = ("day", "tenant", "type", "model")
 QUARTER_MS = 900_000  # every zone's midnight falls on a quarter of an hour
 MOST_DAYS = 731
+MOST = 9 * 10**15  # nine million of a currency for one request
 
 
 def _zone() -> Any:
@@ -49,17 +51,22 @@ def _bounds(first: date, last: date) -> tuple[int, int]:
     return start, end
 
 
+def _sane(column: Any) -> Any:
+    """A cost or number of tokens that can be: two of 2^63 would stop every sum."""
+    return case((column.between(-MOST, MOST), column))
+
+
 def totals(group: str, first: date, last: date) -> list[dict[str, Any]]:
     """Rows `key, label, currency, requests, unknown, tokens_in, tokens_cached, tokens_out, nano`, the dearest first, days in order."""
     columns = {"day": JobCost.at_ms - JobCost.at_ms % QUARTER_MS, "tenant": JobCost.tenant_id, "type": JobCost.job_type, "model": JobCost.model}
     start, end = _bounds(first, last)
-    sums = [func.count(), func.sum(case((JobCost.cost_nano.is_(None), 1), else_=0)),
-            *(func.coalesce(func.sum(c), 0) for c in (JobCost.tokens_in, JobCost.tokens_cached, JobCost.tokens_out, JobCost.cost_nano))]
+    sums = [func.count(), func.sum(case((_sane(JobCost.cost_nano).is_(None), 1), else_=0)),
+            *(func.coalesce(func.sum(_sane(c)), 0) for c in (JobCost.tokens_in, JobCost.tokens_cached, JobCost.tokens_out, JobCost.cost_nano))]
     query = select(columns[group].label("k"), JobCost.currency, *sums).where(JobCost.at_ms >= start, JobCost.at_ms < end)
     found: dict[tuple[str, str], list[int]] = defaultdict(lambda: [0] * 6)
     for key, currency, *numbers in db.session.execute(query.group_by("k", JobCost.currency)):
         name = when(key).astimezone(_zone()).date().isoformat() if group == "day" else key  # type: ignore[union-attr]
-        found[name, currency] = [a + int(b or 0) for a, b in zip(found[name, currency], numbers, strict=True)]
+        found[name, currency] = [a + whole(b, 0) for a, b in zip(found[name, currency], numbers, strict=True)]
     names = ("requests", "unknown", "tokens_in", "tokens_cached", "tokens_out", "nano")
     rows = [{"key": k, "label": registry.label_of(k) if group == "type" else k, "currency": c} | dict(zip(names, n, strict=True))
             for (k, c), n in found.items()]
@@ -85,9 +92,9 @@ def budgets() -> list[dict[str, Any]]:
     """Each budget with what is spent of it this month."""
     result = []
     for row in db.session.scalars(select(TenantBudget).order_by(TenantBudget.tenant_id)):
-        query = select(func.coalesce(func.sum(JobCost.cost_nano), 0)).where(
+        query = select(func.coalesce(func.sum(_sane(JobCost.cost_nano)), 0)).where(
             JobCost.tenant_id == row.tenant_id, JobCost.currency == row.currency, JobCost.at_ms >= month_start(now_ms(), _zone()))
-        spent = int(db.session.scalar(query))  # type: ignore[arg-type]
+        spent = whole(db.session.scalar(query), 0)
         result.append({"tenant_id": row.tenant_id, "limit": row.month_nano, "currency": row.currency, "hold": bool(row.hold), "spent": spent,
                        "percent": 100 * spent / row.month_nano if row.month_nano else 100.0})
     return result

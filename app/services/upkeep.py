@@ -10,7 +10,7 @@ from pathlib import Path
 
 from app import registry
 from app.clock import DAY_MS, stamp
-from app.ledger import places
+from app.ledger import pace, places
 from app.ledger.dialect import Connection
 from app.ledger.rescue import unblock
 from app.models.figures import KEEP_MINUTES_MS
@@ -65,6 +65,7 @@ def delete_old_minutes(connection: Connection) -> None:
     with connection.transaction() as run:
         for table in ("job_minutes", "queue_minutes"):
             run.run(f"DELETE FROM {table} WHERE minute_ms < :old", old=now - KEEP_MINUTES_MS)
+        run.run("DELETE FROM queue_seconds WHERE second_ms < :old", old=now - pace.KEEP_MS)
         run.run("DELETE FROM alerts WHERE closed_ms < :old", old=now - KEEP_FAILED_DAYS * DAY_MS)
         run.run("UPDATE alert_messages SET state = 'dropped', ended_ms = :now, error = :why "
                 "WHERE state IN ('waiting', 'sending') AND created_ms < :old", now=now, old=now - KEEP_UNSENT_DAYS * DAY_MS, why=NOBODY_HAD_IT)

@@ -73,8 +73,13 @@ export function charts() {
     },
     label(row) {
       if (row.label) return row.label;
+      const short = this.hour(row);
+      // Where the clocks change, an hour of the day comes twice within the last 24: 02:00 CEST and 02:00 CET.
+      return rows.filter((other) => this.hour(other) === short).length === 1 ? short : this.hour(row, "short");
+    },
+    hour(row, zone) {
       const day = /^\d{4}-\d\d-\d\d$/.test(row.date);
-      const shape = day ? { day: "numeric", month: "short", timeZone: "UTC" } : { hour: "2-digit", minute: "2-digit", hourCycle: "h23", timeZone: document.documentElement.dataset.timezone };
+      const shape = day ? { day: "numeric", month: "short", timeZone: "UTC" } : { hour: "2-digit", minute: "2-digit", hourCycle: "h23", timeZone: document.documentElement.dataset.timezone, timeZoneName: zone };
       return new Intl.DateTimeFormat(language === "en" ? "en-GB" : language, shape).format(new Date(row.date));
     },
 

@@ -17,7 +17,7 @@ from scripts.bench import lines_of_code
 ROOT = Path(__file__).resolve().parents[2]
 SOURCES = sorted((ROOT / "app").rglob("*.py"))
 ROOMS = {  # higher may import lower, never the other way round
-    "addresses": -1, "clock": 0, "support": 0, "execution": 4, "words": 0, "config": 0, "process": 0, "bounded": 0, "strict": 1, "redact": 1, "logs": 2, "extensions": 1, "signature": 2, "models": 2, "ledger": 3, "registry": 3, "queue": 3, "liveness": 3,
+    "addresses": -1, "clock": 0, "support": 0, "execution": 4, "words": 0, "config": 0, "process": 0, "bounded": 0, "strict": 1, "secretnames": 0, "secrettext": 1, "redact": 2, "logs": 3, "extensions": 1, "signature": 2, "models": 2, "ledger": 3, "registry": 3, "queue": 3, "liveness": 3,
     "frames": 3, "context": 5, "integrations": 4, "services": 5, "formatting": 4, "runner": 6, "lifecycle": 6, "jobs": 6, "listeners": 7,
     "heartbeat": 7, "command": 7, "controllers": 7, "cli_jobs": 8, "cli_users": 9, "cli_ops": 9, "cli_alerts": 9, "watch": 7, "monitor": 8, "cli": 10, "": 11, "worker": 12,
 }
