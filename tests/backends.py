@@ -7,6 +7,7 @@ import os
 import shutil
 import socket
 import subprocess
+import tempfile
 import time
 from pathlib import Path
 
@@ -28,8 +29,7 @@ def postgres_url(tmp_path_factory):
         if os.environ.get("CI"):
             pytest.fail("CI must have PostgreSQL: .ci/run installs it")
         pytest.skip("PostgreSQL is not installed: the contract is checked on SQLite only")
-    folder = Path("/tmp") / f"ainstein-test-pg-{os.getpid()}"
-    folder.mkdir(mode=0o700)
+    folder = Path(tempfile.mkdtemp(prefix="ainstein-test-pg-", dir="/tmp"))  # one for each place that names the fixture
     as_user = ["runuser", "-u", "postgres", "--"] if os.getuid() == 0 else []
     if as_user:
         shutil.chown(folder, "postgres")
