@@ -1,8 +1,8 @@
 """Calls that may stand still, in a thread of their own: whoever asks waits at most so long.
 
-A timeout of a driver is no bound for a call: names are looked up without one, PostgreSQL's driver waits at least 2 s for a
-connection and for ever for an answer, and a server that sends a byte now and then is never late. While a call hangs, others
-fail at once; when it comes back, its result is dropped and the next call goes through.
+A timeout of a driver is no bound for a call: names are looked up without one, PostgreSQL's driver waits at least 2 s
+for a connection and for ever for an answer, and a server that sends a byte now and then is never late. While a call
+hangs, others fail at once; when it comes back, its result is dropped and the next call goes through.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ from app.clock import MINUTE_MS
 from app.config import Settings
 from app.integrations.ping import Ping
 from app.ledger import counts, pace, rollups, search, steer, trouble
-from app.ledger.dialect import Connection, database_errors
+from app.ledger.dialect import Connection, database_errors, shrink_wal
 from app.ledger.rescue import held_by, promote
 from app.process import lock_state
 from app.services import accounts, alerts, archive, disk, generations, recurring, schema, upkeep
@@ -85,6 +85,7 @@ class Monitor:
             Duty("retention", 300.0, lambda: upkeep.delete_old(self.connection)),
             Duty("old figures", 600.0, lambda: upkeep.delete_old_minutes(self.connection)),
             Duty("uploads", 600.0, lambda: upkeep.sweep_uploads(self.connection, self.settings.data_dir / "uploads")),
+            Duty("wal", 10.0, lambda: shrink_wal(self.connection, str(self.settings.database_file))),
             Duty("sessions", 300.0, self.sweep_sessions),
             Duty("files", 60.0, self.sweep_files),
         ]

@@ -33,7 +33,8 @@ READ_S = 1  # that a worker waits for a ticket, at the store
 HANGS_S = 2.0  # after which a worker that waits at the store takes it to be away
 MAX_TICKETS = 1000
 _PATIENCE = {  # PostgreSQL: a line that is dead is found out within 15 s
-    "connect_timeout": 2, "keepalives": 1, "keepalives_idle": 5, "keepalives_interval": 2, "keepalives_count": 4, "tcp_user_timeout": 10_000}
+    "connect_timeout": 2, "keepalives": 1, "keepalives_idle": 5, "keepalives_interval": 2, "keepalives_count": 4,
+    "tcp_user_timeout": 10_000}
 
 
 class TicketSerializer(SignedSerializer):
@@ -70,7 +71,8 @@ def build(settings: Settings, execute: Callable[..., None], mixin: type | None =
     options: dict[str, Any] = {"results": False, "serializer": TicketSerializer(settings.keys("tickets"))}
     url = settings.queue_url
     if url.startswith("redis"):
-        base, extra = huey.PriorityRedisHuey, {"connection_pool": _redis_pool(url, reads=mixin is not None), "read_timeout": READ_S}
+        pool = _redis_pool(url, reads=mixin is not None)
+        base, extra = huey.PriorityRedisHuey, {"connection_pool": pool, "read_timeout": READ_S}
     elif url.startswith("postgres"):
         base, extra = huey.PostgresHuey, {"dsn": url, "read_timeout": READ_S, "create_tables": False}
         extra |= {name: value for name, value in _PATIENCE.items() if f"{name}=" not in url}
@@ -89,14 +91,14 @@ def build(settings: Settings, execute: Callable[..., None], mixin: type | None =
 
 
 def _redis_pool(url: str, reads: bool) -> Any:
-    """Connections that wait for an answer as long as a ticket may take (`reads`) or a dispatch has; what the URL says comes
-    first. The driver's own patience is 5 s and 10 tries."""
+    """Connections that wait for an answer as long as a ticket may take (`reads`) or a dispatch has; what the URL says
+    comes first. The driver's own patience is 5 s and 10 tries."""
     from redis import ConnectionPool
     from redis.backoff import NoBackoff
     from redis.retry import Retry
 
-    wait = HANGS_S if reads else PUBLISH_WAIT_S
-    return ConnectionPool.from_url(url, socket_timeout=wait, socket_connect_timeout=PUBLISH_WAIT_S, retry=Retry(NoBackoff(), 0))
+    options = {"socket_timeout": HANGS_S if reads else PUBLISH_WAIT_S, "socket_connect_timeout": PUBLISH_WAIT_S}
+    return ConnectionPool.from_url(url, retry=Retry(NoBackoff(), 0), **options)
 
 
 def ticket_folder(settings: Settings) -> Path:
@@ -167,8 +169,8 @@ class Tickets:
             self.opened = (os.getpid(), 0, 0)
 
     def publish(self, uuids: Iterable[str]) -> int:
-        """One ticket a uuid, at most 1,000 and as many as go out in 250 ms; returns how many did. Never raises. A store that
-        failed is not asked again for 5 s."""
+        """One ticket a uuid, at most 1,000 and as many as go out in 250 ms; returns how many did. Never raises. A store
+        that failed is not asked again for 5 s."""
         sent: list[str] = []
         if time.monotonic() < self._away_until:
             return 0

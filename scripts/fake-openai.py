@@ -8,8 +8,9 @@ fake-early (the stream ends early), fake-cut (the line is cut), fake-broken (200
 fake-429 (once, with Retry-After: 2), fake-429date, fake-quota, fake-401, fake-404, fake-400, fake-500, fake-flaky (500, then well),
 fake-hang (never answers), fake-drip (begins and never ends), fake-drop (closes at once), fake-redirect; fake-nooptions,
 fake-forbids, fake-terse (refuse stream_options, each in its words), fake-nostream (refuses a stream); fake-nousage,
-fake-zerousage; fake-halves (half characters, NUL, bytes that are no UTF-8); fake-late429 (once), fake-late500, fake-late401,
-fake-latequota (an error as the first event), fake-after (an error after some text). GET /stats tells what was asked.
+fake-zerousage; fake-halves (half characters, NUL, bytes that are no UTF-8); fake-late429 (once), fake-late500,
+fake-late401, fake-latequota (an error as the first event), fake-after (an error after some text).
+GET /stats tells what was asked.
 """
 
 from __future__ import annotations

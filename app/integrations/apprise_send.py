@@ -36,8 +36,8 @@ class _Lines(logging.Handler):
 
 
 def send(url: str, title: str, body: str, level: str = "info") -> tuple[bool, str, bool]:
-    """`level`: info, success, warning or failure. Whether the service took it; if not, why in Apprise's words, and whether it
-    may have taken it nevertheless."""
+    """Say it with a level of info, success, warning or failure. Whether the service took it; if not, why in Apprise's
+    words, and whether it may have taken it nevertheless."""
     import apprise
 
     lines = _Lines()

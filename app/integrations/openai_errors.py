@@ -30,7 +30,7 @@ _MEANS = (  # words of an error without a status, and the status it would have h
     (re.compile(r"permission|forbidden|access.?denied"), 403),
     (re.compile(r"not.?found|does not exist"), 404),
     (re.compile(r"overload|server.?error|internal|unavailable|timed?.?out|capacity|busy|try again|temporar"), 503),
-    (re.compile(r"invalid|bad.?request|policy|filter|context.?(len|size|win)|unsupported|validation|moderat|safe"), 400),
+    (re.compile(r"invalid|bad.?request|policy|filter|context.?(len|size|win)|unsupported|validat|moderat|safe"), 400),
 )
 _OPTIONS = re.compile(r"stream(ing)?[\s_.\-\"'\]]*options|include[\s_]?usage")
 _STREAM = re.compile(r"\bstream(ed|ing)?\b")
@@ -82,7 +82,7 @@ class Humbler(NoAnswer):
 
 
 def judged(status: int | None, error: Any, headers: Mapping[str, str], way: int, proven: bool) -> NoAnswer:
-    """What to do about an error; `status` None when it came inside a stream. `proven`: the server has answered to this way."""
+    """What to do about an error; `status` None when it came in a stream. `proven`: it has answered to this way."""
     names = _names(error)
     status = status or _status(error, names)
     humbler = None if status in (401, 402, 403, 404, 429) else _humbler(status, error, way, proven)
@@ -169,7 +169,7 @@ def _sentence(value: Any, depth: int = 0) -> str:
 
 
 def wait_of(headers: Mapping[str, str], error: Any = None) -> float:
-    """Seconds to wait, 1 to 3,600: Retry-After (or retry-after-ms) as number or date; else what the error says; else 20."""
+    """Seconds to wait, 1 to 3,600: Retry-After (or retry-after-ms), number or date; else as the error says; else 20."""
     given = (
         _seconds(headers.get("retry-after-ms"), 1000)
         or _seconds(headers.get("retry-after"))

@@ -239,7 +239,8 @@ def channels() -> dict[str, dict[str, Any]]:
             AlertMessage.channel == name, AlertMessage.state.in_(("waiting", "sending"))))
         again = when(failing.next_ms) if failing is not None and failing is head else None
         live = ages.get(name, announced.LIVE_MS) < announced.LIVE_MS
-        result[name] = {"live": live, "sent_at": when(sent.ended_ms) if sent else None, "waiting": int(waiting or 0), "next_at": again,
+        result[name] = {"live": live, "sent_at": when(sent.ended_ms) if sent else None, "waiting": int(waiting or 0),
+                        "next_at": again,
                         "error": failing and retell(failing.error), "attempts": failing.attempts if failing else 0}
     return result
 

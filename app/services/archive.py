@@ -2,8 +2,8 @@
 
 lock on DATA_DIR -> look through (packed.py: names, kinds, sizes, checksums; nothing is written) -> unpack aside
 -> the ledger is opened, checked, its reservations cleared, everything paused until `jobs resume --all` -> put in place
-A damaged, forged or newer archive, or a running instance, is refused before anything is touched; a failure while putting
-in place is undone, or says what is where. What was there before lies in DATA_DIR/backups.
+A damaged, forged or newer archive, or a running instance, is refused before anything is touched; a failure while
+putting in place is undone, or says what is where. What was there before lies in DATA_DIR/backups.
 """
 
 from __future__ import annotations
@@ -34,7 +34,8 @@ __all__ = ["CannotBackup", "CannotRestore", "HalfRestored", "backup", "restore",
 PAUSED = "paused_after_restore"
 CORE = {"jobs", "job_metrics", "job_history", "failed_jobs", "worker_heartbeats", "users", "uploads", "queues", "meta"}
 OF_SEARCH = {"job_search_rows", "job_search_deleted", "job_search_updated"}
-_PAUSE = """INSERT INTO queues (name, paused_at, paused_by, reason) VALUES (:name, :now, 'restore', 'restored from a backup')
+_PAUSE = """INSERT INTO queues (name, paused_at, paused_by, reason)
+ VALUES (:name, :now, 'restore', 'restored from a backup')
  ON CONFLICT (name) DO UPDATE SET paused_at = excluded.paused_at, paused_until = NULL, paused_by = 'restore',
  reason = excluded.reason"""
 
@@ -99,7 +100,8 @@ def _unpack(settings: Settings, path: Path, folder: Path, ledger: Path) -> dict[
                 raise CannotRestore(f"DATABASE_URL: the backup holds {contents.ledger}, "
                                     "which is of another kind of database.")
             (folder / "uploads").mkdir()
-            packed.unpack(file, contents, {"uploads": folder / "uploads", contents.ledger: ledger} | {k: folder / k for k in KEYS})
+            places = {"uploads": folder / "uploads", contents.ledger: ledger} | {key: folder / key for key in KEYS}
+            packed.unpack(file, contents, places)
     except packed.Damaged as error:
         raise CannotRestore(f"{path} is no backup of this program, or it is damaged: {error}.") from None
     key = folder / "secret-key"
@@ -125,7 +127,7 @@ def _ready(ledger: Path, revision: str) -> None:
             missing |= {"alembic_version"} - tables
             found = [] if missing else connection.execute("SELECT version_num FROM alembic_version").fetchall()
             if found != [(revision,)] or missing or strange:
-                raise CannotRestore(f"The ledger in the backup is not one of revision {revision}: other things are in it.")
+                raise CannotRestore(f"The ledger in the backup is not one of revision {revision}: other contents.")
             if (said := connection.execute("PRAGMA integrity_check(1)").fetchone()[0]) != "ok":
                 raise CannotRestore(f"The ledger in the backup is damaged: {said}.")
             connection.execute("PRAGMA journal_mode=DELETE")
@@ -229,8 +231,8 @@ def _pause_all(url: str) -> None:
         with connection.transaction() as run:
             run.run("UPDATE jobs SET state = 'pending', worker_id = NULL, reserved_at = NULL, reserved_ms = NULL, "
                     "attempts = attempts - 1 WHERE state = 'processing'")
-            run.run("UPDATE worker_heartbeats SET status = 'stopped', stopped_ms = :now, reason = 'restored from a backup' "
-                    "WHERE status <> 'stopped'", now=run.now())
+            run.run("UPDATE worker_heartbeats SET status = 'stopped', stopped_ms = :now, "
+                    "reason = 'restored from a backup' WHERE status <> 'stopped'", now=run.now())
             run.run("DELETE FROM user_sessions")
             for name in QUEUES:
                 run.run(_PAUSE, name=name, now=run.now())

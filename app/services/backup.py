@@ -1,8 +1,8 @@
 """Backup while everything runs: one .tar.gz, 0600, that archive.py restores.
 
-ledger (SQLite's backup API, or pg_dump) + uploads (linked aside, so that none is swept meanwhile) + keys, when asked for
+ledger (SQLite's backup API, or pg_dump) + uploads (linked aside, so that none is swept meanwhile) + keys, when asked
 -> manifest (revision, sha256 and size of each file), the first in the archive -> a part under a name that nobody knows
--> put at its place, which must be free or given up with `force`. The part of a killed backup is removed by the next one.
+-> put at its place, which must be free or given up with `force`. The part of a killed backup is removed by the next.
 """
 
 from __future__ import annotations
@@ -64,7 +64,8 @@ def _require_free(settings: Settings, path: Path, force: bool) -> None:
         raise CannotBackup(f"{path} exists. Choose another name, or replace it with --force.")
     real, ours = path.parent.resolve() / path.name, settings.data_dir.resolve()
     own = real.is_relative_to(ours) and not real.is_relative_to(ours / "backups")
-    beside = settings.sqlite and real.name.startswith(settings.database_file.name) and real.parent == settings.database_file.resolve().parent
+    ledger = settings.database_file.resolve()
+    beside = settings.sqlite and real.parent == ledger.parent and real.name.startswith(ledger.name)
     if path.is_dir() or (os.path.lexists(path) and (own or beside)):
         raise CannotBackup(f"{path} is not replaced: it is a folder, or a file that the program itself needs.")
 
@@ -91,11 +92,11 @@ def _uploads(source: Path, folder: Path) -> dict[str, Path]:
 def _write(path: Path, manifest: bytes, members: dict[str, Path], force: bool) -> None:
     """Under a name that nobody knows (never through a link, never into a file that is there), then put at its place."""
     if len(manifest) > packed.MOST_MANIFEST or len(members) > packed.MOST_FILES:
-        raise CannotBackup(f"{len(members)} files are more than an archive can hold. Delete finished jobs with files first.")
+        raise CannotBackup(f"{len(members)} files are more than an archive can hold. Delete jobs with files first.")
     _remove_stale(path)
     part = path.with_name(f"{path.name}.{secrets.token_hex(8)}.part")
     try:
-        with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600), "wb") as out:
+        with open(os.open(part, packed.NEW, 0o600), "wb") as out:
             fcntl.flock(out, fcntl.LOCK_EX)  # says that it is no stale one
             with tarfile.open(fileobj=out, mode="w:gz") as archive:
                 archive.addfile(_plain(MANIFEST, len(manifest)), io.BytesIO(manifest))
@@ -125,7 +126,7 @@ def _put(part: Path, path: Path, force: bool) -> None:
         except FileExistsError:
             raise
         except OSError:  # a file system without links
-            os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600))
+            os.close(os.open(path, packed.NEW, 0o600))
             part.rename(path)
     except FileExistsError:
         raise CannotBackup(f"{path} exists. Choose another name, or replace it with --force.") from None
@@ -173,10 +174,11 @@ def _dump(settings: Settings, folder: Path) -> tuple[Path, str]:
         raise CannotBackup(f"There is no database {settings.database_file} yet.")
     size = settings.database_file.stat().st_size
     if size + RESERVE_BYTES > shutil.disk_usage(folder).free:
-        raise CannotBackup(f"The copy of the database needs {size // 2**20} MB on the disk of {settings.data_dir}. Free some space.")
+        raise CannotBackup(f"The copy of the database needs {size // 2**20} MB on the disk of {settings.data_dir}.")
     copy = folder / "ledger.sqlite3"
     try:
-        with contextlib.closing(sqlite3.connect(settings.database_file)) as source, contextlib.closing(sqlite3.connect(copy)) as target:
+        ends = sqlite3.connect(settings.database_file), sqlite3.connect(copy)
+        with contextlib.closing(ends[0]) as source, contextlib.closing(ends[1]) as target:
             source.backup(target)
             target.execute("PRAGMA journal_mode=DELETE")
             return copy, _known(target.execute("SELECT version_num FROM alembic_version").fetchone()[0])

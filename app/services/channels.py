@@ -1,8 +1,8 @@
 """Which channels there are: the names that running monitors have in ALERT_URLS, each with the time it was last said.
 
-Each monitor adds its own names and takes nobody's away, so monitors with different lists stand beside each other: a message
-for a channel waits for a monitor that has it. A name that no monitor says any more is forgotten after an hour by a monitor
-that has some, after a week by one that has none (it may have been started without its ALERT_URLS).
+Each monitor adds its own names and takes nobody's away, so monitors with different lists stand beside each other: a
+message for a channel waits for a monitor that has it. A name that no monitor says any more is forgotten after an hour
+by a monitor that has some, after a week by one that has none (it may have been started without its ALERT_URLS).
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ FORGET_MS, FORGET_WITHOUT_MS = HOUR_MS, 7 * DAY_MS
 
 
 def known(run: Runner) -> dict[str, int]:
-    """Names, and how long ago (ms) a monitor last said that it has the channel; one that was said in the future, before the
-    clock was set back, counts as never said."""
+    """Names, and how long ago (ms) a monitor last said that it has the channel; one that was said in the future, before
+    the clock was set back, counts as never said."""
     kept = counts.load(run, FACT)
     if kept is None:
         return {}

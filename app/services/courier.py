@@ -31,8 +31,8 @@ log = logging.getLogger(__name__)
 SEND_S, LEASE_MS = 20.0, 30_000
 MOST_SINGLE, MOST_ROWS = 3, 100
 FIRST_MS, MOST_MS, KEEP_MS = 30_000, 3_600_000, 7 * DAY_MS
-_WAITING = f"""SELECT m.id, m.phase, m.title, m.body, m.state, m.attempts, m.next_ms, m.lease_ms, m.repeated, m.created_ms, a.severity
- FROM alert_messages m LEFT JOIN alerts a ON a.id = m.alert_id
+_WAITING = f"""SELECT m.id, m.phase, m.title, m.body, m.state, m.attempts, m.next_ms, m.lease_ms, m.repeated,
+ m.created_ms, a.severity FROM alert_messages m LEFT JOIN alerts a ON a.id = m.alert_id
  WHERE m.channel = :c AND m.state IN ('waiting', 'sending') ORDER BY m.id LIMIT {MOST_ROWS}"""
 _LEVELS = ("info", "success", "warning", "failure")  # of Apprise, the worst last
 _LEASE = """UPDATE alert_messages SET repeated = CASE WHEN state = 'sending' THEN 1 ELSE repeated END, state = 'sending', lease_ms = :until,

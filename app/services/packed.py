@@ -1,8 +1,8 @@
 """An archive that nobody vouches for: looked through whole before a byte of it is written, then unpacked by name.
 
-Members are regular files with names of NAMES, each once, each with the size and sha256 of the manifest. Nothing else of an
-archive is used: no mode, no owner, no time, no link. Bytes are counted as they are unzipped; a header that wants more than
-1 MB at a time is refused (a pax header is read whole by tarfile), as is what does not fit on the disk.
+Members are regular files with the names below, each once, each with the size and sha256 of the manifest. Nothing else
+of an archive is used: no mode, no owner, no time, no link. Bytes are counted as they are unzipped; a header that wants
+more than 1 MB at a time is refused (a pax header is read whole by tarfile), as is what does not fit on the disk.
 """
 
 from __future__ import annotations
@@ -27,7 +27,9 @@ KEYS = ("secret-key",)
 UPLOAD = re.compile(r"uploads/(up_[0-9a-f]{32})")
 CHUNK, MOST_READ, MOST_MANIFEST = 256 * 1024, 2**20, 32 * 2**20  # a manifest of 32 MB names 190,000 uploads
 MOST_KEY, MOST_FILES = 4096, 400_000
-_BROKEN = (OSError, EOFError, tarfile.TarError, zlib.error, ValueError, OverflowError, RecursionError, LookupError, TypeError)
+NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_BROKEN = (OSError, EOFError, tarfile.TarError, zlib.error, ValueError, OverflowError, RecursionError, LookupError,
+           TypeError)
 
 
 class Damaged(Exception):
@@ -80,7 +82,7 @@ class _Unzipped:
 
 @contextmanager
 def _understood() -> Iterator[None]:
-    """What tarfile, zlib and json raise for bytes that they do not understand becomes Damaged; an error of the disk stays."""
+    """What tarfile, zlib and json raise for bytes they do not understand becomes Damaged; a disk's error stays."""
     try:
         yield
     except _BROKEN as error:
@@ -115,7 +117,8 @@ def look_through(file: BinaryIO, room: int) -> Contents:
             raise Damaged(f"{name} does not have the size and checksum of its manifest")
         total += size
         if total > room or len(sums) >= MOST_FILES:
-            raise Damaged(f"it unpacks to more than fits: {max(room, 0) // 2**20} MB are free, {MOST_FILES} files are read")
+            free = max(room, 0) // 2**20
+            raise Damaged(f"it unpacks to more than fits: {free} MB are free, {MOST_FILES} files are read")
         sums[name], sizes[name] = copy(content, None), size
     if not manifest:
         raise Damaged("it has no manifest")
@@ -129,8 +132,8 @@ def look_through(file: BinaryIO, room: int) -> Contents:
 
 @_understood()
 def unpack(file: BinaryIO, contents: Contents, places: dict[str, Path]) -> None:
-    """Write each file into its place (new, 0600); `places` by name, for uploads one folder under `uploads`. Raises Damaged
-    when the archive is no longer what was looked through, OSError when the disk fails."""
+    """Write each file into its place (new, 0600); `places` by name, for uploads one folder under `uploads`. Raises
+    Damaged when the archive is no longer what was looked through, OSError when the disk fails."""
     for name, size, content in _members(file):
         if name == MANIFEST:
             continue
@@ -138,7 +141,7 @@ def unpack(file: BinaryIO, contents: Contents, places: dict[str, Path]) -> None:
             raise Damaged("it was changed meanwhile")
         upload = UPLOAD.fullmatch(name)
         place = places["uploads"] / upload[1] if upload else places[name]
-        with open(os.open(place, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600), "wb") as out:
+        with open(os.open(place, NEW, 0o600), "wb") as out:
             if copy(content, out) != contents.manifest["files"][name]:
                 raise Damaged("it was changed meanwhile")
             if name in LEDGERS:
@@ -157,7 +160,7 @@ def copy(source: BinaryIO, out: BinaryIO | None) -> str:
 
 
 def _members(file: BinaryIO) -> Iterator[tuple[str, int, BinaryIO]]:
-    """Name, size and content of each member, which must be read before the next; raises Damaged for one that may not be in it."""
+    """Name, size and content of each member, read before the next; raises Damaged for one that may not be in it."""
     file.seek(0)
     with tarfile.open(fileobj=_Unzipped(file), mode="r:") as archive:  # type: ignore[arg-type]
         while (member := archive.next()) is not None:
@@ -187,5 +190,5 @@ def _manifest(content: BinaryIO, size: int) -> dict[str, Any]:
     if not good or len(set(files) & set(LEDGERS)) != 1:
         raise Damaged("its manifest is none of ours")
     created = datetime.fromisoformat(given["created"]).isoformat(timespec="seconds")
-    return {"files": files, "sizes": sizes, "ledger": given["ledger"], "revision": given["revision"], "created": created,
-            "keys": bool(given.get("keys"))}
+    return {"files": files, "sizes": sizes, "ledger": given["ledger"], "revision": given["revision"],
+            "created": created, "keys": bool(given.get("keys"))}

@@ -68,7 +68,8 @@ def delete_old_minutes(connection: Connection) -> None:
         run.run("DELETE FROM queue_seconds WHERE second_ms < :old", old=now - pace.KEEP_MS)
         run.run("DELETE FROM alerts WHERE closed_ms < :old", old=now - KEEP_FAILED_DAYS * DAY_MS)
         run.run("UPDATE alert_messages SET state = 'dropped', ended_ms = :now, error = :why "
-                "WHERE state IN ('waiting', 'sending') AND created_ms < :old", now=now, old=now - KEEP_UNSENT_DAYS * DAY_MS, why=NOBODY_HAD_IT)
+                "WHERE state IN ('waiting', 'sending') AND created_ms < :old",
+                now=now, old=now - KEEP_UNSENT_DAYS * DAY_MS, why=NOBODY_HAD_IT)
         run.run("DELETE FROM alert_messages WHERE ended_ms < :old", old=now - KEEP_DAYS * DAY_MS)
 
 
@@ -123,7 +124,8 @@ def sweep_uploads(connection: Connection, folder: Path) -> int:
             continue
         path = inside(folder, upload_id) if UPLOAD_ID.fullmatch(upload_id) else None
         if path is None:
-            log.warning("a row of uploads names no file of ours (%s): only the row is deleted", one_line(repr(upload_id), 100))
+            named = one_line(repr(upload_id), 100)
+            log.warning("a row of uploads names no file of ours (%s): only the row is deleted", named)
         elif not path.is_dir():
             path.unlink(missing_ok=True)
         removed += 1
