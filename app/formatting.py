@@ -16,6 +16,8 @@ from flask import current_app
 from flask_babel import get_locale, ngettext
 from flask_babel import gettext as _
 
+from app.clock import now_ms, when
+
 
 def _locale() -> str:
     return str(get_locale() or "it")
@@ -52,14 +54,15 @@ def ago(moment: datetime | None) -> str:
     """'12 seconds ago', '9 min ago', 'today 03:12', 'yesterday 18:20', '20 Nov 09:30'; in future 'in 5 min'."""
     if moment is None:
         return "–"
-    seconds = int((datetime.now(UTC) - moment).total_seconds())
+    at = when(now_ms())
+    seconds = int((at - moment).total_seconds())
     if seconds < -1:
         return _("in %(time)s", time=duration(-seconds * 1000))
     if seconds < 60:
         return ngettext("%(num)s second ago", "%(num)s seconds ago", max(seconds, 0))
     if seconds < 3600:
         return _("%(n)s min ago", n=seconds // 60)
-    local, now = localtime(moment), localtime(datetime.now(UTC))
+    local, now = localtime(moment), localtime(at)
     clock = dates.format_time(local, "HH:mm", locale=_locale())
     days = (now.date() - local.date()).days
     if days == 0:

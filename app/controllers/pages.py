@@ -186,7 +186,7 @@ def why_ended(found: dict[str, Any], attempts: list[dict[str, Any]]) -> str | No
         return found["error"]  # stopped after killing its worker, which is no attempt's failure
     n = max(n - lost, 1)
     said = ngettext("%(n)s attempt of %(tries)s failed.", "%(n)s attempts of %(tries)s failed.", n, n=number(n), tries=number(tries))
-    if n >= tries:
+    if n >= tries and last["details"].get("ended") != "retry_until":
         return said
     return said + " " + _("The next would have begun after the time for retries was over: %(time)s from when it was sent or put back by hand.",
                           time=time_for_retries(found["job_type"], last["round"]))

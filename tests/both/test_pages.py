@@ -46,7 +46,8 @@ def addresses(site) -> list[str]:
                 continue
             values = [{}]
             for name in rule.arguments:
-                known = {"uuid": uuids, "id": [1, 2, 3, 999, 2**63 - 1], "lang": ["it"], "name": ["yearly"], "filename": ["app.css"]}
+                known = {"uuid": uuids, "id": [1, 2, 3, 999, 2**63 - 1], "lang": ["it"], "name": ["yearly"], "filename": ["app.css"],
+                         "upload_id": ["up_" + "0" * 32, "x"]}
                 values = [v | {name: one} for v in values for one in known[name]]
             for value in values:
                 for query in QUERIES.get(rule.endpoint, [{}]):
@@ -92,7 +93,7 @@ FORMS = {
     "admin.jobs.alerts.rule": [{"threshold": "5", "window_min": "60", "cooldown_min": "15", "minimum": "1", "quiet_from": "22:00", "quiet_until": "07:00"}],
     "admin.jobs.alerts.new-rule": [{"kind": k, "threshold": "5", "window_min": "60", "cooldown_min": "15", "minimum": "1", "tenant_id": "acme"} for k in KINDS],
 }
-LAST = ("auth.logout", "admin.jobs.retry-all", "admin.jobs.flush-failed")
+LAST = ("auth.logout", "admin.jobs.people.change", "admin.jobs.people.end", "admin.jobs.retry-all", "admin.jobs.flush-failed")
 
 
 def posts(site) -> list[tuple[str, dict[str, str]]]:
@@ -107,11 +108,12 @@ def posts(site) -> list[tuple[str, dict[str, str]]]:
             for name in sorted(rule.arguments - set(rule.defaults or ())):
                 acts = ("up", "down", "top", "hold", "release", "delay", "move", "run-now", "stop", "restore", "erase")
                 words = {"act": acts, "alerts.act": ("ack", "snooze", "unsnooze"), "rule-change": ("off", "on", "delete"), "recurring-change": ("off", "on", "run"),
+                         "people.change": ("role", "disable", "enable", "unlock", "sign_out"),
                          "pause": ("pause", "resume"), "pause-type": ("pause", "resume")}
                 commands = ("restart", "start") if rule.endpoint.endswith("workers.all") else ("quiet", "resume", "stop", "kill", "start")
                 known = {"uuid": [*site.uuids.values(), "foreign-1", "x"], "id": [1, 2, 3, 999], "command": commands,
                          "action": words.get(rule.endpoint.removeprefix("admin.jobs."), ()) or words.get(rule.endpoint.rpartition(".")[2], ()),
-                         "name": ("high", "TestEcho", "yearly", "team", "nothing")}
+                         "name": ("high", "TestEcho", "yearly", "team", "nothing"), "upload_id": ("up_" + "0" * 32, "x")}
                 values = [v | {name: one} for v in values for one in known[name]]
             found += [(url_for(rule.endpoint, **value), form) for value in values for form in FORMS.get(rule.endpoint, [{}])]
     return found
