@@ -81,8 +81,7 @@ def for_postgres(sql: str) -> str:
 class Connection:
     """A kept driver connection of one process, opened again when it breaks or after a fork.
 
-    `synchronous` (SQLite) is NORMAL for workers and FULL elsewhere; `durable=True` makes one
-    transaction FULL. Transactions on SQLite are IMMEDIATE.
+    `synchronous` (SQLite) is NORMAL for workers and FULL elsewhere; `durable=True` makes one transaction FULL (IMMEDIATE on SQLite).
     """
 
     def __init__(self, url: str, synchronous: str = "NORMAL", wait_s: float = 5.0, turns: str | None = None) -> None:
@@ -115,6 +114,7 @@ class Connection:
             return raw
         path = self.url.removeprefix("sqlite:///")
         raw = sqlite3.connect(path, timeout=0.005, isolation_level=None, check_same_thread=False, cached_statements=256)
+        raw.text_factory = lambda data: data.decode("utf-8", "replace")  # one foreign row must not stop every claim
         for pragma in (*PRAGMAS, f"synchronous={self.synchronous}"):
             raw.execute(f"PRAGMA {pragma}").fetchall()
         return raw

@@ -268,3 +268,11 @@ def test_tenants_take_turns_also_after_a_retry_of_all(ledger):
     assert ranks("small") == [-2]  # beside the head, behind nobody's backlog
     order = [ledger.claim(f"w{n}").tenant_id for n in range(2, 6)]
     assert order == ["big", "small", "big", "big"]
+
+
+def test_a_foreign_row_with_bytes_that_are_no_text_stops_no_claim(ledger):
+    if not ledger.connection.sqlite:
+        pytest.skip("PostgreSQL takes no such bytes")
+    first, second = ledger.dispatch(), ledger.dispatch()
+    ledger.change("UPDATE jobs SET tenant_id = CAST(x'ff41' AS TEXT), created_by = CAST(x'80' AS TEXT) WHERE uuid = :u", u=first)
+    assert [ledger.claim().uuid, ledger.claim("w2").uuid] == [first, second]
