@@ -136,6 +136,8 @@ def addresses(app) -> list[str]:
                 found += [build(rule.endpoint, {"uuid": u}) for u in uuids_ if u and len(u) < 300 and "\x00" not in u]
             elif rule.arguments == {"id"}:
                 found += [build(rule.endpoint, {"id": i}) for i in rules]
+            elif rule.arguments == {"upload_id"}:
+                found += [build(rule.endpoint, {"upload_id": u}) for u in ("up_" + "0" * 32, "x", "..")]
             else:
                 assert rule.arguments & {"name", "path", "filename"}, rule
     found += [f"/admin/jobs/list?state={s}" for s in ("live", "ended", "unhappy", "bin", "held")] + ["/admin/jobs/list?q=ordinary", "/admin/jobs/list?q=x&state=failed", "/admin/jobs/list?since=2020-01-01"]
