@@ -150,6 +150,7 @@ class JobStream(io.TextIOBase):
     def end(self) -> None:
         """Keep what stands without a line break; called when the job has ended."""
         rest, self._rest = self._rest, ""
+        self.flush()
         if rest and (lines := Capture.current()) is not None:
             self._keep(lines, rest)
 
