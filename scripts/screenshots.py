@@ -23,7 +23,8 @@ PAGES = {
     "dashboard": "/admin/jobs/", "jobs": "/admin/jobs/list", "jobs-failed": "/admin/jobs/list?state=unhappy", "workers": "/admin/jobs/workers",
     "new": "/admin/jobs/new/", "import": "/admin/jobs/new/?type=ProcessCsvImport", "contents": "/admin/jobs/contents/",
     "queues": "/admin/jobs/queues", "alerts": "/admin/jobs/alerts/", "rule": "/admin/jobs/alerts/rules/1", "log": "/admin/jobs/log",
-    "generations": "/admin/jobs/generations/", "templates": "/admin/jobs/generations/templates", "costs": "/admin/jobs/costs/", "people": "/admin/jobs/people/",
+    "generations": "/admin/jobs/generations/", "templates": "/admin/jobs/generations/templates", "costs": "/admin/jobs/costs/",
+    "people": "/admin/jobs/people/",
 }
 JOBS = ("processing", "failed", "completed", "scheduled", "blocked")  # a job page of each, when there is one
 README = {"dashboard-light": ("dashboard", "it", "light", 1440), "dashboard-dark": ("dashboard", "en", "dark", 1440),

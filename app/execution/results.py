@@ -31,7 +31,7 @@ def as_json(value: Any) -> tuple[str, list[str]]:
     for chars in BUDGETS:
         walk = _Walk(chars)
         text = json.dumps(redact_json(walk.plain(value)), ensure_ascii=False, allow_nan=False)
-        text = printable(re.sub("[\ud800-\udfff]", "\ufffd", text))
+        text = printable(text)
         if len(text.encode()) <= RESULT_BYTES:
             break  # what is cut is still JSON
         walk.over = True
@@ -116,7 +116,7 @@ class _Walk:
         kept = text[: max(self.chars, 0)]
         self.over |= len(kept) < len(text)
         self.chars -= len(kept) + 2
-        return kept
+        return kept if kept.isascii() else re.sub("[\ud800-\udfff]", "\ufffd", kept)  # half a character: no page could show it
 
     def _whole(self, value: int) -> int | str:
         bits = value.bit_length()

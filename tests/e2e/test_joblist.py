@@ -36,7 +36,8 @@ def test_the_filter_finds_by_state_and_words_and_keeps_unknown_types(open_page, 
     page.fill("[name=q]", "needle")
     page.get_by_role("button", name="Filter", exact=True).click()
     assert "state=unhappy" in page.url and "q=needle" in page.url
-    assert page.locator("tbody tr").count() == 1 and row(page, uuid).is_visible()
+    row(page, uuid).wait_for()
+    assert page.locator("tbody tr").count() == 1
     assert page.inner_text("#count-sentence") == "1 job with these filters"
     assert "RuntimeError: needle in hay" in row(page, uuid).inner_text()
     page.select_option("[name=state]", "live")

@@ -163,9 +163,10 @@ def zipped(path: Path, *blocks: bytes) -> Path:
 
 def peak_of(settings, path: Path) -> tuple[int, str]:
     """MB that a restore by the command took at most, and what it said."""
-    code = ("import resource, sys; from app import create_app; from app.services import archive\napp = create_app()\n"
+    code = ("import sys; from app import create_app; from app.services import archive\napp = create_app()\n"
             "with app.app_context():\n try: archive.restore(app.extensions['settings'], __import__('pathlib').Path(sys.argv[1]))\n"
-            " except archive.CannotRestore as e: print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024, e)")
+            " except archive.CannotRestore as e: \n"
+            "  print(next(int(line.split()[1]) // 1024 for line in open('/proc/self/status') if line.startswith('VmHWM:')), e)")  # getrusage tells the parent's
     env = {"PATH": os.environ["PATH"], "DATA_DIR": str(settings.data_dir), "PYTHONPATH": str(ROOT)}
     done = subprocess.run([sys.executable, "-c", code, str(path)], env=env, cwd=ROOT, capture_output=True, text=True)
     number, _, said = done.stdout.partition(" ")

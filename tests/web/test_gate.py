@@ -33,7 +33,7 @@ def state(app) -> str:
 
 def addresses(app, job: str, failed: str):
     """Every address of the URL map with values that exist."""
-    values = {"uuid": job, "id": 1, "action": "ack", "name": "default", "lang": "en", "filename": "app.css", "command": "quiet"}
+    values = {"uuid": job, "id": 1, "action": "ack", "name": "default", "lang": "en", "filename": "app.css", "command": "quiet", "upload_id": "up_" + "0" * 32}
     adapter = app.url_map.bind("127.0.0.1")
     for rule in app.url_map.iter_rules():
         for uuid in (job, failed):
