@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import importlib.util
 import logging
 import os
 import traceback
@@ -32,6 +33,8 @@ def create_app(settings: Settings | None = None) -> Flask:
                 static_url_path=f"/static/{static_version()}")
     app.add_url_rule("/static/<path:filename>", "static-plain", app.send_static_file)  # an address without a version
     app.extensions["settings"] = settings
+    if not settings.sqlite and not importlib.util.find_spec("psycopg"):
+        raise SettingError("DATABASE_URL: the driver of PostgreSQL is not installed: bash scripts/venv.sh postgres")
     app.config.update(
         SECRET_KEY=settings.key("session"),
         SECRET_KEY_FALLBACKS=settings.keys("session")[1:],

@@ -19,7 +19,7 @@ from app.execution.capture import LEVELS, JobLines
 from app.ledger.claim import FENCE, Claim
 from app.ledger.dialect import Connection
 from app.ledger.outage import database_errors, wait_for
-from app.redact import printable, redact
+from app.redact import printable, redact, redact_json
 from app.support.values import billionths, plain_details, whole
 
 log = logging.getLogger(__name__)
@@ -114,7 +114,7 @@ class JobContext:
             raise ValueError("record_cost: currency must be three letters such as USD.")
         if len(self._costs) >= MOST_COSTS:
             raise ValueError(f"record_cost: an attempt has at most {MOST_COSTS} costs; add them up.")
-        self._costs.append({**plain_details(details), "nano": nano, "currency": currency.upper()})
+        self._costs.append({**redact_json(plain_details(details)), "nano": nano, "currency": currency.upper()})
 
     def keep(self, change: Callable[[Connection], Any]) -> Any:
         """Run `change` in a transaction that survives a power cut, again until the database took it, and that neither a timeout

@@ -58,7 +58,7 @@ class Heartbeat(threading.Thread):
     def __init__(self, lifecycle: Lifecycle, url: str, queues: tuple[str, ...], consumer_id: str, code: str) -> None:
         super().__init__(name="heartbeat", daemon=True)
         self.lifecycle = lifecycle
-        self.connection = Connection(url)
+        self.connection = Connection(url, guarded=True)
         self.row = {
             "name": lifecycle.worker, "pid": os.getpid(), "queue": ",".join(queues), "w": lifecycle.worker_id,
             "consumer": consumer_id, "host": socket.gethostname(), "code": code,

@@ -10,6 +10,7 @@ at its next claim, and that counts as a crash: every claim ends in one written o
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -17,10 +18,12 @@ from typing import Any
 
 from huey.exceptions import CancelExecution, TaskTimeout
 
+from app.execution.outcomes import class_name
 from app.ledger import claim as ledger
 from app.ledger.claim import Claim
 from app.ledger.dialect import Connection
-from app.ledger.outage import database_errors, wait_for
+from app.ledger.open_files import GONE, holds_write_lock, roll_back_others
+from app.ledger.outage import LOCKED, database_errors, kind_of, wait_for
 from app.ledger.rescue import held_by, rescue
 from app.ledger.settle import Outcome, settle, settle_and_take
 from app.redact import one_line, redact
@@ -42,6 +45,7 @@ class Lifecycle:
         self.next: Claim | None = None  # claimed together with the last settle; runs without a ticket
         self._begun: Claim | None = None  # handed over last: found again unsettled, it is a crash
         self.done = 0
+        self.broken = False  # an outcome was refused: whatever did it may have spoiled this process
         self.stopping: Callable[[], bool] = lambda: False
         self.may_go_on: Callable[[], bool] = lambda: True
 
@@ -70,11 +74,15 @@ class Lifecycle:
         self.held, self.next, self._begun = found, None, found
 
     def _claim(self) -> Claim | None:
+        self.give_up_unsettled()
+        return ledger.claim(self.connection, self._claim_sql, self.worker_id, self.worker)
+
+    def give_up_unsettled(self) -> None:
+        """A row that was begun here and is still ours has got no outcome: that counts as a crash."""
         for row in held_by(self.connection, self.worker_id, self.worker):
             if self._begun is not None and (row.uuid, row.claim_no) == (self._begun.uuid, self._begun.claim_no):
                 log.error("job %s (%s) was found again without an outcome: it counts as a crash", row.uuid, row.job_type)
                 rescue(self.connection, row, crash=True, why=UNSETTLED, store=self.store)
-        return ledger.claim(self.connection, self._claim_sql, self.worker_id, self.worker)
 
     def job_ran(self, task: Any, _value: Any, exception: BaseException | None) -> None:
         """post_execute: settle until written or fenced off."""
@@ -99,6 +107,7 @@ class Lifecycle:
     def _replace(self, job: Claim, outcome: Outcome, error: Exception) -> tuple[str, Outcome]:
         """The outcome was refused: write it alone, else a failure that says so, else leave the row to be found again.
         Returns what was written."""
+        self.broken = True
         why = one_line(redact(f"{type(error).__name__}: {error}"), 500)
         log.error("job %s (%s): its outcome could not be written (%s)", job.uuid, job.job_type, why)
         said = Outcome("failed", error=f"Its outcome could not be written ({why}).", retry=False, run_ms=max(int(outcome.run_ms or 0), 0))
@@ -116,7 +125,7 @@ class Lifecycle:
     def _unset(exception: BaseException | None, job: Claim) -> Outcome:
         if isinstance(exception, TaskTimeout):
             return Outcome("timeout", error=f"timeout after {job.timeout} s")
-        return Outcome("failed", error=f"The worker could not run the job: {exception!r}")
+        return Outcome("failed", error=f"The worker could not run the job ({class_name(exception)}).")
 
     def job_interrupted(self, _signal: str, task: Any) -> None:
         """A stop: hand the row back uncounted, or write the outcome if it was set already."""
@@ -158,3 +167,9 @@ class Lifecycle:
 
     def _trouble(self, what: str, error: Exception) -> None:
         log.warning("%s waits: the database does not answer (%s: %s)", what, type(error).__name__, error)
+        path = self.connection.url.removeprefix("sqlite:///")
+        if self.connection.sqlite and kind_of(error) == LOCKED and holds_write_lock(path):
+            found = roll_back_others({id(self.connection.raw)})
+            log.error("a job has left a transaction open in this worker, which held up everybody: %d rolled back", found)
+            if not found:
+                os._exit(GONE)  # out of reach: it ends with the process

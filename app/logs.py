@@ -21,27 +21,43 @@ TRACEBACK_BYTES = 16_384
 job_of_line: ContextVar[dict[str, Any] | None] = ContextVar("job_of_line", default=None)
 
 
-class LineFormatter(logging.Formatter):
+class _Formatter(logging.Formatter):
+    """What it formats may be a job's own: an exception or a message that raises when it is told must not stop whoever logs it."""
+
+    def told(self, record: logging.LogRecord) -> tuple[str, str]:
+        """Message and traceback (or nothing), redacted."""
+        try:
+            message = one_line(redact(record.getMessage()))
+        except Exception:
+            message = "a message that cannot be told"
+        if not record.exc_info:
+            return message, ""
+        try:
+            return message, printable(redact(self.formatException(record.exc_info)[-4 * TRACEBACK_BYTES:]))[-TRACEBACK_BYTES:]
+        except Exception:
+            return message, "a traceback that cannot be told"
+
+
+class LineFormatter(_Formatter):
     """'2026-11-23 14:00:00,123 WARNING pid name: message' for people; tracebacks follow indented."""
 
     def format(self, record: logging.LogRecord) -> str:
         job = job_of_line.get()
         where = f" [{job['type']} {job['uuid'][:8]}]" if job else ""
-        line = f"{self.formatTime(record)} {record.levelname} {record.process} {record.name}{where}: {one_line(redact(record.getMessage()))}"
-        if record.exc_info:
-            line += "\n  " + printable(redact(self.formatException(record.exc_info))).replace("\n", "\n  ")[:TRACEBACK_BYTES]
-        return line
+        message, trace = self.told(record)
+        line = f"{self.formatTime(record)} {record.levelname} {record.process} {record.name}{where}: {message}"
+        return line + "\n  " + trace.replace("\n", "\n  ") if trace else line
 
 
-class JsonFormatter(logging.Formatter):
+class JsonFormatter(_Formatter):
     """One JSON object a line, for machines."""
 
     def format(self, record: logging.LogRecord) -> str:
         at = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        line: dict[str, Any] = {"time": at, "level": record.levelname, "logger": record.name, "pid": record.process,
-                                "message": one_line(redact(record.getMessage()))}
-        if record.exc_info:
-            line["exception"] = printable(redact(self.formatException(record.exc_info)))[:TRACEBACK_BYTES]
+        message, trace = self.told(record)
+        line: dict[str, Any] = {"time": at, "level": record.levelname, "logger": record.name, "pid": record.process, "message": message}
+        if trace:
+            line["exception"] = trace
         if job := job_of_line.get():
             line["job"] = job
         return json.dumps(line, ensure_ascii=False)

@@ -22,7 +22,8 @@ from app.clock import MINUTE_MS
 from app.config import Settings
 from app.integrations.ping import Ping
 from app.ledger import counts, pace, rollups, search, steer, trouble
-from app.ledger.dialect import Connection, database_errors, shrink_wal
+from app.ledger.dialect import Connection, database_errors
+from app.ledger.open_files import shrink_wal
 from app.ledger.rescue import held_by, promote
 from app.process import lock_state
 from app.services import accounts, alerts, archive, disk, generations, recurring, schema, upkeep

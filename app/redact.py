@@ -28,7 +28,7 @@ _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u202
 _PATH = re.compile(r"[/~.][A-Za-z0-9_./~+-]*")
 _values: list[str] = []
 _added: list[str] = []
-_seen = -1  # how many environment variables there were when `_values` was made: modules of jobs may set more
+_seen: dict[Any, Any] | None = None  # the environment when `_values` was made: a job may change it
 
 
 def secrets_of(environ: Mapping[str, str] = os.environ) -> list[str]:
@@ -74,8 +74,9 @@ def _forms(secret: str) -> set[str]:
 
 def _secret_values() -> list[str]:
     global _values, _seen
-    if _seen != len(os.environ):
-        _seen = len(os.environ)
+    environ = getattr(os.environ, "_data", os.environ)  # bytes as they are: comparing them takes a microsecond
+    if _seen != environ:
+        _seen = dict(environ)
         forms: set[str] = set()
         for secret in (*secrets_of(), *_added):
             forms |= _forms(secret)
@@ -87,7 +88,7 @@ def add_secrets(secrets: list[str]) -> None:
     """Hide further values (a generated SECRET_KEY) from now on."""
     global _seen
     _added.extend(s for s in secrets if len(s) >= LEAST and s not in _added)
-    _seen = -1
+    _seen = None
 
 
 def redact(text: str) -> str:
@@ -127,14 +128,21 @@ def redact_json(value: Any) -> Any:
             label = next((node[k] for k in ("name", "key", "header", "field") if isinstance(node.get(k), str)), None)
             for key, inner in islice(node.items(), left):
                 name = label if label and key in ("value", "content", "default") else str(key)
-                shown = redact(encodable(key)) if isinstance(key, str) and (len(key) >= 16 or not key.isascii()) else key
+                shown = redact(encodable(key)) if isinstance(key, str) and (len(key) >= LEAST or not key.isascii()) else key
                 new[shown if shown not in new else f"{shown} {len(new)}"] = HIDDEN if (hidden := hides(name, inner)) else None
                 if not hidden:
                     stack.append((new, next(reversed(new)), inner, depth + 1))
             left -= len(node)
         else:
             new = into[place] = [None] * min(len(node), left)
-            stack += [(new, n, inner, depth + 1) for n, inner in enumerate(islice(node, left))]
+            before: Any = None  # ["--password", "x"], ["X-Api-Key", "x"]: a name and its value
+            for n, inner in enumerate(islice(node, left)):
+                named = isinstance(before, str) and isinstance(inner, str) and (len(node) == 2 or before.startswith("--"))
+                if named and hides(before.lstrip("-"), inner):
+                    new[n] = HIDDEN
+                else:
+                    stack.append((new, n, inner, depth + 1))
+                before = inner
             left -= len(node)
     for start in range(0, len(texts), 200):  # most texts hold none: they are looked at together
         some = texts[start:start + 200]

@@ -18,7 +18,7 @@ from cronsim import CronSim, CronSimError
 
 from app.config import QUEUES
 from app.signature import Field, Misfit, UploadedFile, check, read_signature  # noqa: F401  (handed on)
-from app.support.values import delay_s
+from app.support.values import MOST_DELAY_S, between
 from app.words import say as _
 
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.]{0,199}")
@@ -40,7 +40,7 @@ class TemporaryError(Sentence):
 
     def __init__(self, *args: object, delay: float | None = None) -> None:
         super().__init__(*args)
-        self.delay = None if delay is None else delay_s("The delay of TemporaryError", delay)
+        self.delay = None if delay is None else float(between("The delay of TemporaryError", delay, 0, MOST_DELAY_S))
 
 
 class Held(Sentence):

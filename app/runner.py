@@ -23,7 +23,7 @@ from app.context import JobContext
 from app.execution import descendants
 from app.execution.alarm import JobTimeout, armed, signals_held
 from app.execution.capture import Capture, JobLines
-from app.execution.outcomes import told
+from app.execution.outcomes import class_name, told
 from app.execution.process_guard import ProcessGuard
 from app.execution.results import as_json
 from app.extensions import db
@@ -103,9 +103,9 @@ def execute(app: Any, task: Any, notes: Connection, stopping: Callable[[], bool]
             if _asked_to_stop(stopping):
                 raise
             outcome = told(task, error, job)  # raised by the job itself: handed back it would come again for ever
-        except BaseException as error:
-            log.exception("job %s: its outcome could not be told", job.uuid)
-            outcome = Outcome("failed", error=f"The worker could not tell its outcome ({type(error).__name__}).", retry=False)
+        except BaseException as error:  # told without its traceback: formatting it calls the job's own code
+            log.error("job %s: its outcome could not be told (%s)", job.uuid, class_name(error))
+            outcome = Outcome("failed", error=f"The worker could not tell its outcome ({class_name(error)}).", retry=False)
         meter.read_into(outcome)
         swallowed = task.timed_out and outcome.status == "failed"
         if outcome.blocked is None and (swallowed or outcome.run_ms > (job.timeout + OVER_S) * 1000):
@@ -126,6 +126,7 @@ def execute(app: Any, task: Any, notes: Connection, stopping: Callable[[], bool]
 def _clean_up(lines: JobLines, guard: ProcessGuard | None, completed: bool) -> None:
     """End or name what the job has started, put the process right, write the last lines. Never raises."""
     try:
+        changed = guard.restore() if guard else []  # first: under a limit that the job has set nothing can be written
         if descendants.any_left():
             if completed and (names := descendants.tolerate()):
                 lines.add(f"Left running, until this worker ends: {', '.join(names)}", "WARN", "worker")
@@ -133,11 +134,13 @@ def _clean_up(lines: JobLines, guard: ProcessGuard | None, completed: bool) -> N
                 lines.add(f"Ended with the job: {', '.join(names)}", "INFO", "worker")
         for stream in guard.streams if guard else ():
             stream.end()
-        if guard and (changed := guard.restore()):
+        if guard and (threads := guard.new_threads()):
+            lines.add(f"Threads left running, until this worker ends: {', '.join(threads)}", "WARN", "worker")
+        if changed:
             lines.add(f"Put back after the job: {', '.join(changed)}", "WARN", "worker")
         lines.write()
-    except Exception:
-        log.exception("job %s: its worker could not be put right", lines.uuid)
+    except Exception as error:
+        log.error("job %s: its worker could not be put right (%s)", lines.uuid, class_name(error))
 
 
 def _asked_to_stop(stopping: Callable[[], bool]) -> bool:
@@ -183,7 +186,8 @@ def _attempt(app: Any, task: Any, job: Claim, notes: Connection, lines: JobLines
     except BaseException as error:
         outcome = told(task, error, job)
         if outcome.status == "failed":
-            report_failure(error)
+            with contextlib.suppress(Exception):
+                report_failure(error)
     else:
         outcome = Outcome("completed", result=result, details={"cut": marks} if marks else {})
     if costs := ctx.costs:

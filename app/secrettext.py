@@ -101,10 +101,11 @@ def passwords(url: str) -> list[tuple[int, int, str]]:
 
 def _without_passwords(text: str) -> str:
     def clean(found: re.Match[str]) -> str:
-        url = found[0]
-        for start, end, word in reversed(passwords(url)):
-            url = url if word == HIDDEN else url[:start] + HIDDEN + url[end:]
-        return url
+        url, parts, done = found[0], [], 0
+        for start, end, word in passwords(url):
+            parts += [url[done:start], word and HIDDEN]
+            done = end
+        return "".join((*parts, url[done:]))
 
     return _URL.sub(clean, text)
 

@@ -55,10 +55,17 @@ class Watch:
         rows = self.connection.all(_WORKERS)
         known = {row[0] for row in rows}
         self._to_stop = due_to_stop(self.connection, min(self.settings.grace, MOST_GRACE_S) * 1000)
-        freed = sum(self._look_at(*row) for row in rows)
         for (worker_id,) in self.connection.all("SELECT DISTINCT worker_id FROM jobs WHERE state = 'processing'"):
-            if worker_id and worker_id not in known:
-                freed += self._look_at(worker_id, worker_id, "", 0, -1, 0, None, None, None)
+            if isinstance(worker_id, str) and worker_id not in known:
+                rows.append((worker_id, "its worker", "", 0, -1, 0, None, None, None))
+        freed, trouble = 0, None
+        for row in rows:
+            try:
+                freed += self._look_at(*row)
+            except (TypeError, ValueError) as error:  # a row that another program wrote must not hide the next ones
+                trouble = error
+        if trouble is not None:
+            raise trouble
         for gone in set(self.seen) - known - {None}:
             if not held_by(self.connection, gone):
                 del self.seen[gone]

@@ -84,6 +84,9 @@ def _stored(_: Callable[[str], str] = lambda text: text) -> tuple[str, ...]:
         _("The delay of %(name)s must be at most %(n)s seconds (366 days), not %(value)s."),
         _("The eta of RetryTask must be a datetime, not %(value)s."), _("The eta of RetryTask is no time that can be waited for."),
         _("%(why)s It counts as a failure. (%(error)s)"),
+        _("replaced: an outcome could not be written"), _("its worker"),
+        _("Write a text with OpenAI; with a reference it becomes that content's body."),
+        _("Import a file of contents: returns the counts of all attempts of this round, and the encoding it was read in."),
         _("No job type %(name)s is known here. Deploy the code that declares it, or delete the job."),
         _("The arguments no longer fit %(name)s: %(why)s Edit and retry, or delete the job."),
         _("%(job)s has no argument %(names)s; it takes %(known)s."), _("%(job)s needs %(names)s."), _("%(name)s must be %(wanted)s, not %(value)s."),
@@ -156,4 +159,5 @@ def _stored(_: Callable[[str], str] = lambda text: text) -> tuple[str, ...]:
         _("The monthly budget of %(tenant)s is spent (%(spent)s)."),
         _("no monitor had this channel for 8 days"),
         _("The file is not text: it is full of control characters. Upload a CSV file saved as UTF-8 text."),
+        _("%(worker)s: %(why)s"),  # the last: it fits many
     )

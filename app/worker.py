@@ -7,6 +7,7 @@ consumer (parent, holds a lock, never touches the database after start)
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import logging
 import multiprocessing
@@ -45,8 +46,8 @@ RETIRED = 77  # exit code of a worker that a person stopped: its consumer starts
 extensions.synchronous = "NORMAL"  # a power cut repeats at most the last attempts (ledger rule 14)
 app = create_app()
 settings = app.extensions["settings"]
-connection = Connection(settings.database_url, turns=str(settings.data_dir / "workers" / "turn"))
-notes = Connection(settings.database_url)
+connection = Connection(settings.database_url, turns=str(settings.data_dir / "workers" / "turn"), guarded=True)
+notes = Connection(settings.database_url, guarded=True)
 lifecycle = Lifecycle(connection, settings.worker_queues, "sqlite" if settings.sqlite else "postgresql")
 
 
@@ -60,6 +61,8 @@ class LedgerWorker(stock.Worker):
     def initialize(self) -> None:
         """In the child: identity, lock, row, beat; the claim refuses until all of it is done."""
         die_with_parent(self.parent)
+        with contextlib.suppress(OSError):
+            os.setpgid(0, 0)  # a job that kills its group reaches neither the consumer nor other workers
         multiprocessing.current_process().daemon = False  # Huey says True, and daemons may start no process: no Pool in a job
         # An ignored signal is inherited by what a job starts; a handler that does nothing is reset by exec.
         for signum in (signal.SIGTERM, signal.SIGHUP):
@@ -76,7 +79,7 @@ class LedgerWorker(stock.Worker):
         descendants.adopt(lifecycle.worker_id)
         with signals_held():
             self.beat.start()  # a thread inherits what is blocked: the alarm and a stop are the main thread's
-        LedgerWorker.guard = ProcessGuard()
+        LedgerWorker.guard = ProcessGuard(connection)
         self.next_open, self.memory_start = 0.0, resident_bytes()
         super().initialize()
         lifecycle.may_go_on = lambda: self.beat.command != "quiet" and self._why_recycle() is None
@@ -137,6 +140,8 @@ class LedgerWorker(stock.Worker):
     def _why_recycle(self) -> str | None:
         if self.beat.command in ("restart", "stop"):
             return STOPPED if self.beat.command == "stop" else "restarted by hand"
+        if lifecycle.broken:
+            return "replaced: an outcome could not be written"
         grown = Meter.last_resident() - self.memory_start  # as read at the end of the last job: costs nothing
         if grown > settings.worker_memory_mb * 2**20:
             return f"recycled: {grown // 2**20} MB over its start, limit {settings.worker_memory_mb} MB"
@@ -154,6 +159,8 @@ class LedgerWorker(stock.Worker):
         super().shutdown()
         if lifecycle.started:
             lifecycle.give_back_next()
+            with contextlib.suppress(Exception):
+                lifecycle.give_up_unsettled()  # an error brought us here with a job begun
             self.beat.end(self.reason)
             descendants.tolerated.clear()
             if names := descendants.end_all():

@@ -25,7 +25,7 @@ from deploy.paced import PIECE, Paced, later
 HEAD_S = 15.0  # from the first byte (or the connection) to the end of the head and of a small body
 HEAD_BYTES, SMALL_BYTES = 64 * 1024, 64 * 1024
 LINGER_S, LINGER_BYTES = 2.0, 300 * 2**20  # a browser shows an answer only when all that it sends was taken
-LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*([0-9]{1,15})[ \t]*\r\n", re.IGNORECASE)
+LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*0*([0-9]{0,15})[ \t]*\r\n", re.IGNORECASE)
 EXPECT = re.compile(rb"\r\nexpect:[ \t]*100-continue[ \t]*\r\n", re.IGNORECASE)
 
 
@@ -87,7 +87,7 @@ class PatientWorker(ThreadWorker):
             return "too long" if len(conn.head) > HEAD_BYTES else "partial"
         conn.searched = end
         found = LENGTH.search(conn.head, 0, end + 2)
-        length = int(found[1]) if found else 0
+        length = int(found[1] or 0) if found else 0
         if length > SMALL_BYTES or len(conn.head) - end - 4 >= length:
             return "whole"
         if not conn.asked and EXPECT.search(conn.head, 0, end + 2):

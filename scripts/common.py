@@ -69,6 +69,8 @@ def adopt_settings() -> None:
     else:
         named = "" if "DATA_DIR" in os.environ else given.get("DATA_DIR", "").strip()
         folder = ROOT / Path(named or "instance").expanduser()
+    if not folder.is_dir() and {"jobs", "workers", "alerts", "users", "rollups", "backup"} & set(sys.argv[1:]):
+        fail(f"There is no DATA_DIR={str(folder)!r}: start the site with scripts/run.sh first, or set another DATA_DIR", 2)
     told = settings_of_instance(folder)
     hidden = told.pop("hidden database", None)
     if hidden and not (os.environ.get("DATABASE_URL") or given.get("DATABASE_URL")):

@@ -12,6 +12,7 @@ import multiprocessing
 import os
 import resource
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -291,3 +292,88 @@ def forks_and_says(*, ctx: JobContext) -> None:
         ctx.log(f"started {n}")
     for process in processes:
         process.join()
+
+
+class EvilMeta(type):
+    """A class that answers no question about itself."""
+
+    @property
+    def __name__(cls):
+        raise RuntimeError("no name")
+
+    @property
+    def __module__(cls):
+        raise RuntimeError("no module")
+
+
+class EvilClass(Exception):
+    @property
+    def __class__(self):
+        raise RuntimeError("no class")
+
+
+class EvilAttributes(Exception):
+    def __getattribute__(self, name):
+        raise SystemExit("no attribute")
+
+
+EVIL = {"meta": EvilMeta("Evil", (Exception,), {}), "class": EvilClass, "attributes": EvilAttributes}
+
+
+@job("HostileClass", tries=1)
+def hostile_class(kind: str) -> None:
+    raise EVIL[kind]("said")
+
+
+@job("KillsItsGroup", tries=1)
+def kills_its_group() -> None:
+    os.killpg(0, signal.SIGKILL)
+
+
+@job("DeletesItsRow", tries=1)
+def deletes_its_row(*, ctx: JobContext) -> str:
+    db.session.execute(text("DELETE FROM jobs WHERE uuid = :u"), {"u": ctx.uuid})
+    return "deleted"
+
+
+@job("LimitsItsFiles", tries=1, timeout=10)
+def limits_its_files() -> str:
+    print("before")
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
+    logging.getLogger("myteam.jobs").warning("under the limit")
+    return "limited"
+
+
+@job("TakesFiles", tries=1, timeout=20)
+def takes_files(how: str, path: str) -> str:
+    """Closes or replaces every descriptor of its worker, as a library that makes a daemon does, and goes on writing."""
+    if how == "close":
+        os.closerange(3, 1024)
+    elif how == "reuse":
+        os.closerange(3, 1024)
+        _kept.extend(open(f"{path}-{n}", "wb", buffering=0) for n in range(40))
+    else:
+        null = os.open(os.devnull, os.O_RDWR)
+        for number in range(3, 60):
+            if number != null:
+                os.dup2(null, number)
+    print("still here")
+    if how == "session":
+        db.session.execute(text("UPDATE meta SET at_ms = at_ms"))
+    time.sleep(1.5)
+    return how
+
+
+@job("KeepsTheLock", tries=1)
+def keeps_the_lock(path: str) -> str:
+    connection = sqlite3.connect(path, isolation_level=None)
+    connection.execute("BEGIN IMMEDIATE")
+    _kept.append(connection)
+    return "kept"
+
+
+@job("PatchesJson", tries=1)
+def patches_json() -> None:
+    import json
+
+    json.dumps = lambda *a, **k: 1 / 0

@@ -24,6 +24,7 @@ from app.services import catalogue, operations, uploads
 from app.services.disk import DiskLow
 from app.services.dispatch import dispatch
 from app.strict import BadInput, check_text, parse_delay, parse_json, parse_queue, parse_tenant
+from app.words import retell
 
 bp = Blueprint("new", __name__, url_prefix="/new")
 import_preview.add_to(bp)
@@ -196,7 +197,7 @@ def page(chosen: JobDefinition | None, values: Any = None, errors: dict[str, str
     return render_template(
         "admin/new_job.html", types=[{"name": d.name, "label": d.label, "url": url_for("admin.jobs.new.form", type=d.name)} for d in offered()],
         chosen={"name": chosen.name, "label": chosen.label, "fields": fields, "queue": chosen.options.queue,
-                "description": chosen.description, "previewed": chosen.name == import_preview.TYPE}
+                "description": retell(chosen.description), "previewed": chosen.name == import_preview.TYPE}
         if chosen else None,
         queues=QUEUES, errors=errors, values=values, like=like, editing=editing,
         back_url=url_for("admin.jobs.job", uuid=editing["uuid"] if editing else like) if editing or like else url_for("admin.jobs.new.form"),

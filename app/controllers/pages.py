@@ -183,7 +183,7 @@ def why_ended(found: dict[str, Any], attempts: list[dict[str, Any]]) -> str | No
             return _("It failed at once: another attempt could not succeed.")
         return _("Attempt %(n)s of %(tries)s failed so that another could not succeed.", n=number(n - lost), tries=number(tries))
     if last["status"] == "failed" and any(a["status"] == "lost" and a["claim_no"] == last["claim_no"] for a in attempts):
-        return found["error"]  # stopped after killing its worker, which is no attempt's failure
+        return retell(found["error"])  # stopped after killing its worker, which is no attempt's failure
     n = max(n - lost, 1)
     said = ngettext("%(n)s attempt of %(tries)s failed.", "%(n)s attempts of %(tries)s failed.", n, n=number(n), tries=number(tries))
     if n >= tries and last["details"].get("ended") != "retry_until":

@@ -198,8 +198,8 @@ class LogHandler(logging.Handler):
             return
         try:
             text = self.format(record)
-        except Exception as error:  # a message that does not fit its arguments
-            text = f"{str(record.msg)[:LINE_CHARS]} ({type(error).__name__} in its arguments)"
+        except Exception:  # a message that does not fit its arguments, an exception that cannot be told
+            text = f"{record.msg[:LINE_CHARS]} (its arguments do not fit)" if type(record.msg) is str else "a line that cannot be told"
         lines.add(text, LEVELS.get(record.levelname, "INFO"), name[:100])
 
 
@@ -207,5 +207,6 @@ def install() -> tuple[JobStream, JobStream]:
     """Once a worker process: standard output, standard error, warnings and logging go through us. Returns the two streams."""
     sys.stdout, sys.stderr = out, error = JobStream(sys.stdout, "stdout"), JobStream(sys.stderr, "stderr")
     logging.captureWarnings(True)
+    logging.raiseExceptions = False  # a line that cannot be told is one line, not the internals of logging
     logging.getLogger().addHandler(LogHandler())
     return out, error

@@ -25,6 +25,11 @@ MOST_CHARS = 4 * TRACEBACK_BYTES  # what is looked at: redaction costs time with
 OURS = "app.runner"
 
 
+def class_name(thing: object) -> str:
+    """Name of its class, as Python itself keeps it: a metaclass may say anything, or raise."""
+    return type.__dict__["__name__"].__get__(type(thing))[:200]
+
+
 def told(task: Any, error: BaseException, job: Claim) -> Outcome:
     """The outcome of `error`, whatever telling it raises or however long it takes."""
     if isinstance(error, JobTimeout):
@@ -35,8 +40,7 @@ def told(task: Any, error: BaseException, job: Claim) -> Outcome:
     except JobTimeout as over:
         return outcome_of(over, job)
     except BaseException as other:
-        name, why = type(error).__name__[:200], type(other).__name__[:200]
-        return Outcome("failed", error=f"{name}: its text cannot be shown ({why} in its own code)")
+        return Outcome("failed", error=f"{class_name(error)}: its text cannot be shown ({class_name(other)} in its own code)")
 
 
 def outcome_of(error: BaseException, job: Claim) -> Outcome:

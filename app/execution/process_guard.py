@@ -17,17 +17,19 @@ import resource
 import signal
 import socket
 import sys
+import threading
 import traceback
 import warnings
 from _signal import getsignal  # the public one makes an Enum of the handler: 5 microseconds
 from typing import Any
 
 from sqlalchemy import event
+from sqlalchemy.engine import Engine
 from sqlalchemy.pool import Pool
 
 from app.execution import capture
 from app.execution.alarm import alarm
-from app.ledger.dialect import in_transaction
+from app.ledger.dialect import Connection, in_transaction
 from app.redact import printable, redact
 
 log = logging.getLogger(__name__)
@@ -42,8 +44,8 @@ class _Never(Warning):
 class ProcessGuard:
     """Made once, when the worker has started; remembers how its process should be."""
 
-    def __init__(self) -> None:
-        self.pid = os.getpid()
+    def __init__(self, connection: Connection) -> None:
+        self.pid, self.connection = os.getpid(), connection
         self.streams = capture.install()
         self._folder, self._umask = os.getcwd(), 0o077
         self._environ = dict(os.environb)
@@ -52,7 +54,9 @@ class ProcessGuard:
         self._interpreter = sys.getrecursionlimit(), socket.getdefaulttimeout(), gc.isenabled()
         root = logging.getLogger()
         self._logging = list(root.handlers), root.level
+        self._threads = threading.enumerate()
         self._checked_out: dict[int, Any] = {}
+        event.listen(Engine, "begin", lambda _: connection.files and connection.files.check())
         event.listen(Pool, "checkout", lambda raw, record, _: self._checked_out.__setitem__(id(record), record))
         event.listen(Pool, "checkin", lambda _, record: self._checked_out.pop(id(record), None))
         os.register_at_fork(after_in_child=self._in_child)
@@ -102,6 +106,15 @@ class ProcessGuard:
             capture.Capture.warned = False
             warnings.simplefilter("ignore", category=_Never, append=True)  # changes nothing but lets warnings be shown again
         return changed
+
+    def new_threads(self) -> list[str]:
+        """Names of the threads that the last job has left running."""
+        if threading.active_count() == len(self._threads):
+            return []
+        alive = [thread for thread in threading.enumerate() if thread.is_alive()]
+        names = [thread.name[:40] for thread in alive if thread not in self._threads]
+        self._threads = alive
+        return names
 
     def _restore_environ(self) -> None:
         for name in set(os.environb) - set(self._environ):

@@ -99,6 +99,7 @@ def read(chunks: Iterable[bytes], whole: bool, answer: Answer, grows: Callable[[
     try:
         for kind, data in events(chunks) if not whole else _body(chunks):
             if data.startswith(b"[DONE]"):
+                answer.finish = answer.finish or ("stop" if text.size and not answer.broken else None)  # said to be all
                 return
             for value in _values(data, answer):
                 _take(value, answer, text, refusal)
@@ -209,6 +210,8 @@ def error_in(value: Any, named: bool = False) -> Any:
     if not isinstance(value, dict):
         return value if named and value else None
     inner = value.get("error")
+    if not inner and isinstance(choices := value.get("choices"), list):  # some relays put it there
+        inner = next((c["error"] for c in choices if isinstance(c, dict) and c.get("error")), None)
     if isinstance(inner, dict) and inner:
         return value | {name: v for name, v in inner.items() if v is not None}
     if inner or named or "error" in (value.get("object"), value.get("type")):

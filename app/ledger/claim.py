@@ -53,6 +53,20 @@ class Claim:
         return {"id": self.id, "w": self.worker_id, "k": self.claim_no}
 
 
+_NUMBERS = tuple(place for place, name in enumerate(COLUMNS.split(", ")) if name in (
+    "id attempts tries failures crashes claim_no round timeout created_ms available_ms reserved_ms retry_until_ms durable "
+    "cancel_requested").split())
+
+
+def read_claim(row: tuple, worker: str) -> Claim:
+    """A row of COLUMNS as a claim. SQLite keeps text in a number's column when another program writes it: that counts as 0."""
+    for place in _NUMBERS:
+        if type(row[place]) is not int:
+            row = tuple(0 if at in _NUMBERS and not isinstance(value, int) else value for at, value in enumerate(row))
+            break
+    return Claim(*row, worker=worker)
+
+
 def _best(queue: str) -> str:
     return (
         f"CASE WHEN EXISTS(SELECT 1 FROM queues WHERE name = '{queue}' AND paused_at IS NOT NULL) THEN NULL ELSE "
@@ -109,7 +123,7 @@ def claim(connection: Connection, statement: str, worker_id: str, worker: str) -
 def take(run: Runner, statement: str, worker_id: str, worker: str) -> Claim | None:
     """The claim itself, in the open transaction: alone, or together with the settle of the job before."""
     rows = run.all(statement, w=worker_id, now=run.now())
-    return Claim(*rows[0], worker=worker) if rows else None
+    return read_claim(rows[0], worker) if rows else None
 
 
 def is_ready(run: Runner, statement: str) -> bool:

@@ -25,7 +25,8 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from app.clock import follow, now_ms
-from app.extensions import POSTGRES_CLOCK, POSTGRES_OPTIONS, PRAGMAS, WAL_BYTES
+from app.extensions import POSTGRES_CLOCK, POSTGRES_OPTIONS, PRAGMAS
+from app.ledger.open_files import OpenFiles
 from app.ledger.outage import REOPEN, database_errors, result_code
 
 TURN_TRIES = 1000
@@ -84,8 +85,9 @@ class Connection:
     `synchronous` (SQLite) is NORMAL for workers and FULL elsewhere; `durable=True` makes one transaction FULL (IMMEDIATE on SQLite).
     """
 
-    def __init__(self, url: str, synchronous: str = "NORMAL", wait_s: float = 5.0, turns: str | None = None) -> None:
-        self.url, self.synchronous, self.wait_s, self.turns = url, synchronous, wait_s, turns
+    def __init__(self, url: str, synchronous: str = "NORMAL", wait_s: float = 5.0, turns: str | None = None, guarded: bool = False) -> None:
+        self.url, self.synchronous, self.wait_s, self.turns, self.guarded = url, synchronous, wait_s, turns, guarded
+        self.files: OpenFiles | None = None  # `guarded`: looked at before each transaction, as jobs run in this process
         self.sqlite = url.startswith("sqlite")
         self._raw: Any = None
         self._pid = self._turn_pid = self._turn_fd = 0
@@ -102,6 +104,8 @@ class Connection:
     def raw(self) -> Any:
         if self._raw is None or self._pid != process.pid:
             self._raw, self._pid = self._open(), process.pid
+        elif self.files and not self._owner:
+            self.files.check()
         return self._raw
 
     def _open(self) -> Any:
@@ -113,10 +117,14 @@ class Connection:
             raw.execute(f"SET lock_timeout = {int(self.wait_s * 1000)}")
             return raw
         path = self.url.removeprefix("sqlite:///")
+        self.files = OpenFiles(path) if self.guarded else None
         raw = sqlite3.connect(path, timeout=0.005, isolation_level=None, check_same_thread=False, cached_statements=256)
         raw.text_factory = lambda data: data.decode("utf-8", "replace")  # one foreign row must not stop every claim
         for pragma in (*PRAGMAS, f"synchronous={self.synchronous}"):
             raw.execute(f"PRAGMA {pragma}").fetchall()
+        if self.files:
+            raw.execute("SELECT 1 FROM sqlite_master").fetchone()  # opens the -wal and -shm
+            self.files.opened()
         return raw
 
     def close(self) -> None:
@@ -269,16 +277,6 @@ class SessionRunner:
 
     def now(self) -> int:
         return now_ms() if self.sqlite else follow(int(self.all(POSTGRES_CLOCK)[0][0]))
-
-
-def shrink_wal(connection: Connection, file: str) -> bool:
-    """Cut SQLite's WAL when it is far over its size, as a long reader leaves it; whether it was cut. Its content is copied first,
-    beside the writers; only then, and only if nobody reads, are they held up, for what came meanwhile (0.3 s after 356 MB)."""
-    with contextlib.suppress(OSError):
-        if connection.sqlite and os.path.getsize(f"{file}-wal") > WAL_BYTES * 5 // 4:
-            _busy, pages, copied = connection.all("PRAGMA wal_checkpoint(PASSIVE)")[0]
-            return copied == pages and connection.all("PRAGMA wal_checkpoint(TRUNCATE)")[0][0] == 0
-    return False
 
 
 def last_settled_id(connection: Connection, table: str) -> int:

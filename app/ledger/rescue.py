@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from app.clock import stamp
-from app.ledger.claim import COLUMNS, FENCE, Claim
+from app.ledger.claim import COLUMNS, FENCE, Claim, read_claim
 from app.ledger.dialect import Connection, Runner
 from app.ledger.settle import Outcome, finish, metric
 
@@ -29,7 +29,7 @@ def promote(connection: Connection) -> int:
 def held_by(run: Runner, worker_id: str, worker: str = "") -> list[Claim]:
     """Rows a worker holds as processing."""
     rows = run.all(f"SELECT {COLUMNS} FROM jobs WHERE state = 'processing' AND worker_id = :w", w=worker_id)
-    return [Claim(*row, worker=worker) for row in rows]
+    return [read_claim(row, worker) for row in rows]
 
 
 def rescue(connection: Connection, job: Claim, crash: bool, why: str, store: str) -> str | None:

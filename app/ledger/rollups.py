@@ -17,6 +17,7 @@ from datetime import datetime
 from app.clock import DAY_MS, HOUR_MS, MINUTE_MS, millis, stamp
 from app.ledger.dialect import Connection, Runner, last_settled_id
 from app.models.figures import KEEP_MINUTES_MS
+from app.models.types import whole, words
 
 BOUNDS_MS = (100, 500, 1_000, 2_500, 5_000, 10_000, 30_000, 60_000, 120_000, 300_000, 600_000, 1_800_000, 3_600_000)
 NO_BOUND = -1
@@ -92,7 +93,8 @@ def _count(rows: Iterable[tuple], now: int) -> Sums:
     """Sums by table and key. Run times of the completed and waits of all that started go into the histograms."""
     sums: Sums = defaultdict(lambda: defaultdict(lambda: [0, 0, 0]))
     for _id, job_type, queue, status, run_ms, wait_ms, started, ended, tenant in rows:
-        at, run_ms = _at(ended), run_ms or 0
+        at, run_ms, wait_ms = _at(ended), whole(run_ms, 0) or 0, whole(wait_ms)
+        job_type, queue, status, tenant = words(job_type) or "", words(queue) or "", words(status) or "", words(tenant)
         hour, values = at - at % HOUR_MS, (1, run_ms, wait_ms or 0)
         _grow(sums["rollup_types"][hour, job_type, status], values)
         _grow(sums["rollup_tenants"][hour, job_type, tenant or "", status], values)
@@ -120,4 +122,7 @@ def _add(run: Runner, sums: Sums) -> None:
 
 
 def _at(ended: datetime | str) -> int:
-    return millis(datetime.fromisoformat(ended) if isinstance(ended, str) else ended)
+    try:
+        return millis(datetime.fromisoformat(ended) if isinstance(ended, str) else ended)
+    except (TypeError, ValueError, AttributeError, OverflowError):
+        return 0  # written by another program

@@ -123,10 +123,19 @@ def _outcome(run: Runner, job: Claim, outcome: Outcome, now: int, store: str) ->
     elif decision.status in ("failed", "timeout") and outcome.retry and (
             outcome.delay is not None or job.failures + 1 < job.tries):
         outcome.details["ended"] = "retry_until"  # for people: tries were left, time was not
+    status = decision.status
     if not run.run(f"DELETE FROM jobs WHERE {FENCE}", **job.fence):
-        return late(run, job, now, outcome)
-    finish(run, job, decision.status, now, outcome, store)
-    return decision.status
+        if not _vanished(run, job):
+            return late(run, job, now, outcome)
+        status = outcome.status  # the job has deleted its own row: it ended all the same
+    finish(run, job, status, now, outcome, store)
+    return status
+
+
+def _vanished(run: Runner, job: Claim) -> bool:
+    """Whether the row is gone without an outcome: none of our statements does that."""
+    return not run.all("SELECT 1 FROM jobs WHERE uuid = :u UNION ALL SELECT 1 FROM job_metrics WHERE uuid = :u AND round >= :r "
+                       f"AND status IN {FINAL}", u=job.uuid, r=job.round)
 
 
 def _block(run: Runner, job: Claim, outcome: Outcome, now: int) -> str:

@@ -46,7 +46,7 @@ SYSTEMS = (("Android", "Android"), ("iPhone", "iOS"), ("iPad", "iOS"), ("Windows
 
 def clean_email(email: str) -> str:
     email = check_text(email).strip().lower()
-    if not EMAIL.fullmatch(email):
+    if not EMAIL.fullmatch(email) or not email.isprintable():
         raise BadInput(_("The e-mail address is not valid. Use one like ada@example.org."))
     return email
 

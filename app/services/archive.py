@@ -78,6 +78,11 @@ def _alone(settings: Settings) -> Iterator[None]:
             raise CannotRestore(in_use) from None
         if any(lock_state(held) == "held" for held in (settings.data_dir / "workers").glob("*.lock")):
             raise CannotRestore(in_use)
+        with contextlib.suppress(FileNotFoundError), open(settings.data_dir / "run" / "alive") as alive:
+            try:  # each program that runs holds it, whoever has started it
+                fcntl.flock(alive, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                raise CannotRestore(in_use) from None
         yield
 
 

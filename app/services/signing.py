@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import ipaddress
+import re
 import secrets
 
 from flask import current_app
@@ -168,7 +169,8 @@ def _note_failure(email: str | None, network: str, now: int) -> None:
     if row is None:
         audit(who, FAILED, subject, "attempts: 1")
     else:
-        row.result = f"attempts: {int(row.result.split()[-1]) + 1}"
+        before = re.fullmatch(r"attempts: ([0-9]{1,9})", row.result or "")
+        row.result = f"attempts: {int(before[1]) + 1 if before else 1}"
     db.session.commit()
 
 

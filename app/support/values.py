@@ -69,6 +69,8 @@ def plain_details(details: dict[str, Any]) -> dict[str, Any]:
             kept[name] = value[:TEXT_CHARS].encode("utf-8", "replace").decode().replace("\0", "")
         elif isinstance(value, numbers.Integral) and abs(int(value)) <= MOST_WHOLE:
             kept[name] = int(value)
+        elif not isinstance(value, numbers.Real | Decimal):
+            raise TypeError(f"The detail {name} of a cost must be text or a number, not {type(value).__name__}.")
         else:
             kept[name] = float(between(f"The detail {name} of a cost", value, -(10**15), 10**15))
     return kept

@@ -8,7 +8,8 @@ import threading
 import pytest
 
 from app.extensions import WAL_BYTES
-from app.ledger.dialect import Connection, shrink_wal
+from app.ledger.dialect import Connection
+from app.ledger.open_files import shrink_wal
 
 BLOB = os.urandom(400_000)
 

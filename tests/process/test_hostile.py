@@ -6,13 +6,14 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sqlite3
 import time
 from pathlib import Path
 
 import psutil
 import pytest
 
-from tests.hostile_jobs import GOOD_COSTS, RAISES, RETURNS, STORES
+from tests.hostile_jobs import EVIL, GOOD_COSTS, RAISES, RETURNS, STORES
 
 FAILS = {  # what a person reads of each
     "retry words": "delay of RetryTask must be a number", "retry 1e18": "at most 31622400 seconds", "retry inf": "must be a finite number",
@@ -198,3 +199,86 @@ def test_no_job_notices_what_another_has_left_behind(product):
     assert product.one("SELECT COUNT(*) FROM meta WHERE key = 'left open'") == 0, "a transaction left open is rolled back"
     (said,) = [text for _, source, text in lines_of(product, mess) if source == "worker"]
     assert "environment" in said and "open transaction" in said and "working folder" in said
+
+
+def test_a_class_that_answers_nothing_about_itself_costs_no_worker(product):
+    product.monitor()
+    product.workers(1)
+    evil = [product.dispatch("HostileClass", kind=kind)[0] for kind in EVIL]
+    (noop,) = product.dispatch("TestNoop")
+    product.ended(30)
+    assert [product.outcomes(uuid) for uuid in evil] == [["failed"]] * 3 and all(error_of(product, uuid) for uuid in evil)
+    assert product.outcomes(noop) == ["completed"] and product.one("SELECT COUNT(*) FROM worker_heartbeats") == 1
+
+
+@pytest.mark.parametrize("how", ["close", "reuse", "replace", "session"])
+def test_a_job_that_takes_the_files_of_its_worker_damages_nothing(product, tmp_path, how):
+    """SQLite writes to descriptors by number: it wrote pages into a job's own files, and the database was lost."""
+    product.monitor()
+    product.workers(1)
+    before = product.dispatch("TestEcho", 5, text="kept")
+    product.ended(20)
+    (uuid,) = product.dispatch("TakesFiles", how=how, path=str(tmp_path / "own"))
+    product.until(lambda: product.one("SELECT COUNT(*) FROM failed_jobs"), 90, "poison after three workers")
+    assert product.outcomes(uuid) == ["lost", "lost", "lost", "failed"]
+    after = product.dispatch("TestEcho", 5, text="works")
+    product.ended(20)
+    assert product.finals() == dict.fromkeys([*before, uuid, *after], 1)
+    assert product.one("PRAGMA integrity_check") == "ok"
+    assert not any(b"SQLite" in path.read_bytes() for path in tmp_path.glob("own-*")), "no page went into its files"
+
+
+def test_a_transaction_that_a_job_has_opened_by_itself_is_rolled_back(product):
+    product.monitor()
+    product.workers(2)
+    (uuid,) = product.dispatch("KeepsTheLock", path=str(product.data_dir / "ainstein.sqlite3"))
+    product.until(lambda: product.outcomes(uuid), 30, "its own settle is not held up for ever")
+    after = product.dispatch("TestNoop", 5)
+    product.ended(20)
+    assert product.outcomes(uuid) == ["completed"] and all(product.outcomes(u) == ["completed"] for u in after)
+
+
+def test_its_own_group_row_and_limits_are_a_jobs_own_affair(product):
+    product.monitor()
+    product.workers(2)
+    (sleeps,) = product.dispatch("TestSleep", ms=12_000)
+    product.until(lambda: product.one("SELECT COUNT(*) FROM jobs WHERE state = 'processing'"), 20, "another job runs")
+    (group,), (row,), (limits,) = product.dispatch("KillsItsGroup"), product.dispatch("DeletesItsRow"), product.dispatch("LimitsItsFiles")
+    product.ended(90)
+    assert product.outcomes(group) == ["lost", "lost", "lost", "failed"], "poison, as for any that kills its worker"
+    assert product.outcomes(sleeps) == ["completed"], "and nobody else's is lost with it"
+    assert product.outcomes(row) == ["completed"] and product.outcomes(limits) == ["completed"]
+    assert any("under the limit" in text for *_, text in lines_of(product, limits))
+
+
+def test_a_worker_whose_outcome_was_refused_is_replaced(product):
+    product.monitor()
+    product.workers(1)
+    product.dispatch("PatchesJson")
+    costs, later = product.dispatch("GoodCosts", 1)[0], product.dispatch("GoodCosts", 3)
+    product.ended(30)
+    assert all(product.outcomes(u) == ["completed"] for u in later), "at most one other job notices"
+    assert product.outcomes(costs)[-1] in ("failed", "completed")
+
+
+def test_rows_that_another_program_has_written_stop_nobody(product):
+    product.monitor()
+    foreign = product.dispatch("TestNoop", 3)
+    connection = sqlite3.connect(product.data_dir / "ainstein.sqlite3", timeout=10, isolation_level=None)
+    for uuid, column, value in zip(foreign, ("available_ms", "timeout", "backoff"), ("soon", b"\xff", "x,y"), strict=True):
+        connection.execute(f"UPDATE jobs SET {column} = ?, tries = 'three' WHERE uuid = ?", (value, uuid))
+    connection.execute("UPDATE jobs SET payload = 'no json' WHERE uuid = ?", (foreign[2],))
+    connection.execute("INSERT INTO worker_heartbeats (worker_name, process_id, queue, status, started_at, last_heartbeat, worker_id, consumer_id, host) "
+                       "VALUES ('odd', 'pid', 'x', 'idle', 'a', 'b', x'ff00', '', 'h')")
+    connection.execute("INSERT INTO job_metrics (uuid, claim_no, round, job_type, tenant_id, queue, status, processing_time, completed_at, attempts) "
+                       "VALUES ('odd', 1, 1, x'ff', x'fe', 'default', 'completed', x'01', 'noon', 1)")
+    connection.close()
+    product.workers(1)
+    after = product.dispatch("TestNoop", 5)
+    product.until(lambda: all(product.outcomes(u) == ["completed"] for u in after), 30, "others run")
+    product.until(lambda: all(product.outcomes(u) for u in foreign), 30, "and these end")
+    assert set(product.finals().values()) == {1}
+    (uuid,) = product.dispatch("TestSleep", ms=20_000)
+    product.until(lambda: product.one("SELECT COUNT(*) FROM jobs WHERE state = 'processing'"), 20, "it runs")
+    os.kill(product.one("SELECT h.process_id FROM worker_heartbeats h JOIN jobs j ON j.worker_id = h.worker_id"), signal.SIGKILL)
+    product.until(lambda: product.outcomes(uuid) == ["lost"], 15, "the rescue looks past the odd row")
