@@ -133,12 +133,14 @@ def _clean_up(lines: JobLines, guard: ProcessGuard | None, completed: bool) -> N
             elif not completed and (names := descendants.end_all()):
                 lines.add(f"Ended with the job: {', '.join(names)}", "INFO", "worker")
         for stream in guard.streams if guard else ():
-            stream.end()
+            if stream.touched:
+                stream.end()
         if guard and (threads := guard.new_threads()):
             lines.add(f"Threads left running, until this worker ends: {', '.join(threads)}", "WARN", "worker")
         if changed:
             lines.add(f"Put back after the job: {', '.join(changed)}", "WARN", "worker")
-        lines.write()
+        if lines.waiting:
+            lines.write()
     except Exception as error:
         log.error("job %s: its worker could not be put right (%s)", lines.uuid, class_name(error))
 
@@ -157,7 +159,7 @@ def _attempt(app: Any, task: Any, job: Claim, notes: Connection, lines: JobLines
         return Outcome("failed", blocked=f"No job type {job.job_type} is known here. Deploy the code that declares it, or delete the job.")
     ctx = JobContext(job, notes, lines)
     try:
-        with app.app_context():
+        with guard.context if guard else app.app_context():
             try:
                 args = definition.fit(json.loads(job.payload)["args"])
                 args = uploads.open_files(definition, args, job.tenant_id)
@@ -190,8 +192,8 @@ def _attempt(app: Any, task: Any, job: Claim, notes: Connection, lines: JobLines
                 report_failure(error)
     else:
         outcome = Outcome("completed", result=result, details={"cut": marks} if marks else {})
-    if costs := ctx.costs:
-        outcome.details["costs"] = list(costs)
+    if ctx.costs:
+        outcome.details["costs"] = list(ctx.costs)
     return outcome
 
 

@@ -79,7 +79,7 @@ class LedgerWorker(stock.Worker):
         descendants.adopt(lifecycle.worker_id)
         with signals_held():
             self.beat.start()  # a thread inherits what is blocked: the alarm and a stop are the main thread's
-        LedgerWorker.guard = ProcessGuard(connection)
+        LedgerWorker.guard = ProcessGuard(connection, app)
         self.next_open, self.memory_start = 0.0, resident_bytes()
         super().initialize()
         lifecycle.may_go_on = lambda: self.beat.command != "quiet" and self._why_recycle() is None

@@ -8,11 +8,9 @@ the job, say), and Python runs the handler in the main thread all the same. So t
 
 from __future__ import annotations
 
-import contextlib
 import signal
 import threading
 from _signal import SIG_BLOCK, SIG_SETMASK, SIG_UNBLOCK, getsignal, pthread_sigmask  # the public ones make Enums: 5 microseconds a job
-from collections.abc import Iterator
 from typing import Any
 
 AGAIN_S = 5.0
@@ -82,11 +80,14 @@ class signals_held:  # noqa: N801  (used as a context manager)
             alarm.ring_if_due()
 
 
-@contextlib.contextmanager
-def armed(task: Any) -> Iterator[None]:
+class armed:  # noqa: N801  (used as a context manager)
     """The block calls the job's own code (its function, its `__str__`): the alarm may break it."""
-    task.armed = True
-    try:
-        yield
-    finally:
-        task.armed = False
+
+    def __init__(self, task: Any) -> None:
+        self.task = task
+
+    def __enter__(self) -> None:
+        self.task.armed = True
+
+    def __exit__(self, *_: Any) -> None:
+        self.task.armed = False

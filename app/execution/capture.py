@@ -38,17 +38,24 @@ _OVERFLOW = """DELETE FROM job_logs WHERE id IN (SELECT id FROM job_logs WHERE u
 class JobLines:
     """The lines of one attempt that are not written yet. Any thread may add."""
 
+    _lock, _writing = threading.RLock(), threading.RLock()  # for the lists; for the order of the rows
+
     def __init__(self, job: Claim, connection: Connection, capture: bool = True) -> None:
         self._job, self._connection, self.capture = job, connection, capture
         self._added = 0
         self._next_write = 0.0
-        self.after_fork()
+        self._first: list[dict[str, Any]] = []
+        self._last: deque[dict[str, Any]] = deque(maxlen=LAST_LINES)
 
     def after_fork(self) -> None:
         """Begin with nothing to write: in a process that the job forks, what waits is its parent's, and so is whoever holds a lock."""
-        self._lock, self._writing = threading.RLock(), threading.RLock()  # for the lists; for the order of the rows
-        self._first: list[dict[str, Any]] = []
-        self._last: deque[dict[str, Any]] = deque(maxlen=LAST_LINES)
+        JobLines._lock, JobLines._writing = threading.RLock(), threading.RLock()
+        self._first, self._last = [], deque(maxlen=LAST_LINES)
+
+    @property
+    def waiting(self) -> bool:
+        """Whether there is something to write."""
+        return bool(self._first or self._last)
 
     @property
     def uuid(self) -> str:
@@ -92,7 +99,7 @@ class JobLines:
 
     def write_if_due(self) -> None:
         """For the heartbeat: a line that a silent job wrote last must not wait for the next one."""
-        if (self._first or self._last) and time.monotonic() >= self._next_write:
+        if self.waiting and time.monotonic() >= self._next_write:
             self.write()
 
     def _row(self, line: dict[str, Any]) -> dict[str, Any]:
@@ -124,12 +131,12 @@ class JobStream(io.TextIOBase):
 
     def __init__(self, original: Any, source: str) -> None:
         super().__init__()
-        self._original, self._source, self._rest = original, source, ""
+        self._original, self._source, self._rest, self.touched = original, source, "", False
 
     def write(self, text: str) -> int:
         if not isinstance(text, str):
             raise TypeError(f"write() argument must be str, not {type(text).__name__}")
-        lines = Capture.current()
+        lines, self.touched = Capture.current(), True
         if lines is None:
             with contextlib.suppress(OSError, ValueError, AttributeError):
                 self._original.write(redact(text))
@@ -149,7 +156,7 @@ class JobStream(io.TextIOBase):
 
     def end(self) -> None:
         """Keep what stands without a line break; called when the job has ended."""
-        rest, self._rest = self._rest, ""
+        rest, self._rest, self.touched = self._rest, "", False
         self.flush()
         if rest and (lines := Capture.current()) is not None:
             self._keep(lines, rest)

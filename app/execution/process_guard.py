@@ -23,6 +23,8 @@ import warnings
 from _signal import getsignal  # the public one makes an Enum of the handler: 5 microseconds
 from typing import Any
 
+from flask import Flask, has_app_context
+from flask.globals import app_ctx
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
 from sqlalchemy.pool import Pool
@@ -34,6 +36,7 @@ from app.redact import printable, redact
 
 log = logging.getLogger(__name__)
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_files_limit = resource.getrlimit
 _LIMITS = (resource.RLIMIT_NOFILE, resource.RLIMIT_FSIZE, resource.RLIMIT_AS, resource.RLIMIT_CPU)
 
 
@@ -41,15 +44,33 @@ class _Never(Warning):
     """No warning is of this kind."""
 
 
+class WorkerContext:
+    """One application context for all jobs of a worker, each with a new `g`: to push and pop one costs a tenth of a short job."""
+
+    def __init__(self, app: Flask) -> None:
+        self.app, self._context = app, None
+
+    def __enter__(self) -> None:
+        if has_app_context() and app_ctx._get_current_object() is self._context:
+            self._context.g = self.app.app_ctx_globals_class()
+        else:  # the first job, or one that has pushed or popped contexts of its own
+            self._context = self.app.app_context()
+            self._context.push()
+
+    def __exit__(self, _kind: Any, error: BaseException | None, _trace: Any) -> None:
+        if len(self.app.teardown_appcontext_funcs) > 1:  # more than SQLAlchemy's, whose session the runner has removed
+            self.app.do_teardown_appcontext(error)
+
+
 class ProcessGuard:
     """Made once, when the worker has started; remembers how its process should be."""
 
-    def __init__(self, connection: Connection) -> None:
-        self.pid, self.connection = os.getpid(), connection
+    def __init__(self, connection: Connection, app: Flask) -> None:
+        self.pid, self.connection, self.context = os.getpid(), connection, WorkerContext(app)
         self.streams = capture.install()
         self._folder, self._umask = os.getcwd(), 0o077
         self._environ = dict(os.environb)
-        self._handlers = {number: getsignal(number) for number in _SIGNALS}
+        self._handlers = {int(number): getsignal(number) for number in _SIGNALS}
         self._limits = [resource.getrlimit(limit) for limit in _LIMITS]
         self._interpreter = sys.getrecursionlimit(), socket.getdefaulttimeout(), gc.isenabled()
         root = logging.getLogger()
@@ -82,6 +103,8 @@ class ProcessGuard:
 
     def restore(self) -> list[str]:
         """Put back what a job has changed; returns the names of what it was."""
+        if self._is_unchanged():
+            return []
         changed = []
         if os.umask(self._umask) != self._umask:
             changed.append("umask")
@@ -106,6 +129,24 @@ class ProcessGuard:
             capture.Capture.warned = False
             warnings.simplefilter("ignore", category=_Never, append=True)  # changes nothing but lets warnings be shown again
         return changed
+
+    def _is_unchanged(self) -> bool:
+        """All that `restore` looks at, in one glance: it is paid for each job."""
+        root = logging.root
+        try:
+            here = os.getcwd()
+        except OSError:
+            return False
+        one, two, three = self._handlers.items()
+        return (
+            os.umask(self._umask) == self._umask and here == self._folder and not self._checked_out and not capture.Capture.warned
+            and getattr(os.environ, "_data", None) == self._environ
+            and getsignal(one[0]) is one[1] and getsignal(two[0]) is two[1] and getsignal(three[0]) is three[1]
+            and _files_limit(resource.RLIMIT_FSIZE) == self._limits[1] and _files_limit(resource.RLIMIT_NOFILE) == self._limits[0]
+            and sys.stdout is self.streams[0] and sys.stderr is self.streams[1]
+            and root.handlers == self._logging[0] and root.level == self._logging[1] and not root.manager.disable
+            and (sys.getrecursionlimit(), socket.getdefaulttimeout(), gc.isenabled()) == self._interpreter and not sys.gettrace()
+        )
 
     def new_threads(self) -> list[str]:
         """Names of the threads that the last job has left running."""

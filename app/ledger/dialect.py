@@ -30,7 +30,6 @@ from app.ledger.open_files import OpenFiles
 from app.ledger.outage import REOPEN, database_errors, result_code
 
 TURN_TRIES = 1000
-
 log = logging.getLogger(__name__)
 
 
@@ -81,7 +80,6 @@ def for_postgres(sql: str) -> str:
 
 class Connection:
     """A kept driver connection of one process, opened again when it breaks or after a fork.
-
     `synchronous` (SQLite) is NORMAL for workers and FULL elsewhere; `durable=True` makes one transaction FULL (IMMEDIATE on SQLite).
     """
 
@@ -119,7 +117,6 @@ class Connection:
         path = self.url.removeprefix("sqlite:///")
         self.files = OpenFiles(path) if self.guarded else None
         raw = sqlite3.connect(path, timeout=0.005, isolation_level=None, check_same_thread=False, cached_statements=256)
-        raw.text_factory = lambda data: data.decode("utf-8", "replace")  # one foreign row must not stop every claim
         for pragma in (*PRAGMAS, f"synchronous={self.synchronous}"):
             raw.execute(f"PRAGMA {pragma}").fetchall()
         if self.files:
@@ -228,7 +225,12 @@ class Connection:
 
     def all(self, sql: str, **params: Any) -> list[tuple]:
         with self._lock:
-            return self._execute(sql, params).fetchall()
+            try:
+                return self._execute(sql, params).fetchall()
+            except sqlite3.OperationalError as error:
+                if "Could not decode" in str(error):  # one foreign row must not stop every claim: from the next statement on
+                    self.raw.text_factory = lambda data: data.decode("utf-8", "replace")
+                raise
 
     def run(self, sql: str, **params: Any) -> int:
         with self._lock:

@@ -275,4 +275,6 @@ def test_a_foreign_row_with_bytes_that_are_no_text_stops_no_claim(ledger):
         pytest.skip("PostgreSQL takes no such bytes")
     first, second = ledger.dispatch(), ledger.dispatch()
     ledger.change("UPDATE jobs SET tenant_id = CAST(x'ff41' AS TEXT), created_by = CAST(x'80' AS TEXT) WHERE uuid = :u", u=first)
+    with pytest.raises(ledger.connection.raw.OperationalError):
+        ledger.claim()  # the first look; from then on this connection takes them
     assert [ledger.claim().uuid, ledger.claim("w2").uuid] == [first, second]

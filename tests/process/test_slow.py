@@ -88,6 +88,7 @@ DRIPS = {  # what is sent at once; then one byte at a time
     "request line": b"GET / HT",
     "head": b"GET /login HTTP/1.1\r\n" + HOST + b"X: ",
     "small body": b"POST /login HTTP/1.1\r\n" + HOST + b"Content-Type: application/x-www-form-urlencoded\r\nContent-Length: 3000\r\n\r\nemail=a",
+    "small body, zeros": b"POST /login HTTP/1.1\r\n" + HOST + b"Content-Type: application/x-www-form-urlencoded\r\nContent-Length: 000000000000000000003000\r\n\r\nemail",
     "large body": b"POST /login HTTP/1.1\r\n" + HOST + b"Content-Type: application/x-www-form-urlencoded\r\nContent-Length: 90000000\r\n\r\nemail=a",
     "large body behind the door": b"POST /admin/jobs/new/ HTTP/1.1\r\n" + HOST + b"Content-Type: multipart/form-data; boundary=x\r\nContent-Length: 90000000\r\n\r\n--x\r\n",
     "chunked": b"POST /login HTTP/1.1\r\n" + HOST + b"Content-Type: application/x-www-form-urlencoded\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nemail\r\n",

@@ -184,3 +184,17 @@ def test_a_bad_setting_shows_no_password(tmp_path):
 def test_the_key_that_froze_the_site_is_read_at_once():
     for key in ("_token" * 41_666 + "x\ny", "_token\n" * 35_714, "a_" * 125_000 + "\n"):
         assert redact_json({key: "x"}) and redact(f'"{key}": "x"')
+
+
+def test_pairs_short_names_and_a_changed_environment(monkeypatch):
+    assert redact_json(["--password", "hunter22"]) == ["--password", HIDDEN]
+    assert redact_json([["X-Api-Key", "hunter22"], ["page", "7"]]) == [["X-Api-Key", HIDDEN], ["page", "7"]]
+    monkeypatch.setenv("STRIPE_KEY", "Zx9kQpLmN3")
+    assert redact_json({"Zx9kQpLmN3": 1}) == {HIDDEN: 1}
+    monkeypatch.setenv("STRIPE_KEY", "another7Value")
+    assert redact("it is another7Value") == f"it is {HIDDEN}"
+
+
+def test_many_addresses_with_passwords_are_read_in_one_pass():
+    text = "://a:b@" * 60_000
+    assert "b@" not in redact(text)
