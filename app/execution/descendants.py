@@ -120,9 +120,11 @@ def end_orphans(ours: Iterable[int | None]) -> list[str]:
     orphans = below(os.getpid(), own)
     names = [name_of(pid) for pid in orphans]
     _signal(orphans, signal.SIGKILL)
+    end = time.monotonic() + POLITE_S  # one that cannot be killed (waiting for a disk) must not keep the consumer
     for pid in orphans:
-        with contextlib.suppress(OSError):
-            os.waitpid(pid, 0)  # not ours when it was the child of another orphan: then it comes to us next time
+        with contextlib.suppress(OSError):  # not ours when it was the child of another orphan: then it comes to us next time
+            while not os.waitpid(pid, os.WNOHANG)[0] and time.monotonic() < end:
+                time.sleep(LOOK_S)
     return names
 
 

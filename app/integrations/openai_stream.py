@@ -23,6 +23,10 @@ _LONE = re.compile("[\ud800-\udc7f\udd00-\udfff]")
 _OPEN = re.compile(  # the first half of a pair, or the first bytes of a character, at the end
     "(?:[\ud800-\udbff]|[\udcc2-\udcdf]|[\udce0-\udcef][\udc80-\udcbf]?|[\udcf0-\udcf4][\udc80-\udcbf]{0,2})\\Z"
 )
+_ENDS = {  # what servers like OpenAI's call the same ends
+    "max_tokens": "length", "max_output_tokens": "length", "safety": "content_filter", "blocked": "content_filter", "end_turn": "stop",
+    "stop_sequence": "stop", "eos": "stop", "eos_token": "stop", "completed": "stop",
+}
 _BROKEN_ENDS = ("error", "abort", "aborted", "cancelled", "canceled", "failed", "timeout")
 
 
@@ -153,6 +157,8 @@ def _lines(chunks: Iterable[bytes]) -> Iterator[bytes]:
     rest: list[bytes] = []
     held = total = 0
     for chunk in chunks:
+        if not total:
+            chunk = chunk.removeprefix(b"\xef\xbb\xbf")  # a mark at the beginning is no part of the first event's name
         rest.append(chunk)
         total, held = total + len(chunk), held + len(chunk)
         if b"\n" in chunk or b"\r" in chunk:
@@ -243,17 +249,18 @@ def _take(value: Any, answer: Answer, text: Joined, refusal: Joined) -> None:
         thought = any(part.get(name) for name in ("reasoning_content", "reasoning", "tool_calls", "function_call"))
         answer.begun = answer.begun or bool(content or refused or thought)
         if finish := choice.get("finish_reason"):
-            answer.finish = clean(str(finish))[:40]
+            finish = clean(str(finish))[:40]
+            answer.finish = _ENDS.get(finish.lower(), finish)
     if isinstance(usage := value.get("usage"), dict):
         _count(answer, usage, bool(text.text().strip()))
 
 
-def _text(value: Any) -> str:
+def _text(value: Any, depth: int = 0) -> str:
     """The text of a content: a string, or a list of parts that hold some."""
     if isinstance(value, list):
-        return "".join(map(_text, value))
+        return "".join(_text(part, depth + 1) for part in value) if depth < 20 else ""
     if isinstance(value, dict):
-        return _text(value.get("text")) if value.get("type", "text") in ("text", "output_text") else ""
+        return _text(value.get("text"), depth + 1) if depth < 20 and value.get("type", "text") in ("text", "output_text") else ""
     return "" if value is None or isinstance(value, bool) else str(value)
 
 

@@ -198,7 +198,7 @@ def postgres(settings: Settings, program: str, *options: str) -> bytes:
     url = make_url(settings.database_url)
     bare = url.set(drivername="postgresql", password=None).render_as_string(hide_password=False)
     env = os.environ | ({"PGPASSWORD": url.password} if url.password else {})
-    reads = () if "--file=-" in options or "--list" in options else (f"--dbname={bare}",)
+    reads = () if "--file=-" in options else (f"--dbname={bare}",)
     try:
         return subprocess.run([program, *options, *reads], check=True, env=env, capture_output=True).stdout
     except FileNotFoundError:

@@ -39,8 +39,6 @@ def called(text: str) -> str:
     Raises BadInput, which names them, when several do.
     """
     digits = text.strip().lower().replace("-", "")
-    if 0 < len(digits) < 8 and re.fullmatch("[0-9a-f]+", digits):
-        raise BadInput(f"{text} is too short: type the first eight digits at least, as pages show them.")
     if parse_uuid(text) or not BEGINNING.fullmatch(digits):
         return parse_uuid(text) or text
     start = "-".join(part for part in (digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]) if part)

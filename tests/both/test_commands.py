@@ -141,7 +141,7 @@ def flask(environ: dict[str, str], *words: str, given: str = "", **options) -> s
 def locked(site, monkeypatch):
     """Another connection holds SQLite's write lock, or all our tables on PostgreSQL (against writers only)."""
     monkeypatch.setattr("app.extensions.BUSY_MS", 50)
-    monkeypatch.setattr(Connection.__init__, "__defaults__", ("NORMAL", 0.05, None))
+    monkeypatch.setattr(Connection.__init__, "__defaults__", ("NORMAL", 0.05, None, False))
     site.ledger.connection.close()
     with site.app.app_context():
         db.engine.dispose()

@@ -239,6 +239,11 @@ def test_a_refusal_that_may_mean_what_we_added_is_asked_again_without_it(api, st
             "Throttled",
             "20 s",
         ),
+        (
+            {"choices": [{"delta": {"content": ""}, "finish_reason": "error", "error": {"code": 429, "message": "Provider"}}]},
+            "Throttled",
+            "20 s",
+        ),
         ({"object": "error", "message": "Too many requests", "type": "rate_limit", "code": None}, "Throttled", "20 s"),
         ({"code": 429, "error": {"message": "x", "code": None}}, "Throttled", "20 s"),
         ({"error": "Too Many Requests"}, "Throttled", "20 s"),
@@ -399,6 +404,14 @@ def test_an_event_that_cannot_be_read_is_a_hole_that_is_said(event):
         )
     )
     assert answer.text == "Un testo" and answer.broken == "an event that cannot be read"
+
+
+def test_a_stream_that_says_it_is_all_is_whole():
+    assert text_of(sse({"choices": [{"delta": {"content": "Ciao"}}]}, b"[DONE]")).finish == "stop"
+    assert text_of(sse({"choices": [{"delta": {"content": "Ciao"}}]})).finish is None
+    assert text_of(b"\xef\xbb\xbf" + sse({"choices": [{"delta": {"content": "Ciao"}}]}, b"[DONE]")).text == "Ciao"
+    for said, meant in {"MAX_TOKENS": "length", "SAFETY": "content_filter", "end_turn": "stop"}.items():
+        assert text_of(sse({"choices": [{"delta": {"content": "x"}, "finish_reason": said}]})).finish == meant
 
 
 def test_events_without_empty_lines_between_them_and_without_data_are_read():
