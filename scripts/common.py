@@ -69,9 +69,6 @@ def adopt_settings() -> None:
     else:
         named = "" if "DATA_DIR" in os.environ else given.get("DATA_DIR", "").strip()
         folder = ROOT / Path(named or "instance").expanduser()
-    if not folder.is_dir() and {"jobs", "workers", "alerts", "users", "rollups", "backup"} & set(sys.argv[1:]):
-        fail(f"DATA_DIR={str(folder)!r} is not there, and its database is not migrated yet: `bash scripts/run.sh` does it. "
-             "Or set another DATA_DIR.", 4)
     told = settings_of_instance(folder)
     hidden = told.pop("hidden database", None)
     if hidden and not (os.environ.get("DATABASE_URL") or given.get("DATABASE_URL")):
