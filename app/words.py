@@ -78,6 +78,7 @@ def _stored(_: Callable[[str], str] = lambda text: text) -> tuple[str, ...]:
         _("timeout after %(n)s s; the job did not stop and its worker was killed"), _("Over its time limit."),
         _("Held by %(name)s."), _("Cancelled by %(name)s."), _("Its type is paused."), _("Stopped by hand; its worker was killed."),
         _("Cancelled while a worker was stopping."), _("Stopped on request."), _("Stopped after killing its worker %(n)s times. Last: %(why)s"),
+        _("Stopped after it was lost %(n)s times. Last: %(why)s"),
         _("its worker went on without writing an outcome"), _("Its outcome could not be written (%(why)s)."),
         _("The worker could not tell its outcome (%(why)s)."), _("%(name)s: its text cannot be shown (%(why)s in its own code)"),
         _("The delay of %(name)s must be a number, not %(value)s."), _("The delay of %(name)s must be a finite number, not %(value)s."),

@@ -7,10 +7,11 @@ from app.ledger.claim import COLUMNS, FENCE, Claim, read_claim
 from app.ledger.dialect import Connection, Runner
 from app.ledger.settle import Outcome, finish, metric
 
-MAX_CRASHES = 3
+MAX_CRASHES, MAX_LOST = 3, 20
 
 _PROMOTE = """UPDATE jobs SET state = 'pending' WHERE state = 'scheduled' AND id IN (SELECT j.id FROM jobs j
  WHERE j.state = 'scheduled' AND j.available_ms <= :now ORDER BY j.available_ms LIMIT 500 {skip}) RETURNING id"""
+_LOST = "SELECT COUNT(*) FROM job_metrics WHERE uuid = :u AND round = :r AND status = 'lost'"
 _FREE = f"""UPDATE jobs SET state = :state, worker_id = NULL, reserved_at = NULL, reserved_ms = NULL, available_ms = :at,
  available_at = :at / 1000, crashes = crashes + :c WHERE {FENCE} AND cancel_requested = 0 AND crashes + :c < {MAX_CRASHES}"""
 
@@ -36,7 +37,8 @@ def rescue(connection: Connection, job: Claim, crash: bool, why: str, store: str
     """Free the row of a worker given up for dead: 'lost' beside it, in the same transaction.
 
     `crash` says that the worker died alone (its consumer lives): from the second crash the row
-    waits min(5 * 2^crashes, 60) s, at the third it is failed as poison. Returns 'pending',
+    waits min(5 * 2^crashes, 60) s, at the third it is failed as poison. So is one that was lost 20 times in whatever way: a
+    job that kills its consumer takes the jobs of all its workers with it each time. Returns 'pending',
     'scheduled', 'failed' or 'cancelled'; None when someone was first.
     """
     with connection.transaction() as run:
@@ -45,16 +47,18 @@ def rescue(connection: Connection, job: Claim, crash: bool, why: str, store: str
         wait = min(5 * 2**crashes, 60) if crash and crashes >= 2 else 0
         outcome = Outcome("lost", error=why, run_ms=max(now - (job.reserved_ms or now), 0))
         state = "scheduled" if wait else "pending"
-        if run.run(_FREE, state=state, at=now + wait * 1000, c=int(crash), **job.fence):
+        lost = run.all(_LOST, u=job.uuid, r=job.round)[0][0] + 1
+        if lost < MAX_LOST and run.run(_FREE, state=state, at=now + wait * 1000, c=int(crash), **job.fence):
             metric(run, job, "lost", now, outcome)
             return state
-        poison = crashes >= MAX_CRASHES
+        poison = crashes >= MAX_CRASHES or (lost >= MAX_LOST and not job.cancel_requested)
         if not run.run(f"DELETE FROM jobs WHERE {FENCE}", **job.fence):
             return None
         metric(run, job, "lost", now, outcome)
         final = Outcome("failed" if poison else "cancelled", error=why)
         if poison:
-            final.error = f"Stopped after killing its worker {crashes} times. Last: {why}"
+            final.error = (f"Stopped after killing its worker {crashes} times. Last: {why}" if crashes >= MAX_CRASHES
+                           else f"Stopped after it was lost {lost} times. Last: {why}")
         finish(run, job, final.status, now, final, store)
         return final.status
 

@@ -278,3 +278,13 @@ def test_a_foreign_row_with_bytes_that_are_no_text_stops_no_claim(ledger):
     with pytest.raises(ledger.connection.raw.OperationalError):
         ledger.claim()  # the first look; from then on this connection takes them
     assert [ledger.claim().uuid, ledger.claim("w2").uuid] == [first, second]
+
+
+def test_a_job_that_is_lost_again_and_again_ends(ledger):
+    """As one that kills its consumer, whose losses count as nobody's crash."""
+    uuid = ledger.dispatch()
+    for n in range(1, rescue.MAX_LOST + 1):
+        state = rescue.rescue(ledger.connection, ledger.claim(f"w{n}"), crash=False, why="the process is gone", store=ledger.store)
+        assert state == ("failed" if n == rescue.MAX_LOST else "pending")
+    assert ledger.outcomes(uuid) == ["lost"] * rescue.MAX_LOST + ["failed"]
+    assert "lost 20 times" in ledger.one("SELECT error FROM failed_jobs WHERE uuid = :u", u=uuid)
