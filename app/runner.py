@@ -127,7 +127,7 @@ def _clean_up(lines: JobLines, guard: ProcessGuard | None, completed: bool) -> N
     """End or name what the job has started, put the process right, write the last lines. Never raises."""
     try:
         changed = guard.restore() if guard else []  # first: under a limit that the job has set nothing can be written
-        if descendants.any_left():
+        if guard and descendants.any_left():  # in a worker: elsewhere the children are not the job's
             if completed and (names := descendants.tolerate()):
                 lines.add(f"Left running, until this worker ends: {', '.join(names)}", "WARN", "worker")
             elif not completed and (names := descendants.end_all()):
