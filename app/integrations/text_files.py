@@ -15,8 +15,6 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
-from charset_normalizer import from_bytes
-
 from app.integrations.encodings import CLOSE, ENCODINGS, Reading, likely
 from app.integrations.text_sample import ASCII, chunks, line_ends, lines_with_high_bytes, sample
 from app.strict import BadInput
@@ -198,6 +196,8 @@ def _by_letters(stream: io.BufferedReader, bad: int) -> Encoding:
     top = next((reading for reading in readings if reading.sense), None)
     if top is None:
         text = lines_with_high_bytes(stream)
+        from charset_normalizer import from_bytes  # here: 3 MB that only a refused file needs
+
         best = from_bytes(text).best() if len(text.translate(None, ASCII)) > 15 else None
         if best is not None and best.encoding not in {codec for codec, _ in ENCODINGS.values()}:
             raise BadInput(
