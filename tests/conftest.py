@@ -95,6 +95,17 @@ def _csrf(app, client) -> str:
     return token
 
 
+def fail_next(app) -> None:
+    """Claim the next job of the default queue and settle it as failed, as a worker would."""
+    from app.ledger import claim as claiming
+    from app.ledger.dialect import Connection
+    from app.ledger.settle import Outcome, settle
+
+    connection = Connection(app.extensions["settings"].database_url)
+    settle(connection, claiming.claim(connection, claiming.claim_statement(("default",)), "w1", "w1"), Outcome("failed", error="x"), "sqlite")
+    connection.close()
+
+
 @pytest.fixture
 def admin(app):
     with app.app_context():

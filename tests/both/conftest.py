@@ -5,16 +5,15 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 import pytest
-from sqlalchemy import text
 
 from app import create_app
 from app.config import load_settings
 from app.extensions import db
 from app.ledger.dialect import Connection
-from app.services import accounts, migration
+from app.services import accounts
 from tests.both.rows import fill
 from tests.conftest import PASSWORD, sign_in
-from tests.contract.conftest import Ledger
+from tests.contract.conftest import Ledger, prepare_empty
 
 TOKEN = "a-token-for-prometheus"
 
@@ -28,11 +27,7 @@ def site(request, tmp_path_factory):
     app = create_app(load_settings(environ))
     settings = app.extensions["settings"]
     with app.app_context():
-        if not settings.sqlite:
-            with db.engine.begin() as connection:
-                connection.execute(text("DROP SCHEMA public CASCADE"))
-                connection.execute(text("CREATE SCHEMA public"))
-        migration.prepare(settings)
+        prepare_empty(settings)
         accounts.create_user("admin@example.org", "super-admin", PASSWORD)
     app.testing = True
     app.config["PROPAGATE_EXCEPTIONS"] = False  # an unexpected error is a 500 here, as people would see it

@@ -66,6 +66,15 @@ class Ledger:
             return run.run(sql, **params)
 
 
+def prepare_empty(settings) -> None:
+    """Build the tables; the one PostgreSQL database of a run is emptied first. Needs an app context."""
+    if not settings.sqlite:
+        with db.engine.begin() as connection:
+            connection.execute(text("DROP SCHEMA public CASCADE"))
+            connection.execute(text("CREATE SCHEMA public"))
+    migration.prepare(settings)
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
 def ledger(request, tmp_path):
     environ = {"DATA_DIR": str(tmp_path)}
@@ -74,11 +83,7 @@ def ledger(request, tmp_path):
     app = create_app(load_settings(environ))
     settings = app.extensions["settings"]
     with app.app_context():
-        if not settings.sqlite:
-            with db.engine.begin() as connection:
-                connection.execute(text("DROP SCHEMA public CASCADE"))
-                connection.execute(text("CREATE SCHEMA public"))
-        migration.prepare(settings)
+        prepare_empty(settings)
     connection = Connection(settings.database_url)
     yield Ledger(app, connection, request.param)
     connection.close()

@@ -10,7 +10,7 @@ from app import create_app, registry
 from app.config import SettingError, load_settings
 from app.extensions import db
 from app.services import accounts
-from tests.conftest import PASSWORD, token_in
+from tests.conftest import PASSWORD, fail_next, token_in
 
 JSON = {"Accept": "application/json"}
 SAFE = ("GET", "HEAD", "OPTIONS", "TRACE")
@@ -48,16 +48,10 @@ def addresses(app, job: str, failed: str):
 @pytest.fixture
 def jobs(app):
     """A scheduled job and a failed one, with arguments that an empty form would empty."""
-    from app.ledger import claim as claiming
-    from app.ledger.dialect import Connection
-    from app.ledger.settle import Outcome, settle
-
     with app.app_context():
         failed = registry.find("TestEcho").dispatch(text="keep me")
         db.session.commit()
-        connection = Connection(app.extensions["settings"].database_url)
-        settle(connection, claiming.claim(connection, claiming.claim_statement(("default",)), "w1", "w1"), Outcome("failed", error="x"), "sqlite")
-        connection.close()
+        fail_next(app)
         waiting = registry.find("TestFail").with_options(delay=600).dispatch(text="keep me")
         db.session.commit()
     return waiting, failed

@@ -13,7 +13,7 @@ from app.jobs import job, recurring
 from app.models import Audit, FailedJob, Job, User, UserSession
 from app.services import accounts, disk
 from app.services.dispatch import dispatch
-from tests.conftest import PASSWORD, sign_in, token_in
+from tests.conftest import PASSWORD, fail_next, sign_in, token_in
 from tests.web.test_gate import JSON
 
 
@@ -144,16 +144,10 @@ def test_a_type_that_is_not_for_the_web_is_started_and_changed_from_no_page(admi
 
 
 def test_what_exists_of_such_a_type_is_retried_and_deleted(admin, app):
-    from app.ledger import claim as claiming
-    from app.ledger.dialect import Connection
-    from app.ledger.settle import Outcome, settle
-
     with app.app_context():
         uuid = registry.find("TestHidden").dispatch(text="x")
         db.session.commit()
-    connection = Connection(app.extensions["settings"].database_url)
-    settle(connection, claiming.claim(connection, claiming.claim_statement(("default",)), "w1", "w1"), Outcome("failed", error="x"), "sqlite")
-    connection.close()
+    fail_next(app)
     assert admin.post(f"/admin/jobs/delete/{uuid}", data={"csrf_token": admin.csrf, "_method": "DELETE"}).status_code == 303
     assert admin.post(f"/admin/jobs/act/{uuid}/restore", data={"csrf_token": admin.csrf}, headers=JSON).json["ok"]
     assert admin.post(f"/admin/jobs/retry/{uuid}", data={"csrf_token": admin.csrf}, headers=JSON).json["ok"]
