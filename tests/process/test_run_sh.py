@@ -51,6 +51,13 @@ def ours(data_dir: Path) -> list[psutil.Process]:
     return found
 
 
+def command_of(process: psutil.Process) -> str:
+    """Its command line; empty when it has ended since it was found."""
+    with contextlib.suppress(psutil.Error):
+        return " ".join(process.cmdline())
+    return ""
+
+
 def wait_until(condition, seconds: float, what: str):
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
@@ -89,12 +96,12 @@ class Site:
             return error.code, error.read().decode()
 
     def supervisor(self) -> psutil.Process:
-        return next(p for p in ours(self.data_dir) if "supervisor.supervisord" in p.cmdline())
+        return next(p for p in ours(self.data_dir) if "supervisor.supervisord" in command_of(p))
 
     def program(self, word: str) -> psutil.Process:
         """The process of that program which supervisord started itself."""
         parent = self.supervisor().pid
-        return next(p for p in ours(self.data_dir) if p.ppid() == parent and word in " ".join(p.cmdline()))
+        return next(p for p in ours(self.data_dir) if word in command_of(p) and p.ppid() == parent)
 
     def stop(self, signum: int = signal.SIGINT) -> int:
         self.launcher.send_signal(signum)
@@ -408,7 +415,7 @@ def test_a_signal_in_the_middle_of_a_line_stops_in_order(tmp_path):
     data_dir, (reader, writer) = tmp_path / "data", os.pipe()
     launcher = subprocess.Popen(RUN, env=clean_environment(data_dir, PORT=str(free_port())), stdout=writer, stderr=writer, start_new_session=True)
     try:
-        wait_until(lambda: any("supervisor.supervisord" in p.cmdline() for p in ours(data_dir)), 60, "supervisord")
+        wait_until(lambda: any("supervisor.supervisord" in command_of(p) for p in ours(data_dir)), 60, "supervisord")
         filler = os.open(f"/proc/self/fd/{writer}", os.O_WRONLY | os.O_NONBLOCK)  # a description of its own
         with contextlib.suppress(BlockingIOError):
             while os.write(filler, b"." * 4096):
@@ -417,7 +424,7 @@ def test_a_signal_in_the_middle_of_a_line_stops_in_order(tmp_path):
         os.close(writer)
         wait_until(lambda: "pipe" in Path(f"/proc/{launcher.pid}/wchan").read_text(), 60, "it waits inside its line")
         launcher.send_signal(signal.SIGTERM)
-        wait_until(lambda: not any("supervisor.supervisord" in p.cmdline() for p in ours(data_dir)), 20, "the site stops")
+        wait_until(lambda: not any("supervisor.supervisord" in command_of(p) for p in ours(data_dir)), 20, "the site stops")
         with os.fdopen(reader, errors="replace") as rest:
             shown = rest.read().lstrip(".")
         assert launcher.wait(20) == 0
