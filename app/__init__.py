@@ -14,10 +14,10 @@ from flask import Flask
 from flask.json.provider import DefaultJSONProvider
 
 from app import extensions
-from app.clock import iso, millis
 from app.config import ROOT, SettingError, Settings, load_settings
-from app.logs import setup_logging, setup_sentry
-from app.redact import add_secrets
+from app.support.clock import iso, millis
+from app.support.logs import setup_logging, setup_sentry
+from app.support.redaction import add_secrets
 
 __version__ = "0.1.0"
 
@@ -64,8 +64,8 @@ def create_app(settings: Settings | None = None) -> Flask:
     _extend(app)
     _load_jobs(settings)
     from app import controllers
-    from app.cli import register_commands
-    from app.services.ticketing import Publisher
+    from app.cli.main import register_commands
+    from app.services.jobs.tickets import Publisher
 
     app.extensions["publisher"] = Publisher(app)
     controllers.register(app)

@@ -21,7 +21,7 @@ from sqlalchemy import event
 from sqlalchemy.engine import Engine
 from sqlalchemy.orm import DeclarativeBase
 
-from app.clock import follow, unfollowed_s
+from app.support.clock import follow, unfollowed_s
 
 
 class Base(DeclarativeBase):

@@ -22,9 +22,9 @@ import huey
 from huey.registry import Message
 from huey.serializer import SignedSerializer
 
-from app.bounded import Bounded
 from app.config import Settings
-from app.process import boot_id
+from app.support.bounded import Bounded
+from app.support.process import boot_id
 
 log = logging.getLogger(__name__)
 PUBLISH_WAIT_S = 0.25  # that a dispatch waits at most for the store, however many tickets it has

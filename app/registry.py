@@ -18,8 +18,8 @@ from cronsim import CronSim, CronSimError
 
 from app.config import QUEUES
 from app.signature import Field, Misfit, UploadedFile, check, read_signature  # noqa: F401  (handed on)
+from app.support.messages import say as _
 from app.support.values import MOST_DELAY_S, between
-from app.words import say as _
 
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.]{0,199}")
 

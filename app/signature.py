@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
 
-from app.words import say as _
+from app.support.messages import say as _
 
 RESERVED = ("type", "queue", "tenant", "delay", "csrf_token", "ask", "next", "like")
 

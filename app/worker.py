@@ -20,20 +20,20 @@ from huey import consumer as stock
 from huey.consumer import WorkerRecycle
 
 from app import create_app, extensions, registry
-from app.execution import descendants
 from app.execution.alarm import alarm, signals_held
+from app.execution.heartbeat import Heartbeat, resident_bytes, worker_name
+from app.execution.lifecycle import Lifecycle, listen
 from app.execution.process_guard import ProcessGuard
-from app.heartbeat import Heartbeat, resident_bytes, worker_name
+from app.execution.runner import Meter, execute
 from app.ledger.dialect import Connection
 from app.ledger.outage import database_errors, wait_for
-from app.ledger.places import STOPPED, Places
 from app.ledger.rescue import promote
-from app.lifecycle import Lifecycle
-from app.listeners import listen
-from app.process import die_with_parent, hold_lock, identity
+from app.ledger.worker_slots import STOPPED, Places
 from app.queue import Tickets, Trouble, build
-from app.runner import Meter, execute
-from app.services import schema, ticketing
+from app.services.instance import schema
+from app.services.jobs import tickets as job_tickets
+from app.support import descendants
+from app.support.process import die_with_parent, hold_lock, identity
 
 log = logging.getLogger("app.worker")
 REOPEN_S = 5.0
@@ -274,7 +274,7 @@ class LedgerHuey:
             return tickets.take(super().dequeue)
         except Exception as error:
             tickets.opened = None
-            ticketing.replace_if_damaged(connection, error)
+            job_tickets.replace_if_damaged(connection, error)
             time.sleep(AWAY_S)  # a store that does not answer must not be asked 3,000 times a second
             reopen()
             return None
@@ -292,5 +292,5 @@ def reopen() -> None:
 
 huey = build(settings, lambda task: execute(app, task, notes, lambda: lifecycle.stopping(), LedgerWorker.guard), LedgerHuey)
 trouble = Trouble(log)
-tickets = Tickets(settings, huey, lambda: ticketing.generation(connection))
+tickets = Tickets(settings, huey, lambda: job_tickets.generation(connection))
 listen(huey, lifecycle)

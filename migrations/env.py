@@ -8,7 +8,7 @@ from sqlalchemy import text
 
 from app import models  # noqa: F401  (fills the metadata)
 from app.extensions import db
-from app.services.migration import guarded
+from app.services.instance.migration import guarded
 
 
 def run() -> None:

@@ -161,7 +161,7 @@ for _ in range(calls):
     time.sleep(0.01)
 print(json.dumps(times))
 from app.services import joblist
-monitor = __import__("app.monitor", fromlist=["Monitor"]).Monitor(app)
+monitor = __import__("app.monitor.loop", fromlist=["Monitor"]).Monitor(app)
 while monitor.duties and __import__("app.ledger.search", fromlist=["extend"]).extend(monitor.connection, 50): pass
 with app.test_request_context("/"):
     wanted, cursor = joblist.JobFilter.read({}, app.extensions["settings"].timezone), ""

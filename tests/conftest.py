@@ -11,7 +11,8 @@ import pytest
 from app import create_app
 from app.config import load_settings
 from app.extensions import db
-from app.services import accounts, migration
+from app.services.instance import migration
+from app.services.people import accounts
 from tests import jobtypes  # noqa: F401  (declares the tests' job types)
 from tests.backends import postgres, postgres_url  # noqa: F401  (fixtures)
 

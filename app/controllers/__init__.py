@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from flask import Flask
 
-from app.controllers import admin, auth, context, home, probes, security
+from app.controllers import admin, auth, home, probes, security, template_globals
 
 
 def register(app: Flask) -> None:
     """Connect blueprints, headers, error pages, languages and filters."""
     app.url_map.strict_slashes = False
-    context.install(app)
+    template_globals.install(app)
     auth.install(app)
     for blueprint in (auth.bp, probes.bp, home.bp, admin.bp):
         app.register_blueprint(blueprint)

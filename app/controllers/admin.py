@@ -6,18 +6,19 @@ from flask import Blueprint
 
 from app.controllers import (  # noqa: F401  (some add routes to jobs)
     alerts,
+    audit,
     contents,
     costs,
     generations,
-    joblist,
+    job_list,
     jobs,
     new_job,
     people,
+    queues,
     recurring,
-    steer,
     workers,
 )
-from app.controllers.guard import check_csrf, super_admin_required
+from app.controllers.access import check_csrf, super_admin_required
 
 bp = Blueprint("admin", __name__, url_prefix="/admin")
 bp.before_request(super_admin_required)

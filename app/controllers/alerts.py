@@ -7,19 +7,21 @@ from flask_babel import gettext as _
 
 from app import registry
 from app.config import QUEUES
-from app.controllers.guard import wants_json
-from app.controllers.jobs import PARTS, actor, ask, done, refused, render_error
+from app.controllers.access import wants_json
+from app.controllers.jobs import PARTS
+from app.controllers.responses import actor, ask, done, refused, render_error
 from app.extensions import db
-from app.services import alert_words, alerts, operations, rulebook
-from app.services.rules import KINDS
+from app.services.alerts import incidents, rules, texts
+from app.services.alerts.checks import KINDS
+from app.services.audit import ActionRefused
 
 bp = Blueprint("alerts", __name__, url_prefix="/alerts")
 SNOOZE = (60, 240, 1440)
 
 
 def context() -> dict[str, object]:
-    return {"open": alerts.open_alerts(), "rules": rulebook.listing(), "channels": alerts.channels(), "history": alerts.history(),
-            "checked_at": alerts.last_check()[1], "snooze": SNOOZE}
+    return {"open": incidents.open_alerts(), "rules": rules.listing(), "channels": incidents.channels(), "history": incidents.history(),
+            "checked_at": incidents.last_check()[1], "snooze": SNOOZE}
 
 
 PARTS["alerts"] = context
@@ -40,10 +42,10 @@ def act(id: int, action: str):
     minutes_n = int(minutes) if minutes.isascii() and minutes.isdigit() and len(minutes) < 6 else 60
     try:
         if action == "ack":
-            alerts.acknowledge(id, actor())
+            incidents.acknowledge(id, actor())
         else:
-            alerts.snooze(id, 0 if action == "unsnooze" else max(minutes_n, 1), actor())
-    except operations.Refused as error:
+            incidents.snooze(id, 0 if action == "unsnooze" else max(minutes_n, 1), actor())
+    except ActionRefused as error:
         return refused(error, _home())
     return done({"ack": _("Alert taken"), "snooze": _("Alert silenced"), "unsnooze": _("Silence ended")}[action], 1, _home())
 
@@ -51,8 +53,8 @@ def act(id: int, action: str):
 @bp.post("/channels/<name>/test", endpoint="test")
 def test(name: str):
     try:
-        alerts.test_channel(name, actor())
-    except operations.Refused as error:
+        incidents.test_channel(name, actor())
+    except ActionRefused as error:
         return refused(error, _home())
     return done(_("Test on its way through %(name)s; its outcome appears beside the channel.", name=name), 1, _home())
 
@@ -61,13 +63,13 @@ def test(name: str):
 def change(id: int, action: str):
     try:
         if action == "delete":
-            name = alert_words.name(rulebook.find(id).kind)
+            name = texts.name(rules.find(id).kind)
             if page := ask(_("Delete the rule %(name)s?", name=name), _("Its open alerts end without a message."), _("Delete")):
                 return page
-            rulebook.delete(id, actor())
+            rules.delete(id, actor())
         else:
-            rulebook.switch(id, action == "on", actor())
-    except operations.Refused as error:
+            rules.switch(id, action == "on", actor())
+    except ActionRefused as error:
         return refused(error, _home())
     return done({"on": _("Switched on"), "off": _("Switched off"), "delete": _("Rule deleted")}[action], 1, _home())
 
@@ -75,8 +77,8 @@ def change(id: int, action: str):
 @bp.route("/rules/<int:id>", methods=["GET", "POST"], endpoint="rule")
 def rule(id: int):
     try:
-        return _edit(rulebook.find(id))
-    except operations.Refused as error:
+        return _edit(rules.find(id))
+    except ActionRefused as error:
         return render_error(404, str(error))
 
 
@@ -84,17 +86,17 @@ def rule(id: int):
 def new_rule():
     kind = request.values.get("kind", "")
     if not kind:
-        return render_template("admin/rule.html", kinds=[(k, alert_words.name(k)) for k in KINDS], rule=None)
+        return render_template("admin/rule.html", kinds=[(k, texts.name(k)) for k in KINDS], rule=None)
     try:
-        return _edit(rulebook.blank(kind))
-    except operations.Refused as error:
+        return _edit(rules.blank(kind))
+    except ActionRefused as error:
         return render_error(404, str(error))
 
 
 def _edit(row):
     errors: dict[str, str] = {}
     if request.method == "POST":
-        errors = rulebook.save(row, request.form, request.form.getlist("channels"), actor())
+        errors = rules.save(row, request.form, request.form.getlist("channels"), actor())
         if not errors:
             if wants_json():
                 return jsonify({"ok": True, "count": 1, "id": row.id})
@@ -102,11 +104,11 @@ def _edit(row):
             return redirect(_home(), 303)
         if wants_json():
             return jsonify({"error": " ".join(errors.values()), "fields": errors}), 400
-    shown = rulebook.shown(row)
+    shown = rules.shown(row)
     if errors:
         shown |= {name: request.form[name] for name in shown if name in request.form} | {"channels": ",".join(request.form.getlist("channels"))}
     if row.id is None:
         db.session.rollback()
     types = [(d.name, d.label) for d in registry.known_types()]
-    page = render_template("admin/rule.html", rule=shown, errors=errors, channels=alerts.channels(), queues=QUEUES, types=types)
+    page = render_template("admin/rule.html", rule=shown, errors=errors, channels=incidents.channels(), queues=QUEUES, types=types)
     return page, 400 if errors else 200

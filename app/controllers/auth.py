@@ -19,14 +19,14 @@ from flask import (
 from flask_babel import gettext as _
 from flask_login import AnonymousUserMixin, current_user, login_user, logout_user
 
-from app.controllers.context import LANGUAGES
-from app.controllers.guard import POLLING, check_csrf, foreign_page, wants_json
-from app.controllers.returns import here, safe_next
+from app.controllers.access import POLLING, check_csrf, foreign_page, wants_json
+from app.controllers.redirects import here, safe_next
+from app.controllers.template_globals import LANGUAGES
 from app.extensions import login
 from app.models import User
-from app.services import accounts
-from app.services.signing import DEVICE_S
-from app.strict import check_text
+from app.services.people import accounts
+from app.services.people.sign_in import DEVICE_S
+from app.support.validation import check_text
 
 bp = Blueprint("auth", __name__)
 MOST_BYTES = 64 * 1024

@@ -5,10 +5,10 @@ from __future__ import annotations
 from flask import Blueprint, Response, render_template, request, stream_with_context, url_for
 from flask_babel import gettext as _
 
-from app.controllers.jobs import render_error
-from app.services import contents as service
-from app.services import disk
-from app.strict import check_text, parse_uuid
+from app.controllers.responses import render_error
+from app.services.content import contents as service
+from app.support import disk
+from app.support.validation import check_text, parse_uuid
 
 bp = Blueprint("contents", __name__, url_prefix="/contents")
 PAGE = 50

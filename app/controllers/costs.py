@@ -8,24 +8,25 @@ from flask import Blueprint, Response, jsonify, render_template, request, url_fo
 from flask_babel import gettext as _
 from flask_babel import ngettext
 
-from app.controllers.guard import wants_json
-from app.controllers.jobs import actor, done
-from app.formatting import money
+from app.controllers.access import wants_json
+from app.controllers.responses import actor, done
 from app.integrations.csv_cells import write_rows
 from app.ledger.costs import NANO
-from app.services import disk, spending
+from app.services.content import costs
+from app.support import disk
+from app.support.formatting import money
 
 bp = Blueprint("costs", __name__, url_prefix="/costs")
 COLUMNS = ("by", "key", "currency", "cost", "requests", "of_unknown_cost", "tokens_in", "tokens_cached", "tokens_out")
 
 
 def _period():
-    return spending.period(request.args.get("since", ""), request.args.get("until", ""))
+    return costs.period(request.args.get("since", ""), request.args.get("until", ""))
 
 
 def _days(first, last) -> list[dict[str, object]]:
     """The days, for the chart and its table: `cost` in the currency of most days; `shown` says each in its own."""
-    rows = spending.totals("day", first, last)
+    rows = costs.totals("day", first, last)
     currencies = [r["currency"] for r in rows]
     main = max(set(currencies), key=currencies.count) if rows else ""
     return [{"date": r["key"], "total": r["requests"], "cost": round(r["nano"] / NANO, 6) if r["currency"] == main else 0, "shown": shown(r),
@@ -43,10 +44,10 @@ def shown(row: dict) -> str:
 @bp.get("/", endpoint="index")
 def index():
     first, last = _period()
-    groups = {group: spending.totals(group, first, last) for group in spending.GROUPS}
+    groups = {group: costs.totals(group, first, last) for group in costs.GROUPS}
     if wants_json():
-        return jsonify({"since": first.isoformat(), "until": last.isoformat(), "totals": groups, "budgets": spending.budgets()})
-    given = {"first": first, "last": last, "groups": groups, "days": _days(first, last), "budgets": spending.budgets(), "shown": shown}
+        return jsonify({"since": first.isoformat(), "until": last.isoformat(), "totals": groups, "budgets": costs.budgets()})
+    given = {"first": first, "last": last, "groups": groups, "days": _days(first, last), "budgets": costs.budgets(), "shown": shown}
     return render_template("admin/costs.html", **given)
 
 
@@ -62,8 +63,8 @@ def export():
 
     def lines():
         yield COLUMNS
-        for group in spending.GROUPS:
-            for r in spending.totals(group, first, last):
+        for group in costs.GROUPS:
+            for r in costs.totals(group, first, last):
                 cost = Decimal(r["nano"]).scaleb(-9)
                 tokens = (r["tokens_in"], r["tokens_cached"], r["tokens_out"])
                 yield (group, r["key"], r["currency"], cost, r["requests"], r["unknown"], *tokens)
@@ -75,5 +76,5 @@ def export():
 @bp.post("/budgets", endpoint="budget")
 def budget():
     form = request.form
-    spending.save_budget(form.get("tenant", ""), form.get("amount", ""), form.get("currency", ""), form.get("hold") == "1", actor())
+    costs.save_budget(form.get("tenant", ""), form.get("amount", ""), form.get("currency", ""), form.get("hold") == "1", actor())
     return done(_("Budget saved"), 1, url_for("admin.jobs.costs.index"))

@@ -5,11 +5,12 @@ from __future__ import annotations
 from flask import Blueprint, jsonify, render_template, request, url_for
 from flask_babel import gettext as _
 
-from app.controllers.guard import wants_json
-from app.controllers.jobs import actor, ask, done, refused, render_error
-from app.services import operations, texts
-from app.strict import check_text, parse_uuid
-from app.words import retell
+from app.controllers.access import wants_json
+from app.controllers.responses import actor, ask, done, refused, render_error
+from app.services.audit import ActionRefused
+from app.services.content import generation_pages
+from app.support.messages import retell
+from app.support.validation import check_text, parse_uuid
 
 bp = Blueprint("generations", __name__, url_prefix="/generations")
 PAGE = 50
@@ -22,7 +23,7 @@ def index():
     given = {name: check_text(request.args.get(name, "")).strip()[:200] for name in ("q", "tenant", "status")}
     before = request.args.get("before", "")
     before_id = int(before) if before.isascii() and before.isdigit() and len(before) < 18 else None
-    rows = texts.listing(**given, before=before_id, limit=PAGE + 1)
+    rows = generation_pages.listing(**given, before=before_id, limit=PAGE + 1)
     kept = {k: v for k, v in given.items() if v}
     older = url_for("admin.jobs.generations.index", before=rows[PAGE - 1]["id"], **kept) if len(rows) > PAGE else None
     if wants_json():
@@ -32,7 +33,7 @@ def index():
 
 @bp.get("/<uuid>", endpoint="one")
 def one(uuid: str):
-    found = texts.one(parse_uuid(uuid) or "")
+    found = generation_pages.one(parse_uuid(uuid) or "")
     if found is None:
         return render_error(404, _("There is no such generation."))
     return render_template("admin/generation.html", g=found | {"error": retell(found["error"])})
@@ -40,12 +41,12 @@ def one(uuid: str):
 
 @bp.get("/templates", endpoint="templates")
 def templates():
-    return render_template("admin/templates.html", templates=texts.templates(), chosen=request.args)
+    return render_template("admin/templates.html", templates=generation_pages.templates(), chosen=request.args)
 
 
 @bp.post("/templates", endpoint="save-template")
 def save_template():
-    texts.save_template(request.form.get("tenant", ""), request.form.get("name", ""), request.form.get("body", ""), actor())
+    generation_pages.save_template(request.form.get("tenant", ""), request.form.get("name", ""), request.form.get("body", ""), actor())
     return done(_("Template saved"), 1, url_for("admin.jobs.generations.templates"))
 
 
@@ -54,7 +55,7 @@ def delete_template(id: int):
     if page := ask(_("Delete this template?"), _("Jobs that name it fail until there is one of that name."), _("Delete")):
         return page
     try:
-        texts.delete_template(id, actor())
-    except operations.Refused as error:
+        generation_pages.delete_template(id, actor())
+    except ActionRefused as error:
         return refused(error, url_for("admin.jobs.generations.templates"))
     return done(_("Template deleted"), 1, url_for("admin.jobs.generations.templates"))

@@ -16,17 +16,17 @@ from flask_babel import gettext as _
 from sqlalchemy.orm.exc import StaleDataError
 
 from app import registry
-from app.controllers.guard import wants_json
-from app.controllers.jobs import actor, render_error
+from app.controllers.access import wants_json
+from app.controllers.responses import actor, render_error
 from app.extensions import db
 from app.integrations.csv_files import clean, key_of, peek_csv, placed
 from app.integrations.text_files import NAMES, Unsure, find_encoding, shown
 from app.registry import JobDefinition
-from app.services import uploads
-from app.services.dispatch import dispatch
-from app.services.import_rows import REQUIRED, first_rows, look, suggested
-from app.strict import BadInput, check_text, parse_delay, parse_json, parse_queue
-from app.words import retell
+from app.services.content.import_rows import REQUIRED, first_rows, look, suggested
+from app.services.jobs import uploads
+from app.services.jobs.dispatch import dispatch
+from app.support.messages import retell
+from app.support.validation import BadInput, check_text, parse_delay, parse_json, parse_queue
 
 TYPE = "ProcessCsvImport"
 ASKED_LATER = {TYPE: ("columns",)}  # fields that the preview asks for, with the columns of the file at hand

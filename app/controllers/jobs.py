@@ -4,68 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from flask import Blueprint, flash, jsonify, redirect, render_template, request, url_for
+from flask import Blueprint, jsonify, render_template, request, url_for
 from flask_babel import gettext as _
 from flask_babel import ngettext
-from flask_login import current_user
 
-from app.clock import iso, now_ms
-from app.controllers.guard import require_delete, wants_json
-from app.controllers.pages import dashboard_context, job_context
-from app.controllers.returns import safe_next
-from app.formatting import number
-from app.services import alerts, catalogue, operations
-from app.services.job_monitoring import PERIODS, JobMonitoringService, monitor_state
-from app.strict import BadInput
+from app.controllers.access import require_delete, wants_json
+from app.controllers.responses import actor, ask, done, refused, render_error
+from app.controllers.view_models import dashboard_context, job_context
+from app.services.alerts import incidents
+from app.services.audit import ActionRefused
+from app.services.jobs import actions, lookup
+from app.services.stats.job_monitoring import PERIODS, JobMonitoringService, monitor_state
+from app.support.clock import iso, now_ms
+from app.support.formatting import number
+from app.support.validation import BadInput
 
 bp = Blueprint("jobs", __name__, url_prefix="/jobs")
 service = JobMonitoringService()
 PARTS: dict[str, Callable[[], dict[str, object]]] = {}  # live parts of other pages: name -> what its template is given
 OF_DASHBOARD = ("actions", "notes", "cards", "queue_table", "failed_table")
-
-
-def done(sentence: str, count: int, back: str):
-    """The answer to a change: JSON `{"ok": true, "count": n}` or a flash and the page it came from."""
-    if wants_json():
-        return jsonify({"ok": True, "count": count})
-    flash(sentence, "success")
-    return redirect(safe_next(request.form.get("next"), back), 303)
-
-
-def refused(error: operations.Refused, back: str):
-    """404 for an unknown job, 403 for what is not for the web, 409 (JSON) or a flash when it changed meanwhile."""
-    if error.unknown:
-        return render_error(404, str(error))
-    if error.forbidden:
-        return render_error(403, str(error), _("Not from here"))
-    if wants_json():
-        return jsonify({"error": str(error)}), 409
-    flash(str(error), "error")
-    return redirect(safe_next(request.form.get("next"), back), 303)
-
-
-def render_error(code: int, sentence: str, title: str | None = None):
-    if wants_json():
-        return jsonify({"error": sentence}), code
-    return render_template("errors/error.html", code=code, title=title or _("Not found"), text=sentence), code
-
-
-def actor() -> str:
-    return current_user.email
-
-
-def ask(title: str, text: str, action: str, danger: bool = True):
-    """The page that asks first when there is no JavaScript; None when the form was sent to act.
-
-    Forms that ask carry `ask=1`, which the dialog takes out once confirmed; scripts never send it.
-    """
-    if request.form.get("ask") != "1":
-        return None
-    fields = [(k, v) for k, v in request.form.items(multi=True) if k not in ("csrf_token", "ask")]
-    back = safe_next(request.form.get("next"), url_for("admin.jobs.index"))
-    here = request.script_root + request.path
-    return render_template("admin/confirm.html", title=title, text=text, action=action, action_url=here, fields=fields,
-                           danger=danger, back_url=back)
 
 
 @bp.get("/", endpoint="index")
@@ -77,7 +34,7 @@ def index():
 @bp.get("/realtime-stats", endpoint="realtime-stats")
 def realtime_stats():
     return jsonify({"stats": service.get_dashboard_stats(), "timestamp": iso(now_ms()), "monitor": monitor_state(),
-                    "alerts": {"open": alerts.count_open()}})
+                    "alerts": {"open": incidents.count_open()}})
 
 
 @bp.get("/partials", endpoint="partials")
@@ -86,7 +43,7 @@ def partials():
     names = request.args.get("names", ",".join(OF_DASHBOARD)).split(",")
     parts: dict[str, str] = {}
     body: dict[str, object] = {"partials": parts, "timestamp": iso(now_ms()), "monitor": monitor_state(),
-                               "alerts": {"open": alerts.count_open()}}
+                               "alerts": {"open": incidents.count_open()}}
     if wanted := [n for n in OF_DASHBOARD if n in names]:
         context = dashboard_context()
         body["stats"] = context["stats"]
@@ -94,7 +51,7 @@ def partials():
     for name in set(PARTS) & set(names):
         parts[name] = render_template(f"admin/partials/{name}.html", **PARTS[name]())
     if "job" in names:
-        found = catalogue.find(request.args.get("uuid", ""))
+        found = lookup.find(request.args.get("uuid", ""))
         if found is None:
             return render_error(404, _("There is no such job."))
         parts["job"] = render_template("admin/partials/job.html", **job_context(found))
@@ -128,8 +85,8 @@ def upto() -> int | None:
 def retry(uuid: str):
     back = url_for("admin.jobs.index")
     try:
-        operations.retry(uuid, actor())
-    except operations.Refused as error:
+        actions.retry(uuid, actor())
+    except ActionRefused as error:
         return refused(error, back)
     return done(_("Job requeued"), 1, back)
 
@@ -138,7 +95,7 @@ def retry(uuid: str):
 def retry_all():
     if asked := ask(_("Requeue all failed jobs?"), _("They run again from the first attempt."), _("Retry All"), danger=False):
         return asked
-    count = operations.retry_all(actor(), upto())
+    count = actions.retry_all(actor(), upto())
     return done(ngettext("%(n)s job requeued", "%(n)s jobs requeued", count, n=number(count)), count, url_for("admin.jobs.index"))
 
 
@@ -149,8 +106,8 @@ def delete(uuid: str):
         return asked
     back = url_for("admin.jobs.index")
     try:
-        operations.delete_failed(uuid, actor())
-    except operations.Refused as error:
+        actions.delete_failed(uuid, actor())
+    except ActionRefused as error:
         return refused(error, back)
     return done(_("Job deleted"), 1, back)
 
@@ -160,7 +117,7 @@ def flush_failed():
     text = _("They stay in the bin for 7 days. Jobs that failed after this page was loaded are not included.")
     if asked := ask(_("Delete all failed jobs?"), text, _("Delete all")):
         return asked
-    count = operations.delete_all(actor(), upto())
+    count = actions.delete_all(actor(), upto())
     text = _("All failed jobs have been deleted") + f" ({number(count)})"
     return done(text, count, url_for("admin.jobs.index"))
 
@@ -171,20 +128,20 @@ def cancel(uuid: str):
         return asked
     back = url_for("admin.jobs.job", uuid=uuid)
     try:
-        result = operations.cancel(uuid, actor())
-    except operations.Refused as error:
+        result = actions.cancel(uuid, actor())
+    except ActionRefused as error:
         return refused(error, back)
     return done(_("Job cancelled") if result == "cancelled" else _("The job was asked to stop"), 1, back)
 
 
 @bp.get("/job/<uuid>", endpoint="job")
 def job(uuid: str):
-    found = catalogue.find(uuid)
+    found = lookup.find(uuid)
     if found is None:
         return render_error(404, _("There is no such job."))
     context = job_context(found)
     if wants_json():
-        return jsonify(catalogue.whole(uuid))
+        return jsonify(lookup.whole(uuid))
     return render_template("admin/job.html", **context)
 
 

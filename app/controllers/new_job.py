@@ -15,16 +15,17 @@ from flask_babel import gettext as _
 from app import registry
 from app.config import QUEUES
 from app.controllers import import_preview
-from app.controllers.guard import wants_json
-from app.controllers.jobs import actor, refused, render_error
+from app.controllers.access import wants_json
+from app.controllers.responses import actor, refused, render_error
 from app.extensions import db
-from app.redact import redact_json
 from app.registry import JobDefinition, Misfit
-from app.services import catalogue, operations, uploads
-from app.services.disk import DiskLow
-from app.services.dispatch import dispatch
-from app.strict import BadInput, check_text, parse_delay, parse_json, parse_queue, parse_tenant
-from app.words import retell
+from app.services.audit import ActionRefused
+from app.services.jobs import actions, lookup, uploads
+from app.services.jobs.dispatch import dispatch
+from app.support.disk import DiskLow
+from app.support.messages import retell
+from app.support.redaction import redact_json
+from app.support.validation import BadInput, check_text, parse_delay, parse_json, parse_queue, parse_tenant
 
 bp = Blueprint("new", __name__, url_prefix="/new")
 import_preview.add_to(bp)
@@ -34,7 +35,7 @@ def closed(definition: JobDefinition | None):
     """The refusal of a type with `web=False`, whichever way it is asked for; None for all others."""
     if definition is None or definition.options.web:
         return None
-    return render_error(403, operations.not_from_web(definition), _("Not from here"))
+    return render_error(403, actions.not_from_web(definition), _("Not from here"))
 
 
 def offered() -> list[JobDefinition]:
@@ -43,7 +44,7 @@ def offered() -> list[JobDefinition]:
 
 @bp.get("/", endpoint="form")
 def form():
-    like = catalogue.find(request.args["like"]) if "like" in request.args else None
+    like = lookup.find(request.args["like"]) if "like" in request.args else None
     name = like["job_type"] if like else request.args.get("type")
     chosen = registry.find(name) if name else None
     if ("like" in request.args and like is None) or (name and chosen is None):
@@ -52,7 +53,7 @@ def form():
         return refusal
     if like is None:
         return page(chosen)
-    return page(chosen, {"queue": like["queue"], "tenant": like["tenant_id"] or ""}, given=catalogue.raw_arguments(like["uuid"]), like=like["uuid"])
+    return page(chosen, {"queue": like["queue"], "tenant": like["tenant_id"] or ""}, given=lookup.raw_arguments(like["uuid"]), like=like["uuid"])
 
 
 @bp.post("/", endpoint="create")
@@ -62,7 +63,7 @@ def create():
         return render_error(404, _("There is no such job type."))
     if refusal := closed(definition):
         return refusal
-    like = catalogue.find(request.form.get("like", ""))
+    like = lookup.find(request.form.get("like", ""))
     if like is not None and like["job_type"] != definition.name:
         like = None  # what one type was given is nothing to another
     errors: dict[str, str] = {}
@@ -72,7 +73,7 @@ def create():
             common[name] = parse(check_text(request.form.get(name, "")))
         except BadInput as error:
             errors[name] = str(error)
-    given = catalogue.raw_arguments(like["uuid"]) if like else {}
+    given = lookup.raw_arguments(like["uuid"]) if like else {}
     args = read_all(definition, given, common.get("tenant"), errors)
     try:
         if not errors and import_preview.wanted(definition, args):
@@ -95,20 +96,20 @@ def create():
 
 @bp.route("/edit/<uuid>", methods=["GET", "POST"], endpoint="edit")
 def edit(uuid: str):
-    found = catalogue.find(uuid)
+    found = lookup.find(uuid)
     definition = registry.find(found["job_type"]) if found else None
     if found is None or definition is None:
         return render_error(404, _("There is no such job.") if found is None else _("There is no such job type."))
     if refusal := closed(definition):
         return refusal
-    given, errors = catalogue.raw_arguments(found["uuid"]), {}
+    given, errors = lookup.raw_arguments(found["uuid"]), {}
     if request.method == "GET":
         return page(definition, {}, errors, given, editing=found)
     args = read_all(definition, given, found["tenant_id"], errors)
     try:
         if not errors:
-            state = operations.retry_edited(found["uuid"], args, actor())
-    except operations.Refused as error:
+            state = actions.retry_edited(found["uuid"], args, actor())
+    except ActionRefused as error:
         return refused(error, url_for("admin.jobs.job", uuid=found["uuid"]))
     except DiskLow:
         raise

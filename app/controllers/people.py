@@ -7,12 +7,13 @@ from flask_babel import gettext as _
 from flask_babel import ngettext
 from flask_login import current_user
 
-from app.controllers.guard import wants_json
-from app.controllers.jobs import actor, ask, done, refused
-from app.formatting import number
+from app.controllers.access import wants_json
+from app.controllers.responses import actor, ask, done, refused
 from app.models.user import ROLES
-from app.services import accounts, operations
-from app.strict import check_text
+from app.services.audit import ActionRefused
+from app.services.people import accounts
+from app.support.formatting import number
+from app.support.validation import check_text
 
 bp = Blueprint("people", __name__, url_prefix="/people")
 
@@ -41,9 +42,9 @@ def change(id: int, action: str):
         if action in asks and (asked := ask(*asks[action])):
             return asked
         if action in ("role", "disable") and email == actor() and request.form.get("sure") != "1":
-            raise operations.Refused(_("This is your own account. To change it all the same, send sure=1."))
+            raise ActionRefused(_("This is your own account. To change it all the same, send sure=1."))
         said = _change(action, email)
-    except operations.Refused as error:
+    except ActionRefused as error:
         return refused(error, _home())
     return done(said, 1, _home())
 
@@ -70,6 +71,6 @@ def _change(action: str, email: str) -> str:
 def end(id: int):
     try:
         accounts.end_session(id, actor())
-    except operations.Refused as error:
+    except ActionRefused as error:
         return refused(error, _home())
     return done(_("Session ended"), 1, _home())

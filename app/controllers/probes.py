@@ -8,12 +8,12 @@ from flask import Blueprint, Response, abort, current_app, jsonify, request
 from flask_babel import gettext as _
 from sqlalchemy import func, select
 
-from app.controllers.guard import wants_json
+from app.controllers.access import wants_json
 from app.extensions import db
 from app.models import WorkerHeartbeat
-from app.services import schema
-from app.services.exposition import exposition
-from app.services.job_monitoring import monitor_state
+from app.services.instance import schema
+from app.services.stats.job_monitoring import monitor_state
+from app.services.stats.prometheus import exposition
 
 bp = Blueprint("probes", __name__)
 

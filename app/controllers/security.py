@@ -14,16 +14,16 @@ from werkzeug.exceptions import ClientDisconnected, HTTPException, InternalServe
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from app.config import Settings
-from app.controllers.front import REFUSED, Front
-from app.controllers.guard import wants_json
-from app.ledger import trouble
+from app.controllers.access import wants_json
+from app.controllers.wsgi_front import REFUSED, Front
+from app.ledger import error_texts
 from app.ledger.dialect import database_errors
-from app.services import schema
-from app.services.disk import DiskLow
-from app.strict import BadInput
+from app.services.instance import schema
+from app.support.disk import DiskLow
+from app.support.validation import BadInput
 
 log = logging.getLogger(__name__)
-said = trouble.Once()
+said = error_texts.Once()
 CSP = (
     "default-src 'self'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; font-src 'self'; "
     "object-src 'none'; base-uri 'none'; frame-ancestors 'none'; form-action 'self'"
@@ -44,7 +44,7 @@ def protect(app: Flask) -> None:
     app.register_error_handler(HTTPException, http_error)
     app.register_error_handler(CSRFError, csrf_error)
     app.register_error_handler(BadInput, lambda error: answer(507 if isinstance(error, DiskLow) else 400, str(error)))
-    for kind in (*trouble.errors, *database_errors()):
+    for kind in (*error_texts.errors, *database_errors()):
         app.register_error_handler(kind, database_error)
     app.register_error_handler(UnicodeError, lambda error: answer(400, _("The request has characters that cannot be read.")))
 
@@ -119,7 +119,7 @@ def csrf_error(error: CSRFError):
 
 def disk_error(error: OSError):
     """A full disk under an upload, also where the form is taken apart; any other is a bug of ours."""
-    if trouble.kind_of(error) == trouble.FULL:
+    if error_texts.kind_of(error) == error_texts.FULL:
         return answer(507, _("Disk full: nothing was written. Free some space and send it again."), _("Disk full"))
     log.error("error handling %s", request.path, exc_info=error)
     return http_error(InternalServerError())
@@ -133,13 +133,13 @@ def database_error(error: Exception):
     with contextlib.suppress(Exception):
         db.session.rollback()
     g._login_user = AnonymousUserMixin()  # the page that says so must ask the database for nothing
-    where, kind = f"{request.method} {request.endpoint}", trouble.kind_of(error)
+    where, kind = f"{request.method} {request.endpoint}", error_texts.kind_of(error)
     if kind is None and schema.check(current_app.extensions["settings"]) == "current":
-        log.error("%s: %s", where, trouble.named(error))
+        log.error("%s: %s", where, error_texts.named(error))
         return answer(500, _("Something went wrong here. It is in the log; nothing was half done."), _("An error"))
-    if kind == trouble.FULL:
+    if kind == error_texts.FULL:
         return answer(507, _("Disk full: nothing was written. Free some space and send it again."), _("Disk full"))
     if said.now(kind or "not migrated"):
-        log.warning("%s answered 503: %s", where, trouble.sentence(error) if kind else schema.OLDER)
+        log.warning("%s answered 503: %s", where, error_texts.sentence(error) if kind else schema.OLDER)
     body, code = answer(503, _("The database does not answer just now. Nothing was changed; try again in a few seconds."), _("Busy"))
     return body, code, {"Retry-After": "5"}

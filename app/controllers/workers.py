@@ -6,12 +6,14 @@ from flask import Blueprint, jsonify, render_template, url_for
 from flask_babel import gettext as _
 from flask_babel import ngettext
 
-from app.controllers.guard import wants_json
-from app.controllers.jobs import PARTS, actor, ask, done, refused
+from app.controllers.access import wants_json
+from app.controllers.jobs import PARTS
 from app.controllers.jobs import bp as jobs
-from app.controllers.pages import workers_context
-from app.formatting import number
-from app.services import operations
+from app.controllers.responses import actor, ask, done, refused
+from app.controllers.view_models import workers_context
+from app.services.audit import ActionRefused
+from app.services.jobs import actions
+from app.support.formatting import number
 
 bp = Blueprint("workers", __name__, url_prefix="/workers")
 PARTS["workers_table"] = lambda: {"workers": workers_context()}
@@ -33,8 +35,8 @@ def change(id: int, command: str):
     if command == "kill" and (asked := ask(*question)):
         return asked
     try:
-        name = operations.command_worker(id, command, actor())
-    except operations.Refused as error:
+        name = actions.command_worker(id, command, actor())
+    except ActionRefused as error:
         return refused(error, back)
     said = {"restart": _("Worker %(name)s restarts after its current job", name=name), "resume": _("Worker %(name)s takes jobs again", name=name),
             "quiet": _("Worker %(name)s takes no more jobs", name=name), "stop": _("Worker %(name)s stops after its current job", name=name),
@@ -48,7 +50,7 @@ def change_all(command: str):
     text = _("Each ends after its current job, and another takes its place.")
     if command == "restart" and (asked := ask(_("Restart all workers?"), text, _("Restart all"), danger=False)):
         return asked
-    n = operations.command_workers(command, actor())
+    n = actions.command_workers(command, actor())
     if command == "restart":
         one, many = "%(n)s worker restarts after its current job", "%(n)s workers restart after their current jobs"
         text = ngettext(one, many, n, n=number(n))

@@ -23,7 +23,7 @@ from app.execution.alarm import signals_held
 from app.ledger.claim import Claim
 from app.ledger.dialect import Connection
 from app.ledger.outage import database_errors
-from app.redact import cut, printable, redact
+from app.support.redaction import cut, printable, redact
 
 log = logging.getLogger(__name__)
 LINE_BYTES, LINE_CHARS = 2048, 8192  # kept, and looked at

@@ -16,13 +16,13 @@ from app import registry
 from app.execution.alarm import JobTimeout, armed
 from app.ledger.claim import Claim
 from app.ledger.settle import Outcome
-from app.redact import cut, printable, redact
+from app.support.redaction import cut, printable, redact
 from app.support.values import delay_s
 
 TRACEBACK_BYTES = 64 * 1024
 ERROR_BYTES = 2000
 MOST_CHARS = 4 * TRACEBACK_BYTES  # what is looked at: redaction costs time with the length of a text
-OURS = "app.runner"
+OURS = "app.execution.runner"
 
 
 def class_name(thing: object) -> str:

@@ -32,7 +32,7 @@ from sqlalchemy.pool import Pool
 from app.execution import capture
 from app.execution.alarm import alarm
 from app.ledger.dialect import Connection, in_transaction
-from app.redact import printable, redact
+from app.support.redaction import printable, redact
 
 log = logging.getLogger(__name__)
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)

@@ -15,7 +15,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import Any
 
-from app.redact import printable, redact_json
+from app.support.redaction import printable, redact_json
 
 RESULT_BYTES = 64 * 1024
 BUDGETS = tuple(RESULT_BYTES >> n for n in range(4))  # characters; one takes up to six bytes, as an escape

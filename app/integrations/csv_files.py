@@ -18,7 +18,7 @@ from pathlib import Path
 from app.integrations.csv_cells import UNSEEN, guard, is_empty, trim, unguard, write_rows  # noqa: F401  (handed on)
 from app.integrations.csv_records import CELL_MAX, HINT, RECORD_MAX, Record, read_records  # noqa: F401
 from app.integrations.text_files import Encoding, find_encoding
-from app.strict import BadInput
+from app.support.validation import BadInput
 
 COLUMNS_MAX = 1000
 DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}

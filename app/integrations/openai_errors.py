@@ -16,7 +16,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 
 from app.integrations.openai_stream import clean, error_in, parsed
-from app.redact import one_line, redact
+from app.support.redaction import one_line, redact
 
 MOST_WAIT_S, USUAL_WAIT_S = 3600.0, 20.0
 WITH_USAGE, STREAMED, WHOLE = 0, 1, 2  # ways to ask, each humbler: a stream with usage, a stream, neither
@@ -49,7 +49,7 @@ _AGAIN = re.compile(
 _PART = re.compile(r"(\d{1,12}(?:\.\d{1,12})?)\s*(ms|milli|h|m|s)")
 
 
-class NoAnswer(Exception):
+class ApiError(Exception):
     """No answer began; the text is a sentence. `sent`: the request may have reached the model, and be paid."""
 
     def __init__(self, sentence: str, sent: bool = False) -> None:
@@ -57,15 +57,15 @@ class NoAnswer(Exception):
         self.sent = sent
 
 
-class Refused(NoAnswer):
+class RequestRejected(ApiError):
     """The request can never succeed as it is."""
 
 
-class Unanswered(NoAnswer):
+class ApiUnavailable(ApiError):
     """It may be tried again."""
 
 
-class Throttled(NoAnswer):
+class Throttled(ApiError):
     """429: wait `delay` seconds; not counted as a try."""
 
     def __init__(self, delay: float) -> None:
@@ -73,7 +73,7 @@ class Throttled(NoAnswer):
         self.delay = delay
 
 
-class Humbler(NoAnswer):
+class Humbler(ApiError):
     """The server refuses what was added to the request (and nothing was paid): ask once more, in this `way`."""
 
     def __init__(self, way: int) -> None:
@@ -81,7 +81,7 @@ class Humbler(NoAnswer):
         self.way = way
 
 
-def judged(status: int | None, error: Any, headers: Mapping[str, str], way: int, proven: bool) -> NoAnswer:
+def judged(status: int | None, error: Any, headers: Mapping[str, str], way: int, proven: bool) -> ApiError:
     """What to do about an error; `status` None when it came in a stream. `proven`: it has answered to this way."""
     names = _names(error)
     status = status or _status(error, names)
@@ -90,19 +90,19 @@ def judged(status: int | None, error: Any, headers: Mapping[str, str], way: int,
         return Humbler(humbler)
     said = one_line(redact(clean(_sentence(error))), 1200)[:300]
     if status == 402 or (status == 429 and any(_QUOTA.search(name) for name in names)):
-        return Refused(f"The account's quota is used up (insufficient_quota). Raise it, then retry. {said}".strip())
+        return RequestRejected(f"The account's quota is used up (insufficient_quota). Raise it, then retry. {said}".strip())
     if status == 429:
         return Throttled(wait_of(headers, error))
     if 300 <= status < 400:
-        return Refused(f"The API answered with a redirect ({status}), which is not followed: correct OPENAI_BASE_URL.")
+        return RequestRejected(f"The API answered with a redirect ({status}), which is not followed: correct OPENAI_BASE_URL.")
     if status >= 500 or status in (408, 409, 425):
-        return Unanswered(f"The API answered {status}. {said}".strip())
+        return ApiUnavailable(f"The API answered {status}. {said}".strip())
     sentences = {
         401: "The API refused the key (401). Set OPENAI_API_KEY for the workers and restart them.",
         403: "The API refused this account (403).",
         404: "The API does not know this model or address (404).",
     }
-    return Refused(f"{sentences.get(status, f'The API refused the request ({status}).')} {said}".strip())
+    return RequestRejected(f"{sentences.get(status, f'The API refused the request ({status}).')} {said}".strip())
 
 
 def body_of(raw: bytes) -> Any:

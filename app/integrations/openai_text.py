@@ -21,25 +21,25 @@ from app.integrations.openai_errors import (
     STREAMED,
     WHOLE,
     WITH_USAGE,
+    ApiError,
+    ApiUnavailable,
     Humbler,
-    NoAnswer,
-    Refused,
+    RequestRejected,
     Throttled,
-    Unanswered,
     body_of,
     judged,
 )
 from app.integrations.openai_stream import Answer, Reported, clean, read
-from app.redact import one_line, redact
+from app.support.redaction import one_line, redact
 
 __all__ = [
     "WITH_USAGE",
     "Answer",
     "Humbler",
-    "NoAnswer",
-    "Refused",
+    "ApiError",
+    "RequestRejected",
     "Throttled",
-    "Unanswered",
+    "ApiUnavailable",
     "generate",
     "is_local",
     "server",
@@ -92,7 +92,7 @@ def generate(
 
     key = os.environ.get("OPENAI_API_KEY", "").strip()
     if not key:
-        raise Refused("OPENAI_API_KEY is not set for the workers.")
+        raise RequestRejected("OPENAI_API_KEY is not set for the workers.")
     silent = seconds if way == WHOLE else min(SILENT_S, seconds)
     timeout = httpx2.Timeout(silent, connect=min(CONNECT_S, seconds))
     answer = Answer()
@@ -125,23 +125,23 @@ def generate(
     return answer
 
 
-def _unsent(error: Exception, waited: float, late: bool) -> NoAnswer:
+def _unsent(error: Exception, waited: float, late: bool) -> ApiError:
     """What it means that the request got no status at all."""
     import httpx2
     import openai
 
     cause = error.__cause__ if isinstance(error, openai.APIConnectionError) and error.__cause__ else error
     if late or isinstance(cause, httpx2.TimeoutException):
-        return Unanswered(
+        return ApiUnavailable(
             f"The API did not answer within {waited:.0f} s.",
             sent=not isinstance(cause, (httpx2.ConnectTimeout, httpx2.PoolTimeout)),
         )
     if isinstance(cause, (ValueError, httpx2.InvalidURL, httpx2.UnsupportedProtocol, httpx2.LocalProtocolError)):
-        return Refused(
+        return RequestRejected(
             f"The request cannot be sent ({type(cause).__name__}): correct OPENAI_BASE_URL and OPENAI_API_KEY."
         )
     sent = not isinstance(cause, (httpx2.ConnectError, httpx2.ProxyError))
-    return Unanswered(f"The connection to the API failed ({type(cause).__name__}).", sent=sent)
+    return ApiUnavailable(f"The connection to the API failed ({type(cause).__name__}).", sent=sent)
 
 
 def _judge_before_reading(response: Any) -> None:

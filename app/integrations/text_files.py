@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from app.integrations.encodings import CLOSE, ENCODINGS, Reading, likely
 from app.integrations.text_sample import ASCII, chunks, line_ends, lines_with_high_bytes, sample
-from app.strict import BadInput
+from app.support.validation import BadInput
 
 NAMES = ("utf-8", "utf-16", *ENCODINGS)
 AGAIN = "Save it again as CSV UTF-8 and upload that file."

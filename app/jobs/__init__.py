@@ -1,6 +1,6 @@
 """The platform's jobs, one file each; and what a team imports to declare its own."""
 
-from app.context import JobContext
+from app.execution.job_context import JobContext
 from app.registry import PermanentError, TemporaryError, UploadedFile, job, recurring
 
 __all__ = ["JobContext", "PermanentError", "TemporaryError", "UploadedFile", "job", "recurring"]

@@ -8,11 +8,11 @@ from collections.abc import Callable
 from flask import current_app
 from huey.exceptions import CancelExecution, RetryTask
 
-from app.context import JobContext
+from app.execution.job_context import JobContext
 from app.integrations import openai_text
 from app.ledger.dialect import Connection
 from app.registry import Held, PermanentError, TemporaryError, job
-from app.services import generations
+from app.services.content import generations
 
 TYPE = "ProcessContentGeneration"
 SPARE_S, KEEP_S = 15.0, 2.0
@@ -75,13 +75,13 @@ def ask(ctx: JobContext, prompt: str, model: str, reference: str | None, templat
     way, proven = generations.way_of(ctx.notes, server, model)
     try:
         answer, way = _ask_in_some_way(ctx, filled, model, grows, way, proven)
-    except openai_text.NoAnswer as error:
+    except openai_text.ApiError as error:
         why, sent = str(error), error.sent
         ctx.keep(lambda run: generations.unanswered(run, ctx.uuid, why, sent))
         if isinstance(error, openai_text.Throttled):
             ctx.log(why, "WARN")
             raise RetryTask(why, delay=error.delay) from None
-        raise (PermanentError if isinstance(error, openai_text.Refused) else TemporaryError)(why) from None
+        raise (PermanentError if isinstance(error, openai_text.RequestRejected) else TemporaryError)(why) from None
     status, wrong = judge(answer)
     ctx.keep(lambda run: generations.answered(run, ctx.uuid, TYPE, ctx.tenant_id, status, answer, wrong, settings.prices_file))
     if not proven and answer.begun:

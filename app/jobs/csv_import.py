@@ -28,16 +28,16 @@ from huey.exceptions import CancelExecution
 from sqlalchemy import bindparam, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError, OperationalError
 
-from app.clock import now_ms
-from app.context import JobContext
+from app.execution.job_context import JobContext
 from app.extensions import db
 from app.integrations.csv_files import CsvFile, open_csv
 from app.integrations.text_files import NAMES
 from app.models import Content, ImportReject, ImportRun
-from app.redact import cut
 from app.registry import PermanentError, UploadedFile, job
-from app.services.import_rows import REQUIRED, LastOnes, Row, read_rows
-from app.strict import BadInput
+from app.services.content.import_rows import REQUIRED, LastOnes, Row, read_rows
+from app.support.clock import now_ms
+from app.support.redaction import cut
+from app.support.validation import BadInput
 
 RAW_BYTES, REPORT_ROWS, REPORT_BYTES = 2048, 10_000, 8 << 20
 CHUNK_ROWS, CHUNK_CHARS, CHUNK_COUNTED = 500, 2 << 20, 20_000  # rows that are written; text; rows that are only counted

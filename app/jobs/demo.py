@@ -9,7 +9,7 @@ from typing import Literal
 
 from huey.exceptions import CancelExecution
 
-from app.context import JobContext
+from app.execution.job_context import JobContext
 from app.registry import PermanentError, job
 
 STEP_MS = 200

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from app.clock import stamp
 from app.ledger.dialect import Connection, Runner
+from app.support.clock import stamp
 
 FENCE = "id = :id AND state = 'processing' AND worker_id = :w AND claim_no = :k"
 COLUMNS = (

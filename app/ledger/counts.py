@@ -8,10 +8,11 @@ from typing import Any
 from app.config import QUEUES
 from app.ledger.dialect import Connection, Runner
 from app.models.types import whole
-from app.strict import stored_json
+from app.support.validation import stored_json
 
 STATES = ("pending", "processing", "scheduled", "held", "blocked", "waiting")
 MAX_AGE_MS = 1000
+AFTER_RESTORE = "paused_after_restore"  # a fact of `meta`
 
 # Each part is answered from a partial index; one GROUP BY over the table would read every payload.
 _COUNT = """SELECT 'scheduled', COUNT(*) FROM jobs WHERE state = 'scheduled'
@@ -57,6 +58,12 @@ def load(run: Runner, key: str) -> tuple[object, int] | None:
     rows = run.all("SELECT value, at_ms FROM meta WHERE key = :key", key=key)
     value = stored_json(rows[0][0]) if rows else None
     return None if value is None or not isinstance(rows[0][1], int) else (value, max(run.now() - rows[0][1], 0))
+
+
+def paused_after_restore(run: Runner) -> bool:
+    """Whether schedules and alerts rest since a restore, until `jobs resume --all`."""
+    kept = load(run, AFTER_RESTORE)
+    return kept is not None and bool(kept[0])
 
 
 def recent(run: Runner) -> tuple[dict[str, Any], int]:

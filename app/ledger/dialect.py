@@ -24,10 +24,10 @@ from typing import Any, Protocol
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from app.clock import follow, now_ms
 from app.extensions import POSTGRES_CLOCK, POSTGRES_OPTIONS, PRAGMAS
 from app.ledger.open_files import OpenFiles
 from app.ledger.outage import REOPEN, database_errors, result_code
+from app.support.clock import follow, now_ms
 
 TURN_TRIES = 1000
 log = logging.getLogger(__name__)

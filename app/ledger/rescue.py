@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from app.clock import stamp
 from app.ledger.claim import COLUMNS, FENCE, Claim, read_claim
 from app.ledger.dialect import Connection, Runner
 from app.ledger.settle import Outcome, finish, metric
+from app.support.clock import stamp
 
 MAX_CRASHES, MAX_LOST = 3, 20
 

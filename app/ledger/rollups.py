@@ -14,10 +14,10 @@ from collections import defaultdict
 from collections.abc import Iterable
 from datetime import datetime
 
-from app.clock import DAY_MS, HOUR_MS, MINUTE_MS, millis, stamp
 from app.ledger.dialect import Connection, Runner, last_settled_id
-from app.models.figures import KEEP_MINUTES_MS
+from app.models.outcome_stats import KEEP_MINUTES_MS
 from app.models.types import whole, words
+from app.support.clock import DAY_MS, HOUR_MS, MINUTE_MS, millis, stamp
 
 BOUNDS_MS = (100, 500, 1_000, 2_500, 5_000, 10_000, 30_000, 60_000, 120_000, 300_000, 600_000, 1_800_000, 3_600_000)
 NO_BOUND = -1

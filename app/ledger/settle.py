@@ -11,10 +11,10 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 
-from app.clock import stamp
 from app.ledger import costs
 from app.ledger.claim import FENCE, Claim, take
 from app.ledger.dialect import Connection, Runner
+from app.support.clock import stamp
 
 FINAL = ("completed", "failed", "timeout", "cancelled")
 LEAST_DELAY_S = 1.0  # a job that asks for no delay at all ran 11 times in 15 s, without end

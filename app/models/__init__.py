@@ -1,7 +1,7 @@
 """Models: one file a table (or a table and its companions); no rules, no request."""
 
 from app.extensions import db
-from app.models.alert import Alert, AlertMessage, AlertRule, JobMinute, QueueMinute, QueueSecond
+from app.models.alert import Alert, AlertMessage, AlertRule
 from app.models.audit import Audit
 from app.models.content import Content, ImportReject, ImportRun
 from app.models.cost import AskMinute, JobCost, TenantBudget
@@ -15,7 +15,7 @@ from app.models.job_log import JobLog
 from app.models.job_metric import JobMetric
 from app.models.queue_state import Meta, Queue
 from app.models.recurring import Recurring, RecurringRun
-from app.models.rollup import RollupTenant, RollupType
+from app.models.rollup import JobMinute, QueueMinute, QueueSecond, RollupTenant, RollupType
 from app.models.types import take_anything
 from app.models.upload import Upload
 from app.models.user import LoginAttempt, User, UserSession

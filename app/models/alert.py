@@ -33,6 +33,8 @@ class AlertRule(db.Model):
     channels: Mapped[str] = mapped_column(Text, server_default="*")
     cooldown_min: Mapped[int] = mapped_column(Integer, server_default="15")
 
+NOBODY_HAD_IT = "no monitor had this channel for 8 days"  # why a message was given up
+
 
 class Alert(db.Model):
     """Its signature is (rule, subject), which is open at most once. `facts` is JSON, told in the reader's language;
@@ -89,38 +91,3 @@ class AlertMessage(db.Model):
     error: Mapped[str | None] = mapped_column(Text)
     created_ms: Mapped[int] = mapped_column(BigInteger)
     ended_ms: Mapped[int | None] = mapped_column(BigInteger)
-
-
-class JobMinute(db.Model):
-    """Outcomes by the minute, kept 26 hours: what rules and queues are judged by; `time_ms` is the sum of run times."""
-
-    __tablename__ = "job_minutes"
-
-    minute_ms: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
-    job_type: Mapped[str] = mapped_column(String(255), primary_key=True)
-    queue: Mapped[str] = mapped_column(String(255), primary_key=True)
-    tenant_id: Mapped[str] = mapped_column(String(255), primary_key=True)
-    status: Mapped[str] = mapped_column(String(50), primary_key=True)
-    count: Mapped[int] = mapped_column(BigInteger)
-    time_ms: Mapped[int] = mapped_column(BigInteger)
-
-
-class QueueSecond(db.Model):
-    """Jobs sent to and ended in each queue in each second, of those that have ended; kept 15 minutes (ledger/pace.py)."""
-
-    __tablename__ = "queue_seconds"
-
-    second_ms: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
-    queue: Mapped[str] = mapped_column(String(255), primary_key=True)
-    sent: Mapped[int] = mapped_column(BigInteger)
-    ended: Mapped[int] = mapped_column(BigInteger)
-
-
-class QueueMinute(db.Model):
-    """Depth of each queue at each minute, kept 26 hours."""
-
-    __tablename__ = "queue_minutes"
-
-    minute_ms: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
-    queue: Mapped[str] = mapped_column(String(255), primary_key=True)
-    depth: Mapped[int] = mapped_column(Integer)

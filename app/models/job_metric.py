@@ -7,14 +7,14 @@ from datetime import datetime
 from sqlalchemy import TIMESTAMP, BigInteger, Index, Integer, String, Text, select, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from app.clock import DAY_MS, naive, now_ms
 from app.extensions import db
-from app.models import figures
+from app.models import outcome_stats
 from app.models.types import Id
+from app.support.clock import DAY_MS, naive, now_ms
 
 FINAL = ("completed", "failed", "timeout", "cancelled")
-COUNTED = figures.COUNTED
-FAILURES = figures.FAILURES
+COUNTED = outcome_stats.COUNTED
+FAILURES = outcome_stats.FAILURES
 _FINAL_SQL = text("status IN ('completed', 'failed', 'timeout', 'cancelled')")
 
 
@@ -78,15 +78,15 @@ class JobMetric(db.Model):
     @staticmethod
     def get_success_rate(job_type: str | None = None) -> float | None:
         """Percent of the last 24 h's outcomes that completed; None without any."""
-        return figures.day_totals(now_ms(), job_type).success_rate
+        return outcome_stats.day_totals(now_ms(), job_type).success_rate
 
     @staticmethod
     def get_average_processing_time(job_type: str | None = None) -> float | None:
         """Mean run time in ms of the jobs completed in the last 24 h; None without any."""
-        return figures.day_totals(now_ms(), job_type).average_ms
+        return outcome_stats.day_totals(now_ms(), job_type).average_ms
 
     @staticmethod
     def get_failures_by_type() -> dict[str, int]:
         """Final failures of the last 24 h by type."""
         now = now_ms()
-        return {t: sums.failed for t, sums in figures.by_type(now - DAY_MS, now).items() if sums.failed}
+        return {t: sums.failed for t, sums in outcome_stats.by_type(now - DAY_MS, now).items() if sums.failed}

@@ -10,7 +10,7 @@ from app import create_app
 from app.config import load_settings
 from app.extensions import db
 from app.ledger.dialect import Connection
-from app.services import accounts
+from app.services.people import accounts
 from tests.both.rows import fill
 from tests.conftest import PASSWORD, sign_in
 from tests.contract.conftest import Ledger, prepare_empty

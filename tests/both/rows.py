@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from app.clock import DAY_MS, MINUTE_MS, naive, now_ms
+from app.cli import demo
 from app.extensions import db
-from app.ledger import counts, people, rescue, search
+from app.ledger import counts, manual, rescue, search
 from app.models import (
     Alert,
     AlertMessage,
@@ -25,7 +25,8 @@ from app.models import (
     Upload,
     WorkerHeartbeat,
 )
-from app.services import demo, recurring
+from app.services.jobs import recurring
+from app.support.clock import DAY_MS, MINUTE_MS, naive, now_ms
 from tests.contract.conftest import Ledger
 
 CAFFE = {"text": "100% caffè_nero 'dell'Etna'"}
@@ -58,7 +59,7 @@ def fill(ledger: Ledger) -> dict[str, str]:
             ledger.settle(job, settled, error="RateLimitError: 429" if bad else None, traceback="Traceback\n  File \"a.py\", line 1\nE: 429" if bad else "",
                           run_ms=1500, memory_peak=2**27, details={"costs": costs, "cut": ["log"]}, result='{"ok": [1, 2]}' if status == "completed" else None)
     with ledger.connection.transaction() as run:
-        people.to_bin(run, [r[0] for r in run.all("SELECT id FROM failed_jobs WHERE uuid = :u", u=uuids["binned"])])
+        manual.to_bin(run, [r[0] for r in run.all("SELECT id FROM failed_jobs WHERE uuid = :u", u=uuids["binned"])])
         counts.save(run, "channels", ["team", "mail"])
     search.extend(ledger.connection)
     for state in ("completed", "failed"):  # past what rollups and index have taken in

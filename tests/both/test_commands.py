@@ -15,7 +15,7 @@ from app import create_app
 from app.config import load_settings
 from app.extensions import db
 from app.ledger.dialect import Connection
-from app.services import migration, schema
+from app.services.instance import migration, schema
 from tests.backends import free_port
 
 ROOT = Path(__file__).resolve().parents[2]

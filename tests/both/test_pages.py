@@ -9,8 +9,8 @@ import pytest
 from app.controllers.jobs import OF_DASHBOARD, PARTS
 from app.models.job import LIVE_STATES
 from app.models.job_metric import FINAL
-from app.monitor import Monitor
-from app.services.alerts import KINDS
+from app.monitor.loop import Monitor
+from app.services.alerts.incidents import KINDS
 from tests.both.conftest import TOKEN
 
 JSON, HTML = {"Accept": "application/json"}, {"Accept": "text/html"}

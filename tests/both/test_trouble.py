@@ -15,9 +15,9 @@ from app import create_app
 from app.config import load_settings
 from app.controllers import security
 from app.extensions import db
-from app.ledger import trouble
+from app.ledger import error_texts
 from app.ledger.dialect import Connection
-from app.services import migration, schema
+from app.services.instance import migration, schema
 from tests.backends import free_port
 
 SECRET = "hunter2-in-a-value"
@@ -42,7 +42,7 @@ def broken(site, caplog):
         return answer, [r.getMessage() for r in caplog.records if r.name.startswith("app.controllers")]
 
     kept = site.app.view_functions["home.favicon"]
-    security.said = trouble.Once()
+    security.said = error_texts.Once()
     yield ask
     site.app.view_functions["home.favicon"] = kept
 
@@ -75,7 +75,7 @@ def test_values_that_a_driver_quotes_are_not_in_the_log(site, broken):
 
 def test_a_locked_database_is_a_503_said_once_a_minute(site, caplog, monkeypatch):
     """By a writer that holds its lock; readers pass."""
-    security.said = trouble.Once()
+    security.said = error_texts.Once()
     monkeypatch.setattr("app.extensions.BUSY_MS", 50)
     with site.app.app_context():
         db.engine.dispose()
@@ -159,13 +159,13 @@ def test_a_page_says_that_the_database_is_away_and_needs_it_for_nothing(tmp_path
 
 
 def test_kinds_are_told_by_the_drivers_codes():
-    codes = {5: trouble.LOCKED, 517: trouble.LOCKED, 13: trouble.FULL, 778: trouble.AWAY, 14: trouble.AWAY, 8: trouble.READ_ONLY, 11: trouble.DAMAGED, 1: None, 19: None}
+    codes = {5: error_texts.LOCKED, 517: error_texts.LOCKED, 13: error_texts.FULL, 778: error_texts.AWAY, 14: error_texts.AWAY, 8: error_texts.READ_ONLY, 11: error_texts.DAMAGED, 1: None, 19: None}
     for code, kind in codes.items():
         error = sqlite3.OperationalError("text")
         error.sqlite_errorcode = code
-        assert trouble.kind_of(error) == kind, code
-    states = {"57P01": trouble.AWAY, "57P03": trouble.AWAY, "08006": trouble.AWAY, "55P03": trouble.LOCKED, "40P01": trouble.LOCKED, "53100": trouble.FULL,
-              "53300": trouble.AWAY, "28P01": trouble.AWAY, "3D000": trouble.AWAY, "22003": None, "42P01": None, "23505": None, "42883": None}
+        assert error_texts.kind_of(error) == kind, code
+    states = {"57P01": error_texts.AWAY, "57P03": error_texts.AWAY, "08006": error_texts.AWAY, "55P03": error_texts.LOCKED, "40P01": error_texts.LOCKED, "53100": error_texts.FULL,
+              "53300": error_texts.AWAY, "28P01": error_texts.AWAY, "3D000": error_texts.AWAY, "22003": None, "42P01": None, "23505": None, "42883": None}
     for state, kind in states.items():
-        assert trouble.kind_of(psycopg.errors.lookup(state)("text")) == kind, state
-    assert trouble.kind_of(OSError(28, "No space left on device")) == trouble.FULL and trouble.kind_of(OSError(2, "x")) is None
+        assert error_texts.kind_of(psycopg.errors.lookup(state)("text")) == kind, state
+    assert error_texts.kind_of(OSError(28, "No space left on device")) == error_texts.FULL and error_texts.kind_of(OSError(2, "x")) is None

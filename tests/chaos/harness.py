@@ -30,7 +30,7 @@ import psutil
 
 from app import create_app
 from app.config import load_settings
-from app.services import migration
+from app.services.instance import migration
 from tests.process.product import ROOT, Product
 
 WORKERS, CONSUMERS = 2, 2

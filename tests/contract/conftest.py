@@ -10,15 +10,15 @@ import pytest
 from sqlalchemy import text
 
 from app import create_app, registry
-from app.clock import now_ms
 from app.config import load_settings
 from app.extensions import db
 from app.ledger import claim as claiming
 from app.ledger.claim import Claim
 from app.ledger.dialect import Connection
 from app.ledger.settle import Outcome, settle
-from app.models import figures
-from app.services import migration
+from app.models import outcome_stats
+from app.services.instance import migration
+from app.support.clock import now_ms
 
 
 @dataclass
@@ -57,7 +57,7 @@ class Ledger:
     def totals(self) -> tuple[int, int]:
         """Completed and failed of the last 24 h as the pages show them."""
         with self.app.app_context():
-            sums = figures.day_totals(now_ms() + 1000)
+            sums = outcome_stats.day_totals(now_ms() + 1000)
             db.session.rollback()
         return sums.completed, sums.failed
 

@@ -8,14 +8,15 @@ from dataclasses import replace
 
 import pytest
 
-from app.clock import MINUTE_MS, stamp
 from app.extensions import db
 from app.ledger import counts, rollups
 from app.ledger.dialect import Connection
-from app.services import alerts, channels, upkeep
-from app.services.courier import Courier, deliver
-from app.services.operations import Refused
-from app.services.rules import KINDS, Look, Rule
+from app.services.alerts import channels, incidents
+from app.services.alerts.checks import KINDS, Look, Rule
+from app.services.alerts.delivery import Courier, deliver
+from app.services.audit import ActionRefused
+from app.services.instance import retention
+from app.support.clock import MINUTE_MS, stamp
 from tests.sinks import Sink, until
 
 HOUR_MS = 60 * MINUTE_MS
@@ -37,7 +38,7 @@ class Desk:
 
     def check(self, after: float = 1, connection: Connection | None = None, urgent: bool = False) -> None:
         with self.ledger.app.app_context():
-            assert alerts.check(self.look(after), connection or self.run, self.settings, urgent) == []
+            assert incidents.check(self.look(after), connection or self.run, self.settings, urgent) == []
 
     def ended(self, n: int, status: str = "failed", job_type: str = "TestFail", queue: str = "default", tenant: str = "", ms: int = 10, ago: float = 0) -> None:
         self.ledger.change("INSERT INTO job_minutes VALUES (:m, :t, :q, :tenant, :s, :n, :ms) ON CONFLICT (minute_ms, job_type, queue, tenant_id, status) "
@@ -155,7 +156,7 @@ def test_quiet_hours_as_a_table(desk, start, end, clock, until_clock):
     zone = desk.settings.timezone
     now = int(datetime.fromisoformat(f"2026-03-10T{clock}").replace(tzinfo=zone).timestamp() * 1000)
     rule = Rule(1, "disk", 1, 0, 0, None, None, None, "warning", start, end, "*", 15)
-    end_ms = alerts.quiet_end(rule, now, zone)
+    end_ms = incidents.quiet_end(rule, now, zone)
     assert (datetime.fromtimestamp(end_ms / 1000, zone).strftime("%H:%M") if end_ms else None) == until_clock
     assert end_ms == 0 or now < end_ms <= now + 24 * HOUR_MS
 
@@ -164,18 +165,18 @@ def test_silence_holds_the_message_and_lasts_into_the_next_incident(desk):
     desk.memory = 95
     desk.check()
     with desk.ledger.app.app_context():
-        alert = alerts.open_alerts()[0]
-        assert alerts.count_open() == 1
-        alerts.snooze(alert["id"], 24 * 60, "ada")
-        assert alerts.count_open() == 0 and alerts.open_alerts()[0]["snoozed_by"] == "ada"
+        alert = incidents.open_alerts()[0]
+        assert incidents.count_open() == 1
+        incidents.snooze(alert["id"], 24 * 60, "ada")
+        assert incidents.count_open() == 0 and incidents.open_alerts()[0]["snoozed_by"] == "ada"
     desk.memory = 10
     desk.check(), desk.check()
     desk.memory = 95
     desk.check(30)
     assert desk.open() == ["box_memory"] and len(desk.sent()) == 2
     with desk.ledger.app.app_context():
-        assert alerts.open_alerts()[0]["snoozed_until"] is not None
-        alerts.snooze(alerts.open_alerts()[0]["id"], 0, "ada")
+        assert incidents.open_alerts()[0]["snoozed_until"] is not None
+        incidents.snooze(incidents.open_alerts()[0]["id"], 0, "ada")
     desk.check()
     assert len(desk.sent()) == 3
 
@@ -184,13 +185,13 @@ def test_taken_once_and_by_name(desk):
     desk.memory = 95
     desk.check()
     with desk.ledger.app.app_context():
-        id_ = alerts.open_alerts()[0]["id"]
-        alerts.acknowledge(id_, "ada")
-        assert alerts.count_open() == 0
-        with pytest.raises(Refused, match="ada has taken"):
-            alerts.acknowledge(id_, "bob")
-        with pytest.raises(Refused):
-            alerts.acknowledge(10**6, "bob")
+        id_ = incidents.open_alerts()[0]["id"]
+        incidents.acknowledge(id_, "ada")
+        assert incidents.count_open() == 0
+        with pytest.raises(ActionRefused, match="ada has taken"):
+            incidents.acknowledge(id_, "bob")
+        with pytest.raises(ActionRefused):
+            incidents.acknowledge(10**6, "bob")
 
 
 def test_a_rule_switched_off_ends_its_incident_without_a_word(desk):
@@ -212,7 +213,7 @@ def test_two_monitors_at_once_open_one_incident_and_one_message(desk):
                 for _ in range(5):
                     gate.wait()
                     look = Look(connection, desk.now, desk.settings.data_dir, 128 * 2**20, memory=lambda: 95.0)
-                    alerts.check(look, connection, desk.settings)
+                    incidents.check(look, connection, desk.settings)
         except Exception as error:
             errors.append(error)
         finally:
@@ -474,14 +475,14 @@ def test_a_message_waits_for_the_monitor_that_has_its_channel_and_the_page_says_
     assert second.finish(desk.run) == first.finish(desk.run) == []
     assert (sink.titles, other.titles, states(desk)[2]) == (["for the first"], ["for the second"], ("waiting", 0))
     with desk.ledger.app.test_request_context():
-        shown = alerts.channels()
+        shown = incidents.channels()
         assert {n: (c["live"], c["waiting"]) for n, c in shown.items()} == {"a": (True, 0), "b": (True, 0), "gone": (False, 1)}
-        with pytest.raises(Refused):
-            alerts.test_channel("gone", "ada")
+        with pytest.raises(ActionRefused):
+            incidents.test_channel("gone", "ada")
     desk.ledger.change("UPDATE alert_messages SET created_ms = created_ms - :old", old=9 * 24 * HOUR_MS)
-    upkeep.delete_old_minutes(desk.run)
+    retention.delete_old_minutes(desk.run)
     with desk.ledger.app.test_request_context(headers={"Accept-Language": "en"}):
-        assert alerts.channels()["gone"]["error"] == "no monitor had this channel for 8 days"  # never without a word
+        assert incidents.channels()["gone"]["error"] == "no monitor had this channel for 8 days"  # never without a word
         db.session.rollback()
     other.close()
 
@@ -540,10 +541,10 @@ def test_a_test_goes_at_once_and_is_tried_once(desk, sink):
     post = courier(desk, a=sink.url)
     message(desk, "a", "waits", next_ms=desk.now + 60_000, attempts=1)
     with desk.ledger.app.app_context():
-        with pytest.raises(Refused):
-            alerts.test_channel("nowhere", "ada")
+        with pytest.raises(ActionRefused):
+            incidents.test_channel("nowhere", "ada")
         with desk.ledger.app.test_request_context():
-            alerts.test_channel("a", "ada")
+            incidents.test_channel("a", "ada")
             db.session.rollback()
     desk.now = desk.run.now()
     post.finish(desk.run)

@@ -11,9 +11,9 @@ from flask import got_request_exception
 from sqlalchemy import BigInteger, DateTime, Float, Integer, text
 from sqlalchemy.exc import DataError, IntegrityError
 
-from app.clock import now_ms
 from app.extensions import db
-from app.services import accounts
+from app.services.people import accounts
+from app.support.clock import now_ms
 from tests.conftest import PASSWORD, sign_in
 
 DEEP = "[" * 100_000

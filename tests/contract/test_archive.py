@@ -10,34 +10,35 @@ import tarfile
 import pytest
 
 from app.extensions import db
-from app.services import archive, queues
+from app.services.instance import backup, restore
+from app.services.jobs import queues
 
 
 def test_what_was_packed_comes_back_paused(ledger, tmp_path):
     waiting, running = ledger.dispatch(queue="low"), ledger.dispatch(queue="high")
     assert ledger.claim().uuid == running
     settings = ledger.app.extensions["settings"]
-    manifest = archive.backup(settings, tmp_path / "b.tar.gz")
+    manifest = backup.backup(settings, tmp_path / "b.tar.gz")
     assert manifest["revision"] and manifest["keys"] is False
     later = ledger.dispatch()
     ledger.connection.close()
     with ledger.app.app_context():
         db.session.remove()
         db.engine.dispose()
-        archive.restore(settings, tmp_path / "b.tar.gz")
+        restore.restore(settings, tmp_path / "b.tar.gz")
         assert {r[0] for r in ledger.connection.all("SELECT uuid FROM jobs")} == {waiting, running} != {later}
         assert ledger.row(running).state == "pending" and ledger.row(running).attempts == 0
         assert ledger.claim("w2") is None
         assert "high" in queues.resume_all("ada")
         assert ledger.claim("w3").uuid == running
-        with pytest.raises(archive.CannotRestore):
-            archive.restore(settings, tmp_path / "nothing.tar.gz")
+        with pytest.raises(restore.CannotRestore):
+            restore.restore(settings, tmp_path / "nothing.tar.gz")
 
 
 def test_a_ledger_that_is_not_what_its_manifest_says_is_refused_and_nothing_is_changed(ledger, tmp_path):
     uuid = ledger.dispatch()
     settings = ledger.app.extensions["settings"]
-    archive.backup(settings, tmp_path / "b.tar.gz")
+    backup.backup(settings, tmp_path / "b.tar.gz")
     with tarfile.open(tmp_path / "b.tar.gz") as tar:
         parts = {name: tar.extractfile(name).read() for name in tar.getnames()}
     manifest = json.loads(parts.pop("manifest.json"))
@@ -56,10 +57,10 @@ def test_a_ledger_that_is_not_what_its_manifest_says_is_refused_and_nothing_is_c
                     info = tarfile.TarInfo(member)
                     info.size = len(data)
                     tar.addfile(info, io.BytesIO(data))
-            with pytest.raises(archive.CannotRestore):
-                archive.restore(settings, tmp_path / "x.tar.gz")
+            with pytest.raises(restore.CannotRestore):
+                restore.restore(settings, tmp_path / "x.tar.gz")
             assert ledger.one("SELECT COUNT(*) FROM jobs") == 2 and ledger.one("SELECT COUNT(*) FROM queues WHERE paused_at IS NOT NULL") == 0
             assert (settings.data_dir / "uploads" / "kept").exists() and not list((settings.data_dir / "backups").glob("before-restore*"))
             ledger.connection.close()
-        archive.restore(settings, tmp_path / "b.tar.gz")
+        restore.restore(settings, tmp_path / "b.tar.gz")
     assert [r[0] for r in ledger.connection.all("SELECT uuid FROM jobs")] == [uuid]

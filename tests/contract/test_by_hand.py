@@ -9,13 +9,15 @@ from dataclasses import replace
 
 import pytest
 
-from app.clock import DAY_MS, stamp
-from app.heartbeat import _REGISTER
-from app.ledger import places
-from app.ledger.people import due_to_stop
-from app.process import boot_id, identity, namespace, start_ticks
-from app.services import operations, upkeep
-from app.watch import MOST_GRACE_S, Watch
+from app.execution.heartbeat import _REGISTER
+from app.ledger import worker_slots
+from app.ledger.manual import due_to_stop
+from app.monitor.worker_watch import MOST_GRACE_S, Watch
+from app.services.audit import ActionRefused
+from app.services.instance import retention
+from app.services.jobs import actions
+from app.support.clock import DAY_MS, stamp
+from app.support.process import boot_id, identity, namespace, start_ticks
 
 
 @pytest.fixture
@@ -45,7 +47,7 @@ def test_workers_that_a_person_kills_speak_not_against_their_job(ledger, consume
         worker_id = worker(ledger, f"w{n}", consumer)
         assert ledger.claim(worker_id).uuid == uuid
         with ledger.app.app_context():
-            operations.command_worker(ledger.one("SELECT id FROM worker_heartbeats WHERE worker_name = :n", n=f"w{n}"), "kill", "ada")
+            actions.command_worker(ledger.one("SELECT id FROM worker_heartbeats WHERE worker_name = :n", n=f"w{n}"), "kill", "ada")
         assert watch(ledger).rescue() == 1  # the process is gone already: by another monitor, or in a round that broke off after the kill
         row = ledger.row(uuid)
         assert (row.state, row.crashes, row.failures) == ("pending", 0, 0), "ready at once"
@@ -67,7 +69,7 @@ def test_a_job_asked_to_stop_is_cancelled_whatever_its_worker_dies_of(ledger, co
     ledger.change("UPDATE jobs SET crashes = 2")
     ledger.claim(worker(ledger, "w", consumer))
     with ledger.app.app_context():
-        assert operations.cancel(uuid, "ada") == "asked"
+        assert actions.cancel(uuid, "ada") == "asked"
     watch(ledger).rescue()
     assert ledger.outcomes(uuid) == ["lost", "cancelled"]
 
@@ -79,7 +81,7 @@ def test_the_monitor_counts_the_time_to_stop_by_its_own_grace(ledger):
         uuid = ledger.dispatch()
         ledger.claim("elsewhere")
         with ledger.app.app_context():
-            operations.cancel(uuid, "ada")
+            actions.cancel(uuid, "ada")
         before = ledger.connection.now()
         Watch(ledger.connection, settings, lambda: 1000.0).rescue()
         at = ledger.one("SELECT stop_ms FROM jobs WHERE uuid = :u", u=uuid)
@@ -90,34 +92,34 @@ def test_the_monitor_counts_the_time_to_stop_by_its_own_grace(ledger):
         ledger.change("DELETE FROM jobs")
 
 
-def stopped(ledger, name: str, consumer: str, host: str = "here", reason: str = places.STOPPED) -> int:
+def stopped(ledger, name: str, consumer: str, host: str = "here", reason: str = worker_slots.STOPPED) -> int:
     worker(ledger, name, consumer)
     ledger.change("UPDATE worker_heartbeats SET status = 'stopped', stopped_ms = 1, reason = :r, host = :h WHERE worker_name = :n", r=reason, h=host, n=name)
     return ledger.one("SELECT id FROM worker_heartbeats WHERE worker_name = :n", n=name)
 
 
 def test_the_place_of_a_stopped_worker_is_filled_once_and_by_its_own_consumer(ledger, tmp_path):
-    mine, other = places.Places(ledger.connection.url, identity(tmp_path)), places.Places(ledger.connection.url, "another-consumer-1-1")
+    mine, other = worker_slots.Places(ledger.connection.url, identity(tmp_path)), worker_slots.Places(ledger.connection.url, "another-consumer-1-1")
     here = [stopped(ledger, n, mine.consumer_id) for n in ("a", "b")]
     recycled = stopped(ledger, "r", mine.consumer_id, reason="restarted by hand")
     dead = stopped(ledger, "d", f"{boot_id()[:8]}-{namespace()}-{2**22 + 1}-7-x")
     elsewhere, rebooted = stopped(ledger, "e", "0aaaaaaa-1-2-3-x", "elsewhere"), stopped(ledger, "f", "0aaaaaaa-1-2-3-x", socket.gethostname())
     with ledger.app.app_context():
         for row in (recycled, dead, rebooted):
-            with pytest.raises(operations.Refused):
-                operations.command_worker(row, "start", "ada")
+            with pytest.raises(ActionRefused):
+                actions.command_worker(row, "start", "ada")
         for row in (here[0], here[0], elsewhere):
-            operations.command_worker(row, "start", "ada")
+            actions.command_worker(row, "start", "ada")
         other.look()
         mine.look()
         mine.look()
         assert (mine.asked(), mine.asked(), other.asked()) == (1, 0, 0)
-        assert operations.command_workers("start", "ada") == 1, "the second; one elsewhere was asked already"
+        assert actions.command_workers("start", "ada") == 1, "the second; one elsewhere was asked already"
         mine.look()
-        assert mine.asked() == 1 and operations.command_workers("start", "ada") == 0
+        assert mine.asked() == 1 and actions.command_workers("start", "ada") == 0
     last = stopped(ledger, "z", mine.consumer_id)
     mine.end()
-    assert ledger.one("SELECT reason FROM worker_heartbeats WHERE id = :id", id=last) == places.ENDED
+    assert ledger.one("SELECT reason FROM worker_heartbeats WHERE id = :id", id=last) == worker_slots.ENDED
     mine.connection.close()
     other.connection.close()
 
@@ -129,8 +131,8 @@ def test_all_are_told_but_those_that_end_already(ledger):
     ledger.change("UPDATE worker_heartbeats SET command = 'quiet' WHERE worker_name = 'c'")
     stopped(ledger, "s", "c")
     with ledger.app.app_context():
-        assert operations.command_workers("resume", "ada") == 1
-        assert operations.command_workers("restart", "ada") == 3 and operations.command_workers("restart", "ada") == 0
+        assert actions.command_workers("resume", "ada") == 1
+        assert actions.command_workers("restart", "ada") == 3 and actions.command_workers("restart", "ada") == 0
     found = dict(ledger.connection.all("SELECT worker_name, command FROM worker_heartbeats"))
     assert found == {"a": "restart", "b": "stop", "c": "restart", "d": "restart", "s": None}
 
@@ -138,5 +140,5 @@ def test_all_are_told_but_those_that_end_already(ledger):
 def test_empty_places_are_kept_longer_than_other_stopped_workers(ledger):
     by_hand, recycled = stopped(ledger, "a", "c"), stopped(ledger, "b", "c", reason="restarted by hand")
     ledger.change("UPDATE worker_heartbeats SET stopped_ms = :at", at=ledger.connection.now() - 2 * DAY_MS)
-    upkeep.delete_old(ledger.connection)
+    retention.delete_old(ledger.connection)
     assert [r[0] for r in ledger.connection.all("SELECT id FROM worker_heartbeats")] == [by_hand] != [recycled]

@@ -6,11 +6,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from app import clock
-from app.heartbeat import Heartbeat, worker_name
-from app.monitor import Monitor
-from app.process import has_ended, identity, lock_state
-from app.watch import Watch
+from app.execution.heartbeat import Heartbeat, worker_name
+from app.monitor.loop import Monitor
+from app.monitor.worker_watch import Watch
+from app.support import clock
+from app.support.process import has_ended, identity, lock_state
 
 AHEAD_MS = 300_000
 

@@ -9,12 +9,12 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from app.clock import DAY_MS, HOUR_MS, MINUTE_MS, millis, now_ms, stamp
-from app.controllers import pages
+from app.controllers import view_models
 from app.extensions import db
-from app.ledger import pace, people, rescue, rollups
-from app.services import catalogue, joblist, operations, queues
-from app.services.rules import Look, Rule, slow
+from app.ledger import manual, queue_rates, rescue, rollups
+from app.services.alerts.checks import Look, Rule, slow
+from app.services.jobs import actions, listing, lookup, queues
+from app.support.clock import DAY_MS, HOUR_MS, MINUTE_MS, millis, now_ms, stamp
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ def test_in_and_out_a_minute_are_counted_not_sampled(figures):
     many(figures, 30, "low", now - 11 * MINUTE_MS)
     many(figures, 254, "low", now - 9 * MINUTE_MS)
     wanted = {"high": (294.6, 294.6), "default": (0, 10.0), "low": (25.4, 0)}
-    for step in (lambda: 0, lambda: pace.extend(figures.connection, steps=1), lambda: pace.extend(figures.connection), lambda: pace.extend(figures.connection)):
+    for step in (lambda: 0, lambda: queue_rates.extend(figures.connection, steps=1), lambda: queue_rates.extend(figures.connection), lambda: queue_rates.extend(figures.connection)):
         step()  # nothing counted yet, a part, all, all again
         assert rates(figures) == {name: pytest.approx(pair) for name, pair in wanted.items()}
 
@@ -57,15 +57,15 @@ def test_each_job_comes_once_and_each_outcome_counts(figures):
     for status in ("failed", "completed", "failed"):
         figures.settle(figures.claim(), status)
     assert rates(figures)["default"] == (0.6, 0.3)
-    pace.extend(figures.connection)
+    queue_rates.extend(figures.connection)
     assert rates(figures)["default"] == (0.6, 0.3)
     with figures.connection.transaction() as run:
-        assert len(people.requeue(run, [r[0] for r in run.all("SELECT id FROM failed_jobs")])) == 2
-        people.cancel(run, [r[0] for r in run.all("SELECT id FROM jobs WHERE uuid = :u", u=names[-1])])
-    operations.act("hold", names[-2], "ada")
+        assert len(manual.requeue(run, [r[0] for r in run.all("SELECT id FROM failed_jobs")])) == 2
+        manual.cancel(run, [r[0] for r in run.all("SELECT id FROM jobs WHERE uuid = :u", u=names[-1])])
+    actions.act("hold", names[-2], "ada")
     for _ in range(2):
         assert rates(figures)["default"] == (0.6, 0.4), "two put back do not come again, one held and one cancelled have come"
-        pace.extend(figures.connection)
+        queue_rates.extend(figures.connection)
     while (job := figures.claim()) is not None:
         figures.settle(job)
     assert rates(figures)["default"] == (0.6, 0.7)
@@ -76,8 +76,8 @@ def test_the_first_id_of_a_time_is_found_among_jobs_put_back(figures):
     many(figures, 7, "low", now - HOUR_MS)
     many(figures, 5, "low", now - MINUTE_MS)
     figures.change("UPDATE jobs SET round = 2, created_ms = 5 WHERE id IN (9, 11)")
-    assert pace.first_id(figures.connection, "jobs", "created_ms", now - 2 * MINUTE_MS, "round = 1") == 8
-    assert pace.first_id(figures.connection, "jobs", "created_ms", now, "round = 1") == 13
+    assert queue_rates.first_id(figures.connection, "jobs", "created_ms", now - 2 * MINUTE_MS, "round = 1") == 8
+    assert queue_rates.first_id(figures.connection, "jobs", "created_ms", now, "round = 1") == 13
     assert rates(figures)["low"] == (0.3, 0)
 
 
@@ -85,7 +85,7 @@ def test_the_first_id_of_a_time_is_found_among_jobs_put_back(figures):
 def test_no_two_hours_of_the_timeline_have_one_name(figures, now, twice):
     hour = millis(datetime.fromisoformat(now)) // HOUR_MS * HOUR_MS
     rows = [{"date": datetime.fromtimestamp((hour - back * HOUR_MS) / 1000, UTC).isoformat().replace("+00:00", "Z")} for back in range(23, -1, -1)]
-    labels = [row["label"] for row in pages.labelled(rows)]
+    labels = [row["label"] for row in view_models.labelled(rows)]
     assert len(set(labels)) == 24 and {label for label in labels if " " in label} == twice
     assert ZoneInfo("Europe/Rome") == figures.app.extensions["settings"].timezone
 
@@ -104,8 +104,8 @@ def ended(ledger, statuses: list[str], **outcome) -> str:
                 setattr(job, name, outcome.pop(name))
         ledger.settle(job, status, error="x", **(outcome if n == len(statuses) - 1 else {}))
     db.session.rollback()
-    found = catalogue.find(uuid)
-    return pages.why_ended(found, catalogue.attempts_of(uuid))
+    found = lookup.find(uuid)
+    return view_models.why_ended(found, lookup.attempts_of(uuid))
 
 
 def test_why_a_failure_was_the_last(figures):
@@ -126,7 +126,7 @@ def test_the_average_of_alert_3_is_that_of_the_card(figures):
     rule = Rule(1, "slow", 5, 1, 60, None, None, None, "warning", None, None, "*", 15)
     look = Look(figures.connection, figures.connection.now(), figures.app.extensions["settings"].data_dir, 2**27)
     (finding,) = slow(look, rule)
-    average = pages.service.get_dashboard_stats()["metrics"]["avg_processing_time"]
+    average = view_models.service.get_dashboard_stats()["metrics"]["avg_processing_time"]
     assert (finding.facts["ms"], finding.facts["n"], average) == (540_000, 2, 540_000) and look.values[1] == 9
 
 
@@ -134,13 +134,13 @@ def test_the_average_of_alert_3_is_that_of_the_card(figures):
 def test_an_edited_job_keeps_its_time_or_stays_held_else_it_runs(figures, state, stays):
     uuid = figures.dispatch("TestEcho", args={"text": "old"}, delay=3600 if state in ("scheduled", "held") else 0)
     if state == "held":
-        operations.act("hold", uuid, "ada")
+        actions.act("hold", uuid, "ada")
     if state == "blocked":
         figures.change("UPDATE jobs SET state = 'blocked', reason = 'why'")
     if state == "failed":
         figures.settle(figures.claim(), "failed", error="x")
     before = figures.row(uuid)
-    assert operations.retry_edited(uuid, {"text": "new"}, "ada") == (state if stays else "pending")
+    assert actions.retry_edited(uuid, {"text": "new"}, "ada") == (state if stays else "pending")
     row = figures.row(uuid)
     assert json.loads(figures.one("SELECT payload FROM jobs"))["args"] == {"text": "new"}
     assert row.state == (state if stays else "pending")
@@ -165,11 +165,11 @@ def test_lists_read_the_head_of_a_payload_and_tell_the_same(figures):
             figures.change("INSERT INTO jobs (uuid, queue, payload, job_type, created_ms, attempts, available_at, created_at, available_ms, retry_until_ms) "
                            "VALUES (:u, 'low', :p, 'TestEcho', 1, 0, 0, 0, 0, 0)", u=f"{n}-{ascii_}", p=text)
     wanted = ["Caffè " * 9 + "Caffè…", "short", "after", "[hidden]", 'a"b\\c\n\u20ac\U0001f600', "", "y" * 59 + "…", "\\" * 59 + "…", "\U0001f600" * 59 + "…", "z", "Bearer [hidden] " + "y" * 43 + "…"]
-    assert [r["summary"] for r in catalogue.queued()] == [text for text in wanted for _ in range(2)]
+    assert [r["summary"] for r in lookup.queued()] == [text for text in wanted for _ in range(2)]
     assert [r["summary"] for r in queues.next_jobs("low", 50)] == [text for text in wanted for _ in range(2)][:len(wanted) * 2]
-    rows = joblist.page(joblist.JobFilter())["rows"]
+    rows = listing.page(listing.JobFilter())["rows"]
     assert [r["summary"] for r in reversed(rows)] == [text for text in wanted for _ in range(2)] and all(r["args"] is None for r in rows)
-    whole = list(joblist.everything(joblist.JobFilter(), step=5))
+    whole = list(listing.everything(listing.JobFilter(), step=5))
     assert len(whole[-13]["args"]["t"]) == BIG and len(whole) == len(rows), "an export has all of it"
 
 
@@ -178,6 +178,6 @@ def test_the_failed_table_shows_the_end_of_a_traceback(figures):
     for key, columns in (("a", {"exception": trace, "error": "x"}), ("b", {"exception": trace}), ("c", {"exception": "", "error": "only this"})):
         row = {"uuid": key, "connection": "x", "queue": "low", "payload": "{}", "failed_at": stamp(now_ms() - DAY_MS)} | columns
         figures.change(f"INSERT INTO failed_jobs ({', '.join(row)}) VALUES ({', '.join(':' + n for n in row)})", **row)
-    only, second, first = catalogue.failed()
+    only, second, first = lookup.failed()
     assert first["exception"].endswith("KeyError: 'the end'") and len(first["exception"]) <= 1000 and first["error"] == "x"
     assert second["error"] == "KeyError: 'the end'" and (only["exception"], only["error"]) == ("", "only this")

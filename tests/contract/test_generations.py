@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 
-from app.clock import DAY_MS
 from app.integrations.openai_stream import Answer, read
-from app.services import generations
+from app.services.content import generations
+from app.support.clock import DAY_MS
 
 
 def test_an_answer_of_any_bytes_and_numbers_is_stored(ledger):

@@ -10,9 +10,9 @@ import pytest
 
 from app.extensions import db
 from app.ledger import rollups, search
-from app.services import joblist, operations
-from app.services.joblist import JobFilter
-from app.strict import BadInput
+from app.services.jobs import actions, listing
+from app.services.jobs.listing import JobFilter
+from app.support.validation import BadInput
 
 
 @pytest.fixture
@@ -42,13 +42,13 @@ def walk(filter_: JobFilter, size: int) -> list[str]:
     """All pages towards the older ones, and back again: both ways must show the same."""
     seen, cursor, pages = [], "", []
     while cursor is not None:
-        page = joblist.page(filter_, before=cursor, size=size)
+        page = listing.page(filter_, before=cursor, size=size)
         pages.append([row["uuid"] for row in page["rows"]])
         seen += pages[-1]
         last, cursor = page, page["older"]
     back = []
     while last["newer"]:
-        last = joblist.page(filter_, after=last["newer"], size=size)
+        last = listing.page(filter_, after=last["newer"], size=size)
         back = [row["uuid"] for row in last["rows"]] + back
     db.session.rollback()
     assert back == seen[: len(back)] and len(seen) - len(back) <= size
@@ -71,9 +71,9 @@ def test_every_filter_shows_just_the_jobs_that_match_in_any_size_of_page(jobs):
         filter_ = wanted(jobs, state=state, queue=queue, type=type_, tenant=tenant)
         found = expected(jobs, state, queue, type_, tenant)
         assert walk(filter_, 7) == found
-        assert joblist.count(filter_) == (len(found), True)
+        assert listing.count(filter_) == (len(found), True)
     assert len(expected(jobs)) == 90
-    assert [r["uuid"] for r in joblist.everything(wanted(jobs), step=11)] == expected(jobs)
+    assert [r["uuid"] for r in listing.everything(wanted(jobs), step=11)] == expected(jobs)
 
 
 @pytest.mark.parametrize("text", ["429", "RateLimit", "vini etna", "caffè", "100%", 'for "3"', "ratelimiterror 429", "'", '"', "NEAR(a b)", "-", "a OR", "job_type:x", "*"])
@@ -97,7 +97,7 @@ def test_words_are_sought_in_the_arguments_and_the_error_not_in_what_stands_besi
 
 def test_deleted_history_leaves_the_index(jobs):
     gone = expected(jobs, "failed") + expected(jobs, "timeout")
-    assert operations.retry_all("ada") == len(gone)
+    assert actions.retry_all("ada") == len(gone)
     search.extend(jobs.connection)
     assert walk(wanted(jobs, q="RateLimitError", state="failed"), 9) == []
     assert set(gone) <= set(expected(jobs, "live"))
@@ -113,24 +113,24 @@ def test_days_are_those_of_the_zone_and_include_both_ends(jobs):
 
 
 def test_bulk_changes_what_stood_there_and_nothing_later(jobs):
-    top = joblist.tops()
+    top = listing.tops()
     db.session.rollback()
     before = expected(jobs, "failed", tenant="acme")
     later = jobs.dispatch("TestFail", queue="high", tenant_id="acme", tries=1)
     jobs.settle(jobs.claim("w9"), "failed", error="later")
-    ids = joblist.chosen(wanted(jobs, state="failed", tenant="acme"), "retry", top)
+    ids = listing.chosen(wanted(jobs, state="failed", tenant="acme"), "retry", top)
     assert len(ids) == len(before) > 2
     db.session.rollback()
-    assert operations.in_steps("ada", "retry", "test", ids) == len(before)
-    assert operations.in_steps("bob", "retry", "test", ids) == 0
+    assert actions.in_steps("ada", "retry", "test", ids) == len(before)
+    assert actions.in_steps("bob", "retry", "test", ids) == 0
     assert expected(jobs, "failed", tenant="acme") == [later]
 
 
 def test_bulk_cancel_writes_one_outcome_each_and_asks_the_running(jobs):
     waiting = expected(jobs, "pending")
-    ids = joblist.chosen(wanted(jobs), "cancel", joblist.tops())
+    ids = listing.chosen(wanted(jobs), "cancel", listing.tops())
     db.session.rollback()
-    assert operations.in_steps("ada", "cancel", "test", ids) == len(waiting) + 1
+    assert actions.in_steps("ada", "cancel", "test", ids) == len(waiting) + 1
     assert jobs.one("SELECT COUNT(*) FROM job_metrics WHERE status = 'cancelled'") == len(waiting)
     rollups.extend(jobs.connection)
     assert jobs.one("SELECT SUM(count) FROM rollup_types WHERE status = 'cancelled'") == len(waiting)

@@ -8,11 +8,12 @@ import pytest
 
 from app.extensions import db
 from app.ledger import claim as claiming
-from app.ledger import people, rescue, rollups
+from app.ledger import manual, rescue, rollups
 from app.ledger import settle as settling
 from app.ledger.dialect import Connection
 from app.ledger.settle import Outcome
-from app.services import operations
+from app.services.audit import ActionRefused
+from app.services.jobs import actions
 
 
 def test_the_best_ready_row_is_claimed_by_band_then_rank_then_age(ledger):
@@ -115,7 +116,7 @@ def test_a_cancel_asked_while_it_ran_beats_the_retry(ledger):
     uuid = ledger.dispatch(tries=3)
     job = ledger.claim()
     with ledger.connection.transaction() as run:
-        assert people.cancel(run, [ledger.one("SELECT id FROM jobs WHERE uuid = :u", u=uuid)]) == (0, 1)
+        assert manual.cancel(run, [ledger.one("SELECT id FROM jobs WHERE uuid = :u", u=uuid)]) == (0, 1)
     assert ledger.settle(job, "failed", error="x") == "cancelled"
     assert ledger.row(uuid) is None and ledger.outcomes(uuid) == ["cancelled"]
 
@@ -168,22 +169,22 @@ def test_retry_by_hand_keeps_uuid_and_history_and_starts_at_attempt_one(ledger):
     uuid = ledger.dispatch(tries=1)
     ledger.settle(ledger.claim(), "failed", error="x")
     with ledger.app.app_context():
-        operations.retry(uuid, "ada")
+        actions.retry(uuid, "ada")
     row = ledger.row(uuid)
     assert (row.state, row.attempts, row.failures, row.round, row.claim_no) == ("pending", 0, 0, 2, 1)
     job = ledger.claim()
     assert (job.attempts, job.claim_no) == (1, 2)
     assert ledger.settle(job) == "completed"
     assert ledger.outcomes(uuid) == ["failed", "completed"]
-    with ledger.app.app_context(), pytest.raises(operations.Refused, match="now completed"):
-        operations.retry(uuid, "ada")
+    with ledger.app.app_context(), pytest.raises(ActionRefused, match="now completed"):
+        actions.retry(uuid, "ada")
     assert ledger.one("SELECT COUNT(*) FROM audit WHERE action = 'retry'") == 1
 
 
 def test_cancel_before_any_claim_has_an_outcome_with_claim_zero(ledger):
     uuid = ledger.dispatch()
     with ledger.app.app_context():
-        assert operations.cancel(uuid, "ada") == "cancelled"
+        assert actions.cancel(uuid, "ada") == "cancelled"
     assert ledger.one("SELECT claim_no FROM job_metrics WHERE uuid = :u AND status = 'cancelled'", u=uuid) == 0
     assert ledger.claim() is None
 
@@ -215,12 +216,12 @@ def test_retry_all_takes_what_was_shown_and_no_more(ledger):
     later = ledger.dispatch(tries=1)
     ledger.settle(ledger.claim(), "failed", error="x")
     with ledger.app.app_context():
-        assert operations.retry_all("ada", upto) == 3
-        assert operations.retry_all("ada", upto) == 0
+        assert actions.retry_all("ada", upto) == 3
+        assert actions.retry_all("ada", upto) == 0
     assert [ledger.claim(f"w{n}").uuid for n in range(3)] == uuids
     assert ledger.row(later) is None
     with ledger.app.app_context():
-        assert operations.delete_all("ada") == 1
+        assert actions.delete_all("ada") == 1
 
 
 def test_a_job_exists_exactly_if_its_transaction_was_committed(ledger):
@@ -251,7 +252,7 @@ def test_a_durable_job_settles_and_a_blocked_one_waits_with_its_sentence(ledger)
 
 
 def test_tenants_take_turns_also_after_a_retry_of_all(ledger):
-    from app.services import operations
+    from app.services.jobs import actions
 
     def ranks(tenant):
         return [r[0] for r in ledger.connection.all("SELECT rank FROM jobs WHERE tenant_id = :t ORDER BY id", t=tenant)]
@@ -261,7 +262,7 @@ def test_tenants_take_turns_also_after_a_retry_of_all(ledger):
     for _ in range(5):
         ledger.settle(ledger.claim(), "failed", error="x", retry=False)
     with ledger.app.app_context():
-        assert operations.retry_all("ada") == 5
+        assert actions.retry_all("ada") == 5
     assert ranks("big") == [-1, -2, -3, -4, -5]
     ledger.claim()
     ledger.dispatch("ProcessContentGeneration", tenant_id="small", args={"prompt": "x"})

@@ -17,10 +17,10 @@ from app import create_app, registry
 from app.config import load_settings
 from app.extensions import db
 from app.ledger import claim as claiming
-from app.ledger import people, rescue, rollups, steer
+from app.ledger import control, manual, rescue, rollups
 from app.ledger.dialect import Connection
 from app.ledger.settle import Outcome, settle
-from app.services import migration
+from app.services.instance import migration
 from tests import jobtypes  # noqa: F401
 
 WORKERS = st.sampled_from(["w1", "w2"])
@@ -129,18 +129,18 @@ class LedgerMachine(RuleBasedStateMachine):
     @rule(uuid=jobs, action=st.sampled_from(["cancel", "hold", "release", "run_now", "delay", "move", "top", "up", "down", "stop"]))
     def press(self, uuid, action):
         changes = {
-            "cancel": lambda run, ids: people.cancel(run, ids, "x"), "hold": lambda run, ids: steer.hold(run, ids, "ada"),
-            "release": lambda run, ids: steer.release(run, ids, ""), "run_now": people.run_now, "delay": lambda run, ids: steer.delay(run, ids, "", 60),
-            "move": lambda run, ids: steer.move(run, ids, "", "low"), "top": lambda run, ids: steer.to_top(run, ids, ""),
-            "up": lambda run, ids: steer.step(run, ids, "", True), "down": lambda run, ids: steer.step(run, ids, "", False),
-            "stop": lambda run, ids: people.stop_at(run, ids, 0),
+            "cancel": lambda run, ids: manual.cancel(run, ids, "x"), "hold": lambda run, ids: control.hold(run, ids, "ada"),
+            "release": lambda run, ids: control.release(run, ids, ""), "run_now": manual.run_now, "delay": lambda run, ids: control.delay(run, ids, "", 60),
+            "move": lambda run, ids: control.move(run, ids, "", "low"), "top": lambda run, ids: control.to_top(run, ids, ""),
+            "up": lambda run, ids: control.step(run, ids, "", True), "down": lambda run, ids: control.step(run, ids, "", False),
+            "stop": lambda run, ids: manual.stop_at(run, ids, 0),
         }
         with self.connection.transaction() as run:
             changes[action](run, self.ids(uuid))
 
     @rule(uuid=jobs, action=st.sampled_from(["retry", "bin", "restore", "erase"]))
     def decide(self, uuid, action):
-        changes = {"retry": people.requeue, "bin": people.to_bin, "restore": people.restore, "erase": people.erase}
+        changes = {"retry": manual.requeue, "bin": manual.to_bin, "restore": manual.restore, "erase": manual.erase}
         with self.connection.transaction() as run:
             done = changes[action](run, self.ids(uuid, "failed_jobs"))
         if action == "erase" and done:
@@ -149,9 +149,9 @@ class LedgerMachine(RuleBasedStateMachine):
     @rule(name=st.sampled_from(["high", "default", "type:TestNoop"]), on=st.booleans())
     def pause(self, name, on):
         with self.connection.transaction() as run:
-            steer.pause(run, name, None, "ada", None) if on else steer.resume(run, name)
+            control.pause(run, name, None, "ada", None) if on else control.resume(run, name)
         if name.startswith("type:"):
-            steer.sweep_types(self.connection)
+            control.sweep_types(self.connection)
 
     # ---- what must always hold
 

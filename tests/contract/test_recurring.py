@@ -8,10 +8,10 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from app import registry
-from app.clock import DAY_MS, MINUTE_MS, millis
 from app.extensions import db
-from app.services import recurring
-from app.services.operations import Refused
+from app.services.audit import ActionRefused
+from app.services.jobs import recurring
+from app.support.clock import DAY_MS, MINUTE_MS, millis
 
 ROME = ZoneInfo("Europe/Rome")
 
@@ -98,7 +98,7 @@ def test_run_now_stands_beside_the_schedule(ledger, schedule):
     schedule("*/5 * * * *")
     uuid = recurring.run_now("report", "ada")
     assert ledger.row(uuid).state == "pending" and schedule.look("2026-03-24 10:05:00") == 1
-    with pytest.raises(Refused):
+    with pytest.raises(ActionRefused):
         recurring.run_now("nothing", "ada")
 
 

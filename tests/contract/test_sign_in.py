@@ -7,12 +7,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from app.clock import now_ms
 from app.extensions import db
 from app.models import Audit
-from app.services import accounts, passwords, signing
-from app.services.operations import Refused
-from app.strict import BadInput
+from app.services.audit import ActionRefused
+from app.services.people import accounts, passwords, sign_in
+from app.support.clock import now_ms
+from app.support.validation import BadInput
 from tests.conftest import PASSWORD
 
 ADA = "ada@example.org"
@@ -70,7 +70,7 @@ def test_forty_accounts_at_once_from_one_network_get_twenty_tries_and_then_one_i
 
 
 def test_a_browser_that_has_signed_in_before_is_never_locked_out_by_others(people):
-    cookie = people.call(signing.device_cookie, None, ADA)
+    cookie = people.call(sign_in.device_cookie, None, ADA)
     for n in range(25):
         people.call(accounts.sign_in, ADA, f"guess {n}", "192.0.2.1")
     assert people.call(accounts.sign_in, ADA, PASSWORD, "192.0.2.1") is None
@@ -87,7 +87,7 @@ def test_a_forged_device_cookie_opens_nothing(people, forged):
 
 def test_a_stolen_device_cookie_has_a_counter_of_its_own(people, monkeypatch):
     seen = looked_at(monkeypatch)
-    cookie = people.call(signing.device_cookie, None, ADA)
+    cookie = people.call(sign_in.device_cookie, None, ADA)
     for n in range(40):
         people.call(accounts.sign_in, ADA, f"guess {n}", f"192.0.2.{n}", device=cookie)
     assert len(seen) == 40, "past its 20 it counts as any other browser: 5 from each network"
@@ -99,9 +99,9 @@ def test_a_stolen_device_cookie_has_a_counter_of_its_own(people, monkeypatch):
 def test_the_device_of_one_account_is_nothing_to_another_and_five_are_kept(people):
     cookie = None
     for name in ("a", "b", "c", "d", "e", "f"):
-        cookie = people.call(signing.device_cookie, cookie, f"{name}@example.org")
-    device, known = people.call(signing._device, cookie)
-    assert len(known) == 5 and people.call(signing._device, cookie)[0] == device
+        cookie = people.call(sign_in.device_cookie, cookie, f"{name}@example.org")
+    device, known = people.call(sign_in._device, cookie)
+    assert len(known) == 5 and people.call(sign_in._device, cookie)[0] == device
 
 
 def test_unlock_lets_an_account_try_again_also_from_a_slowed_network(people):
@@ -114,7 +114,7 @@ def test_unlock_lets_an_account_try_again_also_from_a_slowed_network(people):
 
 def test_the_log_of_actions_has_sign_ins_and_bounded_failures(people, monkeypatch):
     looked_at(monkeypatch)
-    monkeypatch.setattr(signing, "MOST_NOTED", 10)
+    monkeypatch.setattr(sign_in, "MOST_NOTED", 10)
     for n in range(40):
         people.call(accounts.sign_in, ADA, "guess", f"192.0.2.{n % 30}")
         people.call(accounts.sign_in, "password typed here@x.it", "guess", "203.0.113.1")
@@ -155,11 +155,11 @@ def test_every_change_of_an_account_is_in_the_log_with_who_did_it(people):
 
 def test_the_last_active_super_admin_stays(people):
     for change in (lambda: accounts.disable(ADA), lambda: accounts.set_role(ADA, "user")):
-        with pytest.raises(Refused, match="last active super-admin"):
+        with pytest.raises(ActionRefused, match="last active super-admin"):
             people.call(change)
     people.call(accounts.set_role, "bob@example.org", "super-admin")
     people.call(accounts.disable, "bob@example.org")
-    with pytest.raises(Refused, match="last active super-admin"):
+    with pytest.raises(ActionRefused, match="last active super-admin"):
         people.call(accounts.disable, ADA)
 
 
@@ -171,7 +171,7 @@ def test_two_who_demote_each_other_at_once_leave_one(people):
         start.wait()
         try:
             people.call(accounts.set_role, email, "user")
-        except Refused:
+        except ActionRefused:
             return
 
     for _ in range(5):
@@ -190,7 +190,7 @@ def test_sessions_are_listed_and_ended(people):
     assert people.call(accounts.load_session, first)
     people.call(accounts.end_sessions, ADA)
     assert people.call(accounts.load_session, first) is None
-    with pytest.raises(Refused):
+    with pytest.raises(ActionRefused):
         people.call(accounts.end_session, 2**40)
 
 

@@ -6,10 +6,10 @@ import pytest
 
 from app.extensions import db
 from app.ledger import claim as claiming
-from app.ledger import people, rescue, steer
-from app.services import operations, queues
-from app.services.operations import Refused
-from app.strict import BadInput
+from app.ledger import control, manual, rescue
+from app.services.audit import ActionRefused
+from app.services.jobs import actions, queues
+from app.support.validation import BadInput
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def order(ledger, queue="default") -> list[str]:
 
 
 def act(ledger, action, uuid, **options):
-    operations.act(action, uuid, "ada", **options)
+    actions.act(action, uuid, "ada", **options)
 
 
 def test_a_paused_queue_hands_out_nothing_and_spins_nobody(steered):
@@ -39,7 +39,7 @@ def test_a_paused_queue_hands_out_nothing_and_spins_nobody(steered):
     assert steered.claim("w2") is None
     assert not claiming.is_ready(steered.connection, claiming.ready_statement(("high", "default", "low")))
     queues.resume("high", "ada")
-    with pytest.raises(Refused):
+    with pytest.raises(ActionRefused):
         queues.resume("high", "ada")
     assert steered.claim().uuid == uuid
 
@@ -49,7 +49,7 @@ def test_a_pause_of_minutes_ends_by_itself(steered):
     queues.pause("default", "ada", 15)
     steered.change("UPDATE queues SET paused_until = 1")
     with steered.connection.transaction() as run:
-        assert steer.resume_due(run) == 1
+        assert control.resume_due(run) == 1
     assert steered.claim() is not None
 
 
@@ -65,7 +65,7 @@ def test_a_paused_type_is_held_in_every_queue_also_when_sent_or_rescued_later(st
     with steered.connection.transaction() as run:
         claiming.release(run, running)
     assert steered.claim("w2").uuid == other and steered.claim("w3") is None  # the guard holds before the sweep
-    assert steer.sweep_types(steered.connection) == 2
+    assert control.sweep_types(steered.connection) == 2
     assert {steered.row(u).state for u in (*first, later)} == {"held"}
     queues.resume("type:TestEcho", "ada")
     assert [steered.claim(f"x{n}").uuid for n in range(4)] == [first[0], later, first[1], first[2]]
@@ -76,7 +76,7 @@ def test_holding_releasing_delaying_and_moving_one(steered):
     uuid = steered.dispatch(delay=50)
     act(steered, "hold", uuid)
     assert rescue.promote(steered.connection) == 0 and steered.claim() is None
-    with pytest.raises(Refused):
+    with pytest.raises(ActionRefused):
         act(steered, "hold", uuid)
     act(steered, "release", uuid)
     assert steered.row(uuid).state == "scheduled"
@@ -88,7 +88,7 @@ def test_holding_releasing_delaying_and_moving_one(steered):
     act(steered, "run now", uuid)
     assert steered.claim().uuid == uuid
     for action, options in (("hold", {}), ("move", {"queue": "high"}), ("top", {}), ("up", {}), ("delay", {"seconds": 1})):
-        with pytest.raises(Refused, match="processing"):
+        with pytest.raises(ActionRefused, match="processing"):
             act(steered, action, uuid, **options)
 
 
@@ -106,7 +106,7 @@ def test_to_the_top_and_one_place_up_and_down(steered):
     act(steered, "top", b)
     assert order(steered) == [b, a, d, c, e]
     for action, uuid in (("up", b), ("down", e)):
-        with pytest.raises(Refused):
+        with pytest.raises(ActionRefused):
             act(steered, action, uuid)
     late = steered.dispatch()
     assert order(steered)[-1] == late
@@ -117,15 +117,15 @@ def test_to_the_top_and_one_place_up_and_down(steered):
 def test_a_running_job_is_asked_and_then_stopped(steered):
     uuid = steered.dispatch()
     job = steered.claim()
-    assert operations.cancel(uuid, "ada") == "asked"
+    assert actions.cancel(uuid, "ada") == "asked"
     assert steered.one("SELECT stop_ms FROM jobs WHERE uuid = :u", u=uuid) is None, "the monitor sets it"
-    assert people.due_to_stop(steered.connection, 5000) == set() == people.due_to_stop(steered.connection, 0), "once, by the first look"
+    assert manual.due_to_stop(steered.connection, 5000) == set() == manual.due_to_stop(steered.connection, 0), "once, by the first look"
     asked = steered.one("SELECT stop_ms FROM jobs WHERE uuid = :u", u=uuid)
     assert 0 < asked - steered.connection.now() <= 5000
     act(steered, "stop", uuid)
     assert steered.one("SELECT stop_ms FROM jobs WHERE uuid = :u", u=uuid) <= steered.connection.now()
-    assert len(people.due_to_stop(steered.connection, 5000)) == 1
-    assert operations.cancel(uuid, "bob") == "asked"  # a later, softer wish does not undo it
+    assert len(manual.due_to_stop(steered.connection, 5000)) == 1
+    assert actions.cancel(uuid, "bob") == "asked"  # a later, softer wish does not undo it
     assert steered.one("SELECT stop_ms FROM jobs WHERE uuid = :u", u=uuid) <= steered.connection.now()
     assert steered.settle(job, "failed", error="x") == "failed" or steered.outcomes(uuid)
 
@@ -133,17 +133,17 @@ def test_a_running_job_is_asked_and_then_stopped(steered):
 def test_the_bin_gives_back_and_forgets_for_good(steered):
     uuid = steered.dispatch(tries=1)
     steered.settle(steered.claim(), "failed", error="x")
-    with pytest.raises(Refused):
+    with pytest.raises(ActionRefused):
         act(steered, "restore", uuid)
-    operations.delete_failed(uuid, "ada")
-    with pytest.raises(Refused):
-        operations.retry(uuid, "ada")
+    actions.delete_failed(uuid, "ada")
+    with pytest.raises(ActionRefused):
+        actions.retry(uuid, "ada")
     act(steered, "restore", uuid)
-    operations.retry(uuid, "ada")
+    actions.retry(uuid, "ada")
     steered.settle(steered.claim(), "failed", error="y")
-    with pytest.raises(Refused):
+    with pytest.raises(ActionRefused):
         act(steered, "erase", uuid)  # only out of the bin
-    operations.delete_failed(uuid, "ada")
+    actions.delete_failed(uuid, "ada")
     act(steered, "erase", uuid)
     assert steered.one("SELECT COUNT(*) FROM failed_jobs") == steered.one("SELECT COUNT(*) FROM job_history") == 0
     assert steered.one("SELECT COUNT(*) FROM job_metrics") == 2
@@ -158,6 +158,6 @@ def test_minutes_of_a_pause_are_checked(text):
 
 def test_unknown_names_are_refused(steered):
     for name in ("", "urgent", "type:", "type:Nope"):
-        with pytest.raises(Refused):
+        with pytest.raises(ActionRefused):
             queues.pause(name, "ada")
-    assert people.run_now(steered.connection, []) == 0
+    assert manual.run_now(steered.connection, []) == 0

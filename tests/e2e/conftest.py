@@ -11,7 +11,7 @@ import urllib.request
 
 import pytest
 
-from app.services import accounts
+from app.services.people import accounts
 from tests.backends import free_port
 from tests.conftest import PASSWORD
 from tests.process.product import ROOT, Product

@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from playwright.sync_api import expect
 
-from app.services import accounts
+from app.services.people import accounts
 from tests.conftest import PASSWORD
 from tests.process.conftest import product  # noqa: F401  (a fixture)
 from tests.process.test_slow import Web

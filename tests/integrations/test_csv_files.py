@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from app.integrations import csv_records, text_sample
 from app.integrations.csv_files import CELL_MAX, RECORD_MAX, guard, open_csv, unguard, write_rows
-from app.strict import BadInput
+from app.support.validation import BadInput
 
 REQUIRED = ("a", "b", "c")
 ROWS = [["1", "è “x” €", "text"], ["2", "y", "z"]]

@@ -10,7 +10,7 @@ from app.integrations import text_sample
 from app.integrations.csv_files import open_csv
 from app.integrations.encodings import ENCODINGS
 from app.integrations.text_files import NAMES, Unsure, find_encoding
-from app.strict import BadInput
+from app.support.validation import BadInput
 
 REQUIRED = ("reference", "title", "body")
 ITALIAN = (

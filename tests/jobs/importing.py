@@ -10,11 +10,11 @@ from pathlib import Path
 from types import SimpleNamespace
 
 from app import registry
+from app.execution.runner import execute
 from app.extensions import db
 from app.ledger.claim import claim, claim_statement
 from app.ledger.dialect import Connection
 from app.ledger.settle import Outcome
-from app.runner import execute
 
 
 class Imports:

@@ -16,11 +16,11 @@ import pytest
 from importing import figures, whole
 from sqlalchemy import event
 
-import app.context
+from app.execution import job_context
 from app.extensions import db
 from app.jobs import csv_import
 from app.jobs.csv_import import CHUNK_ROWS, CLEARING, LastOnes
-from app.services import contents
+from app.services.content import contents
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ROOT / "tests/data/packages.csv"
@@ -272,7 +272,7 @@ def test_a_file_that_cannot_be_read_fails_at_once_with_a_sentence(imports, conte
 # Chunks, progress, stopping
 
 def test_commits_are_of_at_most_500_rows_and_progress_is_live(imports, monkeypatch):
-    monkeypatch.setattr(app.context, "EVERY_S", 0)
+    monkeypatch.setattr(job_context, "EVERY_S", 0)
     content = lines(1200) + "bad,,\n" * 600
     seen, progress = [0], []
 
@@ -294,7 +294,7 @@ def test_commits_are_of_at_most_500_rows_and_progress_is_live(imports, monkeypat
 
 
 def test_a_cancelled_import_stops_between_chunks(imports, monkeypatch):
-    monkeypatch.setattr(app.context, "EVERY_S", 0)
+    monkeypatch.setattr(job_context, "EVERY_S", 0)
     stored = csv_import.store
 
     def then_cancel(*args):

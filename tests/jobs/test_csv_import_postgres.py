@@ -12,7 +12,7 @@ from app import create_app
 from app.config import load_settings
 from app.extensions import db
 from app.jobs import csv_import
-from app.services import contents
+from app.services.content import contents
 from tests.backends import postgres_url  # noqa: F401  (a fixture)
 
 HEAD = "reference,title,body,size\n"

@@ -97,7 +97,7 @@ def test_nothing_is_lost_when_it_is_cut_under_writers_and_readers(file):
 
 
 def test_the_monitor_has_the_duty_on_each_database(app):
-    from app.monitor import Monitor
+    from app.monitor.loop import Monitor
 
     monitor = Monitor(app)
     next(d for d in monitor.duties if d.name == "wal").run()

@@ -15,7 +15,7 @@ import pytest
 from app import create_app
 from app.config import load_settings
 from app.extensions import db
-from app.services import archive
+from app.services.instance import restore
 from tests.process.product import ROOT, Product
 
 
@@ -74,8 +74,8 @@ def test_a_running_instance_a_damaged_and_a_newer_archive_are_refused(packed, tm
     settings = app.extensions["settings"]
 
     def refused(path) -> str:
-        with app.app_context(), pytest.raises(archive.CannotRestore) as error:
-            archive.restore(settings, path)
+        with app.app_context(), pytest.raises(restore.CannotRestore) as error:
+            restore.restore(settings, path)
         return str(error.value)
 
     with tarfile.open(packed.path) as tar:

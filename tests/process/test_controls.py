@@ -10,7 +10,10 @@ import time
 
 import pytest
 
-from app.services import accounts, operations, queues
+from app.services.audit import ActionRefused
+from app.services.jobs import actions as job_actions
+from app.services.jobs import queues
+from app.services.people import accounts
 from tests.conftest import PASSWORD, sign_in
 from tests.process.product import ROOT
 
@@ -20,7 +23,7 @@ def told(product):
     """`told("quiet", worker_row_id)`."""
     def tell(command: str, worker: int) -> None:
         with product.app.app_context():
-            operations.command_worker(worker, command, "ada")
+            job_actions.command_worker(worker, command, "ada")
     return tell
 
 
@@ -76,12 +79,12 @@ def test_stopped_workers_are_started_again_from_the_page_and_the_command_line(pr
     assert client.post(f"/admin/jobs/workers/{first}/start", data={"csrf_token": client.csrf}).status_code == 303
     took = product.until(lambda: len(alive(product)) == 1, 10, "one started again")
     with product.app.app_context():
-        assert operations.command_workers("start", "ada") == 1, "the other; the first is no longer empty"
-        with pytest.raises(operations.Refused):
-            operations.command_worker(first, "start", "ada")
+        assert job_actions.command_workers("start", "ada") == 1, "the other; the first is no longer empty"
+        with pytest.raises(ActionRefused):
+            job_actions.command_worker(first, "start", "ada")
     product.until(lambda: len(alive(product)) == 2, 10, "both")
     with product.app.app_context():
-        assert operations.command_workers("start", "ada") == 0
+        assert job_actions.command_workers("start", "ada") == 0
     product.dispatch("TestNoop", 4)
     product.ended(10)
     time.sleep(2.5)
@@ -102,10 +105,10 @@ def test_places_of_a_consumer_that_has_ended_stay_empty(product, told):
     product.started[-1].kill()
     product.started[-1].wait()
     for worker in (first, second):
-        with pytest.raises(operations.Refused):
+        with pytest.raises(ActionRefused):
             told("start", worker)
     with product.app.app_context():
-        assert operations.command_workers("start", "ada") == 0
+        assert job_actions.command_workers("start", "ada") == 0
 
 
 def test_all_workers_are_restarted_each_after_its_job(product, told):
@@ -151,8 +154,8 @@ def test_a_job_that_does_not_look_is_stopped_hard_and_counts_as_cancelled(produc
     product.until(lambda: product.one("SELECT state FROM jobs") == "processing", 10)
     pid = product.worker_pids()[0]
     with product.app.app_context():
-        assert operations.cancel(uuid, "ada") == "asked"
-        operations.act("stop", uuid, "ada")
+        assert job_actions.cancel(uuid, "ada") == "asked"
+        job_actions.act("stop", uuid, "ada")
     took = product.until(lambda: product.outcomes(uuid) == ["cancelled"], 6, "stopped")
     assert took < 6
     product.until(lambda: pid not in product.worker_pids() and len(product.worker_pids()) == 1, 10, "another worker took its place")
@@ -170,8 +173,8 @@ def test_controls_pressed_by_two_at_once_while_four_workers_drain(product):
         with product.app.app_context():
             for n, uuid in enumerate(uuids[::2]):
                 try:
-                    operations.act(actions[n % len(actions)], uuid, actor)
-                except operations.Refused:
+                    job_actions.act(actions[n % len(actions)], uuid, actor)
+                except ActionRefused:
                     pass
                 except Exception as error:
                     troubles.append(error)
@@ -182,7 +185,7 @@ def test_controls_pressed_by_two_at_once_while_four_workers_drain(product):
                     for name in ("default", "type:TestSleep"):
                         try:
                             queues.resume(name, actor)
-                        except operations.Refused:
+                        except ActionRefused:
                             pass
 
     people = [threading.Thread(target=press, args=(f"person{n}",)) for n in range(2)]
@@ -195,12 +198,12 @@ def test_controls_pressed_by_two_at_once_while_four_workers_drain(product):
         for name in ("default", "type:TestSleep"):
             try:
                 queues.resume(name, "ada")
-            except operations.Refused:
+            except ActionRefused:
                 pass
         for uuid in uuids:
             try:
-                operations.act("release", uuid, "ada")
-            except operations.Refused:
+                job_actions.act("release", uuid, "ada")
+            except ActionRefused:
                 pass
     product.ended()
     assert product.finals() == dict.fromkeys(uuids, 1)

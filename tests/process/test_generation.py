@@ -153,10 +153,10 @@ def test_the_text_becomes_the_contents_body_once_and_the_old_one_a_version(produ
         c.execute("INSERT INTO contents (tenant_id, reference, title, body, created_ms, updated_ms) VALUES ('acme', 'art-1', 'Title', 'old body', 1, 1)")
         c.execute("INSERT INTO prompt_templates (tenant_id, name, body, updated_ms) VALUES ('', 'long', 'About {title}: {prompt} ({body})', 1)")
         c.commit()
-    from app.services import operations
+    from app.services.jobs import actions
 
     with product.app.app_context():
-        operations.retry(missing, "ada")
+        actions.retry(missing, "ada")
     product.until(lambda: generation(product, missing)["applied_ms"], 20)
     assert api.stats["gpt-4o-mini"] == 1  # the paid text was used
     assert product.one("SELECT body FROM contents") == generation(product, missing)["text"]
@@ -178,10 +178,10 @@ def test_killed_while_it_answers_is_kept_counted_and_asked_again_only_by_a_perso
     found = generation(product, uuid)
     assert status == "failed" and "may have been paid" in error
     assert (found["status"], found["asks"], found["maybe_paid"], api.stats["fake-slow"]) == ("partial", 1, 1, 1) and found["text"]
-    from app.services import operations
+    from app.services.jobs import actions
 
     with product.app.app_context():
-        operations.retry(uuid, "ada")
+        actions.retry(uuid, "ada")
     product.until(lambda: generation(product, uuid)["status"] == "answered", 60)
     assert (generation(product, uuid)["asks"], api.stats["fake-slow"]) == (2, 2)
 
@@ -191,10 +191,10 @@ def test_stopped_by_a_person_keeps_what_was_paid(product, api):
     product.workers(1)
     uuid = send(product, "fake-slow")
     product.until(lambda: product.one("SELECT progress_done FROM jobs WHERE uuid = ?", uuid), 30, "live progress")
-    from app.services import operations
+    from app.services.jobs import actions
 
     with product.app.app_context():
-        operations.cancel(uuid, "ada")
+        actions.cancel(uuid, "ada")
     assert final(product, uuid)[0] == "cancelled"
     found = generation(product, uuid)
     assert found["status"] == "cancelled" and found["text"] and found["maybe_paid"] == 1
@@ -247,10 +247,10 @@ def test_tenants_take_turns(product, api):
 
 def test_a_spent_budget_holds_and_a_raised_one_lets_go(product, api):
     from app.extensions import db
-    from app.services import spending
+    from app.services.content import costs
 
     with product.app.app_context():
-        spending.save_budget("acme", "0.01", "USD", True, "ada")
+        costs.save_budget("acme", "0.01", "USD", True, "ada")
         db.session.execute(db.text("INSERT INTO job_costs (uuid, job_type, tenant_id, model, at_ms, cost_nano, currency) "
                                    "VALUES ('u', 't', 'acme', 'm', :now, 10000000, 'USD')"), {"now": int(time.time() * 1000)})
         db.session.commit()
@@ -262,5 +262,5 @@ def test_a_spent_budget_holds_and_a_raised_one_lets_go(product, api):
     assert product.one("SELECT reason FROM jobs WHERE uuid = ?", held).startswith("The monthly budget of acme is spent (0.01 of 0.01 USD)")
     product.until(lambda: product.one("SELECT COUNT(*) FROM alerts WHERE kind = 'budget' AND closed_ms IS NULL") == 1, 40, "the alert")
     with product.app.app_context():
-        spending.save_budget("acme", "10", "USD", True, "ada")
+        costs.save_budget("acme", "10", "USD", True, "ada")
     assert final(product, held)[0] == "completed" and api.stats["gpt-4o-mini"] == 2

@@ -101,18 +101,18 @@ def test_what_a_job_has_started_ends_with_it(product, end):
     if end in ("stop", "kill"):
         product.until(lambda: len(marked(mark)) == 5, 20, "five processes run")
     if end == "stop":
-        from app.services import operations
+        from app.services.jobs import actions
 
         with product.app.app_context():
-            operations.act("stop", uuid, "tester")
+            actions.act("stop", uuid, "tester")
     if end == "kill":
         os.kill(product.worker_pids()[0], signal.SIGKILL)
         product.until(lambda: "lost" in product.outcomes(uuid), 20, "the loss is noticed")
         with product.app.app_context():
-            from app.services import operations
+            from app.services.jobs import actions
 
-            operations.cancel(uuid, "tester")
-            operations.act("stop", uuid, "tester") if product.one("SELECT COUNT(*) FROM jobs") else None
+            actions.cancel(uuid, "tester")
+            actions.act("stop", uuid, "tester") if product.one("SELECT COUNT(*) FROM jobs") else None
     product.ended(30)
     product.until(lambda: not marked(mark), 10, f"{end}: nothing of it runs on: {marked(mark)}")
     assert product.outcomes(uuid)[-1] == {"timeout": "timeout", "fail": "failed"}.get(end, "cancelled")

@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import text
 
 from app.extensions import db
-from app.services import migration
+from app.services.instance import migration
 from tests.process.product import Product
 
 

@@ -15,7 +15,7 @@ from urllib.parse import urlencode
 
 import pytest
 
-from app.services import accounts
+from app.services.people import accounts
 from tests.backends import free_port
 from tests.conftest import PASSWORD, token_in
 from tests.process.product import ROOT, Product

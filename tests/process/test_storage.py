@@ -12,7 +12,8 @@ import time
 
 import pytest
 
-from app.services import accounts, disk
+from app.services.people import accounts
+from app.support import disk
 from tests.conftest import PASSWORD, token_in
 from tests.process.product import Product
 

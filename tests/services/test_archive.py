@@ -20,7 +20,8 @@ import pytest
 from app.config import load_settings
 from app.extensions import db
 from app.ledger.dialect import Connection
-from app.services import archive, packed, schema, upkeep, uploads
+from app.services.instance import archive, backup, restore, retention, schema
+from app.services.jobs import uploads
 from tests.process.product import ROOT
 
 UP = "uploads/up_" + "a" * 32
@@ -38,7 +39,7 @@ def parts(settings, tmp_path):
     """The files of a good backup by name, and its manifest."""
     (settings.data_dir / "uploads").mkdir()
     (settings.data_dir / UP).write_text("reference,title,body\n")
-    archive.backup(settings, tmp_path / "good.tar.gz", with_keys=True)
+    backup.backup(settings, tmp_path / "good.tar.gz", with_keys=True)
     with tarfile.open(tmp_path / "good.tar.gz") as tar:
         return {name: tar.extractfile(name).read() for name in tar.getnames()}
 
@@ -79,8 +80,8 @@ def refused(settings, tmp_path):
     """Restore is refused, with nothing changed in DATA_DIR or beside it; returns the sentence."""
     def check(path: Path) -> str:
         before = state(settings.data_dir.parent)
-        with pytest.raises(archive.CannotRestore) as error:
-            archive.restore(settings, path)
+        with pytest.raises(restore.CannotRestore) as error:
+            restore.restore(settings, path)
         assert state(settings.data_dir.parent) == before
         assert not list(settings.data_dir.glob("restore-*"))
         return str(error.value)
@@ -93,7 +94,7 @@ def test_what_is_in_a_backup_and_in_which_order(settings, parts, tmp_path):
     assert manifest["sizes"] == {n: len(c) for n, c in parts.items() if n != "manifest.json"} and manifest["revision"] == schema.HEAD
     (settings.data_dir / UP).unlink()
     (settings.data_dir / "secret-key").write_text("another key of 30 characters..")
-    archive.restore(settings, tmp_path / "good.tar.gz")
+    restore.restore(settings, tmp_path / "good.tar.gz")
     for name in (UP, "secret-key", "ainstein.sqlite3"):
         assert oct((settings.data_dir / name).stat().st_mode)[-3:] == "600", name
     assert (settings.data_dir / "secret-key").read_bytes() == parts["secret-key"]
@@ -109,7 +110,7 @@ def test_an_archive_of_an_earlier_version_with_its_manifest_last_is_restored(set
             (tmp_path / "file").write_bytes(content)
             tar.add(tmp_path / "file", name)
     (settings.data_dir / UP).unlink()
-    archive.restore(settings, tmp_path / "old.tar.gz")
+    restore.restore(settings, tmp_path / "old.tar.gz")
     assert (settings.data_dir / UP).read_bytes() == parts[UP]
 
 
@@ -163,9 +164,9 @@ def zipped(path: Path, *blocks: bytes) -> Path:
 
 def peak_of(settings, path: Path) -> tuple[int, str]:
     """MB that a restore by the command took at most, and what it said."""
-    code = ("import sys; from app import create_app; from app.services import archive\napp = create_app()\n"
-            "with app.app_context():\n try: archive.restore(app.extensions['settings'], __import__('pathlib').Path(sys.argv[1]))\n"
-            " except archive.CannotRestore as e: \n"
+    code = ("import sys; from app import create_app; from app.services.instance import backup, restore\napp = create_app()\n"
+            "with app.app_context():\n try: restore.restore(app.extensions['settings'], __import__('pathlib').Path(sys.argv[1]))\n"
+            " except restore.CannotRestore as e: \n"
             "  print(next(int(line.split()[1]) // 1024 for line in open('/proc/self/status') if line.startswith('VmHWM:')), e)")  # getrusage tells the parent's
     env = {"PATH": os.environ["PATH"], "DATA_DIR": str(settings.data_dir), "PYTHONPATH": str(ROOT)}
     done = subprocess.run([sys.executable, "-c", code, str(path)], env=env, cwd=ROOT, capture_output=True, text=True)
@@ -192,16 +193,16 @@ def test_bombs_cost_neither_disk_nor_memory(settings, refused, parts, tmp_path, 
     long = b"\x1f\x8b\x08\x08\0\0\0\0\0\x03" + b"n" * 50_000_000  # a name in the gzip header that does not end
     (tmp_path / "header.tar.gz").write_bytes(long)
     assert refused(tmp_path / "header.tar.gz")
-    monkeypatch.setattr(packed, "MOST_FILES", 1)
+    monkeypatch.setattr(archive, "MOST_FILES", 1)
     assert "files are read" in refused(repack(tmp_path / "many.tar.gz", parts))
 
 
 def test_what_does_not_fit_on_the_disk_is_refused_before_it_is_written(settings, parts, tmp_path):
-    with packed.opened(repack(tmp_path / "x.tar.gz", parts)) as file:
+    with archive.opened(repack(tmp_path / "x.tar.gz", parts)) as file:
         room = sum(len(c) for n, c in parts.items() if n != "manifest.json")
-        assert packed.look_through(file, room).ledger == "ledger.sqlite3"
-        with pytest.raises(packed.Damaged, match="more than fits"):
-            packed.look_through(file, room - 1)
+        assert archive.look_through(file, room).ledger == "ledger.sqlite3"
+        with pytest.raises(archive.Damaged, match="more than fits"):
+            archive.look_through(file, room - 1)
 
 
 def test_a_pipe_a_device_a_folder_and_a_missing_file_are_refused(refused, tmp_path):
@@ -220,9 +221,9 @@ def test_one_that_is_cut_or_changed_anywhere_is_refused(refused, parts, tmp_path
         changed[at] ^= 0xFF
         (tmp_path / "changed.tar.gz").write_bytes(changed)
         try:
-            with packed.opened(tmp_path / "changed.tar.gz") as file:
-                packed.look_through(file, 10**9)  # a byte of the gzip header that means nothing
-        except packed.Damaged:
+            with archive.opened(tmp_path / "changed.tar.gz") as file:
+                archive.look_through(file, 10**9)  # a byte of the gzip header that means nothing
+        except archive.Damaged:
             refused(tmp_path / "changed.tar.gz")
 
 
@@ -268,7 +269,7 @@ def test_workers_alone_keep_a_restore_out(refused, settings, parts, tmp_path):
     holder.stdout.readline()
     assert "in use" in refused(tmp_path / "good.tar.gz")
     holder.communicate()
-    archive.restore(settings, tmp_path / "good.tar.gz")
+    restore.restore(settings, tmp_path / "good.tar.gz")
 
 
 def test_a_failure_while_putting_in_place_is_undone(settings, parts, tmp_path):
@@ -285,10 +286,10 @@ def test_a_failure_while_putting_in_place_is_undone(settings, parts, tmp_path):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Path, "replace", replace)
-        with pytest.raises(archive.CannotRestore, match="Nothing was changed"):
-            archive.restore(broken, tmp_path / "good.tar.gz")
+        with pytest.raises(restore.CannotRestore, match="Nothing was changed"):
+            restore.restore(broken, tmp_path / "good.tar.gz")
     assert state(settings.data_dir) == before and not list((settings.data_dir / "backups").glob("before-restore-*"))
-    archive.restore(broken, tmp_path / "good.tar.gz")
+    restore.restore(broken, tmp_path / "good.tar.gz")
 
 
 def test_a_ledger_elsewhere_and_behind_a_link_is_restored_where_it_is(settings, parts, tmp_path):
@@ -297,7 +298,7 @@ def test_a_ledger_elsewhere_and_behind_a_link_is_restored_where_it_is(settings, 
     (settings.data_dir / "ainstein.sqlite3").rename(real)
     (settings.data_dir / "ainstein.sqlite3").symlink_to(real)
     old = real.stat().st_ino
-    archive.restore(settings, tmp_path / "good.tar.gz")
+    restore.restore(settings, tmp_path / "good.tar.gz")
     assert (settings.data_dir / "ainstein.sqlite3").is_symlink() and real.stat().st_ino != old
 
 
@@ -308,24 +309,24 @@ def test_a_backup_overwrites_nothing_and_follows_no_link(settings, tmp_path):
     place, victim = tmp_path / "b.tar.gz", tmp_path / "victim"
     victim.write_text("precious")
     place.with_name("b.tar.gz.part").symlink_to(victim)
-    archive.backup(settings, place)
+    backup.backup(settings, place)
     assert victim.read_text() == "precious" and tarfile.is_tarfile(place) and oct(place.stat().st_mode)[-3:] == "600"
     first = place.read_bytes()
-    with pytest.raises(archive.CannotBackup, match="--force"):
-        archive.backup(settings, place)
+    with pytest.raises(backup.CannotBackup, match="--force"):
+        backup.backup(settings, place)
     assert place.read_bytes() == first
     place.unlink()
     for target in (victim, tmp_path / "nowhere"):
         place.unlink(missing_ok=True)
         place.symlink_to(target)
-        with pytest.raises(archive.CannotBackup, match="--force"):
-            archive.backup(settings, place)
+        with pytest.raises(backup.CannotBackup, match="--force"):
+            backup.backup(settings, place)
     assert not (tmp_path / "nowhere").exists()
     place.unlink()
     place.symlink_to(victim)
-    archive.backup(settings, place, force=True)
+    backup.backup(settings, place, force=True)
     assert not place.is_symlink() and victim.read_text() == "precious"
-    archive.backup(settings, place, force=True)
+    backup.backup(settings, place, force=True)
     assert sorted(p.name for p in tmp_path.glob("b.tar*")) == ["b.tar.gz", "b.tar.gz.part"]
 
 
@@ -333,7 +334,7 @@ def test_one_who_puts_a_file_there_meanwhile_keeps_it(settings, tmp_path):
     place = tmp_path / "b.tar.gz"
     source = settings.data_dir / "uploads"
     source.mkdir()
-    from app.services import backup as writing
+    from app.services.instance import backup as writing
 
     def first(members):  # the moment after the first look
         place.write_text("mine")
@@ -342,8 +343,8 @@ def test_one_who_puts_a_file_there_meanwhile_keeps_it(settings, tmp_path):
     original = writing._remove_stale
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(writing, "_remove_stale", first)
-        with pytest.raises(archive.CannotBackup):
-            archive.backup(settings, place)
+        with pytest.raises(backup.CannotBackup):
+            backup.backup(settings, place)
     assert place.read_text() == "mine" and not list(tmp_path.glob("*.part"))
 
 
@@ -353,17 +354,17 @@ def test_the_part_of_a_killed_backup_is_removed_and_that_of_a_running_one_is_not
     (tmp_path / "b.tar.gz.mine.part").write_text("x")
     with open(running) as held:
         fcntl.flock(held, fcntl.LOCK_EX)
-        archive.backup(settings, tmp_path / "b.tar.gz")
+        backup.backup(settings, tmp_path / "b.tar.gz")
     assert not stale.exists() and running.exists() and other.is_symlink() and (tmp_path / "b.tar.gz.mine.part").exists()
 
 
 def test_a_backup_never_replaces_what_the_program_needs(settings, tmp_path):
     for name in ("ainstein.sqlite3", "ainstein.sqlite3-wal", "secret-key", "lock", "uploads"):
         (settings.data_dir / name).touch()
-        with pytest.raises(archive.CannotBackup, match="not replaced"):
-            archive.backup(settings, settings.data_dir / name, force=True)
-    with pytest.raises(archive.CannotBackup, match="There is no folder"):
-        archive.backup(settings, tmp_path / "none" / "b.tar.gz")
+        with pytest.raises(backup.CannotBackup, match="not replaced"):
+            backup.backup(settings, settings.data_dir / name, force=True)
+    with pytest.raises(backup.CannotBackup, match="There is no folder"):
+        backup.backup(settings, tmp_path / "none" / "b.tar.gz")
 
 
 def test_only_uploads_that_are_regular_files_are_packed(settings, tmp_path):
@@ -374,7 +375,7 @@ def test_only_uploads_that_are_regular_files_are_packed(settings, tmp_path):
     os.mkfifo(folder / ("up_" + "3" * 32))
     (folder / ("up_" + "4" * 32)).mkdir()
     (folder / "up_x").write_text("b")
-    manifest = archive.backup(settings, tmp_path / "b.tar.gz")
+    manifest = backup.backup(settings, tmp_path / "b.tar.gz")
     assert [n for n in manifest["files"] if n.startswith("uploads/")] == ["uploads/up_" + "1" * 32]
 
 
@@ -395,7 +396,7 @@ def test_a_forged_id_of_an_upload_reaches_no_file_outside(context, tmp_path):
             run.run("INSERT INTO uploads (id, tenant_id, filename, sha256, size, created_ms, job_uuid) VALUES (:id, NULL, 'f', '', 1, 0, :u)", id=name, u=str(n))
     for name in forged:
         assert uploads.path_of(name) is None, name
-    upkeep.sweep_uploads(connection, folder)
+    retention.sweep_uploads(connection, folder)
     assert victim.read_text() == "precious" and inner.read_text() == "precious"
     assert connection.all("SELECT COUNT(*) FROM uploads") == [(0,)]
     connection.close()
@@ -409,6 +410,6 @@ def test_the_sweep_goes_on_past_a_folder_and_a_link_of_the_name_of_an_upload(con
     for entry_ in folder.iterdir():
         os.utime(entry_, (0, 0), follow_symlinks=False)
     connection = Connection(context.extensions["settings"].database_url)
-    assert upkeep.sweep_uploads(connection, folder) == 2
+    assert retention.sweep_uploads(connection, folder) == 2
     assert [p.name for p in folder.iterdir()] == ["up_" + "7" * 32]
     connection.close()

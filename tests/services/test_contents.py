@@ -11,7 +11,7 @@ from app import create_app
 from app.config import load_settings
 from app.extensions import db
 from app.models import Content, ImportReject, ImportRun
-from app.services import contents
+from app.services.content import contents
 
 
 @pytest.fixture

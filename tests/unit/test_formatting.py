@@ -7,7 +7,7 @@ from decimal import Decimal
 
 import pytest
 
-from app.formatting import FILTERS
+from app.support.formatting import FILTERS
 
 
 @pytest.mark.parametrize("name,value,shown", [
@@ -25,7 +25,7 @@ def test_a_filter_shows_what_there_is(app, name, value, shown):
 
 
 def test_a_time_of_any_year_is_shown(app):
-    from app.clock import when
+    from app.support.clock import when
 
     with app.test_request_context("/", headers={"Accept-Language": "en"}):
         for ms in (-(2**63), 2**63 - 1, 1e300, float("inf"), float("nan"), "abc", b"", None):

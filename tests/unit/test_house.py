@@ -11,37 +11,63 @@ import pytest
 from babel.messages.mofile import read_mo
 from babel.messages.pofile import read_po
 
-from app.services import schema
+from app.services.instance import schema
 from scripts.bench import lines_of_code
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCES = sorted((ROOT / "app").rglob("*.py"))
-ROOMS = {  # higher may import lower, never the other way round
-    "addresses": -1, "clock": 0, "support": 0, "execution": 4, "words": 0, "config": 0, "process": 0, "bounded": 0, "strict": 1, "secretnames": 0, "secrettext": 1, "redact": 2, "logs": 3, "extensions": 1, "signature": 2, "models": 2, "ledger": 3, "registry": 3, "queue": 3, "liveness": 3,
-    "frames": 3, "context": 5, "integrations": 4, "services": 5, "formatting": 4, "runner": 6, "lifecycle": 6, "jobs": 6, "listeners": 7,
-    "heartbeat": 7, "command": 7, "controllers": 7, "cli_jobs": 8, "cli_users": 9, "cli_ops": 9, "cli_alerts": 9, "watch": 7, "monitor": 8, "cli": 10, "": 11, "worker": 12,
-}
+PACKAGES = (  # each line may import the lines above it; a package imports its own modules without a circle
+    "addresses", "config", "support", "extensions", "models signature queue integrations", "ledger registry", "services.audit",
+    "services.instance", "services.jobs", "services.content", "services.people services.alerts", "services.stats",
+    "controllers execution monitor", "jobs cli", "__init__", "worker",
+)
+RANKS = {name: rank for rank, line in enumerate(PACKAGES) for name in line.split()}
 TEMPLATES = sorted((ROOT / "templates").rglob("*.html"))
 
 
-def imports_of(path: Path) -> list[str]:
+def module_of(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT / "app").with_suffix("").parts).removesuffix(".__init__") or "__init__"
+
+
+def package_of(module: str) -> str:
+    """The line of PACKAGES that a module stands on."""
+    parts = module.split(".")
+    return ".".join(parts[:2]) if parts[0] == "services" else parts[0]
+
+
+MODULES = {module_of(path): path for path in SOURCES}
+
+
+def imports_of(path: Path) -> set[str]:
     """Modules of app that a file imports when it is loaded (those inside functions are for commands only)."""
-    found = []
+    found = set()
     for node in ast.parse(path.read_text()).body:
         if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "app":
-            found += [f"{node.module}.{a.name}" for a in node.names] if node.module == "app" else [node.module]
+            base = node.module.removeprefix("app").removeprefix(".")
+            for name in (alias.name for alias in node.names):
+                inner = f"{base}.{name}" if base else name
+                found.add(inner if inner in MODULES else base or "__init__")
     return found
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_imports_go_one_way(path):
-    parts = path.relative_to(ROOT / "app").with_suffix("").parts
-    room = "" if parts == ("__init__",) else parts[0]
+    own = package_of(module_of(path))
     for module in imports_of(path):
-        wanted = module.split(".")[1]
-        wanted = wanted if wanted in ROOMS else ""
-        if wanted != room:
-            assert ROOMS[wanted] < ROOMS[room], f"{path.name} ({room}) imports {module}"
+        wanted = package_of(module)
+        assert wanted == own or RANKS[wanted] < RANKS[own], f"{path.relative_to(ROOT)} ({own}) imports {module}"
+
+
+def test_no_module_is_part_of_a_circle():
+    left = {name: imports_of(path) - {name} for name, path in MODULES.items()}
+    while free := [name for name, wanted in left.items() if not wanted & left.keys()]:
+        for name in free:
+            del left[name]
+    assert not left
+
+
+def test_the_root_of_app_stays_small():
+    assert len(list((ROOT / "app").glob("*.py"))) <= 8
 
 
 def test_the_product_stays_compact():

@@ -10,9 +10,9 @@ from app import registry
 from app.config import SettingError, load_settings
 from app.jobs import UploadedFile, job
 from app.queue import TicketSerializer
-from app.redact import one_line, redact, redact_json
 from app.registry import Misfit
-from app.strict import BadInput, parse_delay, parse_json, parse_queue, parse_tenant
+from app.support.redaction import one_line, redact, redact_json
+from app.support.validation import BadInput, parse_delay, parse_json, parse_queue, parse_tenant
 
 
 @pytest.mark.parametrize("name,value", [

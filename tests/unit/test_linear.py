@@ -76,24 +76,26 @@ def own(pattern: re.Pattern) -> list[str]:
 
 def readers():
     """Functions that read what jobs, people and other programs wrote."""
-    from app import create_app, frames, redact, strict, words
+    from app import create_app
     from app.config import load_settings
-    from app.controllers import returns
-    from app.formatting import FILTERS  # noqa: F401
+    from app.controllers import redirects
     from app.ledger import search
-    from app.services import alert_words, payloads, uploads
+    from app.services.alerts import texts
+    from app.services.jobs import payloads, uploads
+    from app.support import messages, redaction, tracebacks, validation
+    from app.support.formatting import FILTERS  # noqa: F401
 
     app = create_app(load_settings({"DATA_DIR": sys.argv[1]}))
     context = app.test_request_context("/")
     context.push()
-    sentences = [parts for parts, _names, _text in words._patterns()]
+    sentences = [parts for parts, _names, _text in messages._patterns()]
     worst = ["".join(p) for p in sentences if len(p) > 2][:25] + [p[0] or p[1] for p in sentences][:25]
-    yield words.retell, [*GENERIC, *worst]
-    yield lambda text: words._fill(("a ", " b ", " c ", "."), text), ["a  b ", "a x b ", " c "]
-    for function in (redact.redact, redact.one_line, redact.printable, lambda t: redact.redact_json({t: [t, {t: t}]}), lambda t: frames.frames_of(t, "/x/"), search.pattern,
-                     lambda t: search.match([t], {}, []), alert_words.harmless, uploads.clean_name, returns.safe_next, strict.parse_uuid, payloads.arguments,
+    yield messages.retell, [*GENERIC, *worst]
+    yield lambda text: messages._fill(("a ", " b ", " c ", "."), text), ["a  b ", "a x b ", " c "]
+    for function in (redaction.redact, redaction.one_line, redaction.printable, lambda t: redaction.redact_json({t: [t, {t: t}]}), lambda t: tracebacks.frames_of(t, "/x/"), search.pattern,
+                     lambda t: search.match([t], {}, []), texts.harmless, uploads.clean_name, redirects.safe_next, validation.parse_uuid, payloads.arguments,
                      lambda t: payloads.arguments(json.dumps({"args": {t: t}}))):
-        yield (lambda text, f=function: f(text, "/") if f is returns.safe_next else f(text)), GENERIC
+        yield (lambda text, f=function: f(text, "/") if f is redirects.safe_next else f(text)), GENERIC
 
 
 def main() -> None:
@@ -125,7 +127,7 @@ def test_no_text_freezes_a_pattern_or_a_reader(tmp_path):
 
 
 def test_a_line_number_of_any_length_is_text():
-    from app.frames import frames_of
+    from app.support.tracebacks import frames_of
 
     for digits in ("9" * 5000, "٣", "-1", ""):
         assert frames_of(f'  File "/x/a.py", line {digits}, in f', "/x/") is None
@@ -134,4 +136,4 @@ def test_a_line_number_of_any_length_is_text():
 
 def test_the_patterns_are_all_found():
     names = " ".join(patterns())
-    assert len(patterns()) > 40 and "secrettext._HEAD" in names and "frames.FRAME" in names and "returns.py" in names
+    assert len(patterns()) > 40 and "secret_text._HEAD" in names and "tracebacks.FRAME" in names and "redirects.py" in names

@@ -6,7 +6,7 @@ import pytest
 
 from app.ledger.claim import Claim
 from app.ledger.settle import Decision, Outcome, decide
-from app.liveness import Facts, Seen, holds_something_else, judge, over_time
+from app.monitor.liveness import Facts, Seen, holds_something_else, judge, over_time
 
 
 def job(**changes) -> Claim:

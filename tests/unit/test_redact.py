@@ -10,9 +10,9 @@ from urllib.parse import quote, quote_plus
 
 import pytest
 
-from app import redact as module
 from app.config import ROOT
-from app.redact import HIDDEN, redact, redact_json, secrets_of
+from app.support import redaction as module
+from app.support.redaction import HIDDEN, redact, redact_json, secrets_of
 
 PEM = "-----BEGIN RSA PRIVATE KEY-----\nMIIEpAIBAAKCAQEA7bq8\nhunter2hunter2\n-----END RSA PRIVATE KEY-----"
 JWT = "eyJhbGciOiJIUzI1NiJ9.eyJodW50ZXIyIjoxfQ.c2lnbmF0dXJlaHVudGVyMg"

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from app import words
 from app.integrations import csv_files
-from app.services import import_rows
-from app.strict import BadInput
+from app.services.content import import_rows
+from app.support import messages
+from app.support.validation import BadInput
 
 
 @pytest.mark.parametrize("stored", [
@@ -17,17 +17,17 @@ from app.strict import BadInput
     "The file has no column body. Its first line must name the columns reference, title and body, separated by comma, semicolon or tab; it has: a, b.",
 ])
 def test_what_was_stored_is_told_in_the_readers_language(app, stored):
-    assert words.retell(stored) == stored  # the command line reads what was written
+    assert messages.retell(stored) == stored  # the command line reads what was written
     with app.test_request_context("/", headers={"Accept-Language": "it"}):
-        told = words.retell(stored)
+        told = messages.retell(stored)
     assert told != stored and "%(" not in told
     with app.test_request_context("/", headers={"Accept-Language": "en"}):
-        assert words.retell(stored) == stored
+        assert messages.retell(stored) == stored
 
 
 def test_what_nobody_knows_stays_as_it_is(app):
     with app.test_request_context("/", headers={"Accept-Language": "it"}):
-        assert words.retell("KeyError: 'x'") == "KeyError: 'x'" and words.retell(None) is None
+        assert messages.retell("KeyError: 'x'") == "KeyError: 'x'" and messages.retell(None) is None
 
 
 FILES = [  # each with a fault of its own; the sentence is what pages and reports show
@@ -52,7 +52,7 @@ def test_every_sentence_about_a_file_is_one_that_can_be_told_in_another_language
         told = [str(error)]
     assert told
     for sentence in told:
-        assert any(words._fill(parts, sentence) is not None for parts, *_ in words._patterns()), sentence
+        assert any(messages._fill(parts, sentence) is not None for parts, *_ in messages._patterns()), sentence
 
 
 @pytest.mark.parametrize("sentence", [
@@ -64,4 +64,4 @@ def test_every_sentence_about_a_file_is_one_that_can_be_told_in_another_language
     "The file is not UTF-16, or damaged: line 3 cannot be read in it. Choose another encoding, or save it as CSV UTF-8.",
 ])
 def test_sentences_of_an_import_are_in_the_list(sentence):
-    assert any(words._fill(parts, sentence) is not None for parts, *_ in words._patterns())
+    assert any(messages._fill(parts, sentence) is not None for parts, *_ in messages._patterns())

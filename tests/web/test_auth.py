@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from app.clock import now_ms
 from app.extensions import db
 from app.models import UserSession
-from app.services import accounts
-from app.strict import BadInput
+from app.services.people import accounts
+from app.support.clock import now_ms
+from app.support.validation import BadInput
 from tests.conftest import PASSWORD, sign_in, token_in
 
 

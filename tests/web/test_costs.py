@@ -7,12 +7,12 @@ import io
 
 import pytest
 
-from app.clock import DAY_MS, now_ms
 from app.extensions import db
 from app.ledger import costs
 from app.ledger.dialect import SessionRunner
 from app.models import Generation, JobCost, PromptTemplate, TenantBudget
-from app.services import generations, prices
+from app.services.content import generations, prices
+from app.support.clock import DAY_MS, now_ms
 
 
 @pytest.fixture

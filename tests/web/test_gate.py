@@ -9,7 +9,7 @@ import pytest
 from app import create_app, registry
 from app.config import SettingError, load_settings
 from app.extensions import db
-from app.services import accounts
+from app.services.people import accounts
 from tests.conftest import PASSWORD, fail_next, token_in
 
 JSON = {"Accept": "application/json"}

@@ -12,7 +12,9 @@ import pytest
 from app.extensions import db
 from app.ledger.dialect import Connection
 from app.models import Job, Upload
-from app.services import import_rows, upkeep, uploads
+from app.services.content import import_rows
+from app.services.instance import retention
+from app.services.jobs import uploads
 
 HEAD = "reference;title;body;size\n"
 
@@ -168,7 +170,7 @@ def test_an_abandoned_file_is_swept_and_its_page_says_so_and_one_with_a_job_is_n
         db.session.commit()
         folder = uploads.folder()
     connection = Connection(app.extensions["settings"].database_url)
-    assert upkeep.sweep_uploads(connection, folder) == 1
+    assert retention.sweep_uploads(connection, folder) == 1
     connection.close()
     assert admin.get(started).status_code == 200
     for answer in (admin.get(url, headers={"Accept-Language": "en"}), press(admin, url, page, "start")):

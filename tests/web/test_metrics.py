@@ -8,10 +8,11 @@ import logging
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from app import create_app, logs
+from app import create_app
 from app.config import load_settings
 from app.ledger import rollups
 from app.ledger.dialect import Connection
+from app.support import logs
 
 TOKEN = "a-token-of-24-characters"
 

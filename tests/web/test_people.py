@@ -11,8 +11,9 @@ from app import registry
 from app.extensions import db
 from app.jobs import job, recurring
 from app.models import Audit, FailedJob, Job, User, UserSession
-from app.services import accounts, disk
-from app.services.dispatch import dispatch
+from app.services.jobs.dispatch import dispatch
+from app.services.people import accounts
+from app.support import disk
 from tests.conftest import PASSWORD, fail_next, sign_in, token_in
 from tests.web.test_gate import JSON
 

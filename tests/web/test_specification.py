@@ -8,12 +8,12 @@ import uuid as uuids
 
 import pytest
 
-from app.clock import DAY_MS, HOUR_MS, now_ms, stamp
 from app.extensions import db
 from app.ledger import rollups
 from app.ledger.dialect import Connection
-from app.models import figures
-from app.services.job_monitoring import JobMonitoringService
+from app.models import outcome_stats
+from app.services.stats.job_monitoring import JobMonitoringService
+from app.support.clock import DAY_MS, HOUR_MS, now_ms, stamp
 from tests.conftest import token_in
 
 
@@ -175,14 +175,14 @@ def check(chance, now: int, rows: list[tuple[int, str, int]]) -> None:
     for longest in (DAY_MS, 3 * DAY_MS) * 20:
         start = now - chance.randrange(1000, longest)
         inside = [r for r in rows if r[0] >= start]
-        sums = figures.window(start, now + 1)
+        sums = outcome_stats.window(start, now + 1)
         assert sums.completed == sum(r[1] == "completed" for r in inside)
         assert sums.failed == sum(r[1] in ("failed", "timeout") for r in inside)
         assert sums.time_ms == sum(r[2] for r in inside if r[1] == "completed")
     half = HOUR_MS // 2  # bounds as in a zone at +5:30
     first = now - now % HOUR_MS - 2 * DAY_MS + half
     bounds = [first + n * DAY_MS for n in range(4)]
-    got = [(s.completed, s.failed) for s in figures.buckets(bounds)]
+    got = [(s.completed, s.failed) for s in outcome_stats.buckets(bounds)]
     want = []
     for low, high in zip(bounds, bounds[1:], strict=False):
         mine = [r[1] for r in rows if low <= r[0] < high]

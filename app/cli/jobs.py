@@ -1,0 +1,165 @@
+"""`flask --app wsgi jobs ...`: dispatch, list, show, retry, cancel, delete, wait."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from typing import Any
+
+import click
+from flask.cli import AppGroup
+
+from app import registry
+from app.cli.command import actor, reading, refuse
+from app.extensions import db
+from app.ledger import error_texts
+from app.services.jobs import actions, lookup, queues, uploads
+from app.services.jobs.dispatch import dispatch as dispatch_job
+from app.support.validation import parse_delay, parse_json, parse_queue, parse_tenant
+
+HELP = "Dispatch, look at and act on jobs. UUID may be its first eight digits, as pages show them."
+jobs = AppGroup("jobs", help=HELP)
+POLL_S, UNANSWERED_S = 0.2, 60.0
+
+
+@jobs.command("dispatch")
+@click.argument("name")
+@click.option("--queue", help="high, default or low; the type's own otherwise.")
+@click.option("--tenant", help="Tenant id.")
+@click.option("--delay", help="Seconds to wait first.")
+@click.option("--args", "args_text", default="{}", help="Arguments as a JSON object.")
+def dispatch(name: str, queue: str | None, tenant: str | None, delay: str | None, args_text: str) -> None:
+    """Write a job and print its uuid on the last line."""
+    definition = registry.find(name)
+    if definition is None:
+        refuse(f"No job type {name}. Known: {', '.join(d.name for d in registry.known_types())}.", 2)
+    args = parse_json(args_text)
+    tenant_id = parse_tenant(tenant)
+    try:
+        definition.fit(args)
+        for field in uploads.file_fields(definition):
+            if isinstance(args.get(field), str) and not uploads.ID.fullmatch(args[field]):
+                args[field] = uploads.copy_in(args[field], tenant_id)
+        uuid = dispatch_job(definition, args, tenant_id=tenant_id, queue=parse_queue(queue), delay=parse_delay(delay), created_by=actor())
+    except TypeError as error:
+        refuse(error, 2)
+    db.session.commit()
+    click.echo(uuid)
+
+
+@jobs.command("list")
+@click.option("--state", help="A live state or a final status; without it all live ones.")
+@click.option("--json", "as_json", is_flag=True)
+@click.option("--limit", type=click.IntRange(1, 1_000_000), default=None, help="At most so many.")
+@reading
+def list_jobs(state: str | None, as_json: bool, limit: int | None) -> None:
+    """List jobs: all live ones, or those of a state."""
+    rows = lookup.brief(state, limit)
+    if as_json:
+        click.echo(json.dumps(rows))
+        return
+    for row in rows:
+        click.echo(f"{row['uuid']}  {row['state']:<11} {row['queue']:<8} {row['type']}  {row['tenant_id'] or '-'}  {row['attempts']}")
+
+
+@jobs.command("show")
+@click.argument("uuid")
+@click.option("--json", "as_json", is_flag=True)
+@reading
+def show(uuid: str, as_json: bool) -> None:
+    """Show one job with its attempts."""
+    found = lookup.whole(lookup.called(uuid))
+    if found is None:
+        refuse(f"No job {uuid}.", 3)
+    if as_json:
+        click.echo(json.dumps(found, ensure_ascii=False))
+        return
+    for key, value in found.items():
+        if key != "attempts":
+            click.echo(f"{key}: {value if isinstance(value, str | int | None) else json.dumps(value, ensure_ascii=False)}")
+    for attempt in found["attempts"]:
+        click.echo(f"  attempt {attempt['attempt']}: {attempt['status']} on {attempt['worker']}, {attempt['processing_time']} ms"
+                   + (f", {attempt['error_message']}" if attempt["error_message"] else ""))
+
+
+def _act(action: Any, uuid: str, done: str, all_of_them: Any = None) -> None:
+    """Do it to one job, or with `all` to every failed one."""
+    if uuid == "all" and all_of_them is not None:
+        count = all_of_them(actor())
+        click.echo(f"{count} {'job' if count == 1 else 'jobs'} {done}")
+        return
+    result = action(lookup.called(uuid), actor())
+    click.echo({"cancelled": "cancelled", "asked": "asked to stop: it is running"}.get(result, done))
+
+
+@jobs.command("retry")
+@click.argument("uuid", metavar="UUID|all")
+def retry(uuid: str) -> None:
+    """Put a failed job (or all) back into its queue, or run a waiting one now."""
+    _act(actions.retry, uuid, "requeued", actions.retry_all)
+
+
+@jobs.command("cancel")
+@click.argument("uuid")
+def cancel(uuid: str) -> None:
+    """Cancel a waiting job; ask a running one to stop."""
+    _act(actions.cancel, uuid, "cancelled, or asked to stop if it is running")
+
+
+@jobs.command("delete")
+@click.argument("uuid", metavar="UUID|all")
+def delete(uuid: str) -> None:
+    """Put a failed job (or all) into the bin for 7 days."""
+    _act(actions.delete_failed, uuid, "deleted", actions.delete_all)
+
+
+@jobs.command("wait")
+@click.argument("uuid")
+@click.option("--timeout", type=float, default=None, help="Seconds to wait at most.")
+@reading
+def wait(uuid: str, timeout: float | None) -> None:
+    """Wait for the end: exit 0 completed, 1 failed, timeout or cancelled, 3 time over or unknown."""
+    start = heard = time.monotonic()
+    key, state = lookup.called(uuid), None
+    while True:
+        try:
+            state = lookup.state_of(key)
+            db.session.rollback()
+            heard = time.monotonic()
+        except error_texts.errors as error:  # a database that starts anew ends no waiting
+            db.session.remove()
+            if error_texts.kind_of(error) is None or time.monotonic() - heard > UNANSWERED_S:
+                raise
+        else:
+            if state is None:
+                refuse(f"No job {uuid}.", 3)
+        if state in lookup.FINAL:
+            click.echo(state)
+            sys.exit(0 if state == "completed" else 1)
+        if timeout is not None and time.monotonic() >= start + timeout:
+            refuse(f"Still {state} after {timeout:g} s.", 3)
+        time.sleep(POLL_S)
+
+
+@jobs.command("resume")
+@click.argument("name", required=False)
+@click.option("--all", "everything", is_flag=True, help="All queues and types, and what a restore has paused.")
+def resume(name: str | None, everything: bool) -> None:
+    """Resume a queue, a type (`type:X`) or, with --all, everything."""
+    if everything == bool(name):
+        refuse("Name a queue or type to resume, or use --all.", 2)
+    names = queues.resume_all(actor()) if everything else [name]
+    if not everything:
+        queues.resume(name or "", actor())
+    click.echo("resumed: " + (", ".join(names) or "nothing was paused"))
+
+
+@jobs.command("pause")
+@click.argument("name")
+@click.option("--minutes", help="Resume by itself after so many minutes.")
+@click.option("--reason", help="Shown on the queues page.")
+def pause(name: str, minutes: str | None, reason: str | None) -> None:
+    """Pause a queue, or a type as `type:X`."""
+    queues.pause(name, actor(), queues.parse_minutes(minutes or ""), reason)
+    click.echo("paused")

@@ -1,0 +1,84 @@
+"""`flask --app wsgi backup|restore|workers`: what an operator does to the whole."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+from flask import current_app
+from flask.cli import AppGroup, with_appcontext
+
+from app.cli.command import actor, reading
+from app.services.instance import backup as backups
+from app.services.instance import restore as restores
+from app.services.jobs import actions
+from app.services.stats import workers as worker_list
+
+
+@click.command("backup")
+@click.argument("path", type=click.Path(dir_okay=False, path_type=Path))
+@click.option("--with-keys", is_flag=True, help="Also the secret key: whoever has the file can then sign sessions.")
+@click.option("--force", is_flag=True, help="Replace a file that is there.")
+@with_appcontext
+def backup(path: Path, with_keys: bool, force: bool) -> None:
+    """Write ledger and uploads into one .tar.gz while everything runs."""
+    try:
+        manifest = backups.backup(current_app.extensions["settings"], path, with_keys, force)
+    except (OSError, backups.CannotBackup) as error:
+        sys.exit(f"The backup was not written: {error}")
+    keys = "with the keys: keep it as secret as they are" if with_keys else "without keys (--with-keys adds them)"
+    click.echo(f"{path}: revision {manifest['revision']}, {len(manifest['files'])} files, {keys}")
+
+
+@click.command("restore")
+@click.argument("path", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@with_appcontext
+def restore(path: Path) -> None:
+    """Put a backup in place of what is in DATA_DIR (kept aside). Everything is paused until `jobs resume --all`."""
+    try:
+        manifest = restores.restore(current_app.extensions["settings"], path)
+    except (restores.CannotRestore, restores.HalfRestored) as error:
+        sys.exit(str(error))
+    click.echo(f"Restored the backup of {manifest['created']}. All queues, schedules and alerts are paused.\n"
+               "Start the site, look at it, then: flask --app wsgi jobs resume --all")
+
+
+workers = AppGroup("workers", help="Look at workers and tell them what to do.")
+
+
+@workers.command("list")
+@reading
+def list_workers() -> None:
+    """Each worker with its number, state and job."""
+    for w in worker_list.workers(current_app.extensions["settings"].worker_memory_mb):
+        click.echo(f"{w['id']}\t{w['name']}\t{w['health']}\t{w['current_job_type'] or '-'}\t{w['reason'] or ''}")
+
+
+class WorkerOrAll(click.ParamType):
+    """A worker's number, or `all`."""
+
+    name = "ID|all"
+
+    def convert(self, value: str | int, param: click.Parameter | None, ctx: click.Context | None) -> str | int:
+        return value if value == "all" else click.IntRange(1, 2**63 - 1).convert(value, param, ctx)
+
+
+def _command(name: str, help_: str) -> None:
+    @workers.command(name, help=help_)
+    @click.argument("worker", type=WorkerOrAll(), metavar="ID|all")
+    def tell(worker: int | str) -> None:
+        if worker == "all":
+            count = actions.command_workers(name, actor())
+            click.echo(f"{count} {'worker' if count == 1 else 'workers'}: {name} asked")
+        else:
+            click.echo(f"{actions.command_worker(int(worker), name, actor())}: {name} asked")
+
+
+for _name, _help in {
+    "restart": "End after its job; another takes its place.", "quiet": "Take no more jobs until resume.",
+    "resume": "Take jobs again.",
+    "stop": "End after its job, until started again.", "start": "Another worker in the place of one that was stopped.",
+    "kill": "Kill it now; its job runs elsewhere, and nothing is counted against it.",
+}.items():
+    _command(_name, _help)

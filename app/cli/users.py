@@ -1,0 +1,112 @@
+"""`flask --app wsgi users ...`: who may sign in. Passwords come on standard input or are asked for."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import click
+from flask.cli import AppGroup
+
+from app.cli.command import actor, reading
+from app.models.user import ROLES
+from app.services.audit import ActionRefused
+from app.services.people import accounts
+from app.support.validation import BadInput
+
+users = AppGroup("users", help="Accounts.")
+
+
+def _password(from_stdin: bool) -> str:
+    if from_stdin:
+        return sys.stdin.readline().rstrip("\n")
+    return click.prompt("Password", hide_input=True, confirmation_prompt=True)
+
+
+def _try(action, *args: str) -> object:
+    try:
+        return action(*args)
+    except (BadInput, ActionRefused) as error:
+        click.echo(str(error), err=True)
+        sys.exit(2)
+
+
+@users.command("create")
+@click.argument("email")
+@click.option("--role", type=click.Choice(ROLES), required=True)
+@click.option("--password-stdin", is_flag=True, help="Read the password from standard input.")
+def create(email: str, role: str, password_stdin: bool) -> None:
+    """Create an account."""
+    _try(accounts.create_user, email, role, _password(password_stdin), actor())
+    click.echo(f"created {email} ({role})")
+
+
+@users.command("password")
+@click.argument("email")
+@click.option("--password-stdin", is_flag=True, help="Read the password from standard input.")
+def password(email: str, password_stdin: bool) -> None:
+    """Change a password; all sessions of the account end."""
+    _try(accounts.set_password, email, _password(password_stdin), actor())
+    click.echo(f"password of {email} changed; its sessions have ended")
+
+
+@users.command("list")
+@click.option("--json", "as_json", is_flag=True)
+@reading
+def list_users(as_json: bool) -> None:
+    """Each account with its role, state and where it is signed in."""
+    rows = accounts.people()
+    if as_json:
+        click.echo(json.dumps(rows, default=lambda at: at.isoformat().replace("+00:00", "Z")))
+        return
+    for p in rows:
+        state = "disabled" if p["disabled_at"] else f"failed sign-ins: {p['failures']}" if p["failures"] else "active"
+        devices = ", ".join(f"{s['device'] or 'unknown'} from {s['network'] or 'unknown'}" for s in p["sessions"])
+        click.echo(f"{p['email']}\t{p['role']}\t{state}\t{devices or '-'}")
+
+
+@users.command("role")
+@click.argument("email")
+@click.argument("role", type=click.Choice(ROLES))
+def role_(email: str, role: str) -> None:
+    """Change a role; all sessions of the account end."""
+    _try(accounts.set_role, email, role, actor())
+    click.echo(f"{email} is now {role}; its sessions have ended")
+
+
+@users.command("disable")
+@click.argument("email")
+def disable(email: str) -> None:
+    """Refuse an account from now on; all its sessions end."""
+    _try(accounts.disable, email, actor())
+    click.echo(f"{email} is disabled; its sessions have ended")
+
+
+@users.command("enable")
+@click.argument("email")
+def enable(email: str) -> None:
+    """Let an account sign in again."""
+    _try(accounts.enable, email, actor())
+    click.echo(f"{email} is enabled")
+
+
+@users.command("unlock")
+@click.argument("email")
+def unlock(email: str) -> None:
+    """Forget failed sign-ins: of this account, and of networks that are slowed down now."""
+    click.echo(f"{email} may try again; {_try(accounts.unlock, email, actor())} failed sign-ins forgotten")
+
+
+@users.command("sign-out")
+@click.argument("email")
+def sign_out(email: str) -> None:
+    """End all sessions of an account."""
+    click.echo(f"{_try(accounts.end_sessions, email, actor())} sessions of {email} ended")
+
+
+@users.command("first", hidden=True)
+@click.argument("email")
+@click.option("--password-stdin", is_flag=True)
+def first(email: str, password_stdin: bool) -> None:
+    """The first super-admin, if there is no account at all (run.sh calls this)."""
+    click.echo("created" if _try(accounts.create_first, email, _password(True)) else "exists")

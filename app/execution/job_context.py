@@ -1,0 +1,157 @@
+"""`JobContext`: what a job can say and ask while it runs.
+
+Its writes use a connection of their own, guarded by the claim, with SIGALRM and SIGINT blocked, so that neither a timeout
+nor a stop can break one in the middle. A database that does not answer never fails the job: the line or the progress is
+dropped and logged. A value that cannot be kept raises TypeError or ValueError here, in the job's own traceback.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import re
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from app.execution.alarm import signals_held
+from app.execution.capture import LEVELS, JobLines
+from app.ledger.claim import FENCE, Claim
+from app.ledger.dialect import Connection
+from app.ledger.outage import database_errors, wait_for
+from app.support.redaction import printable, redact, redact_json
+from app.support.values import billionths, plain_details, whole
+
+log = logging.getLogger(__name__)
+EVERY_S = 0.5
+NOTE_CHARS, MOST_COSTS, MOST_COST = 500, 10_000, 10**9
+
+
+class JobContext:
+    """Given to functions that name a parameter `ctx`."""
+
+    def __init__(self, job: Claim, connection: Connection, lines: JobLines | None = None) -> None:
+        self._job, self._connection = job, connection
+        self._lines = lines or JobLines(job, connection)
+        self._next_progress = self._next_ask = 0.0
+        self._cancelled = bool(job.cancel_requested)
+        self._costs: list[dict[str, Any]] = []
+
+    @property
+    def costs(self) -> tuple[dict[str, Any], ...]:
+        """What `record_cost` has noted: `nano` (billionths, None for unknown), `currency` and the details given."""
+        return tuple(self._costs)
+
+    @property
+    def uuid(self) -> str:
+        return self._job.uuid
+
+    @property
+    def attempt(self) -> int:
+        """1 for the first execution of this round."""
+        return self._job.attempts
+
+    @property
+    def tries(self) -> int:
+        return self._job.tries
+
+    @property
+    def round(self) -> int:
+        """Rises with each retry by hand."""
+        return self._job.round
+
+    @property
+    def tenant_id(self) -> str | None:
+        return self._job.tenant_id
+
+    @property
+    def queue(self) -> str:
+        return self._job.queue
+
+    def progress(self, done: float, total: float | None = None, note: object = None) -> None:
+        """Show how far the job is; written at most twice a second, the last one (done == total) always.
+
+        TypeError or ValueError when `done` or `total` is no number from 0 to 2^63 - 1.
+        """
+        done, total = whole("progress: done", done), None if total is None else whole("progress: total", total)
+        now = time.monotonic()
+        if now < self._next_progress and done != total:
+            return
+        self._next_progress = now + EVERY_S
+        text = None if note is None else printable(redact(str(note)[: 4 * NOTE_CHARS]))[:NOTE_CHARS]
+        self._write(
+            f"UPDATE jobs SET progress_done = :done, progress_total = :total, progress_note = :note WHERE {FENCE}",
+            done=done, total=total, note=text, **self._job.fence,
+        )
+
+    def log(self, message: object, level: str = "INFO") -> None:
+        """Keep a line with the job: 2 KB a line, the first 200 and the last 800 lines of a job.
+
+        `level` is DEBUG, INFO, WARN or ERROR (else INFO); TypeError when it is no text.
+        """
+        if not isinstance(level, str):
+            raise TypeError(f"log: level must be text such as 'INFO', not {type(level).__name__}.")
+        self._lines.add(str(message), LEVELS.get(level.upper(), "INFO"), at_once=True)
+
+    def cancelled(self) -> bool:
+        """Whether somebody asked this job to stop, or it is no longer ours; asked at most twice a second."""
+        now = time.monotonic()
+        if not self._cancelled and now >= self._next_ask:
+            self._next_ask = now + EVERY_S
+            with signals_held(), self._quietly():
+                rows = self._connection.all(f"SELECT cancel_requested FROM jobs WHERE {FENCE}", **self._job.fence)
+                self._cancelled = not rows or bool(rows[0][0])
+        return self._cancelled
+
+    def record_cost(self, amount: object, currency: str = "USD", **details: object) -> None:
+        """Note a cost of this attempt; stored with its outcome. None means that it is not known.
+
+        `amount` is a number (also Decimal, or text such as "12.5") from 0 to a billion, exact to a billionth; `currency` has three
+        letters; `details` are up to 20 texts and numbers, `model` among them. Else TypeError or ValueError.
+        """
+        nano = None if amount is None else billionths("record_cost: amount", amount, MOST_COST)
+        if not isinstance(currency, str) or not re.fullmatch("[A-Za-z]{3}", currency):
+            raise ValueError("record_cost: currency must be three letters such as USD.")
+        if len(self._costs) >= MOST_COSTS:
+            raise ValueError(f"record_cost: an attempt has at most {MOST_COSTS} costs; add them up.")
+        self._costs.append({**redact_json(plain_details(details)), "nano": nano, "currency": currency.upper()})
+
+    def keep(self, change: Callable[[Connection], Any]) -> Any:
+        """Run `change` in a transaction that survives a power cut, again until the database took it, and that neither a timeout
+        nor a stop breaks: for answers that were paid. Returns what `change` returns."""
+        def once() -> Any:
+            with signals_held(), self._connection.transaction(durable=True) as run:
+                return change(run)
+
+        return wait_for(once, on_error=lambda error: log.warning("job %s: the database does not take its answer yet (%s)", self.uuid, error))[1]
+
+    @property
+    def notes(self) -> Connection:
+        """The job's own connection, for reading."""
+        return self._connection
+
+    @property
+    def created_by(self) -> str | None:
+        """Who sent it: an address, `recurring NAME`, `demo`; None from code."""
+        return self._job.created_by
+
+    @property
+    def timeout(self) -> int:
+        """Seconds this attempt may take."""
+        return self._job.timeout
+
+    def note(self, change: Callable[[Connection], Any]) -> None:
+        """Like `keep`, but for what may be dropped while the database does not answer."""
+        with signals_held(), self._quietly(), self._connection.transaction() as run:
+            change(run)
+
+    def _write(self, sql: str, **params: object) -> None:
+        with signals_held(), self._quietly(), self._connection.transaction() as run:
+            run.run(sql, **params)
+
+    @contextlib.contextmanager
+    def _quietly(self) -> Iterator[None]:
+        try:
+            yield
+        except database_errors() as error:
+            log.warning("job %s: a note could not be written (%s)", self.uuid, type(error).__name__)

@@ -1,0 +1,194 @@
+"""What happens to a job in a worker: claimed, ran, interrupted. EVENTS says which event of Huey calls what.
+
+One `Lifecycle` a worker process. Failure cases: an error is not a refusal (the claim is asked
+again until answered or the stop flag is set); a settle is tried again until it is written or
+fenced off; a stop hands the row back uncounted. An outcome that cannot be written, however long one waits (a value that no
+column holds), is replaced by a failure that says so; should not even that be written, the worker finds the row again
+at its next claim, and that counts as a crash: every claim ends in one written outcome.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+from huey import signals
+from huey.api import Huey
+from huey.exceptions import CancelExecution, TaskTimeout
+
+from app.execution.outcomes import class_name
+from app.ledger import claim as ledger
+from app.ledger.claim import Claim
+from app.ledger.dialect import Connection
+from app.ledger.open_files import GONE, holds_write_lock, roll_back_others
+from app.ledger.outage import LOCKED, database_errors, kind_of, wait_for
+from app.ledger.rescue import held_by, rescue
+from app.ledger.settle import Outcome, settle, settle_and_take
+from app.support.redaction import one_line, redact
+
+log = logging.getLogger(__name__)
+CALM_S = 1.0  # after an outcome that could not be written at all
+UNSETTLED = "its worker went on without writing an outcome"
+EVENTS = (
+    # Huey's event               what we do
+    ("pre_execute", "ticket_taken"),
+    ("post_execute", "job_ran"),
+    (signals.SIGNAL_INTERRUPTED, "job_interrupted"),
+    (signals.SIGNAL_CANCELED, "ticket_refused"),
+)
+
+
+class Lifecycle:
+    """The hooks of one worker; `held` and `done` are what the heartbeat's thread writes."""
+
+    def __init__(self, connection: Connection, queues: tuple[str, ...], store: str) -> None:
+        self.connection, self.store = connection, store
+        self._claim_sql, self.ready_sql = ledger.claim_statement(queues), ledger.ready_statement(queues)
+        self.worker_id = self.worker = ""
+        self.started = False
+        self.held: Claim | None = None
+        self.next: Claim | None = None  # claimed together with the last settle; runs without a ticket
+        self._begun: Claim | None = None  # handed over last: found again unsettled, it is a crash
+        self.done = 0
+        self.broken = False  # an outcome was refused: whatever did it may have spoiled this process
+        self.stopping: Callable[[], bool] = lambda: False
+        self.may_go_on: Callable[[], bool] = lambda: True
+
+    def ticket_taken(self, task: Any) -> None:
+        """pre_execute: claim the best ready row; only "no row" or a stop refuses (CancelExecution)."""
+        task.claim = task.outcome = None
+        task.armed = task.timed_out = False
+        if not self.started:
+            raise CancelExecution("this worker has not finished starting")
+        if self.next is not None:
+            return self._hand_over(task, self.next)
+        try:
+            answered, found = wait_for(self._claim, self.stopping, on_error=lambda e: self._trouble("claim", e))
+        except CancelExecution:
+            raise
+        except Exception as error:  # any other exception would make Huey run the task unclaimed
+            log.exception("claim failed")
+            time.sleep(CALM_S)
+            raise CancelExecution(str(error)) from error
+        if not answered or found is None:
+            raise CancelExecution("nothing to do")
+        self._hand_over(task, found)
+
+    def _hand_over(self, task: Any, found: Claim) -> None:
+        task.claim, task.timeout = found, found.timeout
+        self.held, self.next, self._begun = found, None, found
+
+    def _claim(self) -> Claim | None:
+        self.give_up_unsettled()
+        return ledger.claim(self.connection, self._claim_sql, self.worker_id, self.worker)
+
+    def give_up_unsettled(self) -> None:
+        """A row that was begun here and is still ours has got no outcome: that counts as a crash."""
+        for row in held_by(self.connection, self.worker_id, self.worker):
+            if self._begun is not None and (row.uuid, row.claim_no) == (self._begun.uuid, self._begun.claim_no):
+                log.error("job %s (%s) was found again without an outcome: it counts as a crash", row.uuid, row.job_type)
+                rescue(self.connection, row, crash=True, why=UNSETTLED, store=self.store)
+
+    def job_ran(self, task: Any, _value: Any, exception: BaseException | None) -> None:
+        """post_execute: settle until written or fenced off."""
+        job: Claim | None = getattr(task, "claim", None)
+        if job is None:
+            return
+        outcome = task.outcome or self._unset(exception, job)
+        go_on = None if self.stopping() or not self.may_go_on() else self._claim_sql
+        try:
+            _, (written, self.next) = wait_for(
+                lambda: settle_and_take(self.connection, job, outcome, self.store, go_on), on_error=lambda e: self._trouble("settle", e)
+            )
+        except Exception as error:
+            self.next = None
+            written, outcome = self._replace(job, outcome, error)
+        if written in ("failed", "timeout"):
+            tenant = job.tenant_id or "-"
+            log.warning("job %s (%s, tenant %s) %s: %s", job.uuid, job.job_type, tenant, written, outcome.error)
+        self.done += 1
+        task.claim, self.held = None, self.next
+
+    def _replace(self, job: Claim, outcome: Outcome, error: Exception) -> tuple[str, Outcome]:
+        """The outcome was refused: write it alone, else a failure that says so, else leave the row to be found again.
+        Returns what was written."""
+        self.broken = True
+        why = one_line(redact(f"{type(error).__name__}: {error}"), 500)
+        log.error("job %s (%s): its outcome could not be written (%s)", job.uuid, job.job_type, why)
+        said = Outcome("failed", error=f"Its outcome could not be written ({why}).", retry=False, run_ms=max(int(outcome.run_ms or 0), 0))
+        for attempt in (outcome, said):
+            try:
+                settled = wait_for(lambda attempt=attempt: settle(self.connection, job, attempt, self.store),
+                                   on_error=lambda e: self._trouble("settle", e))
+                return settled[1], attempt
+            except Exception:
+                log.exception("job %s: refused again", job.uuid)
+        time.sleep(CALM_S)  # nothing can be written at all: do not spin
+        return "", said
+
+    @staticmethod
+    def _unset(exception: BaseException | None, job: Claim) -> Outcome:
+        if isinstance(exception, TaskTimeout):
+            return Outcome("timeout", error=f"timeout after {job.timeout} s")
+        return Outcome("failed", error=f"The worker could not run the job ({class_name(exception)}).")
+
+    def job_interrupted(self, _signal: str, task: Any) -> None:
+        """A stop: hand the row back uncounted, or write the outcome if it was set already."""
+        job: Claim | None = getattr(task, "claim", None)
+        if job is None:
+            return
+        if task.outcome is None and job.over:
+            task.outcome = Outcome("timeout", error=f"timeout after {job.timeout} s")
+        if task.outcome is not None:
+            return self.job_ran(task, None, None)
+
+        def hand_back() -> None:
+            with self.connection.transaction() as run:
+                released = ledger.release(run, job)
+            if not released:
+                settle(self.connection, job, Outcome("cancelled", error="Cancelled while a worker was stopping."), self.store)
+
+        wait_for(hand_back, on_error=lambda e: self._trouble("release", e))
+        task.claim = self.held = None
+
+    def give_back_next(self) -> None:
+        """The worker ends with a row claimed ahead: hand it back."""
+        if self.next is not None:
+            task = SimpleNamespace(claim=self.next, outcome=None)
+            self.next = None
+            self.job_interrupted("stop", task)
+
+    def ticket_refused(self, _signal: str, task: Any) -> None:
+        """CANCELED with a claim in hand (another hook refused): release it."""
+        if getattr(task, "claim", None) is not None and task.outcome is None:
+            self.job_interrupted(_signal, task)
+
+    def work_ready(self) -> bool:
+        """Whether a row is ready for this worker; False when the database does not answer."""
+        try:
+            return self.started and ledger.is_ready(self.connection, self.ready_sql)
+        except database_errors():
+            return False
+
+    def _trouble(self, what: str, error: Exception) -> None:
+        log.warning("%s waits: the database does not answer (%s: %s)", what, type(error).__name__, error)
+        path = self.connection.url.removeprefix("sqlite:///")
+        if self.connection.sqlite and kind_of(error) == LOCKED and holds_write_lock(path):
+            found = roll_back_others({id(self.connection.raw)})
+            log.error("a job has left a transaction open in this worker, which held up everybody: %d rolled back", found)
+            if not found:
+                os._exit(GONE)  # out of reach: it ends with the process
+
+
+def listen(huey: Huey, lifecycle: Lifecycle) -> None:
+    """Connect the table; called last, so that no other hook runs between our claim and the job."""
+    for event, name in EVENTS:
+        order = getattr(lifecycle, name)
+        if event in ("pre_execute", "post_execute"):
+            getattr(huey, event)(name)(order)
+        else:
+            huey.signal(event)(order)

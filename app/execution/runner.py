@@ -1,0 +1,220 @@
+"""Run one claimed job and turn whatever happens into an `Outcome`.
+
+Everything but KeyboardInterrupt (a stop) is caught, so Huey always sees a return. A timeout cannot be swallowed: the alarm
+is a BaseException that comes again every 5 s, and one that was delivered beats a later "completed"; an outcome that is set
+beats a later alarm. Whatever calls the job's own code (its function, `str()` of what it returns or raises) runs with the
+alarm on; what it may not leave behind is put right before the outcome is written (execution/process_guard.py, descendants.py).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import resource
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from app import registry
+from app.execution.alarm import JobTimeout, armed, signals_held
+from app.execution.capture import Capture, JobLines
+from app.execution.job_context import JobContext
+from app.execution.outcomes import class_name, told
+from app.execution.process_guard import ProcessGuard
+from app.execution.results import as_json
+from app.extensions import db
+from app.ledger.claim import Claim
+from app.ledger.dialect import Connection
+from app.ledger.settle import Outcome
+from app.services.jobs import uploads
+from app.support import descendants
+from app.support.logs import job_of_line, report_failure
+
+log = logging.getLogger(__name__)
+INTERRUPT_S = 1.0
+OVER_S = 1.0  # a job that ran past its limit by more has swallowed or switched off the alarm
+
+
+class Meter:
+    """Run time and peak memory of one job. On Linux the high-water mark is reset and read by getrusage (1.5 microseconds;
+    reading /proc/self/status takes 26); read right after a reset it is the resident size."""
+
+    _reset: int | None = None
+    _pid = _resident = 0
+    _inherited = False  # getrusage tells the mark of the program that this process was before an exec (never of a forked worker)
+
+    def __init__(self) -> None:
+        if Meter._pid != os.getpid():
+            Meter._pid, Meter._reset, Meter._inherited = os.getpid(), None, False
+            with contextlib.suppress(OSError):
+                file = os.open("/proc/self/clear_refs", os.O_WRONLY | os.O_CLOEXEC)
+                os.write(file, b"5")
+                Meter._reset = file
+                usual = self._highest()
+                Meter._inherited = True
+                Meter._inherited = usual > self._highest() + 4 * 2**20
+            Meter._resident = self.read()[1]
+        if Meter._reset is not None:
+            os.write(Meter._reset, b"5")
+        self.start, self.resident = time.monotonic(), Meter._resident
+
+    @staticmethod
+    def read() -> tuple[int, int]:
+        """Bytes at the high-water mark since the last reset, and resident now; without resets both are the process's highest."""
+        most = now = Meter._highest()
+        if Meter._reset is not None:
+            os.write(Meter._reset, b"5")
+            now = Meter._highest()
+        return most, now
+
+    @staticmethod
+    def _highest() -> int:
+        if not Meter._inherited:
+            return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        with open("/proc/self/status") as file:
+            return next(int(line.split()[1]) * 1024 for line in file if line.startswith("VmHWM:"))
+
+    @classmethod
+    def last_resident(cls) -> int:
+        """Resident bytes at the end of the last job of this process; 0 before the first."""
+        return cls._resident if cls._pid == os.getpid() else 0
+
+    def read_into(self, outcome: Outcome) -> None:
+        outcome.run_ms = round((time.monotonic() - self.start) * 1000)
+        outcome.memory_peak, Meter._resident = self.read()
+        outcome.details["memory_growth"] = max(outcome.memory_peak - self.resident, 0)
+
+
+def execute(app: Any, task: Any, notes: Connection, stopping: Callable[[], bool] = lambda: True, guard: ProcessGuard | None = None) -> None:
+    """Run the job claimed for this task; `task.outcome` is set unless a stop interrupts. `guard` is that of the worker's process."""
+    job: Claim | None = getattr(task, "claim", None)
+    if job is None:
+        return  # a hook failed: never run what is not claimed
+    meter = Meter()
+    lines = JobLines(job, notes)
+    whose = job_of_line.set({"uuid": job.uuid, "type": job.job_type, "tenant": job.tenant_id, "attempt": job.attempts, "worker": job.worker})
+    try:
+        try:
+            outcome = _attempt(app, task, job, notes, lines, guard)
+        except KeyboardInterrupt as error:
+            if _asked_to_stop(stopping):
+                raise
+            outcome = told(task, error, job)  # raised by the job itself: handed back it would come again for ever
+        except BaseException as error:  # told without its traceback: formatting it calls the job's own code
+            log.error("job %s: its outcome could not be told (%s)", job.uuid, class_name(error))
+            outcome = Outcome("failed", error=f"The worker could not tell its outcome ({class_name(error)}).", retry=False)
+        meter.read_into(outcome)
+        swallowed = task.timed_out and outcome.status == "failed"
+        if outcome.blocked is None and (swallowed or outcome.run_ms > (job.timeout + OVER_S) * 1000):
+            outcome = replace(outcome, status="timeout", result=None, error=f"timeout after {job.timeout} s", delay=None, retry=True)
+        with signals_held():  # a stop that arrives now finds the outcome
+            _clean_up(lines, guard, completed=outcome.status == "completed")
+            task.outcome = outcome
+    except KeyboardInterrupt:
+        if task.outcome is None:
+            with signals_held():
+                _clean_up(lines, guard, completed=False)
+        raise
+    finally:
+        Capture.lines = None
+        job_of_line.reset(whose)
+
+
+def _clean_up(lines: JobLines, guard: ProcessGuard | None, completed: bool) -> None:
+    """End or name what the job has started, put the process right, write the last lines. Never raises."""
+    try:
+        changed = guard.restore() if guard else []  # first: under a limit that the job has set nothing can be written
+        if guard and descendants.any_left():  # in a worker: elsewhere the children are not the job's
+            if completed and (names := descendants.tolerate()):
+                lines.add(f"Left running, until this worker ends: {', '.join(names)}", "WARN", "worker")
+            elif not completed and (names := descendants.end_all()):
+                lines.add(f"Ended with the job: {', '.join(names)}", "INFO", "worker")
+        for stream in guard.streams if guard else ():
+            if stream.touched:
+                stream.end()
+        if guard and (threads := guard.new_threads()):
+            lines.add(f"Threads left running, until this worker ends: {', '.join(threads)}", "WARN", "worker")
+        if changed:
+            lines.add(f"Put back after the job: {', '.join(changed)}", "WARN", "worker")
+        if lines.waiting:
+            lines.write()
+    except Exception as error:
+        log.error("job %s: its worker could not be put right (%s)", lines.uuid, class_name(error))
+
+
+def _asked_to_stop(stopping: Callable[[], bool]) -> bool:
+    """Whether the worker stops; Ctrl-C on a terminal reaches us a moment before the flag is set."""
+    end = time.monotonic() + INTERRUPT_S
+    while not stopping() and time.monotonic() < end:
+        time.sleep(0.02)
+    return stopping()
+
+
+def _attempt(app: Any, task: Any, job: Claim, notes: Connection, lines: JobLines, guard: ProcessGuard | None) -> Outcome:
+    definition = registry.find(job.job_type)
+    if definition is None:
+        return Outcome("failed", blocked=f"No job type {job.job_type} is known here. Deploy the code that declares it, or delete the job.")
+    ctx = JobContext(job, notes, lines)
+    try:
+        with guard.context if guard else app.app_context():
+            try:
+                args = definition.fit(json.loads(job.payload)["args"])
+                args = uploads.open_files(definition, args, job.tenant_id)
+                if definition.wants_ctx:
+                    args["ctx"] = ctx
+            except registry.Misfit as error:
+                return Outcome("failed", blocked=f"The arguments no longer fit {job.job_type}: {error} Edit and retry, or delete the job.")
+            try:
+                lines.capture = definition.options.capture
+                Capture.lines = lines
+                with armed(task):
+                    result, marks = _call(definition.function, args, guard)
+                if task.timed_out:
+                    raise JobTimeout
+                if db.session.registry.has():
+                    db.session.commit()
+            except BaseException:
+                task.armed = False
+                _roll_back()
+                raise
+            finally:
+                if db.session.registry.has():
+                    db.session.remove()
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        outcome = told(task, error, job)
+        if outcome.status == "failed":
+            with contextlib.suppress(Exception):
+                report_failure(error)
+    else:
+        outcome = Outcome("completed", result=result, details={"cut": marks} if marks else {})
+    if ctx.costs:
+        outcome.details["costs"] = list(ctx.costs)
+    return outcome
+
+
+def _call(function: Callable[..., Any], args: dict[str, Any], guard: ProcessGuard | None) -> tuple[str, list[str]]:
+    """The job's own code and its result as JSON; a copy of the process that it has forked ends here."""
+    try:
+        result = as_json(function(**args))
+    except BaseException as error:
+        if guard:
+            guard.end_if_forked(error)
+        raise
+    if guard:
+        guard.end_if_forked()
+    return result
+
+
+def _roll_back() -> None:
+    if not db.session.registry.has():
+        return
+    try:
+        db.session.rollback()
+    except Exception:
+        log.warning("rollback failed; the connections of this worker are opened again")
+        db.engine.dispose()

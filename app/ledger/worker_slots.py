@@ -1,0 +1,68 @@
+"""Places of a consumer whose workers a person has stopped: empty until somebody starts them again.
+
+    person: `command = 'start'` in the row of the stopped worker
+    -> the consumer's Scheduler child, which looks each second (its parent never touches the database), takes it with
+       one guarded UPDATE -> a byte through a pipe -> the parent starts a worker
+
+The row names its consumer, so another one, or one that was started anew with all its workers, never answers. A consumer
+that ends says so in the rows of its empty places. A pipe and not a file: it ends with the consumer and needs no shared
+folder.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+
+from app.ledger.dialect import Connection, database_errors
+from app.support.process import has_ended, is_here
+
+STOPPED = "stopped by hand"
+AGAIN, ENDED = f"{STOPPED}; started again", f"{STOPPED}; then its consumer ended"
+_MINE = f"consumer_id = :c AND status = 'stopped' AND reason = '{STOPPED}'"
+_ASKED = f"SELECT id FROM worker_heartbeats WHERE {_MINE} AND command = 'start'"
+_TAKE = f"""UPDATE worker_heartbeats SET command = NULL, reason = '{AGAIN}'
+ WHERE id = :id AND {_MINE} AND command = 'start'"""
+_END = f"UPDATE worker_heartbeats SET command = NULL, reason = '{ENDED}' WHERE {_MINE}"
+
+
+def can_start(status: str, reason: str | None, consumer_id: str, host: str) -> bool:
+    """Whether the place of this row is empty and its consumer may answer: it lives here, or is of another machine."""
+    if status != "stopped" or reason != STOPPED:
+        return False
+    return not has_ended(consumer_id) if is_here(consumer_id) else host != socket.gethostname()
+
+
+class Places:
+    """Made by the consumer before it forks; `look` and `end` are for its Scheduler child, `asked` for itself."""
+
+    def __init__(self, url: str, consumer_id: str) -> None:
+        self.connection, self.consumer_id = Connection(url, wait_s=1), consumer_id
+        self._out, self._in = os.pipe()
+        os.set_blocking(self._out, False)
+
+    def look(self) -> None:
+        """Take what was asked for; a database that does not answer is asked again in a second."""
+        with contextlib.suppress(*database_errors()):
+            for (id_,) in self.connection.all(_ASKED, c=self.consumer_id):
+                with self.connection.transaction() as run:
+                    taken = run.run(_TAKE, id=id_, c=self.consumer_id)
+                if taken:
+                    os.write(self._in, b"1")
+            return
+        self.connection.close()
+
+    def end(self) -> None:
+        """Nobody starts these places any more."""
+        with contextlib.suppress(*database_errors()):
+            if self.connection.all(f"SELECT 1 FROM worker_heartbeats WHERE {_MINE}", c=self.consumer_id):
+                with self.connection.transaction() as run:
+                    run.run(_END, c=self.consumer_id)
+
+    def asked(self) -> int:
+        """How many were asked for since the last time."""
+        try:
+            return len(os.read(self._out, 1000))
+        except BlockingIOError:
+            return 0

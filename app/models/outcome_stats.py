@@ -1,0 +1,148 @@
+"""Exact counts of final outcomes over any window.
+
+What the monitor has counted (ids up to `rollup_reach`, see ledger/rollups.py) is read from the hourly rollups, less the
+part of the first hour that lies before the window; what came since is read from the raw rows. That part is read from
+the counts by the minute, which go back 26 hours, and from the raw rows for the rest of a minute or an older window.
+Public figures count completed, failed and timeout only; a failure is failed or timeout.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import text
+
+from app.extensions import db
+from app.models.types import whole, words
+from app.support.clock import DAY_MS, HOUR_MS, MINUTE_MS, millis, now_ms, stamp
+
+COUNTED = ("completed", "failed", "timeout")
+FAILURES = ("failed", "timeout")
+KEEP_MINUTES_MS = 26 * HOUR_MS
+
+_WANTED = "status IN ('completed', 'failed', 'timeout')"
+
+
+def reach(key: str) -> str:
+    """How far something is counted, as an expression: 0 when the `meta` table has no number there."""
+    return (f"COALESCE((SELECT CASE WHEN LENGTH(value) BETWEEN 1 AND 18 AND TRIM(value, '0123456789') = '' THEN CAST(value AS BIGINT) ELSE 0 END "
+            f"FROM meta WHERE key = '{key}'), 0)")
+
+
+_REACH = reach("rollup_reach")
+_AT = "COALESCE(completed_at, completed_at)"  # so written, SQLite looks for the last rows by id and not by time
+# One statement a figure: what it reads is of one moment, on PostgreSQL too, where `rollup_reach` moves between two.
+_SUMS = f"""SELECT job_type, status, SUM(n + 0.0), SUM(ms + 0.0) FROM (
+ SELECT job_type, status, count AS n, time_ms AS ms FROM rollup_types WHERE hour >= :low AND hour < :high
+ UNION ALL SELECT job_type, status, -count, -time_ms FROM job_minutes WHERE minute_ms >= :low AND minute_ms < :minute
+ UNION ALL SELECT job_type, status, -1, -processing_time FROM job_metrics
+  WHERE completed_at >= :minute_at AND completed_at < :low_at AND id <= {_REACH}
+ UNION ALL SELECT job_type, status, 1, processing_time FROM job_metrics
+  WHERE id > {_REACH} AND {_AT} >= :low_at AND {_AT} < :high_at) found WHERE {{wanted}} GROUP BY job_type, status"""
+_BUCKETS = f"""SELECT hour, NULL, job_type, status, count, time_ms, {_REACH} FROM rollup_types WHERE hour >= :low AND hour < :high AND {_WANTED}
+ UNION ALL SELECT 0, CAST({_AT} AS VARCHAR(30)), job_type, status, COUNT(*), SUM(processing_time), {_REACH} FROM job_metrics
+ WHERE id > {_REACH} AND {_WANTED} GROUP BY {_AT}, job_type, status"""
+_RAW = f"""SELECT job_type, status, COUNT(*), SUM(processing_time) FROM job_metrics
+ WHERE completed_at >= :low AND completed_at < :high AND id <= :reach AND {_WANTED} GROUP BY job_type, status"""
+
+
+@dataclass
+class Sums:
+    """Final outcomes of a window; `time_ms` is the summed run time of the completed ones."""
+
+    completed: int = 0
+    failed: int = 0
+    time_ms: int = 0
+
+    def add(self, status: str, count: int, time_ms: int, sign: int = 1) -> None:
+        if status == "completed":
+            self.completed += sign * count
+            self.time_ms += sign * time_ms
+        else:
+            self.failed += sign * count
+
+    @property
+    def total(self) -> int:
+        return self.completed + self.failed
+
+    @property
+    def success_rate(self) -> float | None:
+        return 100.0 * self.completed / self.total if self.total else None
+
+    @property
+    def average_ms(self) -> float | None:
+        return self.time_ms / self.completed if self.completed else None
+
+
+def by_type(start: int, end: int, wanted: str = _WANTED) -> dict[str, Sums]:
+    """Sums by job type over [start, end) in ms; `end` must lie on an hour or not in the past."""
+    sums: dict[str, Sums] = {}
+    low = start - start % HOUR_MS
+    minute = start - start % MINUTE_MS if low > now_ms() - KEEP_MINUTES_MS + HOUR_MS else low
+    values = {"low": low, "high": end, "minute": minute, "minute_at": stamp(minute), "low_at": stamp(start), "high_at": stamp(end)}
+    for job_type, status, count, time_ms in _rows(_SUMS.format(wanted=wanted), **values):
+        sums.setdefault(words(job_type), Sums()).add(status, whole(count, 0), whole(time_ms, 0))
+    return sums
+
+
+def window(start: int, end: int, job_type: str | None = None, wanted: str = _WANTED) -> Sums:
+    """Sums over [start, end) in ms, of one type or of all."""
+    total = Sums()
+    for name, sums in by_type(start, end, wanted).items():
+        if job_type in (None, name):
+            total.completed += sums.completed
+            total.failed += sums.failed
+            total.time_ms += sums.time_ms
+    return total
+
+
+def day_totals(now: int, job_type: str | None = None) -> Sums:
+    """Sums over the rolling 24 hours before `now` (ms), the running hour included."""
+    return window(now - DAY_MS, now + 1, job_type)
+
+
+def lost(now: int) -> int:
+    """Attempts lost with their worker in the 24 hours before `now` (ms)."""
+    return window(now - DAY_MS, now + 1, wanted="status = 'lost'").failed
+
+
+def buckets(bounds: Sequence[int], job_type: str | None = None) -> list[Sums]:
+    """Sums for each [bounds[i], bounds[i+1]) in ms. Bounds off the hour (zones at +5:30) are cut from raw rows."""
+    result = [Sums() for _ in bounds[:-1]]
+    rows = _rows(_BUCKETS, low=bounds[0] - bounds[0] % HOUR_MS, high=bounds[-1]).all()
+    for hour, at, name, status, *numbers, _reach in rows:
+        moment, (count, time_ms) = _moment(at) if at else hour, (whole(n, 0) for n in numbers)
+        if not isinstance(moment, int):
+            continue  # what another program wrote is no time
+        place = bisect_right(bounds, moment) - 1
+        if job_type in (None, name) and place < len(result):
+            if place >= 0:
+                result[place].add(status, count, time_ms)
+            # an hour that a bound cuts was counted whole before the bound: its later part belongs after it
+            cut = bounds[place + 1]
+            if not at and hour < cut < hour + HOUR_MS and place + 1 < len(result):
+                result[place + 1].add(status, count, time_ms)
+                if place >= 0:
+                    result[place].add(status, count, time_ms, sign=-1)
+    for place, cut in enumerate(bounds[:-1]):
+        if cut % HOUR_MS:
+            for name, status, count, time_ms in _rows(_RAW, low=stamp(cut - cut % HOUR_MS), high=stamp(cut), reach=rows[0][-1] if rows else 0):
+                if job_type in (None, name):
+                    result[place].add(status, count, whole(time_ms, 0), sign=-1)
+                    if place:
+                        result[place - 1].add(status, count, whole(time_ms, 0))
+    return result
+
+
+def _moment(text: str) -> int | None:
+    try:
+        return millis(datetime.fromisoformat(text))
+    except (ValueError, TypeError, OverflowError):
+        return None
+
+
+def _rows(sql: str, **values):
+    return db.session.execute(text(sql), values)

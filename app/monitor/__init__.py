@@ -1,0 +1,1 @@
+"""The monitor process: its duties and its judgement of workers."""

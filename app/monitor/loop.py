@@ -1,0 +1,247 @@
+"""The monitor: a table of duties, each run when due; one that fails never stops the others.
+
+It needs no worker. Its mark in `meta` (key `monitor`) tells everyone that it lives. A round in
+which the wall clock and the monotonic clock disagree by 5 s, or that comes late (a suspended
+machine), skips every judgement on silence for one heartbeat period.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from flask import Flask
+
+from app import registry
+from app.config import Settings
+from app.integrations.ping import Ping
+from app.ledger import control, counts, error_texts, queue_rates, rollups, search
+from app.ledger.dialect import Connection, database_errors
+from app.ledger.open_files import shrink_wal
+from app.ledger.rescue import held_by, promote
+from app.monitor.worker_watch import CALM_S, Watch
+from app.services.alerts import incidents
+from app.services.alerts.checks import Look
+from app.services.alerts.delivery import Courier
+from app.services.content import generations
+from app.services.instance import retention, schema
+from app.services.jobs import recurring
+from app.services.people import accounts
+from app.support import disk
+from app.support.clock import MINUTE_MS
+from app.support.process import lock_state
+
+log = logging.getLogger("app.monitor.loop")
+CLOCK_JUMP_S, MISSED_ROUND_S = 5.0, 15.0
+TICK_S = 0.2
+LAST_SENDING_S = 5.0  # a message under way at a stop; what takes longer is sent once more by the next monitor
+FIRST_CHECK_S = 20.0  # workers that start together with the monitor are not missed
+
+
+@dataclass
+class Duty:
+    """`every` in seconds; `next` on the monotonic clock; `error` is the last failure or None."""
+
+    name: str
+    every: float
+    run: Callable[[], Any]
+    next: float = 0.0
+    error: str | None = None
+
+
+class Monitor:
+    """One monitor process. Everything it changes is guarded by what it read, so two do no harm."""
+
+    def __init__(self, app: Flask, monotonic: Callable[[], float] = time.monotonic, wall: Callable[[], float] = time.time) -> None:
+        self.app = app
+        self.settings: Settings = app.extensions["settings"]
+        self.connection = Connection(self.settings.database_url, synchronous="FULL")
+        self.monotonic, self.wall = monotonic, wall
+        self.watch = Watch(self.connection, self.settings, monotonic)
+        self._clocks: tuple[float, float] | None = None
+        self._minute = self._sampled = 0
+        self._idle_since: float | None = None
+        self.ping = Ping(self.settings.heartbeat_url)
+        self.courier = Courier(app)
+        self.duties = [
+            Duty("mark", 1.0, self.mark),
+            Duty("promote", 1.0, lambda: promote(self.connection)),
+            Duty("live counts", 0.5, self.count),
+            Duty("rescue", 1.0, self.watch.rescue),
+            Duty("rollups", 1.0, lambda: rollups.extend(self.connection)),
+            Duty("pace", 1.0, lambda: queue_rates.extend(self.connection)),
+            Duty("tickets", 1.0, self.tickets),
+            Duty("ticket store", 5.0, self.ticket_store),
+            Duty("disk", 5.0, self.disk),
+            Duty("recurring", 1.0, self.recurring),
+            Duty("pauses", 1.0, self.pauses),
+            Duty("search", 1.0, lambda: search.extend(self.connection)),
+            Duty("ping", 60.0, self.ping.send),
+            Duty("minute", 1.0, self.minute),
+            Duty("alerts", 60.0, self.alerts),
+            Duty("urgent alerts", 10.0, lambda: self.alerts(urgent=True)),
+            Duty("messages", 1.0, self.messages),
+            Duty("unblock", 10.0, lambda: retention.unblock_fitting(self.connection)),
+            Duty("budgets", 10.0, lambda: generations.release_within_budget(self.connection, self.settings)),
+            Duty("retention", 300.0, lambda: retention.delete_old(self.connection)),
+            Duty("old figures", 600.0, lambda: retention.delete_old_minutes(self.connection)),
+            Duty("uploads", 600.0, lambda: retention.sweep_uploads(self.connection, self.settings.data_dir / "uploads")),
+            Duty("wal", 10.0, lambda: shrink_wal(self.connection, str(self.settings.database_file))),
+            Duty("sessions", 300.0, self.sweep_sessions),
+            Duty("files", 60.0, self.sweep_files),
+        ]
+
+    def round(self) -> list[str]:
+        """Run every duty that is due; returns 'name: error' of those that failed."""
+        self._look_at_clocks()
+        failed = []
+        for duty in self.duties:
+            if self.monotonic() < duty.next:
+                continue
+            duty.next = self.monotonic() + duty.every
+            try:
+                duty.run()
+                duty.error = None
+            except Exception as error:
+                text = error_texts.told(error)
+                if duty.error != text:
+                    log.warning("duty %s failed (%s); it is tried again", duty.name, text)
+                duty.error = text
+                failed.append(f"{duty.name}: {text}")
+                if isinstance(error, database_errors()):
+                    self.watch.be_calm()  # silence counts only while our own writes succeed
+                    self.connection.close()
+        return failed
+
+    def _look_at_clocks(self) -> None:
+        mono, wall = self.monotonic(), self.wall()
+        if self._clocks is not None:
+            passed, shown = mono - self._clocks[0], wall - self._clocks[1]
+            if abs(shown - passed) > CLOCK_JUMP_S or passed > MISSED_ROUND_S:
+                log.warning("clock moved by %.0f s or a round was missed (%.0f s): no worker is given up for %d s", shown - passed, passed, CALM_S)
+                self.watch.be_calm(afresh=True)
+        self._clocks = (mono, wall)
+
+    def mark(self) -> None:
+        """Say that the monitor lives, with the code it runs."""
+        with self.connection.transaction() as run:
+            counts.save(run, "monitor", {"pid": os.getpid(), "code": registry.code_version(), "errors": [d.name for d in self.duties if d.error]})
+
+    def count(self) -> None:
+        found = counts.count(self.connection)
+        with self.connection.transaction() as run:
+            counts.save(run, "live_counts", found)
+
+    def tickets(self) -> int:
+        """Rows ready, store empty, nothing claimed for 5 s: publish min(ready, live workers)."""
+        ready = self.connection.all(
+            "SELECT COUNT(*) FROM (SELECT 1 FROM jobs j WHERE j.state = 'pending' AND NOT EXISTS "
+            "(SELECT 1 FROM queues q WHERE q.name = j.queue AND q.paused_at IS NOT NULL) LIMIT 64) r"
+        )[0][0]
+        busy = self.connection.all("SELECT COUNT(*) FROM jobs WHERE state = 'processing'")[0][0]
+        if not ready or busy:
+            self._idle_since = None
+            return 0
+        self._idle_since = self._idle_since or self.monotonic()
+        if self.monotonic() - self._idle_since < 5.0:
+            return 0
+        self._idle_since = None
+        workers = self.connection.all("SELECT COUNT(*) FROM worker_heartbeats WHERE status <> 'stopped' AND stale = 0")[0][0]
+        publisher = self.app.extensions["publisher"]
+        return publisher.publish([""] * min(ready, workers)) if workers and publisher.tickets.count() == 0 else 0
+
+    def disk(self) -> None:
+        """The reserve first, as the note may need its room."""
+        state = disk.keep_reserve(self.settings.data_dir)
+        kept = counts.load(self.connection, "disk")
+        if kept is None or kept[0] != state:
+            with self.connection.transaction() as run:
+                counts.save(run, "disk", state)
+
+    def recurring(self) -> None:
+        if (minute := self.connection.now() // MINUTE_MS) == self._minute:
+            return
+        with self.app.app_context():
+            recurring.run_due(self.settings.timezone)
+        self._minute = minute
+
+    def minute(self) -> None:
+        """The depth of each queue at each minute."""
+        if (minute := self.connection.now() // MINUTE_MS) != self._sampled:
+            counts.sample(self.connection, minute * MINUTE_MS)
+            self._sampled = minute
+
+    def alerts(self, urgent: bool = False) -> None:
+        """Judge the rules, unless a restore has put them to rest."""
+        if counts.paused_after_restore(self.connection):
+            return
+        look = Look(self.connection, self.connection.now(), self.settings.data_dir, self.settings.worker_memory_mb * 2**20,
+                    zone=self.settings.timezone)
+        with self.app.app_context():
+            failed = incidents.check(look, self.connection, self.settings, urgent)
+        if failed:
+            raise RuntimeError("; ".join(failed))
+
+    def messages(self) -> None:
+        self.courier.announce(self.connection)
+        if not counts.paused_after_restore(self.connection):
+            self.courier.step(self.connection)
+
+    def pauses(self) -> None:
+        """End pauses whose time is over; rows of paused types to held and back."""
+        if self.connection.all("SELECT 1 FROM queues WHERE paused_until <= :now", now=self.connection.now()):
+            with self.connection.transaction() as run:
+                control.resume_due(run)
+        control.sweep_types(self.connection)
+
+    def ticket_store(self) -> None:
+        """Fails, and so shows in /readyz, while the store does not answer."""
+        if self.app.extensions["publisher"].tickets.count() < 0:
+            raise RuntimeError("the ticket store does not answer; jobs run without it")
+
+    def sweep_sessions(self) -> None:
+        with self.app.app_context():
+            accounts.sweep(self.connection.now())
+            recurring.sweep()
+
+    def sweep_files(self) -> None:
+        """Old ticket files, and locks of processes that are gone without a row."""
+        self.app.extensions["publisher"].tickets.sweep()
+        rows = {row[0] for row in self.connection.all("SELECT worker_id FROM worker_heartbeats WHERE status <> 'stopped'")}
+        for path in (self.settings.data_dir / "workers").glob("*.lock"):
+            old = path.stem not in rows and time.time() - path.stat().st_mtime > 60  # both of this machine: the file's time and ours
+            if old and lock_state(path) == "free" and not held_by(self.connection, path.stem):
+                path.unlink(missing_ok=True)
+
+
+def run(app: Flask, once: bool = False) -> int:
+    """The monitor's loop until SIGTERM or SIGINT; `once` runs every duty once. Returns the exit code."""
+    schema.wait_until_current(app.extensions["settings"])
+    monitor = Monitor(app)
+    if once:
+        failed = monitor.round()
+        failed += monitor.courier.finish(monitor.connection)
+        failed += [f"ping: {trouble}"] if (trouble := monitor.ping.wait()) else []
+        for line in failed:
+            print(line)
+        return 1 if failed else 0
+    for duty in monitor.duties:
+        if duty.name == "alerts":
+            duty.next = monitor.monotonic() + FIRST_CHECK_S
+    asked: list[int] = []  # no Event: set() in a handler can meet its own lock
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(signum, lambda number, _: asked.append(number))
+    parent = os.getppid()
+    log.info("monitor started: pid %s", os.getpid())
+    while not asked and os.getppid() == parent:
+        monitor.round()
+        time.sleep(TICK_S)
+    end = time.monotonic() + LAST_SENDING_S
+    while monitor.courier.busy() and time.monotonic() < end:
+        time.sleep(TICK_S)
+    return 0

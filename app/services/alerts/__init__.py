@@ -1,0 +1,1 @@
+"""Alerts: checks, rules, incidents, texts and delivery."""

@@ -1,0 +1,34 @@
+"""The one door of human actions: who did what, written in the transaction of the change itself."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import select
+
+from app.extensions import db
+from app.models import Audit
+from app.support.clock import now_ms, when
+from app.support.validation import parse_uuid
+
+
+class ActionRefused(Exception):
+    """The change did not happen; the text says why. `unknown`: there is no such job; `forbidden`: not from the web."""
+
+    def __init__(self, sentence: str, unknown: bool = False, forbidden: bool = False) -> None:
+        super().__init__(sentence)
+        self.unknown, self.forbidden = unknown, forbidden
+
+
+def audit(actor: str, action: str, subject: str, result: str) -> None:
+    """Note who did what, in the caller's transaction."""
+    db.session.add(Audit(at_ms=now_ms(), actor=actor[:255], action=action, subject=subject[:255], result=result))
+
+
+def log(before: int | None = None, size: int = 100) -> tuple[list[dict[str, Any]], bool]:
+    """Rows of the audit table, the latest first, and whether there are more."""
+    query = select(Audit).order_by(Audit.id.desc()).limit(size + 1)
+    found = list(db.session.scalars(query if before is None else query.where(Audit.id < before)))
+    rows = [{"id": r.id, "at": when(r.at_ms), "actor": r.actor, "action": r.action, "subject": r.subject, "result": r.result,
+             "uuid": parse_uuid(r.subject)} for r in found[:size]]
+    return rows, len(found) > size

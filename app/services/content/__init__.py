@@ -1,0 +1,1 @@
+"""Contents, generated articles and what they cost."""

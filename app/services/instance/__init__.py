@@ -1,0 +1,1 @@
+"""One instance: backup, restore, schema, retention."""

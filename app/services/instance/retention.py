@@ -1,0 +1,138 @@
+"""The monitor's housekeeping: retention in small steps, stopped workers, blocked rows, files."""
+
+from __future__ import annotations
+
+import json
+import logging
+import stat
+import time
+from pathlib import Path
+
+from app import registry
+from app.ledger import queue_rates, worker_slots
+from app.ledger.dialect import Connection
+from app.ledger.rescue import unblock
+from app.models.alert import NOBODY_HAD_IT
+from app.models.outcome_stats import KEEP_MINUTES_MS
+from app.models.upload import UPLOAD_ID
+from app.support.clock import DAY_MS, stamp
+from app.support.process import inside
+from app.support.redaction import one_line
+
+log = logging.getLogger(__name__)
+STEP, MOST_STEPS = 500, 200
+KEEP_DAYS, KEEP_FAILED_DAYS, KEEP_BIN_DAYS, KEEP_STOPPED_DAYS = 32, 90, 7, 1
+ORPHAN_S = 3600
+KEEP_UNSENT_DAYS = 8
+
+_NOT_FAILED = "('completed', 'cancelled', 'retried', 'lost', 'late')"
+_OLD = (
+    # table, condition; each step deletes at most STEP rows by id in a transaction of its own
+    ("job_metrics", f"completed_at < :day AND status IN {_NOT_FAILED}"),
+    ("job_metrics", "completed_at < :failed_day"),
+    ("job_logs", "at_ms < :failed_ms"),
+    ("failed_jobs", "deleted_at IS NOT NULL AND deleted_at < :bin_ms"),
+    ("worker_heartbeats", "status = 'stopped' AND stopped_ms < :stopped_ms AND "  # an empty place can be filled
+                          f"(COALESCE(reason, '') <> '{worker_slots.STOPPED}' OR stopped_ms < :ms)"),
+    ("import_rejects", "uuid IN (SELECT uuid FROM import_runs WHERE touched_ms < :failed_ms)"),
+)
+
+
+def delete_old(connection: Connection) -> int:
+    """Delete raw rows past their time (32 days; failed 90; bin 7; stopped workers 1); returns how many."""
+    now = connection.now()
+    limits = {
+        "day": stamp(now - KEEP_DAYS * DAY_MS), "failed_day": stamp(now - KEEP_FAILED_DAYS * DAY_MS),
+        "ms": now - KEEP_DAYS * DAY_MS, "failed_ms": now - KEEP_FAILED_DAYS * DAY_MS,
+        "bin_ms": now - KEEP_BIN_DAYS * DAY_MS, "stopped_ms": now - KEEP_STOPPED_DAYS * DAY_MS,
+    }
+    total = 0
+    for table, condition in _OLD:
+        used = {name: value for name, value in limits.items() if f":{name}" in condition.replace(",", " ").replace(")", " ").split()}
+        for _ in range(MOST_STEPS):
+            with connection.transaction() as run:
+                done = run.run(f"DELETE FROM {table} WHERE id IN (SELECT id FROM {table} WHERE {condition} LIMIT {STEP})", **used)
+            total += done
+            if done < STEP:
+                break
+    return total + _old_history(connection, limits["ms"], limits["failed_ms"])
+
+
+def delete_old_minutes(connection: Connection) -> None:
+    """Figures by the minute past 26 hours, incidents past 90 days and messages past 30; a message that no monitor could
+    send for 8 days is given up, as the page says (what a channel refuses, the courier gives up after 7)."""
+    now = connection.now()
+    with connection.transaction() as run:
+        for table in ("job_minutes", "queue_minutes"):
+            run.run(f"DELETE FROM {table} WHERE minute_ms < :old", old=now - KEEP_MINUTES_MS)
+        run.run("DELETE FROM queue_seconds WHERE second_ms < :old", old=now - queue_rates.KEEP_MS)
+        run.run("DELETE FROM alerts WHERE closed_ms < :old", old=now - KEEP_FAILED_DAYS * DAY_MS)
+        run.run("UPDATE alert_messages SET state = 'dropped', ended_ms = :now, error = :why "
+                "WHERE state IN ('waiting', 'sending') AND created_ms < :old",
+                now=now, old=now - KEEP_UNSENT_DAYS * DAY_MS, why=NOBODY_HAD_IT)
+        run.run("DELETE FROM alert_messages WHERE ended_ms < :old", old=now - KEEP_DAYS * DAY_MS)
+
+
+def _old_history(connection: Connection, old: int, old_failed: int) -> int:
+    """Old rows of job_history, walking by id (which rises with the time) until the first that is young enough."""
+    last, total = 0, 0
+    for _ in range(MOST_STEPS):
+        with connection.transaction() as run:
+            rows = run.all(
+                "SELECT h.id, h.status, h.finished_ms, f.id FROM job_history h LEFT JOIN failed_jobs f ON f.uuid = h.uuid "
+                f"WHERE h.id > :last ORDER BY h.id LIMIT {STEP}", last=last,
+            )
+            gone = [r[0] for r in rows if r[2] < (old if r[1] in ("completed", "cancelled") else old_failed) and r[3] is None]
+            run.many("DELETE FROM job_history WHERE id = :id", [{"id": id_} for id_ in gone])
+        total += len(gone)
+        if len(rows) < STEP or rows[-1][2] >= old:
+            break
+        last = rows[-1][0]
+    return total
+
+
+def unblock_fitting(connection: Connection) -> int:
+    """Blocked rows whose type and arguments fit again become ready."""
+    rows = connection.all("SELECT uuid, job_type, payload FROM jobs WHERE state = 'blocked' ORDER BY id LIMIT 1000")
+    fitting = []
+    for uuid, job_type, payload in rows:
+        definition = registry.find(job_type)
+        try:
+            if definition is not None:
+                definition.fit(json.loads(payload)["args"])
+                fitting.append(uuid)
+        except (registry.Misfit, ValueError, KeyError):
+            continue
+    return unblock(connection, fitting) if fitting else 0
+
+
+def sweep_uploads(connection: Connection, folder: Path) -> int:
+    """Delete uploads whose job is final and out of the bin, and files that no row knows; returns how many."""
+    removed = 0
+    rows = connection.all(
+        """SELECT id, job_uuid FROM uploads WHERE created_ms < :old
+         AND NOT EXISTS (SELECT 1 FROM jobs WHERE jobs.uuid = uploads.job_uuid)
+         AND NOT EXISTS (SELECT 1 FROM failed_jobs WHERE failed_jobs.uuid = uploads.job_uuid)
+         AND NOT EXISTS (SELECT 1 FROM job_history WHERE job_history.uuid = uploads.job_uuid AND finished_ms > :kept)""",
+        old=connection.now() - ORPHAN_S * 1000, kept=connection.now() - KEEP_BIN_DAYS * DAY_MS,
+    )
+    for upload_id, owner in rows:
+        with connection.transaction() as run:  # a preview that was open for an hour may have given it to a job since
+            sql = "DELETE FROM uploads WHERE id = :id AND COALESCE(job_uuid, '') = :owner"
+            gone = run.run(sql, id=upload_id, owner=owner or "")
+        if not gone:
+            continue
+        path = inside(folder, upload_id) if UPLOAD_ID.fullmatch(upload_id) else None
+        if path is None:
+            named = one_line(repr(upload_id), 100)
+            log.warning("a row of uploads names no file of ours (%s): only the row is deleted", named)
+        elif not path.is_dir():
+            path.unlink(missing_ok=True)
+        removed += 1
+    for path in folder.glob("up_*") if folder.is_dir() else ():
+        found = path.lstat()
+        old = not stat.S_ISDIR(found.st_mode) and time.time() - found.st_mtime > ORPHAN_S
+        if old and not connection.all("SELECT 1 FROM uploads WHERE id = :id", id=path.name):
+            path.unlink(missing_ok=True)
+            removed += 1
+    return removed

@@ -1,0 +1,234 @@
+"""What a person may do with jobs and workers: each change with its audit row, in one transaction.
+
+Retry All and Delete All act on what had failed when the page was rendered (`upto`, the highest
+id then), in steps of 2,000 rows a transaction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from sqlalchemy import select
+
+from app import registry
+from app.extensions import db
+from app.ledger import control, manual, worker_slots
+from app.ledger.dialect import SessionRunner
+from app.models import FailedJob, Job, WorkerHeartbeat
+from app.services.audit import ActionRefused, audit
+from app.services.jobs import uploads
+from app.services.jobs.dispatch import give_turns, payload
+from app.services.jobs.tickets import want_tickets
+from app.support.clock import now_ms
+from app.support.messages import say as _
+from app.support.validation import parse_uuid
+
+STEP = 2000
+EDITABLE = ("blocked", "held", "scheduled")
+KEPT = ("held", "scheduled")  # these stay what they are when their arguments change
+WAKE = 64  # enough to wake every worker; the others are found without a ticket
+
+
+def not_from_web(definition: registry.JobDefinition) -> str:
+    """Why people neither start nor change a type with `web=False` on the web; they may retry and delete what exists."""
+    return _("Jobs of type %(name)s are not started or changed from the web, as the code says web=False.",
+             name=definition.name)
+
+
+def _run() -> SessionRunner:
+    return SessionRunner(db.session)
+
+
+@dataclass(frozen=True)
+class Action:
+    """What can be done to rows of `table`: `change(run, ids, actor, **options)` returns how many it changed."""
+
+    table: Any
+    change: Callable[..., int]
+    wakes: bool = False
+
+
+def _cancel(run: SessionRunner, ids: Sequence[int], actor: str) -> int:
+    return sum(manual.cancel(run, ids, f"Cancelled by {actor}."))
+
+
+def _retry(run: SessionRunner, ids: Sequence[int], _actor: str) -> int:
+    done = len(manual.requeue(run, ids))
+    give_turns(run)
+    return done
+
+
+ACTIONS = {
+    "retry": Action(FailedJob, _retry, wakes=True),
+    "delete": Action(FailedJob, lambda run, ids, _: manual.to_bin(run, ids)),
+    "restore": Action(FailedJob, lambda run, ids, _: manual.restore(run, ids)),
+    "erase": Action(FailedJob, lambda run, ids, _: manual.erase(run, ids)),
+    "cancel": Action(Job, _cancel),
+    "stop": Action(Job, lambda run, ids, _: manual.stop_at(run, ids, run.now())),
+    "run now": Action(Job, lambda run, ids, _: manual.run_now(run, ids), wakes=True),
+    "hold": Action(Job, control.hold), "release": Action(Job, control.release, wakes=True), "delay": Action(Job, control.delay),
+    "move": Action(Job, control.move), "top": Action(Job, control.to_top), "up": Action(Job, partial(control.step, up=True)),
+    "down": Action(Job, partial(control.step, up=False)),
+}
+
+
+def act(action: str, uuid: str, actor: str, **options: Any) -> None:
+    """Do one of ACTIONS to one job; raises Refused when the job is unknown or has changed meanwhile."""
+    how, key = ACTIONS[action], parse_uuid(uuid) or uuid
+    ids = list(db.session.scalars(select(how.table.id).where(how.table.uuid.in_((key, uuid)))))  # others may have written it otherwise
+    if not how.change(_run(), ids, actor, **options):
+        raise _changed(key)
+    audit(actor, action, key, "done" if not options else ", ".join(f"{k} {v}" for k, v in options.items()))
+    if how.wakes:
+        want_tickets(db.session, [key])
+    db.session.commit()
+
+
+def retry(uuid: str, actor: str) -> None:
+    """A failed job back into its queue (same uuid and history, attempt 1); a scheduled one runs now."""
+    key = parse_uuid(uuid) or uuid
+    act("run now" if db.session.scalar(select(Job.id).where(Job.uuid == key)) else "retry", uuid, actor)
+
+
+def delete_failed(uuid: str, actor: str) -> None:
+    """A failed job into the bin for 7 days."""
+    act("delete", uuid, actor)
+
+
+def cancel(uuid: str, actor: str) -> str:
+    """Cancel a waiting job ('cancelled'); ask a running one to stop ('asked')."""
+    act("cancel", uuid, actor)
+    left = db.session.scalar(select(Job.id).where(Job.uuid == parse_uuid(uuid)))
+    db.session.rollback()
+    return "cancelled" if left is None else "asked"
+
+
+def retry_edited(uuid: str, args: dict[str, Any], actor: str) -> str:
+    """Other arguments for a failed or blocked job, which then runs, or for a scheduled or held one, which keeps its time or stays held.
+
+    Returns its state from now on. Raises Misfit or BadInput when they do not fit.
+    """
+    row = db.session.scalar(select(FailedJob).where(FailedJob.uuid == uuid, FailedJob.deleted_at.is_(None)))
+    row = row or db.session.scalar(select(Job).where(Job.uuid == uuid, Job.state.in_(EDITABLE)).with_for_update())
+    if row is None:
+        raise _changed(uuid)
+    definition = registry.find(row.job_type or "")
+    if definition is None:
+        raise ActionRefused(_("No code declares this type here, so its arguments cannot be checked."))
+    if not definition.options.web:
+        db.session.rollback()
+        raise ActionRefused(not_from_web(definition), forbidden=True)
+    definition.fit(args)
+    row.payload = payload(uuid, definition.name, uploads.to_ids(definition, args, row.tenant_id, uuid), row.tenant_id, row.queue)
+    kept = isinstance(row, Job) and row.state in KEPT
+    state = row.state if kept else "pending"
+    if isinstance(row, Job) and not kept:
+        row.state, row.reason, row.available_ms = "pending", None, now_ms()
+    db.session.flush()
+    if isinstance(row, FailedJob):
+        manual.requeue(_run(), [row.id])
+        db.session.expunge(row)
+    audit(actor, "edit" if kept else "edit and retry", uuid, f"stays {state}" if kept else "requeued")
+    if not kept:
+        want_tickets(db.session, [uuid])
+    db.session.commit()
+    return state
+
+
+def retry_all(actor: str, upto: int | None = None) -> int:
+    """Requeue every failed job up to the id shown; returns how many."""
+    return _all_failed(actor, "retry", upto)
+
+
+def delete_all(actor: str, upto: int | None = None) -> int:
+    """Put every failed job up to the id shown into the bin; returns how many."""
+    return _all_failed(actor, "delete", upto)
+
+
+def _all_failed(actor: str, action: str, upto: int | None) -> int:
+    query = select(FailedJob.id).where(FailedJob.deleted_at.is_(None)).order_by(FailedJob.id)
+    return in_steps(actor, action, "all failed", list(db.session.scalars(query if upto is None else query.where(FailedJob.id <= upto))))
+
+
+def in_steps(actor: str, action: str, subject: str, ids: list[int]) -> int:
+    """Do one of ACTIONS to these rows, each step a transaction; returns how many it changed.
+
+    The audit row comes with the last step.
+    """
+    total, how = 0, ACTIONS[action]
+    db.session.rollback()
+    for start in range(0, len(ids), STEP):
+        done = how.change(_run(), ids[start : start + STEP], actor)
+        if how.wakes:
+            want_tickets(db.session, [""] * min(done, WAKE))
+        total += done
+        db.session.commit()
+    audit(actor, action, subject, f"{total} of {len(ids)}")
+    db.session.commit()
+    return total
+
+
+COMMANDS = ("restart", "quiet", "resume", "stop", "kill", "start")
+
+
+def command_worker(worker: int, command: str, actor: str) -> str:
+    """Tell a worker what to do, through its row, which it reads each second; returns its name.
+
+    restart: end after its job, another takes its place. quiet: take no more jobs, until resume. stop: end after its job,
+    until started. start: another in the place of a stopped one. kill: the monitor kills it at once, its job runs
+    elsewhere.
+    """
+    row = db.session.get(WorkerHeartbeat, worker)
+    if row is None or command not in COMMANDS:
+        db.session.rollback()
+        raise ActionRefused(_("There is no such worker."), unknown=True)
+    stopped, can = row.status == "stopped", worker_slots.can_start(row.status, row.reason, row.consumer_id, row.host)
+    if command == "start" and not (stopped and can):
+        db.session.rollback()
+        raise ActionRefused(_("This worker has not stopped.") if not stopped else
+                      _("Nobody keeps its place: start workers with bash scripts/start-workers.sh, or restart the site."))
+    if stopped and command != "start":
+        db.session.rollback()
+        raise ActionRefused(_("This worker has stopped already."))
+    name, row.command = row.worker_name, None if command == "resume" else command
+    audit(actor, f"{command} worker", name, "asked")
+    db.session.commit()
+    return name
+
+
+def command_workers(command: str, actor: str) -> int:
+    """The same to all it can be said to; returns how many. Those that end already are left alone."""
+    w, total = WorkerHeartbeat, 0
+    wanted = w.status == "stopped" if command == "start" else w.status != "stopped"
+    for row in db.session.scalars(select(w).where(wanted).order_by(w.id)):
+        if command == "start":
+            fits = row.command is None and worker_slots.can_start(row.status, row.reason, row.consumer_id, row.host)
+        else:
+            fits = row.command not in ("stop", "kill", command) and (command != "resume" or row.command == "quiet")
+        if fits:
+            row.command, total = None if command == "resume" else command, total + 1
+    audit(actor, f"{command} worker", "all", f"{total} asked")
+    db.session.commit()
+    return total
+
+
+def _changed(key: str) -> ActionRefused:
+    from app.services.jobs import lookup
+
+    db.session.rollback()
+    state, binned = lookup.state_of(key), lookup.in_bin(key)
+    db.session.rollback()
+    if binned:
+        return ActionRefused(_("The job lies in the bin. Restore it first."))
+    if state is None:
+        return ActionRefused(_("There is no such job."), unknown=True)
+    return ActionRefused(_("The job changed meanwhile: it is now %(state)s.", state=_word(state)))
+
+
+def _word(state: str) -> str:
+    words = {"pending": _("pending"), "scheduled": _("scheduled"), "held": _("held"), "blocked": _("blocked"), "processing": _("processing"),
+             "completed": _("completed"), "failed": _("failed"), "timeout": _("timed out"), "cancelled": _("cancelled")}
+    return words.get(state, state)

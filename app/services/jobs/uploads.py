@@ -1,0 +1,155 @@
+"""Files as arguments: copied into DATA_DIR/uploads at dispatch, named in the arguments by id.
+
+A job argument annotated `UploadedFile` holds an upload id of the job's own tenant and nothing
+else: no path that a person or a script sends is ever opened by a worker.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import secrets
+import stat
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from flask import current_app
+
+from app.extensions import db
+from app.models import Upload
+from app.models.upload import UPLOAD_ID
+from app.registry import JobDefinition, Misfit, PermanentError, UploadedFile
+from app.support import disk
+from app.support.clock import now_ms
+from app.support.messages import say as _
+from app.support.process import inside
+from app.support.validation import BadInput
+
+ID = UPLOAD_ID
+CHUNK = 1 << 20
+
+
+def folder() -> Path:
+    path = current_app.extensions["settings"].data_dir / "uploads"
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return path
+
+
+def path_of(upload_id: str) -> Path | None:
+    """The file of an upload; None for what is no upload's id or no regular file of the folder, whatever a row says."""
+    path = inside(folder(), upload_id) if ID.fullmatch(upload_id) else None
+    return path if path is not None and path.is_file() else None
+
+
+def save(stream: BinaryIO, filename: str, tenant_id: str | None) -> UploadedFile:
+    """Copy a stream into the upload folder and note it in the caller's transaction.
+
+    Raises BadInput past UPLOAD_MAX_MB. A file whose transaction is rolled back is swept later.
+    """
+    disk.require_room()
+    upload_id = f"up_{secrets.token_hex(16)}"
+    path, limit = folder() / upload_id, current_app.extensions["settings"].upload_max_mb
+    digest, size = hashlib.sha256(), 0
+    try:
+        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as out:
+            while chunk := stream.read(CHUNK):
+                size += len(chunk)
+                if size > limit * 2**20:
+                    raise BadInput(_("The file is larger than %(n)s MB. Split it, or raise UPLOAD_MAX_MB.", n=limit))
+                digest.update(chunk)
+                out.write(chunk)
+            out.flush()
+            os.fsync(out.fileno())
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
+    name = clean_name(filename)
+    db.session.add(Upload(id=upload_id, tenant_id=tenant_id, filename=name, sha256=digest.hexdigest(), size=size, created_ms=now_ms()))
+    return UploadedFile(path, name, upload_id)
+
+
+def copy_in(path: str, tenant_id: str | None, filename: str | None = None) -> UploadedFile:
+    """Copy a regular file of this machine (the CLI's way); raises BadInput with a sentence."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except (OSError, ValueError) as error:
+        raise BadInput(f"The file {path!r} cannot be read: {getattr(error, 'strerror', None) or error}.") from None
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise BadInput(f"{path!r} is not a regular file.")
+    with open(descriptor, "rb") as stream:
+        return save(stream, filename or os.path.basename(path), tenant_id)
+
+
+def clean_name(filename: str) -> str:
+    """The last part of a file name, without control characters, at most 200 characters."""
+    name = re.sub(r"[\x00-\x1f\x7f\ud800-\udfff]", "", filename.replace("\\", "/").rsplit("/", 1)[-1]).strip()
+    return name[-200:] or "file"
+
+
+def file_fields(definition: JobDefinition) -> list[str]:
+    return [f.name for f in definition.fields if f.kind == "file"]
+
+
+def to_ids(definition: JobDefinition, args: dict[str, Any], tenant_id: str | None, uuid: str) -> dict[str, Any]:
+    """Arguments with every file as its upload id; refuses anything that is not an upload of this tenant."""
+    result = dict(args)
+    for name in file_fields(definition):
+        value = args.get(name)
+        if value is None:
+            continue
+        upload_id = value.upload_id if isinstance(value, UploadedFile) else value
+        if upload_id is None and isinstance(value, UploadedFile):
+            upload_id = copy_in(str(value.path), tenant_id).upload_id
+        db.session.flush()
+        row = db.session.get(Upload, upload_id) if isinstance(upload_id, str) and ID.fullmatch(upload_id) else None
+        if row is None or row.tenant_id != tenant_id:
+            raise Misfit(_("%(name)s must be a file uploaded for this tenant.", name=name))
+        if row.job_uuid not in (None, uuid):  # a duplicate: a file of its own, swept with its own job
+            upload_id = _duplicate(row, name, tenant_id)
+            db.session.flush()
+            row = db.session.get(Upload, upload_id)
+        row.job_uuid = uuid
+        result[name] = upload_id
+    db.session.flush()
+    return result
+
+
+def find(upload_id: str) -> tuple[UploadedFile, Upload] | None:
+    """A stored file and its row, or None when either is gone."""
+    row = db.session.get(Upload, upload_id) if ID.fullmatch(upload_id) else None
+    path = path_of(row.id) if row is not None else None
+    return (UploadedFile(path, row.filename, row.id), row) if row is not None and path is not None else None
+
+
+def _duplicate(row: Upload, name: str, tenant_id: str | None) -> str | None:
+    path = path_of(row.id)
+    if path is None:
+        raise Misfit(_("%(name)s must be a file uploaded for this tenant.", name=name))
+    return copy_in(str(path), tenant_id, row.filename).upload_id
+
+
+def names_of(args: dict[str, Any]) -> dict[str, str]:
+    """File names of the uploads among the arguments, by argument name."""
+    found = {}
+    for name, value in args.items():
+        if isinstance(value, str) and ID.fullmatch(value) and (row := db.session.get(Upload, value)):
+            found[name] = row.filename
+    return found
+
+
+def open_files(definition: JobDefinition, args: dict[str, Any], tenant_id: str | None) -> dict[str, Any]:
+    """Arguments as the function gets them: ids become `UploadedFile`. Raises PermanentError when a file is gone."""
+    names = [n for n in file_fields(definition) if args.get(n) is not None]
+    if not names:
+        return args
+    result = dict(args)
+    for name in names:
+        row = db.session.get(Upload, str(args[name]))
+        path = path_of(row.id) if row is not None and row.tenant_id == tenant_id else None
+        if row is None or path is None:
+            raise PermanentError(f"The uploaded file of {name} is no longer there. Upload it again with a new job.")
+        result[name] = UploadedFile(path, row.filename, row.id)
+    db.session.rollback()  # read only: hold no transaction while the job runs
+    return result

@@ -1,0 +1,239 @@
+"""Sign-in and the sessions that come of it.
+
+sign_in: attempt counted and written in one short transaction -> hash compared, outside any -> session and log row in
+another. As the attempt stands before the password is looked at, forty at once get as many tries as one after the
+other. Every failure looks the same from outside and takes the same time.
+
+Attempts in 15 minutes: 5 for an account from a network; 20 from a network, after which one passes every 45 s (strangers
+behind the same address must not lock everybody out); and 20 for a browser that has signed in to this account before,
+whatever others do.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import ipaddress
+import re
+import secrets
+
+from flask import current_app
+from itsdangerous import BadSignature, URLSafeTimedSerializer
+from sqlalchemy import and_, delete, func, or_, select, text
+from sqlalchemy.exc import OperationalError
+
+from app.extensions import db
+from app.ledger import counts, outage
+from app.ledger.dialect import SessionRunner
+from app.models import Audit, LoginAttempt, User, UserSession
+from app.services.audit import audit
+from app.services.people.passwords import matches
+from app.support import disk
+from app.support.clock import now_ms
+from app.support.redaction import printable
+
+WINDOW_MS, PER_ACCOUNT, PER_NETWORK, PER_DEVICE, SLOW_MS = 15 * 60_000, 5, 20, 20, 45_000
+IDLE_MS, AGE_MS, SEEN_EVERY_MS = 12 * 3_600_000, 7 * 86_400_000, 60_000
+DEVICE_S, DEVICE_ACCOUNTS = 365 * 86_400, 5
+MOST_NOTED = 50  # rows about failures in 15 minutes; what goes beyond is counted in one row
+KEEP_FAILURES_MS = 30 * 86_400_000
+FAILED = "sign-in failed"
+
+
+def network_of(address: str | None) -> str:
+    """The /32 of an IPv4 address or the /64 of an IPv6 one."""
+    try:
+        ip = ipaddress.ip_address((address or "").split("%")[0])
+    except ValueError:
+        return "unknown"
+    ip = getattr(ip, "ipv4_mapped", None) or ip
+    return str(ipaddress.ip_network((ip, 32 if ip.version == 4 else 64), strict=False))
+
+
+def _digest(text_: str) -> str:
+    return hashlib.sha256(text_.encode("utf-8", "replace")).hexdigest()
+
+
+# ---- the browser that has signed in before ----------------------------------------------------------------------
+
+
+def _signer() -> URLSafeTimedSerializer:
+    return URLSafeTimedSerializer(current_app.extensions["settings"].keys("device")[::-1])
+
+
+def _device(cookie: str | None) -> tuple[str, list[str]]:
+    """Id of the browser and the accounts it has signed in to; a new id for a cookie that is none of ours."""
+    with contextlib.suppress(BadSignature, ValueError, TypeError, KeyError):
+        found = _signer().loads(cookie or "", max_age=DEVICE_S)
+        return str(found["d"])[:32], [str(account) for account in found["a"]]
+    return secrets.token_hex(8), []
+
+
+def device_cookie(cookie: str | None, email: str) -> str:
+    """The cookie of this browser once it has signed in to this account: bound to its last five."""
+    device, accounts = _device(cookie)
+    mine = account_key(email)[:20]
+    return _signer().dumps({"d": device, "a": [mine, *(a for a in accounts if a != mine)][:DEVICE_ACCOUNTS]})
+
+
+# ---- sign-in ----------------------------------------------------------------------------------------------------
+
+
+def account_key(email: str) -> str:
+    """What stands for an account in attempts and cookies."""
+    return _digest(email.strip().lower())
+
+
+def sign_in(email: str, password: str, address: str | None, previous: str | None = None, agent: str | None = None,
+            device: str | None = None) -> str | None:
+    """The id of a new session, or None. `previous` is the browser's old session, which ends; `device` its cookie of
+    earlier sign-ins. A full disk has its reserve freed once, so that people can come and make room."""
+    account, network = account_key(email), network_of(address)
+    known_device, accounts = _device(device)
+    place = f"device:{known_device}" if account[:20] in accounts else None
+    attempt = _with_room(lambda: _reserve(account, network, place, now_ms()))
+    if attempt is None:
+        return None
+    user = db.session.scalar(select(User).where(User.email == email.strip().lower(), User.disabled_ms.is_(None)))
+    known, user_id, name = (user.password_hash, user.id, user.email) if user else (None, None, None)
+    db.session.rollback()  # no transaction is open while hashing
+    if not matches(known, password) or user_id is None or name is None:
+        _with_room(lambda: _note_failure(name, network, now_ms()))
+        return None
+    token = secrets.token_urlsafe(32)
+    _with_room(lambda: _begin_session(token, user_id, name, network, previous, agent, attempt))
+    _forget_first_password(user_id)
+    return token
+
+
+def _with_room(change):
+    """Do a change of a few rows; on a full disk once more after the reserve was freed."""
+    try:
+        return change()
+    except OperationalError as error:
+        db.session.rollback()
+        if outage.kind_of(error) != outage.FULL:
+            raise
+        disk.free_reserve(current_app.extensions["settings"].data_dir)
+        return change()
+
+
+def _reserve(account: str, network: str, device: str | None, now: int) -> int | None:
+    """Write the attempt and return its id, or None when there were too many. One at a time, also on PostgreSQL: all
+    wait for the row that is written first."""
+    counts.save(SessionRunner(db.session), "sign-ins", now)
+
+    def tried(*where) -> int:
+        lately = LoginAttempt.at_ms > now - WINDOW_MS
+        return db.session.scalar(select(func.count()).select_from(LoginAttempt).where(lately, *where)) or 0
+
+    place = network
+    if device and tried(LoginAttempt.network == device, LoginAttempt.account == account) < PER_DEVICE:
+        place = device
+    else:
+        here = LoginAttempt.network == network
+        latest = db.session.scalar(select(func.max(LoginAttempt.at_ms)).where(here)) or 0
+        slowed = tried(here) >= PER_NETWORK and now - latest < SLOW_MS
+        if slowed or tried(here, LoginAttempt.account == account) >= PER_ACCOUNT:
+            db.session.rollback()
+            return None
+    row = LoginAttempt(account=account, network=place, at_ms=now)
+    db.session.add(row)
+    db.session.commit()
+    return row.id
+
+
+def _begin_session(token: str, user_id: int, email: str, network: str, previous: str | None, agent: str | None,
+                   attempt: int) -> None:
+    now, shown = now_ms(), printable(agent or "")[:200] or None
+    from_here = and_(LoginAttempt.account == account_key(email), LoginAttempt.network == network)
+    db.session.execute(delete(LoginAttempt).where(or_(LoginAttempt.id == attempt, from_here)))
+    if previous:
+        db.session.execute(delete(UserSession).where(UserSession.token_hash == _digest(previous)))
+    row = {"token_hash": _digest(token), "user_id": user_id, "created_ms": now, "seen_ms": now}
+    db.session.add(UserSession(**row, agent=shown, network=network))
+    audit(email, "sign in", email, network)
+    db.session.commit()
+
+
+def _note_failure(email: str | None, network: str, now: int) -> None:
+    """One row for each account and network in 15 minutes, with how often; nobody can fill the log. Of an address
+    without an account nothing is kept: people type passwords there."""
+    counts.save(SessionRunner(db.session), "sign-ins", now)
+    lately = select(Audit).where(Audit.action == FAILED, Audit.at_ms > now - WINDOW_MS)
+    who, subject = network, email or "unknown account"
+    row = db.session.scalar(lately.where(Audit.actor == who, Audit.subject == subject).limit(1))
+    if row is None and (db.session.scalar(select(func.count()).select_from(lately.subquery())) or 0) >= MOST_NOTED:
+        who, subject = "many networks", "many accounts"
+        row = db.session.scalar(lately.where(Audit.actor == who, Audit.subject == subject).limit(1))
+    if row is None:
+        audit(who, FAILED, subject, "attempts: 1")
+    else:
+        before = re.fullmatch(r"attempts: ([0-9]{1,9})", row.result or "")
+        row.result = f"attempts: {int(before[1]) + 1 if before else 1}"
+    db.session.commit()
+
+
+def _forget_first_password(user_id: int) -> None:
+    """The file that run.sh wrote has served once the account it is for has signed in."""
+    if user_id == db.session.scalar(select(func.min(User.id))):
+        with contextlib.suppress(OSError):
+            (current_app.extensions["settings"].data_dir / "first-password").unlink(missing_ok=True)
+    db.session.rollback()
+
+
+# ---- sessions ---------------------------------------------------------------------------------------------------
+
+
+def sign_out(token: str) -> None:
+    """End a session; a full disk does not keep anybody signed in."""
+    def change() -> None:
+        row = db.session.scalar(select(UserSession).where(UserSession.token_hash == _digest(token)))
+        if row is not None:
+            audit(row.user.email, "sign out", row.user.email, row.network or "–")
+            db.session.delete(row)
+        db.session.commit()
+
+    _with_room(change)
+
+
+def load_session(token: str, polling: bool = False) -> User | None:
+    """The person of a session; None past 12 h idle or 7 days, or when disabled. Polling does not extend it."""
+    row = find_session(token)
+    now = now_ms()
+    if row is None or row.user.disabled_ms is not None or now - row.seen_ms > IDLE_MS or now - row.created_ms > AGE_MS:
+        return None
+    if not polling and now - row.seen_ms > SEEN_EVERY_MS:
+        _seen(row.id, now)
+    return row.user
+
+
+def find_session(token: str) -> UserSession | None:
+    return db.session.scalar(select(UserSession).where(UserSession.token_hash == _digest(token)))
+
+
+def _seen(session_id: int, now: int) -> None:
+    """At most once a minute, in a transaction of its own; a busy database must not hold up the page."""
+    try:
+        with db.engine.connect().execution_options(begin="BEGIN IMMEDIATE") as connection:
+            sqlite = connection.dialect.name == "sqlite"
+            if sqlite:
+                connection.connection.driver_connection.execute("PRAGMA busy_timeout=250")
+            try:
+                seen = text("UPDATE user_sessions SET seen_ms = :now WHERE id = :id")
+                connection.execute(seen, {"now": now, "id": session_id})
+                connection.commit()
+            finally:
+                if sqlite:
+                    connection.connection.driver_connection.execute("PRAGMA busy_timeout=10000")
+    except OperationalError:
+        return
+
+
+def sweep(now: int) -> None:
+    """Delete sessions that are over, attempts past their window, and rows about failed sign-ins past 30 days."""
+    over = or_(UserSession.seen_ms < now - IDLE_MS, UserSession.created_ms < now - AGE_MS)
+    db.session.execute(delete(UserSession).where(over))
+    db.session.execute(delete(LoginAttempt).where(LoginAttempt.at_ms < now - WINDOW_MS))
+    db.session.execute(delete(Audit).where(Audit.action == FAILED, Audit.at_ms < now - KEEP_FAILURES_MS))
+    db.session.commit()

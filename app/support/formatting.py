@@ -1,0 +1,130 @@
+"""Numbers, times, durations and bytes in the reader's language (filters of the templates).
+
+A value that is no number or time (a column of a foreign row) is shown as it is; no filter fails.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from datetime import UTC, datetime
+from functools import wraps
+from typing import Any
+
+from babel import dates, numbers
+from flask import current_app
+from flask_babel import get_locale, ngettext
+from flask_babel import gettext as _
+
+from app.support.clock import now_ms, when
+
+
+def _locale() -> str:
+    return str(get_locale() or "it")
+
+
+def _lenient(show: Callable[..., str]) -> Callable[..., str]:
+    """`show`, or the value itself, cut, where that cannot be shown."""
+
+    @wraps(show)
+    def shown(value: Any, *rest: Any, **named: Any) -> str:
+        try:
+            return show(value, *rest, **named)
+        except (TypeError, ValueError, ArithmeticError, AttributeError):
+            return str(value)[:40]
+
+    return shown
+
+
+@_lenient
+def number(value: float | None, digits: int = 0) -> str:
+    """1.204 or 1,204; an en dash without a value."""
+    if value is None:
+        return "–"
+    return numbers.format_decimal(round(value, digits), format="#,##0" + ("." + "0" * digits if digits else ""), locale=_locale())
+
+
+def localtime(moment: datetime | None) -> datetime | None:
+    """The moment in APP_TIMEZONE."""
+    return moment.astimezone(current_app.extensions["settings"].timezone) if moment else None
+
+
+@_lenient
+def ago(moment: datetime | None) -> str:
+    """'12 seconds ago', '9 min ago', 'today 03:12', 'yesterday 18:20', '20 Nov 09:30'; in future 'in 5 min'."""
+    if moment is None:
+        return "–"
+    at = when(now_ms())
+    seconds = int((at - moment).total_seconds())
+    if seconds < -1:
+        return _("in %(time)s", time=duration(-seconds * 1000))
+    if seconds < 60:
+        return ngettext("%(num)s second ago", "%(num)s seconds ago", max(seconds, 0))
+    if seconds < 3600:
+        return _("%(n)s min ago", n=seconds // 60)
+    local, now = localtime(moment), localtime(at)
+    clock = dates.format_time(local, "HH:mm", locale=_locale())
+    days = (now.date() - local.date()).days
+    if days == 0:
+        return _("today %(time)s", time=clock)
+    if days == 1:
+        return _("yesterday %(time)s", time=clock)
+    return dates.format_date(local, "d MMM" if local.year == now.year else "d MMM y", locale=_locale()) + " " + clock
+
+
+@_lenient
+def exact(moment: datetime | None) -> str:
+    """UTC to the second, for titles: '2026-11-23 14:00:05 UTC'."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC") if moment else ""
+
+
+@_lenient
+def duration(ms: float | None) -> str:
+    """40 ms; 0.9 s; 15.2 s; 2 min 40 s; 3 h; 2 d 4 h. Milliseconds in. Shown to 60 s as tenths, so 59.96 s is a minute."""
+    if ms is None:
+        return "–"
+    seconds = ms / 1000
+    if abs(ms) < 100:
+        return f"{number(ms, 1 if 0 < abs(ms) < 1 else 0)} ms"
+    if round(seconds, 1) < 60:
+        return f"{number(seconds, 0 if seconds >= 10 and seconds == int(seconds) else 1)} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s" if rest else f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    if hours < 24:
+        return f"{hours} h {minutes} min" if minutes else f"{hours} h"
+    days, hours = divmod(hours, 24)
+    unit = _("d")
+    return f"{days} {unit} {hours} h" if hours else f"{days} {unit}"
+
+
+@_lenient
+def percent(value: float | None) -> str:
+    """99.9 % of 99.97: rounded down, as 100 % says that none failed."""
+    return number(None if value is None else math.floor(value * 10 + 1e-6) / 10, 1) + ("" if value is None else "%")
+
+
+@_lenient
+def filesize(value: int | None) -> str:
+    """184 MB, 1.2 GB, 900 KB; 1,023.9 KB is 1 MB."""
+    if value is None:
+        return "–"
+    for unit, size in (("GB", 2**30), ("MB", 2**20), ("KB", 2**10)):
+        if value >= size - size / 2048:
+            return f"{number(value / size, 1 if unit == 'GB' else 0)} {unit}"
+    return f"{value} B"
+
+
+@_lenient
+def money(nano: int | None, currency: str | None = "") -> str:
+    """1.20 USD from thousand-millionths; below a cent's worth as many decimals as its first two digits need."""
+    if nano is None:
+        return "–"
+    value = nano / 1_000_000_000
+    digits = 2 if abs(value) >= 0.1 or not value else min(max(4, 1 - math.floor(math.log10(abs(value)))), 9)
+    return f"{number(value, digits)} {currency or ''}".strip()
+
+
+FILTERS = {"money": money, "number": number, "ago": ago, "exact": exact, "duration": duration, "bytes": filesize, "localtime": localtime,
+           "percent": percent}
