@@ -111,17 +111,17 @@ def ticket_file(settings: Settings, generation: int) -> Path:
     return ticket_folder(settings) / f"tickets-{boot_id()[:8]}-{generation}.db"
 
 
-class Trouble:
+class ThrottledWarning:
     """Logs a trouble when it begins, each minute, and when it is over: not at each of a thousand attempts."""
 
     def __init__(self, logger: logging.Logger) -> None:
-        self.log, self.text, self.told = logger, "", 0.0
+        self.log, self.text, self.reported = logger, "", 0.0
 
-    def tell(self, text: str) -> None:
+    def report(self, text: str) -> None:
         """`text` is what is wrong, or empty when it works."""
-        if text and (text != self.text or time.monotonic() - self.told > 60):
+        if text and (text != self.text or time.monotonic() - self.reported > 60):
             self.log.warning(text)
-            self.told = time.monotonic()
+            self.reported = time.monotonic()
         elif self.text and not text:
             self.log.warning("over: %s", self.text)
         self.text = text
@@ -134,7 +134,7 @@ class Tickets:
         self.settings, self.huey, self._generation = settings, instance, generation
         self.is_file = settings.queue_url.startswith("sqlite")
         self.opened: tuple[int, int, int] | None = None  # pid, generation, inode
-        self.trouble = Trouble(log)
+        self.trouble = ThrottledWarning(log)
         self._away_until = 0.0
         self._bounded, self._taking = Bounded("tickets"), Bounded("take ticket")
 
@@ -177,10 +177,10 @@ class Tickets:
         try:
             self._call(lambda: self._send(list(uuids)[:MAX_TICKETS], time.monotonic() + PUBLISH_WAIT_S, sent))
         except Exception as error:  # a ticket is only a hint: workers ask the ledger when idle
-            self.trouble.tell(f"tickets not published ({type(error).__name__}); idle workers will find the jobs")
+            self.trouble.report(f"tickets not published ({type(error).__name__}); idle workers will find the jobs")
             self.opened, self._away_until = None, time.monotonic() + AWAY_S
         else:
-            self.trouble.tell("")
+            self.trouble.report("")
         return len(sent)
 
     def _send(self, uuids: list[str], end: float, sent: list[str]) -> None:

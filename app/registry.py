@@ -1,7 +1,7 @@
 """`@job`: the types the platform knows, their signatures, and what a job gets while it runs.
 
 A definition holds a function and its options. Arguments are JSON; `fit` checks them
-against the signature (hints read with `get_type_hints`) and raises `Misfit`, a sentence.
+against the signature (hints read with `get_type_hints`) and raises `InvalidArguments`, a sentence.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ from typing import Any
 from cronsim import CronSim, CronSimError
 
 from app.config import QUEUES
-from app.signature import Field, Misfit, UploadedFile, check, read_signature  # noqa: F401  (handed on)
-from app.support.messages import say as _
+from app.signature import Field, InvalidArguments, UploadedFile, check, read_signature  # noqa: F401  (handed on)
+from app.support.messages import translate as _
 from app.support.values import MOST_DELAY_S, between
 
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.]{0,199}")
 
 
-class Sentence(Exception):
+class UserFacingError(Exception):
     """Base of what jobs raise to say something to people: the text is shown without the name of the class."""
 
 
-class PermanentError(Sentence):
+class PermanentError(UserFacingError):
     """Raised by a job that can never succeed: it fails at once."""
 
 
-class TemporaryError(Sentence):
+class TemporaryError(UserFacingError):
     """Raised by a job whose attempt failed: it is tried again by its rules, or after `delay` seconds in place of its backoff.
 
     The attempt counts. TypeError or ValueError when `delay` is no number of seconds from 0 to 366 days.
@@ -43,7 +43,7 @@ class TemporaryError(Sentence):
         self.delay = None if delay is None else float(between("The delay of TemporaryError", delay, 0, MOST_DELAY_S))
 
 
-class Held(Sentence):
+class HoldJob(UserFacingError):
     """Raised by a job that must wait for a person or a budget: its row is held, uncounted."""
 
 
@@ -106,17 +106,17 @@ class JobDefinition:
         return _dispatcher(self, args, **self.given)
 
     def fit(self, args: Any) -> dict[str, Any]:
-        """Arguments as the function takes them (JSON values checked, no file opened); raises Misfit."""
+        """Arguments as the function takes them (JSON values checked, no file opened); raises InvalidArguments."""
         if not isinstance(args, dict):
-            raise Misfit(_("Arguments of %(job)s must be a JSON object with names and values.", job=self.name))
+            raise InvalidArguments(_("Arguments of %(job)s must be a JSON object with names and values.", job=self.name))
         known = [f.name for f in self.fields]
         unknown = sorted(str(name) for name in args if name not in known)
         if unknown:
             given = {"job": self.name, "names": ", ".join(unknown), "known": ", ".join(known) or "–"}
-            raise Misfit(_("%(job)s has no argument %(names)s; it takes %(known)s.", **given))
+            raise InvalidArguments(_("%(job)s has no argument %(names)s; it takes %(known)s.", **given))
         missing = [f.name for f in self.fields if f.required and f.name not in args]
         if missing:
-            raise Misfit(_("%(job)s needs %(names)s.", job=self.name, names=", ".join(missing)))
+            raise InvalidArguments(_("%(job)s needs %(names)s.", job=self.name, names=", ".join(missing)))
         return {f.name: check(f.hint, args[f.name], f.name) for f in self.fields if f.name in args}
 
 

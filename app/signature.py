@@ -1,6 +1,6 @@
 """The signature of a job's function: its arguments as fields of a form, and whether values fit.
 
-Hints are read with `get_type_hints`. `check` takes JSON values and raises `Misfit`, a sentence; nothing is converted
+Hints are read with `get_type_hints`. `check` takes JSON values and raises `InvalidArguments`, a sentence; nothing is converted
 but whole numbers where a number is asked for.
 """
 
@@ -14,12 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
 
-from app.support.messages import say as _
+from app.support.messages import translate as _
 
 RESERVED = ("type", "queue", "tenant", "delay", "csrf_token", "ask", "next", "like")
 
 
-class Misfit(TypeError):
+class InvalidArguments(TypeError):
     """Arguments that do not fit a type's signature; the text is a sentence."""
 
 
@@ -87,7 +87,7 @@ def form_kind(hint: Any) -> tuple[str, tuple[Any, ...]]:
 
 
 def check(hint: Any, value: Any, name: str) -> Any:
-    """`value` if it is of `hint` (ints pass as floats, nothing else is converted); raises Misfit."""
+    """`value` if it is of `hint` (ints pass as floats, nothing else is converted); raises InvalidArguments."""
     if type(value) is hint and hint is not dict:
         return value  # the usual case: text for text, a whole number for a whole number
     for member in _members(hint):
@@ -110,7 +110,7 @@ def check(hint: Any, value: Any, name: str) -> Any:
         if origin is dict and isinstance(value, dict):
             inner = get_args(member)
             return {k: check(inner[1], v, f"{name}.{k}") for k, v in value.items()} if len(inner) == 2 else value
-    raise Misfit(_("%(name)s must be %(wanted)s, not %(value)s.", name=name, wanted=_words(hint), value=_shown(value)))
+    raise InvalidArguments(_("%(name)s must be %(wanted)s, not %(value)s.", name=name, wanted=_words(hint), value=_shown(value)))
 
 
 def _words(hint: Any) -> str:

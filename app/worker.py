@@ -20,16 +20,16 @@ from huey import consumer as stock
 from huey.consumer import WorkerRecycle
 
 from app import create_app, extensions, registry
-from app.execution.alarm import alarm, signals_held
 from app.execution.heartbeat import Heartbeat, resident_bytes, worker_name
+from app.execution.JobAlarm import JobAlarm, signals_blocked
 from app.execution.lifecycle import Lifecycle, listen
 from app.execution.process_guard import ProcessGuard
-from app.execution.runner import Meter, execute
+from app.execution.runner import JobMeter, execute
 from app.ledger.dialect import Connection
 from app.ledger.outage import database_errors, wait_for
 from app.ledger.rescue import promote
 from app.ledger.worker_slots import STOPPED, Places
-from app.queue import Tickets, Trouble, build
+from app.queue import ThrottledWarning, Tickets, build
 from app.services.instance import schema
 from app.services.jobs import tickets as job_tickets
 from app.support import descendants
@@ -46,8 +46,8 @@ RETIRED = 77  # exit code of a worker that a person stopped: its consumer starts
 extensions.synchronous = "NORMAL"  # a power cut repeats at most the last attempts (ledger rule 14)
 app = create_app()
 settings = app.extensions["settings"]
-connection = Connection(settings.database_url, turns=str(settings.data_dir / "workers" / "turn"), guarded=True)
-notes = Connection(settings.database_url, guarded=True)
+connection = Connection(settings.database_url, write_lock_path=str(settings.data_dir / "workers" / "write-lock"), guarded=True)
+job_connection = Connection(settings.database_url, guarded=True)
 lifecycle = Lifecycle(connection, settings.worker_queues, "sqlite" if settings.sqlite else "postgresql")
 
 
@@ -77,12 +77,12 @@ class LedgerWorker(stock.Worker):
         if not ready:
             return
         descendants.adopt(lifecycle.worker_id)
-        with signals_held():
+        with signals_blocked():
             self.beat.start()  # a thread inherits what is blocked: the alarm and a stop are the main thread's
         LedgerWorker.guard = ProcessGuard(connection, app)
         self.next_open, self.memory_start = 0.0, resident_bytes()
         super().initialize()
-        lifecycle.may_go_on = lambda: self.beat.command != "quiet" and self._why_recycle() is None
+        lifecycle.may_prefetch = lambda: self.beat.command != "quiet" and self._why_recycle() is None
         lifecycle.started = True
         log.info("worker started: pid %s, queues %s", os.getpid(), ",".join(settings.worker_queues))
 
@@ -90,11 +90,11 @@ class LedgerWorker(stock.Worker):
         if os.getppid() != self.parent:
             raise WorkerRecycle
         self._reopen_tickets()
-        if self.beat.command == "quiet" and lifecycle.next is None:
+        if self.beat.command == "quiet" and lifecycle.prefetched is None:
             time.sleep(QUIET_S)
             return
         done = self.task_count
-        if lifecycle.next is not None:
+        if lifecycle.prefetched is not None:
             self._run_next()
         else:
             super().loop(now)
@@ -104,7 +104,7 @@ class LedgerWorker(stock.Worker):
 
     def _run_next(self) -> None:
         """Run the row claimed with the last settle, through Huey and its hooks but without a ticket."""
-        self._run_ticket(lifecycle.next.uuid)
+        self._run_ticket(lifecycle.prefetched.uuid)
 
     def _run_ticket(self, uuid: str) -> None:
         """Give Huey a ticket that never was in the store."""
@@ -142,13 +142,13 @@ class LedgerWorker(stock.Worker):
             return STOPPED if self.beat.command == "stop" else "restarted by hand"
         if lifecycle.broken:
             return "replaced: an outcome could not be written"
-        grown = Meter.last_resident() - self.memory_start  # as read at the end of the last job: costs nothing
+        grown = JobMeter.last_resident() - self.memory_start  # as read at the end of the last job: costs nothing
         if grown > settings.worker_memory_mb * 2**20:
             return f"recycled: {grown // 2**20} MB over its start, limit {settings.worker_memory_mb} MB"
         return None
 
     def _recycle_if_asked(self) -> None:
-        if lifecycle.next is None and (why := self._why_recycle()):
+        if lifecycle.prefetched is None and (why := self._why_recycle()):
             self.reason = why
             log.info("worker %s %s", os.getpid(), why)
             raise WorkerRecycle
@@ -158,7 +158,7 @@ class LedgerWorker(stock.Worker):
     def shutdown(self) -> None:
         super().shutdown()
         if lifecycle.started:
-            lifecycle.give_back_next()
+            lifecycle.release_prefetched()
             with contextlib.suppress(Exception):
                 lifecycle.give_up_unsettled()  # an error brought us here with a job begun
             self.beat.end(self.reason)
@@ -261,7 +261,7 @@ class LedgerHuey:
         return LedgerConsumer(self, **options)
 
     def _timeout_context(self, task: Any) -> Any:
-        return alarm(task)
+        return JobAlarm(task)
 
     def is_revoked(self, *_: Any, **__: Any) -> bool:
         return False  # Huey's revoke is not used; looking for it costs a read a job,
@@ -285,12 +285,12 @@ def reopen() -> None:
     try:
         tickets.open()
     except Exception as error:
-        trouble.tell(f"ticket store not open ({type(error).__name__}); work goes on without it")
+        trouble.report(f"ticket store not open ({type(error).__name__}); work goes on without it")
     else:
-        trouble.tell("")
+        trouble.report("")
 
 
-huey = build(settings, lambda task: execute(app, task, notes, lambda: lifecycle.stopping(), LedgerWorker.guard), LedgerHuey)
-trouble = Trouble(log)
+huey = build(settings, lambda task: execute(app, task, job_connection, lambda: lifecycle.stopping(), LedgerWorker.guard), LedgerHuey)
+trouble = ThrottledWarning(log)
 tickets = Tickets(settings, huey, lambda: job_tickets.generation(connection))
 listen(huey, lifecycle)

@@ -90,7 +90,7 @@ def ledger(workers: int, count: int) -> float:
         (folder / "benchjobs.py").write_text(JOBS)
         env = environment(folder)
         code = (
-            "from app import create_app, registry\nfrom app.extensions import db\nfrom app.services import migration\n"
+            "from app import create_app, registry\nfrom app.extensions import db\nfrom app.services.instance import migration\n"
             "app = create_app()\nwith app.app_context():\n    migration.prepare(app.extensions['settings'])\n    job = registry.find('BenchNoop')\n"
             f"    for start in range(0, {count}, 500):\n        for n in range(start, min(start + 500, {count})): job.dispatch(n=n)\n        db.session.commit()\n"
         )
@@ -143,7 +143,7 @@ _TIMES = """
 import sys, time, json
 from app import create_app
 from app.extensions import db
-from app.services import accounts
+from app.services.people import accounts
 app = create_app()
 app.config["WTF_CSRF_ENABLED"] = False
 calls = int(sys.argv[1])
@@ -160,13 +160,13 @@ for _ in range(calls):
     times.append((time.perf_counter() - start) * 1000)
     time.sleep(0.01)
 print(json.dumps(times))
-from app.services import joblist
+from app.services.jobs import listing
 monitor = __import__("app.monitor.loop", fromlist=["Monitor"]).Monitor(app)
-while monitor.duties and __import__("app.ledger.search", fromlist=["extend"]).extend(monitor.connection, 50): pass
+while monitor.duties and __import__("app.ledger.search", fromlist=["advance"]).advance(monitor.connection, 50): pass
 with app.test_request_context("/"):
-    wanted, cursor = joblist.JobFilter.read({}, app.extensions["settings"].timezone), ""
+    wanted, cursor = listing.JobFilter.read({}, app.extensions["settings"].timezone), ""
     for _ in range(999):
-        cursor = joblist.page(wanted, before=cursor)["older"] or ""
+        cursor = listing.page(wanted, before=cursor)["older"] or ""
         db.session.rollback()
 paths = {"dashboard": "/admin/jobs/", "jobs, page 1": "/admin/jobs/list", "jobs, page 1,000": f"/admin/jobs/list?before={cursor}",
          "search": "/admin/jobs/list?q=meta_description", "search, no hit": "/admin/jobs/list?q=nowhere", "a rare type": "/admin/jobs/list?type=Nothing",
@@ -180,23 +180,23 @@ for name, path in paths.items():
         assert answer.status_code == 200, (path, answer.status_code)
     print(f"# {name}: {sorted(took)[3]:.1f} ms, {len(answer.data) // 1024} KB of HTML", file=sys.stderr)
 with app.app_context():
-    from app.services.job_monitoring import JobMonitoringService
-    from app.clock import now_ms, stamp, DAY_MS
+    from app.services.stats.job_monitoring import JobMonitoringService
+    from app.support.clock import now_ms, stamp, DAY_MS
     from sqlalchemy import text
     now = now_ms()
     total = db.session.execute(text("SELECT COUNT(*) FROM job_metrics WHERE completed_at >= :a AND status IN ('completed','failed','timeout')"), {"a": stamp(now - DAY_MS)}).scalar()
-    from app.models import figures
-    assert figures.day_totals(now).total == total, (figures.day_totals(now).total, total)
+    from app.models import outcome_stats
+    assert outcome_stats.day_totals(now).total == total, (outcome_stats.day_totals(now).total, total)
     db.session.rollback()
     from app.ledger import rollups
-    from app.services import alerts
-    from app.services.rules import Look
-    while rollups.extend(monitor.connection, 50): pass
+    from app.services.alerts import incidents
+    from app.services.alerts.checks import Snapshot
+    while rollups.advance(monitor.connection, 50): pass
     took = []
     for _ in range(7):
         start = time.perf_counter()
-        look = Look(monitor.connection, monitor.connection.now(), monitor.settings.data_dir, 2**27)
-        assert alerts.check(look, monitor.connection, monitor.settings) == []
+        look = Snapshot(monitor.connection, monitor.connection.now(), monitor.settings.data_dir, 2**27)
+        assert incidents.check(look, monitor.connection, monitor.settings) == []
         took.append((time.perf_counter() - start) * 1000)
     print(f"# all alert rules: {sorted(took)[3]:.1f} ms", file=sys.stderr)
 """

@@ -23,7 +23,7 @@ from app.ledger.dialect import database_errors
 from app.services.audit import ActionRefused
 from app.services.instance import schema
 from app.support.disk import DiskLow
-from app.support.validation import BadInput
+from app.support.validation import ValidationError
 
 UNAVAILABLE = 4
 LOOK_FOR_THEMSELVES = ("monitor", "db-prepare", "check-settings", "restore")  # the database may be not as it should be
@@ -72,7 +72,7 @@ def _run(invoke: Callable[[click.Context], Any], ctx: click.Context, looks: bool
         refuse(error, 3 if error.unknown else 1)
     except DiskLow as error:
         refuse(error, UNAVAILABLE)
-    except BadInput as error:
+    except ValidationError as error:
         refuse(error, 2)
     except UnicodeError:
         refuse("What was typed has bytes that are no UTF-8 text.", 2)

@@ -71,22 +71,22 @@ def fill(settings: Settings, metrics: int, pending: int, mix: bool) -> int:
         ends.append(end)
         attempts += [*before, end]
     for start in range(0, len(attempts), STEP):
-        with connection.transaction() as run:
-            run.many(_METRIC, [{k: row[k] for k in _names(_METRIC)} for row in attempts[start : start + STEP]])
-            run.many(_HISTORY, [{k: row[k] for k in _names(_HISTORY)} for row in ends[start : start + STEP]])
-    with connection.transaction() as run:
+        with connection.transaction() as tx:
+            tx.execute_many(_METRIC, [{k: row[k] for k in _names(_METRIC)} for row in attempts[start : start + STEP]])
+            tx.execute_many(_HISTORY, [{k: row[k] for k in _names(_HISTORY)} for row in ends[start : start + STEP]])
+    with connection.transaction() as tx:
         open_ = [row for row in ends if row["status"] in ("failed", "timeout")][-KEPT_FAILED:]
-        run.many(_FAILED, [{k: row[k] for k in _names(_FAILED)} for row in open_])
-    while rollups.extend(connection):
+        tx.execute_many(_FAILED, [{k: row[k] for k in _names(_FAILED)} for row in open_])
+    while rollups.advance(connection):
         pass
     for start in range(0, pending, STEP):
-        with connection.transaction() as run:
-            run.many(_JOB, [_live(chance, run.now()) for _ in range(min(STEP, pending - start))])
+        with connection.transaction() as tx:
+            tx.execute_many(_JOB, [_live(chance, tx.now()) for _ in range(min(STEP, pending - start))])
     return metrics + pending
 
 
 def check_empty(connection: Connection, mix: bool) -> None:
-    if not mix and connection.all("SELECT 1 WHERE EXISTS (SELECT 1 FROM jobs WHERE created_by IS NULL OR created_by <> 'demo') "
+    if not mix and connection.fetch_all("SELECT 1 WHERE EXISTS (SELECT 1 FROM jobs WHERE created_by IS NULL OR created_by <> 'demo') "
                                   "OR EXISTS (SELECT 1 FROM job_history WHERE created_by IS NULL OR created_by <> 'demo')"):
         raise NotEmpty("This database holds other jobs. Use an empty DATA_DIR for a demo, or --mix to add demo rows here.")
 
@@ -144,12 +144,12 @@ def _live(
 def every_state(settings: Settings) -> int:
     """Rows that stay where they are: scheduled, held and blocked; returns how many."""
     connection, chance = Connection(settings.database_url, wait_s=30), random.Random()  # noqa: S311
-    with connection.transaction() as run:
-        rows = [_live(chance, run.now(), "scheduled", in_ms=chance.randint(5, 90) * 60_000) for _ in range(4)]
-        rows += [_live(chance, run.now(), "held", reason="Held by demo.") for _ in range(2)]
-        rows += [_live(chance, run.now(), "blocked", "ProcessNewsletter", reason="No job type ProcessNewsletter is known here. Deploy the code "
+    with connection.transaction() as tx:
+        rows = [_live(chance, tx.now(), "scheduled", in_ms=chance.randint(5, 90) * 60_000) for _ in range(4)]
+        rows += [_live(chance, tx.now(), "held", reason="Held by demo.") for _ in range(2)]
+        rows += [_live(chance, tx.now(), "blocked", "ProcessNewsletter", reason="No job type ProcessNewsletter is known here. Deploy the code "
                                                                                  "that declares it, or delete the job.")]
-        run.many(_JOB, rows)
+        tx.execute_many(_JOB, rows)
     return len(rows)
 
 
@@ -181,9 +181,9 @@ def remove(settings: Settings) -> int:
                              ("generations", mine), ("job_costs", mine), ("job_logs", mine),
                              ("job_metrics", f"metadata = :mark OR {mine}"), ("job_history", "created_by = 'demo'")):
         while True:
-            with connection.transaction() as run:
+            with connection.transaction() as tx:
                 params = {"mark": MARK} if ":mark" in condition else {}
-                done = run.run(f"DELETE FROM {table} WHERE id IN (SELECT id FROM {table} WHERE {condition} LIMIT {STEP})", **params)
+                done = tx.execute(f"DELETE FROM {table} WHERE id IN (SELECT id FROM {table} WHERE {condition} LIMIT {STEP})", **params)
             total += done
             if done < STEP:
                 break

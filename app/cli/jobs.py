@@ -55,7 +55,7 @@ def dispatch(name: str, queue: str | None, tenant: str | None, delay: str | None
 @reading
 def list_jobs(state: str | None, as_json: bool, limit: int | None) -> None:
     """List jobs: all live ones, or those of a state."""
-    rows = lookup.brief(state, limit)
+    rows = lookup.summaries(state, limit)
     if as_json:
         click.echo(json.dumps(rows))
         return
@@ -69,7 +69,7 @@ def list_jobs(state: str | None, as_json: bool, limit: int | None) -> None:
 @reading
 def show(uuid: str, as_json: bool) -> None:
     """Show one job with its attempts."""
-    found = lookup.whole(lookup.called(uuid))
+    found = lookup.as_json(lookup.called(uuid))
     if found is None:
         refuse(f"No job {uuid}.", 3)
     if as_json:

@@ -12,7 +12,7 @@ from app.cli.command import actor, reading
 from app.models.user import ROLES
 from app.services.audit import ActionRefused
 from app.services.people import accounts
-from app.support.validation import BadInput
+from app.support.validation import ValidationError
 
 users = AppGroup("users", help="Accounts.")
 
@@ -26,7 +26,7 @@ def _password(from_stdin: bool) -> str:
 def _try(action, *args: str) -> object:
     try:
         return action(*args)
-    except (BadInput, ActionRefused) as error:
+    except (ValidationError, ActionRefused) as error:
         click.echo(str(error), err=True)
         sys.exit(2)
 

@@ -7,7 +7,7 @@ from flask import jsonify, render_template, request, url_for
 from app.controllers.access import wants_json
 from app.controllers.jobs import bp
 from app.services import audit
-from app.support.messages import retell
+from app.support.messages import translate_stored
 
 
 @bp.get("/log", endpoint="log")
@@ -17,6 +17,6 @@ def log():
     before_id = int(before) if before.isascii() and before.isdigit() and len(before) < 19 else None
     rows, more = audit.log(before_id)
     if not wants_json():
-        rows = [row | {name: retell(row[name]) for name in ("action", "subject", "result")} for row in rows]
+        rows = [row | {name: translate_stored(row[name]) for name in ("action", "subject", "result")} for row in rows]
     older = url_for("admin.jobs.log", before=rows[-1]["id"]) if more else None
     return jsonify({"log": rows, "older": older}) if wants_json() else render_template("admin/log.html", rows=rows, older_url=older)

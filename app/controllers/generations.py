@@ -9,7 +9,7 @@ from app.controllers.access import wants_json
 from app.controllers.responses import actor, ask, done, refused, render_error
 from app.services.audit import ActionRefused
 from app.services.content import generation_pages
-from app.support.messages import retell
+from app.support.messages import translate_stored
 from app.support.validation import check_text, parse_uuid
 
 bp = Blueprint("generations", __name__, url_prefix="/generations")
@@ -36,7 +36,7 @@ def one(uuid: str):
     found = generation_pages.one(parse_uuid(uuid) or "")
     if found is None:
         return render_error(404, _("There is no such generation."))
-    return render_template("admin/generation.html", g=found | {"error": retell(found["error"])})
+    return render_template("admin/generation.html", g=found | {"error": translate_stored(found["error"])})
 
 
 @bp.get("/templates", endpoint="templates")

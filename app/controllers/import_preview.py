@@ -25,8 +25,8 @@ from app.registry import JobDefinition
 from app.services.content.import_rows import REQUIRED, first_rows, look, suggested
 from app.services.jobs import uploads
 from app.services.jobs.dispatch import dispatch
-from app.support.messages import retell
-from app.support.validation import BadInput, check_text, parse_delay, parse_json, parse_queue
+from app.support.messages import translate_stored
+from app.support.validation import ValidationError, check_text, parse_delay, parse_json, parse_queue
 
 TYPE = "ProcessCsvImport"
 ASKED_LATER = {TYPE: ("columns",)}  # fields that the preview asks for, with the columns of the file at hand
@@ -63,7 +63,7 @@ def preview(upload_id: str):
     choices = {"queue": parse_queue(given.get("queue")), "delay": parse_delay(given.get("delay"))}
     encoding = given.get("encoding") or None
     if encoding is not None and encoding not in NAMES:
-        raise BadInput(_("Unknown encoding %(name)s. Choose one of the list.", name=repr(encoding[:40])))
+        raise ValidationError(_("Unknown encoding %(name)s. Choose one of the list.", name=repr(encoding[:40])))
     columns = read_columns(given.get("columns", ""))
     db.session.rollback()  # reading a large file takes seconds: no transaction stays open meanwhile
     page: dict[str, Any] = {"error": None, "unsure": (), "peek": None, "look": None, "mapping": columns}
@@ -77,7 +77,7 @@ def preview(upload_id: str):
             page["look"] = look(peek, page["mapping"])
     except Unsure as error:
         page |= {"error": str(error).partition("\n")[0], "unsure": error.readings}
-    except (BadInput, registry.Misfit) as error:
+    except (ValidationError, registry.InvalidArguments) as error:
         db.session.rollback()
         page["error"] = str(error)
     if posted and given.get("step") != "start" and (page["error"] is None or page["peek"] is None):
@@ -93,7 +93,7 @@ def gone() -> str:
 
 
 def address(upload_id: str, encoding: str | None, columns: dict[str, str] | None, choices: dict[str, Any]) -> str:
-    """Of the preview with these choices. Raises BadInput when they do not fit into an address."""
+    """Of the preview with these choices. Raises ValidationError when they do not fit into an address."""
     url = url_for(
         "admin.jobs.new.preview",
         upload_id=upload_id,
@@ -103,7 +103,7 @@ def address(upload_id: str, encoding: str | None, columns: dict[str, str] | None
         columns=json.dumps(columns, ensure_ascii=False) if columns else None,
     )
     if len(url) > LONGEST_ADDRESS:
-        raise BadInput(_("The mapping of the columns is too long for the preview. Map fewer columns by hand."))
+        raise ValidationError(_("The mapping of the columns is too long for the preview. Map fewer columns by hand."))
     return url
 
 
@@ -111,7 +111,7 @@ def read_columns(text: str) -> dict[str, str]:
     """The mapping in a form or an address: a JSON object of texts."""
     value = parse_json(check_text(text)) if text.strip() else {}
     if not isinstance(value, dict) or not all(isinstance(v, str) for v in value.values()):
-        raise BadInput(_("The form was changed: load the page again."))
+        raise ValidationError(_("The form was changed: load the page again."))
     return value
 
 
@@ -125,7 +125,7 @@ def mapped(names: tuple[str, ...], columns: dict[str, str], given: Any) -> dict[
         if place.isascii() and place.isdigit() and int(place[:6]) < len(names):
             source = names[int(place[:6])]
             if kept.get(source) in REQUIRED:
-                raise BadInput(
+                raise ValidationError(
                     _(
                         "The column %(name)s cannot be read as two things. Choose the columns again.",
                         name=repr(source[:40]),
@@ -143,7 +143,7 @@ def start(upload_id: str, tenant: str | None, encoding: str | None, columns: dic
         uuid = dispatch(registry.find(TYPE), args, tenant_id=tenant, created_by=actor(), **choices)
         db.session.commit()
     except StaleDataError:  # swept in this very moment
-        raise BadInput(gone()) from None
+        raise ValidationError(gone()) from None
     flash(_("Job created"), "success")
     return redirect(url_for("admin.jobs.job", uuid=uuid), 303)
 
@@ -167,7 +167,7 @@ def shape(page: dict[str, Any]) -> dict[str, Any]:
             }
         )
     return {
-        "error": retell(page["error"]),
+        "error": translate_stored(page["error"]),
         "unsure": [{"name": n, "shown": shown(n), "lines": lines} for n, lines in page["unsure"]],
         "peek": peek,
         "columns": columns,
@@ -178,7 +178,7 @@ def shape(page: dict[str, Any]) -> dict[str, Any]:
         "mapping": json.dumps(mapping, ensure_ascii=False) if mapping else "",
         "rows": [[cell if len(cell) <= 80 else cell[:79] + "…" for cell in cells[:SHOWN_COLUMNS]] for cells in first],
         "groups": [
-            {"reason": retell(g.reason), "count": g.count, "lines": g.lines, "example": g.example} for g in found.groups
+            {"reason": translate_stored(g.reason), "count": g.count, "lines": g.lines, "example": g.example} for g in found.groups
         ]
         if found
         else [],

@@ -21,7 +21,7 @@ from app.services.jobs.listing import JobFilter
 from app.support import disk
 from app.support.clock import iso, millis
 from app.support.formatting import number
-from app.support.validation import BadInput
+from app.support.validation import ValidationError
 
 ACTIONS = ("retry", "cancel", "delete", *listing.OF_BIN)
 COLUMNS = ("uuid", "type", "queue", "state", "tenant", "attempts", "tries", "created", "finished", "arguments", "error")
@@ -39,7 +39,7 @@ def list_context() -> dict[str, object]:
     for row in found["rows"]:
         row["url"] = url_for("admin.jobs.job", uuid=row["uuid"])
     total, exact = listing.count(wanted, found["whole"])
-    here, tops = wanted.query, listing.tops()
+    here, tops = wanted.query, listing.snapshot_ids()
     return {
         "filter": wanted, "rows": found["rows"], "total": total, "exact": exact, "top": f"{tops['l']}.{tops['h']}",
         "older_url": found["older"] and url_for("admin.jobs.list", before=found["older"], **here),
@@ -67,7 +67,7 @@ def index():
 def export():
     """Every job of the current filter as CSV, times in UTC."""
     disk.require_room()
-    rows = listing.everything(read_filter(request.args))
+    rows = listing.iterate(read_filter(request.args))
     body = write_rows(line for line in _lines(rows))
     headers = {"Content-Disposition": 'attachment; filename="jobs.csv"'}
     return Response(stream_with_context(body), content_type="text/csv; charset=utf-8", headers=headers)
@@ -86,15 +86,15 @@ def bulk():
     """Retry, cancel or delete: the ticked (`uuid`, several) or, with `scope=all`, all of the filter as the page showed it (`top`)."""
     form, action = request.form, request.form.get("action", "")
     if action not in ACTIONS:
-        raise BadInput(_("Choose what to do: retry, cancel, delete, restore or erase."))
+        raise ValidationError(_("Choose what to do: retry, cancel, delete, restore or erase."))
     if form.get("scope") == "all":
         wanted = read_filter(form)
-        ids = listing.chosen(wanted, action, read_top(form.get("top", "")))
+        ids = listing.matching_ids(wanted, action, read_top(form.get("top", "")))
         subject = "list " + json.dumps(wanted.query, ensure_ascii=False)
     else:
         ticked = list(dict.fromkeys(form.getlist("uuid")))
         if not ticked or len(ticked) > MOST_TICKED:
-            raise BadInput(_("Tick the jobs first, at most %(n)s.", n=MOST_TICKED))
+            raise ValidationError(_("Tick the jobs first, at most %(n)s.", n=MOST_TICKED))
         ids, subject = listing.rows_of(ticked, action), f"{len(ticked)} ticked"
     if not ids:
         return done(_("None of these jobs can be changed so."), 0, url_for("admin.jobs.list"))
@@ -107,10 +107,10 @@ def bulk():
 def read_top(text: str) -> dict[str, int]:
     """The highest ids shown, as `live.finished`; from scripts without it, those of now."""
     if not text:
-        return listing.tops()
+        return listing.snapshot_ids()
     parts = text.split(".")
     if len(parts) != 2 or not all(p.isascii() and p.isdigit() and len(p) < 19 for p in parts):
-        raise BadInput(_("The form was changed: load the page again."))
+        raise ValidationError(_("The form was changed: load the page again."))
     return {"l": int(parts[0]), "h": int(parts[1])}
 
 

@@ -17,12 +17,12 @@ from app.services.jobs import actions, lookup
 from app.services.stats.job_monitoring import PERIODS, JobMonitoringService, monitor_state
 from app.support.clock import iso, now_ms
 from app.support.formatting import number
-from app.support.validation import BadInput
+from app.support.validation import ValidationError
 
 bp = Blueprint("jobs", __name__, url_prefix="/jobs")
 service = JobMonitoringService()
 PARTS: dict[str, Callable[[], dict[str, object]]] = {}  # live parts of other pages: name -> what its template is given
-OF_DASHBOARD = ("actions", "notes", "cards", "queue_table", "failed_table")
+OF_DASHBOARD = ("actions", "notices", "cards", "live_jobs", "failed_table")
 
 
 @bp.get("/", endpoint="index")
@@ -66,18 +66,18 @@ def metrics():
         rows = service.get_metrics(
             given.get("period", "24h"), given.get("job_type") or None, given.get("bucket") or None, given.get("group") or None
         )
-    except BadInput as error:
+    except ValidationError as error:
         return jsonify({"error": str(error)}), 400
     return jsonify(rows)
 
 
-def upto() -> int | None:
+def max_failed_id() -> int | None:
     """The highest failed id when the page was rendered; None from scripts, which mean all of now."""
     text = request.form.get("upto", "").strip()
     if not text:
         return None
     if not text.isascii() or not text.isdigit() or len(text) > 18:
-        raise BadInput(_("The form was changed: load the page again."))
+        raise ValidationError(_("The form was changed: load the page again."))
     return int(text)
 
 
@@ -95,7 +95,7 @@ def retry(uuid: str):
 def retry_all():
     if asked := ask(_("Requeue all failed jobs?"), _("They run again from the first attempt."), _("Retry All"), danger=False):
         return asked
-    count = actions.retry_all(actor(), upto())
+    count = actions.retry_all(actor(), max_failed_id())
     return done(ngettext("%(n)s job requeued", "%(n)s jobs requeued", count, n=number(count)), count, url_for("admin.jobs.index"))
 
 
@@ -117,7 +117,7 @@ def flush_failed():
     text = _("They stay in the bin for 7 days. Jobs that failed after this page was loaded are not included.")
     if asked := ask(_("Delete all failed jobs?"), text, _("Delete all")):
         return asked
-    count = actions.delete_all(actor(), upto())
+    count = actions.delete_all(actor(), max_failed_id())
     text = _("All failed jobs have been deleted") + f" ({number(count)})"
     return done(text, count, url_for("admin.jobs.index"))
 
@@ -141,7 +141,7 @@ def job(uuid: str):
         return render_error(404, _("There is no such job."))
     context = job_context(found)
     if wants_json():
-        return jsonify(lookup.whole(uuid))
+        return jsonify(lookup.as_json(uuid))
     return render_template("admin/job.html", **context)
 
 

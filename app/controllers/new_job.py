@@ -18,14 +18,14 @@ from app.controllers import import_preview
 from app.controllers.access import wants_json
 from app.controllers.responses import actor, refused, render_error
 from app.extensions import db
-from app.registry import JobDefinition, Misfit
+from app.registry import InvalidArguments, JobDefinition
 from app.services.audit import ActionRefused
 from app.services.jobs import actions, lookup, uploads
 from app.services.jobs.dispatch import dispatch
 from app.support.disk import DiskLow
-from app.support.messages import retell
+from app.support.messages import translate_stored
 from app.support.redaction import redact_json
-from app.support.validation import BadInput, check_text, parse_delay, parse_json, parse_queue, parse_tenant
+from app.support.validation import ValidationError, check_text, parse_delay, parse_json, parse_queue, parse_tenant
 
 bp = Blueprint("new", __name__, url_prefix="/new")
 import_preview.add_to(bp)
@@ -71,7 +71,7 @@ def create():
     for name, parse in (("tenant", parse_tenant), ("queue", parse_queue), ("delay", parse_delay)):
         try:
             common[name] = parse(check_text(request.form.get(name, "")))
-        except BadInput as error:
+        except ValidationError as error:
             errors[name] = str(error)
     given = lookup.raw_arguments(like["uuid"]) if like else {}
     args = read_all(definition, given, common.get("tenant"), errors)
@@ -83,7 +83,7 @@ def create():
             db.session.commit()
     except DiskLow:
         raise
-    except (BadInput, TypeError) as error:
+    except (ValidationError, TypeError) as error:
         errors[""] = str(error)
     if errors:
         db.session.rollback()
@@ -113,7 +113,7 @@ def edit(uuid: str):
         return refused(error, url_for("admin.jobs.job", uuid=found["uuid"]))
     except DiskLow:
         raise
-    except (BadInput, TypeError) as error:
+    except (ValidationError, TypeError) as error:
         errors[""] = str(error)
     if errors:
         db.session.rollback()
@@ -140,19 +140,19 @@ def read_all(definition: JobDefinition, given: dict[str, Any], tenant: str | Non
                 args[field.name] = registry.check(field.hint, value, field.name)
         except DiskLow:
             raise
-        except (BadInput, Misfit) as error:
+        except (ValidationError, InvalidArguments) as error:
             errors[field.name] = str(error)
     return args
 
 
 def read(field: registry.Field, tenant: str | None, given: Any = None) -> Any:
-    """One argument from the form; None when it was left out. Raises BadInput with a sentence."""
+    """One argument from the form; None when it was left out. Raises ValidationError with a sentence."""
     if field.kind == "file":
         sent = request.files.get(field.name)
         if sent is not None and sent.filename:
             return uploads.save(sent.stream, sent.filename, tenant)
         if field.required and given is None:
-            raise BadInput(_("Choose a file."))
+            raise ValidationError(_("Choose a file."))
         return given
     text = check_text(request.form.get(field.name, "")).replace("\r\n", "\n")  # as browsers send the lines of a textarea
     if given is not None and text == shown(field, given):
@@ -161,7 +161,7 @@ def read(field: registry.Field, tenant: str | None, given: Any = None) -> Any:
         return text in ("1", "on", "true")
     if not text.strip():
         if field.required:
-            raise BadInput(_("Fill in this field."))
+            raise ValidationError(_("Fill in this field."))
         return None if field.kind != "text" else (text or None)
     if field.kind == "text":
         return text
@@ -198,7 +198,7 @@ def page(chosen: JobDefinition | None, values: Any = None, errors: dict[str, str
     return render_template(
         "admin/new_job.html", types=[{"name": d.name, "label": d.label, "url": url_for("admin.jobs.new.form", type=d.name)} for d in offered()],
         chosen={"name": chosen.name, "label": chosen.label, "fields": fields, "queue": chosen.options.queue,
-                "description": retell(chosen.description), "previewed": chosen.name == import_preview.TYPE}
+                "description": translate_stored(chosen.description), "previewed": chosen.name == import_preview.TYPE}
         if chosen else None,
         queues=QUEUES, errors=errors, values=values, like=like, editing=editing,
         back_url=url_for("admin.jobs.job", uuid=editing["uuid"] if editing else like) if editing or like else url_for("admin.jobs.new.form"),

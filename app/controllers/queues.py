@@ -52,10 +52,10 @@ def queues_context() -> dict[str, object]:
     if chosen not in QUEUES:  # the first with work, as that is where order matters
         chosen = next((q["name"] for q in rows if q["depth"]), "default")
     return {"queues": rows, "types": queues.types(), "chosen": chosen, "next_jobs": queues.next_jobs(chosen),
-            "turns": queues.turns(chosen)}
+            "tenant_backlog": queues.tenant_backlog(chosen)}
 
 
-PARTS["queues_table"] = queues_context
+PARTS["queues"] = queues_context
 
 
 @bp.get("/queues", endpoint="queues")

@@ -24,8 +24,8 @@ from app.services.stats.recent_events import recent_events
 from app.support import disk
 from app.support.clock import DAY_MS, millis, now_ms
 from app.support.formatting import duration, localtime, number
-from app.support.messages import retell
-from app.support.tracebacks import frames_of
+from app.support.messages import translate_stored
+from app.support.tracebacks import parse_traceback
 
 MOST_STRIPS, MOST_JSON = 3, 1_000_000
 service = JobMonitoringService()
@@ -40,14 +40,14 @@ def dashboard_context(period: str = "24h") -> dict[str, Any]:
     for row in queued + failed:
         row["url"] = url_for("admin.jobs.job", uuid=row["uuid"])
     for row in failed:
-        row["error"] = retell(row["error"])
+        row["error"] = translate_stored(row["error"])
         row["retry_url"], row["delete_url"] = url_for("admin.jobs.retry", uuid=row["uuid"]), url_for("admin.jobs.delete", uuid=row["uuid"])
     live = stats["jobs"]
     return {
         "stats": stats,
         "queued": {"rows": queued, "total": max(sum(live[s] for s in counts.STATES), len(queued))},
         "failed": {"rows": failed, "total": max(live["failed"], len(failed)), "max_id": max((r["id"] for r in failed), default=0)},
-        "notes": notes(), "alerts": strips(), "costs": costs.sums(),
+        "notices": notices(), "alerts": alert_banners(), "costs": costs.sums(),
         "timeline": labelled(service.get_metrics(period)),
         "types": service.get_metrics(period, group="type"), "period": period,
         "first_run": not (failed or queued or service.has_history()),
@@ -83,7 +83,7 @@ def workers_context() -> list[dict[str, Any]]:
     return rows
 
 
-def strips() -> list[dict[str, Any]]:
+def alert_banners() -> list[dict[str, Any]]:
     """Open alerts that nobody has taken or silenced, the worst first."""
     home = url_for("admin.jobs.alerts.index")
     rows = [a for a in open_alerts() if not a["quiet"]]
@@ -96,7 +96,7 @@ def strips() -> list[dict[str, Any]]:
     return lines
 
 
-def notes() -> list[dict[str, Any]]:
+def notices() -> list[dict[str, Any]]:
     """Rescued, blocked, monitor late: one line each, only when there is something to say."""
     lines = []
     monitor = monitor_state()
@@ -106,7 +106,7 @@ def notes() -> list[dict[str, Any]]:
         if age is not None:
             text = _("Monitor %(age)s s late: data may be old", age=number(round(age)))
         lines.append({"icon": "alert-triangle", "text": text, "url": None, "at": None})
-    elif {monitor["code"], *workers.codes()} - {None, registry.code_version()}:
+    elif {monitor["code"], *workers.running_code_versions()} - {None, registry.code_version()}:
         lines.append({"icon": "alert-triangle", "text": _("Web, workers and monitor run different code: restart all"), "url": None, "at": None})
     if (share := disk.free_share(current_app.extensions["settings"].data_dir)) < disk.LOW:
         text = _("Disk nearly full (%(n)s%% free): new jobs are refused. Queued ones go on. Free some space.", n=number(share * 100, 1))
@@ -129,8 +129,8 @@ def notes() -> list[dict[str, Any]]:
 def job_context(found: dict[str, Any]) -> dict[str, Any]:
     """The job page: facts, arguments, command, attempts, log, and what can be done with it now."""
     uuid, state = found["uuid"], found["state"]
-    attempts = [attempt | {"error_message": retell(attempt["error_message"])} for attempt in lookup.attempts_of(uuid)]
-    progress = found["progress"] and found["progress"] | {"note": retell(found["progress"]["note"])}
+    attempts = [attempt | {"error_message": translate_stored(attempt["error_message"])} for attempt in lookup.attempts_of(uuid)]
+    progress = found["progress"] and found["progress"] | {"note": translate_stored(found["progress"]["note"])}
     files = uploads.names_of(found["args"])
     has_report = contents.has_report(uuid)
     editable = found["failed_open"] or state in EDITABLE
@@ -140,7 +140,8 @@ def job_context(found: dict[str, Any]) -> dict[str, Any]:
         "running_ms": running_ms, "eta_ms": eta(progress, running_ms), "ended_because": why_ended(found, attempts),
         "args": [{"name": k, "value": files.get(k, v), "kind": "file" if k in files else type(v).__name__} for k, v in found["args"].items()],
         "args_json": pretty(found["args"]), "result_json": None if found["result"] is None else pretty(found["result"]),
-        "error": retell(found["error"]), "command": command(found), "progress": progress, "frames": frames_of(found["traceback"], f"{ROOT}/"),
+        "error": translate_stored(found["error"]), "command": command(found), "progress": progress,
+        "frames": parse_traceback(found["traceback"], f"{ROOT}/"),
         "report_url": url_for("admin.jobs.contents.report", uuid=uuid) if has_report else None,
         "can": {
             "retry": url_for("admin.jobs.retry", uuid=uuid) if found["failed_open"] or state == "scheduled" else None,
@@ -186,7 +187,7 @@ def why_ended(found: dict[str, Any], attempts: list[dict[str, Any]]) -> str | No
             return _("It failed at once: another attempt could not succeed.")
         return _("Attempt %(n)s of %(tries)s failed so that another could not succeed.", n=number(n - lost), tries=number(tries))
     if last["status"] == "failed" and any(a["status"] == "lost" and a["claim_no"] == last["claim_no"] for a in attempts):
-        return retell(found["error"])  # stopped after killing its worker, which is no attempt's failure
+        return translate_stored(found["error"])  # stopped after killing its worker, which is no attempt's failure
     n = max(n - lost, 1)
     said = ngettext("%(n)s attempt of %(tries)s failed.", "%(n)s attempts of %(tries)s failed.", n, n=number(n), tries=number(tries))
     if n >= tries and last["details"].get("ended") != "retry_until":
@@ -214,7 +215,7 @@ def links(found: dict[str, Any]) -> list[dict[str, Any]]:
         result.append(to(_("Jobs of tenant %(name)s", name=found["tenant_id"]), tenant=found["tenant_id"]))
     if found["error"] and found["status"]:
         words = " ".join(found["error"].split()[:8])[:120]
-        result.append(to(_("Jobs with the same error"), state="unhappy", type=found["job_type"], q=words))
+        result.append(to(_("Jobs with the same error"), state="unsuccessful", type=found["job_type"], q=words))
     return result
 
 

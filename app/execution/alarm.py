@@ -22,62 +22,62 @@ class JobTimeout(BaseException):
     """The job's time is over; no `except Exception` stops it."""
 
 
-class alarm:  # noqa: N801  (used as a context manager)
+class JobAlarm:  # noqa: N801  (used as a context manager)
     """In place of Huey's one-shot alarm: raises JobTimeout while the job's own code runs (`task.armed`).
 
     The handler is installed once a process; a job only sets and clears the timer.
     """
 
     task: Any = None
-    held = 0  # blocks of `signals_held` that the main thread is in
+    depth = 0  # blocks of `signals_held` that the main thread is in
     due = False  # rang inside one of them
 
     def __init__(self, task: Any) -> None:
-        alarm.task = task
+        JobAlarm.task = task
 
     @staticmethod
     def ring(_signum: int, _frame: Any) -> None:
-        task = alarm.task
+        task = JobAlarm.task
         if task is not None and getattr(task, "outcome", None) is None:
             task.timed_out = task.claim.over = True
-            if alarm.held:
-                alarm.due = True
+            if JobAlarm.depth:
+                JobAlarm.due = True
             elif getattr(task, "armed", False):
                 raise JobTimeout
 
     @staticmethod
     def ring_if_due() -> None:
         """Raise what `ring` put off."""
-        if alarm.due and not alarm.held:
-            alarm.due = False
-            if getattr(alarm.task, "armed", False):
+        if JobAlarm.due and not JobAlarm.depth:
+            JobAlarm.due = False
+            if getattr(JobAlarm.task, "armed", False):
                 raise JobTimeout
 
     def __enter__(self) -> None:
-        if getsignal(ALRM) is not alarm.ring:
-            signal.signal(signal.SIGALRM, alarm.ring)
+        if getsignal(ALRM) is not JobAlarm.ring:
+            signal.signal(signal.SIGALRM, JobAlarm.ring)
         pthread_sigmask(SIG_UNBLOCK, _HELD)  # the job before may have blocked them
-        alarm.held, alarm.due = 0, False
-        signal.setitimer(signal.ITIMER_REAL, alarm.task.timeout, AGAIN_S)
+        JobAlarm.depth, JobAlarm.due = 0, False
+        signal.setitimer(signal.ITIMER_REAL, JobAlarm.task.timeout, AGAIN_S)
 
     def __exit__(self, *_: Any) -> None:
         signal.setitimer(signal.ITIMER_REAL, 0)
-        alarm.task = None
+        JobAlarm.task = None
 
 
-class signals_held:  # noqa: N801  (used as a context manager)
+class signals_blocked:  # noqa: N801  (used as a context manager)
     """Keep the alarm and a stop (SIGINT) waiting until the block is done."""
 
     def __enter__(self) -> None:
         self._main = threading.get_ident() == threading.main_thread().ident
         self._before = pthread_sigmask(SIG_BLOCK, _HELD)
-        alarm.held += self._main
+        JobAlarm.depth += self._main
 
     def __exit__(self, *_: Any) -> None:
-        alarm.held -= self._main
+        JobAlarm.depth -= self._main
         pthread_sigmask(SIG_SETMASK, self._before)
         if self._main:
-            alarm.ring_if_due()
+            JobAlarm.ring_if_due()
 
 
 class armed:  # noqa: N801  (used as a context manager)

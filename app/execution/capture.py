@@ -19,7 +19,7 @@ import time
 from collections import deque
 from typing import Any
 
-from app.execution.alarm import signals_held
+from app.execution.alarm import signals_blocked
 from app.ledger.claim import Claim
 from app.ledger.dialect import Connection
 from app.ledger.outage import database_errors
@@ -64,7 +64,7 @@ class JobLines:
     def add(self, text: str, level: str = "INFO", source: str | None = None, at_once: bool = False) -> None:
         """Keep one line; `source` says who wrote it when it was not `ctx.log`."""
         line = {"level": level, "text": text[:LINE_CHARS], "cut": len(text) > LINE_CHARS, "source": source, "at": time.monotonic()}
-        with signals_held():
+        with signals_blocked():
             with self._lock:
                 (self._first if self._added < FIRST_LINES else self._last).append(line)
                 self._added += 1
@@ -86,14 +86,14 @@ class JobLines:
     def _insert(self, lines: list[dict[str, Any]]) -> None:
         rows = [self._row(line) for line in lines]
         try:
-            with signals_held(), self._connection.transaction() as run:
-                began = run.now() - time.monotonic() * 1000
+            with signals_blocked(), self._connection.transaction() as tx:
+                began = tx.now() - time.monotonic() * 1000
                 for row in rows:
                     row["at"] = int(began + row["at"] * 1000)  # a line keeps its moment, told by the database's clock
-                run.many(_INSERT, rows)
-                (count,) = run.all("SELECT COUNT(*) FROM job_logs WHERE uuid = :u", u=self._job.uuid)[0]
+                tx.execute_many(_INSERT, rows)
+                (count,) = tx.fetch_all("SELECT COUNT(*) FROM job_logs WHERE uuid = :u", u=self._job.uuid)[0]
                 if (over := count - FIRST_LINES - LAST_LINES) > 0:
-                    run.run(_OVERFLOW, u=self._job.uuid, n=over, first=FIRST_LINES)
+                    tx.execute(_OVERFLOW, u=self._job.uuid, n=over, first=FIRST_LINES)
         except database_errors() as error:
             log.warning("job %s: %d lines of its log could not be written (%s)", self._job.uuid, len(rows), type(error).__name__)
 

@@ -71,12 +71,12 @@ class Heartbeat(threading.Thread):
     def register(self) -> None:
         """Write the row of this worker, found by its id. Host and pid may be another's too (containers with one host name):
         then a few digits of the id follow the name. A row of that name that has stopped gives way."""
-        with self.connection.transaction() as run:
-            run.run("DELETE FROM worker_heartbeats WHERE worker_name = :name AND worker_id <> :w AND status = 'stopped'",
+        with self.connection.transaction() as tx:
+            tx.execute("DELETE FROM worker_heartbeats WHERE worker_name = :name AND worker_id <> :w AND status = 'stopped'",
                     name=self.row["name"], w=self.row["w"])
-            if run.all("SELECT 1 FROM worker_heartbeats WHERE worker_name = :name AND worker_id <> :w", name=self.row["name"], w=self.row["w"]):
+            if tx.fetch_all("SELECT 1 FROM worker_heartbeats WHERE worker_name = :name AND worker_id <> :w", name=self.row["name"], w=self.row["w"]):
                 self.row["name"] = self.lifecycle.worker = f"{worker_name()}.{self.row['w'].split('-')[4]}"
-            run.run(_REGISTER, at=stamp(run.now()), memory=resident_bytes(), **self.row)
+            tx.execute(_REGISTER, at=stamp(tx.now()), memory=resident_bytes(), **self.row)
 
     def run(self) -> None:
         next_beat = next_shown = 0.0
@@ -97,27 +97,27 @@ class Heartbeat(threading.Thread):
                 self.connection.close()
 
     def _ask(self) -> None:
-        rows = self.connection.all("SELECT command FROM worker_heartbeats WHERE worker_id = :w", w=self.row["w"])
+        rows = self.connection.fetch_all("SELECT command FROM worker_heartbeats WHERE worker_id = :w", w=self.row["w"])
         self.command = rows[0][0] if rows else None
-        rows = self.connection.all("SELECT at_ms FROM meta WHERE key = 'monitor'")
+        rows = self.connection.fetch_all("SELECT at_ms FROM meta WHERE key = 'monitor'")
         beat = rows[0][0] if rows else -1
         if beat != self.monitor_beat[0]:
             self.monitor_beat = (beat, time.monotonic())
 
     def _show(self) -> None:
-        held, done = self.lifecycle.held, self.lifecycle.done
+        held, done = self.lifecycle.current, self.lifecycle.done
         now = (held and (held.uuid, held.claim_no, held.over), done)
         if now != self._shown:
-            with self.connection.transaction() as run:
-                show(run, self.row["w"], held, done)
+            with self.connection.transaction() as tx:
+                show(tx, self.row["w"], held, done)
             self._shown = now
 
     def _beat(self, shown: bool) -> None:
-        held = self.lifecycle.held
+        held = self.lifecycle.current
         uuid, claim_no = (held.uuid, held.claim_no) if held else (None, None)
-        with self.connection.transaction() as run:
-            at = stamp(run.now()) if shown else None
-            done = run.run(_BEAT, u=uuid, k=claim_no, memory=resident_bytes(), at=at, w=self.row["w"])
+        with self.connection.transaction() as tx:
+            at = stamp(tx.now()) if shown else None
+            done = tx.execute(_BEAT, u=uuid, k=claim_no, memory=resident_bytes(), at=at, w=self.row["w"])
         if not done:
             self._shown = (None, 0)
             self.register()  # the row was swept, or the monitor gave us up while we were frozen
@@ -130,9 +130,9 @@ class Heartbeat(threading.Thread):
     def end(self, reason: str) -> None:
         """Stop beating and write that this worker has stopped."""
         self._end.set()
-        with contextlib.suppress(*database_errors()), self.connection.transaction() as run:
-            now = run.now()
-            run.run(
+        with contextlib.suppress(*database_errors()), self.connection.transaction() as tx:
+            now = tx.now()
+            tx.execute(
                 "UPDATE worker_heartbeats SET status = 'stopped', stopped_ms = :now, last_heartbeat = :at, reason = :r, "
                 "current_job_id = NULL, current_job_type = NULL, job_uuid = NULL, job_since = NULL, command = NULL WHERE worker_id = :w",
                 now=now, at=stamp(now), r=reason, w=self.row["w"],

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from app.execution.alarm import signals_held
+from app.execution.alarm import signals_blocked
 from app.execution.capture import LEVELS, JobLines
 from app.ledger.claim import FENCE, Claim
 from app.ledger.dialect import Connection
@@ -98,8 +98,8 @@ class JobContext:
         now = time.monotonic()
         if not self._cancelled and now >= self._next_ask:
             self._next_ask = now + EVERY_S
-            with signals_held(), self._quietly():
-                rows = self._connection.all(f"SELECT cancel_requested FROM jobs WHERE {FENCE}", **self._job.fence)
+            with signals_blocked(), self._quietly():
+                rows = self._connection.fetch_all(f"SELECT cancel_requested FROM jobs WHERE {FENCE}", **self._job.fence)
                 self._cancelled = not rows or bool(rows[0][0])
         return self._cancelled
 
@@ -116,17 +116,17 @@ class JobContext:
             raise ValueError(f"record_cost: an attempt has at most {MOST_COSTS} costs; add them up.")
         self._costs.append({**redact_json(plain_details(details)), "nano": nano, "currency": currency.upper()})
 
-    def keep(self, change: Callable[[Connection], Any]) -> Any:
+    def save_durably(self, change: Callable[[Connection], Any]) -> Any:
         """Run `change` in a transaction that survives a power cut, again until the database took it, and that neither a timeout
         nor a stop breaks: for answers that were paid. Returns what `change` returns."""
         def once() -> Any:
-            with signals_held(), self._connection.transaction(durable=True) as run:
-                return change(run)
+            with signals_blocked(), self._connection.transaction(durable=True) as tx:
+                return change(tx)
 
         return wait_for(once, on_error=lambda error: log.warning("job %s: the database does not take its answer yet (%s)", self.uuid, error))[1]
 
     @property
-    def notes(self) -> Connection:
+    def connection(self) -> Connection:
         """The job's own connection, for reading."""
         return self._connection
 
@@ -140,14 +140,14 @@ class JobContext:
         """Seconds this attempt may take."""
         return self._job.timeout
 
-    def note(self, change: Callable[[Connection], Any]) -> None:
+    def save_soft(self, change: Callable[[Connection], Any]) -> None:
         """Like `keep`, but for what may be dropped while the database does not answer."""
-        with signals_held(), self._quietly(), self._connection.transaction() as run:
-            change(run)
+        with signals_blocked(), self._quietly(), self._connection.transaction() as tx:
+            change(tx)
 
     def _write(self, sql: str, **params: object) -> None:
-        with signals_held(), self._quietly(), self._connection.transaction() as run:
-            run.run(sql, **params)
+        with signals_blocked(), self._quietly(), self._connection.transaction() as tx:
+            tx.execute(sql, **params)
 
     @contextlib.contextmanager
     def _quietly(self) -> Iterator[None]:

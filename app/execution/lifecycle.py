@@ -26,8 +26,8 @@ from app.ledger.claim import Claim
 from app.ledger.dialect import Connection
 from app.ledger.open_files import GONE, holds_write_lock, roll_back_others
 from app.ledger.outage import LOCKED, database_errors, kind_of, wait_for
-from app.ledger.rescue import held_by, rescue
-from app.ledger.settle import Outcome, settle, settle_and_take
+from app.ledger.rescue import claims_of, rescue
+from app.ledger.settle import Outcome, settle, settle_and_claim_next
 from app.support.redaction import one_line, redact
 
 log = logging.getLogger(__name__)
@@ -43,20 +43,20 @@ EVENTS = (
 
 
 class Lifecycle:
-    """The hooks of one worker; `held` and `done` are what the heartbeat's thread writes."""
+    """The hooks of one worker; `current` and `done` are what the heartbeat's thread writes."""
 
     def __init__(self, connection: Connection, queues: tuple[str, ...], store: str) -> None:
         self.connection, self.store = connection, store
         self._claim_sql, self.ready_sql = ledger.claim_statement(queues), ledger.ready_statement(queues)
         self.worker_id = self.worker = ""
         self.started = False
-        self.held: Claim | None = None
-        self.next: Claim | None = None  # claimed together with the last settle; runs without a ticket
+        self.current: Claim | None = None
+        self.prefetched: Claim | None = None  # claimed together with the last settle; runs without a ticket
         self._begun: Claim | None = None  # handed over last: found again unsettled, it is a crash
         self.done = 0
         self.broken = False  # an outcome was refused: whatever did it may have spoiled this process
         self.stopping: Callable[[], bool] = lambda: False
-        self.may_go_on: Callable[[], bool] = lambda: True
+        self.may_prefetch: Callable[[], bool] = lambda: True
 
     def ticket_taken(self, task: Any) -> None:
         """pre_execute: claim the best ready row; only "no row" or a stop refuses (CancelExecution)."""
@@ -64,8 +64,8 @@ class Lifecycle:
         task.armed = task.timed_out = False
         if not self.started:
             raise CancelExecution("this worker has not finished starting")
-        if self.next is not None:
-            return self._hand_over(task, self.next)
+        if self.prefetched is not None:
+            return self._hand_over(task, self.prefetched)
         try:
             answered, found = wait_for(self._claim, self.stopping, on_error=lambda e: self._trouble("claim", e))
         except CancelExecution:
@@ -80,7 +80,7 @@ class Lifecycle:
 
     def _hand_over(self, task: Any, found: Claim) -> None:
         task.claim, task.timeout = found, found.timeout
-        self.held, self.next, self._begun = found, None, found
+        self.current, self.prefetched, self._begun = found, None, found
 
     def _claim(self) -> Claim | None:
         self.give_up_unsettled()
@@ -88,7 +88,7 @@ class Lifecycle:
 
     def give_up_unsettled(self) -> None:
         """A row that was begun here and is still ours has got no outcome: that counts as a crash."""
-        for row in held_by(self.connection, self.worker_id, self.worker):
+        for row in claims_of(self.connection, self.worker_id, self.worker):
             if self._begun is not None and (row.uuid, row.claim_no) == (self._begun.uuid, self._begun.claim_no):
                 log.error("job %s (%s) was found again without an outcome: it counts as a crash", row.uuid, row.job_type)
                 rescue(self.connection, row, crash=True, why=UNSETTLED, store=self.store)
@@ -99,19 +99,19 @@ class Lifecycle:
         if job is None:
             return
         outcome = task.outcome or self._unset(exception, job)
-        go_on = None if self.stopping() or not self.may_go_on() else self._claim_sql
+        go_on = None if self.stopping() or not self.may_prefetch() else self._claim_sql
         try:
-            _, (written, self.next) = wait_for(
-                lambda: settle_and_take(self.connection, job, outcome, self.store, go_on), on_error=lambda e: self._trouble("settle", e)
+            _, (written, self.prefetched) = wait_for(
+                lambda: settle_and_claim_next(self.connection, job, outcome, self.store, go_on), on_error=lambda e: self._trouble("settle", e)
             )
         except Exception as error:
-            self.next = None
+            self.prefetched = None
             written, outcome = self._replace(job, outcome, error)
         if written in ("failed", "timeout"):
             tenant = job.tenant_id or "-"
             log.warning("job %s (%s, tenant %s) %s: %s", job.uuid, job.job_type, tenant, written, outcome.error)
         self.done += 1
-        task.claim, self.held = None, self.next
+        task.claim, self.current = None, self.prefetched
 
     def _replace(self, job: Claim, outcome: Outcome, error: Exception) -> tuple[str, Outcome]:
         """The outcome was refused: write it alone, else a failure that says so, else leave the row to be found again.
@@ -147,19 +147,19 @@ class Lifecycle:
             return self.job_ran(task, None, None)
 
         def hand_back() -> None:
-            with self.connection.transaction() as run:
-                released = ledger.release(run, job)
+            with self.connection.transaction() as tx:
+                released = ledger.release(tx, job)
             if not released:
                 settle(self.connection, job, Outcome("cancelled", error="Cancelled while a worker was stopping."), self.store)
 
         wait_for(hand_back, on_error=lambda e: self._trouble("release", e))
-        task.claim = self.held = None
+        task.claim = self.current = None
 
-    def give_back_next(self) -> None:
+    def release_prefetched(self) -> None:
         """The worker ends with a row claimed ahead: hand it back."""
-        if self.next is not None:
-            task = SimpleNamespace(claim=self.next, outcome=None)
-            self.next = None
+        if self.prefetched is not None:
+            task = SimpleNamespace(claim=self.prefetched, outcome=None)
+            self.prefetched = None
             self.job_interrupted("stop", task)
 
     def ticket_refused(self, _signal: str, task: Any) -> None:

@@ -1,7 +1,7 @@
 """What an exception of a job means: its outcome, told in one line and a traceback.
 
 An exception is the job's own code: its `str()` may raise, never end or be of any size. So whoever asks keeps the alarm
-on (`told`), looks only at as much text as is kept, and has an answer of its own when telling fails.
+on (`outcome_of`), looks only at as much text as is kept, and has an answer of its own when telling fails.
 """
 
 from __future__ import annotations
@@ -30,24 +30,24 @@ def class_name(thing: object) -> str:
     return type.__dict__["__name__"].__get__(type(thing))[:200]
 
 
-def told(task: Any, error: BaseException, job: Claim) -> Outcome:
+def outcome_of(task: Any, error: BaseException, job: Claim) -> Outcome:
     """The outcome of `error`, whatever telling it raises or however long it takes."""
     if isinstance(error, JobTimeout):
-        return outcome_of(error, job)
+        return _outcome(error, job)
     try:
         with armed(task):
-            return outcome_of(error, job)
+            return _outcome(error, job)
     except JobTimeout as over:
-        return outcome_of(over, job)
+        return _outcome(over, job)
     except BaseException as other:
         return Outcome("failed", error=f"{class_name(error)}: its text cannot be shown ({class_name(other)} in its own code)")
 
 
-def outcome_of(error: BaseException, job: Claim) -> Outcome:
+def _outcome(error: BaseException, job: Claim) -> Outcome:
     """What an exception means for the job."""
     if isinstance(error, JobTimeout):
         return Outcome("timeout", error=f"timeout after {job.timeout} s", traceback=format_traceback(error))
-    if isinstance(error, registry.Held):
+    if isinstance(error, registry.HoldJob):
         return Outcome("failed", blocked=sentence(error), aside="held")
     if isinstance(error, CancelExecution) and not error.retry:
         return Outcome("cancelled", error=_short(str(error) or "Stopped on request."))
@@ -89,7 +89,7 @@ def _until(eta: object) -> object:
 
 def sentence(error: BaseException) -> str:
     """One line for people: "KeyError: 'x'", or only the text of a Sentence."""
-    if isinstance(error, registry.Sentence | RetryTask) and (text := str(error)) and text != "None":
+    if isinstance(error, registry.UserFacingError | RetryTask) and (text := str(error)) and text != "None":
         return _short(text)
     lines = list(traceback.TracebackException(type(error), error, None, compact=True).format_exception_only())
     line = lines[-1] if isinstance(error, SyntaxError) else lines[0]  # notes follow; a SyntaxError begins with its place

@@ -30,7 +30,7 @@ from sqlalchemy.engine import Engine
 from sqlalchemy.pool import Pool
 
 from app.execution import capture
-from app.execution.alarm import alarm
+from app.execution.JobAlarm import JobAlarm
 from app.ledger.dialect import Connection, in_transaction
 from app.support.redaction import printable, redact
 
@@ -86,7 +86,7 @@ class ProcessGuard:
         """What a job forks (multiprocessing, os.fork) is no worker: it dies of SIGTERM and keeps no log lines."""
         if capture.Capture.lines is not None:
             capture.Capture.lines.after_fork()
-        capture.Capture.lines = alarm.task = None
+        capture.Capture.lines = JobAlarm.task = None
         for number in (*_SIGNALS, signal.SIGALRM):
             signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGALRM, signal.SIGINT})

@@ -19,10 +19,10 @@ from dataclasses import replace
 from typing import Any
 
 from app import registry
-from app.execution.alarm import JobTimeout, armed, signals_held
+from app.execution.alarm import JobTimeout, armed, signals_blocked
 from app.execution.capture import Capture, JobLines
 from app.execution.job_context import JobContext
-from app.execution.outcomes import class_name, told
+from app.execution.outcomes import class_name, outcome_of
 from app.execution.process_guard import ProcessGuard
 from app.execution.results import as_json
 from app.extensions import db
@@ -38,7 +38,7 @@ INTERRUPT_S = 1.0
 OVER_S = 1.0  # a job that ran past its limit by more has swallowed or switched off the alarm
 
 
-class Meter:
+class JobMeter:
     """Run time and peak memory of one job. On Linux the high-water mark is reset and read by getrusage (1.5 microseconds;
     reading /proc/self/status takes 26); read right after a reset it is the resident size."""
 
@@ -47,32 +47,32 @@ class Meter:
     _inherited = False  # getrusage tells the mark of the program that this process was before an exec (never of a forked worker)
 
     def __init__(self) -> None:
-        if Meter._pid != os.getpid():
-            Meter._pid, Meter._reset, Meter._inherited = os.getpid(), None, False
+        if JobMeter._pid != os.getpid():
+            JobMeter._pid, JobMeter._reset, JobMeter._inherited = os.getpid(), None, False
             with contextlib.suppress(OSError):
                 file = os.open("/proc/self/clear_refs", os.O_WRONLY | os.O_CLOEXEC)
                 os.write(file, b"5")
-                Meter._reset = file
+                JobMeter._reset = file
                 usual = self._highest()
-                Meter._inherited = True
-                Meter._inherited = usual > self._highest() + 4 * 2**20
-            Meter._resident = self.read()[1]
-        if Meter._reset is not None:
-            os.write(Meter._reset, b"5")
-        self.start, self.resident = time.monotonic(), Meter._resident
+                JobMeter._inherited = True
+                JobMeter._inherited = usual > self._highest() + 4 * 2**20
+            JobMeter._resident = self.read()[1]
+        if JobMeter._reset is not None:
+            os.write(JobMeter._reset, b"5")
+        self.start, self.resident = time.monotonic(), JobMeter._resident
 
     @staticmethod
     def read() -> tuple[int, int]:
         """Bytes at the high-water mark since the last reset, and resident now; without resets both are the process's highest."""
-        most = now = Meter._highest()
-        if Meter._reset is not None:
-            os.write(Meter._reset, b"5")
-            now = Meter._highest()
+        most = now = JobMeter._highest()
+        if JobMeter._reset is not None:
+            os.write(JobMeter._reset, b"5")
+            now = JobMeter._highest()
         return most, now
 
     @staticmethod
     def _highest() -> int:
-        if not Meter._inherited:
+        if not JobMeter._inherited:
             return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
         with open("/proc/self/status") as file:
             return next(int(line.split()[1]) * 1024 for line in file if line.startswith("VmHWM:"))
@@ -84,25 +84,25 @@ class Meter:
 
     def read_into(self, outcome: Outcome) -> None:
         outcome.run_ms = round((time.monotonic() - self.start) * 1000)
-        outcome.memory_peak, Meter._resident = self.read()
+        outcome.memory_peak, JobMeter._resident = self.read()
         outcome.details["memory_growth"] = max(outcome.memory_peak - self.resident, 0)
 
 
-def execute(app: Any, task: Any, notes: Connection, stopping: Callable[[], bool] = lambda: True, guard: ProcessGuard | None = None) -> None:
+def execute(app: Any, task: Any, job_connection: Connection, stopping: Callable[[], bool] = lambda: True, guard: ProcessGuard | None = None) -> None:
     """Run the job claimed for this task; `task.outcome` is set unless a stop interrupts. `guard` is that of the worker's process."""
     job: Claim | None = getattr(task, "claim", None)
     if job is None:
         return  # a hook failed: never run what is not claimed
-    meter = Meter()
-    lines = JobLines(job, notes)
+    meter = JobMeter()
+    lines = JobLines(job, job_connection)
     whose = job_of_line.set({"uuid": job.uuid, "type": job.job_type, "tenant": job.tenant_id, "attempt": job.attempts, "worker": job.worker})
     try:
         try:
-            outcome = _attempt(app, task, job, notes, lines, guard)
+            outcome = _attempt(app, task, job, job_connection, lines, guard)
         except KeyboardInterrupt as error:
             if _asked_to_stop(stopping):
                 raise
-            outcome = told(task, error, job)  # raised by the job itself: handed back it would come again for ever
+            outcome = outcome_of(task, error, job)  # raised by the job itself: handed back it would come again for ever
         except BaseException as error:  # told without its traceback: formatting it calls the job's own code
             log.error("job %s: its outcome could not be told (%s)", job.uuid, class_name(error))
             outcome = Outcome("failed", error=f"The worker could not tell its outcome ({class_name(error)}).", retry=False)
@@ -110,12 +110,12 @@ def execute(app: Any, task: Any, notes: Connection, stopping: Callable[[], bool]
         swallowed = task.timed_out and outcome.status == "failed"
         if outcome.blocked is None and (swallowed or outcome.run_ms > (job.timeout + OVER_S) * 1000):
             outcome = replace(outcome, status="timeout", result=None, error=f"timeout after {job.timeout} s", delay=None, retry=True)
-        with signals_held():  # a stop that arrives now finds the outcome
+        with signals_blocked():  # a stop that arrives now finds the outcome
             _clean_up(lines, guard, completed=outcome.status == "completed")
             task.outcome = outcome
     except KeyboardInterrupt:
         if task.outcome is None:
-            with signals_held():
+            with signals_blocked():
                 _clean_up(lines, guard, completed=False)
         raise
     finally:
@@ -153,11 +153,11 @@ def _asked_to_stop(stopping: Callable[[], bool]) -> bool:
     return stopping()
 
 
-def _attempt(app: Any, task: Any, job: Claim, notes: Connection, lines: JobLines, guard: ProcessGuard | None) -> Outcome:
+def _attempt(app: Any, task: Any, job: Claim, job_connection: Connection, lines: JobLines, guard: ProcessGuard | None) -> Outcome:
     definition = registry.find(job.job_type)
     if definition is None:
         return Outcome("failed", blocked=f"No job type {job.job_type} is known here. Deploy the code that declares it, or delete the job.")
-    ctx = JobContext(job, notes, lines)
+    ctx = JobContext(job, job_connection, lines)
     try:
         with guard.context if guard else app.app_context():
             try:
@@ -165,7 +165,7 @@ def _attempt(app: Any, task: Any, job: Claim, notes: Connection, lines: JobLines
                 args = uploads.open_files(definition, args, job.tenant_id)
                 if definition.wants_ctx:
                     args["ctx"] = ctx
-            except registry.Misfit as error:
+            except registry.InvalidArguments as error:
                 return Outcome("failed", blocked=f"The arguments no longer fit {job.job_type}: {error} Edit and retry, or delete the job.")
             try:
                 lines.capture = definition.options.capture
@@ -186,7 +186,7 @@ def _attempt(app: Any, task: Any, job: Claim, notes: Connection, lines: JobLines
     except KeyboardInterrupt:
         raise
     except BaseException as error:
-        outcome = told(task, error, job)
+        outcome = outcome_of(task, error, job)
         if outcome.status == "failed":
             with contextlib.suppress(Exception):
                 report_failure(error)

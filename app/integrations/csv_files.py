@@ -2,7 +2,7 @@
 
     open_csv(path, required) -> CsvFile(encoding, delimiter, columns, places) -> .records() -> Record, Record, ...
 
-What makes the whole file unreadable raises BadInput, a sentence that says what to do, before any record is given out:
+What makes the whole file unreadable raises ValidationError, a sentence that says what to do, before any record is given out:
 empty, no text, an encoding that is not read or not certain, columns missing or named twice. What is wrong with one record
 is told in its `fault`, and reading goes on (csv_records.py).
 """
@@ -18,7 +18,7 @@ from pathlib import Path
 from app.integrations.csv_cells import UNSEEN, guard, is_empty, trim, unguard, write_rows  # noqa: F401  (handed on)
 from app.integrations.csv_records import CELL_MAX, HINT, RECORD_MAX, Record, read_records  # noqa: F401
 from app.integrations.text_files import Encoding, find_encoding
-from app.support.validation import BadInput
+from app.support.validation import ValidationError
 
 COLUMNS_MAX = 1000
 DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
@@ -58,7 +58,7 @@ class CsvFile:
 def open_csv(
     path: Path, required: tuple[str, ...], encoding: str | None = None, columns: dict[str, str] | None = None
 ) -> CsvFile:
-    """Find out encoding, delimiter and columns; BadInput when the file cannot be read or lacks a column.
+    """Find out encoding, delimiter and columns; ValidationError when the file cannot be read or lacks a column.
 
     `encoding` is one of text_files.NAMES (None: found out); `columns` says by hand as what a column is to be read:
     `{"titolo": "title"}`, in any case; to a name that is not required it is renamed.
@@ -67,12 +67,12 @@ def open_csv(
 
 
 def placed(peek: CsvFile, required: tuple[str, ...], columns: dict[str, str] | None) -> CsvFile:
-    """The file with its columns in their places; BadInput when one is missing or the mapping does not fit."""
+    """The file with its columns in their places; ValidationError when one is missing or the mapping does not fit."""
     names, places = _mapped(peek.columns, required, columns or {})
     missing = [name for name in required if name not in places]
     if missing:
         shown = ", ".join(name[:40] for name in peek.columns[:12])
-        raise BadInput(
+        raise ValidationError(
             f"The file has no column {_list(missing)}. Its first line must name the columns {_list(required)}, "
             f"separated by comma, semicolon or tab; it has: {shown}."
         )
@@ -82,7 +82,7 @@ def placed(peek: CsvFile, required: tuple[str, ...], columns: dict[str, str] | N
 def peek_csv(
     path: Path, required: tuple[str, ...], encoding: Encoding, columns: dict[str, str] | None = None
 ) -> CsvFile:
-    """The header as it is, with no column in its place yet. BadInput when it cannot be read."""
+    """The header as it is, with no column in its place yet. ValidationError when it cannot be read."""
     wanted = {key_of(name) for name in (*required, *(columns or {}))}
     with open(path, encoding=encoding.codec, newline="") as stream:
         lines = iter(lambda: stream.readline(RECORD_MAX + 1), "")
@@ -96,16 +96,16 @@ def peek_csv(
         stream.seek(0)
         header = next(read_records(stream, delimiter, hinted=bool(hint)), None)
     if header is None:
-        raise BadInput(f"The file is empty. Its first line must name the columns {_list(required)}.")
+        raise ValidationError(f"The file is empty. Its first line must name the columns {_list(required)}.")
     if header.fault:
-        raise BadInput(f"The first line, which names the columns, cannot be read: {header.fault}")
+        raise ValidationError(f"The first line, which names the columns, cannot be read: {header.fault}")
     names = tuple(clean(cell) or f"column {i}" for i, cell in enumerate(header.cells, 1))
     if len(names) > COLUMNS_MAX:
-        raise BadInput(f"The first line names {len(names)} columns; at most {COLUMNS_MAX} are read. Remove some.")
+        raise ValidationError(f"The first line names {len(names)} columns; at most {COLUMNS_MAX} are read. Remove some.")
     keys = [key_of(name) for name in names]
     twice = next((name for name, key in zip(names, keys, strict=True) if keys.count(key) > 1), None)
     if twice is not None:
-        raise BadInput(f"The column {twice[:40]!r} is named twice in the first line. Rename or remove one of them.")
+        raise ValidationError(f"The column {twice[:40]!r} is named twice in the first line. Rename or remove one of them.")
     return CsvFile(path, encoding, delimiter, names, {}, bool(hint))
 
 
@@ -117,10 +117,10 @@ def _mapped(
     for source, target in columns.items():
         said = f"{clean(source)[:40]!r} as {clean(target)[:40]!r}"
         if key_of(source) not in keys:
-            raise BadInput(f"The column {said} cannot be read: the file has no such column. Choose the columns again.")
+            raise ValidationError(f"The column {said} cannot be read: the file has no such column. Choose the columns again.")
         at, wanted = keys.index(key_of(source)), key_of(target)
         if not wanted or wanted in taken or at in taken.values():
-            raise BadInput(
+            raise ValidationError(
                 f"The column {said} cannot be read: each column is read once, as one name. Choose the columns again."
             )
         taken[wanted], renamed[at] = at, clean(target)

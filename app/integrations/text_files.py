@@ -4,7 +4,7 @@
 
 A byte order mark says it; else what is UTF-8 throughout is UTF-8; else text in UTF-16 and UTF-32 shows by its NUL bytes;
 else the letters past ASCII tell (encodings.py), from a sample that has every byte value of the file in it. What is no text,
-or of no encoding that is read, raises BadInput: a sentence that says what to do. `Unsure` is one that needs a choice.
+or of no encoding that is read, raises ValidationError: a sentence that says what to do. `Unsure` is one that needs a choice.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from app.integrations.encodings import CLOSE, ENCODINGS, Reading, likely
 from app.integrations.text_sample import ASCII, chunks, line_ends, lines_with_high_bytes, sample
-from app.support.validation import BadInput
+from app.support.validation import ValidationError
 
 NAMES = ("utf-8", "utf-16", *ENCODINGS)
 AGAIN = "Save it again as CSV UTF-8 and upload that file."
@@ -55,7 +55,7 @@ class Encoding(NamedTuple):
         return shown(self.name)
 
 
-class Unsure(BadInput):
+class Unsure(ValidationError):
     """Several encodings are about as likely; `readings`: (name, [(line, text), ...]) of each, where they differ."""
 
     def __init__(self, readings: list[tuple[str, list[tuple[int, str]]]]) -> None:
@@ -76,7 +76,7 @@ def shown(name: str) -> str:
 
 
 def find_encoding(path: Path, chosen: str | None = None) -> Encoding:
-    """The encoding of a file; a mark at its beginning counts more than the choice. Raises BadInput and Unsure."""
+    """The encoding of a file; a mark at its beginning counts more than the choice. Raises ValidationError and Unsure."""
     with open(path, "rb") as stream:
         head = stream.read(1 << 20)
         _refuse_magic(head)
@@ -93,7 +93,7 @@ def find_encoding(path: Path, chosen: str | None = None) -> Encoding:
             raise (
                 _damaged(line)
                 if found.name == "utf-8"
-                else BadInput(
+                else ValidationError(
                     f"The file is not {found.shown}, or damaged: line {line} cannot be read in it. "
                     "Choose another encoding, or save it as CSV UTF-8."
                 )
@@ -101,8 +101,8 @@ def find_encoding(path: Path, chosen: str | None = None) -> Encoding:
     return found
 
 
-def _damaged(line: int) -> BadInput:
-    return BadInput(
+def _damaged(line: int) -> ValidationError:
+    return ValidationError(
         f"The file is UTF-8 but damaged: line {line} has a byte that does not belong there, and read as "
         f"Windows-1252 its accents would be wrong. {AGAIN}"
     )
@@ -121,12 +121,12 @@ def _by_choice(head: bytes, chosen: str) -> Encoding:
 def _refuse_magic(head: bytes) -> None:
     for magic, name in _MAGIC:
         if head.startswith(magic):
-            raise BadInput(f"The file is {name}, not CSV. Open it in its program and save it as CSV UTF-8.")
+            raise ValidationError(f"The file is {name}, not CSV. Open it in its program and save it as CSV UTF-8.")
 
 
 def _refuse_control(head: bytes) -> None:
     if len(head) - len(head.translate(None, _CONTROL)) > len(head) * 0.02:
-        raise BadInput("The file is not text: it is full of control characters. Upload a CSV file saved as UTF-8 text.")
+        raise ValidationError("The file is not text: it is full of control characters. Upload a CSV file saved as UTF-8 text.")
 
 
 def _wide(head: bytes) -> Encoding | None:
@@ -148,9 +148,9 @@ def _first_not_utf8(stream: io.BufferedReader) -> int:
     for chunk in chunks(stream):
         if b"\0" in chunk:
             line = lines + line_ends(chunk, chunk.index(0))
-            raise BadInput(f"The file has a NUL byte in line {line}, so it is damaged or no text. {AGAIN}")
+            raise ValidationError(f"The file has a NUL byte in line {line}, so it is damaged or no text. {AGAIN}")
         if b"\x1b$" in chunk:
-            raise BadInput(f"The file seems to be in ISO-2022-JP, which is not read. {AGAIN}")
+            raise ValidationError(f"The file seems to be in ISO-2022-JP, which is not read. {AGAIN}")
         bad = bad or _bad_line(decoder, chunk, lines)
         lines += line_ends(chunk)
     return bad or (lines if decoder.getstate()[0] else 0)
@@ -190,7 +190,7 @@ def _mostly_utf8(stream: io.BufferedReader) -> bool:
 
 
 def _by_letters(stream: io.BufferedReader, bad: int) -> Encoding:
-    """The likeliest single-byte encoding; Unsure when others are about as likely, BadInput when none makes sense."""
+    """The likeliest single-byte encoding; Unsure when others are about as likely, ValidationError when none makes sense."""
     pieces, seen, undefined = sample(stream)
     readings = likely([piece for _, piece in pieces], seen)
     top = next((reading for reading in readings if reading.sense), None)
@@ -200,12 +200,12 @@ def _by_letters(stream: io.BufferedReader, bad: int) -> Encoding:
 
         best = from_bytes(text).best() if len(text.translate(None, ASCII)) > 15 else None
         if best is not None and best.encoding not in {codec for codec, _ in ENCODINGS.values()}:
-            raise BadInput(
+            raise ValidationError(
                 f"The file seems to be in {best.encoding.replace('_', '-').upper()}, which is not read. {AGAIN}"
             )
         if undefined:
-            raise BadInput(f"The file is neither UTF-8 (line {bad}) nor Windows-1252 (line {undefined}). {AGAIN}")
-        raise BadInput(
+            raise ValidationError(f"The file is neither UTF-8 (line {bad}) nor Windows-1252 (line {undefined}). {AGAIN}")
+        raise ValidationError(
             f"The file is not UTF-8 (line {bad}), and in no encoding that is known here is it a text. {AGAIN}"
         )
     rivals: list[Reading] = []

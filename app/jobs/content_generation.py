@@ -11,7 +11,7 @@ from huey.exceptions import CancelExecution, RetryTask
 from app.execution.job_context import JobContext
 from app.integrations import openai_text
 from app.ledger.dialect import Connection
-from app.registry import Held, PermanentError, TemporaryError, job
+from app.registry import HoldJob, PermanentError, TemporaryError, job
 from app.services.content import generations
 
 TYPE = "ProcessContentGeneration"
@@ -28,10 +28,10 @@ def process_content_generation(
     """Write a text with OpenAI; with a reference it becomes that content's body."""
     if ctx.created_by == "demo" and not openai_text.is_local():
         raise PermanentError("A demo asks no real model. For one that answers, set OPENAI_BASE_URL to scripts/fake-openai.py on 127.0.0.1.")
-    kept = generations.find(ctx.notes, ctx.uuid)
+    kept = generations.find(ctx.connection, ctx.uuid)
     if kept is not None and kept.status in UNDER_WAY:
         error = "The worker stopped while the API answered. " + MAYBE
-        ctx.keep(lambda run: generations.interrupted(run, ctx.uuid, error))
+        ctx.save_durably(lambda tx: generations.interrupted(tx, ctx.uuid, error))
         if kept.round == ctx.round:
             ctx.log(error, "WARN")
             raise PermanentError(error)
@@ -46,20 +46,20 @@ def process_content_generation(
 
 def ask(ctx: JobContext, prompt: str, model: str, reference: str | None, template: str | None) -> str:
     settings = current_app.extensions["settings"]
-    filled = generations.fill(ctx.notes, ctx.tenant_id, template, prompt, reference)
+    filled = generations.fill(ctx.connection, ctx.tenant_id, template, prompt, reference)
     if filled is None:
         raise PermanentError(f"There is no prompt template {template}. Create it, or choose another, then retry.")
-    if why := generations.over_budget(ctx.notes, ctx.tenant_id, settings):
-        raise Held(why)
+    if why := generations.over_budget(ctx.connection, ctx.tenant_id, settings):
+        raise HoldJob(why)
 
-    def begin(run: Connection) -> float:
-        wait = generations.take_slot(run, settings.openai_rpm, TYPE)
+    def begin(tx: Connection) -> float:
+        wait = generations.take_slot(tx, settings.openai_rpm, TYPE)
         if not wait:
-            generations.begin(run, ctx.uuid, ctx.round, ctx.tenant_id, filled, model, reference, template)
-            generations.asking(run, ctx.uuid)
+            generations.begin(tx, ctx.uuid, ctx.round, ctx.tenant_id, filled, model, reference, template)
+            generations.asking(tx, ctx.uuid)
         return wait
 
-    if wait := ctx.keep(begin):
+    if wait := ctx.save_durably(begin):
         raise RetryTask(f"The account's limit of {settings.openai_rpm} requests a minute is reached.", delay=wait)
     next_keep = 0.0
 
@@ -68,24 +68,24 @@ def ask(ctx: JobContext, prompt: str, model: str, reference: str | None, templat
         ctx.progress(len(text), None, "characters so far")
         if time.monotonic() > next_keep:
             next_keep = time.monotonic() + KEEP_S
-            ctx.note(lambda run: generations.keep_text(run, ctx.uuid, text))
+            ctx.save_soft(lambda tx: generations.keep_text(tx, ctx.uuid, text))
         return not ctx.cancelled()
 
     server = openai_text.server()
-    way, proven = generations.way_of(ctx.notes, server, model)
+    way, proven = generations.way_of(ctx.connection, server, model)
     try:
         answer, way = _ask_in_some_way(ctx, filled, model, grows, way, proven)
     except openai_text.ApiError as error:
         why, sent = str(error), error.sent
-        ctx.keep(lambda run: generations.unanswered(run, ctx.uuid, why, sent))
+        ctx.save_durably(lambda tx: generations.unanswered(tx, ctx.uuid, why, sent))
         if isinstance(error, openai_text.Throttled):
             ctx.log(why, "WARN")
             raise RetryTask(why, delay=error.delay) from None
         raise (PermanentError if isinstance(error, openai_text.RequestRejected) else TemporaryError)(why) from None
     status, wrong = judge(answer)
-    ctx.keep(lambda run: generations.answered(run, ctx.uuid, TYPE, ctx.tenant_id, status, answer, wrong, settings.prices_file))
+    ctx.save_durably(lambda tx: generations.answered(tx, ctx.uuid, TYPE, ctx.tenant_id, status, answer, wrong, settings.prices_file))
     if not proven and answer.begun:
-        ctx.note(lambda run: generations.keep_way(run, server, model, way))
+        ctx.save_soft(lambda tx: generations.keep_way(tx, server, model, way))
     if status == "cancelled":
         raise CancelExecution("Stopped on request.", retry=False)
     if wrong:
@@ -101,12 +101,12 @@ def _ask_in_some_way(
     end = time.monotonic() + max(ctx.timeout - SPARE_S, ctx.timeout / 2)
     while True:
         try:
-            began = lambda: ctx.keep(lambda run: generations.answering(run, ctx.uuid))  # noqa: E731
+            began = lambda: ctx.save_durably(lambda tx: generations.answering(tx, ctx.uuid))  # noqa: E731
             return openai_text.generate(prompt, model, max(end - time.monotonic(), 1.0), began, grows, way, proven), way
         except openai_text.Humbler as error:
             ctx.log(str(error))
             way, proven = error.way, False
-            ctx.keep(lambda run: generations.asking(run, ctx.uuid))
+            ctx.save_durably(lambda tx: generations.asking(tx, ctx.uuid))
 
 
 def judge(answer: openai_text.Answer) -> tuple[str, str | None]:
@@ -127,7 +127,7 @@ def judge(answer: openai_text.Answer) -> tuple[str, str | None]:
 
 def finish(ctx: JobContext, reference: str | None, text: str) -> dict:
     """Into the content, when one is meant; returns the job's result."""
-    if reference and not ctx.keep(lambda run: generations.apply(run, ctx.uuid, ctx.tenant_id, reference, text)):
+    if reference and not ctx.save_durably(lambda tx: generations.apply(tx, ctx.uuid, ctx.tenant_id, reference, text)):
         raise PermanentError(f"There is no content {reference}. The text is kept with the generation: import the content, then retry; "
                              "nothing is paid again.")
     return {"characters": len(text), "reference": reference}

@@ -37,7 +37,7 @@ from app.registry import PermanentError, UploadedFile, job
 from app.services.content.import_rows import REQUIRED, LastOnes, Row, read_rows
 from app.support.clock import now_ms
 from app.support.redaction import cut
-from app.support.validation import BadInput
+from app.support.validation import ValidationError
 
 RAW_BYTES, REPORT_ROWS, REPORT_BYTES = 2048, 10_000, 8 << 20
 CHUNK_ROWS, CHUNK_CHARS, CHUNK_COUNTED = 500, 2 << 20, 20_000  # rows that are written; text; rows that are only counted
@@ -63,7 +63,7 @@ def process_csv_import(
     done = begin(ctx.uuid, ctx.round)
     try:
         source = open_csv(path.path, REQUIRED, encoding, columns)
-    except BadInput as error:
+    except ValidationError as error:
         raise PermanentError(str(error)) from None
     last = LastOnes(path.path.stat().st_size)
     total = survey(source, last, done, ctx)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from app.ledger.dialect import Connection, Runner
+from app.ledger.dialect import Connection, Executor
 from app.support.clock import stamp
 
 FENCE = "id = :id AND state = 'processing' AND worker_id = :w AND claim_no = :k"
@@ -103,36 +103,36 @@ OVER = "Over its time limit."
 _NOTE_OVER = f"UPDATE jobs SET reason = '{OVER}' WHERE {FENCE}"
 
 
-def show(run: Runner, worker_id: str, job: Claim | None, done: int) -> None:
+def show(tx: Executor, worker_id: str, job: Claim | None, done: int) -> None:
     """Write what a worker is doing into its row, in the open transaction; `done` is its number of jobs ended."""
-    run.run(
+    tx.execute(
         _SHOW, status="active" if job else "idle", id=job and job.id, t=job and job.job_type, u=job and job.uuid, k=job and job.claim_no,
-        since=job and job.reserved_ms, at=stamp(run.now()), done=done, w=worker_id,
+        since=job and job.reserved_ms, at=stamp(tx.now()), done=done, w=worker_id,
     )
     if job and job.over:
-        run.run(_NOTE_OVER, **job.fence)  # should the worker die before it stops the job: a timeout, not a loss
+        tx.execute(_NOTE_OVER, **job.fence)  # should the worker die before it stops the job: a timeout, not a loss
 
 
 def claim(connection: Connection, statement: str, worker_id: str, worker: str) -> Claim | None:
     """Claim the best ready row, or None. Any other row this worker still holds is released first."""
-    with connection.transaction() as run:
-        run.run(_RELEASE_OTHERS, w=worker_id, now=run.now())
-        return take(run, statement, worker_id, worker)
+    with connection.transaction() as tx:
+        tx.execute(_RELEASE_OTHERS, w=worker_id, now=tx.now())
+        return claim_in(tx, statement, worker_id, worker)
 
 
-def take(run: Runner, statement: str, worker_id: str, worker: str) -> Claim | None:
+def claim_in(tx: Executor, statement: str, worker_id: str, worker: str) -> Claim | None:
     """The claim itself, in the open transaction: alone, or together with the settle of the job before."""
-    rows = run.all(statement, w=worker_id, now=run.now())
+    rows = tx.fetch_all(statement, w=worker_id, now=tx.now())
     return read_claim(rows[0], worker) if rows else None
 
 
-def is_ready(run: Runner, statement: str) -> bool:
+def is_ready(tx: Executor, statement: str) -> bool:
     """Whether a row is ready for a worker with this `ready_statement`."""
-    return bool(run.all(statement))
+    return bool(tx.fetch_all(statement))
 
 
-def release(run: Runner, held: Claim) -> bool:
+def release(tx: Executor, held: Claim) -> bool:
     """Hand an unfinished row back uncounted (a stop); False when it is no longer ours or is to be cancelled."""
-    return bool(run.run(RELEASE, now=run.now(), **held.fence))
+    return bool(tx.execute(RELEASE, now=tx.now(), **held.fence))
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from app.ledger.dialect import Connection, Runner
+from app.ledger.dialect import Connection, Executor
 from app.ledger.manual import among
 
 TYPE = "type:"
@@ -22,27 +22,27 @@ _PAUSE = """INSERT INTO queues (name, paused_at, paused_until, paused_by, reason
 _READY = "CASE WHEN available_ms > :now THEN 'scheduled' ELSE 'pending' END"
 
 
-def pause(run: Runner, name: str, until: int | None, by: str, reason: str | None) -> None:
+def pause(tx: Executor, name: str, until: int | None, by: str, reason: str | None) -> None:
     """Stop handing out rows of a queue or of `type:X`, until `until` (ms) or for good."""
-    run.run(_PAUSE, name=name, now=run.now(), until=until, by=by, reason=reason)
+    tx.execute(_PAUSE, name=name, now=tx.now(), until=until, by=by, reason=reason)
 
 
-def resume(run: Runner, name: str) -> int:
-    return run.run("UPDATE queues SET paused_at = NULL, paused_until = NULL, paused_by = NULL, reason = NULL "
+def resume(tx: Executor, name: str) -> int:
+    return tx.execute("UPDATE queues SET paused_at = NULL, paused_until = NULL, paused_by = NULL, reason = NULL "
                    "WHERE name = :name AND paused_at IS NOT NULL", name=name)
 
 
-def resume_due(run: Runner) -> int:
+def resume_due(tx: Executor) -> int:
     """End the pauses whose time is over."""
-    return run.run("UPDATE queues SET paused_at = NULL, paused_until = NULL, paused_by = NULL, reason = NULL "
-                   "WHERE paused_at IS NOT NULL AND paused_until <= :now", now=run.now())
+    return tx.execute("UPDATE queues SET paused_at = NULL, paused_until = NULL, paused_by = NULL, reason = NULL "
+                   "WHERE paused_at IS NOT NULL AND paused_until <= :now", now=tx.now())
 
 
 def sweep_types(connection: Connection) -> int:
     """Move rows of paused types to held and back again, 500 a transaction; returns how many."""
-    paused = [row[0] for row in connection.all("SELECT name FROM queues WHERE paused_at IS NOT NULL AND name LIKE 'type:%'")]
+    paused = [row[0] for row in connection.fetch_all("SELECT name FROM queues WHERE paused_at IS NOT NULL AND name LIKE 'type:%'")]
     total = sum(_move(connection, "state = 'pending' AND job_type = :t", "held", BY_TYPE, t=name.removeprefix(TYPE)) for name in paused)
-    waiting = connection.all("SELECT DISTINCT job_type FROM jobs WHERE state = 'held' AND reason = :r", r=BY_TYPE)
+    waiting = connection.fetch_all("SELECT DISTINCT job_type FROM jobs WHERE state = 'held' AND reason = :r", r=BY_TYPE)
     for (job_type,) in waiting:
         if TYPE + job_type not in paused:
             total += _move(connection, f"state = 'held' AND job_type = :t AND reason = '{BY_TYPE}'", "pending", None, t=job_type)
@@ -52,52 +52,52 @@ def sweep_types(connection: Connection) -> int:
 def _move(connection: Connection, condition: str, state: str, reason: str | None, **values: str) -> int:
     last = total = 0
     while True:
-        with connection.transaction() as run:
-            ids = [r[0] for r in run.all(f"SELECT id FROM jobs WHERE {condition} AND id > :last ORDER BY id LIMIT {STEP}", last=last, **values)]
+        with connection.transaction() as tx:
+            ids = [r[0] for r in tx.fetch_all(f"SELECT id FROM jobs WHERE {condition} AND id > :last ORDER BY id LIMIT {STEP}", last=last, **values)]
             where = f"{among(ids)} AND {condition}"
-            total += run.run(f"UPDATE jobs SET state = :state, reason = :reason WHERE {where}", state=state, reason=reason, **values)
+            total += tx.execute(f"UPDATE jobs SET state = :state, reason = :reason WHERE {where}", state=state, reason=reason, **values)
         if len(ids) < STEP:
             return total
         last = ids[-1]
 
 
-def hold(run: Runner, ids: Sequence[int], by: str) -> int:
+def hold(tx: Executor, ids: Sequence[int], by: str) -> int:
     """Keep waiting rows back."""
-    return run.run(f"UPDATE jobs SET state = 'held', reason = :r WHERE {among(ids)} AND state IN ('pending', 'scheduled')", r=f"Held by {by}.")
+    return tx.execute(f"UPDATE jobs SET state = 'held', reason = :r WHERE {among(ids)} AND state IN ('pending', 'scheduled')", r=f"Held by {by}.")
 
 
-def release(run: Runner, ids: Sequence[int], _by: str) -> int:
+def release(tx: Executor, ids: Sequence[int], _by: str) -> int:
     """Held rows go on waiting for a worker, or for their time."""
-    return run.run(f"UPDATE jobs SET state = {_READY}, reason = NULL WHERE {among(ids)} AND state = 'held'", now=run.now())
+    return tx.execute(f"UPDATE jobs SET state = {_READY}, reason = NULL WHERE {among(ids)} AND state = 'held'", now=tx.now())
 
 
-def delay(run: Runner, ids: Sequence[int], _by: str, seconds: float) -> int:
+def delay(tx: Executor, ids: Sequence[int], _by: str, seconds: float) -> int:
     """Waiting rows run no sooner than `seconds` from now."""
-    at = run.now() + int(seconds * 1000)
-    return run.run(f"UPDATE jobs SET state = 'scheduled', available_ms = :at, available_at = :at / 1000, reason = NULL "
+    at = tx.now() + int(seconds * 1000)
+    return tx.execute(f"UPDATE jobs SET state = 'scheduled', available_ms = :at, available_at = :at / 1000, reason = NULL "
                    f"WHERE {among(ids)} AND state IN ('pending', 'scheduled', 'held')", at=at)
 
 
-def move(run: Runner, ids: Sequence[int], _by: str, queue: str) -> int:
+def move(tx: Executor, ids: Sequence[int], _by: str, queue: str) -> int:
     """Waiting rows into another queue, behind nobody of higher rank."""
-    return run.run(f"UPDATE jobs SET queue = :q, rank = 0 WHERE {among(ids)} AND state <> 'processing' AND queue <> :q", q=queue)
+    return tx.execute(f"UPDATE jobs SET queue = :q, rank = 0 WHERE {among(ids)} AND state <> 'processing' AND queue <> :q", q=queue)
 
 
-def to_top(run: Runner, ids: Sequence[int], _by: str) -> int:
+def to_top(tx: Executor, ids: Sequence[int], _by: str) -> int:
     """Ahead of all others of their queue, in their own order."""
     done = 0
-    for queue, top in run.all("SELECT queue, MAX(rank) FROM jobs WHERE state = 'pending' GROUP BY queue"):
-        done += run.run(f"UPDATE jobs SET rank = :top WHERE {among(ids)} AND queue = :q AND state <> 'processing'", top=top + 1, q=queue)
+    for queue, top in tx.fetch_all("SELECT queue, MAX(rank) FROM jobs WHERE state = 'pending' GROUP BY queue"):
+        done += tx.execute(f"UPDATE jobs SET rank = :top WHERE {among(ids)} AND queue = :q AND state <> 'processing'", top=top + 1, q=queue)
     return done
 
 
-def step(run: Runner, ids: Sequence[int], _by: str, up: bool) -> int:
+def step(tx: Executor, ids: Sequence[int], _by: str, up: bool) -> int:
     """One place up or down within the queue, among its first 200: all rows ahead of it get ranks of their own, in order."""
-    found = run.all(f"SELECT id, queue FROM jobs WHERE {among(ids)} AND state = 'pending'")
+    found = tx.fetch_all(f"SELECT id, queue FROM jobs WHERE {among(ids)} AND state = 'pending'")
     if len(found) != 1:
         return 0
     mine, queue = found[0]
-    rows = run.all(f"SELECT id, rank FROM jobs WHERE state = 'pending' AND queue = :q ORDER BY rank DESC, id LIMIT {MOST_SHOWN + 2}", q=queue)
+    rows = tx.fetch_all(f"SELECT id, rank FROM jobs WHERE state = 'pending' AND queue = :q ORDER BY rank DESC, id LIMIT {MOST_SHOWN + 2}", q=queue)
     order = [row[0] for row in rows]
     at = order.index(mine) if mine in order else len(order)
     other = at - 1 if up else at + 1
@@ -106,5 +106,6 @@ def step(run: Runner, ids: Sequence[int], _by: str, up: bool) -> int:
     order[at], order[other] = order[other], order[at]
     last = max(at, other)
     base = rows[last + 1][1] if last + 1 < len(rows) else rows[last][1] - 1
-    run.many("UPDATE jobs SET rank = :rank WHERE id = :id", [{"id": id_, "rank": base + last + 1 - n} for n, id_ in enumerate(order[: last + 1])])
+    ranks = [{"id": id_, "rank": base + last + 1 - n} for n, id_ in enumerate(order[: last + 1])]
+    tx.execute_many("UPDATE jobs SET rank = :rank WHERE id = :id", ranks)
     return 1

@@ -6,8 +6,8 @@ import json
 from typing import Any
 
 from app.config import QUEUES
-from app.ledger.dialect import Connection, Runner
-from app.models.types import whole
+from app.ledger.dialect import Connection, Executor
+from app.models.types import as_integer
 from app.support.validation import stored_json
 
 STATES = ("pending", "processing", "scheduled", "held", "blocked", "waiting")
@@ -27,13 +27,13 @@ _SAVE = """INSERT INTO meta (key, value, at_ms) VALUES (:key, :value, :now)
  ON CONFLICT (key) DO UPDATE SET value = excluded.value, at_ms = excluded.at_ms"""
 
 
-def count(run: Runner) -> dict[str, Any]:
+def count(tx: Executor) -> dict[str, Any]:
     """Live rows by state, `failed` (those that wait for a decision), and `queues`: depth and ready time (ms) of the longest waiting, by name."""
     found: dict[str, Any] = {state: 0 for state in STATES}
-    found.update({state: number for state, number in run.all(_COUNT)})
-    found["queues"] = {name: {"depth": depth, "since": whole(run.all(_OLDEST, q=name)[0][0])} for name, depth in run.all(_DEPTHS)}
+    found.update({state: number for state, number in tx.fetch_all(_COUNT)})
+    found["queues"] = {name: {"depth": depth, "since": as_integer(tx.fetch_all(_OLDEST, q=name)[0][0])} for name, depth in tx.fetch_all(_DEPTHS)}
     found["pending"] = sum(queue["depth"] for queue in found["queues"].values())
-    found["failed"] = run.all("SELECT COUNT(*) FROM failed_jobs WHERE deleted_at IS NULL")[0][0]
+    found["failed"] = tx.fetch_all("SELECT COUNT(*) FROM failed_jobs WHERE deleted_at IS NULL")[0][0]
     return found
 
 
@@ -43,35 +43,35 @@ _SAMPLE = """INSERT INTO queue_minutes (minute_ms, queue, depth) VALUES (:m, :q,
 def sample(connection: Connection, minute: int) -> None:
     """Keep the depth of each queue at this minute (ms)."""
     queues = recent(connection)[0]["queues"]
-    with connection.transaction() as run:
+    with connection.transaction() as tx:
         for name in QUEUES:
-            run.run(_SAMPLE, m=minute, q=name, n=queues.get(name, {"depth": 0})["depth"])
+            tx.execute(_SAMPLE, m=minute, q=name, n=queues.get(name, {"depth": 0})["depth"])
 
 
-def save(run: Runner, key: str, value: object) -> None:
+def save(tx: Executor, key: str, value: object) -> None:
     """Write one fact of the `meta` table with its time."""
-    run.run(_SAVE, key=key, value=json.dumps(value), now=run.now())
+    tx.execute(_SAVE, key=key, value=json.dumps(value), now=tx.now())
 
 
-def load(run: Runner, key: str) -> tuple[object, int] | None:
+def load(tx: Executor, key: str) -> tuple[object, int] | None:
     """A fact of the `meta` table and its age in ms, or None; what is no JSON or has no time counts as never written."""
-    rows = run.all("SELECT value, at_ms FROM meta WHERE key = :key", key=key)
+    rows = tx.fetch_all("SELECT value, at_ms FROM meta WHERE key = :key", key=key)
     value = stored_json(rows[0][0]) if rows else None
-    return None if value is None or not isinstance(rows[0][1], int) else (value, max(run.now() - rows[0][1], 0))
+    return None if value is None or not isinstance(rows[0][1], int) else (value, max(tx.now() - rows[0][1], 0))
 
 
-def paused_after_restore(run: Runner) -> bool:
+def paused_after_restore(tx: Executor) -> bool:
     """Whether schedules and alerts rest since a restore, until `jobs resume --all`."""
-    kept = load(run, AFTER_RESTORE)
+    kept = load(tx, AFTER_RESTORE)
     return kept is not None and bool(kept[0])
 
 
-def recent(run: Runner) -> tuple[dict[str, Any], int]:
+def recent(tx: Executor) -> tuple[dict[str, Any], int]:
     """The monitor's counts when at most 1 s old, else counted now; with their age in ms."""
-    kept = load(run, "live_counts")
+    kept = load(tx, "live_counts")
     if kept is not None and kept[1] <= MAX_AGE_MS and _whole(kept[0]):
         return dict(kept[0]), kept[1]  # type: ignore[call-overload]
-    return count(run), 0
+    return count(tx), 0
 
 
 def _whole(kept: object) -> bool:

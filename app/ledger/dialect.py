@@ -1,9 +1,9 @@
 """The one module that knows SQLite from PostgreSQL; and the two ways to run a statement.
 
 Statements are written once with `:name` parameters and `{skip}` where PostgreSQL needs
-`FOR UPDATE OF j SKIP LOCKED`. They run through a `Runner`: `Connection` is a driver
+`FOR UPDATE OF j SKIP LOCKED`. They run through a `Executor`: `Connection` is a driver
 connection kept by a worker or the monitor (claim and settle pay 0.1 ms there, 0.4 ms
-through the ORM); `SessionRunner` joins the transaction of the caller's SQLAlchemy session.
+through the ORM); `SessionExecutor` joins the transaction of the caller's SQLAlchemy session.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ from app.ledger.open_files import OpenFiles
 from app.ledger.outage import REOPEN, database_errors, result_code
 from app.support.clock import follow, now_ms
 
-TURN_TRIES = 1000
+WRITE_LOCK_TRIES = 1000
 log = logging.getLogger(__name__)
 
 
-class process:  # noqa: N801
+class CurrentProcess:  # noqa: N801
     """The pid of this process, kept: asking for it ten times a job cost 2 microseconds."""
 
     pid = os.getpid()
@@ -44,7 +44,7 @@ _connections: weakref.WeakSet[Connection] = weakref.WeakSet()
 
 def _after_fork() -> None:
     """In a child the locks of connections may be held by threads that are not there."""
-    process.pid = os.getpid()
+    CurrentProcess.pid = os.getpid()
     for connection in _connections:
         connection._lock, connection._owner = threading.RLock(), 0
 
@@ -52,15 +52,15 @@ def _after_fork() -> None:
 os.register_at_fork(after_in_child=_after_fork)
 
 
-class Runner(Protocol):
+class Executor(Protocol):
     """Runs statements inside the transaction that is open."""
 
     sqlite: bool
 
-    def all(self, sql: str, **params: Any) -> list[tuple]:
+    def fetch_all(self, sql: str, **params: Any) -> list[tuple]:
         """All rows (always fetched: an unread RETURNING row keeps SQLite's write lock)."""
 
-    def run(self, sql: str, **params: Any) -> int:
+    def execute(self, sql: str, **params: Any) -> int:
         """Number of rows changed."""
 
     def now(self) -> int:
@@ -83,12 +83,12 @@ class Connection:
     `synchronous` (SQLite) is NORMAL for workers and FULL elsewhere; `durable=True` makes one transaction FULL (IMMEDIATE on SQLite).
     """
 
-    def __init__(self, url: str, synchronous: str = "NORMAL", wait_s: float = 5.0, turns: str | None = None, guarded: bool = False) -> None:
-        self.url, self.synchronous, self.wait_s, self.turns, self.guarded = url, synchronous, wait_s, turns, guarded
+    def __init__(self, url: str, synchronous: str = "NORMAL", wait_s: float = 5.0, write_lock_path: str | None = None, guarded: bool = False) -> None:
+        self.url, self.synchronous, self.wait_s, self.write_lock_path, self.guarded = url, synchronous, wait_s, write_lock_path, guarded
         self.files: OpenFiles | None = None  # `guarded`: looked at before each transaction, as jobs run in this process
         self.sqlite = url.startswith("sqlite")
         self._raw: Any = None
-        self._pid = self._turn_pid = self._turn_fd = 0
+        self._pid = self._lock_pid = self._lock_fd = 0
         self._lock = threading.RLock()
         self._owner = 0  # the thread whose transaction is open
         _connections.add(self)
@@ -100,8 +100,8 @@ class Connection:
 
     @property
     def raw(self) -> Any:
-        if self._raw is None or self._pid != process.pid:
-            self._raw, self._pid = self._open(), process.pid
+        if self._raw is None or self._pid != CurrentProcess.pid:
+            self._raw, self._pid = self._open(), CurrentProcess.pid
         elif self.files and not self._owner:
             self.files.check()
         return self._raw
@@ -127,7 +127,7 @@ class Connection:
     def close(self) -> None:
         """Drop the connection; the next use opens another."""
         raw, self._raw = self._raw, None
-        if raw is not None and self._pid == process.pid:
+        if raw is not None and self._pid == CurrentProcess.pid:
             with contextlib.suppress(Exception):
                 raw.close()
 
@@ -139,8 +139,8 @@ class Connection:
             if self._owner:
                 raise RuntimeError("A transaction is open on this connection already.")
             raw = self.raw
-            if self.turns and self.sqlite:
-                self._take_turn()
+            if self.write_lock_path and self.sqlite:
+                self._acquire_write_lock()
             full = durable and self.sqlite and self.synchronous != "FULL"
             try:
                 if full:
@@ -156,25 +156,25 @@ class Connection:
                 self._owner = 0
                 if full and self._raw is not None:
                     self._raw.execute(f"PRAGMA synchronous={self.synchronous}")
-                if self.turns and self.sqlite:
-                    fcntl.lockf(self._turn(), fcntl.LOCK_UN)
+                if self.write_lock_path and self.sqlite:
+                    fcntl.lockf(self._write_lock(), fcntl.LOCK_UN)
 
-    def _take_turn(self) -> None:
+    def _acquire_write_lock(self) -> None:
         """Workers of a box take turns at writing by a lock file: a blocked lockf is woken at once, while SQLite's busy
         handler sleeps 1 to 100 ms. Being woken takes 0.1 ms, a third of a settle, so the first 2 ms are spent asking."""
-        turn = self._turn()
-        for _ in range(TURN_TRIES):
+        lock = self._write_lock()
+        for _ in range(WRITE_LOCK_TRIES):
             try:
-                return fcntl.lockf(turn, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 os.sched_yield()
-        fcntl.lockf(turn, fcntl.LOCK_EX)
+        fcntl.lockf(lock, fcntl.LOCK_EX)
 
-    def _turn(self) -> int:
-        if self._turn_pid != process.pid:
-            self._turn_fd = os.open(self.turns or "", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            self._turn_pid = process.pid
-        return self._turn_fd
+    def _write_lock(self) -> int:
+        if self._lock_pid != CurrentProcess.pid:
+            self._lock_fd = os.open(self.write_lock_path or "", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            self._lock_pid = CurrentProcess.pid
+        return self._lock_fd
 
     def _begin(self, raw: Any) -> None:
         """BEGIN; on SQLite IMMEDIATE, asked again every 0.05 ms at first: its own busy handler soon sleeps
@@ -223,7 +223,7 @@ class Connection:
             self._drop_if_broken(error)
             raise
 
-    def all(self, sql: str, **params: Any) -> list[tuple]:
+    def fetch_all(self, sql: str, **params: Any) -> list[tuple]:
         with self._lock:
             try:
                 return self._execute(sql, params).fetchall()
@@ -232,11 +232,11 @@ class Connection:
                     self.raw.text_factory = lambda data: data.decode("utf-8", "replace")
                 raise
 
-    def run(self, sql: str, **params: Any) -> int:
+    def execute(self, sql: str, **params: Any) -> int:
         with self._lock:
             return self._execute(sql, params).rowcount
 
-    def many(self, sql: str, rows: list[dict[str, Any]]) -> None:
+    def execute_many(self, sql: str, rows: list[dict[str, Any]]) -> None:
         """One statement for many rows, in the open transaction."""
         with self._lock:
             if self.sqlite:
@@ -246,7 +246,7 @@ class Connection:
                     cursor.executemany(for_postgres(sql), rows)
 
     def now(self) -> int:
-        return now_ms() if self.sqlite else follow(int(self.all(POSTGRES_CLOCK)[0][0]))  # SQLite's clock is this machine's
+        return now_ms() if self.sqlite else follow(int(self.fetch_all(POSTGRES_CLOCK)[0][0]))  # SQLite's clock is this machine's
 
 
 def in_transaction(raw: Any) -> bool:
@@ -256,7 +256,7 @@ def in_transaction(raw: Any) -> bool:
     return not raw.closed and raw.info.transaction_status != 0  # libpq's PQTRANS_IDLE
 
 
-class SessionRunner:
+class SessionExecutor:
     """Runs the ledger's statements in the caller's SQLAlchemy session, in its transaction."""
 
     def __init__(self, session: Session) -> None:
@@ -267,18 +267,18 @@ class SessionRunner:
         skip = "" if self.sqlite else "FOR UPDATE OF j SKIP LOCKED"
         return self.session.execute(text(sql.replace("{skip}", skip)), params)
 
-    def all(self, sql: str, **params: Any) -> list[tuple]:
+    def fetch_all(self, sql: str, **params: Any) -> list[tuple]:
         return [tuple(row) for row in self._execute(sql, params)]
 
-    def run(self, sql: str, **params: Any) -> int:
+    def execute(self, sql: str, **params: Any) -> int:
         return self._execute(sql, params).rowcount
 
-    def many(self, sql: str, rows: list[dict[str, Any]]) -> None:
+    def execute_many(self, sql: str, rows: list[dict[str, Any]]) -> None:
         if rows:
             self.session.execute(text(sql), rows)
 
     def now(self) -> int:
-        return now_ms() if self.sqlite else follow(int(self.all(POSTGRES_CLOCK)[0][0]))
+        return now_ms() if self.sqlite else follow(int(self.fetch_all(POSTGRES_CLOCK)[0][0]))
 
 
 def last_settled_id(connection: Connection, table: str) -> int:
@@ -288,10 +288,10 @@ def last_settled_id(connection: Connection, table: str) -> int:
     was under way must end first, for which this waits at most 50 ms.
     """
     if connection.sqlite:
-        return connection.all(f"SELECT COALESCE(MAX(id), 0) FROM {table}")[0][0]
-    last, under_way = connection.all(f"SELECT COALESCE(MAX(id), 0), {_XID.format('xmax')} FROM {table}")[0]
+        return connection.fetch_all(f"SELECT COALESCE(MAX(id), 0) FROM {table}")[0][0]
+    last, under_way = connection.fetch_all(f"SELECT COALESCE(MAX(id), 0), {_XID.format('xmax')} FROM {table}")[0]
     for _ in range(5):
-        if connection.all(f"SELECT {_XID.format('xmin')}")[0][0] >= under_way:
+        if connection.fetch_all(f"SELECT {_XID.format('xmin')}")[0][0] >= under_way:
             return last
         time.sleep(0.01)
     return 0

@@ -48,7 +48,7 @@ def sentence(error: BaseException) -> str:
     return _SENTENCES[kind].format(words=words_of(error))
 
 
-def told(error: BaseException) -> str:
+def describe(error: BaseException) -> str:
     """For a log: the sentence of a database error, type and text of any other."""
     ours = isinstance(cause_of(error), (*errors, *database_errors()))
     return sentence(error) if ours else f"{type(error).__name__}: {error}"

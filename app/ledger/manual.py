@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterable, Sequence
 
 from app.config import QUEUES
-from app.ledger.dialect import Connection, Runner
+from app.ledger.dialect import Connection, Executor
 from app.support.clock import DAY_MS, stamp
 from app.support.validation import stored_object
 
@@ -34,81 +34,81 @@ def among(ids: Iterable[int], column: str = "id") -> str:
     return f"{column} IN ({', '.join(str(int(i)) for i in ids) or 'NULL'})"
 
 
-def _mine(run: Runner, table: str, ids: Sequence[int], condition: str) -> str:
+def _mine(tx: Executor, table: str, ids: Sequence[int], condition: str) -> str:
     """The rows among `ids` that fit `condition` and nobody else holds, locked until the transaction ends, as a condition."""
-    return among(row[0] for row in run.all(f"SELECT j.id FROM {table} j WHERE {among(ids, 'j.id')} AND {condition} ORDER BY j.id {{skip}}"))
+    return among(row[0] for row in tx.fetch_all(f"SELECT j.id FROM {table} j WHERE {among(ids, 'j.id')} AND {condition} ORDER BY j.id {{skip}}"))
 
 
-def requeue(run: Runner, ids: Sequence[int]) -> list[str]:
+def requeue(tx: Executor, ids: Sequence[int]) -> list[str]:
     """Failed jobs back into the ledger: same uuid, next round, attempt 1, ready at once; returns the uuids."""
-    now, where = run.now(), _mine(run, "failed_jobs", ids, "j.deleted_at IS NULL AND LENGTH(j.uuid) <= 36")
-    for row in run.all(_FOREIGN.format(where=where)):
-        _complete(run, *row, now=now)
-    run.run(_REQUEUE.format(where=where), now=now, until=now + DAY_MS)
-    run.run(f"DELETE FROM job_history WHERE uuid IN (SELECT uuid FROM failed_jobs WHERE {where})")
-    return [row[0] for row in run.all(f"DELETE FROM failed_jobs WHERE {where} RETURNING uuid")]
+    now, where = tx.now(), _mine(tx, "failed_jobs", ids, "j.deleted_at IS NULL AND LENGTH(j.uuid) <= 36")
+    for row in tx.fetch_all(_FOREIGN.format(where=where)):
+        _complete(tx, *row, now=now)
+    tx.execute(_REQUEUE.format(where=where), now=now, until=now + DAY_MS)
+    tx.execute(f"DELETE FROM job_history WHERE uuid IN (SELECT uuid FROM failed_jobs WHERE {where})")
+    return [row[0] for row in tx.fetch_all(f"DELETE FROM failed_jobs WHERE {where} RETURNING uuid")]
 
 
-def _complete(run: Runner, id_: int, uuid: str, payload: str, tenant: str | None, queue: str, now: int) -> None:
+def _complete(tx: Executor, id_: int, uuid: str, payload: str, tenant: str | None, queue: str, now: int) -> None:
     """Rows written by others lack our columns: the type is in the payload, the rest has defaults."""
     found = stored_object(payload)
     name = found.get("displayName")
     name = name[:255] if isinstance(name, str) and name else "Unknown"
     if "args" not in found:
         payload = json.dumps({"uuid": uuid, "displayName": name, "args": found, "tenant_id": tenant, "queue": queue})
-    run.run("UPDATE failed_jobs SET job_type = COALESCE(job_type, :t), payload = :p, created_ms = COALESCE(created_ms, :now) WHERE id = :id",
+    tx.execute("UPDATE failed_jobs SET job_type = COALESCE(job_type, :t), payload = :p, created_ms = COALESCE(created_ms, :now) WHERE id = :id",
             t=name, p=payload, now=now, id=id_)
 
 
-def to_bin(run: Runner, ids: Sequence[int]) -> int:
+def to_bin(tx: Executor, ids: Sequence[int]) -> int:
     """Failed jobs into the bin."""
-    return run.run(f"UPDATE failed_jobs SET deleted_at = :now WHERE {among(ids)} AND deleted_at IS NULL", now=run.now())
+    return tx.execute(f"UPDATE failed_jobs SET deleted_at = :now WHERE {among(ids)} AND deleted_at IS NULL", now=tx.now())
 
 
-def restore(run: Runner, ids: Sequence[int]) -> int:
+def restore(tx: Executor, ids: Sequence[int]) -> int:
     """Failed jobs out of the bin."""
-    return run.run(f"UPDATE failed_jobs SET deleted_at = NULL WHERE {among(ids)} AND deleted_at IS NOT NULL")
+    return tx.execute(f"UPDATE failed_jobs SET deleted_at = NULL WHERE {among(ids)} AND deleted_at IS NOT NULL")
 
 
-def erase(run: Runner, ids: Sequence[int]) -> int:
+def erase(tx: Executor, ids: Sequence[int]) -> int:
     """Failed jobs out of the bin for good, with their history and log lines; figures stay."""
     uuids = f"SELECT uuid FROM failed_jobs WHERE {among(ids)} AND deleted_at IS NOT NULL"
     for table in ("job_history", "job_logs"):
-        run.run(f"DELETE FROM {table} WHERE uuid IN ({uuids})")
-    return run.run(f"DELETE FROM failed_jobs WHERE {among(ids)} AND deleted_at IS NOT NULL")
+        tx.execute(f"DELETE FROM {table} WHERE uuid IN ({uuids})")
+    return tx.execute(f"DELETE FROM failed_jobs WHERE {among(ids)} AND deleted_at IS NOT NULL")
 
 
-def stop_at(run: Runner, ids: Sequence[int], at: int) -> int:
+def stop_at(tx: Executor, ids: Sequence[int], at: int) -> int:
     """Ask running jobs to stop; from `at` (ms) on the monitor may kill the workers that have not."""
-    return run.run(f"UPDATE jobs SET cancel_requested = 1, stop_ms = CASE WHEN stop_ms < :at THEN stop_ms ELSE :at END "
+    return tx.execute(f"UPDATE jobs SET cancel_requested = 1, stop_ms = CASE WHEN stop_ms < :at THEN stop_ms ELSE :at END "
                    f"WHERE {among(ids)} AND state = 'processing'", at=at)
 
 
-def run_now(run: Runner, ids: Sequence[int]) -> int:
+def run_now(tx: Executor, ids: Sequence[int]) -> int:
     """Scheduled jobs become ready at once."""
-    return run.run(
+    return tx.execute(
         f"UPDATE jobs SET state = 'pending', available_ms = :now, available_at = :now / 1000 WHERE {among(ids)} AND state = 'scheduled'",
-        now=run.now(),
+        now=tx.now(),
     )
 
 
-def cancel(run: Runner, ids: Sequence[int], why: str | None = None) -> tuple[int, int]:
+def cancel(tx: Executor, ids: Sequence[int], why: str | None = None) -> tuple[int, int]:
     """(cancelled: waiting rows gone, their outcome written; asked: running ones told to stop, see `due_to_stop`)."""
-    now, where = run.now(), _mine(run, "jobs", ids, "j.state <> 'processing'")
+    now, where = tx.now(), _mine(tx, "jobs", ids, "j.state <> 'processing'")
     values = {"now": now, "why": why}
-    run.run(_CANCELLED.format(where=where, wait=_WAIT), at=stamp(now), **values)
-    run.run(_HISTORY.format(where=where), **values)
-    gone = run.run(f"DELETE FROM jobs WHERE {where}")
-    return gone, run.run(f"UPDATE jobs SET cancel_requested = 1 WHERE {among(ids)} AND state = 'processing'")
+    tx.execute(_CANCELLED.format(where=where, wait=_WAIT), at=stamp(now), **values)
+    tx.execute(_HISTORY.format(where=where), **values)
+    gone = tx.execute(f"DELETE FROM jobs WHERE {where}")
+    return gone, tx.execute(f"UPDATE jobs SET cancel_requested = 1 WHERE {among(ids)} AND state = 'processing'")
 
 
 def due_to_stop(connection: Connection, grace_ms: int) -> set[int]:
     """Ids of running jobs whose time to stop is over. Who asks sets none: the monitor gives `grace_ms` from when it
     first sees the wish, by the GRACE of the instance and not that of somebody's shell."""
     now = connection.now()
-    asked = connection.all("SELECT id, stop_ms FROM jobs WHERE state = 'processing' AND cancel_requested = 1")
+    asked = connection.fetch_all("SELECT id, stop_ms FROM jobs WHERE state = 'processing' AND cancel_requested = 1")
     if new := [id_ for id_, at in asked if at is None]:
-        with connection.transaction() as run:
-            run.run(f"UPDATE jobs SET stop_ms = :at WHERE {among(new)} AND state = 'processing' AND stop_ms IS NULL",
+        with connection.transaction() as tx:
+            tx.execute(f"UPDATE jobs SET stop_ms = :at WHERE {among(new)} AND state = 'processing' AND stop_ms IS NULL",
                     at=now + grace_ms)
     return {id_ for id_, at in asked if at is not None and at <= now}

@@ -96,6 +96,6 @@ def shrink_wal(connection: Any, file: str) -> bool:
     beside the writers; only then, and only if nobody reads, are they held up, for what came meanwhile (0.3 s after 356 MB)."""
     with contextlib.suppress(OSError):
         if connection.sqlite and os.path.getsize(f"{file}-wal") > WAL_BYTES * 5 // 4:
-            _busy, pages, copied = connection.all("PRAGMA wal_checkpoint(PASSIVE)")[0]
-            return copied == pages and connection.all("PRAGMA wal_checkpoint(TRUNCATE)")[0][0] == 0
+            _busy, pages, copied = connection.fetch_all("PRAGMA wal_checkpoint(PASSIVE)")[0]
+            return copied == pages and connection.fetch_all("PRAGMA wal_checkpoint(TRUNCATE)")[0][0] == 0
     return False

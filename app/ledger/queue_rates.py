@@ -10,14 +10,14 @@ from __future__ import annotations
 
 from collections import defaultdict
 
-from app.ledger.dialect import Connection, Runner, last_settled_id
-from app.models.outcome_stats import reach
-from app.models.types import whole, words
+from app.ledger.dialect import Connection, Executor, last_settled_id
+from app.models.outcome_stats import watermark
+from app.models.types import as_integer, as_text
 from app.support.clock import MINUTE_MS
 
 KEEP_MS = 15 * MINUTE_MS
 STEP = 2000
-_REACH = reach("pace_reach")
+_REACH = watermark("pace_reach")
 _NEXT = f"SELECT id, queue, created_ms, finished_ms, round FROM job_history WHERE id > :last AND id <= :most ORDER BY id LIMIT {STEP}"
 _MOVE = "UPDATE meta SET value = :to, at_ms = :now WHERE key = 'pace_reach' AND value = :last"
 _ADD = """INSERT INTO queue_seconds (second_ms, queue, sent, ended) VALUES (:second, :queue, :sent, :ended) ON CONFLICT (second_ms, queue)
@@ -35,41 +35,41 @@ _RATES = f"""SELECT queue, SUM(sent + 0.0), SUM(ended + 0.0) FROM (
  UNION ALL {_LIVE}) found GROUP BY queue"""
 
 
-def extend(connection: Connection, steps: int = 5) -> int:
+def advance(connection: Connection, steps: int = 5) -> int:
     """Count the next finished jobs, at most 2,000 a step; returns how many."""
     total, most = 0, last_settled_id(connection, "job_history")
     for _ in range(steps):
-        last = whole(connection.all(f"SELECT {_REACH}")[0][0], 0)
-        rows, oldest = connection.all(_NEXT, last=last, most=most), connection.now() - KEEP_MS
+        last = as_integer(connection.fetch_all(f"SELECT {_REACH}")[0][0], 0)
+        rows, oldest = connection.fetch_all(_NEXT, last=last, most=most), connection.now() - KEEP_MS
         if not rows:
             break
         sums: dict[tuple[int, str], list[int]] = defaultdict(lambda: [0, 0])
         for _id, queue, created, finished, round_ in rows:
             for place, at in enumerate((created if round_ == 1 else None, finished)):
                 if isinstance(at, int) and at >= oldest:
-                    sums[at - at % 1000, words(queue) or ""][place] += 1
-        with connection.transaction() as run:
-            if not run.run(_MOVE, to=str(rows[-1][0]), last=str(last), now=run.now()):
+                    sums[at - at % 1000, as_text(queue) or ""][place] += 1
+        with connection.transaction() as tx:
+            if not tx.execute(_MOVE, to=str(rows[-1][0]), last=str(last), now=tx.now()):
                 break  # another monitor was first
-            run.many(_ADD, [{"second": s, "queue": q, "sent": n, "ended": m} for (s, q), (n, m) in sorted(sums.items())])
+            tx.execute_many(_ADD, [{"second": s, "queue": q, "sent": n, "ended": m} for (s, q), (n, m) in sorted(sums.items())])
         total += len(rows)
         if len(rows) < STEP:
             break
     return total
 
 
-def rates(run: Runner, since: int) -> dict[str, tuple[int, int]]:
+def rates(tx: Executor, since: int) -> dict[str, tuple[int, int]]:
     """By queue: jobs sent and jobs ended since `since` (ms), which is taken to its second."""
     since -= since % 1000
-    rows = run.all(_RATES, since=since, first=first_id(run, "jobs", "created_ms", since, "round = 1"))
-    return {words(queue) or "": (whole(sent, 0) or 0, whole(ended, 0) or 0) for queue, sent, ended in rows}
+    rows = tx.fetch_all(_RATES, since=since, first=first_id(tx, "jobs", "created_ms", since, "round = 1"))
+    return {as_text(queue) or "": (as_integer(sent, 0) or 0, as_integer(ended, 0) or 0) for queue, sent, ended in rows}
 
 
-def first_id(run: Runner, table: str, column: str, at: int, condition: str = "1 = 1") -> int:
+def first_id(tx: Executor, table: str, column: str, at: int, condition: str = "1 = 1") -> int:
     """The lowest id whose `column` is `at` (ms) or later, by halving: ids of these tables rise with that time."""
-    low, high = 0, (run.all(f"SELECT MAX(id) FROM {table}")[0][0] or 0) + 1
+    low, high = 0, (tx.fetch_all(f"SELECT MAX(id) FROM {table}")[0][0] or 0) + 1
     while low < high:
         middle = (low + high) // 2
-        rows = run.all(f"SELECT id, {column} FROM {table} WHERE id >= :m AND {condition} ORDER BY id LIMIT 1", m=middle)
-        low, high = (low, middle) if not rows or (whole(rows[0][1], 0) or 0) >= at else (rows[0][0] + 1, high)
+        rows = tx.fetch_all(f"SELECT id, {column} FROM {table} WHERE id >= :m AND {condition} ORDER BY id LIMIT 1", m=middle)
+        low, high = (low, middle) if not rows or (as_integer(rows[0][1], 0) or 0) >= at else (rows[0][0] + 1, high)
     return low

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from app.ledger.claim import COLUMNS, FENCE, Claim, read_claim
-from app.ledger.dialect import Connection, Runner
+from app.ledger.dialect import Connection, Executor
 from app.ledger.settle import Outcome, finish, metric
 from app.support.clock import stamp
 
@@ -20,16 +20,16 @@ def promote(connection: Connection) -> int:
     """Make due rows ready, 500 a transaction; returns how many."""
     total = 0
     while True:
-        with connection.transaction() as run:
-            done = len(run.all(_PROMOTE, now=run.now()))
+        with connection.transaction() as tx:
+            done = len(tx.fetch_all(_PROMOTE, now=tx.now()))
         total += done
         if done < 500:
             return total
 
 
-def held_by(run: Runner, worker_id: str, worker: str = "") -> list[Claim]:
+def claims_of(tx: Executor, worker_id: str, worker: str = "") -> list[Claim]:
     """Rows a worker holds as processing."""
-    rows = run.all(f"SELECT {COLUMNS} FROM jobs WHERE state = 'processing' AND worker_id = :w", w=worker_id)
+    rows = tx.fetch_all(f"SELECT {COLUMNS} FROM jobs WHERE state = 'processing' AND worker_id = :w", w=worker_id)
     return [read_claim(row, worker) for row in rows]
 
 
@@ -41,33 +41,33 @@ def rescue(connection: Connection, job: Claim, crash: bool, why: str, store: str
     job that kills its consumer takes the jobs of all its workers with it each time. Returns 'pending',
     'scheduled', 'failed' or 'cancelled'; None when someone was first.
     """
-    with connection.transaction() as run:
-        now = run.now()
+    with connection.transaction() as tx:
+        now = tx.now()
         crashes = job.crashes + crash
         wait = min(5 * 2**crashes, 60) if crash and crashes >= 2 else 0
         outcome = Outcome("lost", error=why, run_ms=max(now - (job.reserved_ms or now), 0))
         state = "scheduled" if wait else "pending"
-        lost = run.all(_LOST, u=job.uuid, r=job.round)[0][0] + 1
-        if lost < MAX_LOST and run.run(_FREE, state=state, at=now + wait * 1000, c=int(crash), **job.fence):
-            metric(run, job, "lost", now, outcome)
+        lost = tx.fetch_all(_LOST, u=job.uuid, r=job.round)[0][0] + 1
+        if lost < MAX_LOST and tx.execute(_FREE, state=state, at=now + wait * 1000, c=int(crash), **job.fence):
+            metric(tx, job, "lost", now, outcome)
             return state
         poison = crashes >= MAX_CRASHES or (lost >= MAX_LOST and not job.cancel_requested)
-        if not run.run(f"DELETE FROM jobs WHERE {FENCE}", **job.fence):
+        if not tx.execute(f"DELETE FROM jobs WHERE {FENCE}", **job.fence):
             return None
-        metric(run, job, "lost", now, outcome)
+        metric(tx, job, "lost", now, outcome)
         final = Outcome("failed" if poison else "cancelled", error=why)
         if poison:
             final.error = (f"Stopped after killing its worker {crashes} times. Last: {why}" if crashes >= MAX_CRASHES
                            else f"Stopped after it was lost {lost} times. Last: {why}")
-        finish(run, job, final.status, now, final, store)
+        finish(tx, job, final.status, now, final, store)
         return final.status
 
 
 def forget_worker(connection: Connection, worker_id: str, reason: str) -> None:
     """Write what the monitor concluded: this worker has stopped."""
-    with connection.transaction() as run:
-        now = run.now()
-        run.run(
+    with connection.transaction() as tx:
+        now = tx.now()
+        tx.execute(
             "UPDATE worker_heartbeats SET status = 'stopped', stale = 0, stopped_ms = :now, reason = :r, current_job_id = NULL, "
             "current_job_type = NULL, job_uuid = NULL, job_claim = NULL, job_since = NULL, last_heartbeat = :at, command = NULL "
             "WHERE worker_id = :w AND status <> 'stopped'",
@@ -78,10 +78,10 @@ def forget_worker(connection: Connection, worker_id: str, reason: str) -> None:
 def unblock(connection: Connection, uuids: list[str]) -> int:
     """Make blocked rows ready again whose type and arguments fit now."""
     changed = 0
-    with connection.transaction() as run:
-        now = run.now()
+    with connection.transaction() as tx:
+        now = tx.now()
         for uuid in uuids:
-            changed += run.run(
+            changed += tx.execute(
                 "UPDATE jobs SET state = 'pending', reason = NULL, available_ms = :now WHERE uuid = :u AND state = 'blocked'",
                 u=uuid, now=now,
             )

@@ -14,9 +14,9 @@ from collections import defaultdict
 from collections.abc import Iterable
 from datetime import datetime
 
-from app.ledger.dialect import Connection, Runner, last_settled_id
+from app.ledger.dialect import Connection, Executor, last_settled_id
 from app.models.outcome_stats import KEEP_MINUTES_MS
-from app.models.types import whole, words
+from app.models.types import as_integer, as_text
 from app.support.clock import DAY_MS, HOUR_MS, MINUTE_MS, millis, stamp
 
 BOUNDS_MS = (100, 500, 1_000, 2_500, 5_000, 10_000, 30_000, 60_000, 120_000, 300_000, 600_000, 1_800_000, 3_600_000)
@@ -43,22 +43,22 @@ _TABLES = {
     "job_minutes": ("minute_ms, job_type, queue, tenant_id, status", "count, time_ms"),
     "job_histograms": ("job_type, queue, what, le", "count, sum_ms"),
 }
-Sums = dict[str, dict[tuple, list[int]]]
+OutcomeTotals = dict[str, dict[tuple, list[int]]]
 
 
-def extend(connection: Connection, steps: int = 5) -> int:
+def advance(connection: Connection, steps: int = 5) -> int:
     """Count the next outcomes, at most 2,000 a step; returns how many."""
     total, most = 0, last_settled_id(connection, "job_metrics")
     for _ in range(steps):
         last = _reach(connection)
-        rows = connection.all(_NEXT, last=last, most=most)
+        rows = connection.fetch_all(_NEXT, last=last, most=most)
         if not rows:
             break
         sums = _count(rows, connection.now())
-        with connection.transaction() as run:
-            if not run.run(_MOVE, to=str(rows[-1][0]), last=str(last), now=run.now()):
+        with connection.transaction() as tx:
+            if not tx.execute(_MOVE, to=str(rows[-1][0]), last=str(last), now=tx.now()):
                 continue  # another monitor was first
-            _add(run, sums)
+            _add(tx, sums)
         total += len(rows)
         if len(rows) < STEP:
             break
@@ -74,27 +74,27 @@ def rebuild(connection: Connection, days: int) -> int:
     first = now - days * DAY_MS
     hour, hours = first - first % HOUR_MS + HOUR_MS, 0
     while hour <= now:
-        with connection.transaction() as run:
-            run.run("UPDATE meta SET value = value WHERE key = 'rollup_reach'")  # `extend` waits until we are done
+        with connection.transaction() as tx:
+            tx.execute("UPDATE meta SET value = value WHERE key = 'rollup_reach'")  # `extend` waits until we are done
             for table, column in (("rollup_types", "hour"), ("rollup_tenants", "hour"), ("job_minutes", "minute_ms")):
-                run.run(f"DELETE FROM {table} WHERE {column} >= :hour AND {column} < :next", hour=hour, next=hour + HOUR_MS)
-            sums = _count(run.all(_OF_AN_HOUR, low=stamp(hour), high=stamp(hour + HOUR_MS), reach=_reach(run)), now)
+                tx.execute(f"DELETE FROM {table} WHERE {column} >= :hour AND {column} < :next", hour=hour, next=hour + HOUR_MS)
+            sums = _count(tx.fetch_all(_OF_AN_HOUR, low=stamp(hour), high=stamp(hour + HOUR_MS), reach=_reach(tx)), now)
             sums.pop("job_histograms", None)
-            _add(run, sums)
+            _add(tx, sums)
         hour, hours = hour + HOUR_MS, hours + 1
     return hours
 
 
-def _reach(run: Runner) -> int:
-    return int(run.all(_REACH)[0][0])
+def _reach(tx: Executor) -> int:
+    return int(tx.fetch_all(_REACH)[0][0])
 
 
-def _count(rows: Iterable[tuple], now: int) -> Sums:
+def _count(rows: Iterable[tuple], now: int) -> OutcomeTotals:
     """Sums by table and key. Run times of the completed and waits of all that started go into the histograms."""
-    sums: Sums = defaultdict(lambda: defaultdict(lambda: [0, 0, 0]))
+    sums: OutcomeTotals = defaultdict(lambda: defaultdict(lambda: [0, 0, 0]))
     for _id, job_type, queue, status, run_ms, wait_ms, started, ended, tenant in rows:
-        at, run_ms, wait_ms = _at(ended), whole(run_ms, 0) or 0, whole(wait_ms)
-        job_type, queue, status, tenant = words(job_type) or "", words(queue) or "", words(status) or "", words(tenant)
+        at, run_ms, wait_ms = _at(ended), as_integer(run_ms, 0) or 0, as_integer(wait_ms)
+        job_type, queue, status, tenant = as_text(job_type) or "", as_text(queue) or "", as_text(status) or "", as_text(tenant)
         hour, values = at - at % HOUR_MS, (1, run_ms, wait_ms or 0)
         _grow(sums["rollup_types"][hour, job_type, status], values)
         _grow(sums["rollup_tenants"][hour, job_type, tenant or "", status], values)
@@ -113,12 +113,12 @@ def _grow(cell: list[int], values: tuple[int, ...]) -> None:
         cell[place] += value
 
 
-def _add(run: Runner, sums: Sums) -> None:
+def _add(tx: Executor, sums: OutcomeTotals) -> None:
     for table, cells in sums.items():
         keys, names = _TABLES[table]
         columns = f"{keys}, {names}".split(", ")
         rows = [dict(zip(columns, (*key, *values), strict=False)) for key, values in sorted(cells.items())]
-        run.many(_adding(table, keys, names), rows)
+        tx.execute_many(_adding(table, keys, names), rows)
 
 
 def _at(ended: datetime | str) -> int:

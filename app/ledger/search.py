@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from app.ledger.dialect import Connection, Runner
+from app.ledger.dialect import Connection, Executor
 
 SOURCE = "job_search s CROSS JOIN job_history r ON r.id = s.rowid"
 MATCHES = "s.job_search MATCH :match"
@@ -30,24 +30,24 @@ SCHEMA = (  # SQLite only; run by the migration
 )
 
 
-def reach(run: Runner) -> int:
+def watermark(tx: Executor) -> int:
     """The highest id of job_history that the index holds; 0 without an index."""
-    rows = run.all(_REACH) if run.sqlite else []
+    rows = tx.fetch_all(_REACH) if tx.sqlite else []
     return int(rows[0][0]) if rows else 0
 
 
-def extend(connection: Connection, steps: int = 5) -> int:
+def advance(connection: Connection, steps: int = 5) -> int:
     """Take the next finished jobs into the index, 1,000 a transaction; returns how many."""
     total = 0
-    for _ in range(steps if connection.sqlite and connection.all("SELECT 1 FROM sqlite_master WHERE name = 'job_search'") else 0):
-        with connection.transaction() as run:
-            last = reach(run)
-            rows = run.all(f"SELECT id FROM job_history WHERE id > :last ORDER BY id LIMIT {STEP}", last=last)
+    for _ in range(steps if connection.sqlite and connection.fetch_all("SELECT 1 FROM sqlite_master WHERE name = 'job_search'") else 0):
+        with connection.transaction() as tx:
+            last = watermark(tx)
+            rows = tx.fetch_all(f"SELECT id FROM job_history WHERE id > :last ORDER BY id LIMIT {STEP}", last=last)
             if rows:
-                run.run(f"INSERT INTO job_search (rowid, {COLUMNS}) SELECT id, {COLUMNS} FROM job_search_rows WHERE id > :last AND id <= :to",
+                tx.execute(f"INSERT INTO job_search (rowid, {COLUMNS}) SELECT id, {COLUMNS} FROM job_search_rows WHERE id > :last AND id <= :to",
                         last=last, to=rows[-1][0])
-                run.run("INSERT INTO meta (key, value, at_ms) VALUES ('search_reach', :to, :now) ON CONFLICT (key) DO UPDATE SET "
-                        "value = excluded.value, at_ms = excluded.at_ms", to=str(rows[-1][0]), now=run.now())
+                tx.execute("INSERT INTO meta (key, value, at_ms) VALUES ('search_reach', :to, :now) ON CONFLICT (key) DO UPDATE SET "
+                        "value = excluded.value, at_ms = excluded.at_ms", to=str(rows[-1][0]), now=tx.now())
         total += len(rows)
         if len(rows) < STEP:
             break
@@ -68,10 +68,10 @@ def _quoted(text: str) -> str:
     return '"' + text.replace('"', '""') + '"'
 
 
-def like(run: Runner, error: str, name: str) -> str:
+def like(tx: Executor, error: str, name: str) -> str:
     """Arguments or column `error` of a row `r` hold the pattern in parameter `name`, whatever the case. The arguments are cut
     out of the payload, which holds the uuid too, only where something in it fits: cutting out takes 3 times as long as comparing."""
-    args, compare = (_ARGS, "LIKE") if run.sqlite else (_ARGS_OF_TEXT, "ILIKE")
+    args, compare = (_ARGS, "LIKE") if tx.sqlite else (_ARGS_OF_TEXT, "ILIKE")
     held = f"COALESCE({{}}, '') || ' ' || COALESCE(r.{error}, '')"
     return " AND ".join(f"({held.format(column)}) {compare} :{name} ESCAPE '!'" for column in ("r.payload", args.format("r.")))
 

@@ -12,8 +12,8 @@ import json
 from dataclasses import dataclass, field
 
 from app.ledger import costs
-from app.ledger.claim import FENCE, Claim, take
-from app.ledger.dialect import Connection, Runner
+from app.ledger.claim import FENCE, Claim, claim_in
+from app.ledger.dialect import Connection, Executor
 from app.support.clock import stamp
 
 FINAL = ("completed", "failed", "timeout", "cancelled")
@@ -98,88 +98,88 @@ def settle(connection: Connection, job: Claim, outcome: Outcome, store: str) -> 
 
     `store` is the name of the database kind for failed_jobs.connection (sqlite, postgresql).
     """
-    return settle_and_take(connection, job, outcome, store, None)[0]
+    return settle_and_claim_next(connection, job, outcome, store, None)[0]
 
 
-def settle_and_take(connection: Connection, job: Claim, outcome: Outcome, store: str, statement: str | None) -> tuple[str, Claim | None]:
+def settle_and_claim_next(connection: Connection, job: Claim, outcome: Outcome, store: str, statement: str | None) -> tuple[str, Claim | None]:
     """Settle and, with a claim statement, claim the next row in the same transaction: one commit a job, not two."""
-    with connection.transaction(durable=bool(job.durable)) as run:
-        now = run.now()
-        written = _block(run, job, outcome, now) if outcome.blocked is not None else _outcome(run, job, outcome, now, store)
-        return written, take(run, statement, job.worker_id, job.worker) if statement else None
+    with connection.transaction(durable=bool(job.durable)) as tx:
+        now = tx.now()
+        written = _block(tx, job, outcome, now) if outcome.blocked is not None else _outcome(tx, job, outcome, now, store)
+        return written, claim_in(tx, statement, job.worker_id, job.worker) if statement else None
 
 
-def _outcome(run: Runner, job: Claim, outcome: Outcome, now: int, store: str) -> str:
+def _outcome(tx: Executor, job: Claim, outcome: Outcome, now: int, store: str) -> str:
     decision = decide(outcome, job, now)
     if decision.run_at is not None:
         uncounted = 0 if decision.counted else 1
-        again = run.run(
+        again = tx.execute(
             _AGAIN, at=decision.run_at, f=0 if uncounted else 1, u=uncounted, reason=outcome.error, **job.fence
         )
         if again:
-            metric(run, job, "retried", now, outcome)
+            metric(tx, job, "retried", now, outcome)
             return "retried"
         decision = Decision("cancelled")  # 0 rows and still ours: a cancel was asked for
     elif decision.status in ("failed", "timeout") and outcome.retry and (
             outcome.delay is not None or job.failures + 1 < job.tries):
         outcome.details["ended"] = "retry_until"  # for people: tries were left, time was not
     status = decision.status
-    if not run.run(f"DELETE FROM jobs WHERE {FENCE}", **job.fence):
-        if not _vanished(run, job):
-            return late(run, job, now, outcome)
+    if not tx.execute(f"DELETE FROM jobs WHERE {FENCE}", **job.fence):
+        if not _vanished(tx, job):
+            return late(tx, job, now, outcome)
         status = outcome.status  # the job has deleted its own row: it ended all the same
-    finish(run, job, status, now, outcome, store)
+    finish(tx, job, status, now, outcome, store)
     return status
 
 
-def _vanished(run: Runner, job: Claim) -> bool:
+def _vanished(tx: Executor, job: Claim) -> bool:
     """Whether the row is gone without an outcome: none of our statements does that."""
-    return not run.all("SELECT 1 FROM jobs WHERE uuid = :u UNION ALL SELECT 1 FROM job_metrics WHERE uuid = :u AND round >= :r "
+    return not tx.fetch_all("SELECT 1 FROM jobs WHERE uuid = :u UNION ALL SELECT 1 FROM job_metrics WHERE uuid = :u AND round >= :r "
                        f"AND status IN {FINAL}", u=job.uuid, r=job.round)
 
 
-def _block(run: Runner, job: Claim, outcome: Outcome, now: int) -> str:
-    changed = run.run(
+def _block(tx: Executor, job: Claim, outcome: Outcome, now: int) -> str:
+    changed = tx.execute(
         "UPDATE jobs SET state = :aside, reason = :reason, worker_id = NULL, reserved_at = NULL, reserved_ms = NULL, "
         f"available_ms = :now, attempts = attempts - 1 WHERE {FENCE}",
         reason=outcome.blocked, aside=outcome.aside, now=now, **job.fence,
     )
-    return outcome.aside if changed else late(run, job, now, outcome)
+    return outcome.aside if changed else late(tx, job, now, outcome)
 
 
-def late(run: Runner, job: Claim, now: int, outcome: Outcome) -> str:
+def late(tx: Executor, job: Claim, now: int, outcome: Outcome) -> str:
     """The claim is gone. Our own outcome already written (an ambiguous commit) is no lateness."""
-    mine = run.all(
+    mine = tx.fetch_all(
         "SELECT status FROM job_metrics WHERE uuid = :u AND claim_no = :k AND status NOT IN ('lost', 'late')",
         u=job.uuid, k=job.claim_no,
     )
     if mine:
         return mine[0][0]
-    metric(run, job, "late", now, outcome)
+    metric(tx, job, "late", now, outcome)
     return "late"
 
 
-def finish(run: Runner, job: Claim, status: str, now: int, outcome: Outcome, store: str) -> None:
+def finish(tx: Executor, job: Claim, status: str, now: int, outcome: Outcome, store: str) -> None:
     """Everything beside the deletion of the row at a final outcome."""
-    metric(run, job, status, now, outcome)
+    metric(tx, job, status, now, outcome)
     values = {
         "uuid": job.uuid, "job_type": job.job_type, "tenant_id": job.tenant_id, "queue": job.queue, "status": status,
         "payload": job.payload, "error": outcome.error, "claim_no": job.claim_no, "round": job.round, "tries": job.tries,
         "created_by": job.created_by, "created_ms": job.created_ms,
     }
-    run.run(_HISTORY, result=outcome.result, traceback=outcome.traceback or None, attempts=job.attempts, now=now, **values)
+    tx.execute(_HISTORY, result=outcome.result, traceback=outcome.traceback or None, attempts=job.attempts, now=now, **values)
     if status in ("failed", "timeout"):
-        run.run(
+        tx.execute(
             _FAILED, connection=store, at=stamp(now), exception=outcome.traceback or outcome.error or status,
             backoff=job.backoff, timeout=job.timeout, durable=job.durable, **values,
         )
 
 
-def metric(run: Runner, job: Claim, status: str, now: int, outcome: Outcome) -> None:
+def metric(tx: Executor, job: Claim, status: str, now: int, outcome: Outcome) -> None:
     """One row in job_metrics and its costs, or nothing when the outcome stands there already."""
     wait = max((job.reserved_ms or now) - job.available_ms, 0)
     at, started = stamp(now), stamp(job.reserved_ms) if job.reserved_ms else None
-    inserted = run.run(
+    inserted = tx.execute(
         _METRIC, uuid=job.uuid, round=job.round, claim_no=job.claim_no, job_type=job.job_type, tenant_id=job.tenant_id,
         queue=job.queue, worker=job.worker, status=status, ms=outcome.run_ms, wait=wait, memory=outcome.memory_peak,
         attempts=job.attempts, error=outcome.error, details=json.dumps(outcome.details) if outcome.details else None,
@@ -187,4 +187,4 @@ def metric(run: Runner, job: Claim, status: str, now: int, outcome: Outcome) -> 
     )
     if inserted:
         for cost in outcome.details.get("costs", ()):
-            costs.add(run, job.uuid, job.job_type, job.tenant_id, str(cost.get("model") or ""), None, cost["nano"], cost["currency"])
+            costs.add(tx, job.uuid, job.job_type, job.tenant_id, str(cost.get("model") or ""), None, cost["nano"], cost["currency"])

@@ -45,9 +45,9 @@ class Places:
     def look(self) -> None:
         """Take what was asked for; a database that does not answer is asked again in a second."""
         with contextlib.suppress(*database_errors()):
-            for (id_,) in self.connection.all(_ASKED, c=self.consumer_id):
-                with self.connection.transaction() as run:
-                    taken = run.run(_TAKE, id=id_, c=self.consumer_id)
+            for (id_,) in self.connection.fetch_all(_ASKED, c=self.consumer_id):
+                with self.connection.transaction() as tx:
+                    taken = tx.execute(_TAKE, id=id_, c=self.consumer_id)
                 if taken:
                     os.write(self._in, b"1")
             return
@@ -56,9 +56,9 @@ class Places:
     def end(self) -> None:
         """Nobody starts these places any more."""
         with contextlib.suppress(*database_errors()):
-            if self.connection.all(f"SELECT 1 FROM worker_heartbeats WHERE {_MINE}", c=self.consumer_id):
-                with self.connection.transaction() as run:
-                    run.run(_END, c=self.consumer_id)
+            if self.connection.fetch_all(f"SELECT 1 FROM worker_heartbeats WHERE {_MINE}", c=self.consumer_id):
+                with self.connection.transaction() as tx:
+                    tx.execute(_END, c=self.consumer_id)
 
     def asked(self) -> int:
         """How many were asked for since the last time."""

@@ -38,7 +38,7 @@ NOBODY_HAD_IT = "no monitor had this channel for 8 days"  # why a message was gi
 
 class Alert(db.Model):
     """Its signature is (rule, subject), which is open at most once. `facts` is JSON, told in the reader's language;
-    `tell_ms` is when the team is told (later than `opened_ms` in quiet hours, while silenced, or soon after the last one)."""
+    `notify_at` (ms) is when the team is notified (later than `opened_ms` in quiet hours, while silenced, or soon after the last one)."""
 
     __tablename__ = "alerts"
     __table_args__ = (
@@ -58,8 +58,8 @@ class Alert(db.Model):
     opened_ms: Mapped[int] = mapped_column(BigInteger)
     seen_ms: Mapped[int] = mapped_column(BigInteger)
     closed_ms: Mapped[int | None] = mapped_column(BigInteger)
-    tell_ms: Mapped[int] = mapped_column(BigInteger)
-    told: Mapped[int] = mapped_column(Integer, server_default="0")
+    notify_at: Mapped[int] = mapped_column("tell_ms", BigInteger)
+    notified: Mapped[int] = mapped_column("told", Integer, server_default="0")
     acked_ms: Mapped[int | None] = mapped_column(BigInteger)
     acked_by: Mapped[str | None] = mapped_column(String(255))
     snoozed_ms: Mapped[int | None] = mapped_column(BigInteger)

@@ -16,7 +16,7 @@ from datetime import datetime
 from sqlalchemy import text
 
 from app.extensions import db
-from app.models.types import whole, words
+from app.models.types import as_integer, as_text
 from app.support.clock import DAY_MS, HOUR_MS, MINUTE_MS, millis, now_ms, stamp
 
 COUNTED = ("completed", "failed", "timeout")
@@ -26,13 +26,13 @@ KEEP_MINUTES_MS = 26 * HOUR_MS
 _WANTED = "status IN ('completed', 'failed', 'timeout')"
 
 
-def reach(key: str) -> str:
+def watermark(key: str) -> str:
     """How far something is counted, as an expression: 0 when the `meta` table has no number there."""
     return (f"COALESCE((SELECT CASE WHEN LENGTH(value) BETWEEN 1 AND 18 AND TRIM(value, '0123456789') = '' THEN CAST(value AS BIGINT) ELSE 0 END "
             f"FROM meta WHERE key = '{key}'), 0)")
 
 
-_REACH = reach("rollup_reach")
+_REACH = watermark("rollup_reach")
 _AT = "COALESCE(completed_at, completed_at)"  # so written, SQLite looks for the last rows by id and not by time
 # One statement a figure: what it reads is of one moment, on PostgreSQL too, where `rollup_reach` moves between two.
 _SUMS = f"""SELECT job_type, status, SUM(n + 0.0), SUM(ms + 0.0) FROM (
@@ -50,7 +50,7 @@ _RAW = f"""SELECT job_type, status, COUNT(*), SUM(processing_time) FROM job_metr
 
 
 @dataclass
-class Sums:
+class OutcomeTotals:
     """Final outcomes of a window; `time_ms` is the summed run time of the completed ones."""
 
     completed: int = 0
@@ -77,20 +77,20 @@ class Sums:
         return self.time_ms / self.completed if self.completed else None
 
 
-def by_type(start: int, end: int, wanted: str = _WANTED) -> dict[str, Sums]:
+def by_type(start: int, end: int, wanted: str = _WANTED) -> dict[str, OutcomeTotals]:
     """Sums by job type over [start, end) in ms; `end` must lie on an hour or not in the past."""
-    sums: dict[str, Sums] = {}
+    sums: dict[str, OutcomeTotals] = {}
     low = start - start % HOUR_MS
     minute = start - start % MINUTE_MS if low > now_ms() - KEEP_MINUTES_MS + HOUR_MS else low
     values = {"low": low, "high": end, "minute": minute, "minute_at": stamp(minute), "low_at": stamp(start), "high_at": stamp(end)}
     for job_type, status, count, time_ms in _rows(_SUMS.format(wanted=wanted), **values):
-        sums.setdefault(words(job_type), Sums()).add(status, whole(count, 0), whole(time_ms, 0))
+        sums.setdefault(as_text(job_type), OutcomeTotals()).add(status, as_integer(count, 0), as_integer(time_ms, 0))
     return sums
 
 
-def window(start: int, end: int, job_type: str | None = None, wanted: str = _WANTED) -> Sums:
+def window(start: int, end: int, job_type: str | None = None, wanted: str = _WANTED) -> OutcomeTotals:
     """Sums over [start, end) in ms, of one type or of all."""
-    total = Sums()
+    total = OutcomeTotals()
     for name, sums in by_type(start, end, wanted).items():
         if job_type in (None, name):
             total.completed += sums.completed
@@ -99,7 +99,7 @@ def window(start: int, end: int, job_type: str | None = None, wanted: str = _WAN
     return total
 
 
-def day_totals(now: int, job_type: str | None = None) -> Sums:
+def day_totals(now: int, job_type: str | None = None) -> OutcomeTotals:
     """Sums over the rolling 24 hours before `now` (ms), the running hour included."""
     return window(now - DAY_MS, now + 1, job_type)
 
@@ -109,12 +109,12 @@ def lost(now: int) -> int:
     return window(now - DAY_MS, now + 1, wanted="status = 'lost'").failed
 
 
-def buckets(bounds: Sequence[int], job_type: str | None = None) -> list[Sums]:
+def buckets(bounds: Sequence[int], job_type: str | None = None) -> list[OutcomeTotals]:
     """Sums for each [bounds[i], bounds[i+1]) in ms. Bounds off the hour (zones at +5:30) are cut from raw rows."""
-    result = [Sums() for _ in bounds[:-1]]
+    result = [OutcomeTotals() for _ in bounds[:-1]]
     rows = _rows(_BUCKETS, low=bounds[0] - bounds[0] % HOUR_MS, high=bounds[-1]).all()
     for hour, at, name, status, *numbers, _reach in rows:
-        moment, (count, time_ms) = _moment(at) if at else hour, (whole(n, 0) for n in numbers)
+        moment, (count, time_ms) = _moment(at) if at else hour, (as_integer(n, 0) for n in numbers)
         if not isinstance(moment, int):
             continue  # what another program wrote is no time
         place = bisect_right(bounds, moment) - 1
@@ -131,9 +131,9 @@ def buckets(bounds: Sequence[int], job_type: str | None = None) -> list[Sums]:
         if cut % HOUR_MS:
             for name, status, count, time_ms in _rows(_RAW, low=stamp(cut - cut % HOUR_MS), high=stamp(cut), reach=rows[0][-1] if rows else 0):
                 if job_type in (None, name):
-                    result[place].add(status, count, whole(time_ms, 0), sign=-1)
+                    result[place].add(status, count, as_integer(time_ms, 0), sign=-1)
                     if place:
-                        result[place - 1].add(status, count, whole(time_ms, 0))
+                        result[place - 1].add(status, count, as_integer(time_ms, 0))
     return result
 
 

@@ -20,12 +20,12 @@ Id = BigInteger().with_variant(Integer, "sqlite")
 EPOCH = datetime.fromtimestamp(0, UTC).replace(tzinfo=None)
 
 
-def words(value: Any) -> str | None:
+def as_text(value: Any) -> str | None:
     """A text column's value as text."""
     return value if value is None or isinstance(value, str) else value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
 
 
-def whole(value: Any, otherwise: int | None = None) -> int | None:
+def as_integer(value: Any, otherwise: int | None = None) -> int | None:
     """An integer column's value, or a sum of it, as an integer; `otherwise` when it is none."""
     if isinstance(value, int):
         return value
@@ -34,7 +34,7 @@ def whole(value: Any, otherwise: int | None = None) -> int | None:
 
 class _Words(String):
     def result_processor(self, dialect: Any, coltype: Any) -> Any:
-        return words
+        return as_text
 
 
 class _Whole(Integer):
@@ -43,7 +43,7 @@ class _Whole(Integer):
         self.otherwise = otherwise
 
     def result_processor(self, dialect: Any, coltype: Any) -> Any:
-        return lambda value: value if value is None else whole(value, self.otherwise)
+        return lambda value: value if value is None else as_integer(value, self.otherwise)
 
 
 class _Real(Float):

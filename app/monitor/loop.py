@@ -23,11 +23,11 @@ from app.integrations.ping import Ping
 from app.ledger import control, counts, error_texts, queue_rates, rollups, search
 from app.ledger.dialect import Connection, database_errors
 from app.ledger.open_files import shrink_wal
-from app.ledger.rescue import held_by, promote
-from app.monitor.worker_watch import CALM_S, Watch
+from app.ledger.rescue import claims_of, promote
+from app.monitor.worker_watch import CALM_S, WorkerWatch
 from app.services.alerts import incidents
-from app.services.alerts.checks import Look
-from app.services.alerts.delivery import Courier
+from app.services.alerts.checks import Snapshot
+from app.services.alerts.delivery import Outbox
 from app.services.content import generations
 from app.services.instance import retention, schema
 from app.services.jobs import recurring
@@ -62,25 +62,25 @@ class Monitor:
         self.settings: Settings = app.extensions["settings"]
         self.connection = Connection(self.settings.database_url, synchronous="FULL")
         self.monotonic, self.wall = monotonic, wall
-        self.watch = Watch(self.connection, self.settings, monotonic)
+        self.watch = WorkerWatch(self.connection, self.settings, monotonic)
         self._clocks: tuple[float, float] | None = None
         self._minute = self._sampled = 0
         self._idle_since: float | None = None
         self.ping = Ping(self.settings.heartbeat_url)
-        self.courier = Courier(app)
+        self.outbox = Outbox(app)
         self.duties = [
             Duty("mark", 1.0, self.mark),
             Duty("promote", 1.0, lambda: promote(self.connection)),
             Duty("live counts", 0.5, self.count),
             Duty("rescue", 1.0, self.watch.rescue),
-            Duty("rollups", 1.0, lambda: rollups.extend(self.connection)),
-            Duty("pace", 1.0, lambda: queue_rates.extend(self.connection)),
+            Duty("rollups", 1.0, lambda: rollups.advance(self.connection)),
+            Duty("pace", 1.0, lambda: queue_rates.advance(self.connection)),
             Duty("tickets", 1.0, self.tickets),
             Duty("ticket store", 5.0, self.ticket_store),
             Duty("disk", 5.0, self.disk),
             Duty("recurring", 1.0, self.recurring),
             Duty("pauses", 1.0, self.pauses),
-            Duty("search", 1.0, lambda: search.extend(self.connection)),
+            Duty("search", 1.0, lambda: search.advance(self.connection)),
             Duty("ping", 60.0, self.ping.send),
             Duty("minute", 1.0, self.minute),
             Duty("alerts", 60.0, self.alerts),
@@ -108,13 +108,13 @@ class Monitor:
                 duty.run()
                 duty.error = None
             except Exception as error:
-                text = error_texts.told(error)
+                text = error_texts.describe(error)
                 if duty.error != text:
                     log.warning("duty %s failed (%s); it is tried again", duty.name, text)
                 duty.error = text
                 failed.append(f"{duty.name}: {text}")
                 if isinstance(error, database_errors()):
-                    self.watch.be_calm()  # silence counts only while our own writes succeed
+                    self.watch.suspend_judgement()  # silence counts only while our own writes succeed
                     self.connection.close()
         return failed
 
@@ -124,26 +124,26 @@ class Monitor:
             passed, shown = mono - self._clocks[0], wall - self._clocks[1]
             if abs(shown - passed) > CLOCK_JUMP_S or passed > MISSED_ROUND_S:
                 log.warning("clock moved by %.0f s or a round was missed (%.0f s): no worker is given up for %d s", shown - passed, passed, CALM_S)
-                self.watch.be_calm(afresh=True)
+                self.watch.suspend_judgement(afresh=True)
         self._clocks = (mono, wall)
 
     def mark(self) -> None:
         """Say that the monitor lives, with the code it runs."""
-        with self.connection.transaction() as run:
-            counts.save(run, "monitor", {"pid": os.getpid(), "code": registry.code_version(), "errors": [d.name for d in self.duties if d.error]})
+        with self.connection.transaction() as tx:
+            counts.save(tx, "monitor", {"pid": os.getpid(), "code": registry.code_version(), "errors": [d.name for d in self.duties if d.error]})
 
     def count(self) -> None:
         found = counts.count(self.connection)
-        with self.connection.transaction() as run:
-            counts.save(run, "live_counts", found)
+        with self.connection.transaction() as tx:
+            counts.save(tx, "live_counts", found)
 
     def tickets(self) -> int:
         """Rows ready, store empty, nothing claimed for 5 s: publish min(ready, live workers)."""
-        ready = self.connection.all(
+        ready = self.connection.fetch_all(
             "SELECT COUNT(*) FROM (SELECT 1 FROM jobs j WHERE j.state = 'pending' AND NOT EXISTS "
             "(SELECT 1 FROM queues q WHERE q.name = j.queue AND q.paused_at IS NOT NULL) LIMIT 64) r"
         )[0][0]
-        busy = self.connection.all("SELECT COUNT(*) FROM jobs WHERE state = 'processing'")[0][0]
+        busy = self.connection.fetch_all("SELECT COUNT(*) FROM jobs WHERE state = 'processing'")[0][0]
         if not ready or busy:
             self._idle_since = None
             return 0
@@ -151,7 +151,7 @@ class Monitor:
         if self.monotonic() - self._idle_since < 5.0:
             return 0
         self._idle_since = None
-        workers = self.connection.all("SELECT COUNT(*) FROM worker_heartbeats WHERE status <> 'stopped' AND stale = 0")[0][0]
+        workers = self.connection.fetch_all("SELECT COUNT(*) FROM worker_heartbeats WHERE status <> 'stopped' AND stale = 0")[0][0]
         publisher = self.app.extensions["publisher"]
         return publisher.publish([""] * min(ready, workers)) if workers and publisher.tickets.count() == 0 else 0
 
@@ -160,8 +160,8 @@ class Monitor:
         state = disk.keep_reserve(self.settings.data_dir)
         kept = counts.load(self.connection, "disk")
         if kept is None or kept[0] != state:
-            with self.connection.transaction() as run:
-                counts.save(run, "disk", state)
+            with self.connection.transaction() as tx:
+                counts.save(tx, "disk", state)
 
     def recurring(self) -> None:
         if (minute := self.connection.now() // MINUTE_MS) == self._minute:
@@ -180,7 +180,7 @@ class Monitor:
         """Judge the rules, unless a restore has put them to rest."""
         if counts.paused_after_restore(self.connection):
             return
-        look = Look(self.connection, self.connection.now(), self.settings.data_dir, self.settings.worker_memory_mb * 2**20,
+        look = Snapshot(self.connection, self.connection.now(), self.settings.data_dir, self.settings.worker_memory_mb * 2**20,
                     zone=self.settings.timezone)
         with self.app.app_context():
             failed = incidents.check(look, self.connection, self.settings, urgent)
@@ -188,15 +188,15 @@ class Monitor:
             raise RuntimeError("; ".join(failed))
 
     def messages(self) -> None:
-        self.courier.announce(self.connection)
+        self.outbox.publish_channels(self.connection)
         if not counts.paused_after_restore(self.connection):
-            self.courier.step(self.connection)
+            self.outbox.send_due(self.connection)
 
     def pauses(self) -> None:
         """End pauses whose time is over; rows of paused types to held and back."""
-        if self.connection.all("SELECT 1 FROM queues WHERE paused_until <= :now", now=self.connection.now()):
-            with self.connection.transaction() as run:
-                control.resume_due(run)
+        if self.connection.fetch_all("SELECT 1 FROM queues WHERE paused_until <= :now", now=self.connection.now()):
+            with self.connection.transaction() as tx:
+                control.resume_due(tx)
         control.sweep_types(self.connection)
 
     def ticket_store(self) -> None:
@@ -212,10 +212,10 @@ class Monitor:
     def sweep_files(self) -> None:
         """Old ticket files, and locks of processes that are gone without a row."""
         self.app.extensions["publisher"].tickets.sweep()
-        rows = {row[0] for row in self.connection.all("SELECT worker_id FROM worker_heartbeats WHERE status <> 'stopped'")}
+        rows = {row[0] for row in self.connection.fetch_all("SELECT worker_id FROM worker_heartbeats WHERE status <> 'stopped'")}
         for path in (self.settings.data_dir / "workers").glob("*.lock"):
             old = path.stem not in rows and time.time() - path.stat().st_mtime > 60  # both of this machine: the file's time and ours
-            if old and lock_state(path) == "free" and not held_by(self.connection, path.stem):
+            if old and lock_state(path) == "free" and not claims_of(self.connection, path.stem):
                 path.unlink(missing_ok=True)
 
 
@@ -225,7 +225,7 @@ def run(app: Flask, once: bool = False) -> int:
     monitor = Monitor(app)
     if once:
         failed = monitor.round()
-        failed += monitor.courier.finish(monitor.connection)
+        failed += monitor.outbox.finish(monitor.connection)
         failed += [f"ping: {trouble}"] if (trouble := monitor.ping.wait()) else []
         for line in failed:
             print(line)
@@ -242,6 +242,6 @@ def run(app: Flask, once: bool = False) -> int:
         monitor.round()
         time.sleep(TICK_S)
     end = time.monotonic() + LAST_SENDING_S
-    while monitor.courier.busy() and time.monotonic() < end:
+    while monitor.outbox.busy() and time.monotonic() < end:
         time.sleep(TICK_S)
     return 0

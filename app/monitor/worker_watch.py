@@ -19,7 +19,7 @@ from app.config import Settings
 from app.ledger.claim import OVER, Claim
 from app.ledger.dialect import Connection
 from app.ledger.manual import due_to_stop
-from app.ledger.rescue import forget_worker, held_by, rescue
+from app.ledger.rescue import claims_of, forget_worker, rescue
 from app.ledger.settle import Outcome, settle
 from app.monitor.liveness import Facts, Seen, holds_something_else, judge, over_time
 from app.support import descendants
@@ -42,7 +42,7 @@ _WORKERS = """SELECT worker_id, worker_name, consumer_id, process_id, beat, stal
  FROM worker_heartbeats WHERE status <> 'stopped'"""
 
 
-class Watch:
+class WorkerWatch:
     """`monotonic` in seconds."""
 
     def __init__(self, connection: Connection, settings: Settings, monotonic: Callable[[], float]) -> None:
@@ -52,7 +52,7 @@ class Watch:
         self.seen: dict[str, Seen] = {}
         self.calm_until = 0.0
 
-    def be_calm(self, afresh: bool = False) -> None:
+    def suspend_judgement(self, afresh: bool = False) -> None:
         """Give up nobody for CALM_S; `afresh`: what was seen so far says nothing any more."""
         now = self.monotonic()
         self.calm_until = now + CALM_S
@@ -61,10 +61,10 @@ class Watch:
 
     def rescue(self) -> int:
         """Free the rows of dead workers and end attempts far over their time; returns how many rows."""
-        rows = self.connection.all(_WORKERS)
+        rows = self.connection.fetch_all(_WORKERS)
         known = {row[0] for row in rows}
         self._to_stop = due_to_stop(self.connection, min(self.settings.grace, MOST_GRACE_S) * 1000)
-        for (worker_id,) in self.connection.all("SELECT DISTINCT worker_id FROM jobs WHERE state = 'processing'"):
+        for (worker_id,) in self.connection.fetch_all("SELECT DISTINCT worker_id FROM jobs WHERE state = 'processing'"):
             if isinstance(worker_id, str) and worker_id not in known:
                 rows.append((worker_id, "its worker", "", 0, -1, 0, None, None, None))
         freed, trouble = 0, None
@@ -76,7 +76,7 @@ class Watch:
         if trouble is not None:
             raise trouble
         for gone in set(self.seen) - known - {None}:
-            if not held_by(self.connection, gone):
+            if not claims_of(self.connection, gone):
                 del self.seen[gone]
         return freed
 
@@ -90,15 +90,15 @@ class Watch:
         seen = self.seen.setdefault(worker_id, Seen(beat, now, cpu, now))
         facts = Facts(beat, here, self._is_gone(worker_id, seen), here and pid > 0 and is_stopped(pid), cpu)
         verdict = judge(facts, seen, now)
-        jobs = held_by(self.connection, worker_id, name)
+        jobs = claims_of(self.connection, worker_id, name)
         if command == "kill" and here and (facts.gone or kill_if_same(worker_id, signal.SIGKILL)):
             # by us now; or it is gone since a round that broke off after the kill, or by another monitor
-            return self._bury(worker_id, name, "", "killed by hand", jobs, gone=True)
+            return self._reap(worker_id, name, "", "killed by hand", jobs, gone=True)
         if verdict.dead and (facts.gone or now >= self.calm_until):
-            return self._bury(worker_id, name, consumer, verdict.why or "", jobs, gone=facts.gone)
+            return self._reap(worker_id, name, consumer, verdict.why or "", jobs, gone=facts.gone)
         if verdict.stale != bool(stale):
-            with self.connection.transaction() as run:
-                run.run("UPDATE worker_heartbeats SET stale = :s, reason = :r WHERE worker_id = :w AND status <> 'stopped'",
+            with self.connection.transaction() as tx:
+                tx.execute("UPDATE worker_heartbeats SET stale = :s, reason = :r WHERE worker_id = :w AND status <> 'stopped'",
                         s=int(verdict.stale), r=verdict.why, w=worker_id)
         reported = (held_uuid, held_claim) if held_uuid and held_claim is not None else None
         return sum(self._look_at_job(job, seen, reported, beat, now, here) for job in jobs)
@@ -119,24 +119,24 @@ class Watch:
             outcome = Outcome("cancelled", error="Stopped by hand; its worker was killed.", run_ms=int(ran_s * 1000))
             return settle(self.connection, job, outcome, self.store) != "late"
         if holds_something_else(seen, row, reported, beat):
-            return self._free(job, crash=False, why="its worker lives but no longer holds it")
+            return self._release(job, crash=False, why="its worker lives but no longer holds it")
         return 0
 
-    def _bury(self, worker_id: str, name: str, consumer: str, why: str, jobs: list[Claim], gone: bool) -> int:
+    def _reap(self, worker_id: str, name: str, consumer: str, why: str, jobs: list[Claim], gone: bool) -> int:
         # only a worker that died while its consumer lives speaks against the job it ran
         alone = gone and is_here(consumer) and not has_ended(consumer)
         if gone:
             kill_if_same(worker_id, signal.SIGKILL)  # a job that closed the descriptor of its worker's lock runs on
             if names := descendants.end_marked(worker_id, self._lock(worker_id)):
                 log.warning("worker %s: what its job had started was ended: %s", name, ", ".join(names))
-        freed = sum(self._free(job, alone, f"{name}: {why}") for job in jobs)
+        freed = sum(self._release(job, alone, f"{name}: {why}") for job in jobs)
         forget_worker(self.connection, worker_id, why)
         log.info("worker %s: %s; %d job(s) rescued", name, why, freed)
         if gone:
             self._lock(worker_id).unlink(missing_ok=True)
         return freed
 
-    def _free(self, job: Claim, crash: bool, why: str) -> int:
+    def _release(self, job: Claim, crash: bool, why: str) -> int:
         if job.reason == OVER:  # it had not stopped in time when its worker went
             outcome = Outcome("timeout", error=f"timeout after {job.timeout} s; then its worker ended: {why}", run_ms=job.timeout * 1000)
             return int(settle(self.connection, job, outcome, self.store) != "late")

@@ -12,14 +12,14 @@ from pathlib import Path
 
 from flask import current_app
 
-from app.support.messages import say as _
-from app.support.validation import BadInput
+from app.support.messages import translate as _
+from app.support.validation import ValidationError
 
 LOW, FULL, AGAIN = 0.05, 0.02, 0.06
 RESERVE_BYTES = 32 * 2**20
 
 
-class DiskLow(BadInput):
+class DiskLow(ValidationError):
     """No room for new work: 507 on the web."""
 
 

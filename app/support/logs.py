@@ -24,7 +24,7 @@ job_of_line: ContextVar[dict[str, Any] | None] = ContextVar("job_of_line", defau
 class _Formatter(logging.Formatter):
     """What it formats may be a job's own: an exception or a message that raises when it is told must not stop whoever logs it."""
 
-    def told(self, record: logging.LogRecord) -> tuple[str, str]:
+    def redacted(self, record: logging.LogRecord) -> tuple[str, str]:
         """Message and traceback (or nothing), redacted."""
         try:
             message = one_line(redact(record.getMessage()))
@@ -44,7 +44,7 @@ class LineFormatter(_Formatter):
     def format(self, record: logging.LogRecord) -> str:
         job = job_of_line.get()
         where = f" [{job['type']} {job['uuid'][:8]}]" if job else ""
-        message, trace = self.told(record)
+        message, trace = self.redacted(record)
         line = f"{self.formatTime(record)} {record.levelname} {record.process} {record.name}{where}: {message}"
         return line + "\n  " + trace.replace("\n", "\n  ") if trace else line
 
@@ -54,7 +54,7 @@ class JsonFormatter(_Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         at = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        message, trace = self.told(record)
+        message, trace = self.redacted(record)
         line: dict[str, Any] = {"time": at, "level": record.levelname, "logger": record.name, "pid": record.process, "message": message}
         if trace:
             line["exception"] = trace

@@ -18,21 +18,21 @@ LONGEST, DEEPEST = 20_000, 3  # characters of a sentence of ours; sentences with
 _NAMED = re.compile(r"%\((\w+)\)s")
 
 
-def say(text: str, **values: Any) -> str:
+def translate(text: str, **values: Any) -> str:
     """`text` with `%(name)s` filled in, translated when a person's request is being answered."""
     if has_request_context():
         return gettext(text, **values)
     return text % values if values else text
 
 
-def retell(text: str | None, depth: int = 0) -> str | None:
+def translate_stored(text: str | None, depth: int = 0) -> str | None:
     """A stored sentence in the reader's language."""
     if not text or depth >= DEEPEST or len(text) > LONGEST or not has_request_context():
         return text
     for parts, names, template in _patterns():
         values = _fill(parts, text)
         if values is not None:
-            return gettext(template, **{name: retell(value, depth + 1) for name, value in zip(names, values, strict=True)})
+            return gettext(template, **{name: translate_stored(value, depth + 1) for name, value in zip(names, values, strict=True)})
     return text
 
 

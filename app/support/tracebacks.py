@@ -10,7 +10,7 @@ MARKS = re.compile(r"^[\s~^]+$")
 LIBRARY = re.compile(r"(?:site|dist)-packages/([^/]+)")
 
 
-def frames_of(text: str | None, root: str) -> dict[str, Any] | None:
+def parse_traceback(text: str | None, root: str) -> dict[str, Any] | None:
     """`{"exception", "groups": [{"ours", "names", "frames": [...]}]}`, or None when the text holds no frame.
 
     `root` is the project's folder with a trailing slash: what lies in it (but not in an environment) is ours.

@@ -1,7 +1,7 @@
 """One strict parser for what people and scripts send: JSON, tenants, queues, delays.
 
 256 KB, depth 32, 64-bit integers, no NaN, no duplicate keys, no NUL, no lone surrogates:
-each of these was an error 500 somewhere. `BadInput` carries a sentence that says what to do.
+each of these was an error 500 somewhere. `ValidationError` carries a sentence that says what to do.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import re
 from typing import Any
 
 from app.config import QUEUES
-from app.support.messages import say as _
+from app.support.messages import translate as _
 
 MAX_BYTES = 256 * 1024
 MAX_DEPTH = 32
@@ -20,25 +20,25 @@ TENANT = re.compile(r"[A-Za-z0-9._-]{1,64}")
 UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 
 
-class BadInput(ValueError):
+class ValidationError(ValueError):
     """Input that cannot be taken; the text is a sentence for the person who sent it."""
 
 
 def parse_json(text: str | bytes) -> Any:
-    """A JSON value within the limits above; raises BadInput."""
+    """A JSON value within the limits above; raises ValidationError."""
     if isinstance(text, bytes):
         try:
             text = text.decode("utf-8")
         except UnicodeDecodeError:
-            raise BadInput(_("The JSON is not UTF-8 text.")) from None
+            raise ValidationError(_("The JSON is not UTF-8 text.")) from None
     if len(text.encode("utf-8", "surrogatepass")) > MAX_BYTES:
-        raise BadInput(_("The JSON is larger than %(n)s KB. Put large data in a file.", n=MAX_BYTES // 1024))
+        raise ValidationError(_("The JSON is larger than %(n)s KB. Put large data in a file.", n=MAX_BYTES // 1024))
     try:
         value = json.loads(text, object_pairs_hook=_unique, parse_constant=_constant, parse_int=_integer, parse_float=_float)
     except RecursionError:
-        raise BadInput(_("The JSON is nested deeper than %(n)s levels.", n=MAX_DEPTH)) from None
+        raise ValidationError(_("The JSON is nested deeper than %(n)s levels.", n=MAX_DEPTH)) from None
     except json.JSONDecodeError as error:
-        raise BadInput(
+        raise ValidationError(
             _("This is not valid JSON: %(what)s at line %(line)s, column %(column)s.", what=error.msg, line=error.lineno, column=error.colno)
         ) from None
     check_value(value)
@@ -64,9 +64,9 @@ def stored_object(text: Any) -> dict[str, Any]:
 
 
 def check_value(value: Any, depth: int = 0) -> None:
-    """Raises BadInput for a value that JSON, the database or a page could not hold."""
+    """Raises ValidationError for a value that JSON, the database or a page could not hold."""
     if depth > MAX_DEPTH:
-        raise BadInput(_("The JSON is nested deeper than %(n)s levels.", n=MAX_DEPTH))
+        raise ValidationError(_("The JSON is nested deeper than %(n)s levels.", n=MAX_DEPTH))
     if isinstance(value, str):
         check_text(value)
     elif isinstance(value, bool) or value is None:
@@ -79,24 +79,24 @@ def check_value(value: Any, depth: int = 0) -> None:
     elif isinstance(value, dict):
         for key, inner in value.items():
             if not isinstance(key, str):
-                raise BadInput(f"Names in an object must be text, not {type(key).__name__}.")
+                raise ValidationError(f"Names in an object must be text, not {type(key).__name__}.")
             check_text(key)
             check_value(inner, depth + 1)
     elif isinstance(value, list | tuple):
         for inner in value:
             check_value(inner, depth + 1)
     else:
-        raise BadInput(f"{type(value).__name__} is not JSON; use text, numbers, true, false, null, lists and objects.")
+        raise ValidationError(f"{type(value).__name__} is not JSON; use text, numbers, true, false, null, lists and objects.")
 
 
 def check_text(text: str) -> str:
-    """The text itself; raises BadInput for a NUL character or a lone surrogate."""
+    """The text itself; raises ValidationError for a NUL character or a lone surrogate."""
     if "\x00" in text:
-        raise BadInput(_("The text contains a NUL character. Remove it."))
+        raise ValidationError(_("The text contains a NUL character. Remove it."))
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:
-        raise BadInput(_("The text contains half of a character (a lone surrogate). Remove it.")) from None
+        raise ValidationError(_("The text contains half of a character (a lone surrogate). Remove it.")) from None
     return text
 
 
@@ -106,7 +106,7 @@ def parse_tenant(text: str | None) -> str | None:
     if not text:
         return None
     if not TENANT.fullmatch(text):
-        raise BadInput(_("The tenant may have letters, digits, dot, underscore and hyphen, at most 64 characters."))
+        raise ValidationError(_("The tenant may have letters, digits, dot, underscore and hyphen, at most 64 characters."))
     return text
 
 
@@ -116,7 +116,7 @@ def parse_queue(text: str | None, default: str | None = None) -> str | None:
     if not text:
         return default
     if text not in QUEUES:
-        raise BadInput(_("Unknown queue %(name)s. Use %(known)s.", name=repr(text[:40]), known=", ".join(QUEUES)))
+        raise ValidationError(_("Unknown queue %(name)s. Use %(known)s.", name=repr(text[:40]), known=", ".join(QUEUES)))
     return text
 
 
@@ -126,7 +126,7 @@ def parse_delay(value: str | float | None) -> float:
     if not text:
         return 0.0
     if not re.fullmatch(r"\d{1,12}(\.\d{1,3})?", text) or float(text) > MAX_DELAY_S:
-        raise BadInput(_("The delay must be a number of seconds from 0 to 31622400 (366 days)."))
+        raise ValidationError(_("The delay must be a number of seconds from 0 to 31622400 (366 days)."))
     return float(text)
 
 
@@ -140,23 +140,23 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for key, value in pairs:
         if key in found:
-            raise BadInput(_("The name %(name)s stands twice in one object.", name=repr(key[:60])))
+            raise ValidationError(_("The name %(name)s stands twice in one object.", name=repr(key[:60])))
         found[key] = value
     return found
 
 
 def _constant(name: str) -> Any:
-    raise BadInput(_("%(name)s is not a number that JSON knows.", name=name))
+    raise ValidationError(_("%(name)s is not a number that JSON knows.", name=name))
 
 
 def _integer(text: str) -> int:
     if len(text) > 20 or not -(2**63) <= int(text) < 2**63:
-        raise BadInput(_("A whole number is outside 64 bits. Send it as text."))
+        raise ValidationError(_("A whole number is outside 64 bits. Send it as text."))
     return int(text)
 
 
 def _float(text: str) -> float:
     value = float(text)
     if value in (float("inf"), float("-inf")):
-        raise BadInput(_("A number is too large."))
+        raise ValidationError(_("A number is too large."))
     return value

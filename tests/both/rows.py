@@ -58,10 +58,10 @@ def fill(ledger: Ledger) -> dict[str, str]:
             bad = settled in ("failed", "timeout")
             ledger.settle(job, settled, error="RateLimitError: 429" if bad else None, traceback="Traceback\n  File \"a.py\", line 1\nE: 429" if bad else "",
                           run_ms=1500, memory_peak=2**27, details={"costs": costs, "cut": ["log"]}, result='{"ok": [1, 2]}' if status == "completed" else None)
-    with ledger.connection.transaction() as run:
-        manual.to_bin(run, [r[0] for r in run.all("SELECT id FROM failed_jobs WHERE uuid = :u", u=uuids["binned"])])
-        counts.save(run, "channels", ["team", "mail"])
-    search.extend(ledger.connection)
+    with ledger.connection.transaction() as tx:
+        manual.to_bin(tx, [r[0] for r in tx.fetch_all("SELECT id FROM failed_jobs WHERE uuid = :u", u=uuids["binned"])])
+        counts.save(tx, "channels", ["team", "mail"])
+    search.advance(ledger.connection)
     for state in ("completed", "failed"):  # past what rollups and index have taken in
         uuids[f"new {state}"] = ledger.dispatch("TestEcho", args=CAFFE)
         ledger.settle(ledger.claim(), state, error=None if state == "completed" else "new")

@@ -106,7 +106,7 @@ def test_every_command_runs(site, cli, tmp_path):
 
 
 def test_all_and_the_first_digits_of_a_uuid(site, cli):
-    failed = [r[0] for r in site.ledger.connection.all("SELECT uuid FROM failed_jobs WHERE deleted_at IS NULL")]
+    failed = [r[0] for r in site.ledger.connection.fetch_all("SELECT uuid FROM failed_jobs WHERE deleted_at IS NULL")]
     code, out, _ = cli("jobs", "retry", failed[0][:8])
     assert (code, out) == (0, "requeued\n") and site.ledger.row(failed[0])
     twin = failed[1][:8] + "-0000-4000-8000-000000000001"
@@ -146,13 +146,13 @@ def locked(site, monkeypatch):
     with site.app.app_context():
         db.engine.dispose()
     holder = Connection(site.app.extensions["settings"].database_url, wait_s=5)
-    with holder.transaction() as run:
-        if not run.sqlite:
-            for (table,) in run.all("SELECT tablename FROM pg_tables WHERE schemaname = 'public'"):
-                run.run(f"LOCK TABLE {table} IN EXCLUSIVE MODE")
-            run.run("SET LOCAL lock_timeout = 0")
+    with holder.transaction() as tx:
+        if not tx.sqlite:
+            for (table,) in tx.fetch_all("SELECT tablename FROM pg_tables WHERE schemaname = 'public'"):
+                tx.execute(f"LOCK TABLE {table} IN EXCLUSIVE MODE")
+            tx.execute("SET LOCAL lock_timeout = 0")
         else:
-            run.run("UPDATE meta SET value = value")
+            tx.execute("UPDATE meta SET value = value")
         yield
     holder.close()
     with site.app.app_context():
@@ -181,8 +181,8 @@ def states(folder: Path, postgres: str) -> dict[str, tuple[dict[str, str], str]]
         db.session.remove()
         db.engine.dispose()
     connection = Connection(app.extensions["settings"].database_url)
-    with connection.transaction() as run:
-        run.run("UPDATE alembic_version SET version_num = '9999'")
+    with connection.transaction() as tx:
+        tx.execute("UPDATE alembic_version SET version_num = '9999'")
     connection.close()
     return {
         "empty": ({"DATA_DIR": str(folder / "empty")}, "not migrated"), "newer": ({"DATA_DIR": str(newer)}, "newer version"),

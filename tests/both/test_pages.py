@@ -15,9 +15,9 @@ from tests.both.conftest import TOKEN
 
 JSON, HTML = {"Accept": "application/json"}, {"Accept": "text/html"}
 LISTS = [
-    {}, *({"state": s} for s in ("live", "ended", "unhappy", "bin", *LIVE_STATES, *FINAL)), {"queue": "high"}, {"type": "TestEcho"}, {"tenant": "acme"},
+    {}, *({"state": s} for s in ("live", "ended", "unsuccessful", "bin", *LIVE_STATES, *FINAL)), {"queue": "high"}, {"type": "TestEcho"}, {"tenant": "acme"},
     {"since": "2026-01-01"}, {"until": "2030-01-01"}, {"since": "2026-01-01", "until": "2030-01-01", "state": "failed"}, {"q": "caffè_nero 100%"},
-    {"q": "Etna'"}, {"q": "429", "state": "unhappy", "tenant": "acme"}, {"q": "0a0b"}, {"q": "RateLimit", "type": "TestEcho", "queue": "default"},
+    {"q": "Etna'"}, {"q": "429", "state": "unsuccessful", "tenant": "acme"}, {"q": "0a0b"}, {"q": "RateLimit", "type": "TestEcho", "queue": "default"},
     {"before": "h20"}, {"after": "h5"}, {"before": "l999999", "state": "live"},
 ]
 QUERIES = {
@@ -84,7 +84,7 @@ def test_every_duty_of_the_monitor_succeeds_twice(site):
 FORMS = {
     "admin.jobs.act": [{}, {"seconds": "60"}, {"queue": "low"}],
     "admin.jobs.bulk": [{"action": a} | s for a, s in itertools.product(("retry", "cancel", "delete", "restore", "erase"), (
-        {"scope": "all", "state": "unhappy", "q": "429"}, {"scope": "all", "state": "bin", "tenant": "acme"}, {"scope": "all", "type": "TestEcho"}))],
+        {"scope": "all", "state": "unsuccessful", "q": "429"}, {"scope": "all", "state": "bin", "tenant": "acme"}, {"scope": "all", "type": "TestEcho"}))],
     "admin.jobs.pause": [{"minutes": "5", "reason": "pausa"}], "admin.jobs.pause-type": [{"minutes": "5"}],
     "admin.jobs.costs.budget": [{"tenant": "acme", "amount": "49.90", "currency": "EUR", "hold": "1"}, {"tenant": "acme", "amount": ""}],
     "admin.jobs.generations.save-template": [{"tenant": "acme", "name": "breve", "body": "x {prompt}"}, {"name": "n" * 100, "body": "{prompt}"}],

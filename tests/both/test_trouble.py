@@ -80,8 +80,8 @@ def test_a_locked_database_is_a_503_said_once_a_minute(site, caplog, monkeypatch
     with site.app.app_context():
         db.engine.dispose()
     holder = Connection(site.app.extensions["settings"].database_url)
-    with holder.transaction() as run, caplog.at_level(logging.WARNING):
-        run.run("UPDATE queues SET reason = 'x' WHERE name = 'low'")
+    with holder.transaction() as tx, caplog.at_level(logging.WARNING):
+        tx.execute("UPDATE queues SET reason = 'x' WHERE name = 'low'")
         answers = [site.client.post("/admin/jobs/queues/low/pause", data={"csrf_token": site.client.csrf}, headers={"Accept": "text/html"}) for _ in range(3)]
     holder.close()
     with site.app.app_context():

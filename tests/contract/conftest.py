@@ -45,14 +45,14 @@ class Ledger:
 
     def row(self, uuid: str) -> SimpleNamespace | None:
         columns = "state, attempts, failures, crashes, claim_no, round, queue, available_ms, worker_id, reason"
-        rows = self.connection.all(f"SELECT {columns} FROM jobs WHERE uuid = :u", u=uuid)
+        rows = self.connection.fetch_all(f"SELECT {columns} FROM jobs WHERE uuid = :u", u=uuid)
         return SimpleNamespace(**dict(zip(columns.split(", "), rows[0], strict=True))) if rows else None
 
     def outcomes(self, uuid: str) -> list[str]:
-        return [r[0] for r in self.connection.all("SELECT status FROM job_metrics WHERE uuid = :u ORDER BY id", u=uuid)]
+        return [r[0] for r in self.connection.fetch_all("SELECT status FROM job_metrics WHERE uuid = :u ORDER BY id", u=uuid)]
 
     def one(self, sql: str, **params):
-        return self.connection.all(sql, **params)[0][0]
+        return self.connection.fetch_all(sql, **params)[0][0]
 
     def totals(self) -> tuple[int, int]:
         """Completed and failed of the last 24 h as the pages show them."""
@@ -62,8 +62,8 @@ class Ledger:
         return sums.completed, sums.failed
 
     def change(self, sql: str, **params) -> int:
-        with self.connection.transaction() as run:
-            return run.run(sql, **params)
+        with self.connection.transaction() as tx:
+            return tx.execute(sql, **params)
 
 
 def prepare_empty(settings) -> None:

@@ -12,8 +12,8 @@ from app.extensions import db
 from app.ledger import counts, rollups
 from app.ledger.dialect import Connection
 from app.services.alerts import channels, incidents
-from app.services.alerts.checks import KINDS, Look, Rule
-from app.services.alerts.delivery import Courier, deliver
+from app.services.alerts.checks import KINDS, Rule, Snapshot
+from app.services.alerts.delivery import Outbox, deliver
 from app.services.audit import ActionRefused
 from app.services.instance import retention
 from app.support.clock import MINUTE_MS, stamp
@@ -26,19 +26,19 @@ class Desk:
     """The monitor's part: checks at a given time, and what is in the outbox."""
 
     def __init__(self, ledger, **channels) -> None:
-        self.ledger, self.run = ledger, ledger.connection
+        self.ledger, self.connection = ledger, ledger.connection
         self.settings = replace(ledger.app.extensions["settings"], alert_channels=channels or {"a": "json://127.0.0.1:1/x"}, alert_language="en")
         ledger.app.extensions["settings"] = self.settings
-        self.now, self.memory = self.run.now() // MINUTE_MS * MINUTE_MS, 10.0
+        self.now, self.memory = self.connection.now() // MINUTE_MS * MINUTE_MS, 10.0
         ledger.change("DELETE FROM alert_rules WHERE kind NOT IN ('failures', 'box_memory')")
 
-    def look(self, after: float = 0) -> Look:
+    def look(self, after: float = 0) -> Snapshot:
         self.now += round(after * MINUTE_MS)
-        return Look(self.run, self.now, self.settings.data_dir, 128 * 2**20, memory=lambda: self.memory)
+        return Snapshot(self.connection, self.now, self.settings.data_dir, 128 * 2**20, memory=lambda: self.memory)
 
     def check(self, after: float = 1, connection: Connection | None = None, urgent: bool = False) -> None:
         with self.ledger.app.app_context():
-            assert incidents.check(self.look(after), connection or self.run, self.settings, urgent) == []
+            assert incidents.check(self.look(after), connection or self.connection, self.settings, urgent) == []
 
     def ended(self, n: int, status: str = "failed", job_type: str = "TestFail", queue: str = "default", tenant: str = "", ms: int = 10, ago: float = 0) -> None:
         self.ledger.change("INSERT INTO job_minutes VALUES (:m, :t, :q, :tenant, :s, :n, :ms) ON CONFLICT (minute_ms, job_type, queue, tenant_id, status) "
@@ -46,10 +46,10 @@ class Desk:
                            m=self.now - round(ago * MINUTE_MS), t=job_type, q=queue, tenant=tenant, s=status, n=n, ms=ms * n)
 
     def open(self) -> list[str]:
-        return [r[0] for r in self.run.all("SELECT kind FROM alerts WHERE closed_ms IS NULL ORDER BY id")]
+        return [r[0] for r in self.connection.fetch_all("SELECT kind FROM alerts WHERE closed_ms IS NULL ORDER BY id")]
 
     def sent(self) -> list[tuple[str, str]]:
-        return [tuple(r) for r in self.run.all("SELECT channel, phase FROM alert_messages ORDER BY id")]
+        return [tuple(r) for r in self.connection.fetch_all("SELECT channel, phase FROM alert_messages ORDER BY id")]
 
     def rule(self, kind: str, **columns) -> None:
         names = ", ".join(f"{c} = :{c}" for c in columns)
@@ -74,8 +74,8 @@ def test_500_failures_are_one_incident_with_one_message_and_one_when_it_is_over(
         desk.check()
     assert desk.open() == []
     assert desk.sent() == [("a", "open"), ("a", "over")]
-    body = desk.run.all("SELECT body FROM alert_messages ORDER BY id")
-    assert body[0][0].startswith("500 jobs failed in 60 min, threshold 5.") and "/admin/jobs/list?state=unhappy" in body[0][0]
+    body = desk.connection.fetch_all("SELECT body FROM alert_messages ORDER BY id")
+    assert body[0][0].startswith("500 jobs failed in 60 min, threshold 5.") and "/admin/jobs/list?state=unsuccessful" in body[0][0]
     assert "It lasted 1 h" in body[1][0]
 
 
@@ -89,7 +89,7 @@ def test_a_rule_has_a_scope(desk):
     desk.ended(6, queue="high", tenant="acme")
     desk.check()
     assert desk.open() == ["failures"]
-    assert json.loads(desk.run.all("SELECT facts FROM alerts")[0][0])["n"] == 6
+    assert json.loads(desk.connection.fetch_all("SELECT facts FROM alerts")[0][0])["n"] == 6
 
 
 def test_one_that_flickers_is_told_once_and_one_that_comes_back_soon_is_told_when_it_stays(desk):
@@ -212,7 +212,7 @@ def test_two_monitors_at_once_open_one_incident_and_one_message(desk):
             with desk.ledger.app.app_context():
                 for _ in range(5):
                     gate.wait()
-                    look = Look(connection, desk.now, desk.settings.data_dir, 128 * 2**20, memory=lambda: 95.0)
+                    look = Snapshot(connection, desk.now, desk.settings.data_dir, 128 * 2**20, memory=lambda: 95.0)
                     incidents.check(look, connection, desk.settings)
         except Exception as error:
             errors.append(error)
@@ -236,7 +236,7 @@ def test_a_clock_set_back_an_hour_holds_nothing_up(desk, sink):
     post = courier(desk, a=sink.url)
     message(desk, "a", "far ahead", next_ms=desk.now + 2 * HOUR_MS)
     message(desk, "a", "leased ahead", state="sending", lease_ms=desk.now + 2 * HOUR_MS)
-    assert post.finish(desk.run) == []
+    assert post.finish(desk.connection) == []
     assert sink.titles == ["far ahead", "leased ahead"]
 
 
@@ -252,9 +252,9 @@ def test_the_outcomes_by_the_minute_are_counted_from_the_ledger(desk):
     for n in range(8):
         desk.ledger.dispatch("TestFail", tries=1, tenant_id="acme")
         desk.ledger.settle(desk.ledger.claim(), "failed" if n else "completed", error="x", run_ms=100)
-    desk.run.all("SELECT 1")
-    until(lambda: rollups.extend(desk.run) >= 0 and sum(r[0] for r in desk.run.all("SELECT count FROM job_minutes")) == 8, 5)
-    assert sorted(tuple(r) for r in desk.run.all("SELECT status, SUM(count), SUM(time_ms) FROM job_minutes GROUP BY status")) == [
+    desk.connection.fetch_all("SELECT 1")
+    until(lambda: rollups.advance(desk.connection) >= 0 and sum(r[0] for r in desk.connection.fetch_all("SELECT count FROM job_minutes")) == 8, 5)
+    assert sorted(tuple(r) for r in desk.connection.fetch_all("SELECT status, SUM(count), SUM(time_ms) FROM job_minutes GROUP BY status")) == [
         ("completed", 1, 100), ("failed", 7, 700)]
     desk.check()
     assert desk.open() == ["failures"]
@@ -372,11 +372,11 @@ def sink():
     sink.close()
 
 
-def courier(desk, **channels) -> Courier:
+def courier(desk, **channels) -> Outbox:
     desk.settings = replace(desk.settings, alert_channels=channels)
     desk.ledger.app.extensions["settings"] = desk.settings
-    made = Courier(desk.ledger.app, clock=lambda: desk.now)
-    made.announce(desk.run)
+    made = Outbox(desk.ledger.app, clock=lambda: desk.now)
+    made.publish_channels(desk.connection)
     return made
 
 
@@ -387,17 +387,17 @@ def message(desk, channel: str, title: str, **columns) -> int:
 
 
 def states(desk) -> list[tuple]:
-    return [tuple(r) for r in desk.run.all("SELECT state, attempts FROM alert_messages ORDER BY id")]
+    return [tuple(r) for r in desk.connection.fetch_all("SELECT state, attempts FROM alert_messages ORDER BY id")]
 
 
 def test_delivered_in_order_and_many_as_one_digest(desk, sink):
     post = courier(desk, a=sink.url)
     message(desk, "a", "first"), message(desk, "a", "second")
-    assert post.finish(desk.run) == []
+    assert post.finish(desk.connection) == []
     assert sink.titles == ["first", "second"]
     for n in range(7):
         message(desk, "a", f"m{n}")
-    assert post.finish(desk.run) == []
+    assert post.finish(desk.connection) == []
     assert sink.titles[2:] == ["7 messages"]
     assert all(f"m{n}: body" in sink.got[2]["message"] for n in range(7))
     assert {state for state, _ in states(desk)} == {"sent"}
@@ -408,14 +408,14 @@ def test_a_channel_that_fails_is_tried_again_later_and_loses_nothing(desk, sink,
     sink.mode = mode
     post = courier(desk, a=sink.url)
     message(desk, "a", "kept"), message(desk, "a", "behind")
-    trouble = post.finish(desk.run)
+    trouble = post.finish(desk.connection)
     assert trouble and "secret" not in " ".join(trouble) and states(desk) == [("waiting", 1), ("waiting", 0)]
     assert {m["path"] for m in sink.got} == {"/hook-4711-secret"}  # never followed elsewhere
-    post.finish(desk.run)
+    post.finish(desk.connection)
     assert states(desk) == [("waiting", 1), ("waiting", 0)]  # not before its time
     desk.now += 61_000
     sink.mode = "ok"
-    assert post.finish(desk.run) == []
+    assert post.finish(desk.connection) == []
     assert sink.titles[-2:] == ["kept", "behind"] and {s for s, _ in states(desk)} == {"sent"}
     assert sink.got[-2]["message"].startswith("Repeated:") == (mode == "cut")  # an answer says no; without one it may have come
     assert not sink.got[-1]["message"].startswith("Repeated:")
@@ -426,11 +426,11 @@ def test_one_that_hangs_is_given_up_and_another_channel_goes_on(desk, sink):
     post = courier(desk, slow=slow.url, quick=now.url)
     post.send_s = 3.0  # 20 s in the product
     message(desk, "slow", "waits"), message(desk, "quick", "goes")
-    assert post.step(desk.run) == 2
+    assert post.send_due(desk.connection) == 2
     until(lambda: states(desk)[1][0] == "sent", 10, "the quick channel")
     assert states(desk)[0] == ("sending", 1)
-    assert post.finish(desk.run) == ["channel slow: no answer within 3 s"]
-    assert desk.run.all("SELECT repeated FROM alert_messages ORDER BY id") == [(1,), (0,)]
+    assert post.finish(desk.connection) == ["channel slow: no answer within 3 s"]
+    assert desk.connection.fetch_all("SELECT repeated FROM alert_messages ORDER BY id") == [(1,), (0,)]
     slow.close()
 
 
@@ -441,12 +441,12 @@ def test_a_closed_port_took_nothing():
 def test_a_sending_that_was_cut_off_by_a_crash_is_repeated_once_and_says_so(desk, sink):
     message(desk, "a", "doubtful", state="sending", lease_ms=desk.now + 20_000, attempts=1)
     post = courier(desk, a=sink.url)
-    post.finish(desk.run)
+    post.finish(desk.connection)
     assert sink.got == []  # its lease may still be held
     desk.now += 21_000
-    assert post.finish(desk.run) == []
+    assert post.finish(desk.connection) == []
     assert sink.titles == ["doubtful"] and sink.got[0]["message"].startswith("Repeated:")
-    assert desk.run.all("SELECT state, repeated FROM alert_messages")[0] == ("sent", 1)
+    assert desk.connection.fetch_all("SELECT state, repeated FROM alert_messages")[0] == ("sent", 1)
 
 
 def test_two_couriers_send_a_message_once(desk, sink):
@@ -467,12 +467,12 @@ def test_a_message_waits_for_the_monitor_that_has_its_channel_and_the_page_says_
     first, second, without = courier(desk, a=sink.url), courier(desk, b=other.url), courier(desk)
     for n in range(3):  # each announces again and again, and none takes another's away
         for post in (first, second, without):
-            post.announce(desk.run)
-            assert list(channels.known(desk.run)) == ["a", "b"], n
+            post.publish_channels(desk.connection)
+            assert list(channels.known(desk.connection)) == ["a", "b"], n
     message(desk, "a", "for the first"), message(desk, "b", "for the second"), message(desk, "gone", "for nobody")
-    assert without.finish(desk.run) == [] and without.step(desk.run) == 0
+    assert without.finish(desk.connection) == [] and without.send_due(desk.connection) == 0
     assert states(desk) == [("waiting", 0)] * 3
-    assert second.finish(desk.run) == first.finish(desk.run) == []
+    assert second.finish(desk.connection) == first.finish(desk.connection) == []
     assert (sink.titles, other.titles, states(desk)[2]) == (["for the first"], ["for the second"], ("waiting", 0))
     with desk.ledger.app.test_request_context():
         shown = incidents.channels()
@@ -480,7 +480,7 @@ def test_a_message_waits_for_the_monitor_that_has_its_channel_and_the_page_says_
         with pytest.raises(ActionRefused):
             incidents.test_channel("gone", "ada")
     desk.ledger.change("UPDATE alert_messages SET created_ms = created_ms - :old", old=9 * 24 * HOUR_MS)
-    retention.delete_old_minutes(desk.run)
+    retention.delete_old_minutes(desk.connection)
     with desk.ledger.app.test_request_context(headers={"Accept-Language": "en"}):
         assert incidents.channels()["gone"]["error"] == "no monitor had this channel for 8 days"  # never without a word
         db.session.rollback()
@@ -498,22 +498,22 @@ def test_an_alert_is_told_through_the_channels_of_every_monitor(desk):
 def test_a_name_that_no_monitor_says_any_more_is_forgotten(desk):
     def said(**ages_min: int) -> None:
         desk.ledger.change("DELETE FROM meta WHERE key = 'channels'")
-        with desk.run.transaction() as run:
-            counts.save(run, "channels", {name: run.now() - minutes * MINUTE_MS for name, minutes in ages_min.items()})
+        with desk.connection.transaction() as tx:
+            counts.save(tx, "channels", {name: tx.now() - minutes * MINUTE_MS for name, minutes in ages_min.items()})
 
     said(a=59, b=61, c=-70)  # c: said before the clock was set back
-    channels.announce(desk.run, [])
-    assert list(channels.known(desk.run)) == ["a", "b"]  # one that has none may have been started without its ALERT_URLS
-    channels.announce(desk.run, ["d"])
-    assert list(channels.known(desk.run)) == ["a", "d"]
+    channels.announce(desk.connection, [])
+    assert list(channels.known(desk.connection)) == ["a", "b"]  # one that has none may have been started without its ALERT_URLS
+    channels.announce(desk.connection, ["d"])
+    assert list(channels.known(desk.connection)) == ["a", "d"]
     said(a=8 * 24 * 60)
-    channels.announce(desk.run, [])
-    assert channels.known(desk.run) == {}
-    with desk.run.transaction() as run:
-        counts.save(run, "channels", ["old", "format"])
-    assert list(channels.known(desk.run)) == ["old", "format"]
-    channels.announce(desk.run, ["old"])
-    assert set(channels.known(desk.run)) == {"old", "format"}
+    channels.announce(desk.connection, [])
+    assert channels.known(desk.connection) == {}
+    with desk.connection.transaction() as tx:
+        counts.save(tx, "channels", ["old", "format"])
+    assert list(channels.known(desk.connection)) == ["old", "format"]
+    channels.announce(desk.connection, ["old"])
+    assert set(channels.known(desk.connection)) == {"old", "format"}
 
 
 def test_each_message_bears_the_level_of_its_alert(desk, sink):
@@ -521,17 +521,17 @@ def test_each_message_bears_the_level_of_its_alert(desk, sink):
     for severity in ("warning", "critical"):
         desk.ledger.change("INSERT INTO alerts (rule_id, kind, severity, facts, opened_ms, seen_ms, tell_ms, closed_ms) "
                            "VALUES (1, 'disk', :s, '{}', 1, 1, 1, 2)", s=severity)
-    warning, critical = (r[0] for r in desk.run.all("SELECT id FROM alerts ORDER BY id"))
+    warning, critical = (r[0] for r in desk.connection.fetch_all("SELECT id FROM alerts ORDER BY id"))
     told = [("w", warning, "open"), ("c", critical, "open"), ("o", critical, "over"), ("t", None, "test")]
     for title, alert, phase in told:
         message(desk, "a", title, alert_id=alert, phase=phase)
-        assert post.finish(desk.run) == []
+        assert post.finish(desk.connection) == []
     assert [m["type"] for m in sink.got] == ["warning", "failure", "success", "info"]
     desk.ledger.change("DELETE FROM alert_messages")
     for phase in ("over", "open"):
         for alert in (None, None, None, critical):
             message(desk, "a", "m", alert_id=alert, phase=phase if alert else "over")
-        assert post.finish(desk.run) == []
+        assert post.finish(desk.connection) == []
         desk.ledger.change("DELETE FROM alert_messages")
     assert [m["type"] for m in sink.got[4:]] == ["success", "failure"]  # of a digest, the worst
 
@@ -546,6 +546,6 @@ def test_a_test_goes_at_once_and_is_tried_once(desk, sink):
         with desk.ledger.app.test_request_context():
             incidents.test_channel("a", "ada")
             db.session.rollback()
-    desk.now = desk.run.now()
-    post.finish(desk.run)
+    desk.now = desk.connection.now()
+    post.finish(desk.connection)
     assert states(desk)[1] == ("dropped", 1) and len(sink.got) == 1

@@ -140,9 +140,9 @@ def addresses(app) -> list[str]:
                 found += [build(rule.endpoint, {"upload_id": u}) for u in ("up_" + "0" * 32, "x", "..")]
             else:
                 assert rule.arguments & {"name", "path", "filename"}, rule
-    found += [f"/admin/jobs/list?state={s}" for s in ("live", "ended", "unhappy", "bin", "held")] + ["/admin/jobs/list?q=ordinary", "/admin/jobs/list?q=x&state=failed", "/admin/jobs/list?since=2020-01-01"]
+    found += [f"/admin/jobs/list?state={s}" for s in ("live", "ended", "unsuccessful", "bin", "held")] + ["/admin/jobs/list?q=ordinary", "/admin/jobs/list?q=x&state=failed", "/admin/jobs/list?since=2020-01-01"]
     found += [f"/admin/jobs/metrics?period={p}{g}" for p in ("24h", "7d", "30d") for g in ("", "&group=type")] + [f"/admin/jobs/queues?queue={q}" for q in ("high", "default", "low")]
-    found += [f"/admin/jobs/partials?names={n}" for n in ("actions,notes,cards,queue_table,failed_table", "jobs_table", "alerts", "queues_table", "recurring_table", "workers_table")]
+    found += [f"/admin/jobs/partials?names={n}" for n in ("actions,notices,cards,live_jobs,failed_table", "jobs_table", "alerts", "queues", "recurring_table", "workers_table")]
     found += [f"/admin/jobs/new/?like={u}" for u in uuids_[:40] if len(u) == 36] + [f"/admin/jobs/partials?names=job&uuid={u}" for u in uuids_[:40] if len(u) == 36]
     return list(dict.fromkeys(found))
 

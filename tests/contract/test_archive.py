@@ -26,7 +26,7 @@ def test_what_was_packed_comes_back_paused(ledger, tmp_path):
         db.session.remove()
         db.engine.dispose()
         restore.restore(settings, tmp_path / "b.tar.gz")
-        assert {r[0] for r in ledger.connection.all("SELECT uuid FROM jobs")} == {waiting, running} != {later}
+        assert {r[0] for r in ledger.connection.fetch_all("SELECT uuid FROM jobs")} == {waiting, running} != {later}
         assert ledger.row(running).state == "pending" and ledger.row(running).attempts == 0
         assert ledger.claim("w2") is None
         assert "high" in queues.resume_all("ada")
@@ -63,4 +63,4 @@ def test_a_ledger_that_is_not_what_its_manifest_says_is_refused_and_nothing_is_c
             assert (settings.data_dir / "uploads" / "kept").exists() and not list((settings.data_dir / "backups").glob("before-restore*"))
             ledger.connection.close()
         restore.restore(settings, tmp_path / "b.tar.gz")
-    assert [r[0] for r in ledger.connection.all("SELECT uuid FROM jobs")] == [uuid]
+    assert [r[0] for r in ledger.connection.fetch_all("SELECT uuid FROM jobs")] == [uuid]

@@ -12,7 +12,7 @@ import pytest
 from app.execution.heartbeat import _REGISTER
 from app.ledger import worker_slots
 from app.ledger.manual import due_to_stop
-from app.monitor.worker_watch import MOST_GRACE_S, Watch
+from app.monitor.worker_watch import MOST_GRACE_S, WorkerWatch
 from app.services.audit import ActionRefused
 from app.services.instance import retention
 from app.services.jobs import actions
@@ -37,8 +37,8 @@ def worker(ledger, name: str, consumer: str) -> str:
     return worker_id
 
 
-def watch(ledger) -> Watch:
-    return Watch(ledger.connection, ledger.app.extensions["settings"], lambda: 1000.0)
+def watch(ledger) -> WorkerWatch:
+    return WorkerWatch(ledger.connection, ledger.app.extensions["settings"], lambda: 1000.0)
 
 
 def test_workers_that_a_person_kills_speak_not_against_their_job(ledger, consumer):
@@ -52,7 +52,7 @@ def test_workers_that_a_person_kills_speak_not_against_their_job(ledger, consume
         row = ledger.row(uuid)
         assert (row.state, row.crashes, row.failures) == ("pending", 0, 0), "ready at once"
     assert ledger.outcomes(uuid) == ["lost"] * 4
-    reasons = {r[0] for r in ledger.connection.all("SELECT reason FROM worker_heartbeats")}
+    reasons = {r[0] for r in ledger.connection.fetch_all("SELECT reason FROM worker_heartbeats")}
     assert reasons == {"killed by hand"}
 
 
@@ -83,7 +83,7 @@ def test_the_monitor_counts_the_time_to_stop_by_its_own_grace(ledger):
         with ledger.app.app_context():
             actions.cancel(uuid, "ada")
         before = ledger.connection.now()
-        Watch(ledger.connection, settings, lambda: 1000.0).rescue()
+        WorkerWatch(ledger.connection, settings, lambda: 1000.0).rescue()
         at = ledger.one("SELECT stop_ms FROM jobs WHERE uuid = :u", u=uuid)
         assert before + given * 1000 <= at <= ledger.connection.now() + given * 1000
         assert due_to_stop(ledger.connection, 10**9) == set()
@@ -133,7 +133,7 @@ def test_all_are_told_but_those_that_end_already(ledger):
     with ledger.app.app_context():
         assert actions.command_workers("resume", "ada") == 1
         assert actions.command_workers("restart", "ada") == 3 and actions.command_workers("restart", "ada") == 0
-    found = dict(ledger.connection.all("SELECT worker_name, command FROM worker_heartbeats"))
+    found = dict(ledger.connection.fetch_all("SELECT worker_name, command FROM worker_heartbeats"))
     assert found == {"a": "restart", "b": "stop", "c": "restart", "d": "restart", "s": None}
 
 
@@ -141,4 +141,4 @@ def test_empty_places_are_kept_longer_than_other_stopped_workers(ledger):
     by_hand, recycled = stopped(ledger, "a", "c"), stopped(ledger, "b", "c", reason="restarted by hand")
     ledger.change("UPDATE worker_heartbeats SET stopped_ms = :at", at=ledger.connection.now() - 2 * DAY_MS)
     retention.delete_old(ledger.connection)
-    assert [r[0] for r in ledger.connection.all("SELECT id FROM worker_heartbeats")] == [by_hand] != [recycled]
+    assert [r[0] for r in ledger.connection.fetch_all("SELECT id FROM worker_heartbeats")] == [by_hand] != [recycled]

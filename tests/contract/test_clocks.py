@@ -8,7 +8,7 @@ import pytest
 
 from app.execution.heartbeat import Heartbeat, worker_name
 from app.monitor.loop import Monitor
-from app.monitor.worker_watch import Watch
+from app.monitor.worker_watch import WorkerWatch
 from app.support import clock
 from app.support.process import has_ended, identity, lock_state
 
@@ -49,7 +49,7 @@ def test_a_monitor_whose_clock_is_ahead_kills_nobody_early(ledger, wrong_clock):
     worker = identity(settings.data_dir / "workers")
     job = ledger.claim(worker)
     now = [0.0]
-    watch = Watch(ledger.connection, settings, lambda: now[0])
+    watch = WorkerWatch(ledger.connection, settings, lambda: now[0])
     ledger.change(
         "INSERT INTO worker_heartbeats (worker_name, process_id, queue, status, started_at, last_heartbeat, worker_id, consumer_id, host, "
         "held_uuid, held_claim) VALUES ('w', 1, 'high', 'active', CURRENT_TIMESTAMP, CURRENT_TIMESTAMP, :w, '', 'h', :u, :k)",
@@ -78,14 +78,14 @@ def test_two_workers_of_one_name_have_two_rows(ledger, tmp_path):
         beat.register()
         beat.register()  # again, as after a freeze: the same row
         beats.append(beat)
-    rows = ledger.connection.all("SELECT worker_id, worker_name FROM worker_heartbeats ORDER BY id")
+    rows = ledger.connection.fetch_all("SELECT worker_id, worker_name FROM worker_heartbeats ORDER BY id")
     assert [row[0] for row in rows] == [beat.lifecycle.worker_id for beat in beats]
     assert rows[0][1] == worker_name() and rows[1][1].startswith(worker_name() + ".") and beats[1].lifecycle.worker == rows[1][1]
     beats[1].end("over")
     third = Heartbeat(SimpleNamespace(worker_id=identity(tmp_path), worker=worker_name(), held=None, done=0), ledger.connection.url, (), "", "code")
     beats[0].end("over")
     third.register()
-    names = dict(ledger.connection.all("SELECT worker_name, status FROM worker_heartbeats"))
+    names = dict(ledger.connection.fetch_all("SELECT worker_name, status FROM worker_heartbeats"))
     assert names[worker_name()] == "idle" and len(names) == 2, "a stopped row of that name gives way"
 
 

@@ -12,7 +12,7 @@ import pytest
 from app.controllers import view_models
 from app.extensions import db
 from app.ledger import manual, queue_rates, rescue, rollups
-from app.services.alerts.checks import Look, Rule, slow
+from app.services.alerts.checks import Rule, Snapshot, slow
 from app.services.jobs import actions, listing, lookup, queues
 from app.support.clock import DAY_MS, HOUR_MS, MINUTE_MS, millis, now_ms, stamp
 
@@ -35,8 +35,8 @@ def many(ledger, count: int, queue: str, sent: int, ended: int | None = None) ->
     table, columns, values = ("jobs", "attempts, available_at, created_at, available_ms, retry_until_ms", "0, 0, 0, 0, 0") if ended is None else (
         "job_history", "status, attempts, tries, claim_no, round, finished_ms", "'completed', 1, 3, 1, 1, :ended")
     rows = [{"u": str(uuids.uuid4()), "q": queue, "sent": sent} | ({} if ended is None else {"ended": ended}) for _ in range(count)]
-    with ledger.connection.transaction() as run:
-        run.many(f"INSERT INTO {table} (uuid, queue, payload, job_type, created_ms, {columns}) VALUES (:u, :q, '{{}}', 'T', :sent, {values})", rows)
+    with ledger.connection.transaction() as tx:
+        tx.execute_many(f"INSERT INTO {table} (uuid, queue, payload, job_type, created_ms, {columns}) VALUES (:u, :q, '{{}}', 'T', :sent, {values})", rows)
 
 
 def test_in_and_out_a_minute_are_counted_not_sampled(figures):
@@ -47,7 +47,7 @@ def test_in_and_out_a_minute_are_counted_not_sampled(figures):
     many(figures, 30, "low", now - 11 * MINUTE_MS)
     many(figures, 254, "low", now - 9 * MINUTE_MS)
     wanted = {"high": (294.6, 294.6), "default": (0, 10.0), "low": (25.4, 0)}
-    for step in (lambda: 0, lambda: queue_rates.extend(figures.connection, steps=1), lambda: queue_rates.extend(figures.connection), lambda: queue_rates.extend(figures.connection)):
+    for step in (lambda: 0, lambda: queue_rates.advance(figures.connection, steps=1), lambda: queue_rates.advance(figures.connection), lambda: queue_rates.advance(figures.connection)):
         step()  # nothing counted yet, a part, all, all again
         assert rates(figures) == {name: pytest.approx(pair) for name, pair in wanted.items()}
 
@@ -57,15 +57,15 @@ def test_each_job_comes_once_and_each_outcome_counts(figures):
     for status in ("failed", "completed", "failed"):
         figures.settle(figures.claim(), status)
     assert rates(figures)["default"] == (0.6, 0.3)
-    queue_rates.extend(figures.connection)
+    queue_rates.advance(figures.connection)
     assert rates(figures)["default"] == (0.6, 0.3)
-    with figures.connection.transaction() as run:
-        assert len(manual.requeue(run, [r[0] for r in run.all("SELECT id FROM failed_jobs")])) == 2
-        manual.cancel(run, [r[0] for r in run.all("SELECT id FROM jobs WHERE uuid = :u", u=names[-1])])
+    with figures.connection.transaction() as tx:
+        assert len(manual.requeue(tx, [r[0] for r in tx.fetch_all("SELECT id FROM failed_jobs")])) == 2
+        manual.cancel(tx, [r[0] for r in tx.fetch_all("SELECT id FROM jobs WHERE uuid = :u", u=names[-1])])
     actions.act("hold", names[-2], "ada")
     for _ in range(2):
         assert rates(figures)["default"] == (0.6, 0.4), "two put back do not come again, one held and one cancelled have come"
-        queue_rates.extend(figures.connection)
+        queue_rates.advance(figures.connection)
     while (job := figures.claim()) is not None:
         figures.settle(job)
     assert rates(figures)["default"] == (0.6, 0.7)
@@ -122,9 +122,9 @@ def test_the_average_of_alert_3_is_that_of_the_card(figures):
     for n, (status, ms) in enumerate((("completed", 600_000), ("failed", 1_000), ("timeout", 2_000), ("completed", 480_000))):
         figures.change("INSERT INTO job_metrics (uuid, round, claim_no, job_type, queue, status, processing_time, attempts, completed_at) VALUES "
                        "(:u, 1, 1, 'T', 'low', :s, :ms, 1, :at)", u=f"u{n}", s=status, ms=ms, at=stamp(now_ms()))
-    rollups.extend(figures.connection)
+    rollups.advance(figures.connection)
     rule = Rule(1, "slow", 5, 1, 60, None, None, None, "warning", None, None, "*", 15)
-    look = Look(figures.connection, figures.connection.now(), figures.app.extensions["settings"].data_dir, 2**27)
+    look = Snapshot(figures.connection, figures.connection.now(), figures.app.extensions["settings"].data_dir, 2**27)
     (finding,) = slow(look, rule)
     average = view_models.service.get_dashboard_stats()["metrics"]["avg_processing_time"]
     assert (finding.facts["ms"], finding.facts["n"], average) == (540_000, 2, 540_000) and look.values[1] == 9
@@ -169,7 +169,7 @@ def test_lists_read_the_head_of_a_payload_and_tell_the_same(figures):
     assert [r["summary"] for r in queues.next_jobs("low", 50)] == [text for text in wanted for _ in range(2)][:len(wanted) * 2]
     rows = listing.page(listing.JobFilter())["rows"]
     assert [r["summary"] for r in reversed(rows)] == [text for text in wanted for _ in range(2)] and all(r["args"] is None for r in rows)
-    whole = list(listing.everything(listing.JobFilter(), step=5))
+    whole = list(listing.iterate(listing.JobFilter(), step=5))
     assert len(whole[-13]["args"]["t"]) == BIG and len(whole) == len(rows), "an export has all of it"
 
 

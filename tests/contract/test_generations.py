@@ -19,28 +19,28 @@ def test_an_answer_of_any_bytes_and_numbers_is_stored(ledger):
     read((b"data: " + event + b"\n\n" for event in events), False, answer, lambda text: True)
     prices = ledger.app.extensions["settings"].data_dir / "prices.csv"
     prices.write_text(f"model,currency,input,cached,output,valid_from\n{'m' * 100},EUR,9999999,1,9999999,2020-01-01\n")
-    with ledger.connection.transaction() as run:
-        generations.begin(run, "u1", 0, None, "p", "m", None, None)
-        generations.asking(run, "u1")
-        generations.answered(run, "u1", "T", None, "answered", answer, None, prices)
-    text, raw, by, nano, maybe = ledger.connection.all("SELECT text, raw, answered_by, cost_nano, maybe_paid FROM generations")[0]
+    with ledger.connection.transaction() as tx:
+        generations.begin(tx, "u1", 0, None, "p", "m", None, None)
+        generations.asking(tx, "u1")
+        generations.answered(tx, "u1", "T", None, "answered", answer, None, prices)
+    text, raw, by, nano, maybe = ledger.connection.fetch_all("SELECT text, raw, answered_by, cost_nano, maybe_paid FROM generations")[0]
     assert (text, by, nano, maybe) == ("a\ufffdb \U0001f600 \ufffd\ufffd", "m" * 100, None, 0)
     assert json.loads(raw) | {"broken": ""} == {"id": "\ufffd", "finish": "st\ufffdop", "refusal": "", "broken": ""}
     assert ledger.one("SELECT cost_nano FROM job_costs") is None
 
 
 def test_the_way_that_a_server_answered_to_is_remembered_for_a_week_and_of_200(ledger):
-    with ledger.connection.transaction() as run:
-        assert generations.way_of(run, "http://a", "m") == (0, False)
-        generations.keep_way(run, "http://a", "m", 1)
-        generations.keep_way(run, "http://a", "n", 0)
-        assert generations.way_of(run, "http://a", "m") == (1, True) and generations.way_of(run, "http://b", "m") == (0, False)
+    with ledger.connection.transaction() as tx:
+        assert generations.way_of(tx, "http://a", "m") == (0, False)
+        generations.keep_way(tx, "http://a", "m", 1)
+        generations.keep_way(tx, "http://a", "n", 0)
+        assert generations.way_of(tx, "http://a", "m") == (1, True) and generations.way_of(tx, "http://b", "m") == (0, False)
     kept = json.loads(ledger.one("SELECT value FROM meta WHERE key = 'openai_ways'"))
     old = {key: [way, at - 8 * DAY_MS] for key, (way, at) in kept.items()}
     ledger.change("UPDATE meta SET value = :old WHERE key = 'openai_ways'", old=json.dumps(old))
-    with ledger.connection.transaction() as run:
-        assert generations.way_of(run, "http://a", "m") == (0, False) and generations.way_of(run, "http://a", "n") == (0, True)
+    with ledger.connection.transaction() as tx:
+        assert generations.way_of(tx, "http://a", "m") == (0, False) and generations.way_of(tx, "http://a", "n") == (0, True)
         for n in range(200):
-            generations.keep_way(run, "http://c", str(n), 2)
-        assert generations.way_of(run, "http://a", "n") == (0, False) and generations.way_of(run, "http://c", "0") == (2, True)
+            generations.keep_way(tx, "http://c", str(n), 2)
+        assert generations.way_of(tx, "http://a", "n") == (0, False) and generations.way_of(tx, "http://c", "0") == (2, True)
     assert len(json.loads(ledger.one("SELECT value FROM meta WHERE key = 'openai_ways'"))) == 200

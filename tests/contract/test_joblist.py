@@ -12,7 +12,7 @@ from app.extensions import db
 from app.ledger import rollups, search
 from app.services.jobs import actions, listing
 from app.services.jobs.listing import JobFilter
-from app.support.validation import BadInput
+from app.support.validation import ValidationError
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def jobs(ledger):
         job = ledger.claim()
         ledger.settle(job, ("completed", "failed", "timeout")[n % 3], error=None if n % 3 == 0 else f"RateLimitError: 429 for \"{n % 5}\"")
         if n == 40:
-            search.extend(ledger.connection)
+            search.advance(ledger.connection)
     ledger.claim()
     with ledger.app.app_context():
         yield ledger
@@ -57,8 +57,8 @@ def walk(filter_: JobFilter, size: int) -> list[str]:
 
 def expected(jobs, state="", queue="", type="", tenant="", words=()) -> list[str]:
     columns = "uuid, queue, job_type, tenant_id, payload"
-    rows = [(*r, "live") for r in jobs.connection.all(f"SELECT {columns}, state, reason FROM jobs ORDER BY id DESC")]
-    rows += [(*r, "ended") for r in jobs.connection.all(f"SELECT {columns}, status, error FROM job_history ORDER BY id DESC")]
+    rows = [(*r, "live") for r in jobs.connection.fetch_all(f"SELECT {columns}, state, reason FROM jobs ORDER BY id DESC")]
+    rows += [(*r, "ended") for r in jobs.connection.fetch_all(f"SELECT {columns}, status, error FROM job_history ORDER BY id DESC")]
     return [
         r[0] for r in rows
         if state in ("", r[5], r[7]) and queue in ("", r[1]) and type in ("", r[2]) and tenant in ("", r[3] or "-")
@@ -73,7 +73,7 @@ def test_every_filter_shows_just_the_jobs_that_match_in_any_size_of_page(jobs):
         assert walk(filter_, 7) == found
         assert listing.count(filter_) == (len(found), True)
     assert len(expected(jobs)) == 90
-    assert [r["uuid"] for r in listing.everything(wanted(jobs), step=11)] == expected(jobs)
+    assert [r["uuid"] for r in listing.iterate(wanted(jobs), step=11)] == expected(jobs)
 
 
 @pytest.mark.parametrize("text", ["429", "RateLimit", "vini etna", "caffè", "100%", 'for "3"', "ratelimiterror 429", "'", '"', "NEAR(a b)", "-", "a OR", "job_type:x", "*"])
@@ -98,7 +98,7 @@ def test_words_are_sought_in_the_arguments_and_the_error_not_in_what_stands_besi
 def test_deleted_history_leaves_the_index(jobs):
     gone = expected(jobs, "failed") + expected(jobs, "timeout")
     assert actions.retry_all("ada") == len(gone)
-    search.extend(jobs.connection)
+    search.advance(jobs.connection)
     assert walk(wanted(jobs, q="RateLimitError", state="failed"), 9) == []
     assert set(gone) <= set(expected(jobs, "live"))
 
@@ -113,12 +113,12 @@ def test_days_are_those_of_the_zone_and_include_both_ends(jobs):
 
 
 def test_bulk_changes_what_stood_there_and_nothing_later(jobs):
-    top = listing.tops()
+    top = listing.snapshot_ids()
     db.session.rollback()
     before = expected(jobs, "failed", tenant="acme")
     later = jobs.dispatch("TestFail", queue="high", tenant_id="acme", tries=1)
     jobs.settle(jobs.claim("w9"), "failed", error="later")
-    ids = listing.chosen(wanted(jobs, state="failed", tenant="acme"), "retry", top)
+    ids = listing.matching_ids(wanted(jobs, state="failed", tenant="acme"), "retry", top)
     assert len(ids) == len(before) > 2
     db.session.rollback()
     assert actions.in_steps("ada", "retry", "test", ids) == len(before)
@@ -128,11 +128,11 @@ def test_bulk_changes_what_stood_there_and_nothing_later(jobs):
 
 def test_bulk_cancel_writes_one_outcome_each_and_asks_the_running(jobs):
     waiting = expected(jobs, "pending")
-    ids = listing.chosen(wanted(jobs), "cancel", listing.tops())
+    ids = listing.matching_ids(wanted(jobs), "cancel", listing.snapshot_ids())
     db.session.rollback()
     assert actions.in_steps("ada", "cancel", "test", ids) == len(waiting) + 1
     assert jobs.one("SELECT COUNT(*) FROM job_metrics WHERE status = 'cancelled'") == len(waiting)
-    rollups.extend(jobs.connection)
+    rollups.advance(jobs.connection)
     assert jobs.one("SELECT SUM(count) FROM rollup_types WHERE status = 'cancelled'") == len(waiting)
     assert jobs.one("SELECT SUM(count) FROM rollup_tenants WHERE status = 'cancelled'") == len(waiting)
     assert expected(jobs, "cancelled") and jobs.one("SELECT cancel_requested FROM jobs") == 1
@@ -140,5 +140,5 @@ def test_bulk_cancel_writes_one_outcome_each_and_asks_the_running(jobs):
 
 @pytest.mark.parametrize("given", [{"state": "x"}, {"queue": "x"}, {"tenant": "a b"}, {"since": "yesterday"}, {"q": "x" * 201}, {"q": "\x00"}])
 def test_bad_filters_are_refused_with_a_sentence(given):
-    with pytest.raises(BadInput):
+    with pytest.raises(ValidationError):
         JobFilter.read(given, None)

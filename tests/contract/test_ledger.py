@@ -45,11 +45,11 @@ def test_a_final_outcome_is_written_whole_and_once(ledger):
     assert ledger.row(uuid) is None
     assert ledger.outcomes(uuid) == ["completed"]
     assert ledger.one("SELECT result FROM job_history WHERE uuid = :u", u=uuid) == "7"
-    assert rollups.extend(ledger.connection) == 1
+    assert rollups.advance(ledger.connection) == 1
     assert ledger.one("SELECT SUM(count) FROM rollup_types") == ledger.one("SELECT SUM(count) FROM rollup_tenants") == 1
     assert ledger.settle(job) == "completed", "an ambiguous commit that is tried again finds its own outcome"
     assert ledger.outcomes(uuid) == ["completed"]
-    assert rollups.extend(ledger.connection) == 0
+    assert rollups.advance(ledger.connection) == 0
 
 
 def test_each_outcome_is_counted_once_whatever_order_they_are_committed_in(ledger):
@@ -60,14 +60,14 @@ def test_each_outcome_is_counted_once_whatever_order_they_are_committed_in(ledge
         ledger.settle(quick)
     else:
         other = Connection(ledger.connection.url)
-        with other.transaction() as run:
-            settling.metric(run, slow, "completed", run.now(), Outcome("completed"))  # the smaller id, committed last
+        with other.transaction() as tx:
+            settling.metric(tx, slow, "completed", tx.now(), Outcome("completed"))  # the smaller id, committed last
             ledger.settle(quick)
-            assert rollups.extend(ledger.connection) == 0, "an id below may still come"
+            assert rollups.advance(ledger.connection) == 0, "an id below may still come"
             assert sum(ledger.totals()) == 1, "figures do not wait for it"
         other.close()
     assert ledger.totals() == (2, 0)
-    assert rollups.extend(ledger.connection) == 2 and rollups.extend(ledger.connection) == 0
+    assert rollups.advance(ledger.connection) == 2 and rollups.advance(ledger.connection) == 0
     assert ledger.totals() == (2, 0)
     assert rollups.rebuild(ledger.connection, 1) >= 24 and ledger.totals() == (2, 0)
     assert {first, second} == {slow.uuid, quick.uuid}
@@ -79,7 +79,7 @@ def test_of_two_monitors_one_counts(ledger):
         ledger.settle(ledger.claim(), "failed" if n % 4 else "completed", run_ms=n)
     others = [Connection(ledger.connection.url) for _ in range(4)]
     with ThreadPoolExecutor(4) as pool:
-        counted = list(pool.map(rollups.extend, others))
+        counted = list(pool.map(rollups.advance, others))
     for other in others:
         other.close()
     assert sum(counted) == 40 and ledger.one("SELECT SUM(count) FROM rollup_types") == ledger.one("SELECT SUM(count) FROM job_minutes") == 40
@@ -115,8 +115,8 @@ def test_a_failure_waits_its_backoff_and_the_last_try_is_final(ledger):
 def test_a_cancel_asked_while_it_ran_beats_the_retry(ledger):
     uuid = ledger.dispatch(tries=3)
     job = ledger.claim()
-    with ledger.connection.transaction() as run:
-        assert manual.cancel(run, [ledger.one("SELECT id FROM jobs WHERE uuid = :u", u=uuid)]) == (0, 1)
+    with ledger.connection.transaction() as tx:
+        assert manual.cancel(tx, [ledger.one("SELECT id FROM jobs WHERE uuid = :u", u=uuid)]) == (0, 1)
     assert ledger.settle(job, "failed", error="x") == "cancelled"
     assert ledger.row(uuid) is None and ledger.outcomes(uuid) == ["cancelled"]
 
@@ -124,8 +124,8 @@ def test_a_cancel_asked_while_it_ran_beats_the_retry(ledger):
 def test_a_released_job_counts_nothing_and_keeps_its_place(ledger):
     first, second = ledger.dispatch(), ledger.dispatch()
     job = ledger.claim()
-    with ledger.connection.transaction() as run:
-        assert claiming.release(run, job)
+    with ledger.connection.transaction() as tx:
+        assert claiming.release(tx, job)
     row = ledger.row(first)
     assert (row.state, row.attempts, row.crashes) == ("pending", 0, 0)
     assert ledger.claim("w2").uuid == first and ledger.claim("w3").uuid == second
@@ -236,7 +236,7 @@ def test_a_job_exists_exactly_if_its_transaction_was_committed(ledger):
             savepoint.rollback()
         kept = job.dispatch()
         db.session.commit()
-    assert [r[0] for r in ledger.connection.all("SELECT uuid FROM jobs")] == [kept]
+    assert [r[0] for r in ledger.connection.fetch_all("SELECT uuid FROM jobs")] == [kept]
 
 
 def test_a_durable_job_settles_and_a_blocked_one_waits_with_its_sentence(ledger):
@@ -255,7 +255,7 @@ def test_tenants_take_turns_also_after_a_retry_of_all(ledger):
     from app.services.jobs import actions
 
     def ranks(tenant):
-        return [r[0] for r in ledger.connection.all("SELECT rank FROM jobs WHERE tenant_id = :t ORDER BY id", t=tenant)]
+        return [r[0] for r in ledger.connection.fetch_all("SELECT rank FROM jobs WHERE tenant_id = :t ORDER BY id", t=tenant)]
 
     for _ in range(5):
         ledger.dispatch("ProcessContentGeneration", tenant_id="big", tries=1, args={"prompt": "x"})

@@ -51,10 +51,10 @@ class LedgerMachine(RuleBasedStateMachine):
         self.folder.cleanup()
 
     def ids(self, uuid: str, table: str = "jobs") -> list[int]:
-        return [r[0] for r in self.connection.all(f"SELECT id FROM {table} WHERE uuid = :u", u=uuid)]
+        return [r[0] for r in self.connection.fetch_all(f"SELECT id FROM {table} WHERE uuid = :u", u=uuid)]
 
     def row(self, job: claiming.Claim) -> tuple | None:
-        rows = self.connection.all("SELECT state, worker_id, claim_no, attempts, failures FROM jobs WHERE id = :id", id=job.id)
+        rows = self.connection.fetch_all("SELECT state, worker_id, claim_no, attempts, failures FROM jobs WHERE id = :id", id=job.id)
         return rows[0] if rows else None
 
     # ---- what the platform does
@@ -71,7 +71,7 @@ class LedgerMachine(RuleBasedStateMachine):
     def claim(self, worker):
         if worker in self.held:
             return
-        paused = {r[0] for r in self.connection.all("SELECT name FROM queues WHERE paused_at IS NOT NULL")}
+        paused = {r[0] for r in self.connection.fetch_all("SELECT name FROM queues WHERE paused_at IS NOT NULL")}
         job = claiming.claim(self.connection, claiming.claim_statement(("high", "default", "low")), worker, worker)
         if job is None:
             return
@@ -97,8 +97,8 @@ class LedgerMachine(RuleBasedStateMachine):
         if job is None:
             return
         before = self.row(job)
-        with self.connection.transaction() as run:
-            released = claiming.release(run, job)
+        with self.connection.transaction() as tx:
+            released = claiming.release(tx, job)
         assert not released or before[1:3] == (job.worker_id, job.claim_no), "only what is ours is handed back"
         if not released:
             settle(self.connection, job, Outcome("cancelled"), "sqlite")
@@ -106,14 +106,14 @@ class LedgerMachine(RuleBasedStateMachine):
     @rule(worker=WORKERS, crash=st.booleans(), dies=st.booleans())
     def give_up(self, worker, crash, dies):
         """The monitor frees what a worker holds; the worker is dead, or frozen and will finish late."""
-        for job in rescue.held_by(self.connection, worker, worker):
+        for job in rescue.claims_of(self.connection, worker, worker):
             rescue.rescue(self.connection, job, crash, "gone", "sqlite")
         if dies:
             self.held.pop(worker, None)
 
     @rule()
     def count(self):
-        rollups.extend(self.connection)
+        rollups.advance(self.connection)
 
     @rule()
     def promote(self):
@@ -121,35 +121,35 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @rule()
     def time_passes(self):
-        with self.connection.transaction() as run:
-            run.run("UPDATE jobs SET available_ms = 0 WHERE state = 'scheduled'")
+        with self.connection.transaction() as tx:
+            tx.execute("UPDATE jobs SET available_ms = 0 WHERE state = 'scheduled'")
 
     # ---- what people do
 
     @rule(uuid=jobs, action=st.sampled_from(["cancel", "hold", "release", "run_now", "delay", "move", "top", "up", "down", "stop"]))
     def press(self, uuid, action):
         changes = {
-            "cancel": lambda run, ids: manual.cancel(run, ids, "x"), "hold": lambda run, ids: control.hold(run, ids, "ada"),
-            "release": lambda run, ids: control.release(run, ids, ""), "run_now": manual.run_now, "delay": lambda run, ids: control.delay(run, ids, "", 60),
-            "move": lambda run, ids: control.move(run, ids, "", "low"), "top": lambda run, ids: control.to_top(run, ids, ""),
-            "up": lambda run, ids: control.step(run, ids, "", True), "down": lambda run, ids: control.step(run, ids, "", False),
-            "stop": lambda run, ids: manual.stop_at(run, ids, 0),
+            "cancel": lambda tx, ids: manual.cancel(tx, ids, "x"), "hold": lambda tx, ids: control.hold(tx, ids, "ada"),
+            "release": lambda tx, ids: control.release(tx, ids, ""), "run_now": manual.run_now, "delay": lambda tx, ids: control.delay(tx, ids, "", 60),
+            "move": lambda tx, ids: control.move(tx, ids, "", "low"), "top": lambda tx, ids: control.to_top(tx, ids, ""),
+            "up": lambda tx, ids: control.step(tx, ids, "", True), "down": lambda tx, ids: control.step(tx, ids, "", False),
+            "stop": lambda tx, ids: manual.stop_at(tx, ids, 0),
         }
-        with self.connection.transaction() as run:
-            changes[action](run, self.ids(uuid))
+        with self.connection.transaction() as tx:
+            changes[action](tx, self.ids(uuid))
 
     @rule(uuid=jobs, action=st.sampled_from(["retry", "bin", "restore", "erase"]))
     def decide(self, uuid, action):
         changes = {"retry": manual.requeue, "bin": manual.to_bin, "restore": manual.restore, "erase": manual.erase}
-        with self.connection.transaction() as run:
-            done = changes[action](run, self.ids(uuid, "failed_jobs"))
+        with self.connection.transaction() as tx:
+            done = changes[action](tx, self.ids(uuid, "failed_jobs"))
         if action == "erase" and done:
             self.known.discard(uuid)
 
     @rule(name=st.sampled_from(["high", "default", "type:TestNoop"]), on=st.booleans())
     def pause(self, name, on):
-        with self.connection.transaction() as run:
-            control.pause(run, name, None, "ada", None) if on else control.resume(run, name)
+        with self.connection.transaction() as tx:
+            control.pause(tx, name, None, "ada", None) if on else control.resume(tx, name)
         if name.startswith("type:"):
             control.sweep_types(self.connection)
 
@@ -157,33 +157,33 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @invariant()
     def every_job_is_in_one_place(self):
-        live = {r[0] for r in self.connection.all("SELECT uuid FROM jobs")}
-        ended = {r[0] for r in self.connection.all("SELECT uuid FROM job_history")}
-        failed = {r[0] for r in self.connection.all("SELECT uuid FROM failed_jobs")}
+        live = {r[0] for r in self.connection.fetch_all("SELECT uuid FROM jobs")}
+        ended = {r[0] for r in self.connection.fetch_all("SELECT uuid FROM job_history")}
+        failed = {r[0] for r in self.connection.fetch_all("SELECT uuid FROM failed_jobs")}
         assert live | ended >= self.known, "no job is lost"
         assert not live & ended and not live & failed and failed <= ended
 
     @invariant()
     def one_final_outcome_a_round(self):
-        assert not self.connection.all(f"SELECT 1 FROM job_metrics WHERE status IN {FINAL} GROUP BY uuid, round HAVING COUNT(*) > 1")
-        assert not self.connection.all("SELECT 1 FROM job_history h WHERE NOT EXISTS (SELECT 1 FROM job_metrics m WHERE m.uuid = h.uuid "
+        assert not self.connection.fetch_all(f"SELECT 1 FROM job_metrics WHERE status IN {FINAL} GROUP BY uuid, round HAVING COUNT(*) > 1")
+        assert not self.connection.fetch_all("SELECT 1 FROM job_history h WHERE NOT EXISTS (SELECT 1 FROM job_metrics m WHERE m.uuid = h.uuid "
                                        "AND m.round = h.round AND m.status = h.status)")
 
     @invariant()
     def a_worker_holds_at_most_one_row_and_only_processing_rows_are_held(self):
-        assert not self.connection.all("SELECT 1 FROM jobs WHERE state = 'processing' GROUP BY worker_id HAVING COUNT(*) > 1")
-        assert not self.connection.all("SELECT 1 FROM jobs WHERE (state = 'processing') <> (worker_id IS NOT NULL)")
+        assert not self.connection.fetch_all("SELECT 1 FROM jobs WHERE state = 'processing' GROUP BY worker_id HAVING COUNT(*) > 1")
+        assert not self.connection.fetch_all("SELECT 1 FROM jobs WHERE (state = 'processing') <> (worker_id IS NOT NULL)")
 
     @invariant()
     def nothing_runs_past_its_tries_or_its_crashes(self):
-        assert not self.connection.all("SELECT 1 FROM jobs WHERE failures >= tries OR crashes >= 3 OR attempts < 0")
+        assert not self.connection.fetch_all("SELECT 1 FROM jobs WHERE failures >= tries OR crashes >= 3 OR attempts < 0")
 
     @invariant()
     def the_rollups_count_what_the_raw_rows_say(self):
-        raw = dict(self.connection.all("SELECT status, COUNT(*) FROM job_metrics WHERE id <= "
+        raw = dict(self.connection.fetch_all("SELECT status, COUNT(*) FROM job_metrics WHERE id <= "
                                        "(SELECT CAST(value AS INTEGER) FROM meta WHERE key = 'rollup_reach') GROUP BY status"))
         for table in ("rollup_types", "rollup_tenants"):
-            assert dict(self.connection.all(f"SELECT status, SUM(count) FROM {table} GROUP BY status")) == raw
+            assert dict(self.connection.fetch_all(f"SELECT status, SUM(count) FROM {table} GROUP BY status")) == raw
 
 
 LedgerMachine.TestCase.settings = settings(

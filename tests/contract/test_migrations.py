@@ -29,16 +29,16 @@ def test_no_outcome_is_counted_twice_or_not_at_all_over_an_upgrade(ledger, count
             ledger.settle(ledger.claim(), ("completed", "failed", "timeout")[n % 3], run_ms=n + 1)
 
     outcomes(range(counted))
-    rollups.extend(ledger.connection)
+    rollups.advance(ledger.connection)
     outcomes(range(counted, 12))
     ledger.connection.close()
     migrate(flask_migrate.downgrade, "0006")
     for table in ("rollup_types", "rollup_tenants"):
-        assert plain(ledger.connection.all(HOURS.format(table))) == plain(ledger.connection.all(RAW)), "0006 counts with each settle"
+        assert plain(ledger.connection.fetch_all(HOURS.format(table))) == plain(ledger.connection.fetch_all(RAW)), "0006 counts with each settle"
     ledger.connection.close()
     migrate(flask_migrate.upgrade, "head")
     assert ledger.totals() == (4, 8)
-    assert rollups.extend(ledger.connection) == 12 - counted
+    assert rollups.advance(ledger.connection) == 12 - counted
     for table in ("rollup_types", "rollup_tenants"):
-        assert plain(ledger.connection.all(HOURS.format(table))) == plain(ledger.connection.all(RAW))
+        assert plain(ledger.connection.fetch_all(HOURS.format(table))) == plain(ledger.connection.fetch_all(RAW))
     assert ledger.one("SELECT SUM(count) FROM job_minutes") == 12 and ledger.totals() == (4, 8)

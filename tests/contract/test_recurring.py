@@ -70,7 +70,7 @@ def test_missed_minutes_are_caught_up_once_when_so_declared(ledger, schedule):
     schedule("0 3 * * *", catch_up=True, queue="low", tenant_id="acme")
     assert schedule.look("2026-03-27 14:00:00") == 1
     assert schedule.look("2026-03-27 14:01:00") == 0
-    assert ledger.connection.all("SELECT queue, tenant_id FROM jobs") == [("low", "acme")]
+    assert ledger.connection.fetch_all("SELECT queue, tenant_id FROM jobs") == [("low", "acme")]
     assert schedule.look("2026-03-28 03:00:05") == 1
 
 

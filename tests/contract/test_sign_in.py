@@ -12,7 +12,7 @@ from app.models import Audit
 from app.services.audit import ActionRefused
 from app.services.people import accounts, passwords, sign_in
 from app.support.clock import now_ms
-from app.support.validation import BadInput
+from app.support.validation import ValidationError
 from tests.conftest import PASSWORD
 
 ADA = "ada@example.org"
@@ -135,7 +135,7 @@ def test_rows_about_failures_go_after_30_days_and_others_stay(people):
     people.change("UPDATE audit SET at_ms = at_ms - 31 * CAST(86400000 AS BIGINT)")
     people.call(accounts.sign_in, ADA, "wrong one", "192.0.2.1")
     people.call(accounts.sweep, now_ms())
-    actions = [r[0] for r in people.connection.all("SELECT action FROM audit ORDER BY id")]
+    actions = [r[0] for r in people.connection.fetch_all("SELECT action FROM audit ORDER BY id")]
     assert actions == ["create account", "create account", "sign-in failed"]
 
 
@@ -207,7 +207,7 @@ def test_the_first_password_is_removed_at_the_first_sign_in_of_its_account(peopl
 @pytest.mark.parametrize("password", ["password", "Password1!", "P@ssw0rd2026", "12345678", "87654321", "qwertyuiop", "aaaaaaaa", "Juventus1897", "AinsteinJobs1", "ada-2026!!",
                                       "ada@example.org", "Benvenuto1", "1q2w3e4r5t", "abababab", "cambiami123", "passwordpassword", "ＰＡＳＳＷＯＲＤ"])
 def test_common_passwords_are_refused(password):
-    with pytest.raises(BadInput, match="guessed"):
+    with pytest.raises(ValidationError, match="guessed"):
         passwords.check_password(password, ADA)
 
 

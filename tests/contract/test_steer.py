@@ -9,7 +9,7 @@ from app.ledger import claim as claiming
 from app.ledger import control, manual, rescue
 from app.services.audit import ActionRefused
 from app.services.jobs import actions, queues
-from app.support.validation import BadInput
+from app.support.validation import ValidationError
 
 
 @pytest.fixture
@@ -48,8 +48,8 @@ def test_a_pause_of_minutes_ends_by_itself(steered):
     steered.dispatch()
     queues.pause("default", "ada", 15)
     steered.change("UPDATE queues SET paused_until = 1")
-    with steered.connection.transaction() as run:
-        assert control.resume_due(run) == 1
+    with steered.connection.transaction() as tx:
+        assert control.resume_due(tx) == 1
     assert steered.claim() is not None
 
 
@@ -62,8 +62,8 @@ def test_a_paused_type_is_held_in_every_queue_also_when_sent_or_rescued_later(st
     assert running.uuid == first[0]
     queues.pause("type:TestEcho", "ada")
     later = steered.dispatch("TestEcho", queue="high")
-    with steered.connection.transaction() as run:
-        claiming.release(run, running)
+    with steered.connection.transaction() as tx:
+        claiming.release(tx, running)
     assert steered.claim("w2").uuid == other and steered.claim("w3") is None  # the guard holds before the sweep
     assert control.sweep_types(steered.connection) == 2
     assert {steered.row(u).state for u in (*first, later)} == {"held"}
@@ -152,7 +152,7 @@ def test_the_bin_gives_back_and_forgets_for_good(steered):
 
 @pytest.mark.parametrize("text", ["0", "-1", "1.5", "a", "10081", "٣"])
 def test_minutes_of_a_pause_are_checked(text):
-    with pytest.raises(BadInput):
+    with pytest.raises(ValidationError):
         queues.parse_minutes(text)
 
 

@@ -32,10 +32,10 @@ def in_bin(site, uuids: list[str]) -> int:
 def test_the_filter_finds_by_state_and_words_and_keeps_unknown_types(open_page, site):
     uuid = fail(site, "needle in hay")[0]
     page = open_page(LIST, locale="en-GB")
-    page.select_option("[name=state]", "unhappy")
+    page.select_option("[name=state]", "unsuccessful")
     page.fill("[name=q]", "needle")
     page.get_by_role("button", name="Filter", exact=True).click()
-    assert "state=unhappy" in page.url and "q=needle" in page.url
+    assert "state=unsuccessful" in page.url and "q=needle" in page.url
     row(page, uuid).wait_for()
     assert page.locator("tbody tr").count() == 1
     assert page.inner_text("#count-sentence") == "1 job with these filters"
@@ -91,7 +91,7 @@ def test_all_that_match_are_frozen_as_seen_and_counted_by_the_server(open_page, 
 
 def test_a_refresh_keeps_ticks_and_focus_also_of_rows_that_left_the_page(open_page, site):
     uuids = fail(site, "steady hand", 50)
-    page = open_page(f"{LIST}?q=steady&state=unhappy", locale="en-GB")
+    page = open_page(f"{LIST}?q=steady&state=unsuccessful", locale="en-GB")
     first, last = page.locator("tbody tr").first, page.locator("tbody tr").last
     gone = last.get_attribute("data-key")
     first.locator("input").focus()
@@ -170,7 +170,7 @@ def test_cancelling_offers_a_way_back_that_is_not_called_cancel(open_page, site)
 def test_list_edit_and_duplicate_are_accessible_and_fit_a_phone(open_page, site, theme):
     uuid = fail(site, f"look at {theme}")[0]
     page = open_page(LIST, theme=theme)
-    for path in (f"{LIST}?state=unhappy", f"{LIST}?q=nothing-at-all", f"/admin/jobs/new/edit/{uuid}", f"/admin/jobs/new/?like={uuid}"):
+    for path in (f"{LIST}?state=unsuccessful", f"{LIST}?q=nothing-at-all", f"/admin/jobs/new/edit/{uuid}", f"/admin/jobs/new/?like={uuid}"):
         page.goto(path)
         if page.locator("tbody .tick").count():
             page.locator("tbody .tick").first.check()

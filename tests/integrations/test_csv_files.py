@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from app.integrations import csv_records, text_sample
 from app.integrations.csv_files import CELL_MAX, RECORD_MAX, guard, open_csv, unguard, write_rows
-from app.support.validation import BadInput
+from app.support.validation import ValidationError
 
 REQUIRED = ("a", "b", "c")
 ROWS = [["1", "è “x” €", "text"], ["2", "y", "z"]]
@@ -128,28 +128,28 @@ def test_a_bad_byte_is_named_by_its_line_also_across_blocks(read, monkeypatch):
     monkeypatch.setattr(text_sample, "CHUNK", 61)
     text = "a,b,c\n" + "1,è€𝄞,c\n" * 20
     assert len(good(read(text.encode()))) == 20
-    with pytest.raises(BadInput, match="NUL byte in line 22"):
+    with pytest.raises(ValidationError, match="NUL byte in line 22"):
         read(text.encode() + b"2,\0,c\n")
-    with pytest.raises(BadInput, match="damaged: line 22"):
+    with pytest.raises(ValidationError, match="damaged: line 22"):
         read(text.encode() + b"2,\xe8,c\n")
-    with pytest.raises(BadInput, match="damaged: line 21"):
+    with pytest.raises(ValidationError, match="damaged: line 21"):
         read(text.encode()[:-5])
 
 
 def test_utf8_with_damage_is_not_taken_for_windows_1252(read):
-    with pytest.raises(BadInput, match="UTF-8 but damaged: line 4"):
+    with pytest.raises(ValidationError, match="UTF-8 but damaged: line 4"):
         read("a,b,c\n1,perché,c\n2,è già,c\n".encode() + b"3,citt\xe0,c\n")
-    with pytest.raises(BadInput, match="UTF-8 but damaged: line 2"):
+    with pytest.raises(ValidationError, match="UTF-8 but damaged: line 2"):
         read(b"\xef\xbb\xbfa,b,c\n1,caf\xe9,c\n")
     assert good(read(b"a,b,c\n1,CAF\xc9\x94,c\n2,citt\xe0,c\n")) == [(2, "1", "CAFÉ”", "c"), (3, "2", "città", "c")]
 
 
 def test_a_header_that_is_broken_or_too_wide(read):
-    with pytest.raises(BadInput, match="cannot be read: A quote is not closed"):
+    with pytest.raises(ValidationError, match="cannot be read: A quote is not closed"):
         read(b'a,b,"c\n1,2,3\n')
-    with pytest.raises(BadInput, match="at most 1000"):
+    with pytest.raises(ValidationError, match="at most 1000"):
         read(b"a,b,c" + b",d" * 2000 + b"\n")
-    with pytest.raises(BadInput, match="cannot be read: A cell is longer"):
+    with pytest.raises(ValidationError, match="cannot be read: A cell is longer"):
         read(b"a" * (RECORD_MAX + 5))
 
 
@@ -211,7 +211,7 @@ def test_invisible_characters_around_names_do_not_count(liberal, unseen, tmp_pat
     content = f"{unseen}A{unseen};{unseen} b;C {unseen};{unseen}note{unseen}\n1;2;3;4\n"
     assert liberal(content) == [(2, ["1", "2", "3", "4"], None)]
     assert open_csv(tmp_path / "file.csv", REQUIRED).columns == ("A", "b", "C", "note")
-    with pytest.raises(BadInput, match="named twice"):
+    with pytest.raises(ValidationError, match="named twice"):
         liberal(f"a;b;c;{unseen}a\n1;2;3;4\n")
 
 
@@ -221,7 +221,7 @@ def test_lines_are_counted_whatever_ends_them_also_in_sentences(liberal, newline
     rows = newline.join(["a,b,c", "1,2,3", "", '2,"two', 'lines",3', "x", "3,4,5"])
     assert [line for line, _, _ in liberal(rows)] == [2, 4, 6, 7]
     for last, sentence in ((b"\0", "NUL byte in line 8"), (b"\xff\xff", "line 8")):
-        with pytest.raises(BadInput, match=sentence):
+        with pytest.raises(ValidationError, match=sentence):
             liberal(f"{rows}{newline}".encode() + b"\xc3\xa8" * 9 + last)
 
 
@@ -231,7 +231,7 @@ def test_a_column_is_mapped_by_hand(liberal):
     assert liberal(content, columns=columns) == [(2, ["1", "2", "3", "4", "5"], None)]
     for wrong, sentence in (({"x": "a"}, "no such column"), ({"codice": "a", "Codice ": "b"}, "read once"), ({"codice": " "}, "read once"),
                             ({"codice": "b", "titolo": "b"}, "read once"), ({"titolo": "c"}, "no column a")):
-        with pytest.raises(BadInput, match=sentence):
+        with pytest.raises(ValidationError, match=sentence):
             liberal(content, columns=wrong)
 
 

@@ -10,7 +10,7 @@ from app.integrations import text_sample
 from app.integrations.csv_files import open_csv
 from app.integrations.encodings import ENCODINGS
 from app.integrations.text_files import NAMES, Unsure, find_encoding
-from app.support.validation import BadInput
+from app.support.validation import ValidationError
 
 REQUIRED = ("reference", "title", "body")
 ITALIAN = (
@@ -92,7 +92,7 @@ def test_a_single_word_is_read_right_or_asked_about_never_garbled(tmp_path, code
     path = write(tmp_path, f"reference;title;body\n1;{word};Text\n", codec)
     try:
         titles = [r.cells[1] for r in open_csv(path, REQUIRED).records()]
-    except BadInput as error:
+    except ValidationError as error:
         assert "encoding" in str(error)
         if isinstance(error, Unsure):
             assert any(word in text for _, lines in error.readings for _, text in lines)
@@ -107,12 +107,12 @@ def test_a_single_word_is_read_right_or_asked_about_never_garbled(tmp_path, code
 def test_what_is_not_read_is_named_and_refused(tmp_path, name, text):
     codec = {"S": "cp932", "G": "gb18030", "B": "big5", "C": "cp949"}[name[0]]
     path = write(tmp_path, f"reference;title;body\n1;{text};{text}\n" * 3, codec)
-    with pytest.raises(BadInput, match=rf"seems to be in ({name}).*which is not read"):
+    with pytest.raises(ValidationError, match=rf"seems to be in ({name}).*which is not read"):
         find_encoding(path)
 
 
 def test_japanese_in_seven_bits_is_not_taken_for_ascii(tmp_path):
-    with pytest.raises(BadInput, match="ISO-2022-JP"):
+    with pytest.raises(ValidationError, match="ISO-2022-JP"):
         find_encoding(write(tmp_path, "reference;title;body\n1;東京;x\n", "iso2022_jp"))
 
 
@@ -132,12 +132,12 @@ def test_a_choice_is_obeyed_and_what_it_cannot_read_is_a_sentence_with_the_line(
     path = write(tmp_path, "reference;title;body\n1;Dvořák;x\n", "cp1250")
     assert [r.cells[1] for r in open_csv(path, REQUIRED, "windows-1250").records()] == ["Dvořák"]
     assert [r.cells[1] for r in open_csv(path, REQUIRED, "windows-1252").records()] == ["Dvoøák"]
-    with pytest.raises(BadInput, match="UTF-8 but damaged: line 2"):
+    with pytest.raises(ValidationError, match="UTF-8 but damaged: line 2"):
         open_csv(path, REQUIRED, "utf-8")
     undefined = write(tmp_path, b"reference,title,body\r1,a,b\r2,\x81,c\r")
-    with pytest.raises(BadInput, match="not Windows-1252, or damaged: line 3"):
+    with pytest.raises(ValidationError, match="not Windows-1252, or damaged: line 3"):
         open_csv(undefined, REQUIRED, "windows-1252")
-    with pytest.raises(BadInput, match="an Excel workbook"):
+    with pytest.raises(ValidationError, match="an Excel workbook"):
         open_csv(write(tmp_path, b"PK\x03\x04"), REQUIRED, "windows-1252")
 
 
@@ -164,7 +164,7 @@ def test_utf_16_and_32_are_read_with_a_mark_and_without(tmp_path, codec, mark, t
 def test_utf_16_that_is_cut_or_damaged_is_a_sentence_with_the_line(tmp_path):
     whole = "reference,title,body\n1,è,x\n2,b,x\n".encode("utf-16")
     for damaged in (whole[:-1], whole + b"\x00\xd8", whole[:-12] + b"\x00\x00" + whole[-12:]):
-        with pytest.raises(BadInput, match="not UTF-16, or damaged: line [34]"):
+        with pytest.raises(ValidationError, match="not UTF-16, or damaged: line [34]"):
             find_encoding(write(tmp_path, damaged))
 
 

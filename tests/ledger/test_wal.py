@@ -25,13 +25,13 @@ class File:
         return os.path.getsize(f"{self.path}-wal")
 
     def write(self, sql: str = "INSERT OR REPLACE INTO t VALUES (:id, :x)", **values) -> None:
-        with self.writer.transaction() as run:
-            run.run(sql, **values)
+        with self.writer.transaction() as tx:
+            tx.execute(sql, **values)
 
     def grow(self) -> None:
         """Somebody reads while 100 MB are written."""
         self.reader.raw.execute("BEGIN")
-        self.reader.all("SELECT COUNT(*) FROM t")
+        self.reader.fetch_all("SELECT COUNT(*) FROM t")
         for n in range(260):
             self.write(id=n % 20, x=BLOB)
         assert self.wal > WAL_BYTES * 5 // 4
@@ -63,8 +63,8 @@ def test_the_monitor_cuts_it_when_nobody_writes_and_waits_for_nobody(file):
     assert shrink_wal(file.monitor, file.path) is False and file.wal == before  # somebody reads: not even tried
     file.write(id=1, x=b"writers go on")
     file.end()
-    with file.writer.transaction() as run:
-        run.run("DELETE FROM t WHERE id = 2")
+    with file.writer.transaction() as tx:
+        tx.execute("DELETE FROM t WHERE id = 2")
         assert shrink_wal(file.monitor, file.path) is False  # somebody writes: it does not wait
     assert shrink_wal(file.monitor, file.path) is True and file.wal == 0
     assert shrink_wal(file.monitor, file.path) is False  # nothing to do
@@ -80,9 +80,9 @@ def test_nothing_is_lost_when_it_is_cut_under_writers_and_readers(file):
     def write(connection: Connection, start: int) -> None:
         try:
             for n in range(150):
-                with connection.transaction() as run:
-                    run.run("INSERT INTO t VALUES (:id, 'x')", id=start + n)
-                connection.all("SELECT COUNT(*) FROM t")
+                with connection.transaction() as tx:
+                    tx.execute("INSERT INTO t VALUES (:id, 'x')", id=start + n)
+                connection.fetch_all("SELECT COUNT(*) FROM t")
         except Exception as error:
             errors.append(error)
 

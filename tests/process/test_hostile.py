@@ -85,8 +85,8 @@ def test_a_job_that_asks_to_run_at_once_waits_a_second_and_ends_with_its_limit(p
     assert attempts <= took + 2, "a second between two attempts"
     from app.ledger.dialect import Connection
 
-    with Connection(product.app.extensions["settings"].database_url).transaction() as run:
-        run.run("UPDATE jobs SET retry_until_ms = :now", now=run.now())
+    with Connection(product.app.extensions["settings"].database_url).transaction() as tx:
+        tx.execute("UPDATE jobs SET retry_until_ms = :now", now=tx.now())
     product.ended(10)
     assert product.outcomes(now)[-1] == "failed"
     assert json.loads(product.one("SELECT metadata FROM job_metrics WHERE uuid = ? AND status = 'failed'", now))["ended"] == "retry_until"

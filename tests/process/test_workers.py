@@ -134,10 +134,10 @@ def test_a_frozen_worker_that_finishes_late_changes_nothing(product):
     os.kill(pid, signal.SIGSTOP)
     try:
         from app.ledger.dialect import Connection
-        from app.ledger.rescue import held_by, rescue
+        from app.ledger.rescue import claims_of, rescue
 
         connection = Connection(product.app.extensions["settings"].database_url)
-        (job,) = held_by(connection, product.one("SELECT worker_id FROM jobs"))
+        (job,) = claims_of(connection, product.one("SELECT worker_id FROM jobs"))
         assert rescue(connection, job, False, "frozen", "sqlite") == "pending"
         product.workers(1)
         product.until(lambda: "completed" in product.outcomes(uuid), 30, "done elsewhere")

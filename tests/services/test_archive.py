@@ -391,14 +391,14 @@ def test_a_forged_id_of_an_upload_reaches_no_file_outside(context, tmp_path):
     link.symlink_to(victim)
     forged = ["../victim", str(victim), "", ".", "..", "kept", "up_" + "5" * 32, "up_../../../victim", "up_" + "6" * 32 + "\n", "a/b", "x" * 40]
     connection = Connection(context.extensions["settings"].database_url)
-    with connection.transaction() as run:
+    with connection.transaction() as tx:
         for n, name in enumerate(forged):
-            run.run("INSERT INTO uploads (id, tenant_id, filename, sha256, size, created_ms, job_uuid) VALUES (:id, NULL, 'f', '', 1, 0, :u)", id=name, u=str(n))
+            tx.execute("INSERT INTO uploads (id, tenant_id, filename, sha256, size, created_ms, job_uuid) VALUES (:id, NULL, 'f', '', 1, 0, :u)", id=name, u=str(n))
     for name in forged:
         assert uploads.path_of(name) is None, name
     retention.sweep_uploads(connection, folder)
     assert victim.read_text() == "precious" and inner.read_text() == "precious"
-    assert connection.all("SELECT COUNT(*) FROM uploads") == [(0,)]
+    assert connection.fetch_all("SELECT COUNT(*) FROM uploads") == [(0,)]
     connection.close()
 
 

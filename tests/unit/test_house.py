@@ -66,6 +66,19 @@ def test_no_module_is_part_of_a_circle():
     assert not left
 
 
+@pytest.mark.parametrize("path", [p for folder in ("scripts", "tests") for p in sorted((ROOT / folder).rglob("*.py"))], ids=lambda p: str(p.relative_to(ROOT)))
+def test_code_in_texts_imports_what_exists(path):
+    """Scripts and tests run small programs that stand in texts, where no tool looks."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            for module, names in re.findall(r"^\s*from app\.([\w.]+) import ([\w, ]+)$", node.value, re.M):
+                for name in names.split(","):
+                    known = MODULES.get(f"{module}.{name.strip()}") or MODULES.get(module)
+                    assert known, f"app.{module}"
+                    text = known.read_text()
+                    assert module in MODULES and re.search(rf"\b{name.strip()}\b", text) or f"{module}.{name.strip()}" in MODULES
+
+
 def test_the_root_of_app_stays_small():
     assert len(list((ROOT / "app").glob("*.py"))) <= 8
 

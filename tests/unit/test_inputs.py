@@ -10,9 +10,9 @@ from app import registry
 from app.config import SettingError, load_settings
 from app.jobs import UploadedFile, job
 from app.queue import TicketSerializer
-from app.registry import Misfit
+from app.registry import InvalidArguments
 from app.support.redaction import one_line, redact, redact_json
-from app.support.validation import BadInput, parse_delay, parse_json, parse_queue, parse_tenant
+from app.support.validation import ValidationError, parse_delay, parse_json, parse_queue, parse_tenant
 
 
 @pytest.mark.parametrize("name,value", [
@@ -38,7 +38,7 @@ def test_the_secret_key_is_made_once_and_private(tmp_path):
     "{", "[1,]", '{"a": 1, "a": 2}', "NaN", "[1e999]", str(2**63), '"\\u0000"', '"\\ud800"', "[" * 40 + "]" * 40, "[" * 100_000, '"' + "x" * 300_000 + '"',
 ])
 def test_json_that_is_refused_with_a_sentence(text):
-    with pytest.raises(BadInput, match=r"\.$"):
+    with pytest.raises(ValidationError, match=r"\.$"):
         parse_json(text)
 
 
@@ -47,7 +47,7 @@ def test_json_and_fields_that_are_taken():
     assert parse_json(str(2**63 - 1)) == 2**63 - 1
     assert (parse_tenant(" acme "), parse_tenant(""), parse_queue("", "low"), parse_delay("1,5"), parse_delay(None)) == ("acme", None, "low", 1.5, 0.0)
     for parse, wrong in ((parse_tenant, "a b"), (parse_tenant, "x" * 65), (parse_queue, "HIGH"), (parse_delay, "-1"), (parse_delay, "1e9"), (parse_delay, "9" * 12)):
-        with pytest.raises(BadInput):
+        with pytest.raises(ValidationError):
             parse(wrong)
 
 
@@ -57,7 +57,7 @@ def test_json_and_fields_that_are_taken():
     ({"text": "a", "number": 1, "kind": "a", "more": 1}, "no argument more"), ([], "JSON object"), ({"text": "a", "number": 1, "kind": "a", "file": 7}, "file"),
 ])
 def test_arguments_that_do_not_fit(args, text):
-    with pytest.raises(Misfit, match=text):
+    with pytest.raises(InvalidArguments, match=text):
         registry.find("TestForm").fit(args)
 
 

@@ -90,10 +90,10 @@ def readers():
     context.push()
     sentences = [parts for parts, _names, _text in messages._patterns()]
     worst = ["".join(p) for p in sentences if len(p) > 2][:25] + [p[0] or p[1] for p in sentences][:25]
-    yield messages.retell, [*GENERIC, *worst]
+    yield messages.translate_stored, [*GENERIC, *worst]
     yield lambda text: messages._fill(("a ", " b ", " c ", "."), text), ["a  b ", "a x b ", " c "]
-    for function in (redaction.redact, redaction.one_line, redaction.printable, lambda t: redaction.redact_json({t: [t, {t: t}]}), lambda t: tracebacks.frames_of(t, "/x/"), search.pattern,
-                     lambda t: search.match([t], {}, []), texts.harmless, uploads.clean_name, redirects.safe_next, validation.parse_uuid, payloads.arguments,
+    for function in (redaction.redact, redaction.one_line, redaction.printable, lambda t: redaction.redact_json({t: [t, {t: t}]}), lambda t: tracebacks.parse_traceback(t, "/x/"), search.pattern,
+                     lambda t: search.match([t], {}, []), texts.sanitize, uploads.clean_name, redirects.safe_next, validation.parse_uuid, payloads.arguments,
                      lambda t: payloads.arguments(json.dumps({"args": {t: t}}))):
         yield (lambda text, f=function: f(text, "/") if f is redirects.safe_next else f(text)), GENERIC
 
@@ -127,11 +127,11 @@ def test_no_text_freezes_a_pattern_or_a_reader(tmp_path):
 
 
 def test_a_line_number_of_any_length_is_text():
-    from app.support.tracebacks import frames_of
+    from app.support.tracebacks import parse_traceback
 
     for digits in ("9" * 5000, "٣", "-1", ""):
-        assert frames_of(f'  File "/x/a.py", line {digits}, in f', "/x/") is None
-    assert frames_of('  File "/x/a.py", line 12, in f\n    x\nKeyError: 1', "/x/")["groups"][0]["frames"][0]["line"] == 12
+        assert parse_traceback(f'  File "/x/a.py", line {digits}, in f', "/x/") is None
+    assert parse_traceback('  File "/x/a.py", line 12, in f\n    x\nKeyError: 1', "/x/")["groups"][0]["frames"][0]["line"] == 12
 
 
 def test_the_patterns_are_all_found():

@@ -7,7 +7,7 @@ import pytest
 from app.integrations import csv_files
 from app.services.content import import_rows
 from app.support import messages
-from app.support.validation import BadInput
+from app.support.validation import ValidationError
 
 
 @pytest.mark.parametrize("stored", [
@@ -17,17 +17,17 @@ from app.support.validation import BadInput
     "The file has no column body. Its first line must name the columns reference, title and body, separated by comma, semicolon or tab; it has: a, b.",
 ])
 def test_what_was_stored_is_told_in_the_readers_language(app, stored):
-    assert messages.retell(stored) == stored  # the command line reads what was written
+    assert messages.translate_stored(stored) == stored  # the command line reads what was written
     with app.test_request_context("/", headers={"Accept-Language": "it"}):
-        told = messages.retell(stored)
+        told = messages.translate_stored(stored)
     assert told != stored and "%(" not in told
     with app.test_request_context("/", headers={"Accept-Language": "en"}):
-        assert messages.retell(stored) == stored
+        assert messages.translate_stored(stored) == stored
 
 
 def test_what_nobody_knows_stays_as_it_is(app):
     with app.test_request_context("/", headers={"Accept-Language": "it"}):
-        assert messages.retell("KeyError: 'x'") == "KeyError: 'x'" and messages.retell(None) is None
+        assert messages.translate_stored("KeyError: 'x'") == "KeyError: 'x'" and messages.translate_stored(None) is None
 
 
 FILES = [  # each with a fault of its own; the sentence is what pages and reports show
@@ -48,7 +48,7 @@ def test_every_sentence_about_a_file_is_one_that_can_be_told_in_another_language
     try:
         source = csv_files.open_csv(path, ("a", "b", "c"))
         told = [row.fault for row in import_rows.read_rows(source) if row.fault]
-    except BadInput as error:
+    except ValidationError as error:
         told = [str(error)]
     assert told
     for sentence in told:

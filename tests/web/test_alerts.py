@@ -14,10 +14,10 @@ from app.models import Alert, AlertMessage, AlertRule, Audit
 def wrong(app):
     """An open alert and a channel."""
     connection = Connection(app.extensions["settings"].database_url)
-    with connection.transaction() as run:
-        run.run("INSERT INTO alerts (rule_id, kind, severity, facts, link, opened_ms, seen_ms, tell_ms) VALUES "
-                "(1, 'failures', 'critical', '{\"n\": 7, \"minutes\": 60, \"limit\": 5}', '/admin/jobs/list?state=unhappy', :now, :now, :now)", now=run.now())
-        counts.save(run, "channels", ["team"])
+    with connection.transaction() as tx:
+        tx.execute("INSERT INTO alerts (rule_id, kind, severity, facts, link, opened_ms, seen_ms, tell_ms) VALUES "
+                "(1, 'failures', 'critical', '{\"n\": 7, \"minutes\": 60, \"limit\": 5}', '/admin/jobs/list?state=unsuccessful', :now, :now, :now)", now=tx.now())
+        counts.save(tx, "channels", ["team"])
     connection.close()
     return 1
 
@@ -101,10 +101,10 @@ def test_a_test_message_is_left_to_the_monitor(admin, wrong):
 
 def test_messages_that_no_monitor_can_send_are_said(admin, app):
     connection = Connection(app.extensions["settings"].database_url)
-    with connection.transaction() as run:
+    with connection.transaction() as tx:
         for phase in ("open", "over"):
-            run.run("INSERT INTO alert_messages (alert_id, channel, phase, title, body, next_ms, created_ms) VALUES (1, 'gone', :p, 't', 'b', :now, :now)",
-                    p=phase, now=run.now())
+            tx.execute("INSERT INTO alert_messages (alert_id, channel, phase, title, body, next_ms, created_ms) VALUES (1, 'gone', :p, 't', 'b', :now, :now)",
+                    p=phase, now=tx.now())
     connection.close()
     assert "2 messages wait: no running monitor has this channel in its ALERT_URLS" in page(admin)
     shown = admin.get("/admin/jobs/alerts/", headers={"Accept": "application/json"}).json["channels"]["gone"]

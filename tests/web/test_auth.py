@@ -8,7 +8,7 @@ from app.extensions import db
 from app.models import UserSession
 from app.services.people import accounts
 from app.support.clock import now_ms
-from app.support.validation import BadInput
+from app.support.validation import ValidationError
 from tests.conftest import PASSWORD, sign_in, token_in
 
 
@@ -90,7 +90,7 @@ def test_networks_are_a_v4_address_and_a_v6_64():
 
 @pytest.mark.parametrize("email,password", [("no-at-sign", PASSWORD), ("a@b.it", "short"), ("a@b.it", "x" * 257), ("a@b.it\x00", PASSWORD)])
 def test_bad_accounts_are_refused_with_a_sentence(context, email, password):
-    with pytest.raises(BadInput, match=r"\."):
+    with pytest.raises(ValidationError, match=r"\."):
         accounts.create_user(email, "user", password)
 
 

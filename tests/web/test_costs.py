@@ -9,7 +9,7 @@ import pytest
 
 from app.extensions import db
 from app.ledger import costs
-from app.ledger.dialect import SessionRunner
+from app.ledger.dialect import SessionExecutor
 from app.models import Generation, JobCost, PromptTemplate, TenantBudget
 from app.services.content import generations, prices
 from app.support.clock import DAY_MS, now_ms
@@ -59,12 +59,12 @@ def test_a_budget_holds_and_lets_go(admin, spent):
     assert budget(amount="0,01", hold="1").status_code == 303
     settings = admin.application.extensions["settings"]
     with admin.application.app_context():
-        run = SessionRunner(db.session)
-        assert generations.over_budget(run, "acme", settings).startswith("The monthly budget of acme is spent (")
-        assert generations.over_budget(run, "lumen", settings) is None
+        tx = SessionExecutor(db.session)
+        assert generations.over_budget(tx, "acme", settings).startswith("The monthly budget of acme is spent (")
+        assert generations.over_budget(tx, "lumen", settings) is None
     assert budget(amount="100").status_code == 303  # without hold it only warns
     with admin.application.app_context():
-        assert generations.over_budget(SessionRunner(db.session), "acme", settings) is None
+        assert generations.over_budget(SessionExecutor(db.session), "acme", settings) is None
     assert budget(amount="").status_code == 303
     with admin.application.app_context():
         assert db.session.query(TenantBudget).count() == 0
@@ -80,10 +80,10 @@ def test_templates_are_checked_saved_replaced_and_deleted(admin):
     assert save().status_code == 303 and save(body="Other: {prompt}").status_code == 303 and save(tenant="acme").status_code == 303
     with admin.application.app_context():
         assert [(t.tenant_id, t.body) for t in db.session.query(PromptTemplate).order_by(PromptTemplate.id)] == [("", "Other: {prompt}"), ("acme", "Write: {prompt}")]
-        run = SessionRunner(db.session)
-        assert generations.fill(run, "acme", "long", "{title} {prompt}", None) == "Write: {title} {prompt}"  # a value is never filled again
-        assert generations.fill(run, "else", "long", "p", None) == "Other: p"
-        assert generations.fill(run, "else", "none", "p", None) is None
+        tx = SessionExecutor(db.session)
+        assert generations.fill(tx, "acme", "long", "{title} {prompt}", None) == "Write: {title} {prompt}"  # a value is never filled again
+        assert generations.fill(tx, "else", "long", "p", None) == "Other: p"
+        assert generations.fill(tx, "else", "none", "p", None) is None
     assert admin.post("/admin/jobs/generations/templates/1/delete", data={"csrf_token": admin.csrf}).status_code == 303
     assert admin.post("/admin/jobs/generations/templates/1/delete", data={"csrf_token": admin.csrf}).status_code == 404
 

@@ -251,7 +251,7 @@ def test_links_in_alerts_lie_below_the_path(data_dir):
     from app.models import Alert
     application = below(data_dir)
     with application.app_context():
-        db.session.add(Alert(rule_id=1, kind="no_worker", subject="", severity="warning", facts='{"n": 1, "limit": 1}', link="/admin/jobs/workers?x=1", opened_ms=1, seen_ms=1, tell_ms=1))
+        db.session.add(Alert(rule_id=1, kind="no_worker", subject="", severity="warning", facts='{"n": 1, "limit": 1}', link="/admin/jobs/workers?x=1", opened_ms=1, seen_ms=1, notify_at=1))
         db.session.commit()
     client = sign_in_below(application)
     page = client.get("/team/jobs/admin/jobs/alerts").text

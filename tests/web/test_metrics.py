@@ -32,8 +32,8 @@ def scraped(data_dir):
 
 
 def outcome(scraped, n: int, status: str, run_ms: int, wait_ms: int) -> None:
-    with scraped.connection.transaction() as run:
-        run.run("INSERT INTO job_metrics (uuid, round, claim_no, job_type, queue, status, processing_time, wait_ms, attempts, started_at, completed_at) "
+    with scraped.connection.transaction() as tx:
+        tx.execute("INSERT INTO job_metrics (uuid, round, claim_no, job_type, queue, status, processing_time, wait_ms, attempts, started_at, completed_at) "
                 "VALUES (:u, 1, 1, 'T', 'low', :s, :ms, :w, 1, '2026-01-01', '2026-01-01')", u=f"u{n}", s=status, ms=run_ms, w=wait_ms)
 
 
@@ -46,7 +46,7 @@ def test_only_the_token_opens_it(scraped, client):
 def test_histograms_and_counters_are_exact_and_only_rise(scraped):
     for n, (status, run, wait) in enumerate((("completed", 100, 0), ("completed", 101, 700), ("failed", 9000, 50), ("completed", 9_999_999, 5), ("lost", 5, 5))):
         outcome(scraped, n, status, run, wait)
-    assert rollups.extend(scraped.connection) == 5 and rollups.extend(scraped.connection) == 0
+    assert rollups.advance(scraped.connection) == 5 and rollups.advance(scraped.connection) == 0
     found = scraped()
     low = (("queue", "low"), ("type", "T"))
     assert found["ainstein_job_run_seconds_count", *low] == 3
@@ -57,10 +57,10 @@ def test_histograms_and_counters_are_exact_and_only_rise(scraped):
     assert found["ainstein_job_run_seconds_sum", *low] == pytest.approx(10000.2)
     assert found["ainstein_job_wait_seconds_count", *low] == 5
     assert found["ainstein_job_outcomes_total", ("status", "completed"), ("type", "T")] == 3
-    with scraped.connection.transaction() as run:
-        run.run("DELETE FROM job_metrics")  # raw rows go after 32 days; counters stay
+    with scraped.connection.transaction() as tx:
+        tx.execute("DELETE FROM job_metrics")  # raw rows go after 32 days; counters stay
     outcome(scraped, 9, "completed", 1, 1)
-    rollups.extend(scraped.connection)
+    rollups.advance(scraped.connection)
     assert scraped()["ainstein_job_run_seconds_count", *low] == 4
 
 
@@ -83,9 +83,9 @@ def test_the_dashboard_asks_only_for_what_is_there(scraped):
     text = (Path(__file__).parents[2] / "deploy/grafana-dashboard.json").read_text()
     asked = set(re.findall(r"ainstein_\w+", text))
     outcome(scraped, 1, "completed", 1, 1)
-    rollups.extend(scraped.connection)
-    with scraped.connection.transaction() as run:
-        run.run("INSERT INTO meta (key, value, at_ms) VALUES ('monitor', '{}', :now)", now=run.now())
-        run.run("INSERT INTO jobs (queue, payload, attempts, available_at, created_at, uuid, job_type, created_ms, available_ms, retry_until_ms) "
+    rollups.advance(scraped.connection)
+    with scraped.connection.transaction() as tx:
+        tx.execute("INSERT INTO meta (key, value, at_ms) VALUES ('monitor', '{}', :now)", now=tx.now())
+        tx.execute("INSERT INTO jobs (queue, payload, attempts, available_at, created_at, uuid, job_type, created_ms, available_ms, retry_until_ms) "
                 "VALUES ('low', '{}', 0, 0, 0, 'u', 'T', 0, 0, 0)")
     assert asked <= {key[0] for key in scraped()}

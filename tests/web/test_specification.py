@@ -163,7 +163,7 @@ def test_figures_equal_a_count_by_brute_force_for_any_window(app, data_dir):
     outcomes(data_dir, rows)
     with app.app_context():
         connection = Connection(app.extensions["settings"].database_url)
-        for count in (lambda: 0, lambda: rollups.extend(connection, steps=1), lambda: rollups.extend(connection),
+        for count in (lambda: 0, lambda: rollups.advance(connection, steps=1), lambda: rollups.advance(connection),
                       lambda: rollups.rebuild(connection, 4), lambda: outcomes(data_dir, rows[:500]) or rows.extend(rows[:500])):
             count()  # nothing counted yet, a part, all, all again, and 500 that came in late
             check(chance, now, rows)

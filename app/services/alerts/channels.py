@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from app.ledger import counts
-from app.ledger.dialect import Connection, Runner
+from app.ledger.dialect import Connection, Executor
 from app.support.clock import DAY_MS, HOUR_MS, MINUTE_MS
 
 FACT = "channels"  # of the `meta` table: time (ms) by name
@@ -18,16 +18,16 @@ SAID_MS, LIVE_MS = 30_000, 2 * MINUTE_MS
 FORGET_MS, FORGET_WITHOUT_MS = HOUR_MS, 7 * DAY_MS
 
 
-def known(run: Runner) -> dict[str, int]:
+def known(tx: Executor) -> dict[str, int]:
     """Names, and how long ago (ms) a monitor last said that it has the channel; one that was said in the future, before
     the clock was set back, counts as never said."""
-    kept = counts.load(run, FACT)
+    kept = counts.load(tx, FACT)
     if kept is None:
         return {}
     said, age = kept
     if isinstance(said, list):  # as earlier versions wrote it: names
         return {name: age for name in said if isinstance(name, str)}
-    now, times = run.now(), said.items() if isinstance(said, dict) else ()
+    now, times = tx.now(), said.items() if isinstance(said, dict) else ()
     return {name: now - at if at <= now + SAID_MS else FORGET_WITHOUT_MS for name, at in times if isinstance(at, int)}
 
 
@@ -37,11 +37,11 @@ def announce(connection: Connection, own: Iterable[str]) -> None:
     forget = FORGET_MS if own else FORGET_WITHOUT_MS
     if not _due(known(connection), own, forget):
         return
-    with connection.transaction() as run:
-        ages, now = known(run), run.now()
+    with connection.transaction() as tx:
+        ages, now = known(tx), tx.now()
         if _due(ages, own, forget):
             others = {name: now - age for name, age in ages.items() if age < forget}
-            counts.save(run, FACT, others | dict.fromkeys(own, now))
+            counts.save(tx, FACT, others | dict.fromkeys(own, now))
 
 
 def _due(ages: dict[str, int], own: list[str], forget: int) -> bool:

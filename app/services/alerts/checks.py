@@ -20,7 +20,7 @@ import psutil
 from app import registry
 from app.config import QUEUES
 from app.ledger import costs, counts
-from app.ledger.dialect import Runner
+from app.ledger.dialect import Executor
 from app.ledger.rollups import NO_BOUND
 from app.services.content import generations
 from app.support import disk
@@ -71,10 +71,10 @@ def box_memory_percent() -> float:
 
 
 @dataclass
-class Look:
+class Snapshot:
     """What the rules are judged by, read once; `now` in ms."""
 
-    run: Runner
+    tx: Executor
     now: int
     data_dir: Path
     worker_memory: int
@@ -89,26 +89,26 @@ class Look:
         for column, value in (("job_type", rule.job_type), ("queue", rule.queue), ("tenant_id", rule.tenant_id)):
             sql += f" AND {column} = :{column}" if value else ""
         named = {"job_type": rule.job_type, "queue": rule.queue, "tenant_id": rule.tenant_id}
-        rows = self.run.all(sql + (" GROUP BY job_type" if by_type else ""), since=self.now - rule.window_min * MINUTE_MS,
+        rows = self.tx.fetch_all(sql + (" GROUP BY job_type" if by_type else ""), since=self.now - rule.window_min * MINUTE_MS,
                             **{n: v for n, v in named.items() if v})
         return [(int(n), int(ms), name) for n, ms, name in rows]
 
     @cached_property
     def live(self) -> dict[str, Any]:
-        return counts.recent(self.run)[0]
+        return counts.recent(self.tx)[0]
 
     @cached_property
     def workers(self) -> list[tuple]:
         """Name, stale, memory and memory at the start (bytes) of those that have not stopped."""
-        return self.run.all("SELECT worker_name, stale, memory, memory_start FROM worker_heartbeats WHERE status <> 'stopped'")
+        return self.tx.fetch_all("SELECT worker_name, stale, memory, memory_start FROM worker_heartbeats WHERE status <> 'stopped'")
 
     @cached_property
     def paused(self) -> set[str]:
-        return {row[0] for row in self.run.all("SELECT name FROM queues WHERE paused_at IS NOT NULL")}
+        return {row[0] for row in self.tx.fetch_all("SELECT name FROM queues WHERE paused_at IS NOT NULL")}
 
     def usual_ms(self, job_type: str, least: int) -> int | None:
         """Upper bound of the run time of 99 % of a type's completed jobs; None below `least` jobs or without a bound."""
-        rows = self.run.all("SELECT le, SUM(count) FROM job_histograms WHERE what = 'run' AND job_type = :t GROUP BY le", t=job_type)
+        rows = self.tx.fetch_all("SELECT le, SUM(count) FROM job_histograms WHERE what = 'run' AND job_type = :t GROUP BY le", t=job_type)
         total, reached = sum(n for _, n in rows), 0
         for le, n in sorted((le, n) for le, n in rows if le != NO_BOUND):
             reached += n
@@ -117,19 +117,19 @@ class Look:
         return None
 
 
-def failures(look: Look, rule: Rule) -> list[Finding]:
+def failures(look: Snapshot, rule: Rule) -> list[Finding]:
     n = look.values[rule.id] = look.ended(rule, "failed", "timeout")[0][0]
-    link = f"{JOBS}?{urlencode({'state': 'unhappy', **rule.scope})}"
+    link = f"{JOBS}?{urlencode({'state': 'unsuccessful', **rule.scope})}"
     return [Finding("", {"n": n, "minutes": rule.window_min, "limit": rule.threshold, **rule.scope}, link)] if n > rule.threshold else []
 
 
-def no_worker(look: Look, rule: Rule) -> list[Finding]:
+def no_worker(look: Snapshot, rule: Rule) -> list[Finding]:
     alive = look.values[rule.id] = sum(1 for w in look.workers if not w[1])
     pending = look.live["pending"]
     return [Finding("", {"n": pending, "limit": rule.threshold}, "/admin/jobs/workers")] if not alive and pending > rule.threshold else []
 
 
-def slow(look: Look, rule: Rule) -> list[Finding]:
+def slow(look: Snapshot, rule: Rule) -> list[Finding]:
     """The completed only, as on the card: a failure that ends at once says nothing of how long jobs take."""
     n, total_ms, _ = look.ended(rule, "completed")[0]
     look.values[rule.id] = total_ms / n / MINUTE_MS if n else None
@@ -139,12 +139,12 @@ def slow(look: Look, rule: Rule) -> list[Finding]:
     return [Finding("", facts, f"{JOBS}?{urlencode({'state': 'completed', **rule.scope})}")]
 
 
-def box_memory(look: Look, rule: Rule) -> list[Finding]:
+def box_memory(look: Snapshot, rule: Rule) -> list[Finding]:
     percent = look.values[rule.id] = look.memory()
     return [Finding("", {"percent": round(percent, 1), "limit": rule.threshold}, "/admin/jobs/workers")] if percent > rule.threshold else []
 
 
-def worker_memory(look: Look, rule: Rule) -> list[Finding]:
+def worker_memory(look: Snapshot, rule: Rule) -> list[Finding]:
     shares = {name: 100 * ((now or 0) - (start or 0)) / look.worker_memory for name, _stale, now, start in look.workers}
     look.values[rule.id] = max(shares.values(), default=None)
     limit = look.worker_memory // 2**20
@@ -152,15 +152,15 @@ def worker_memory(look: Look, rule: Rule) -> list[Finding]:
             for name, share in shares.items() if share > rule.threshold]
 
 
-def critical_job(look: Look, rule: Rule) -> list[Finding]:
+def critical_job(look: Snapshot, rule: Rule) -> list[Finding]:
     marked = {d.name for d in registry.known_types() if d.options.critical}
     rows = [row for row in look.ended(rule, "failed", "timeout", by_type=True) if row[2] in marked]
     look.values[rule.id] = sum(row[0] for row in rows)
-    return [Finding(name, {"type": name, "n": n, "minutes": rule.window_min}, f"{JOBS}?{urlencode({'state': 'unhappy', 'type': name})}")
+    return [Finding(name, {"type": name, "n": n, "minutes": rule.window_min}, f"{JOBS}?{urlencode({'state': 'unsuccessful', 'type': name})}")
             for n, _ms, name in rows if n > rule.threshold]
 
 
-def oldest(look: Look, rule: Rule) -> list[Finding]:
+def oldest(look: Snapshot, rule: Rule) -> list[Finding]:
     waits = {name: look.now - here["since"] for name, here in look.live["queues"].items()
              if here["since"] is not None and name not in look.paused and rule.queue in (None, name)}
     look.values[rule.id] = max(waits.values(), default=0) / MINUTE_MS
@@ -168,11 +168,11 @@ def oldest(look: Look, rule: Rule) -> list[Finding]:
             for name, ms in waits.items() if ms > rule.threshold * MINUTE_MS]
 
 
-def growing(look: Look, rule: Rule) -> list[Finding]:
+def growing(look: Snapshot, rule: Rule) -> list[Finding]:
     """Deeper at each third of the window, and `threshold` times as deep as at its start."""
     found, deepest = [], 0.0
     for queue in QUEUES if rule.queue is None else (rule.queue,):
-        rows = look.run.all("SELECT minute_ms, depth FROM queue_minutes WHERE queue = :q AND minute_ms >= :since ORDER BY minute_ms",
+        rows = look.tx.fetch_all("SELECT minute_ms, depth FROM queue_minutes WHERE queue = :q AND minute_ms >= :since ORDER BY minute_ms",
                             q=queue, since=look.now - (rule.window_min + 1) * MINUTE_MS)
         if not rows or rows[-1][0] - rows[0][0] < (rule.window_min - 1) * MINUTE_MS:
             continue  # not watched for so long yet
@@ -187,9 +187,9 @@ def growing(look: Look, rule: Rule) -> list[Finding]:
     return found
 
 
-def overrun(look: Look, rule: Rule) -> list[Finding]:
+def overrun(look: Snapshot, rule: Rule) -> list[Finding]:
     """One finding a type: its longest running job, beyond `threshold` times what 99 % of its kind take."""
-    rows = look.run.all("SELECT job_type, MIN(reserved_ms), COUNT(*) FROM jobs WHERE state = 'processing' GROUP BY job_type")
+    rows = look.tx.fetch_all("SELECT job_type, MIN(reserved_ms), COUNT(*) FROM jobs WHERE state = 'processing' GROUP BY job_type")
     found, most = [], 0.0
     for job_type, since, _n in rows:
         usual = look.usual_ms(job_type, rule.minimum) if since and rule.job_type in (None, job_type) else None
@@ -204,31 +204,31 @@ def overrun(look: Look, rule: Rule) -> list[Finding]:
     return found
 
 
-def missed(look: Look, rule: Rule) -> list[Finding]:
+def missed(look: Snapshot, rule: Rule) -> list[Finding]:
     declared = {s.name for s in registry.schedules()}
-    rows = look.run.all("SELECT name, missed_ms FROM recurring WHERE enabled = 1 AND missed_at_ms > :since",
+    rows = look.tx.fetch_all("SELECT name, missed_ms FROM recurring WHERE enabled = 1 AND missed_at_ms > :since",
                         since=look.now - rule.window_min * MINUTE_MS)
     rows = [row for row in rows if row[0] in declared]
     look.values[rule.id] = len(rows)
     return [Finding(name, {"name": name, "at_ms": at}, "/admin/jobs/recurring") for name, at in rows]
 
 
-def rescued(look: Look, rule: Rule) -> list[Finding]:
+def rescued(look: Snapshot, rule: Rule) -> list[Finding]:
     n = look.values[rule.id] = look.ended(rule, "lost")[0][0]
     return [Finding("", {"n": n, "minutes": rule.window_min}, "/admin/jobs/")] if n > rule.threshold else []
 
 
-def disk_room(look: Look, rule: Rule) -> list[Finding]:
+def disk_room(look: Snapshot, rule: Rule) -> list[Finding]:
     percent = look.values[rule.id] = disk.free_share(look.data_dir) * 100
     return [Finding("", {"percent": round(percent, 1), "limit": rule.threshold})] if percent < rule.threshold else []
 
 
-def budget(look: Look, rule: Rule) -> list[Finding]:
+def budget(look: Snapshot, rule: Rule) -> list[Finding]:
     """Tenants that have spent `threshold` % of their monthly budget."""
     found, most = [], 0.0
     since = generations.month_start(look.now, look.zone)
-    for tenant, limit, currency in look.run.all("SELECT tenant_id, month_nano, currency FROM tenant_budgets"):
-        spent = costs.spent(look.run, tenant, since, currency)
+    for tenant, limit, currency in look.tx.fetch_all("SELECT tenant_id, month_nano, currency FROM tenant_budgets"):
+        spent = costs.spent(look.tx, tenant, since, currency)
         percent = 100 * spent / limit if limit else 100.0
         most = max(most, percent)
         if percent >= rule.threshold and rule.tenant_id in (None, tenant):
@@ -245,7 +245,7 @@ class Kind:
     `uses` names the other columns that count for this kind.
     """
 
-    judge: Callable[[Look, Rule], list[Finding]]
+    judge: Callable[[Snapshot, Rule], list[Finding]]
     unit: str = "jobs"
     uses: tuple[str, ...] = ()
     urgent: bool = False

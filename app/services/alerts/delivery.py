@@ -22,7 +22,7 @@ from flask import Flask
 from flask_babel import force_locale
 
 from app.config import ROOT, Settings
-from app.ledger.dialect import Connection, Runner
+from app.ledger.dialect import Connection, Executor
 from app.services.alerts import channels, texts
 from app.support.clock import DAY_MS
 from app.support.redaction import one_line, redact
@@ -41,7 +41,7 @@ _END = """UPDATE alert_messages SET state = :state, error = :error, next_ms = :n
  repeated = CASE WHEN :doubt = 1 THEN 1 ELSE repeated END WHERE id = :id AND state = 'sending' AND lease_ms = :until"""
 
 
-class Courier:
+class Outbox:
     """At most one sending a channel at a time; `step` starts what is due and never waits for it."""
 
     def __init__(self, app: Flask, clock: Callable[[], int] | None = None) -> None:
@@ -51,11 +51,11 @@ class Courier:
         self.threads: dict[str, threading.Thread] = {}
         self.trouble: dict[str, str] = {}
 
-    def announce(self, connection: Connection) -> None:
+    def publish_channels(self, connection: Connection) -> None:
         """Say for pages and other monitors which channels this one has; messages of others wait for theirs."""
         channels.announce(connection, self.settings.alert_channels)
 
-    def step(self, connection: Connection) -> int:
+    def send_due(self, connection: Connection) -> int:
         """Start what is due; returns how many sendings were started."""
         started = 0
         for channel in self.settings.alert_channels:
@@ -68,21 +68,21 @@ class Courier:
                 started += 1
         return started
 
-    def _now(self, run: Runner) -> int:
-        return self.clock() if self.clock else run.now()
+    def _now(self, tx: Executor) -> int:
+        return self.clock() if self.clock else tx.now()
 
     def _take(self, connection: Connection, channel: str) -> tuple[list[tuple], int] | None:
         """The rows to send now, leased; None when nothing is due or another monitor was first."""
         now = self._now(connection)
-        rows = connection.all(_WAITING, c=channel)
+        rows = connection.fetch_all(_WAITING, c=channel)
         tests = [r for r in rows if r[1] == "test"]
         queue = tests[:1] or rows
         if not queue or now < queue[0][6] <= now + MOST_MS or (queue[0][4] == "sending" and now < queue[0][7] <= now + LEASE_MS):
             return None  # a time further ahead was written before the clock was set back
         batch = queue if len(queue) > MOST_SINGLE else queue[:1]
         until = now + LEASE_MS
-        with connection.transaction() as run:
-            taken = [row for row in batch if run.run(_LEASE, id=row[0], held=row[7], until=until)]
+        with connection.transaction() as tx:
+            taken = [row for row in batch if tx.execute(_LEASE, id=row[0], held=row[7], until=until)]
         return (taken, until) if taken else None
 
     def _send(self, channel: str, rows: list[tuple], until: int) -> None:
@@ -104,12 +104,12 @@ class Courier:
 
     def _end(self, connection: Connection, rows: list[tuple], until: int, why: str, doubtful: bool) -> None:
         now = self._now(connection)
-        with connection.transaction() as run:
+        with connection.transaction() as tx:
             for id_, phase, _title, _body, _state, attempts, _next, _lease, _repeated, created, _severity in rows:
                 lost = why and (phase == "test" or now - created > KEEP_MS)
                 wait = min(FIRST_MS * 2 ** min(attempts, 12), MOST_MS)
                 state = "sent" if not why else "dropped" if lost else "waiting"
-                run.run(_END, id=id_, until=until, state=state, error=why or None, next=now + wait, doubt=int(doubtful),
+                tx.execute(_END, id=id_, until=until, state=state, error=why or None, next=now + wait, doubt=int(doubtful),
                         ended=None if state == "waiting" else now)
 
     def busy(self) -> bool:
@@ -118,7 +118,7 @@ class Courier:
     def finish(self, connection: Connection, seconds: float = 90.0) -> list[str]:
         """Send all that is due and wait for it; returns 'channel: why' of those that failed."""
         end = time.monotonic() + seconds
-        while (self.step(connection) or self.busy()) and time.monotonic() < end:
+        while (self.send_due(connection) or self.busy()) and time.monotonic() < end:
             time.sleep(0.05)
         return [f"channel {name}: {why}" for name, why in self.trouble.items() if why]
 

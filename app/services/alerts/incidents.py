@@ -3,7 +3,7 @@
 check -> rules.KINDS judge one Look (reads only, no transaction)
       -> one short transaction: new findings open an incident (a unique index: two monitors open one), absent ones close
          theirs after CALM_MS, and who is due to be told gets rows in the outbox (unique: one message a channel and phase)
-Told at `tell_ms`: at once; or when quiet hours end, the silence ends, or `cooldown_min` after the same thing was last over
+Notified at `notify_at`: at once; or when quiet hours end, the silence ends, or `cooldown_min` after the same thing was last over
 (should it be over again by then, nobody is bothered). An incident that came and went in quiet hours is told afterwards.
 """
 
@@ -21,16 +21,16 @@ from sqlalchemy import func, select
 from app.config import Settings
 from app.extensions import db
 from app.ledger import counts
-from app.ledger.dialect import Connection, Runner, SessionRunner
+from app.ledger.dialect import Connection, Executor, SessionExecutor
 from app.models import Alert, AlertMessage, AlertRule
 from app.models.alert import NOBODY_HAD_IT
 from app.services.alerts import channels as announced
 from app.services.alerts import texts
-from app.services.alerts.checks import KINDS, RULE_COLUMNS, Finding, Look, Rule
+from app.services.alerts.checks import KINDS, RULE_COLUMNS, Finding, Rule, Snapshot
 from app.services.audit import ActionRefused, audit
 from app.support.clock import DAY_MS, MINUTE_MS, millis, now_ms, when
-from app.support.messages import retell
-from app.support.messages import say as _
+from app.support.messages import translate as _
+from app.support.messages import translate_stored
 from app.support.validation import stored_object
 
 log = logging.getLogger(__name__)
@@ -42,9 +42,9 @@ _TELL = """INSERT INTO alert_messages (alert_id, channel, phase, title, body, ne
  VALUES (:alert, :channel, :phase, :title, :body, :now, :now) ON CONFLICT DO NOTHING"""
 
 
-def check(look: Look, connection: Connection, settings: Settings, urgent: bool = False) -> list[str]:
+def check(look: Snapshot, connection: Connection, settings: Settings, urgent: bool = False) -> list[str]:
     """Judge the enabled rules (`urgent`: only those kinds) and write what follows; returns 'kind: error' of rules that failed."""
-    rules = [Rule(*row) for row in look.run.all(f"SELECT {RULE_COLUMNS} FROM alert_rules WHERE enabled = 1 ORDER BY id")]
+    rules = [Rule(*row) for row in look.tx.fetch_all(f"SELECT {RULE_COLUMNS} FROM alert_rules WHERE enabled = 1 ORDER BY id")]
     judged: dict[int, tuple[Rule, list[Finding]]] = {}
     failed = []
     for rule in rules:
@@ -55,42 +55,42 @@ def check(look: Look, connection: Connection, settings: Settings, urgent: bool =
             judged[rule.id] = rule, kind.judge(look, rule)
         except Exception as error:
             failed.append(f"{rule.kind}: {type(error).__name__}: {error}")
-    with connection.transaction() as run:
+    with connection.transaction() as tx:
         for rule, found in judged.values():
-            _write(run, rule, found, look.now, settings)
+            _write(tx, rule, found, look.now, settings)
         if not urgent:
-            _close_orphans(run, {rule.id for rule in rules}, look.now)
-            counts.save(run, "alerts", {"values": look.values})
-        _tell_due(run, {rule.id: rule for rule in rules}, look.now, settings)
+            _close_orphans(tx, {rule.id for rule in rules}, look.now)
+            counts.save(tx, "alerts", {"values": look.values})
+        _enqueue_due(tx, {rule.id: rule for rule in rules}, look.now, settings)
     return failed
 
 
-def _write(run: Runner, rule: Rule, found: list[Finding], now: int, settings: Settings) -> None:
-    open_ = {row[1]: row[0] for row in run.all("SELECT id, subject FROM alerts WHERE rule_id = :r AND closed_ms IS NULL", r=rule.id)}
+def _write(tx: Executor, rule: Rule, found: list[Finding], now: int, settings: Settings) -> None:
+    open_ = {row[1]: row[0] for row in tx.fetch_all("SELECT id, subject FROM alerts WHERE rule_id = :r AND closed_ms IS NULL", r=rule.id)}
     for finding in found:
         subject, facts = finding.subject[:255], json.dumps(finding.facts)
         if subject in open_:
-            run.run("UPDATE alerts SET seen_ms = :now, facts = :facts WHERE id = :id", now=now, facts=facts, id=open_[subject])
+            tx.execute("UPDATE alerts SET seen_ms = :now, facts = :facts WHERE id = :id", now=now, facts=facts, id=open_[subject])
             continue
-        last = run.all("SELECT closed_ms, snoozed_ms, snoozed_by FROM alerts WHERE rule_id = :r AND subject = :s ORDER BY id DESC LIMIT 1",
+        last = tx.fetch_all("SELECT closed_ms, snoozed_ms, snoozed_by FROM alerts WHERE rule_id = :r AND subject = :s ORDER BY id DESC LIMIT 1",
                        r=rule.id, s=subject)
         closed, snoozed, by = last[0] if last else (None, None, None)
         rest = min(closed, now) + rule.cooldown_min * MINUTE_MS if closed else 0  # a clock set back must not prolong it
-        tell = max(now, rest, snoozed or 0, quiet_end(rule, now, settings.timezone))
-        if run.run(_OPEN, rule=rule.id, kind=rule.kind, subject=subject, severity=rule.severity, facts=facts, link=finding.link, now=now,
-                   tell=tell, snoozed=snoozed if (snoozed or 0) > now else None, by=by if (snoozed or 0) > now else None):
+        notify_at = max(now, rest, snoozed or 0, quiet_end(rule, now, settings.timezone))
+        if tx.execute(_OPEN, rule=rule.id, kind=rule.kind, subject=subject, severity=rule.severity, facts=facts, link=finding.link, now=now,
+                   tell=notify_at, snoozed=snoozed if (snoozed or 0) > now else None, by=by if (snoozed or 0) > now else None):
             log.warning("alert opened: %s %s %s", rule.kind, subject, facts)
-    run.run("UPDATE alerts SET seen_ms = :now WHERE rule_id = :r AND closed_ms IS NULL AND seen_ms > :now", r=rule.id, now=now)
-    for (id_,) in run.all("SELECT id FROM alerts WHERE rule_id = :r AND closed_ms IS NULL AND seen_ms <= :calm", r=rule.id, calm=now - CALM_MS):
-        run.run("UPDATE alerts SET closed_ms = :now WHERE id = :id AND closed_ms IS NULL", now=now, id=id_)
+    tx.execute("UPDATE alerts SET seen_ms = :now WHERE rule_id = :r AND closed_ms IS NULL AND seen_ms > :now", r=rule.id, now=now)
+    for (id_,) in tx.fetch_all("SELECT id FROM alerts WHERE rule_id = :r AND closed_ms IS NULL AND seen_ms <= :calm", r=rule.id, calm=now - CALM_MS):
+        tx.execute("UPDATE alerts SET closed_ms = :now WHERE id = :id AND closed_ms IS NULL", now=now, id=id_)
         log.warning("alert over: %s, number %d", rule.kind, id_)
 
 
-def _close_orphans(run: Runner, rules: set[int], now: int) -> None:
+def _close_orphans(tx: Executor, rules: set[int], now: int) -> None:
     """Incidents of rules that were switched off or deleted end without a word."""
-    for id_, rule_id in run.all("SELECT id, rule_id FROM alerts WHERE closed_ms IS NULL"):
+    for id_, rule_id in tx.fetch_all("SELECT id, rule_id FROM alerts WHERE closed_ms IS NULL"):
         if rule_id not in rules:
-            run.run("UPDATE alerts SET closed_ms = :now, told = 2 WHERE id = :id", now=now, id=id_)
+            tx.execute("UPDATE alerts SET closed_ms = :now, told = 2 WHERE id = :id", now=now, id=id_)
 
 
 def quiet_end(rule: Rule, now: int, zone: Any) -> int:
@@ -107,34 +107,34 @@ def quiet_end(rule: Rule, now: int, zone: Any) -> int:
     return millis(datetime.fromisoformat(f"{day}T{rule.quiet_until}").replace(tzinfo=zone))
 
 
-def _tell_due(run: Runner, rules: dict[int, Rule], now: int, settings: Settings) -> None:
+def _enqueue_due(tx: Executor, rules: dict[int, Rule], now: int, settings: Settings) -> None:
     """Rows of the outbox for incidents that are to be told: `told` is 0 nothing yet, 1 that it began, 2 that it is over."""
-    rows = run.all("SELECT id, rule_id, kind, facts, link, opened_ms, closed_ms, tell_ms, told FROM alerts WHERE told < 2 AND "
+    rows = tx.fetch_all("SELECT id, rule_id, kind, facts, link, opened_ms, closed_ms, tell_ms, told FROM alerts WHERE told < 2 AND "
                    "(closed_ms IS NOT NULL OR told = 0) AND (closed_ms IS NULL OR closed_ms > :old) ORDER BY id", old=now - DAY_MS)
-    names = list(dict.fromkeys([*settings.alert_channels, *announced.known(run)]))  # other monitors may have others
-    for id_, rule_id, kind, facts, link, opened, closed, tell, told in rows:
+    names = list(dict.fromkeys([*settings.alert_channels, *announced.known(tx)]))  # other monitors may have others
+    for id_, rule_id, kind, facts, link, opened, closed, notify_at, notified in rows:
         rule = rules.get(rule_id)
         if rule is None:
             continue
-        if closed and not told and not quiet_end(rule, opened, settings.timezone):
-            told = 2  # it was over before anybody was to be told
-        elif (tell > now and not told) or quiet_end(rule, now, settings.timezone):
+        if closed and not notified and not quiet_end(rule, opened, settings.timezone):
+            notified = 2  # it was over before anybody was to be told
+        elif (notify_at > now and not notified) or quiet_end(rule, now, settings.timezone):
             continue
         else:
             words = {"kind": kind, "facts": json.loads(facts), "opened": opened, "closed": closed}
-            for phase in ("over",) if told else ("open", "over") if closed else ("open",):
-                _enqueue(run, id_, phase, channels_of(rule, names), words, link, now, settings)
-            told = 2 if closed else 1
-        run.run("UPDATE alerts SET told = :told WHERE id = :id", told=told, id=id_)
+            for phase in ("over",) if notified else ("open", "over") if closed else ("open",):
+                _enqueue(tx, id_, phase, channels_of(rule, names), words, link, now, settings)
+            notified = 2 if closed else 1
+        tx.execute("UPDATE alerts SET told = :notified WHERE id = :id", notified=notified, id=id_)
 
 
 def _enqueue(
-    run: Runner, alert: int, phase: str, names: Iterable[str], words: dict[str, Any], link: str | None, now: int, settings: Settings,
+    tx: Executor, alert: int, phase: str, names: Iterable[str], words: dict[str, Any], link: str | None, now: int, settings: Settings,
 ) -> None:
     with force_locale(settings.alert_language):
         title, body = texts.message(phase, **words, url=settings.public_url + (link or "/admin/jobs/alerts"))
     for channel in names:
-        run.run(_TELL, alert=alert, channel=channel, phase=phase, title=title, body=body, now=now)
+        tx.execute(_TELL, alert=alert, channel=channel, phase=phase, title=title, body=body, now=now)
 
 
 def channels_of(rule: Rule | AlertRule, known: Iterable[str]) -> list[str]:
@@ -166,12 +166,12 @@ def _shown(row: Alert) -> dict[str, Any]:
     now = now_ms()
     snoozed = (row.snoozed_ms or 0) > now
     return {
-        "id": row.id, "kind": row.kind, "name": texts.name(row.kind), "text": texts.told(row.kind, stored_object(row.facts)),
+        "id": row.id, "kind": row.kind, "name": texts.name(row.kind), "text": texts.notification(row.kind, stored_object(row.facts)),
         "link": row.link if row.link and row.link.startswith("/") and not row.link.startswith("//") else None,
         "severity": row.severity, "opened_at": when(row.opened_ms), "closed_at": when(row.closed_ms), "rule_id": row.rule_id,
         "lasted_ms": (row.closed_ms or now) - row.opened_ms, "acked_by": row.acked_by, "acked_at": when(row.acked_ms),
         "snoozed_until": when(row.snoozed_ms) if snoozed else None, "snoozed_by": row.snoozed_by if snoozed else None,
-        "quiet": bool(snoozed or row.acked_ms), "sent_to": [] if not row.told else _sent_to(row.id),
+        "quiet": bool(snoozed or row.acked_ms), "sent_to": [] if not row.notified else _sent_to(row.id),
     }
 
 
@@ -196,8 +196,8 @@ def snooze(alert: int, minutes: int, actor: str) -> None:
     """Silence it, and the same thing should it come again, for so long; 0 ends the silence. Raises Refused."""
     row = _find(alert)
     row.snoozed_ms, row.snoozed_by = now_ms() + min(max(minutes, 0), MOST_SNOOZE_MIN) * MINUTE_MS, actor[:255]
-    if not row.told:
-        row.tell_ms = max(row.tell_ms, row.snoozed_ms) if minutes else now_ms()
+    if not row.notified:
+        row.notify_at = max(row.notify_at, row.snoozed_ms) if minutes else now_ms()
     audit(actor, "silence alert" if minutes else "end silence", f"{row.kind} {row.id}", f"{minutes} minutes")
     db.session.commit()
 
@@ -212,7 +212,7 @@ def _find(alert: int) -> Alert:
 
 def test_channel(name: str, actor: str) -> int:
     """Ask the monitor to send a test message; returns its number. Raises Refused for an unknown channel."""
-    if name not in announced.known(SessionRunner(db.session)):
+    if name not in announced.known(SessionExecutor(db.session)):
         db.session.rollback()
         raise ActionRefused(_("There is no such channel; ALERT_URLS of the monitor names them."), unknown=True)
     title, body = texts.test_message(actor)
@@ -226,7 +226,7 @@ def test_channel(name: str, actor: str) -> int:
 def channels() -> dict[str, dict[str, Any]]:
     """The channels that monitors know by name, and those that messages wait for, with what became of the last messages:
     delivered, failing since when, waiting. `live`: a running monitor has it, so what waits will be sent."""
-    ages = announced.known(SessionRunner(db.session))
+    ages = announced.known(SessionExecutor(db.session))
     unsent = AlertMessage.state.in_(("waiting", "sending")) | (AlertMessage.error == NOBODY_HAD_IT)
     orphans = db.session.scalars(select(AlertMessage.channel).where(unsent).distinct())
     result: dict[str, dict[str, Any]] = {}
@@ -242,12 +242,12 @@ def channels() -> dict[str, dict[str, Any]]:
         live = ages.get(name, announced.LIVE_MS) < announced.LIVE_MS
         result[name] = {"live": live, "sent_at": when(sent.ended_ms) if sent else None, "waiting": int(waiting or 0),
                         "next_at": again,
-                        "error": failing and retell(failing.error), "attempts": failing.attempts if failing else 0}
+                        "error": failing and translate_stored(failing.error), "attempts": failing.attempts if failing else 0}
     return result
 
 
 def last_check() -> tuple[dict[str, float | None], datetime | None]:
     """What each rule measured at the last check, by its number as text, and when that was."""
-    kept = counts.load(SessionRunner(db.session), "alerts")
+    kept = counts.load(SessionExecutor(db.session), "alerts")
     values = kept[0].get("values") if kept and isinstance(kept[0], dict) else None
     return (values, when(now_ms() - kept[1])) if kept and isinstance(values, dict) else ({}, None)

@@ -15,8 +15,8 @@ from app.services.alerts import texts
 from app.services.alerts.checks import KINDS
 from app.services.alerts.incidents import channels, last_check
 from app.services.audit import ActionRefused, audit
-from app.support.messages import say as _
-from app.support.validation import BadInput, check_text, parse_queue, parse_tenant
+from app.support.messages import translate as _
+from app.support.validation import ValidationError, check_text, parse_queue, parse_tenant
 
 LIMITS = {"threshold": (0, 1_000_000), "minimum": (0, 1_000_000), "window_min": (1, 24 * 60), "cooldown_min": (0, 24 * 60)}
 SEVERITIES = ("warning", "critical")
@@ -73,7 +73,7 @@ def save(row: AlertRule, form: Mapping[str, str], chosen: list[str], actor: str)
         if field in uses:
             try:
                 values[field] = parse(check_text(form.get(field, "")))
-            except BadInput as error:
+            except ValidationError as error:
                 errors[field] = str(error)
     clocks = {field: form.get(field, "").strip() or None for field in ("quiet_from", "quiet_until")}
     if any(clock and not CLOCK.fullmatch(clock) for clock in clocks.values()) or bool(clocks["quiet_from"]) != bool(clocks["quiet_until"]):
@@ -102,7 +102,7 @@ def save(row: AlertRule, form: Mapping[str, str], chosen: list[str], actor: str)
 def _type(text: str) -> str | None:
     text = text.strip()
     if text and not registry.NAME.fullmatch(text):
-        raise BadInput(_("There is no such job type."))
+        raise ValidationError(_("There is no such job type."))
     return text or None
 
 

@@ -18,7 +18,7 @@ from app.support.redaction import redact
 MOST = 120  # characters of a name in a message
 
 
-def harmless(text: object) -> str:
+def sanitize(text: object) -> str:
     """One line without mentions or markup, at most 120 characters."""
     line = redact(" ".join(str(text).split()))[:MOST]
     return line.replace("@", "@\u200b").replace("<", "‹").replace(">", "›").replace("`", "'").replace("*", "∗")
@@ -36,7 +36,7 @@ def name(kind: str) -> str:
 
 def sentence(kind: str, facts: dict[str, Any]) -> str:
     """What was measured, and the threshold."""
-    say = {
+    sentence = {
         "failures": lambda f: ngettext("%(num)s job failed in %(minutes)s min, threshold %(limit)s.",
                                        "%(num)s jobs failed in %(minutes)s min, threshold %(limit)s.", f["n"],
                                        minutes=f["minutes"], limit=number(f["limit"])),
@@ -44,32 +44,32 @@ def sentence(kind: str, facts: dict[str, Any]) -> str:
         "slow": lambda f: _("%(time)s on average over %(n)s jobs in %(minutes)s min, threshold %(limit)s.", time=duration(f["ms"]), n=number(f["n"]),
                             minutes=f["minutes"], limit=duration(f["limit"] * MINUTE_MS)),
         "box_memory": lambda f: _("%(n)s%% in use, threshold %(limit)s%%.", n=number(f["percent"]), limit=number(f["limit"])),
-        "worker_memory": lambda f: _("%(worker)s is %(mb)s MB over its start, threshold %(limit)s MB.", worker=harmless(f["worker"]),
+        "worker_memory": lambda f: _("%(worker)s is %(mb)s MB over its start, threshold %(limit)s MB.", worker=sanitize(f["worker"]),
                                      mb=number(f["mb"]), limit=number(f["limit"])),
         "critical_job": lambda f: ngettext("%(type)s failed.", "%(type)s failed %(num)s times in %(minutes)s min.", f["n"],
-                                           type=harmless(registry.label_of(f["type"])), minutes=f["minutes"]),
+                                           type=sanitize(registry.label_of(f["type"])), minutes=f["minutes"]),
         "oldest": lambda f: _("%(queue)s: the oldest job has waited for %(time)s, threshold %(limit)s.", queue=f["queue"], time=duration(f["ms"]),
                               limit=duration(f["limit"] * MINUTE_MS)),
         "growing": lambda f: _("%(queue)s grew from %(before)s to %(n)s jobs in %(minutes)s min.", queue=f["queue"], before=number(f["before"]),
                                n=number(f["n"]), minutes=f["minutes"]),
-        "overrun": lambda f: _("%(type)s has run for %(time)s; 99%% of its kind take at most %(usual)s.", type=harmless(registry.label_of(f["type"])),
+        "overrun": lambda f: _("%(type)s has run for %(time)s; 99%% of its kind take at most %(usual)s.", type=sanitize(registry.label_of(f["type"])),
                                time=duration(f["ms"]), usual=duration(f["usual_ms"])),
-        "missed": lambda f: _("%(name)s did not run at %(time)s.", name=harmless(f["name"]), time=_clock(f["at_ms"])),
+        "missed": lambda f: _("%(name)s did not run at %(time)s.", name=sanitize(f["name"]), time=_clock(f["at_ms"])),
         "rescued": lambda f: ngettext("%(num)s job was rescued from a dead worker.", "%(num)s jobs were rescued from dead workers.", f["n"]),
-        "budget": lambda f: _("%(tenant)s has spent %(n)s%% of this month's budget: %(spent)s of %(limit)s.", tenant=harmless(f["tenant"]),
+        "budget": lambda f: _("%(tenant)s has spent %(n)s%% of this month's budget: %(spent)s of %(limit)s.", tenant=sanitize(f["tenant"]),
                               n=number(f["percent"]), spent=money(f["spent"], f["currency"]), limit=money(f["limit"], f["currency"])),
         "disk": lambda f: _("%(n)s%% free, threshold %(limit)s%%.", n=number(f["percent"], 1), limit=number(f["limit"])),
     }.get(kind)
-    if say is None:
+    if sentence is None:
         return kind
     scope = facts if kind in ("failures", "slow") else {}
-    where = [_("type %(name)s", name=harmless(registry.label_of(scope["type"])))] if "type" in scope else []
+    where = [_("type %(name)s", name=sanitize(registry.label_of(scope["type"])))] if "type" in scope else []
     where += [_("queue %(name)s", name=scope["queue"])] if "queue" in scope else []
-    where += [_("tenant %(name)s", name=harmless(scope["tenant"]))] if "tenant" in scope else []
-    return f"{say(facts)} ({', '.join(where)})" if where else say(facts)
+    where += [_("tenant %(name)s", name=sanitize(scope["tenant"]))] if "tenant" in scope else []
+    return f"{sentence(facts)} ({', '.join(where)})" if where else sentence(facts)
 
 
-def told(kind: str, facts: dict[str, Any]) -> str:
+def notification(kind: str, facts: dict[str, Any]) -> str:
     """The sentence, or the kind's name when the facts are not of that kind."""
     try:
         return sentence(kind, facts)
@@ -97,7 +97,7 @@ def digest(titles_and_bodies: list[tuple[str, str]]) -> tuple[str, str]:
 
 
 def test_message(actor: str) -> tuple[str, str]:
-    return "[Ainstein Jobs] " + _("Test"), _("A test of this channel, asked for by %(name)s. Nothing is wrong.", name=harmless(actor))
+    return "[Ainstein Jobs] " + _("Test"), _("A test of this channel, asked for by %(name)s. Nothing is wrong.", name=sanitize(actor))
 
 
 def repeated() -> str:

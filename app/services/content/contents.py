@@ -14,8 +14,8 @@ from app.integrations.csv_cells import write_rows
 from app.models import Content, ImportReject, ImportRun
 from app.support.clock import when
 from app.support.formatting import number
-from app.support.messages import retell
-from app.support.messages import say as _
+from app.support.messages import translate as _
+from app.support.messages import translate_stored
 from app.support.redaction import redact_json
 from app.support.validation import stored_object
 
@@ -70,7 +70,7 @@ def reject_report(uuid: str, limit: int = 50) -> dict[str, Any]:
     """The counts, and `rows`: `[{"line", "reason", "row"}, ...]`, the first `limit`, in the reader's language."""
     mine = ImportReject.uuid == uuid
     query = select(ImportReject.line, ImportReject.reason, ImportReject.row).where(mine).order_by(ImportReject.line)
-    rows = [dict(row) | {"reason": retell(row["reason"])} for row in db.session.execute(query.limit(limit)).mappings()]
+    rows = [dict(row) | {"reason": translate_stored(row["reason"])} for row in db.session.execute(query.limit(limit)).mappings()]
     return report_counts(uuid) | {"rows": rows}
 
 
@@ -89,7 +89,7 @@ def _report_rows(engine: Engine, uuid: str, counts: dict[str, int]) -> Iterator[
         query = select(*columns).where(ImportReject.uuid == uuid, ImportReject.line > line)
         with engine.connect().execution_options(begin="BEGIN") as connection:
             rows = connection.execute(query.order_by(ImportReject.line).limit(STEP)).all()
-        yield from ((row.line, retell(row.reason), row.row) for row in rows)
+        yield from ((row.line, translate_stored(row.reason), row.row) for row in rows)
         if len(rows) < STEP:
             break
         line = rows[-1].line

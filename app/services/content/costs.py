@@ -15,12 +15,12 @@ from app import registry
 from app.extensions import db
 from app.ledger.costs import NANO
 from app.models import JobCost, TenantBudget
-from app.models.types import whole
+from app.models.types import as_integer
 from app.services.audit import audit
 from app.services.content.generations import month_start
 from app.support.clock import millis, now_ms, when
-from app.support.messages import say as _
-from app.support.validation import BadInput, check_text, parse_tenant
+from app.support.messages import translate as _
+from app.support.validation import ValidationError, check_text, parse_tenant
 
 GROUPS = ("day", "tenant", "type", "model")
 QUARTER_MS = 900_000  # every zone's midnight falls on a quarter of an hour
@@ -33,15 +33,15 @@ def _zone() -> Any:
 
 
 def period(since: str, until: str) -> tuple[date, date]:
-    """First and last day, both included; this month without any. Raises BadInput."""
+    """First and last day, both included; this month without any. Raises ValidationError."""
     today = when(now_ms()).astimezone(_zone()).date()  # type: ignore[union-attr]
     try:
         first = date.fromisoformat(since) if since else today.replace(day=1)
         last = date.fromisoformat(until) if until else max(today, first)
     except ValueError:
-        raise BadInput(_("A date is written like 2026-01-31.")) from None
+        raise ValidationError(_("A date is written like 2026-01-31.")) from None
     if not first <= last or (last - first).days > MOST_DAYS or not 2000 <= first.year <= 9000:
-        raise BadInput(_("The first day comes before the last, and they are at most two years apart."))
+        raise ValidationError(_("The first day comes before the last, and they are at most two years apart."))
     return first, last
 
 
@@ -66,7 +66,7 @@ def totals(group: str, first: date, last: date) -> list[dict[str, Any]]:
     found: dict[tuple[str, str], list[int]] = defaultdict(lambda: [0] * 6)
     for key, currency, *numbers in db.session.execute(query.group_by("k", JobCost.currency)):
         name = when(key).astimezone(_zone()).date().isoformat() if group == "day" else key  # type: ignore[union-attr]
-        found[name, currency] = [a + whole(b, 0) for a, b in zip(found[name, currency], numbers, strict=True)]
+        found[name, currency] = [a + as_integer(b, 0) for a, b in zip(found[name, currency], numbers, strict=True)]
     names = ("requests", "unknown", "tokens_in", "tokens_cached", "tokens_out", "nano")
     rows = [{"key": k, "label": registry.label_of(k) if group == "type" else k, "currency": c} | dict(zip(names, n, strict=True))
             for (k, c), n in found.items()]
@@ -94,24 +94,24 @@ def budgets() -> list[dict[str, Any]]:
     for row in db.session.scalars(select(TenantBudget).order_by(TenantBudget.tenant_id)):
         query = select(func.coalesce(func.sum(_sane(JobCost.cost_nano)), 0)).where(
             JobCost.tenant_id == row.tenant_id, JobCost.currency == row.currency, JobCost.at_ms >= month_start(now_ms(), _zone()))
-        spent = whole(db.session.scalar(query), 0)
+        spent = as_integer(db.session.scalar(query), 0)
         result.append({"tenant_id": row.tenant_id, "limit": row.month_nano, "currency": row.currency, "hold": bool(row.hold), "spent": spent,
                        "percent": 100 * spent / row.month_nano if row.month_nano else 100.0})
     return result
 
 
 def save_budget(tenant: str, amount: str, currency: str, hold: bool, actor: str) -> None:
-    """Set a tenant's budget a month; an empty amount removes it. Raises BadInput."""
+    """Set a tenant's budget a month; an empty amount removes it. Raises ValidationError."""
     name = parse_tenant(check_text(tenant))
     if name is None:
-        raise BadInput(_("Name the tenant."))
+        raise ValidationError(_("Name the tenant."))
     amount, currency = amount.strip().replace(",", "."), currency.strip().upper() or "USD"
     row = db.session.get(TenantBudget, name)
     if not amount:
         if row is not None:
             db.session.delete(row)
     elif not re.fullmatch(r"\d{1,9}(\.\d{1,2})?", amount) or not re.fullmatch(r"[A-Z]{3}", currency):
-        raise BadInput(_("A budget is an amount like 50 or 49.90 and a currency like USD."))
+        raise ValidationError(_("A budget is an amount like 50 or 49.90 and a currency like USD."))
     else:
         row = row or TenantBudget(tenant_id=name)
         row.month_nano, row.currency, row.hold, row.changed_by = int(Decimal(amount) * NANO), currency, int(hold), actor[:255]

@@ -11,8 +11,8 @@ from app.extensions import db
 from app.models import Content, ContentVersion, Generation, PromptTemplate
 from app.services.audit import ActionRefused, audit
 from app.support.clock import now_ms, when
-from app.support.messages import say as _
-from app.support.validation import BadInput, check_text, parse_tenant
+from app.support.messages import translate as _
+from app.support.validation import ValidationError, check_text, parse_tenant
 
 NAME = re.compile(r"[\w .-]{1,100}")
 MOST_BODY = 20_000
@@ -60,12 +60,12 @@ def templates() -> list[dict[str, Any]]:
 
 
 def save_template(tenant: str, name: str, body: str, actor: str) -> None:
-    """Make or replace the template of that tenant ('' is everybody's) and name. Raises BadInput."""
+    """Make or replace the template of that tenant ('' is everybody's) and name. Raises ValidationError."""
     tenant_id, name, body = parse_tenant(check_text(tenant)) or "", check_text(name).strip(), check_text(body).strip()
     if not NAME.fullmatch(name):
-        raise BadInput(_("The name may have letters, digits, blanks, dots and hyphens, at most 100."))
+        raise ValidationError(_("The name may have letters, digits, blanks, dots and hyphens, at most 100."))
     if "{prompt}" not in body or len(body) > MOST_BODY:
-        raise BadInput(_("The text must have {prompt} in it, where a job's prompt goes, and at most %(n)s characters.", n=MOST_BODY))
+        raise ValidationError(_("The text must have {prompt} in it, where a job's prompt goes, and at most %(n)s characters.", n=MOST_BODY))
     row = db.session.scalar(select(PromptTemplate).where(PromptTemplate.tenant_id == tenant_id, PromptTemplate.name == name))
     row = row or PromptTemplate(tenant_id=tenant_id, name=name)
     row.body, row.updated_ms, row.updated_by = body, now_ms(), actor[:255]

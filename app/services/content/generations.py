@@ -19,7 +19,7 @@ from typing import Any
 from app.config import Settings
 from app.integrations.openai_text import Answer
 from app.ledger import control, costs, counts
-from app.ledger.dialect import Runner
+from app.ledger.dialect import Executor
 from app.services.content import prices
 from app.support.clock import DAY_MS, MINUTE_MS, millis, when
 
@@ -55,105 +55,105 @@ class Kept:
         return self.status != "answered" and self.raw is not None
 
 
-def find(run: Runner, uuid: str) -> Kept | None:
-    rows = run.all(f"SELECT {_COLUMNS} FROM generations WHERE uuid = :u", u=uuid)
+def find(tx: Executor, uuid: str) -> Kept | None:
+    rows = tx.fetch_all(f"SELECT {_COLUMNS} FROM generations WHERE uuid = :u", u=uuid)
     return Kept(*rows[0]) if rows else None
 
 
-def begin(run: Runner, uuid: str, round_: int, tenant: str | None, prompt: str, model: str, reference: str | None, template: str | None) -> None:
+def begin(tx: Executor, uuid: str, round_: int, tenant: str | None, prompt: str, model: str, reference: str | None, template: str | None) -> None:
     """The row, before anything is asked."""
-    run.run(_NEW, uuid=uuid, round=round_, tenant=tenant or "", reference=reference, template=template, prompt=prompt,
-            parameters=json.dumps({"model": model}), model=model, now=run.now())
+    tx.execute(_NEW, uuid=uuid, round=round_, tenant=tenant or "", reference=reference, template=template, prompt=prompt,
+            parameters=json.dumps({"model": model}), model=model, now=tx.now())
 
 
-def asking(run: Runner, uuid: str) -> None:
+def asking(tx: Executor, uuid: str) -> None:
     """A request goes out now."""
-    run.run(_ASKING, uuid=uuid, now=run.now())
+    tx.execute(_ASKING, uuid=uuid, now=tx.now())
 
 
-def answering(run: Runner, uuid: str) -> None:
-    run.run("UPDATE generations SET status = 'answering', first_ms = :now WHERE uuid = :u", u=uuid, now=run.now())
+def answering(tx: Executor, uuid: str) -> None:
+    tx.execute("UPDATE generations SET status = 'answering', first_ms = :now WHERE uuid = :u", u=uuid, now=tx.now())
 
 
-def keep_text(run: Runner, uuid: str, text: str) -> None:
-    run.run("UPDATE generations SET text = :text WHERE uuid = :u", text=text, u=uuid)
+def keep_text(tx: Executor, uuid: str, text: str) -> None:
+    tx.execute("UPDATE generations SET text = :text WHERE uuid = :u", text=text, u=uuid)
 
 
-def unanswered(run: Runner, uuid: str, error: str, sent: bool) -> None:
+def unanswered(tx: Executor, uuid: str, error: str, sent: bool) -> None:
     """No answer began; `sent`: it may have been paid all the same."""
-    run.run("UPDATE generations SET status = 'failed', error = :e, ended_ms = :now, maybe_paid = maybe_paid + :m WHERE uuid = :u",
-            e=error, now=run.now(), m=int(sent), u=uuid)
+    tx.execute("UPDATE generations SET status = 'failed', error = :e, ended_ms = :now, maybe_paid = maybe_paid + :m WHERE uuid = :u",
+            e=error, now=tx.now(), m=int(sent), u=uuid)
 
 
-def interrupted(run: Runner, uuid: str, error: str) -> None:
+def interrupted(tx: Executor, uuid: str, error: str) -> None:
     """The worker that asked was killed before the answer was whole; what had come is kept."""
-    run.run("UPDATE generations SET status = CASE WHEN text IS NULL OR text = '' THEN 'failed' ELSE 'partial' END, error = :e, ended_ms = :now, "
-            "maybe_paid = maybe_paid + 1 WHERE uuid = :u", e=error, now=run.now(), u=uuid)
+    tx.execute("UPDATE generations SET status = CASE WHEN text IS NULL OR text = '' THEN 'failed' ELSE 'partial' END, error = :e, ended_ms = :now, "
+            "maybe_paid = maybe_paid + 1 WHERE uuid = :u", e=error, now=tx.now(), u=uuid)
 
 
-def answered(run: Runner, uuid: str, job_type: str, tenant: str | None, status: str, answer: Answer, error: str | None, table: Path) -> None:
+def answered(tx: Executor, uuid: str, job_type: str, tenant: str | None, status: str, answer: Answer, error: str | None, table: Path) -> None:
     """The answer with its tokens and cost, whatever it is worth: in one durable transaction."""
     known = answer.tokens_in is not None and answer.tokens_out is not None
     tokens = (answer.tokens_in, answer.tokens_cached or 0, answer.tokens_out) if known else None
     doubtful = not known and status != "answered"  # a whole answer was paid, even when nobody tells how much
-    model = answer.model or run.all("SELECT model FROM generations WHERE uuid = :u", u=uuid)[0][0]
+    model = answer.model or tx.fetch_all("SELECT model FROM generations WHERE uuid = :u", u=uuid)[0][0]
     try:
-        nano, currency = prices.cost(table, model, tokens, run.now())  # type: ignore[arg-type]
+        nano, currency = prices.cost(table, model, tokens, tx.now())  # type: ignore[arg-type]
     except (prices.BadPrices, OSError) as trouble:  # a paid answer is kept whatever the table looks like
         log.warning("the cost of %s is unknown: %s", uuid, trouble)
         nano, currency = None, "USD"
     nano = nano if nano is not None and nano < 2**63 else None
     i, c, o = tokens or (None, None, None)
     raw = json.dumps({"id": answer.id, "finish": answer.finish, "refusal": answer.refusal, "broken": answer.broken})
-    run.run(_ANSWERED, uuid=uuid, status=status, text=answer.text, raw=raw, by=model[:100], i=i, c=c, o=o, nano=nano, currency=currency,
-            error=error, now=run.now(), maybe=int(doubtful))
-    costs.add(run, uuid, job_type, tenant, model, tokens, nano, currency)  # type: ignore[arg-type]
+    tx.execute(_ANSWERED, uuid=uuid, status=status, text=answer.text, raw=raw, by=model[:100], i=i, c=c, o=o, nano=nano, currency=currency,
+            error=error, now=tx.now(), maybe=int(doubtful))
+    costs.add(tx, uuid, job_type, tenant, model, tokens, nano, currency)  # type: ignore[arg-type]
 
 
-def way_of(run: Runner, server: str, model: str) -> tuple[int, bool]:
+def way_of(tx: Executor, server: str, model: str) -> tuple[int, bool]:
     """How to ask this server for this model, and whether it has answered when asked so: every process learns from the
     first. A humbler way is forgotten after a week, as servers are renewed."""
-    kept = counts.load(run, WAYS)
+    kept = counts.load(tx, WAYS)
     ways = dict(kept[0]) if kept else {}  # type: ignore[call-overload]
     way, at = ways.get(_way_key(server, model), (None, 0))
-    fresh = way is not None and (way == 0 or 0 <= run.now() - at < WAY_MS)
+    fresh = way is not None and (way == 0 or 0 <= tx.now() - at < WAY_MS)
     return (way, True) if fresh else (0, False)
 
 
-def keep_way(run: Runner, server: str, model: str, way: int) -> None:
+def keep_way(tx: Executor, server: str, model: str, way: int) -> None:
     """This server has answered when asked in this way; of 200 the latest are remembered."""
-    kept = counts.load(run, WAYS)
+    kept = counts.load(tx, WAYS)
     ways = dict(kept[0]) if kept else {}  # type: ignore[call-overload]
-    ways[_way_key(server, model)] = (way, run.now())
-    counts.save(run, WAYS, dict(sorted(ways.items(), key=lambda item: item[1][1])[-MOST_WAYS:]))
+    ways[_way_key(server, model)] = (way, tx.now())
+    counts.save(tx, WAYS, dict(sorted(ways.items(), key=lambda item: item[1][1])[-MOST_WAYS:]))
 
 
 def _way_key(server: str, model: str) -> str:
     return hashlib.sha256(f"{server}\n{model}".encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
-def apply(run: Runner, uuid: str, tenant: str | None, reference: str, text: str) -> bool:
+def apply(tx: Executor, uuid: str, tenant: str | None, reference: str, text: str) -> bool:
     """The text becomes the content's body, once; the body before becomes a version. False when there is no such content."""
-    rows = run.all("SELECT id, body FROM contents WHERE tenant_id = :t AND reference = :r", t=tenant or "", r=reference)
+    rows = tx.fetch_all("SELECT id, body FROM contents WHERE tenant_id = :t AND reference = :r", t=tenant or "", r=reference)
     if not rows:
         return False
-    (content, body), now = rows[0], run.now()
-    if run.run("INSERT INTO content_versions (content_id, body, replaced_ms, replaced_by) VALUES (:c, :body, :now, :u) ON CONFLICT DO NOTHING",
+    (content, body), now = rows[0], tx.now()
+    if tx.execute("INSERT INTO content_versions (content_id, body, replaced_ms, replaced_by) VALUES (:c, :body, :now, :u) ON CONFLICT DO NOTHING",
                c=content, body=body, now=now, u=uuid):
-        run.run("UPDATE contents SET body = :text, updated_ms = :now WHERE id = :c", text=text, now=now, c=content)
-    run.run("UPDATE generations SET applied_ms = :now WHERE uuid = :u", now=now, u=uuid)
+        tx.execute("UPDATE contents SET body = :text, updated_ms = :now WHERE id = :c", text=text, now=now, c=content)
+    tx.execute("UPDATE generations SET applied_ms = :now WHERE uuid = :u", now=now, u=uuid)
     return True
 
 
-def fill(run: Runner, tenant: str | None, template: str | None, prompt: str, reference: str | None) -> str | None:
+def fill(tx: Executor, tenant: str | None, template: str | None, prompt: str, reference: str | None) -> str | None:
     """The prompt put into its template ({prompt}, {reference}, {title}, {body}); None when there is no such template."""
     if not template:
         return prompt
-    rows = run.all("SELECT body FROM prompt_templates WHERE name = :n AND tenant_id IN (:t, '') ORDER BY tenant_id DESC LIMIT 1",
+    rows = tx.fetch_all("SELECT body FROM prompt_templates WHERE name = :n AND tenant_id IN (:t, '') ORDER BY tenant_id DESC LIMIT 1",
                    n=template, t=tenant or "")
     if not rows:
         return None
-    content = run.all("SELECT title, body FROM contents WHERE tenant_id = :t AND reference = :r", t=tenant or "", r=reference or "")
+    content = tx.fetch_all("SELECT title, body FROM contents WHERE tenant_id = :t AND reference = :r", t=tenant or "", r=reference or "")
     title, body = content[0] if content else ("", "")
     values = {"{prompt}": prompt, "{reference}": reference or "", "{title}": title, "{body}": body}
     parts = [rows[0][0]]
@@ -184,13 +184,13 @@ def month_start(now: int, zone: Any) -> int:
     return millis(datetime(local.year, local.month, 1, tzinfo=zone))
 
 
-def over_budget(run: Runner, tenant: str | None, settings: Settings) -> str | None:
+def over_budget(tx: Executor, tenant: str | None, settings: Settings) -> str | None:
     """Why a tenant's generations are held now, or None."""
-    rows = run.all("SELECT month_nano, currency FROM tenant_budgets WHERE tenant_id = :t AND hold = 1", t=tenant or "")
+    rows = tx.fetch_all("SELECT month_nano, currency FROM tenant_budgets WHERE tenant_id = :t AND hold = 1", t=tenant or "")
     if not rows:
         return None
     limit, currency = rows[0]
-    spent = costs.spent(run, tenant or "", month_start(run.now(), settings.timezone), currency)
+    spent = costs.spent(tx, tenant or "", month_start(tx.now(), settings.timezone), currency)
     if spent < limit:
         return None
     return f"{OVER_BUDGET}{tenant} is spent ({spent / costs.NANO:.2f} of {limit / costs.NANO:.2f} {currency})."
@@ -199,28 +199,28 @@ def over_budget(run: Runner, tenant: str | None, settings: Settings) -> str | No
 def release_within_budget(connection: Any, settings: Settings) -> int:
     """Rows held for a budget that has been raised, or whose month has turned, go on; returns how many."""
     total = 0
-    rows = connection.all("SELECT DISTINCT tenant_id FROM jobs WHERE state = 'held' AND reason LIKE :r", r=OVER_BUDGET + "%")
+    rows = connection.fetch_all("SELECT DISTINCT tenant_id FROM jobs WHERE state = 'held' AND reason LIKE :r", r=OVER_BUDGET + "%")
     for (tenant,) in rows:
         if over_budget(connection, tenant, settings) is None:
-            with connection.transaction() as run:
-                total += run.run("UPDATE jobs SET state = 'pending', reason = NULL WHERE state = 'held' AND tenant_id = :t AND reason LIKE :r",
+            with connection.transaction() as tx:
+                total += tx.execute("UPDATE jobs SET state = 'pending', reason = NULL WHERE state = 'held' AND tenant_id = :t AND reason LIKE :r",
                                  t=tenant, r=OVER_BUDGET + "%")
     return total
 
 
-def take_slot(run: Runner, limit: int, job_type: str) -> float:
+def take_slot(tx: Executor, limit: int, job_type: str) -> float:
     """One request of this minute's `limit` for the whole account: 0 when taken, else seconds to the next minute, until
     when the type is paused for everybody (unless a person has paused it)."""
     if not limit:
         return 0.0
-    now = run.now()
+    now = tx.now()
     minute = now - now % MINUTE_MS
-    if run.run("INSERT INTO ask_minutes (minute_ms, count) VALUES (:m, 1) ON CONFLICT (minute_ms) DO UPDATE SET count = ask_minutes.count + 1 "
+    if tx.execute("INSERT INTO ask_minutes (minute_ms, count) VALUES (:m, 1) ON CONFLICT (minute_ms) DO UPDATE SET count = ask_minutes.count + 1 "
                "WHERE ask_minutes.count < :limit", m=minute, limit=limit):
-        run.run("DELETE FROM ask_minutes WHERE minute_ms < :old", old=minute - 60 * MINUTE_MS)
+        tx.execute("DELETE FROM ask_minutes WHERE minute_ms < :old", old=minute - 60 * MINUTE_MS)
         return 0.0
     until = minute + MINUTE_MS
     name = control.TYPE + job_type
-    if not run.all("SELECT 1 FROM queues WHERE name = :n AND paused_at IS NOT NULL", n=name):
-        control.pause(run, name, until, RATE, None)
+    if not tx.fetch_all("SELECT 1 FROM queues WHERE name = :n AND paused_at IS NOT NULL", n=name):
+        control.pause(tx, name, until, RATE, None)
     return max((until - now) / 1000, 0.1)

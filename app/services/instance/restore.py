@@ -231,14 +231,14 @@ def _pause_all(url: str) -> None:
     """No worker of that time lives: rows go back to waiting; queues are paused, schedules and alerts rest until resumed."""
     connection = Connection(url, synchronous="FULL")
     try:
-        with connection.transaction() as run:
-            run.run("UPDATE jobs SET state = 'pending', worker_id = NULL, reserved_at = NULL, reserved_ms = NULL, "
+        with connection.transaction() as tx:
+            tx.execute("UPDATE jobs SET state = 'pending', worker_id = NULL, reserved_at = NULL, reserved_ms = NULL, "
                     "attempts = attempts - 1 WHERE state = 'processing'")
-            run.run("UPDATE worker_heartbeats SET status = 'stopped', stopped_ms = :now, "
-                    "reason = 'restored from a backup' WHERE status <> 'stopped'", now=run.now())
-            run.run("DELETE FROM user_sessions")
+            tx.execute("UPDATE worker_heartbeats SET status = 'stopped', stopped_ms = :now, "
+                    "reason = 'restored from a backup' WHERE status <> 'stopped'", now=tx.now())
+            tx.execute("DELETE FROM user_sessions")
             for name in QUEUES:
-                run.run(_PAUSE, name=name, now=run.now())
-            counts.save(run, counts.AFTER_RESTORE, True)
+                tx.execute(_PAUSE, name=name, now=tx.now())
+            counts.save(tx, counts.AFTER_RESTORE, True)
     finally:
         connection.close()

@@ -50,8 +50,8 @@ def delete_old(connection: Connection) -> int:
     for table, condition in _OLD:
         used = {name: value for name, value in limits.items() if f":{name}" in condition.replace(",", " ").replace(")", " ").split()}
         for _ in range(MOST_STEPS):
-            with connection.transaction() as run:
-                done = run.run(f"DELETE FROM {table} WHERE id IN (SELECT id FROM {table} WHERE {condition} LIMIT {STEP})", **used)
+            with connection.transaction() as tx:
+                done = tx.execute(f"DELETE FROM {table} WHERE id IN (SELECT id FROM {table} WHERE {condition} LIMIT {STEP})", **used)
             total += done
             if done < STEP:
                 break
@@ -62,28 +62,28 @@ def delete_old_minutes(connection: Connection) -> None:
     """Figures by the minute past 26 hours, incidents past 90 days and messages past 30; a message that no monitor could
     send for 8 days is given up, as the page says (what a channel refuses, the courier gives up after 7)."""
     now = connection.now()
-    with connection.transaction() as run:
+    with connection.transaction() as tx:
         for table in ("job_minutes", "queue_minutes"):
-            run.run(f"DELETE FROM {table} WHERE minute_ms < :old", old=now - KEEP_MINUTES_MS)
-        run.run("DELETE FROM queue_seconds WHERE second_ms < :old", old=now - queue_rates.KEEP_MS)
-        run.run("DELETE FROM alerts WHERE closed_ms < :old", old=now - KEEP_FAILED_DAYS * DAY_MS)
-        run.run("UPDATE alert_messages SET state = 'dropped', ended_ms = :now, error = :why "
+            tx.execute(f"DELETE FROM {table} WHERE minute_ms < :old", old=now - KEEP_MINUTES_MS)
+        tx.execute("DELETE FROM queue_seconds WHERE second_ms < :old", old=now - queue_rates.KEEP_MS)
+        tx.execute("DELETE FROM alerts WHERE closed_ms < :old", old=now - KEEP_FAILED_DAYS * DAY_MS)
+        tx.execute("UPDATE alert_messages SET state = 'dropped', ended_ms = :now, error = :why "
                 "WHERE state IN ('waiting', 'sending') AND created_ms < :old",
                 now=now, old=now - KEEP_UNSENT_DAYS * DAY_MS, why=NOBODY_HAD_IT)
-        run.run("DELETE FROM alert_messages WHERE ended_ms < :old", old=now - KEEP_DAYS * DAY_MS)
+        tx.execute("DELETE FROM alert_messages WHERE ended_ms < :old", old=now - KEEP_DAYS * DAY_MS)
 
 
 def _old_history(connection: Connection, old: int, old_failed: int) -> int:
     """Old rows of job_history, walking by id (which rises with the time) until the first that is young enough."""
     last, total = 0, 0
     for _ in range(MOST_STEPS):
-        with connection.transaction() as run:
-            rows = run.all(
+        with connection.transaction() as tx:
+            rows = tx.fetch_all(
                 "SELECT h.id, h.status, h.finished_ms, f.id FROM job_history h LEFT JOIN failed_jobs f ON f.uuid = h.uuid "
                 f"WHERE h.id > :last ORDER BY h.id LIMIT {STEP}", last=last,
             )
             gone = [r[0] for r in rows if r[2] < (old if r[1] in ("completed", "cancelled") else old_failed) and r[3] is None]
-            run.many("DELETE FROM job_history WHERE id = :id", [{"id": id_} for id_ in gone])
+            tx.execute_many("DELETE FROM job_history WHERE id = :id", [{"id": id_} for id_ in gone])
         total += len(gone)
         if len(rows) < STEP or rows[-1][2] >= old:
             break
@@ -93,7 +93,7 @@ def _old_history(connection: Connection, old: int, old_failed: int) -> int:
 
 def unblock_fitting(connection: Connection) -> int:
     """Blocked rows whose type and arguments fit again become ready."""
-    rows = connection.all("SELECT uuid, job_type, payload FROM jobs WHERE state = 'blocked' ORDER BY id LIMIT 1000")
+    rows = connection.fetch_all("SELECT uuid, job_type, payload FROM jobs WHERE state = 'blocked' ORDER BY id LIMIT 1000")
     fitting = []
     for uuid, job_type, payload in rows:
         definition = registry.find(job_type)
@@ -101,7 +101,7 @@ def unblock_fitting(connection: Connection) -> int:
             if definition is not None:
                 definition.fit(json.loads(payload)["args"])
                 fitting.append(uuid)
-        except (registry.Misfit, ValueError, KeyError):
+        except (registry.InvalidArguments, ValueError, KeyError):
             continue
     return unblock(connection, fitting) if fitting else 0
 
@@ -109,7 +109,7 @@ def unblock_fitting(connection: Connection) -> int:
 def sweep_uploads(connection: Connection, folder: Path) -> int:
     """Delete uploads whose job is final and out of the bin, and files that no row knows; returns how many."""
     removed = 0
-    rows = connection.all(
+    rows = connection.fetch_all(
         """SELECT id, job_uuid FROM uploads WHERE created_ms < :old
          AND NOT EXISTS (SELECT 1 FROM jobs WHERE jobs.uuid = uploads.job_uuid)
          AND NOT EXISTS (SELECT 1 FROM failed_jobs WHERE failed_jobs.uuid = uploads.job_uuid)
@@ -117,9 +117,9 @@ def sweep_uploads(connection: Connection, folder: Path) -> int:
         old=connection.now() - ORPHAN_S * 1000, kept=connection.now() - KEEP_BIN_DAYS * DAY_MS,
     )
     for upload_id, owner in rows:
-        with connection.transaction() as run:  # a preview that was open for an hour may have given it to a job since
+        with connection.transaction() as tx:  # a preview that was open for an hour may have given it to a job since
             sql = "DELETE FROM uploads WHERE id = :id AND COALESCE(job_uuid, '') = :owner"
-            gone = run.run(sql, id=upload_id, owner=owner or "")
+            gone = tx.execute(sql, id=upload_id, owner=owner or "")
         if not gone:
             continue
         path = inside(folder, upload_id) if UPLOAD_ID.fullmatch(upload_id) else None
@@ -132,7 +132,7 @@ def sweep_uploads(connection: Connection, folder: Path) -> int:
     for path in folder.glob("up_*") if folder.is_dir() else ():
         found = path.lstat()
         old = not stat.S_ISDIR(found.st_mode) and time.time() - found.st_mtime > ORPHAN_S
-        if old and not connection.all("SELECT 1 FROM uploads WHERE id = :id", id=path.name):
+        if old and not connection.fetch_all("SELECT 1 FROM uploads WHERE id = :id", id=path.name):
             path.unlink(missing_ok=True)
             removed += 1
     return removed

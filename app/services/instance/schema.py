@@ -20,7 +20,7 @@ HEAD = "0011"  # newest file in migrations/versions (a test compares them); revi
 def revision(connection: Connection) -> str | None:
     """The database's revision; None for an empty one. Raises the driver's error when it does not answer."""
     try:
-        rows = connection.all("SELECT version_num FROM alembic_version")
+        rows = connection.fetch_all("SELECT version_num FROM alembic_version")
     except database_errors() as error:
         if error_texts.kind_of(error) is None and ("no such table" in str(error) or "does not exist" in str(error)):
             return None  # a role or database that does not exist is another matter

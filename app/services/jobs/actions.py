@@ -16,14 +16,14 @@ from sqlalchemy import select
 from app import registry
 from app.extensions import db
 from app.ledger import control, manual, worker_slots
-from app.ledger.dialect import SessionRunner
+from app.ledger.dialect import SessionExecutor
 from app.models import FailedJob, Job, WorkerHeartbeat
 from app.services.audit import ActionRefused, audit
 from app.services.jobs import uploads
-from app.services.jobs.dispatch import give_turns, payload
+from app.services.jobs.dispatch import assign_fair_ranks, payload
 from app.services.jobs.tickets import want_tickets
 from app.support.clock import now_ms
-from app.support.messages import say as _
+from app.support.messages import translate as _
 from app.support.validation import parse_uuid
 
 STEP = 2000
@@ -38,8 +38,8 @@ def not_from_web(definition: registry.JobDefinition) -> str:
              name=definition.name)
 
 
-def _run() -> SessionRunner:
-    return SessionRunner(db.session)
+def _run() -> SessionExecutor:
+    return SessionExecutor(db.session)
 
 
 @dataclass(frozen=True)
@@ -51,24 +51,24 @@ class Action:
     wakes: bool = False
 
 
-def _cancel(run: SessionRunner, ids: Sequence[int], actor: str) -> int:
-    return sum(manual.cancel(run, ids, f"Cancelled by {actor}."))
+def _cancel(tx: SessionExecutor, ids: Sequence[int], actor: str) -> int:
+    return sum(manual.cancel(tx, ids, f"Cancelled by {actor}."))
 
 
-def _retry(run: SessionRunner, ids: Sequence[int], _actor: str) -> int:
-    done = len(manual.requeue(run, ids))
-    give_turns(run)
+def _retry(tx: SessionExecutor, ids: Sequence[int], _actor: str) -> int:
+    done = len(manual.requeue(tx, ids))
+    assign_fair_ranks(tx)
     return done
 
 
 ACTIONS = {
     "retry": Action(FailedJob, _retry, wakes=True),
-    "delete": Action(FailedJob, lambda run, ids, _: manual.to_bin(run, ids)),
-    "restore": Action(FailedJob, lambda run, ids, _: manual.restore(run, ids)),
-    "erase": Action(FailedJob, lambda run, ids, _: manual.erase(run, ids)),
+    "delete": Action(FailedJob, lambda tx, ids, _: manual.to_bin(tx, ids)),
+    "restore": Action(FailedJob, lambda tx, ids, _: manual.restore(tx, ids)),
+    "erase": Action(FailedJob, lambda tx, ids, _: manual.erase(tx, ids)),
     "cancel": Action(Job, _cancel),
-    "stop": Action(Job, lambda run, ids, _: manual.stop_at(run, ids, run.now())),
-    "run now": Action(Job, lambda run, ids, _: manual.run_now(run, ids), wakes=True),
+    "stop": Action(Job, lambda tx, ids, _: manual.stop_at(tx, ids, tx.now())),
+    "run now": Action(Job, lambda tx, ids, _: manual.run_now(tx, ids), wakes=True),
     "hold": Action(Job, control.hold), "release": Action(Job, control.release, wakes=True), "delay": Action(Job, control.delay),
     "move": Action(Job, control.move), "top": Action(Job, control.to_top), "up": Action(Job, partial(control.step, up=True)),
     "down": Action(Job, partial(control.step, up=False)),
@@ -109,7 +109,7 @@ def cancel(uuid: str, actor: str) -> str:
 def retry_edited(uuid: str, args: dict[str, Any], actor: str) -> str:
     """Other arguments for a failed or blocked job, which then runs, or for a scheduled or held one, which keeps its time or stays held.
 
-    Returns its state from now on. Raises Misfit or BadInput when they do not fit.
+    Returns its state from now on. Raises InvalidArguments or ValidationError when they do not fit.
     """
     row = db.session.scalar(select(FailedJob).where(FailedJob.uuid == uuid, FailedJob.deleted_at.is_(None)))
     row = row or db.session.scalar(select(Job).where(Job.uuid == uuid, Job.state.in_(EDITABLE)).with_for_update())

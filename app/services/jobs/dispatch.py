@@ -13,13 +13,13 @@ from flask import has_app_context
 from app import registry
 from app.config import QUEUES
 from app.extensions import db
-from app.ledger.dialect import Runner, SessionRunner
-from app.registry import JobDefinition, Misfit
+from app.ledger.dialect import Executor, SessionExecutor
+from app.registry import InvalidArguments, JobDefinition
 from app.services.jobs import uploads
 from app.services.jobs.tickets import want_tickets
 from app.support import disk
-from app.support.messages import say as _
-from app.support.validation import MAX_BYTES, BadInput, check_value, parse_delay, parse_tenant
+from app.support.messages import translate as _
+from app.support.validation import MAX_BYTES, ValidationError, check_value, parse_delay, parse_tenant
 
 INSERT = """INSERT INTO jobs (uuid, queue, payload, attempts, available_at, created_at, state, job_type, tenant_id, tries, backoff,
  timeout, durable, created_ms, available_ms, retry_until_ms, created_by, rank) VALUES (:uuid, :queue, :payload, 0, :at / 1000, :now / 1000,
@@ -33,7 +33,7 @@ def dispatch(
 ) -> str:
     """Write one job; returns its uuid. `delay`, `backoff` and `timeout` in seconds.
 
-    Raises TypeError (arguments do not fit or are not JSON), BadInput (queue, tenant, delay,
+    Raises TypeError (arguments do not fit or are not JSON), ValidationError (queue, tenant, delay,
     size) and RuntimeError outside an application context. The job exists once the caller commits.
     """
     if not has_app_context():
@@ -44,20 +44,20 @@ def dispatch(
     options = definition.options
     queue = queue or options.queue
     if queue not in QUEUES:
-        raise BadInput(f"Unknown queue {str(queue)[:40]!r}. Use {', '.join(QUEUES)}.")
+        raise ValidationError(f"Unknown queue {str(queue)[:40]!r}. Use {', '.join(QUEUES)}.")
     tenant_id, delay = parse_tenant(tenant_id), parse_delay(delay)
     fitted = definition.fit(args)
     uuid = new_uuid()
     fitted = uploads.to_ids(definition, fitted, tenant_id, uuid)
-    row = row_values(SessionRunner(db.session), definition.name, uuid, fitted, queue, tenant_id, delay)
+    row = row_values(SessionExecutor(db.session), definition.name, uuid, fitted, queue, tenant_id, delay)
     row["tries"] = tries or options.tries
     row["backoff"] = ",".join(map(str, backoff if backoff is not None else options.backoff))
     row["timeout"] = timeout or options.timeout
     row["durable"] = int(options.durable)
     row["until"] = row["now"] + options.retry_until * 1000
     row["created_by"] = created_by
-    row["rank"] = turn(SessionRunner(db.session), queue, tenant_id) if options.fair else 0
-    SessionRunner(db.session).run(INSERT, **row)
+    row["rank"] = fair_rank(SessionExecutor(db.session), queue, tenant_id) if options.fair else 0
+    SessionExecutor(db.session).execute(INSERT, **row)
     if not delay:
         want_tickets(db.session, [uuid])
     return uuid
@@ -74,40 +74,40 @@ def new_uuid() -> str:
 
 
 def row_values(
-    run: Runner, name: str, uuid: str, args: dict[str, Any], queue: str, tenant_id: str | None, delay: float
+    tx: Executor, name: str, uuid: str, args: dict[str, Any], queue: str, tenant_id: str | None, delay: float
 ) -> dict[str, Any]:
     """The columns of a new row that follow from type, arguments, queue, tenant and delay."""
-    now = run.now()
+    now = tx.now()
     return {
         "uuid": uuid, "queue": queue, "payload": payload(uuid, name, args, tenant_id, queue), "job_type": name,
         "tenant_id": tenant_id, "now": now, "at": now + int(delay * 1000), "state": "scheduled" if delay else "pending",
     }
 
 
-def turn(run: Runner, queue: str, tenant_id: str | None) -> int:
+def fair_rank(tx: Executor, queue: str, tenant_id: str | None) -> int:
     """Rank of the next job of a tenant in a type whose tenants take turns: one behind the tenant's last, but not before the head.
 
     With n-th jobs of all tenants at the same rank, the claim (highest rank first) serves them in rounds, and a newcomer's first
     job stands beside the head: 10,000 jobs of one tenant hold up another's by one job each. Other types (rank 0) go first.
     """
     whose, named = ("tenant_id = :t", {"t": tenant_id}) if tenant_id else ("tenant_id IS NULL", {})
-    last = run.all(f"SELECT MIN(rank) FROM jobs WHERE queue = :q AND {whose} AND rank < 0", q=queue, **named)[0][0]
-    head = run.all("SELECT rank FROM jobs WHERE state = 'pending' AND queue = :q AND rank < 0 ORDER BY rank DESC LIMIT 1", q=queue)
+    last = tx.fetch_all(f"SELECT MIN(rank) FROM jobs WHERE queue = :q AND {whose} AND rank < 0", q=queue, **named)[0][0]
+    head = tx.fetch_all("SELECT rank FROM jobs WHERE state = 'pending' AND queue = :q AND rank < 0 ORDER BY rank DESC LIMIT 1", q=queue)
     return min(last - 1 if last else -1, head[0][0] if head else -1)
 
 
-def give_turns(run: Runner) -> None:
+def assign_fair_ranks(tx: Executor) -> None:
     """Ready rows of fair types without a turn (put back by hand) get theirs, in their order."""
     names = [d.name for d in registry.known_types() if d.options.fair]
     marks = ", ".join(f":t{n}" for n in range(len(names)))
     values = {f"t{n}": name for n, name in enumerate(names)}
     without = f"state = 'pending' AND rank = 0 AND job_type IN ({marks or 'NULL'})"
-    rows = run.all(f"SELECT id, queue, tenant_id FROM jobs WHERE {without} ORDER BY id", **values)
+    rows = tx.fetch_all(f"SELECT id, queue, tenant_id FROM jobs WHERE {without} ORDER BY id", **values)
     places: dict[tuple, int] = {}
     for _id, queue, tenant in rows:
         key = queue, tenant
-        places[key] = places[key] - 1 if key in places else turn(run, queue, tenant)
-        run.run("UPDATE jobs SET rank = :r WHERE id = :id", r=places[key], id=_id)
+        places[key] = places[key] - 1 if key in places else fair_rank(tx, queue, tenant)
+        tx.execute("UPDATE jobs SET rank = :r WHERE id = :id", r=places[key], id=_id)
 
 
 def payload(uuid: str, name: str, args: dict[str, Any], tenant_id: str | None, queue: str) -> str:
@@ -118,10 +118,10 @@ def payload(uuid: str, name: str, args: dict[str, Any], tenant_id: str | None, q
             {"uuid": uuid, "displayName": name, "args": args, "tenant_id": tenant_id, "queue": queue},
             ensure_ascii=False, allow_nan=False,
         )
-    except BadInput as error:
-        raise Misfit(_("Arguments of %(job)s: %(error)s", job=name, error=error)) from None
+    except ValidationError as error:
+        raise InvalidArguments(_("Arguments of %(job)s: %(error)s", job=name, error=error)) from None
     if len(text.encode()) > MAX_BYTES:
-        raise BadInput(_("The arguments are larger than %(n)s KB. Put large data in a file.", n=MAX_BYTES // 1024))
+        raise ValidationError(_("The arguments are larger than %(n)s KB. Put large data in a file.", n=MAX_BYTES // 1024))
     return text
 
 

@@ -21,21 +21,22 @@ from sqlalchemy import func, select
 from app import registry
 from app.extensions import db
 from app.ledger import search
-from app.ledger.dialect import SessionRunner
+from app.ledger.dialect import SessionExecutor
 from app.ledger.queue_rates import first_id
 from app.models import FailedJob, Job, JobHistory, JobMetric
 from app.models.job import LIVE_STATES
 from app.models.job_metric import FINAL
-from app.models.types import whole as integer
-from app.models.types import words
+from app.models.types import as_integer as integer
+from app.models.types import as_text
 from app.services.jobs import payloads
 from app.support.clock import millis, now_ms, when
-from app.support.messages import retell
-from app.support.messages import say as _
+from app.support.messages import translate as _
+from app.support.messages import translate_stored
 from app.support.redaction import printable, redact
-from app.support.validation import BadInput, check_text, parse_queue, parse_tenant, parse_uuid
+from app.support.validation import ValidationError, check_text, parse_queue, parse_tenant, parse_uuid
 
-GROUPS = {"live": LIVE_STATES, "ended": FINAL, "unhappy": ("failed", "timeout"), "bin": ("failed", "timeout")}
+GROUPS = {"live": LIVE_STATES, "ended": FINAL, "unsuccessful": ("failed", "timeout"), "bin": ("failed", "timeout")}
+OLD_NAMES = {"unhappy": "unsuccessful"}  # in addresses that people have kept
 OF_BIN = ("restore", "erase")  # what can be done to jobs in the bin, and to no others
 SIZE, COUNTED, NO_END = 50, 1000, 2**62
 CURSOR = re.compile(r"[lh]\d{1,18}")
@@ -64,19 +65,20 @@ class JobFilter:
 
     @classmethod
     def read(cls, given: Any, zone: Any) -> JobFilter:
-        """From an address or a form; raises BadInput with a sentence."""
+        """From an address or a form; raises ValidationError with a sentence."""
         found = {name: check_text(str(given.get(name, ""))).strip() for name in NAMES}
+        found["state"] = OLD_NAMES.get(found["state"], found["state"])
         if found["state"] not in ("", *GROUPS, *LIVE_STATES, *FINAL):
-            raise BadInput(_("Unknown state %(state)s.", state=repr(found["state"][:40])))
+            raise ValidationError(_("Unknown state %(state)s.", state=repr(found["state"][:40])))
         parse_queue(found["queue"])
         parse_tenant(found["tenant"])
         if len(found["q"]) > 200 or len(found["type"]) > 255:
-            raise BadInput(_("The search is longer than 200 characters."))
+            raise ValidationError(_("The search is longer than 200 characters."))
         for name in ("since", "until"):
             try:
                 found[name] = found[name] and date.fromisoformat(found[name]).isoformat()
             except ValueError:
-                raise BadInput(_("A date is written as 2026-11-23.")) from None
+                raise ValidationError(_("A date is written as 2026-11-23.")) from None
         return cls(**found, zone=zone)
 
     @property
@@ -111,7 +113,7 @@ class _Part:
         self.values |= values
 
 
-def tops() -> dict[str, int]:
+def snapshot_ids() -> dict[str, int]:
     """The highest ids there are now: what a page that is rendered now can show."""
     return {"l": db.session.scalar(select(func.max(Job.id))) or 0, "h": db.session.scalar(select(func.max(JobHistory.id))) or 0}
 
@@ -148,24 +150,24 @@ def _parts(wanted: JobFilter, top: dict[str, int] | None = None) -> list[_Part]:
 
 def _first_id(at: int) -> int:
     """The lowest id of job_history finished at or after `at` (ms)."""
-    return first_id(SessionRunner(db.session), "job_history", "finished_ms", at)
+    return first_id(SessionExecutor(db.session), "job_history", "finished_ms", at)
 
 
 def _choose_ways(part: _Part, wanted: JobFilter, states: list[str]) -> None:
     """By a whole uuid, the start of one, and words in arguments and error: through the index as far as it reaches."""
-    run, table = SessionRunner(db.session), "jobs r" if part.kind == "l" else "job_history r"
-    words, text = wanted.q.split(), wanted.q.lower()
+    tx, table = SessionExecutor(db.session), "jobs r" if part.kind == "l" else "job_history r"
+    as_text, text = wanted.q.split(), wanted.q.lower()
     if parse_uuid(text):
         part.ways.append((table, "r.uuid = :uuid"))
         part.values["uuid"] = parse_uuid(text)
         return
-    reach = search.reach(run) if part.kind == "h" else 0
+    reach = search.watermark(tx) if part.kind == "h" else 0
     fields = {"job_type": wanted.type, "tenant_id": wanted.tenant, "queue": wanted.queue}
-    reads = [search.like(run, "reason" if part.kind == "l" else "error", f"w{n}") for n in range(len(words))]
-    part.values |= {f"w{n}": search.pattern(word) for n, word in enumerate(words)}
+    reads = [search.like(tx, "reason" if part.kind == "l" else "error", f"w{n}") for n in range(len(as_text))]
+    part.values |= {f"w{n}": search.pattern(word) for n, word in enumerate(as_text)}
     read = " AND ".join(reads) or "1 = 1"
-    match = search.match(words, fields, states if wanted.state else []) if reach else ""
-    if match and (words or any(fields.values())):
+    match = search.match(as_text, fields, states if wanted.state else []) if reach else ""
+    if match and (as_text or any(fields.values())):
         part.ways += [(table, f"r.id > :reach AND {read}"), (search.SOURCE, search.MATCHES)]
         part.values |= {"reach": reach, "match": match}
     else:
@@ -177,7 +179,7 @@ def _choose_ways(part: _Part, wanted: JobFilter, states: list[str]) -> None:
 
 def _take(part: _Part, columns: str, size: int, newest_first: bool = True) -> list[tuple]:
     """At most `size` rows of the part, in order of id (the first column), read in each of its ways and merged."""
-    run, rows, where, order = SessionRunner(db.session), {}, " AND ".join(part.where), "DESC" if newest_first else "ASC"
+    tx, rows, where, order = SessionExecutor(db.session), {}, " AND ".join(part.where), "DESC" if newest_first else "ASC"
     for source, condition in part.ways:
         key = "s.rowid" if source.startswith(search.SOURCE) else "r.id"
         statement = f"SELECT {columns} FROM {source} WHERE {condition} AND {where} AND {key} > :above AND {key} < :below "
@@ -185,18 +187,18 @@ def _take(part: _Part, columns: str, size: int, newest_first: bool = True) -> li
         if ":start" in condition:
             statement = statement.replace("ORDER BY ", "ORDER BY +")  # by the index of uuids, not along the ids
         used = {name: value for name, value in part.values.items() if re.search(rf":{name}\b", statement)}
-        rows |= {row[0]: row for row in run.all(statement, above=part.above, below=part.below, **used)}
+        rows |= {row[0]: row for row in tx.fetch_all(statement, above=part.above, below=part.below, **used)}
     return [rows[key] for key in sorted(rows, reverse=newest_first)[:size]]
 
 
 def page(wanted: JobFilter, before: str = "", after: str = "", size: int = SIZE, whole: bool = False) -> dict[str, Any]:
     """`rows`, newest first, and the cursors `older` and `newer` (None at either end); with their arguments when `whole`.
 
-    Raises BadInput for a bad cursor.
+    Raises ValidationError for a bad cursor.
     """
     cursor, newer = after or before, bool(after)
     if cursor and not CURSOR.fullmatch(cursor):
-        raise BadInput(_("This address is not complete: go back to the list."))
+        raise ValidationError(_("This address is not complete: go back to the list."))
     rows: list[dict[str, Any]] = []
     seen: dict[str, int] = {}  # parts of which all rows were seen, so that nobody need count them again
     for part in reversed(_parts(wanted)) if newer else _parts(wanted):
@@ -230,7 +232,7 @@ def count(wanted: JobFilter, whole: dict[str, int] | None = None) -> tuple[int, 
     return min(total, COUNTED), total <= COUNTED
 
 
-def chosen(wanted: JobFilter, action: str, top: dict[str, int]) -> list[int]:
+def matching_ids(wanted: JobFilter, action: str, top: dict[str, int]) -> list[int]:
     """Row ids that `action` may change among all that match and stood there at `top`: of `jobs` for cancel, else of `failed_jobs`."""
     ids: list[int] = []
     for part in _parts(wanted, top):
@@ -253,7 +255,7 @@ def rows_of(uuids: list[str], action: str) -> list[int]:
     return sorted(db.session.scalars(query))
 
 
-def everything(wanted: JobFilter, step: int = 200) -> Iterator[dict[str, Any]]:
+def iterate(wanted: JobFilter, step: int = 200) -> Iterator[dict[str, Any]]:
     """All rows that match with their arguments, newest first, in short transactions: 200 rows of at most 256 KB at a time."""
     older = ""
     while older is not None:
@@ -282,13 +284,13 @@ def _with_times(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _row(kind: str, row: tuple, whole: bool) -> dict[str, Any]:
-    uuid, job_type, tenant, queue, payload, state, error = (words(row[n]) for n in (1, 2, 3, 4, 5, 9, 10))
+    uuid, job_type, tenant, queue, payload, state, error = (as_text(row[n]) for n in (1, 2, 3, 4, 5, 9, 10))
     attempts, tries = integer(row[6], 0), integer(row[7], 0)
     created, finished, available, reserved, done, total = (integer(row[n]) for n in (8, 11, 12, 13, 14, 15))
     return {
         "key": f"{kind}{row[0]}", "uuid": uuid, "job_type": job_type[:255], "label": registry.label_of(job_type[:255]), "queue": queue[:255],
-        "tenant_id": tenant and tenant[:255], "args": payloads.arguments(payload) if whole else None, "summary": payloads.telling(payload),
-        "attempts": attempts, "tries": tries, "state": state, "error": retell(error and redact(printable(error))),
+        "tenant_id": tenant and tenant[:255], "args": payloads.arguments(payload) if whole else None, "summary": payloads.headline_argument(payload),
+        "attempts": attempts, "tries": tries, "state": state, "error": translate_stored(error and redact(printable(error))),
         "created_at": when(created), "finished_at": when(finished), "next_at": when(available) if state == "scheduled" else None,
         "reserved_at": when(reserved), "percent": min(100 * done // total, 100) if done is not None and total else None, "live": kind == "l",
         "ready_ms": available,

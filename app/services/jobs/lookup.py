@@ -16,7 +16,7 @@ from app.models.job_metric import FINAL
 from app.services.jobs import payloads
 from app.support.clock import iso, millis, when
 from app.support.redaction import printable, redact, redact_json
-from app.support.validation import BadInput, parse_uuid, stored_json, stored_object
+from app.support.validation import ValidationError, parse_uuid, stored_json, stored_object
 
 SHOWN = 50
 BEGINNING, MOST_NAMED = re.compile(r"[0-9a-f]{8,31}"), 5
@@ -36,7 +36,7 @@ def state_of(uuid: str) -> str | None:
 def called(text: str) -> str:
     """The uuid that a person means by it or by its first eight digits or more; the text itself when no job begins so.
 
-    Raises BadInput, which names them, when several do.
+    Raises ValidationError, which names them, when several do.
     """
     digits = text.strip().lower().replace("-", "")
     if parse_uuid(text) or not BEGINNING.fullmatch(digits):
@@ -48,7 +48,7 @@ def called(text: str) -> str:
         found.update(db.session.scalars(query.limit(MOST_NAMED)))
     if len(found) > 1:
         more = "" if len(found) < MOST_NAMED else " or more"
-        raise BadInput(f"{len(found)}{more} jobs begin with {text}: {', '.join(sorted(found))}. Type more of it.")
+        raise ValidationError(f"{len(found)}{more} jobs begin with {text}: {', '.join(sorted(found))}. Type more of it.")
     return found.pop() if found else text
 
 
@@ -56,10 +56,10 @@ def in_bin(uuid: str) -> bool:
     return db.session.scalar(select(FailedJob.id).where(FailedJob.uuid == uuid, FailedJob.deleted_at.is_not(None))) is not None
 
 
-def brief(state: str | None = None, limit: int | None = None) -> list[dict[str, Any]]:
+def summaries(state: str | None = None, limit: int | None = None) -> list[dict[str, Any]]:
     """`uuid, type, queue, state, tenant_id, attempts` of the live jobs, or of those in a state or status."""
     if state is not None and state not in (*LIVE_STATES, *FINAL):
-        raise BadInput(f"Unknown state {state[:40]!r}. Use {', '.join((*LIVE_STATES, *FINAL))}.")
+        raise ValidationError(f"Unknown state {state[:40]!r}. Use {', '.join((*LIVE_STATES, *FINAL))}.")
     if state in FINAL:
         columns = (JobHistory.uuid, JobHistory.job_type, JobHistory.queue, JobHistory.status, JobHistory.tenant_id, JobHistory.attempts)
         query = select(*columns).where(JobHistory.status == state).order_by(JobHistory.id.desc())
@@ -86,7 +86,7 @@ def attempts_of(uuid: str) -> list[dict[str, Any]]:
     ]
 
 
-def whole(uuid: str) -> dict[str, Any] | None:
+def as_json(uuid: str) -> dict[str, Any] | None:
     """One job as `jobs show --json` prints it, or None."""
     found = find(uuid)
     if found is None:
@@ -166,7 +166,7 @@ def queued(limit: int = SHOWN) -> list[dict[str, Any]]:
     return [
         {
             "id": r.id, "uuid": r.uuid, "job_type": r.job_type, "label": registry.label_of(r.job_type), "tenant_id": r.tenant_id,
-            "summary": payloads.telling(r.head), "queue": r.queue, "state": r.state, "attempts": r.attempts,
+            "summary": payloads.headline_argument(r.head), "queue": r.queue, "state": r.state, "attempts": r.attempts,
             "created_at": when(r.created_ms), "reason": r.reason,
         }
         for r in rows

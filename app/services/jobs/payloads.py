@@ -45,7 +45,7 @@ def arguments(payload: Any) -> dict[str, Any]:
     return redact_json(raw(payload))
 
 
-def telling(payload: Any) -> str:
+def headline_argument(payload: Any) -> str:
     """The one argument that tells jobs of a type apart: the first text, cut to 60 characters. Takes the head of a payload."""
     for name, value in _pairs(payload if isinstance(payload, str) else ""):
         if isinstance(value, str) and value.strip() and not value.startswith("up_"):

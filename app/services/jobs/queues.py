@@ -10,13 +10,13 @@ from app import registry
 from app.config import QUEUES
 from app.extensions import db
 from app.ledger import control, counts, queue_rates
-from app.ledger.dialect import Connection, SessionRunner
+from app.ledger.dialect import Connection, SessionExecutor
 from app.models import Job, Queue, QueueMinute
 from app.services.audit import ActionRefused, audit
 from app.services.jobs import payloads
 from app.support.clock import MINUTE_MS, now_ms, when
-from app.support.messages import say as _
-from app.support.validation import BadInput
+from app.support.messages import translate as _
+from app.support.validation import ValidationError
 
 PACE_MS = 10 * MINUTE_MS
 LINE_MINUTES = 180
@@ -28,8 +28,8 @@ def queues() -> list[dict[str, Any]]:
     """In the order in which they are served; `in_minute` and `out_minute` are those of the last 10 minutes, by which `left_ms` is the forecast
     until empty, None without one."""
     now = now_ms()
-    live, _age = counts.recent(SessionRunner(db.session))
-    pauses, rates, lines = _pauses(), queue_rates.rates(SessionRunner(db.session), now - PACE_MS), _lines(now)
+    live, _age = counts.recent(SessionExecutor(db.session))
+    pauses, rates, lines = _pauses(), queue_rates.rates(SessionExecutor(db.session), now - PACE_MS), _lines(now)
     result = []
     for name in QUEUES:
         here = live["queues"].get(name, {"depth": 0, "since": None})
@@ -69,10 +69,10 @@ def next_jobs(queue: str, limit: int = NEXT) -> list[dict[str, Any]]:
     columns = Job.uuid, Job.job_type, Job.tenant_id, Job.available_ms, payloads.head(Job.payload).label("head")
     rows = db.session.execute(select(*columns).where(Job.state == "pending", Job.queue == queue).order_by(Job.rank.desc(), Job.id).limit(limit))
     return [{"place": n, "uuid": r.uuid, "job_type": r.job_type, "label": registry.label_of(r.job_type), "tenant_id": r.tenant_id,
-             "summary": payloads.telling(r.head), "waits_ms": max(now - r.available_ms, 0)} for n, r in enumerate(rows, 1)]
+             "summary": payloads.headline_argument(r.head), "waits_ms": max(now - r.available_ms, 0)} for n, r in enumerate(rows, 1)]
 
 
-def turns(queue: str) -> list[dict[str, Any]]:
+def tenant_backlog(queue: str) -> list[dict[str, Any]]:
     """Tenants that take turns in a queue, with their waiting jobs: of n tenants each gets every n-th turn."""
     query = select(Job.tenant_id, func.count().label("n")).where(Job.queue == queue, Job.rank < 0, Job.state == "pending")
     rows = db.session.execute(query.group_by(Job.tenant_id).order_by(func.count().desc()).limit(20))
@@ -85,7 +85,7 @@ def parse_minutes(text: str) -> int | None:
     if not text:
         return None
     if not (text.isascii() and text.isdigit() and 1 <= len(text) <= 6 and 1 <= int(text) <= MOST_MINUTES):
-        raise BadInput(_("A pause lasts from 1 to %(n)s minutes; leave it empty to pause until somebody resumes.", n=MOST_MINUTES))
+        raise ValidationError(_("A pause lasts from 1 to %(n)s minutes; leave it empty to pause until somebody resumes.", n=MOST_MINUTES))
     return int(text)
 
 
@@ -93,7 +93,7 @@ def pause(name: str, actor: str, minutes: int | None = None, reason: str | None 
     """Pause a queue, or a type as `type:X`; for so many minutes or until resumed. Raises Refused for an unknown name."""
     _check(name)
     until = None if minutes is None else now_ms() + minutes * MINUTE_MS
-    control.pause(SessionRunner(db.session), name, until, actor, (reason or "").strip()[:500] or None)
+    control.pause(SessionExecutor(db.session), name, until, actor, (reason or "").strip()[:500] or None)
     audit(actor, "pause", name, f"{minutes} minutes" if minutes else "until resumed")
     db.session.commit()
     _move_rows(name)
@@ -101,7 +101,7 @@ def pause(name: str, actor: str, minutes: int | None = None, reason: str | None 
 
 def resume(name: str, actor: str) -> None:
     """End a pause; raises Refused when there is none."""
-    if not control.resume(SessionRunner(db.session), name):
+    if not control.resume(SessionExecutor(db.session), name):
         db.session.rollback()
         raise ActionRefused(_("This is not paused."))
     audit(actor, "resume", name, "resumed")
@@ -114,10 +114,10 @@ def resume_all(actor: str) -> list[str]:
     names = sorted(_pauses())
     for name in names:
         resume(name, actor)
-    run = SessionRunner(db.session)
-    if counts.load(run, "paused_after_restore"):
-        run.run("DELETE FROM meta WHERE key = 'paused_after_restore'")
-        run.run("UPDATE recurring SET looked_ms = :now WHERE looked_ms < :now", now=run.now())
+    tx = SessionExecutor(db.session)
+    if counts.load(tx, "paused_after_restore"):
+        tx.execute("DELETE FROM meta WHERE key = 'paused_after_restore'")
+        tx.execute("UPDATE recurring SET looked_ms = :now WHERE looked_ms < :now", now=tx.now())
         audit(actor, "resume", "schedules and alerts", "resumed")
         names.append("schedules and alerts")
     db.session.commit()

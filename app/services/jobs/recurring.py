@@ -20,14 +20,14 @@ from sqlalchemy import delete, select, text
 from app import registry
 from app.extensions import db
 from app.ledger import counts
-from app.ledger.dialect import SessionRunner
+from app.ledger.dialect import SessionExecutor
 from app.models import Recurring, RecurringRun
 from app.services.audit import ActionRefused, audit
 from app.services.jobs import lookup
 from app.services.jobs.actions import not_from_web
 from app.services.jobs.dispatch import dispatch
 from app.support.clock import DAY_MS, MINUTE_MS, millis, now_ms, when
-from app.support.messages import say as _
+from app.support.messages import translate as _
 
 log = logging.getLogger(__name__)
 ON_TIME_MS = 90_000
@@ -37,7 +37,7 @@ MOST_MINUTES = 2000  # looked at in one go; older ones of a long sleep are misse
 
 def run_due(zone: Any, now: int | None = None) -> int:
     """Dispatch what is due; returns how many. One schedule that fails does not stop the others."""
-    if not registry.schedules() or counts.paused_after_restore(SessionRunner(db.session)):
+    if not registry.schedules() or counts.paused_after_restore(SessionExecutor(db.session)):
         db.session.rollback()
         return 0
     now, done, failed = now_ms() if now is None else now, 0, None

@@ -15,29 +15,29 @@ from sqlalchemy import event, text
 from sqlalchemy.orm import Session
 
 from app.extensions import db
-from app.ledger.dialect import Connection, Runner
+from app.ledger.dialect import Connection, Executor
 from app.queue import Tickets, build
 
 log = logging.getLogger(__name__)
 CHECK_S = 5.0
 
 
-def generation(run: Runner) -> int:
+def generation(tx: Executor) -> int:
     """The ticket store's generation; 1 until it was ever replaced."""
-    rows = run.all("SELECT value FROM meta WHERE key = 'ticket_generation'")
+    rows = tx.fetch_all("SELECT value FROM meta WHERE key = 'ticket_generation'")
     return int(rows[0][0]) if rows else 1
 
 
 def raise_generation(connection: Connection) -> int:
     """Give up the ticket store of this generation; everyone reopens at the next look."""
-    with connection.transaction() as run:
-        now = run.now()
-        run.run(
+    with connection.transaction() as tx:
+        now = tx.now()
+        tx.execute(
             "INSERT INTO meta (key, value, at_ms) VALUES ('ticket_generation', '2', :now) ON CONFLICT (key) DO UPDATE "
             "SET value = CAST(CAST(meta.value AS INTEGER) + 1 AS TEXT), at_ms = :now WHERE meta.at_ms < :now - 2000",
             now=now,
         )
-        return generation(run)
+        return generation(tx)
 
 
 def replace_if_damaged(connection: Connection, error: Exception) -> None:

@@ -19,12 +19,12 @@ from flask import current_app
 from app.extensions import db
 from app.models import Upload
 from app.models.upload import UPLOAD_ID
-from app.registry import JobDefinition, Misfit, PermanentError, UploadedFile
+from app.registry import InvalidArguments, JobDefinition, PermanentError, UploadedFile
 from app.support import disk
 from app.support.clock import now_ms
-from app.support.messages import say as _
+from app.support.messages import translate as _
 from app.support.process import inside
-from app.support.validation import BadInput
+from app.support.validation import ValidationError
 
 ID = UPLOAD_ID
 CHUNK = 1 << 20
@@ -45,7 +45,7 @@ def path_of(upload_id: str) -> Path | None:
 def save(stream: BinaryIO, filename: str, tenant_id: str | None) -> UploadedFile:
     """Copy a stream into the upload folder and note it in the caller's transaction.
 
-    Raises BadInput past UPLOAD_MAX_MB. A file whose transaction is rolled back is swept later.
+    Raises ValidationError past UPLOAD_MAX_MB. A file whose transaction is rolled back is swept later.
     """
     disk.require_room()
     upload_id = f"up_{secrets.token_hex(16)}"
@@ -56,7 +56,7 @@ def save(stream: BinaryIO, filename: str, tenant_id: str | None) -> UploadedFile
             while chunk := stream.read(CHUNK):
                 size += len(chunk)
                 if size > limit * 2**20:
-                    raise BadInput(_("The file is larger than %(n)s MB. Split it, or raise UPLOAD_MAX_MB.", n=limit))
+                    raise ValidationError(_("The file is larger than %(n)s MB. Split it, or raise UPLOAD_MAX_MB.", n=limit))
                 digest.update(chunk)
                 out.write(chunk)
             out.flush()
@@ -70,14 +70,14 @@ def save(stream: BinaryIO, filename: str, tenant_id: str | None) -> UploadedFile
 
 
 def copy_in(path: str, tenant_id: str | None, filename: str | None = None) -> UploadedFile:
-    """Copy a regular file of this machine (the CLI's way); raises BadInput with a sentence."""
+    """Copy a regular file of this machine (the CLI's way); raises ValidationError with a sentence."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except (OSError, ValueError) as error:
-        raise BadInput(f"The file {path!r} cannot be read: {getattr(error, 'strerror', None) or error}.") from None
+        raise ValidationError(f"The file {path!r} cannot be read: {getattr(error, 'strerror', None) or error}.") from None
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
-        raise BadInput(f"{path!r} is not a regular file.")
+        raise ValidationError(f"{path!r} is not a regular file.")
     with open(descriptor, "rb") as stream:
         return save(stream, filename or os.path.basename(path), tenant_id)
 
@@ -105,7 +105,7 @@ def to_ids(definition: JobDefinition, args: dict[str, Any], tenant_id: str | Non
         db.session.flush()
         row = db.session.get(Upload, upload_id) if isinstance(upload_id, str) and ID.fullmatch(upload_id) else None
         if row is None or row.tenant_id != tenant_id:
-            raise Misfit(_("%(name)s must be a file uploaded for this tenant.", name=name))
+            raise InvalidArguments(_("%(name)s must be a file uploaded for this tenant.", name=name))
         if row.job_uuid not in (None, uuid):  # a duplicate: a file of its own, swept with its own job
             upload_id = _duplicate(row, name, tenant_id)
             db.session.flush()
@@ -126,7 +126,7 @@ def find(upload_id: str) -> tuple[UploadedFile, Upload] | None:
 def _duplicate(row: Upload, name: str, tenant_id: str | None) -> str | None:
     path = path_of(row.id)
     if path is None:
-        raise Misfit(_("%(name)s must be a file uploaded for this tenant.", name=name))
+        raise InvalidArguments(_("%(name)s must be a file uploaded for this tenant.", name=name))
     return copy_in(str(path), tenant_id, row.filename).upload_id
 
 

@@ -33,8 +33,8 @@ from app.services.people.sign_in import (  # noqa: F401  (handed on)
     sweep,
 )
 from app.support.clock import now_ms, when
-from app.support.messages import say as _
-from app.support.validation import BadInput, check_text
+from app.support.messages import translate as _
+from app.support.validation import ValidationError, check_text
 
 EMAIL = re.compile(r"[^@\s\x00-\x1f<>\"']{1,64}@[A-Za-z0-9.-]{1,190}")
 SUPER = "super-admin"
@@ -47,12 +47,12 @@ SYSTEMS = (("Android", "Android"), ("iPhone", "iOS"), ("iPad", "iOS"), ("Windows
 def clean_email(email: str) -> str:
     email = check_text(email).strip().lower()
     if not EMAIL.fullmatch(email) or not email.isprintable():
-        raise BadInput(_("The e-mail address is not valid. Use one like ada@example.org."))
+        raise ValidationError(_("The e-mail address is not valid. Use one like ada@example.org."))
     return email
 
 
 def create_user(email: str, role: str, password: str, actor: str = "code") -> None:
-    """Create an account; raises BadInput with a sentence."""
+    """Create an account; raises ValidationError with a sentence."""
     email = clean_email(email)
     _check_role(role)
     hashed = hash_password(password, email)
@@ -62,7 +62,7 @@ def create_user(email: str, role: str, password: str, actor: str = "code") -> No
         db.session.commit()
     except IntegrityError:
         db.session.rollback()
-        raise BadInput(_("There is already an account %(email)s.", email=email)) from None
+        raise ValidationError(_("There is already an account %(email)s.", email=email)) from None
 
 
 def create_first(email: str, password: str, actor: str = "run.sh") -> bool:
@@ -182,7 +182,7 @@ def device_words(agent: str | None) -> str | None:
 
 def _check_role(role: str) -> None:
     if role not in ROLES:
-        raise BadInput(_("Unknown role %(name)s. Use %(known)s.", name=repr(role[:40]), known=", ".join(ROLES)))
+        raise ValidationError(_("Unknown role %(name)s. Use %(known)s.", name=repr(role[:40]), known=", ".join(ROLES)))
 
 
 def _user(email: str) -> User:

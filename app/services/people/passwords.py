@@ -14,8 +14,8 @@ from functools import cache
 from werkzeug.security import check_password_hash, generate_password_hash
 
 from app.config import ROOT
-from app.support.messages import say as _
-from app.support.validation import BadInput, check_text
+from app.support.messages import translate as _
+from app.support.validation import ValidationError, check_text
 
 SHORTEST, LONGEST = 8, 256
 PRODUCT = ("ainstein", "ainsteinjobs", "jobs", "huey", "superadmin", "localhost", "firstpassword")
@@ -28,11 +28,11 @@ _hashing = threading.BoundedSemaphore(2)
 
 
 def check_password(password: str, email: str = "") -> None:
-    """Raises BadInput for a password outside 8 to 256 characters or one that guessing begins with."""
+    """Raises ValidationError for a password outside 8 to 256 characters or one that guessing begins with."""
     if not SHORTEST <= len(check_text(password)) <= LONGEST:
-        raise BadInput(_("The password must have 8 to 256 characters."))
+        raise ValidationError(_("The password must have 8 to 256 characters."))
     if _common(password, email):
-        raise BadInput(_("This password is among the first that are guessed. Use another, such as four words that "
+        raise ValidationError(_("This password is among the first that are guessed. Use another, such as four words that "
                          "do not belong together."))
 
 
@@ -70,7 +70,7 @@ def _listed() -> frozenset[str]:
 
 
 def hash_password(password: str, email: str = "") -> str:
-    """A salted scrypt hash; raises BadInput for a password that is refused."""
+    """A salted scrypt hash; raises ValidationError for a password that is refused."""
     check_password(password, email)
     with _hashing:
         return generate_password_hash(password, method="scrypt")

@@ -24,7 +24,7 @@ from sqlalchemy.exc import OperationalError
 
 from app.extensions import db
 from app.ledger import counts, outage
-from app.ledger.dialect import SessionRunner
+from app.ledger.dialect import SessionExecutor
 from app.models import Audit, LoginAttempt, User, UserSession
 from app.services.audit import audit
 from app.services.people.passwords import matches
@@ -121,7 +121,7 @@ def _with_room(change):
 def _reserve(account: str, network: str, device: str | None, now: int) -> int | None:
     """Write the attempt and return its id, or None when there were too many. One at a time, also on PostgreSQL: all
     wait for the row that is written first."""
-    counts.save(SessionRunner(db.session), "sign-ins", now)
+    counts.save(SessionExecutor(db.session), "sign-ins", now)
 
     def tried(*where) -> int:
         lately = LoginAttempt.at_ms > now - WINDOW_MS
@@ -159,7 +159,7 @@ def _begin_session(token: str, user_id: int, email: str, network: str, previous:
 def _note_failure(email: str | None, network: str, now: int) -> None:
     """One row for each account and network in 15 minutes, with how often; nobody can fill the log. Of an address
     without an account nothing is kept: people type passwords there."""
-    counts.save(SessionRunner(db.session), "sign-ins", now)
+    counts.save(SessionExecutor(db.session), "sign-ins", now)
     lately = select(Audit).where(Audit.action == FAILED, Audit.at_ms > now - WINDOW_MS)
     who, subject = network, email or "unknown account"
     row = db.session.scalar(lately.where(Audit.actor == who, Audit.subject == subject).limit(1))

@@ -12,11 +12,11 @@ from sqlalchemy import case, func, select
 from app import registry
 from app.extensions import db
 from app.ledger import counts
-from app.ledger.dialect import SessionRunner
+from app.ledger.dialect import SessionExecutor
 from app.models import JobMetric, WorkerHeartbeat, outcome_stats
 from app.services.jobs import actions, lookup
 from app.support.clock import HOUR_MS, iso, millis, now_ms, when
-from app.support.validation import BadInput
+from app.support.validation import ValidationError
 
 PERIODS = {"24h": 24, "7d": 7, "30d": 30}
 LATE_MS = 10_000
@@ -39,7 +39,7 @@ class JobMonitoringService:
     def get_dashboard_stats(self) -> dict[str, Any]:
         """`workers`, `jobs` and `metrics` as specified; live counts may be 1 s old, the rest is exact."""
         now = now_ms()
-        live, age = counts.recent(SessionRunner(db.session))
+        live, age = counts.recent(SessionExecutor(db.session))
         today = outcome_stats.window(start_of_day(now), now + 1)
         day = outcome_stats.day_totals(now)
         return {
@@ -101,17 +101,17 @@ class JobMonitoringService:
     ) -> list[dict[str, Any]]:
         """Rows `date, total, completed, failed, avg_time` (ms) a bucket, or by type with `group='type'`.
 
-        Raises BadInput for an unknown period, type, bucket or group.
+        Raises ValidationError for an unknown period, type, bucket or group.
         """
         if period not in PERIODS:
-            raise BadInput(f"Unknown period {period[:20]!r}. Use {', '.join(PERIODS)}.")
+            raise ValidationError(f"Unknown period {period[:20]!r}. Use {', '.join(PERIODS)}.")
         natural = "hour" if period == "24h" else "day"
         if bucket not in (None, natural):
-            raise BadInput(f"Unknown bucket {bucket[:20]!r} for {period}. Use {natural}.")
+            raise ValidationError(f"Unknown bucket {bucket[:20]!r} for {period}. Use {natural}.")
         if group not in (None, "type"):
-            raise BadInput(f"Unknown group {group[:20]!r}. Use type.")
+            raise ValidationError(f"Unknown group {group[:20]!r}. Use type.")
         if job_type is not None and registry.find(job_type) is None and not self._in_history(job_type):
-            raise BadInput(f"Unknown job type {job_type[:60]!r}.")
+            raise ValidationError(f"Unknown job type {job_type[:60]!r}.")
         now = now_ms()
         bounds = self._bounds(now, period)
         if group == "type":
@@ -132,7 +132,7 @@ class JobMonitoringService:
         return iso(bound).replace(".000Z", "Z") if bucket == "hour" else when(bound).astimezone(zone()).date().isoformat()
 
     @staticmethod
-    def _row(sums: outcome_stats.Sums) -> dict[str, Any]:
+    def _row(sums: outcome_stats.OutcomeTotals) -> dict[str, Any]:
         average = sums.average_ms
         return {"total": sums.total, "completed": sums.completed, "failed": sums.failed, "avg_time": None if average is None else round(average, 1)}
 
@@ -157,7 +157,7 @@ def oldest_wait(live: dict[str, Any], now: int) -> int | None:
 
 def monitor_state() -> dict[str, Any]:
     """How late the monitor is: `{"late": bool, "age_s": seconds or None, "code": hash}`."""
-    kept = counts.load(SessionRunner(db.session), "monitor")
+    kept = counts.load(SessionExecutor(db.session), "monitor")
     if kept is None:
         return {"late": True, "age_s": None, "code": None, "errors": []}
     value, age = kept

@@ -13,9 +13,9 @@ from sqlalchemy import text
 
 from app.extensions import db
 from app.ledger import counts
-from app.ledger.dialect import SessionRunner
+from app.ledger.dialect import SessionExecutor
 from app.ledger.rollups import BOUNDS_MS, NO_BOUND
-from app.models.types import whole, words
+from app.models.types import as_integer, as_text
 from app.services.stats.job_monitoring import JobMonitoringService, monitor_state
 from app.support.clock import now_ms
 
@@ -29,15 +29,15 @@ class Ledger:
     def collect(self) -> Iterator[Any]:
         from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 
-        live, _age = counts.recent(SessionRunner(db.session))
+        live, _age = counts.recent(SessionExecutor(db.session))
         outcomes = CounterMetricFamily("ainstein_job_outcomes", "Outcomes of attempts since the first job.", labels=["type", "status"])
         for job_type, status, n, _ms in db.session.execute(text(_TOTALS)):
-            outcomes.add_metric([words(job_type), words(status)], whole(n, 0))
+            outcomes.add_metric([as_text(job_type), as_text(status)], as_integer(n, 0))
         yield outcomes
         yield from self._gauges(GaugeMetricFamily, live)
         cells: dict[tuple[str, str, str], dict[int, tuple[int, int]]] = defaultdict(dict)
         for job_type, queue, what, le, n, ms in db.session.execute(text(_CELLS)):
-            cells[words(job_type), words(queue), what][le] = (whole(n, 0), whole(ms, 0))
+            cells[as_text(job_type), as_text(queue), what][le] = (as_integer(n, 0), as_integer(ms, 0))
         for what, name, help_ in (("run", "ainstein_job_run_seconds", "Run time of completed attempts."),
                                   ("wait", "ainstein_job_wait_seconds", "From ready to start, of all attempts.")):
             family = HistogramMetricFamily(name, help_, labels=["type", "queue"])
