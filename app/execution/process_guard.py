@@ -30,7 +30,7 @@ from sqlalchemy.engine import Engine
 from sqlalchemy.pool import Pool
 
 from app.execution import capture
-from app.execution.JobAlarm import JobAlarm
+from app.execution.alarm import JobAlarm
 from app.ledger.dialect import Connection, in_transaction
 from app.support.redaction import printable, redact
 

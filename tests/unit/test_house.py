@@ -46,6 +46,7 @@ def imports_of(path: Path) -> set[str]:
             base = node.module.removeprefix("app").removeprefix(".")
             for name in (alias.name for alias in node.names):
                 inner = f"{base}.{name}" if base else name
+                assert inner in MODULES or (base or "__init__") in MODULES, f"{path.name}: there is no app.{inner}"
                 found.add(inner if inner in MODULES else base or "__init__")
     return found
 
