@@ -1,8 +1,8 @@
 """Reads the records of a CSV file and goes on after a bad one, whose `fault` says what is wrong.
 
 * Bad quotes are: a quote that is open at the end of the file or past the limits, or text after a closing quote. Only
-  the first physical line of such a record is rejected; the next line starts a new record. A quote left open nearly always
-  ends this way, because text follows the next quote in the file.
+  the first physical line of such a record is rejected; the next line starts a new record. A quote left open nearly
+  always ends this way, because text follows the next quote in the file.
 * Otherwise (`24"` at the end of a line) the record has too many lines and too few cells. When most of its inner lines
   are records by themselves, only its first line is rejected; else all of its lines are one rejected record.
 * A cell may have 1 MB and a record 4 MB, both in characters.

@@ -26,13 +26,13 @@ ENCODINGS = {
     "windows-1252": ("cp1252", 0.0), "iso-8859-15": ("iso8859_15", 2.5), "mac-roman": ("mac_roman", 3.5),
     "cp850": ("cp850", 4.5), "windows-1250": ("cp1250", 2.5), "iso-8859-2": ("iso8859_2", 3.5),
     "cp852": ("cp852", 5.0), "mac-latin2": ("mac_latin2", 6.0), "windows-1251": ("cp1251", 1.5),
-    "koi8-r": ("koi8_r", 2.0), "koi8-u": ("koi8_u", 3.0), "cp866": ("cp866", 3.0), "mac-cyrillic": ("mac_cyrillic", 5.0),
-    "windows-1253": ("cp1253", 2.0), "windows-1254": ("cp1254", 3.0), "windows-1255": ("cp1255", 3.0),
-    "windows-1257": ("cp1257", 3.0),
+    "koi8-r": ("koi8_r", 2.0), "koi8-u": ("koi8_u", 3.0), "cp866": ("cp866", 3.0),
+    "mac-cyrillic": ("mac_cyrillic", 5.0), "windows-1253": ("cp1253", 2.0), "windows-1254": ("cp1254", 3.0),
+    "windows-1255": ("cp1255", 3.0), "windows-1257": ("cp1257", 3.0),
 }
 FIRST = 40  # lines by which the candidates of a larger sample are chosen
 CLOSE = 3.0  # nats: a reading is taken when it is 20 times likelier than the next
-NONSENSE = {"latin": -7.6, "other": -4.7}  # nats a letter (and 6 less in all) below which even the best reading is wrong
+NONSENSE = {"latin": -7.6, "other": -4.7}  # nats a letter (and 6 less in all): a lower score is nonsense
 
 _LETTERS: dict[str, dict[str, float]] = {}  # share of each non-ASCII letter in running text, by language
 _ALONE: dict[str, str] = {}  # letters that are words by themselves
