@@ -3,7 +3,8 @@
 A ticket is a wake-up: a signed JSON message with the uuid of the dispatched job. The worker that gets it claims the
 best ready row, so a lost, duplicate, late or broken ticket does no harm. The name of the SQLite ticket file contains
 the boot and a generation, which the ledger stores. The file is never renamed or synced. When it is damaged, the
-generation is increased and every process opens the next file. """
+generation is increased and every process opens the next file.
+"""
 
 from __future__ import annotations
 
@@ -38,8 +39,7 @@ _PATIENCE = {  # PostgreSQL: a dead connection is detected within 15 s
 
 class TicketSerializer(SignedSerializer):
     """Signed JSON in place of pickle. Bytes that do not verify or parse become a plain wake-up, because an error in
-    Huey's dequeue makes the worker sleep longer each time (20 bad tickets cost 5 s). The first secret signs, all
-    verify."""
+    Huey's dequeue makes the worker sleep longer each time (20 bad tickets cost 5 s). The first secret signs."""
 
     def __init__(self, secrets: list[str]) -> None:
         super().__init__(secret=secrets[0], salt="tickets")
@@ -142,8 +142,7 @@ class Tickets:
         self._bounded, self._taking = Bounded("tickets"), Bounded("take ticket")
 
     def open(self) -> None:
-        """Open the store, again after a fork, a new generation or the loss of the file. Raises the errors of the
-        store."""
+        """Open the store; again after a fork, a new generation or the loss of the file. Raises its errors."""
         if not self.is_file:
             if self.opened is None or self.opened[0] != os.getpid():
                 self._bounded(PUBLISH_WAIT_S, self._open_server)
@@ -201,8 +200,7 @@ class Tickets:
         return function() if self.is_file else self._bounded(PUBLISH_WAIT_S, function)
 
     def take(self, dequeue: Callable[[], Any]) -> Any:
-        """The result of a worker's `dequeue`. Raises TimeoutError when PostgreSQL does not answer within 2 s; Redis has
-        a timeout of its own."""
+        """The result of a worker's `dequeue`. Raises TimeoutError when the store does not answer for 2 s."""
         return self._taking(HANGS_S, dequeue) if self.settings.queue_url.startswith("postgres") else dequeue()
 
     def count(self) -> int:

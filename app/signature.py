@@ -53,8 +53,7 @@ class Field:
 
 
 def read_signature(name: str, function: Callable[..., Any]) -> tuple[tuple[Field, ...], bool]:
-    """(fields of the arguments, whether the function takes `ctx`). Raises ValueError for a function that cannot be a
-    job."""
+    """(fields of the arguments, whether it takes `ctx`). Raises ValueError for a function that cannot be a job."""
     if inspect.iscoroutinefunction(function):
         raise ValueError(f"@job({name!r}): async functions cannot be jobs; call asyncio.run inside a plain one")
     hints = typing.get_type_hints(function)

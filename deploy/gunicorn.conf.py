@@ -33,8 +33,7 @@ access_log_format = '%(t)s %(h)s "%(m)s %(U)s" %(s)s %(b)s %(L)ss'  # %(U)s is t
 
 
 class _OneLineAtoms(SafeAtoms):
-    """Escapes the values of the access log: a decoded path could forge a log line with a line break or a terminal
-    code."""
+    """Escapes the values of the access log: a line break in a decoded path could forge a line."""
 
     def __init__(self, atoms):
         super().__init__({name: _plain(value) for name, value in atoms.items()})

@@ -45,8 +45,7 @@ class PatientWorker(ThreadWorker):
     # ---- a request arrives ----
 
     def enqueue_req(self, conn):
-        """Pass a request to a thread when it has arrived, else to the poller; `conn` is new or begins its next
-        request."""
+        """Pass the next request of a connection to a thread when it has arrived, else to the poller."""
         if conn.parser is None:
             conn.sock = Paced(fileno=conn.sock.detach())
             conn.parser, conn.initialized = http.get_parser(self.cfg, conn.sock, conn.client), True
@@ -133,8 +132,7 @@ class PatientWorker(ThreadWorker):
     # ---- a request is answered ----
 
     def _keepalive_after(self, conn, keepalive):
-        """Whether to keep the connection: only when the body of the request was read or has arrived, so that nothing
-        blocks."""
+        """Whether to keep the connection: only when the whole body was read or has arrived, so that nothing blocks."""
         if not keepalive:
             return False
         reader = conn.parser.mesg.body.reader
@@ -213,8 +211,7 @@ class PatientWorker(ThreadWorker):
             self.end(self.lingering, conn)
 
     def murder_pending(self):
-        """Close connections past their deadline, in each round of the loop; a request that did not arrive gets a
-        408."""
+        """Close connections past their deadline, in each round of the loop; an incomplete request gets a 408."""
         now = time.monotonic()
         for conn in [c for c in self.pending_conns if c.timeout <= now or not (self.alive or c.head)]:
             self.unpark(conn)

@@ -1,5 +1,4 @@
-"""Sockets with a minimum rate: a client must never fall 20 s behind 16 KB/s. An upload over 1 Mbit/s is 8 times as
-fast."""
+"""Sockets with a minimum rate: a client must never fall 20 s behind 16 KB/s, an eighth of a 1 Mbit/s upload."""
 
 import contextlib
 import errno

@@ -24,8 +24,7 @@ SEPARATOR = ";"
 _RUN = "=+\\-@＝＋－＠"
 _BARE = re.compile(rf"(?:\A(?='*[\t\r])|(?:\A|(?<=[,;\t\r\n]))(?=[\"']*[{_RUN}]))")
 _GUARDED = re.compile(rf"(?:\A'(?='*[\t\r])|(?:\A|(?<=[,;\t\r\n]))'(?=[\"']*[{_RUN}]))")
-# Invisible, but not removed by str.strip(): soft hyphen, joiners, direction marks, fillers, the byte order mark,
-# controls.
+# Invisible, but not removed by str.strip(): soft hyphen, joiners, direction marks, fillers, byte order mark, controls.
 _UNSEEN_RANGES = ((0x00, 0x08), (0x0E, 0x1B), (0x180B, 0x180E), (0x200B, 0x200F), (0x202A, 0x202E), (0x2060, 0x206F),
                   (0xFE00, 0xFE0F))
 UNSEEN = "\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u2800\u3164\ufeff\uffa0\x7f" + "".join(

@@ -88,8 +88,7 @@ class _Lines:
 def read_records(stream: io.TextIOBase, delimiter: str, width: int | None = None, least: int = 0,
                  hinted: bool = False) -> Iterator[Record]:
     """The records of a stream by the rules of this module. Each should have `width` cells and must have `least`; with
-    `hinted` the first record may be a line `sep=`, which is skipped. Faults are reported in the record, never
-    raised."""
+    `hinted` the first record may be a line `sep=`, which is skipped. Faults are never raised."""
     csv.field_size_limit(CELL_MAX)
     lines = _Lines(stream)
     reader = csv.reader(lines, delimiter=delimiter, strict=True)

@@ -28,8 +28,7 @@ def line_ends(chunk: bytes, upto: int | None = None) -> int:
 
 def sample(stream: io.BufferedReader) -> tuple[list[tuple[int, bytes]], bytes, int]:
     """(pieces, bytes, line): pieces of lines with bytes past ASCII from the whole file, each with its line number; the
-    byte values past ASCII that the file contains; the first line with a byte that Windows-1252 does not define, or
-    0."""
+    byte values past ASCII that the file contains; the first line with a byte undefined in Windows-1252, or 0."""
     size = stream.seek(0, io.SEEK_END)
     each, times, lines, undefined = max(1, SAMPLE * CHUNK // max(size, CHUNK)), dict.fromkeys(range(128, 256), 0), 1, 0
     found: list[tuple[int, bytes]] = []

@@ -3,7 +3,8 @@
 Statements are written once, with `:name` parameters and `{skip}` where PostgreSQL needs `FOR UPDATE OF j SKIP LOCKED`.
 They run through an `Executor`. `Connection` is a driver connection that a worker or the monitor keeps: claim and settle
 cost 0.1 ms there and 0.4 ms through the ORM. `SessionExecutor` joins the transaction of the caller's SQLAlchemy
-session. """
+session.
+"""
 
 from __future__ import annotations
 
@@ -84,7 +85,8 @@ class Connection(Executor):
     """A driver connection of one process, opened again when it breaks and after a fork.
 
     For SQLite, `synchronous` is NORMAL in workers and FULL elsewhere. `wait_s` is how long a transaction waits for
-    locks. `guarded` checks the file descriptors before each transaction, because jobs run in the same process. """
+    locks. `guarded` checks the file descriptors before each transaction, because jobs run in the same process.
+    """
 
     def __init__(self, url: str, synchronous: str = "NORMAL", wait_s: float = 5.0, write_lock_path: str | None = None,
                  guarded: bool = False) -> None:
@@ -140,8 +142,7 @@ class Connection(Executor):
     @contextlib.contextmanager
     def transaction(self, durable: bool = False) -> Iterator[Connection]:
         """A write transaction, rolled back on any BaseException. With `durable` SQLite commits it with
-        synchronous=FULL. A broken connection is closed, whichever statement found it. Raises RuntimeError inside
-        another transaction."""
+        synchronous=FULL. A broken connection is closed, whichever statement met it. Raises RuntimeError when nested."""
         with self._lock:
             if self._owner:
                 raise RuntimeError("A transaction is open on this connection already.")
@@ -168,8 +169,8 @@ class Connection(Executor):
 
     def _acquire_write_lock(self) -> None:
         """Serialise the writing workers of a machine by a lock file: the kernel wakes a blocked lockf at once, while
-        SQLite's busy handler sleeps 1 to 100 ms. A wake-up takes 0.1 ms, a third of a settle, so the first 2 ms are
-        polled."""
+        SQLite's busy handler sleeps 1 to 100 ms. A wake-up costs 0.1 ms, a third of a settle: it first polls for 2
+        ms."""
         lock = self._write_lock()
         for _ in range(WRITE_LOCK_TRIES):
             try:

@@ -25,7 +25,7 @@ from app.extensions import WAL_BYTES
 GONE = 78  # exit code of a worker whose files were closed or replaced
 _FLOCK = struct.Struct("@hhqqi")
 _WRITE_LOCK = 120  # byte of the -shm file: UNIX_SHM_BASE + WAL_WRITE_LOCK in SQLite's os_unix.c and wal.c
-_kept: dict[str, int] = {}  # never closed: POSIX frees all locks of a process on a file when it closes one descriptor
+_kept: dict[str, int] = {}  # never closed, as a close frees all locks of the process on the file
 
 
 class OpenFiles:
@@ -80,8 +80,7 @@ def holds_write_lock(path: str) -> bool:
 
 
 def roll_back_others(ours: set[int]) -> int:
-    """Roll back open transactions of this process's connections of sqlite3 whose `id()` is not in `ours`; returns how
-    many."""
+    """Roll back the transactions of all sqlite3 connections whose `id()` is not in `ours`; returns how many."""
     done = 0
     for thing in gc.get_objects():
         if type(thing) is sqlite3.Connection and id(thing) not in ours:
@@ -95,8 +94,7 @@ def roll_back_others(ours: set[int]) -> int:
 
 
 def shrink_wal(connection: Any, file: str) -> bool:
-    """Truncate SQLite's WAL when it is over 125 % of its limit, as after a long reader; returns whether it was
-    truncated.
+    """Truncate SQLite's WAL when it is over 125 % of its limit, as after a long reader; returns whether it did.
 
     A passive checkpoint first copies the content while writers go on. The truncation blocks writers, but only if nobody
     reads, and only for the rest (0.3 s after 356 MB).

@@ -23,7 +23,7 @@ LOCKED, AWAY, FULL, READ_ONLY, DAMAGED = "locked", "away", "full", "read-only", 
 # error, corrupt, full, cannot open, locking protocol, schema changed, not a database.
 _SQLITE = {5: LOCKED, 6: LOCKED, 7: AWAY, 8: READ_ONLY, 9: LOCKED, 10: AWAY, 11: DAMAGED, 13: FULL, 14: AWAY,
            15: LOCKED, 17: LOCKED, 26: DAMAGED}
-REOPEN = frozenset((10, 11, 14, 26))  # after these the connection of SQLite itself may be broken
+REOPEN = frozenset((10, 11, 14, 26))  # after these a connection of SQLite may be broken itself
 # By SQLSTATE or its class: 57014 is a statement that took too long, 08 a broken connection, 28 and 3D a refused login.
 _POSTGRES = {"55P03": LOCKED, "40001": LOCKED, "40P01": LOCKED, "57014": LOCKED, "53100": FULL, "25006": READ_ONLY,
              "XX001": DAMAGED, "XX002": DAMAGED, "08": AWAY, "25": AWAY, "28": AWAY, "3D": AWAY, "53": AWAY, "57": AWAY,
@@ -37,8 +37,7 @@ def cause_of(error: BaseException) -> BaseException:
 
 
 def kind_of(error: BaseException) -> str | None:
-    """LOCKED, AWAY, FULL, READ_ONLY or DAMAGED; None for an error of the statement or its values, which would only
-    repeat."""
+    """LOCKED, AWAY, FULL, READ_ONLY or DAMAGED; None for an error of a statement or its values."""
     cause = cause_of(error)
     if isinstance(cause, OSError):
         return FULL if cause.errno in (errno.ENOSPC, errno.EDQUOT) else None

@@ -1,5 +1,4 @@
-"""The tables as SQLAlchemy models: one file for a table or a few related ones. They contain no rules and know no
-request."""
+"""The tables as SQLAlchemy models, one file for a table or a few related ones. Models contain no business rules."""
 
 from app.extensions import db
 from app.models.alert import Alert, AlertMessage, AlertRule

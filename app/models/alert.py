@@ -70,8 +70,8 @@ class Alert(db.Model):
 
 
 class AlertMessage(db.Model):
-    """A message for one channel. `phase` is open, over or test; `state` is waiting, sending (leased until `lease_ms`),
-    sent or dropped."""
+    """A message for a channel. `phase`: open, over or test; `state`: waiting, sending (until `lease_ms`), sent,
+    dropped."""
 
     __tablename__ = "alert_messages"
     __table_args__ = (

@@ -10,8 +10,7 @@ from app.models.types import Id
 
 
 class Audit(db.Model):
-    """Who (`actor`) did what (`action`) to what (`subject`), with which result; written in the transaction of the
-    change."""
+    """An action of a person (`actor`) on a `subject`, with its result; written in the transaction of the change."""
 
     __tablename__ = "audit"
     __table_args__ = (Index("audit_action_idx", "action", "at_ms"), {"sqlite_autoincrement": True})

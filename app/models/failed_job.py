@@ -13,8 +13,8 @@ from app.models.types import Id
 _OPEN, _IN_BIN = text("deleted_at IS NULL"), text("deleted_at IS NOT NULL")
 
 class FailedJob(db.Model):
-    """All that a retry needs to write the row in `jobs` again, and the exception for people. A `deleted_at` (ms) means
-    that the job is in the bin."""
+    """All that a retry needs to write the row in `jobs` again, and the exception; with `deleted_at` (ms), in the
+    bin."""
 
     __tablename__ = "failed_jobs"
     __table_args__ = (

@@ -1,5 +1,4 @@
-"""`generations`: requests to a language model and their answers; `content_versions`: replaced texts;
-`prompt_templates`."""
+"""`generations`: requests to a language model; `content_versions`: replaced texts; `prompt_templates`."""
 
 from __future__ import annotations
 
@@ -50,8 +49,7 @@ class Generation(db.Model):
 
 
 class ContentVersion(db.Model):
-    """The earlier body of a content, which the job `replaced_by` (uuid) replaced. The pair is unique, so a second run
-    of the job adds no row."""
+    """The body of a content before the job `replaced_by` (uuid) replaced it; a second run of the job adds no row."""
 
     __tablename__ = "content_versions"
     __table_args__ = (UniqueConstraint("content_id", "replaced_by"), {"sqlite_autoincrement": True})

@@ -9,8 +9,7 @@ from app.extensions import db
 
 
 class JobHistogram(db.Model):
-    """One bucket. `what` is run or wait; `le` is its upper bound in ms, -1 without one; `count` and `sum_ms` are of the
-    values in this bucket alone."""
+    """One bucket. `what` is run or wait; `le` is its upper bound in ms, -1 without one; counts are not cumulative."""
 
     __tablename__ = "job_histograms"
 

@@ -118,8 +118,7 @@ def lost(now: int) -> int:
 
 
 def buckets(bounds: Sequence[int], job_type: str | None = None) -> list[OutcomeTotals]:
-    """Totals of each [bounds[i], bounds[i+1]) in ms. Where a bound is no full hour (time zones at +5:30), raw rows tell
-    the parts of its hour."""
+    """Totals of each [bounds[i], bounds[i+1]) in ms. Bounds inside an hour (zones at +5:30) need raw rows."""
     result = [OutcomeTotals() for _ in bounds[:-1]]
     rows = _rows(_BUCKETS, low=bounds[0] - bounds[0] % HOUR_MS, high=bounds[-1]).all()
     for hour, at, name, status, *numbers, _reach in rows:

@@ -21,8 +21,7 @@ class Queue(db.Model):
 
 
 class Meta(db.Model):
-    """A fact by its key, with the time `at_ms` when it was written. Most values are JSON; watermarks are plain
-    numbers."""
+    """A fact by its key, written at `at_ms`. The value is JSON; a watermark is a plain number."""
 
     __tablename__ = "meta"
 

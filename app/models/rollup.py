@@ -10,8 +10,7 @@ from app.extensions import db
 
 
 class RollupType(db.Model):
-    """Outcomes by hour (its start in ms, UTC), type and status. `time_ms` and `wait_ms` are sums of run and wait
-    times."""
+    """Outcomes by hour (its start in ms, UTC), type and status. `time_ms` and `wait_ms` are sums in ms."""
 
     __tablename__ = "rollup_types"
     __table_args__ = {"sqlite_with_rowid": False}

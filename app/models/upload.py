@@ -13,8 +13,7 @@ UPLOAD_ID = re.compile(r"up_[0-9a-f]{32}")
 
 
 class Upload(db.Model):
-    """A file, stored in DATA_DIR/uploads under its id. `filename` is the name that the person gave; `size` is in
-    bytes."""
+    """A file, stored in DATA_DIR/uploads under its id. `filename` is the person's name for it; `size` is in bytes."""
 
     __tablename__ = "uploads"
 

@@ -25,8 +25,7 @@ class User(db.Model):
 
 
 class UserSession(db.Model):
-    """A signed-in browser. The cookie contains a random id, the row its SHA-256; deleting the row signs the browser
-    out."""
+    """A signed-in browser. The cookie contains a random id, the row its SHA-256; deleting the row signs it out."""
 
     __tablename__ = "user_sessions"
 

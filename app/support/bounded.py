@@ -1,5 +1,4 @@
-"""A time limit for calls that can block: each call runs in a worker thread, and the caller stops waiting after the
-limit.
+"""A time limit for calls that can block: they run in a thread, and the caller stops waiting after the limit.
 
 The timeout of a driver does not limit the whole call. DNS look-ups have no timeout. PostgreSQL's driver waits at least
 2 s for a connection and has no limit for an answer. A server that sends one byte now and then never times out.

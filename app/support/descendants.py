@@ -97,8 +97,7 @@ def name_of(pid: int) -> str:
 
 
 def end_all() -> list[str]:
-    """End all descendants: SIGTERM, then SIGKILL from 1 s to 5 s until none is left. Returns the names of those that
-    ran."""
+    """End all descendants: SIGTERM, after 1 s SIGKILL, for 5 s at most. Returns the names of those that ran."""
     names = [name_of(pid) for pid in left()]
     if not names:
         return []
@@ -112,8 +111,7 @@ def end_all() -> list[str]:
 
 
 def end_orphans(ours: Iterable[int | None]) -> list[str]:
-    """Kill the orphans of workers that are gone, for a consumer; `ours` are the pids of its own processes. Returns the
-    names of the orphans."""
+    """Kill the orphans of dead workers, for a consumer whose own processes are `ours` (pids). Returns their names."""
     own = {pid for pid in ours if pid}
     orphans = below(os.getpid(), own)
     names = [name_of(pid) for pid in orphans]

@@ -81,8 +81,7 @@ def exact(moment: datetime | None) -> str:
 
 @_lenient
 def duration(ms: float | None) -> str:
-    """From milliseconds: '40 ms', '0.9 s', '15.2 s', '2 min 40 s', '3 h', '2 d 4 h'. Up to 60 s in tenths of a second,
-    so 59.96 s is a minute."""
+    """From milliseconds: '40 ms', '0.9 s', '15.2 s', '2 min 40 s', '3 h', '2 d 4 h'. 59.96 s is a minute."""
     if ms is None:
         return "–"
     seconds = ms / 1000
@@ -120,8 +119,7 @@ def filesize(value: int | None) -> str:
 
 @_lenient
 def money(nano: int | None, currency: str | None = "") -> str:
-    """'1.20 USD' from billionths (nano) of a currency. Below 0.1 it has as many decimals as two significant digits
-    need."""
+    """'1.20 USD' from billionths (nano) of a currency; at least two significant digits."""
     if nano is None:
         return "–"
     value = nano / 1_000_000_000

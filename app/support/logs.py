@@ -79,8 +79,7 @@ def setup_logging(level: int = logging.INFO) -> None:
 
 
 def setup_sentry(dsn: str, release: str) -> None:
-    """Send errors and failed jobs to Sentry; without a DSN nothing happens. Raises ImportError when sentry-sdk is
-    missing."""
+    """Send errors and failed jobs to Sentry; nothing without a DSN. Raises ImportError when sentry-sdk is missing."""
     if not dsn:
         return
     import sentry_sdk

@@ -58,8 +58,7 @@ def is_stopped(pid: int) -> bool:
 
 
 def identity(folder: Path) -> str:
-    """A unique id of this process, which a pid is not: boot-namespace-pid-start-nonce-folder, where `folder` is the one
-    of the process's lock file."""
+    """A unique id of this process, which a pid is not: boot-namespace-pid-start-nonce-folder (of its lock file)."""
     pid = os.getpid()
     return f"{boot_id()[:8]}-{namespace()}-{pid}-{start_ticks(pid) or 0}-{secrets.token_hex(4)}-{folder_id(folder)}"
 
@@ -147,8 +146,8 @@ def inside(folder: Path, name: str) -> Path | None:
 
 def hold_lock(path: Path) -> int:
     """Take an exclusive record lock until this process ends; returns the file descriptor. Raises BlockingIOError when
-    another process holds it. A POSIX record lock is not inherited by fork, and the kernel frees it even after
-    SIGKILL."""
+    another process holds it. A POSIX record lock is not inherited by fork and ends with its process, even a killed
+    one."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:

@@ -22,7 +22,7 @@ from app.support.secret_text import HIDDEN, PROSE, hide, url_passwords
 
 OWN = ("SECRET_KEY", "SECRET_KEY_FALLBACKS", "OPENAI_API_KEY", "ADMIN_PASSWORD", "METRICS_TOKEN", "SENTRY_DSN",
        "HEARTBEAT_URL")
-MIN_CHARS = 6  # of a value that is hidden wherever it occurs
+MIN_CHARS = 6  # shortest value that is hidden wherever it occurs
 MAX_NODES, MAX_DEPTH, BATCH = 200_000, 64, 200
 # C0 and C1 controls without tab and newline, and the line separators and bidi controls that can reorder a line.
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
@@ -112,7 +112,7 @@ def redact_json(value: Any) -> Any:
     """
     box: list[Any] = [value]
     texts: list[tuple[Any, Any]] = []
-    stack: list[tuple[Any, Any, int]] = [(box, 0, 0)]  # a copied container, its key of the next node, depth
+    stack: list[tuple[Any, Any, int]] = [(box, 0, 0)]  # container, key of its next node, depth
     left = MAX_NODES
     while stack:
         into, place, depth = stack.pop()

@@ -48,8 +48,7 @@ _HEX = re.compile(r"[0-9A-Fa-f]{32,}")
 
 
 def secret_kind(name: str) -> str:
-    """Which values under this name are secrets. SURE: all; WEAK: all but short numbers; MAYBE: random ones; NONE:
-    none."""
+    """Which values under a name are secrets: SURE all, WEAK all but short numbers, MAYBE random ones, NONE none."""
     name = name[-NAME_CHARS:]
     return _kind(name) if _HINT.search(name) else NONE
 

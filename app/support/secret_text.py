@@ -3,7 +3,8 @@
 The steps, in this order: PEM private keys; tokens with a known prefix; passwords in URLs; webhook URLs; values beside
 the name of a secret (`name: value`, `name=value`, `--name value`, `<name>value</name>`); Bearer and Basic credentials.
 Each step is linear in the text: patterns are possessive or start only at the start of a run, and what a value has taken
-is not read again. """
+is not read again.
+"""
 
 from __future__ import annotations
 
@@ -185,8 +186,7 @@ def _value(text: str, at: int, name: str, kind: str, sep: str, quote: str,
 
 
 def _closing(text: str, start: int, escapes: int, sign: str, limit: int) -> int:
-    """Where the quote `sign`, opened after `escapes` backslashes, closes (at its first backslash); -1 when not before
-    `limit`."""
+    """Where the quote `sign`, opened after `escapes` backslashes, closes (its first backslash); -1 past `limit`."""
     at = text.find(sign, start, limit)
     while at >= 0:
         back = at

@@ -1,5 +1,4 @@
-"""Checks of the values that a job passes to `ctx`. They run in the job's call, so its own traceback shows the
-mistake."""
+"""Checks the values that a job passes to `ctx`, in the job's call, so that its own traceback shows the mistake."""
 
 from __future__ import annotations
 
@@ -10,12 +9,11 @@ from typing import Any
 MOST_WHOLE = 2**63 - 1
 MOST_DELAY_S = 366 * 86_400
 TEXT_CHARS = 200
-_EXACT = Context(prec=60)  # own context: a job may change the one of its thread
+_EXACT = Context(prec=60)  # a context of its own, because a job may change that of its thread
 
 
 def number(what: str, value: object) -> Decimal:
-    """A finite number as Decimal, given as int, float, Decimal, fraction or text. Raises TypeError or ValueError, whose
-    message begins with `what`."""
+    """An int, float, Decimal, fraction or text as a finite Decimal. Raises TypeError or ValueError naming `what`."""
     if isinstance(value, bool) or not isinstance(value, numbers.Real | Decimal | str):
         raise TypeError(f"{what} must be a number, not {type(value).__name__}.")
     if isinstance(value, numbers.Integral):
@@ -34,7 +32,7 @@ def number(what: str, value: object) -> Decimal:
 
 
 def between(what: str, value: object, low: int, high: int) -> Decimal:
-    """A number from `low` to `high` as Decimal. Raises TypeError or ValueError, whose message begins with `what`."""
+    """A number from `low` to `high` as Decimal. Raises TypeError or ValueError naming `what`."""
     found = number(what, value)
     if not low <= found <= high:
         raise ValueError(f"{what} must be a number from {low:,} to {high:,}, not {found:.6g}.")
