@@ -29,7 +29,7 @@ from app.ledger.open_files import OpenFiles
 from app.ledger.outage import REOPEN, database_errors, result_code
 from app.support.clock import follow, now_ms
 
-WRITE_LOCK_TRIES = 1000
+WRITE_LOCK_TRIES = 1000  # about 2 ms
 SKIP_LOCKED = "FOR UPDATE OF j SKIP LOCKED"
 log = logging.getLogger(__name__)
 
@@ -169,8 +169,7 @@ class Connection(Executor):
 
     def _acquire_write_lock(self) -> None:
         """Serialise the writing workers of a machine by a lock file: the kernel wakes a blocked lockf at once, while
-        SQLite's busy handler sleeps 1 to 100 ms. A wake-up costs 0.1 ms, a third of a settle: it first polls for 2
-        ms."""
+        SQLite's busy handler sleeps 1 to 100 ms. A wake-up costs 0.1 ms, a third of a settle: first it polls."""
         lock = self._write_lock()
         for _ in range(WRITE_LOCK_TRIES):
             try:
@@ -186,8 +185,7 @@ class Connection(Executor):
         return self._lock_fd
 
     def _begin(self, raw: Any) -> None:
-        """BEGIN; on SQLite BEGIN IMMEDIATE, retried after 0.05 ms at first and 5 ms at most. SQLite's own busy handler
-        soon sleeps 25 to 100 ms, and with it four workers did half the work of one."""
+        """BEGIN; on SQLite BEGIN IMMEDIATE, retried after 0.05 ms at first, 5 ms at most. SQLite's busy handler sleeps up to 100 ms: with it four workers did half the work of one."""
         if not self.sqlite:
             raw.execute("BEGIN")
             return

@@ -70,8 +70,7 @@ class Alert(db.Model):
 
 
 class AlertMessage(db.Model):
-    """A message for a channel. `phase`: open, over or test; `state`: waiting, sending (until `lease_ms`), sent,
-    dropped."""
+    """A message for a channel. `phase`: open, over, test. `state`: waiting, sending, sent, dropped."""
 
     __tablename__ = "alert_messages"
     __table_args__ = (
