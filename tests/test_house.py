@@ -14,7 +14,7 @@ from babel.messages.pofile import read_po
 from app.services.instance import schema
 from scripts.bench import lines_of_code
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[1]
 SOURCES = sorted((ROOT / "app").rglob("*.py"))
 PACKAGES = (  # each line may import the lines above it; a package imports its own modules without a circle
     "addresses", "config", "support", "extensions", "models signature queue integrations", "ledger registry", "services.audit",
@@ -82,6 +82,15 @@ def test_code_in_texts_imports_what_exists(path):
 
 def test_the_root_of_app_stays_small():
     assert len(list((ROOT / "app").glob("*.py"))) <= 8
+
+
+def test_the_tests_stand_in_the_packages_of_app():
+    """Suites of the whole product have a folder of their own; files beside this one are helpers."""
+    folders = {module_of(path.parent / "__init__.py") for path in SOURCES if path.parent.name != "app"}
+    for path in (ROOT / "tests").rglob("*.py"):
+        folder = ".".join(path.parent.relative_to(ROOT / "tests").parts)
+        assert folder in {*folders, "", "process", "e2e", "both", "chaos"}, f"{path.relative_to(ROOT)}: no such package in app/"
+        assert folder or path == Path(__file__) or not path.name.startswith("test_"), f"{path.name} belongs in a folder"
 
 
 def test_the_product_stays_compact():
