@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 import tarfile
-import threading
 import time
 
 import pytest
@@ -100,8 +99,6 @@ def test_a_running_instance_a_damaged_and_a_newer_archive_are_refused(packed, tm
 
     with open(other / "lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        held = threading.Event()
-        held.set()
         assert "in use" in refused(packed.path)
     with app.app_context():
         db.session.remove()
