@@ -22,6 +22,7 @@ PACKAGES = (  # each line may import the lines above it; a package imports its o
     "controllers execution monitor", "jobs cli", "__init__", "worker",
 )
 RANKS = {name: rank for rank, line in enumerate(PACKAGES) for name in line.split()}
+DOCUMENTED = 0.79  # of all public names have a docstring; only ever raised
 TEMPLATES = sorted((ROOT / "templates").rglob("*.html"))
 
 
@@ -78,6 +79,27 @@ def test_code_in_texts_imports_what_exists(path):
                     assert known, f"app.{module}"
                     text = known.read_text()
                     assert module in MODULES and re.search(rf"\b{name.strip()}\b", text) or f"{module}.{name.strip()}" in MODULES
+
+
+def public_names(path: Path) -> dict[str, ast.AST]:
+    """Functions and classes of a module and methods of these classes whose names begin with no underscore."""
+    found: dict[str, ast.AST] = {}
+
+    def walk(body: list[ast.stmt], before: str) -> None:
+        for node in body:
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) and not node.name.startswith("_"):
+                found[f"{before}{node.name}"] = node
+                if isinstance(node, ast.ClassDef):
+                    walk(node.body, f"{before}{node.name}.")
+
+    walk(ast.parse(path.read_text()).body, f"{path.relative_to(ROOT)}: ")
+    return found
+
+
+def test_public_names_say_what_they_do():
+    names = {name: node for path in SOURCES for name, node in public_names(path).items()}
+    silent = [name for name, node in names.items() if not ast.get_docstring(node)]
+    assert 1 - len(silent) / len(names) >= DOCUMENTED, "\n".join(silent)
 
 
 def test_the_root_of_app_stays_small():

@@ -7,6 +7,7 @@ from decimal import Decimal
 import pytest
 
 from app.execution.job_context import MOST_COSTS, JobContext
+from app.ledger import rescue
 
 
 def stored(ledger) -> list[tuple]:
@@ -31,9 +32,10 @@ def test_costs_are_stored_with_the_outcome_of_each_attempt(ledger):
     ctx = JobContext(again, ledger.connection)
     assert ctx.costs == (), "each attempt has its own"
     ctx.record_cost(10**9)
+    rescue.rescue(ledger.connection, again, crash=False, why="frozen", store=ledger.store)
     details = {"costs": list(ctx.costs)}
-    assert [ledger.settle(again, details=details), ledger.settle(again, details=details)] == ["completed"] * 2
-    assert stored(ledger) == [*first, ("TestNoop", "acme", "", 10**18, "USD")], "an outcome that is written again adds nothing"
+    assert [ledger.settle(again, details=details), ledger.settle(again, details=details)] == ["late"] * 2
+    assert stored(ledger) == [*first, ("TestNoop", "acme", "", 10**18, "USD")], "paid all the same; written again it adds nothing"
 
 
 @pytest.mark.parametrize(("given", "error"), [

@@ -12,7 +12,8 @@ from app.support.clock import DAY_MS, now_ms, stamp
 
 @pytest.fixture
 def outcomes(ledger):
-    """Attempts by name: two completed, one failed at its second try, one timeout, one cancelled, one lost, one completed yesterday."""
+    """Attempts by name: two completed, one failed at its second try, one timeout, one cancelled, one lost; one completed and one
+    failed a minute more than 24 hours ago."""
     uuids = {}
 
     def attempt(name: str, status: str, job_type: str = "TestNoop", tenant: str | None = None, run_ms: int = 0, **options) -> None:
@@ -28,7 +29,9 @@ def outcomes(ledger):
     attempt("late", "timeout", "TestFail", tries=1, run_ms=9000)
     attempt("ended", "cancelled")
     attempt("old", "completed", tenant="acme", run_ms=5000)
-    ledger.change("UPDATE job_metrics SET completed_at = :at WHERE uuid = :u", at=stamp(now_ms() - DAY_MS - 60_000), u=uuids["old"])
+    attempt("broken", "failed", tries=1)
+    for name in ("old", "broken"):
+        ledger.change("UPDATE job_metrics SET completed_at = :at WHERE uuid = :u", at=stamp(now_ms() - DAY_MS - 60_000), u=uuids[name])
     uuids["lost"] = ledger.dispatch(tries=1)
     rescue.rescue(ledger.connection, ledger.claim(), crash=False, why="gone", store=ledger.store)
     names = {uuid: name for name, uuid in uuids.items()}
@@ -42,7 +45,7 @@ def outcomes(ledger):
 
 def test_each_scope_selects_its_outcomes_and_no_others(outcomes):
     assert outcomes(JobMetric.completed()) == ["old completed", "quick completed", "slow completed"]
-    assert outcomes(JobMetric.failed()) == ["fails failed", "late timeout"], "final failures: the first attempt of `fails` is none"
+    assert outcomes(JobMetric.failed()) == ["broken failed", "fails failed", "late timeout"], "final failures: the first attempt of `fails` is none"
     assert outcomes(JobMetric.by_type("TestFail")) == ["fails failed", "fails retried", "late timeout"]
     assert outcomes(JobMetric.by_tenant("acme")) == ["fails failed", "fails retried", "old completed", "quick completed"]
     assert outcomes(JobMetric.last_24_hours()) == ["fails failed", "late timeout", "quick completed", "slow completed"]
