@@ -102,6 +102,18 @@ def test_public_names_say_what_they_do():
     assert 1 - len(silent) / len(names) >= DOCUMENTED, "\n".join(silent)
 
 
+def test_no_twelve_lines_stand_in_two_places():
+    """Blank lines, comments, imports and lines of signs alone do not count."""
+    seen: dict[tuple[str, ...], str] = {}
+    for path in [p for folder in ("app", "tests", "templates", "scripts") for p in sorted((ROOT / folder).rglob("*.*"))]:
+        if path.suffix in (".py", ".html", ".sh"):
+            lines = [line.strip() for line in path.read_text().splitlines()]
+            lines = [line for line in lines if re.search(r"\w", line) and not line.startswith(("#", "from ", "import "))]
+            for start in range(len(lines) - 11):
+                place = f"{path.relative_to(ROOT)}: {lines[start]}"
+                assert (first := seen.setdefault(tuple(lines[start : start + 12]), place)) == place, f"{first}\nand {place}"
+
+
 def test_the_root_of_app_stays_small():
     assert len(list((ROOT / "app").glob("*.py"))) <= 8
 
