@@ -15,7 +15,7 @@ from app.services.jobs.dispatch import dispatch
 from app.services.people import accounts
 from app.support import disk
 from tests.conftest import PASSWORD, fail_next, sign_in, token_in
-from tests.web.test_gate import JSON
+from tests.controllers.test_gate import JSON
 
 
 @recurring("0 4 1 1 *", name="hidden-yearly")

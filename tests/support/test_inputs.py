@@ -76,7 +76,7 @@ def test_arguments_must_be_json_at_dispatch(context):
         registry.find("TestForm").dispatch(text="a", number=1, kind="a", extra={"x": object()})
     with pytest.raises(TypeError, match="uploaded for this tenant"):
         registry.find("TestForm").dispatch(text="a", number=1, kind="a", file="/etc/passwd")
-    assert isinstance(UploadedFile("/tmp/x").filename, str)
+    assert (UploadedFile("/tmp/x").filename, UploadedFile("/tmp/up_1", "list.csv").filename) == ("x", "list.csv")
 
 
 def test_secrets_do_not_get_through():

@@ -14,7 +14,7 @@ from babel.messages.pofile import read_po
 from app.services.instance import schema
 from scripts.bench import lines_of_code
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[1]
 SOURCES = sorted((ROOT / "app").rglob("*.py"))
 PACKAGES = (  # each line may import the lines above it; a package imports its own modules without a circle
     "addresses", "config", "support", "extensions", "models signature queue integrations", "ledger registry", "services.audit",
@@ -22,6 +22,7 @@ PACKAGES = (  # each line may import the lines above it; a package imports its o
     "controllers execution monitor", "jobs cli", "__init__", "worker",
 )
 RANKS = {name: rank for rank, line in enumerate(PACKAGES) for name in line.split()}
+DOCUMENTED = 0.79  # of all public names have a docstring; only ever raised
 TEMPLATES = sorted((ROOT / "templates").rglob("*.html"))
 
 
@@ -80,8 +81,50 @@ def test_code_in_texts_imports_what_exists(path):
                     assert module in MODULES and re.search(rf"\b{name.strip()}\b", text) or f"{module}.{name.strip()}" in MODULES
 
 
+def public_names(path: Path) -> dict[str, ast.AST]:
+    """Functions and classes of a module and methods of these classes whose names begin with no underscore."""
+    found: dict[str, ast.AST] = {}
+
+    def walk(body: list[ast.stmt], before: str) -> None:
+        for node in body:
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) and not node.name.startswith("_"):
+                found[f"{before}{node.name}"] = node
+                if isinstance(node, ast.ClassDef):
+                    walk(node.body, f"{before}{node.name}.")
+
+    walk(ast.parse(path.read_text()).body, f"{path.relative_to(ROOT)}: ")
+    return found
+
+
+def test_public_names_say_what_they_do():
+    names = {name: node for path in SOURCES for name, node in public_names(path).items()}
+    silent = [name for name, node in names.items() if not ast.get_docstring(node)]
+    assert 1 - len(silent) / len(names) >= DOCUMENTED, "\n".join(silent)
+
+
+def test_no_twelve_lines_stand_in_two_places():
+    """Blank lines, comments, imports and lines of signs alone do not count."""
+    seen: dict[tuple[str, ...], str] = {}
+    for path in [p for folder in ("app", "tests", "templates", "scripts") for p in sorted((ROOT / folder).rglob("*.*"))]:
+        if path.suffix in (".py", ".html", ".sh"):
+            lines = [line.strip() for line in path.read_text().splitlines()]
+            lines = [line for line in lines if re.search(r"\w", line) and not line.startswith(("#", "from ", "import "))]
+            for start in range(len(lines) - 11):
+                place = f"{path.relative_to(ROOT)}: {lines[start]}"
+                assert (first := seen.setdefault(tuple(lines[start : start + 12]), place)) == place, f"{first}\nand {place}"
+
+
 def test_the_root_of_app_stays_small():
     assert len(list((ROOT / "app").glob("*.py"))) <= 8
+
+
+def test_the_tests_stand_in_the_packages_of_app():
+    """Suites of the whole product have a folder of their own; files beside this one are helpers."""
+    folders = {module_of(path.parent / "__init__.py") for path in SOURCES if path.parent.name != "app"}
+    for path in (ROOT / "tests").rglob("*.py"):
+        folder = ".".join(path.parent.relative_to(ROOT / "tests").parts)
+        assert folder in {*folders, "", "process", "e2e", "both", "chaos"}, f"{path.relative_to(ROOT)}: no such package in app/"
+        assert folder or path == Path(__file__) or not path.name.startswith("test_"), f"{path.name} belongs in a folder"
 
 
 def test_the_product_stays_compact():

@@ -82,8 +82,10 @@ def test_rules_are_made_switched_and_deleted(admin):
         assert (new.kind, new.threshold, new.queue, new.channels) == ("oldest", 2.0, "high", "")
         id_ = new.id
     assert post(admin, f"rules/{id_}/off").status_code == 303
-    asked = post(admin, f"rules/{id_}/delete", ask="1").get_data(as_text=True)
-    assert "confirm" in asked or "Eliminare" in asked
+    asked = admin.post(f"/admin/jobs/alerts/rules/{id_}/delete", data={"csrf_token": admin.csrf, "ask": "1"}, headers={"Accept-Language": "en"}).get_data(as_text=True)
+    assert "Delete the rule A job waits too long?" in asked and "Its open alerts end without a message." in asked
+    with admin.application.app_context():
+        assert db.session.get(AlertRule, id_), "asked, not done"
     assert post(admin, f"rules/{id_}/delete").status_code == 303
     assert post(admin, f"rules/{id_}/delete").status_code == 404
     assert post(admin, "rules/new", kind="nonsense").status_code == 404

@@ -199,13 +199,24 @@ def test_the_database_itself_refuses_a_second_final_outcome(ledger):
 
 
 def test_the_fence_rises_for_ever_and_ids_never_come_again(ledger):
-    ids = set()
-    for _ in range(3):
-        ledger.dispatch()
+    uuid, fences, ids = ledger.dispatch(tries=2, backoff=(0,)), [], []
+
+    def settled(status: str, **outcome) -> str:
         job = ledger.claim()
-        ledger.settle(job)
-        ids.add(job.id)
-    assert len(ids) == 3
+        fences.append((job.round, job.claim_no))
+        ids.append(job.id)
+        return ledger.settle(job, status, **outcome)
+
+    assert settled("failed", error="x", delay=1.0) == "retried"
+    ledger.change("UPDATE jobs SET state = 'pending'")
+    assert settled("failed", error="x", retry=False) == "failed"
+    with ledger.app.app_context():
+        actions.retry(uuid, "ada")
+    assert settled("completed") == "completed"
+    assert fences == [(1, 1), (1, 2), (2, 3)], "also over a retry by hand"
+    ledger.dispatch()
+    assert settled("completed") == "completed"
+    assert ids[0] == ids[1] < ids[2] < ids[3], "though no row was left"
 
 
 def test_retry_all_takes_what_was_shown_and_no_more(ledger):
@@ -239,16 +250,32 @@ def test_a_job_exists_exactly_if_its_transaction_was_committed(ledger):
     assert [r[0] for r in ledger.connection.fetch_all("SELECT uuid FROM jobs")] == [kept]
 
 
-def test_a_durable_job_settles_and_a_blocked_one_waits_with_its_sentence(ledger):
+def test_the_outcome_of_a_durable_job_survives_a_power_cut(ledger):
+    """SQLite writes each commit through only with synchronous=FULL; PostgreSQL always does."""
+    statements: list[str] = []
+    for durable in (0, 1):
+        ledger.dispatch()
+        ledger.change("UPDATE jobs SET durable = :d", d=durable)
+        job = ledger.claim()
+        if ledger.connection.sqlite:
+            ledger.connection.raw.set_trace_callback(statements.append)
+        assert ledger.settle(job) == "completed"
+        if ledger.connection.sqlite:
+            ledger.connection.raw.set_trace_callback(None)
+            assert (statements[0] == "PRAGMA synchronous=FULL", statements[-1] == "PRAGMA synchronous=NORMAL") == (durable, durable)
+            statements.clear()
+        else:
+            assert ledger.one("SHOW synchronous_commit") == "on"
+
+
+def test_a_blocked_one_waits_with_its_sentence(ledger):
     uuid = ledger.dispatch()
-    ledger.change("UPDATE jobs SET durable = 1")
     job = ledger.claim()
     assert ledger.settle(job, "failed", blocked="No such type.") == "blocked"
     row = ledger.row(uuid)
     assert (row.state, row.attempts, row.reason) == ("blocked", 0, "No such type.")
     assert rescue.unblock(ledger.connection, [uuid]) == 1
     assert ledger.settle(ledger.claim(), "completed") == "completed"
-    assert Outcome("completed").retry
 
 
 def test_tenants_take_turns_also_after_a_retry_of_all(ledger):

@@ -117,7 +117,7 @@ def main() -> None:
 
 
 def test_no_text_freezes_a_pattern_or_a_reader(tmp_path):
-    command = [sys.executable, "-c", "from tests.unit.test_linear import main; main()", str(tmp_path)]
+    command = [sys.executable, "-c", "from tests.support.test_linear import main; main()", str(tmp_path)]
     try:
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=LIMIT_S)
         said, error = done.stdout, done.stderr

@@ -68,12 +68,13 @@ def test_log_lines_are_json_with_the_job_and_without_secrets(capsys):
     record = logging.LogRecord("app.x", logging.WARNING, "f", 1, "password=hunter22 for\n%s", ("sk-1234567890abcdef",), None)
     told = logs.job_of_line.set({"uuid": "u", "type": "T", "tenant": "acme", "attempt": 2, "worker": "w"})
     try:
-        line = json.loads(logs.JsonFormatter().format(record))
+        line, text = json.loads(logs.JsonFormatter().format(record)), logs.LineFormatter().format(record)
     finally:
         logs.job_of_line.reset(told)
     assert line["job"] == {"uuid": "u", "type": "T", "tenant": "acme", "attempt": 2, "worker": "w"}
     assert "hunter22" not in line["message"] and "sk-1234567890abcdef" not in line["message"] and "\n" not in line["message"]
-    assert "T u]" in logs.LineFormatter().format(record) or "job" not in json.loads(logs.JsonFormatter().format(record))
+    assert "app.x [T u]: password=" in text
+    assert "job" not in json.loads(logs.JsonFormatter().format(record)) and "[T u]" not in logs.LineFormatter().format(record)
 
 
 def test_the_dashboard_asks_only_for_what_is_there(scraped):
