@@ -44,7 +44,7 @@ class Project:
 
     def program(self, name: str, folder: Path, *words: str, **shell: str) -> subprocess.Popen:
         log = open(self.root / f"{name}.log", "ab")
-        self.started.append(subprocess.Popen([sys.executable, "scripts/program.py", name, *words], cwd=self.root, stdout=log, stderr=log,
+        self.started.append(subprocess.Popen([sys.executable, "scripts/launch/program.py", name, *words], cwd=self.root, stdout=log, stderr=log,
                                              env=self.environ(shell | {"DATA_DIR": str(folder)})))
         end = time.monotonic() + 30
         while not (folder / "run" / "settings.json").exists():

@@ -131,7 +131,7 @@ def test_the_code_knows_the_newest_migration():
 
 
 def test_nothing_names_this_machine():
-    for path in [*SOURCES, *TEMPLATES, *(ROOT / "scripts").iterdir(), *(ROOT / "deploy").iterdir()]:
+    for path in [*SOURCES, *TEMPLATES, *(ROOT / "scripts").rglob("*.[ps]*"), *(ROOT / "deploy").iterdir()]:
         if path.is_file():
             assert str(ROOT.parent) + "/" not in path.read_text(errors="ignore") or str(ROOT.parent) == "/", path
 

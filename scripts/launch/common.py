@@ -10,7 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 READ = "AINSTEIN_SETTINGS_READ"  # set once settings are in the environment: what is started from there reads no file
 # What a running instance tells commands on its DATA_DIR. No secret: of the two addresses only one without a password.
 TOLD = (

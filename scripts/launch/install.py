@@ -1,6 +1,6 @@
 """Make `.venv` and install the dependencies of pyproject.toml, pinned by constraints.txt.
 
-    python scripts/install.py [EXTRA...]
+    python scripts/launch/install.py [EXTRA...]
 
 Runs with any Python 3.11+, before anything is installed, so it uses the standard library
 only. A stamp inside `.venv` says what was installed last: while it fits, this takes 0.1 s,
