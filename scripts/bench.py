@@ -5,7 +5,8 @@ throughput: no-op jobs a second, enqueued first, the whole ledger beside bare Sq
 stats:      server time of /admin/jobs/realtime-stats on an empty database and on one with
             1,000,000 outcomes and 100,000 pending jobs; figures against a brute-force count;
             then the dashboard, the jobs list, searches and all alert rules on the full one.
-budget:     processes and PSS of a running product (give its launcher's pid), lines of Python.
+budget:     lines of Python, how long files and lines are; processes and PSS of a running product (give its launcher's
+            pid). Each with its bound.
 """
 
 from __future__ import annotations
@@ -24,9 +25,12 @@ import tempfile
 import time
 import tokenize
 from pathlib import Path
+from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
+CORE = ("ledger", "execution", "monitor", "queue", "registry", "signature")
+WIDTH = 120
 CONSUMER = "-k process -g TERM -n -c 1 -d 0.05 -m 0.5 -t 10 -q".split()
 
 BARE = """
@@ -226,23 +230,53 @@ def lines_of_code(path: Path) -> int:
     return len(lines)
 
 
-def budget(pid: int | None) -> bool:
-    """Lines of Python in app/, the median and the longest file; with a pid, processes below it and their PSS."""
+class Bound(NamedTuple):
+    """One bound of the code's size: what is measured, its value, the most that is allowed."""
+
+    what: str
+    value: float
+    most: int
+
+
+def code_bounds() -> list[Bound]:
+    """The size of app/ against its budget; `tests/unit/test_house.py` holds the same bounds."""
     files = sorted((ROOT / "app").rglob("*.py"))
-    sizes = sorted((len(p.read_text().splitlines()), p.name) for p in files)
-    code, middle, longest = sum(map(lines_of_code, files)), sizes[len(sizes) // 2][0], sizes[-1]
-    print(f"app/: {code} lines of code ({sum(n for n, _ in sizes)} with comments, docstrings and blanks) in {len(sizes)} files, "
-          f"median {middle}, longest {longest[0]} ({longest[1]})")
-    good = code <= 14000 and middle <= 100 and longest[0] <= 300
+    sizes = {path.relative_to(ROOT): len(path.read_text().splitlines()) for path in files}
+    longest = max(sizes, key=sizes.__getitem__)
+    core = [p for p in files if p.relative_to(ROOT / "app").parts[0].removesuffix(".py") in CORE]
+    return [
+        Bound(f"lines of code of the core ({', '.join(CORE)})", sum(map(lines_of_code, core)), 3000),
+        Bound(f"lines of code of app/ ({len(files)} files)", sum(map(lines_of_code, files)), 14000),
+        Bound("median lines of a file", statistics.median(sizes.values()), 99),
+        Bound(f"lines of the longest file ({longest})", sizes[longest], 300),
+    ]
+
+
+def wide_lines() -> dict[str, int]:
+    """How many lines of a Python file are over WIDTH characters, by its path; files without any are left out."""
+    found = {}
+    for path in sorted(p for folder in ("app", "scripts", "deploy") for p in (ROOT / folder).rglob("*.py")):
+        if count := sum(len(line) > WIDTH for line in path.read_text().splitlines()):
+            found[str(path.relative_to(ROOT))] = count
+    return found
+
+
+def budget(pid: int | None) -> bool:
+    """The bounds of the code; with a pid, processes below it and their PSS."""
+    wide = wide_lines()
+    bounds = [*code_bounds(), Bound(f"lines over {WIDTH} characters ({len(wide)} files of app/, scripts/, deploy/)",
+                                    sum(wide.values()), 0)]
     if pid:
         import psutil
 
         top = psutil.Process(pid)
         family = [top, *top.children(recursive=True)]
         pss = sum(p.memory_full_info().pss for p in family) / 2**20
-        print(f"{len(family)} processes, {pss:.0f} MB PSS")
-        good &= len(family) <= 10 and pss <= 300
-    return good
+        bounds += [Bound("processes", len(family), 10), Bound("MB PSS", pss, 300)]
+    for bound in bounds:
+        over = "" if bound.value <= bound.most else "   OVER"
+        print(f"{bound.value:8.0f}  at most {bound.most:6}  {bound.what}{over}")
+    return all(bound.value <= bound.most for bound in bounds)
 
 
 def main() -> None:

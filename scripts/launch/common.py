@@ -69,8 +69,8 @@ def names_that_reach(*whom: str) -> list[str]:
 def adopt_settings() -> None:
     """For a command that a person types: what is set wins, then what the running instance uses, then `.env`.
 
-    The instance is the one that runs on DATA_DIR, which in the shell is relative to where the person stands and in `.env`
-    to the project, as for run.sh.
+    The instance is the one that runs on DATA_DIR, which in the shell is relative to where the person stands and in
+    `.env` to the project, as for run.sh.
     """
     if os.environ.get(READ):
         return

@@ -84,7 +84,8 @@ def socket_path(folder: Path) -> str:
 def start_supervisor(folder: Path, lock: int, environ: dict[str, str]) -> int:
     """supervisord in a session of its own: Ctrl-C on the terminal reaches us alone, and we stop it in order."""
     launcher = os.getpid()
-    environ = environ | {"AINSTEIN_PROGRAM": shlex.join([sys.executable, str(ROOT / "scripts" / "launch" / "program.py")])}
+    program = ROOT / "scripts" / "launch" / "program.py"
+    environ = environ | {"AINSTEIN_PROGRAM": shlex.join([sys.executable, str(program)])}
     child = os.fork()
     if child:
         return child

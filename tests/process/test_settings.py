@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -123,4 +124,6 @@ def test_programs_keep_their_own_environment(project, tmp_path):
         assert process.poll() is None
         time.sleep(0.1)
     assert not (tmp_path / "spied").exists()
+    assert psutil.Process(process.pid).environ()["FLASK_SKIP_DOTENV"] == "1", "whatever the environment was made by"
+    assert "dotenv" not in (project.root / "monitor.log").read_text()
     assert project.flask("check-settings").returncode == 0 and (tmp_path / "spied").exists(), "a command reads it"
