@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 from app.ledger import costs
 from app.ledger.claim import FENCE, Claim, claim_in
 from app.ledger.dialect import Connection, Executor
-from app.models.job_metric import FINAL
 from app.support.clock import stamp
 
+FINAL = ("completed", "failed", "timeout", "cancelled")
 LEAST_DELAY_S = 1.0  # a job that asks for no delay at all ran 11 times in 15 s, without end
 
 
