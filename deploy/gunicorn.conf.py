@@ -5,9 +5,7 @@ short-lived caches whole. Requests go to stdout, everything else to stderr; the 
 writes both to files and rotates them.
 """
 
-import ctypes
 import os
-import signal
 
 from gunicorn.glogging import Logger, SafeAtoms
 
@@ -23,7 +21,8 @@ timeout = 60
 graceful_timeout = 3
 keepalive = 15  # pages ask every 5 seconds: they keep their connection
 control_socket_disable = True  # otherwise it makes one in the home folder
-worker_tmp_dir = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108  (a slow disk must not look like a hang)
+# a slow disk must not look like a hang
+worker_tmp_dir = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108
 forwarded_allow_ips = ""  # the site itself decides whom to believe, by TRUSTED_PROXIES
 umask = 0o077
 
@@ -58,9 +57,6 @@ def post_worker_init(worker):
 
 def post_fork(server, worker):
     """A worker never outlives its master, not even one killed with -9."""
-    try:
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL, 0, 0, 0)  # PR_SET_PDEATHSIG
-    except (OSError, AttributeError):
-        return
-    if os.getppid() != server.pid:
-        os._exit(1)
+    from scripts.launch.common import die_with_parent  # the master has no need of it
+
+    die_with_parent(server.pid, "SIGKILL")

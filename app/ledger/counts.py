@@ -7,10 +7,10 @@ from typing import Any
 
 from app.config import QUEUES
 from app.ledger.dialect import Connection, Executor
+from app.models.job import LIVE_STATES
 from app.models.types import as_integer
 from app.support.validation import stored_json
 
-STATES = ("pending", "processing", "scheduled", "held", "blocked", "waiting")
 MAX_AGE_MS = 1000
 AFTER_RESTORE = "paused_after_restore"  # a fact of `meta`
 
@@ -29,7 +29,7 @@ _SAVE = """INSERT INTO meta (key, value, at_ms) VALUES (:key, :value, :now)
 
 def count(tx: Executor) -> dict[str, Any]:
     """Live rows by state, `failed` (those that wait for a decision), and `queues`: depth and ready time (ms) of the longest waiting, by name."""
-    found: dict[str, Any] = {state: 0 for state in STATES}
+    found: dict[str, Any] = {state: 0 for state in LIVE_STATES}
     found.update({state: number for state, number in tx.fetch_all(_COUNT)})
     found["queues"] = {name: {"depth": depth, "since": as_integer(tx.fetch_all(_OLDEST, q=name)[0][0])} for name, depth in tx.fetch_all(_DEPTHS)}
     found["pending"] = sum(queue["depth"] for queue in found["queues"].values())
@@ -78,7 +78,7 @@ def _whole(kept: object) -> bool:
     """Whether these are counts, as `count` makes them."""
     try:
         queues = kept["queues"].values()  # type: ignore[index]
-        numbers = [kept[name] for name in (*STATES, "failed")] + [q["depth"] for q in queues]  # type: ignore[index]
+        numbers = [kept[name] for name in (*LIVE_STATES, "failed")] + [q["depth"] for q in queues]  # type: ignore[index]
         return all(isinstance(n, int) for n in numbers) and all(isinstance(q["since"], int | None) for q in queues)
     except (TypeError, KeyError, AttributeError):
         return False

@@ -13,8 +13,6 @@ from app.models.types import Id
 from app.support.clock import DAY_MS, naive, now_ms
 
 FINAL = ("completed", "failed", "timeout", "cancelled")
-COUNTED = outcome_stats.COUNTED
-FAILURES = outcome_stats.FAILURES
 _FINAL_SQL = text("status IN ('completed', 'failed', 'timeout', 'cancelled')")
 
 
@@ -61,7 +59,7 @@ class JobMetric(db.Model):
     @classmethod
     def failed(cls):
         """Final failures: failed or timeout."""
-        return select(cls).where(cls.status.in_(FAILURES))
+        return select(cls).where(cls.status.in_(outcome_stats.FAILURES))
 
     @classmethod
     def by_type(cls, job_type: str):
@@ -73,7 +71,7 @@ class JobMetric(db.Model):
 
     @classmethod
     def last_24_hours(cls):
-        return select(cls).where(cls.completed_at >= naive(now_ms() - DAY_MS), cls.status.in_(COUNTED))
+        return select(cls).where(cls.completed_at >= naive(now_ms() - DAY_MS), cls.status.in_(outcome_stats.COUNTED))
 
     @staticmethod
     def get_success_rate(job_type: str | None = None) -> float | None:

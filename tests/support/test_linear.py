@@ -38,7 +38,7 @@ def patterns() -> dict[str, tuple[re.Pattern, set[str]]]:
                     if isinstance(one, re.Pattern):
                         found[f"{module.name}.{name}.{n}"] = one, used or {"search"}
     compiled = {pattern.pattern for pattern, _used in found.values()}
-    for path in (*(ROOT / "app").rglob("*.py"), *(ROOT / "scripts").glob("*.py")):
+    for path in (*(ROOT / "app").rglob("*.py"), *(ROOT / "scripts").rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and isinstance(node.func.value, ast.Name) and node.func.value.id == "re" and node.args:
                 for literal in ast.walk(node.args[0]):
