@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from urllib.parse import urlsplit
 
-PATH = re.compile(r"(/(?!\.{1,2}(/|$))[A-Za-z0-9._~-]+)*", re.ASCII)  # what the site may lie below
+PATH = re.compile(r"(/(?!\.{1,2}(/|$))[A-Za-z0-9._~-]+)*", re.ASCII)  # the path prefix of the site
 NAME = re.compile(r"[a-z0-9_]([a-z0-9._-]*[a-z0-9_.])?|[0-9a-f:.]+")
 
 
@@ -16,7 +16,7 @@ class SettingError(Exception):
 
 
 def public_url(text: str) -> str | None:
-    """scheme://host[:port][/path] as browsers send it (accents in IDNA); None when it is no such address."""
+    """The URL as browsers send it, scheme://host[:port][/path] with the host in IDNA; None when it is not valid."""
     try:
         parts = urlsplit(text)
         host = (parts.hostname or "").encode("idna").decode()  # empty labels and those over 63 raise
@@ -32,6 +32,7 @@ def public_url(text: str) -> str | None:
 
 
 def is_loopback(host: str) -> bool:
+    """Whether a host name or IP address is this machine's loopback."""
     try:
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -39,6 +40,7 @@ def is_loopback(host: str) -> bool:
 
 
 def bracketed(host: str) -> str:
+    """The host for a URL: an IPv6 address in square brackets (RFC 3986), any other as it is."""
     return f"[{host}]" if ":" in host else host
 
 
