@@ -33,7 +33,6 @@ class AlertRule(db.Model):
     channels: Mapped[str] = mapped_column(Text, server_default="*")
     cooldown_min: Mapped[int] = mapped_column(Integer, server_default="15")
 
-NOBODY_HAD_IT = "no monitor had this channel for 8 days"  # why a message was given up
 
 
 class Alert(db.Model):
@@ -67,7 +66,8 @@ class Alert(db.Model):
 
 
 class AlertMessage(db.Model):
-    """`phase` is open, over or test; `state` waiting, sending (until `lease_ms`), sent or dropped."""
+    """`phase` is open, over or test; `state` waiting, sending (until `lease_ms`), sent, dropped (the channel refused
+    it for 7 days, or a test) or expired (no monitor had the channel for 8 days)."""
 
     __tablename__ = "alert_messages"
     __table_args__ = (

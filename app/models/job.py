@@ -9,10 +9,15 @@ from app.extensions import db
 from app.models.types import Id
 
 LIVE_STATES = ("scheduled", "pending", "held", "blocked", "waiting", "processing")
+BY_TYPE, BY_BUDGET, BY_PERSON = HOLD_CODES = ("type", "budget", "person")
 
 
 class Job(db.Model):
-    """A live job. Integer seconds as specified; a `*_ms` column beside each. Written by app/ledger only."""
+    """A live job. Integer seconds as specified; a `*_ms` column beside each. Written by app/ledger only.
+
+    `hold_code` (of HOLD_CODES) says why a held row is held, by which it is found and freed; `over_time` is 1 when the time
+    limit of the present claim has passed. `reason` is a sentence for people: no code reads it.
+    """
 
     __tablename__ = "jobs"
     __table_args__ = (
@@ -34,6 +39,7 @@ class Job(db.Model):
             sqlite_where=text("state IN ('held', 'blocked', 'waiting')"),
             postgresql_where=text("state IN ('held', 'blocked', 'waiting')"),
         ),
+        Index("jobs_held_idx", "hold_code", "job_type", sqlite_where=text("state = 'held'"), postgresql_where=text("state = 'held'")),
         Index("jobs_again_idx", "queue", sqlite_where=text("round > 1"), postgresql_where=text("round > 1")),
         Index("jobs_turns_idx", "queue", "tenant_id", "rank", sqlite_where=text("rank < 0"), postgresql_where=text("rank < 0")),
         {"sqlite_autoincrement": True},
@@ -67,6 +73,8 @@ class Job(db.Model):
     reserved_ms: Mapped[int | None] = mapped_column(BigInteger)
     retry_until_ms: Mapped[int] = mapped_column(BigInteger)
     reason: Mapped[str | None] = mapped_column(Text)
+    hold_code: Mapped[str | None] = mapped_column(String(20))
+    over_time: Mapped[int] = mapped_column(Integer, server_default="0")
     progress_done: Mapped[int | None] = mapped_column(BigInteger)
     progress_total: Mapped[int | None] = mapped_column(BigInteger)
     progress_note: Mapped[str | None] = mapped_column(String(500))

@@ -92,16 +92,16 @@ def test_the_monitor_counts_the_time_to_stop_by_its_own_grace(ledger):
         ledger.change("DELETE FROM jobs")
 
 
-def stopped(ledger, name: str, consumer: str, host: str = "here", reason: str = worker_slots.STOPPED) -> int:
+def stopped(ledger, name: str, consumer: str, host: str = "here", code: str | None = worker_slots.EMPTY) -> int:
     worker(ledger, name, consumer)
-    ledger.change("UPDATE worker_heartbeats SET status = 'stopped', stopped_ms = 1, reason = :r, host = :h WHERE worker_name = :n", r=reason, h=host, n=name)
+    ledger.change("UPDATE worker_heartbeats SET status = 'stopped', stopped_ms = 1, stop_code = :c, host = :h WHERE worker_name = :n", c=code, h=host, n=name)
     return ledger.one("SELECT id FROM worker_heartbeats WHERE worker_name = :n", n=name)
 
 
 def test_the_place_of_a_stopped_worker_is_filled_once_and_by_its_own_consumer(ledger, tmp_path):
     mine, other = worker_slots.Places(ledger.connection.url, identity(tmp_path)), worker_slots.Places(ledger.connection.url, "another-consumer-1-1")
     here = [stopped(ledger, n, mine.consumer_id) for n in ("a", "b")]
-    recycled = stopped(ledger, "r", mine.consumer_id, reason="restarted by hand")
+    recycled = stopped(ledger, "r", mine.consumer_id, code=None)
     dead = stopped(ledger, "d", f"{boot_id()[:8]}-{namespace()}-{2**22 + 1}-7-x")
     elsewhere, rebooted = stopped(ledger, "e", "0aaaaaaa-1-2-3-x", "elsewhere"), stopped(ledger, "f", "0aaaaaaa-1-2-3-x", socket.gethostname())
     with ledger.app.app_context():
@@ -119,7 +119,7 @@ def test_the_place_of_a_stopped_worker_is_filled_once_and_by_its_own_consumer(le
         assert mine.asked() == 1 and actions.command_workers("start", "ada") == 0
     last = stopped(ledger, "z", mine.consumer_id)
     mine.end()
-    assert ledger.one("SELECT reason FROM worker_heartbeats WHERE id = :id", id=last) == worker_slots.ENDED
+    assert ledger.one("SELECT stop_code FROM worker_heartbeats WHERE id = :id", id=last) == worker_slots.ENDED
     mine.connection.close()
     other.connection.close()
 
@@ -138,7 +138,7 @@ def test_all_are_told_but_those_that_end_already(ledger):
 
 
 def test_empty_places_are_kept_longer_than_other_stopped_workers(ledger):
-    by_hand, recycled = stopped(ledger, "a", "c"), stopped(ledger, "b", "c", reason="restarted by hand")
+    by_hand, recycled = stopped(ledger, "a", "c"), stopped(ledger, "b", "c", code=None)
     ledger.change("UPDATE worker_heartbeats SET stopped_ms = :at", at=ledger.connection.now() - 2 * DAY_MS)
     retention.delete_old(ledger.connection)
     assert [r[0] for r in ledger.connection.fetch_all("SELECT id FROM worker_heartbeats")] == [by_hand] != [recycled]

@@ -80,12 +80,12 @@ def test_holding_releasing_delaying_and_moving_one(steered):
         act(steered, "hold", uuid)
     act(steered, "release", uuid)
     assert steered.row(uuid).state == "scheduled"
-    act(steered, "run now", uuid)
+    act(steered, "run_now", uuid)
     act(steered, "move", uuid, queue="low")
     assert (steered.row(uuid).state, steered.row(uuid).queue) == ("pending", "low")
     act(steered, "delay", uuid, seconds=60)
     assert steered.claim() is None
-    act(steered, "run now", uuid)
+    act(steered, "run_now", uuid)
     assert steered.claim().uuid == uuid
     for action, options in (("hold", {}), ("move", {"queue": "high"}), ("top", {}), ("up", {}), ("delay", {"seconds": 1})):
         with pytest.raises(ActionRefused, match="processing"):

@@ -169,7 +169,7 @@ def test_controls_pressed_by_two_at_once_while_four_workers_drain(product):
     troubles: list[Exception] = []
 
     def press(actor: str) -> None:
-        actions = ("hold", "release", "top", "up", "down", "run now", "cancel")
+        actions = ("hold", "release", "top", "up", "down", "run_now", "cancel")
         with product.app.app_context():
             for n, uuid in enumerate(uuids[::2]):
                 try:
