@@ -10,7 +10,8 @@ from dataclasses import replace
 import pytest
 
 from app.execution.heartbeat import _REGISTER
-from app.ledger import worker_slots
+from app.ledger import rescue, worker_slots
+from app.ledger.claim import show
 from app.ledger.manual import due_to_stop
 from app.monitor.worker_watch import MOST_GRACE_S, WorkerWatch
 from app.services.audit import ActionRefused
@@ -62,6 +63,22 @@ def test_workers_that_die_by_themselves_do(ledger, consumer):
         ledger.change("UPDATE jobs SET state = 'pending'")
         assert ledger.claim(worker(ledger, f"w{n}", consumer)).uuid == uuid
         assert watch(ledger).rescue() == 1 and ledger.row(uuid).crashes == n + 1
+
+
+@pytest.mark.parametrize("over", [True, False])
+def test_a_job_over_its_time_has_timed_out_whatever_its_worker_dies_of_and_its_next_attempt_has_not(ledger, consumer, over):
+    uuid = ledger.dispatch(tries=3)
+    job = ledger.claim(worker(ledger, "w", consumer))
+    job.over = over
+    with ledger.connection.transaction() as tx:
+        show(tx, job.worker_id, job, 0)
+    ledger.change("UPDATE jobs SET reason = 'other words'")
+    watch(ledger).rescue()
+    row = ledger.row(uuid)
+    assert ledger.outcomes(uuid) == [("retried" if over else "lost")] and (row.failures, row.crashes) == ((1, 0) if over else (0, 1))
+    ledger.change("UPDATE jobs SET available_ms = 1 WHERE state = 'scheduled'")
+    rescue.promote(ledger.connection)
+    assert not ledger.claim("w2").over
 
 
 def test_a_job_asked_to_stop_is_cancelled_whatever_its_worker_dies_of(ledger, consumer):

@@ -67,6 +67,7 @@ def test_a_paused_type_is_held_in_every_queue_also_when_sent_or_rescued_later(st
     assert steered.claim("w2").uuid == other and steered.claim("w3") is None  # the guard holds before the sweep
     assert control.sweep_types(steered.connection) == 2
     assert {steered.row(u).state for u in (*first, later)} == {"held"}
+    steered.change("UPDATE jobs SET reason = 'other words'")  # a sentence is for people
     queues.resume("type:TestEcho", "ada")
     assert [steered.claim(f"x{n}").uuid for n in range(4)] == [first[0], later, first[1], first[2]]
     assert steered.row(held).state == "held"  # held by a person: not the pause's to free
