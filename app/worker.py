@@ -28,7 +28,7 @@ from app.execution.runner import JobMeter, execute
 from app.ledger.dialect import Connection
 from app.ledger.outage import database_errors, wait_for
 from app.ledger.rescue import promote
-from app.ledger.worker_slots import STOPPED, Places
+from app.ledger.worker_slots import EMPTY, STOPPED, Places
 from app.queue import ThrottledWarning, Tickets, build
 from app.services.instance import schema
 from app.services.jobs import tickets as job_tickets
@@ -138,8 +138,11 @@ class LedgerWorker(stock.Worker):
             reopen()
 
     def _why_recycle(self) -> str | None:
-        if self.beat.command in ("restart", "stop"):
-            return STOPPED if self.beat.command == "stop" else "restarted by hand"
+        if self.beat.command == "stop":
+            self.stop_code = EMPTY
+            return STOPPED
+        if self.beat.command == "restart":
+            return "restarted by hand"
         if lifecycle.broken:
             return "replaced: an outcome could not be written"
         grown = JobMeter.last_resident() - self.memory_start  # as read at the end of the last job: costs nothing
@@ -153,7 +156,7 @@ class LedgerWorker(stock.Worker):
             log.info("worker %s %s", os.getpid(), why)
             raise WorkerRecycle
 
-    reason = "stopped"
+    reason, stop_code = "stopped", None
 
     def shutdown(self) -> None:
         super().shutdown()
@@ -161,12 +164,12 @@ class LedgerWorker(stock.Worker):
             lifecycle.release_prefetched()
             with contextlib.suppress(Exception):
                 lifecycle.give_up_unsettled()  # an error brought us here with a job begun
-            self.beat.end(self.reason)
+            self.beat.end(self.reason, self.stop_code)
             descendants.tolerated.clear()
             if names := descendants.end_all():
                 log.info("ended with this worker: %s", ", ".join(names))
             logging.shutdown()
-            os._exit(RETIRED if self.reason == STOPPED else 0)  # a thread that a job has left must not keep us
+            os._exit(RETIRED if self.stop_code else 0)  # a thread that a job has left must not keep us
 
 
 class LedgerScheduler(stock.Scheduler):

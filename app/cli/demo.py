@@ -53,8 +53,8 @@ _HISTORY = """INSERT INTO job_history (uuid, job_type, tenant_id, queue, status,
 _FAILED = """INSERT INTO failed_jobs (uuid, connection, queue, payload, exception, failed_at, job_type, tenant_id, status, error, claim_no, round,
  created_ms, created_by) VALUES (:uuid, 'sqlite', :queue, :payload, :traceback, :at, :type, :tenant, :status, :error, :n, 1, :created, 'demo')"""
 _JOB = """INSERT INTO jobs (uuid, queue, payload, attempts, available_at, created_at, state, job_type, tenant_id, created_ms, available_ms,
- retry_until_ms, created_by, reason) VALUES (:uuid, :queue, :payload, 0, :at / 1000, :now / 1000, :state, :type, :tenant, :now, :at,
- :now + 86400000, 'demo', :reason)"""
+ retry_until_ms, created_by, reason, hold_code) VALUES (:uuid, :queue, :payload, 0, :at / 1000, :now / 1000, :state, :type, :tenant, :now, :at,
+ :now + 86400000, 'demo', :reason, :code)"""
 
 
 class NotEmpty(Exception):
@@ -138,7 +138,7 @@ def _live(
     uuid, tenant = str(uuids.UUID(int=chance.getrandbits(128), version=4)), chance.choice(TENANTS)
     text = payload(uuid, name, {"ms": chance.randint(5, 400)} if name == "DemoWork" else {"subject": "Novembre"}, tenant, "low")
     return {"uuid": uuid, "queue": "low", "tenant": tenant, "now": now, "at": now + in_ms, "payload": text, "state": state, "type": name,
-            "reason": reason}
+            "reason": reason, "code": "person" if state == "held" else None}
 
 
 def every_state(settings: Settings) -> int:

@@ -48,7 +48,7 @@ def _outcome(error: BaseException, job: Claim) -> Outcome:
     if isinstance(error, JobTimeout):
         return Outcome("timeout", error=f"timeout after {job.timeout} s", traceback=format_traceback(error))
     if isinstance(error, registry.HoldJob):
-        return Outcome("failed", blocked=sentence(error), aside="held")
+        return Outcome("failed", blocked=sentence(error), aside="held", hold_code=error.code)
     if isinstance(error, CancelExecution) and not error.retry:
         return Outcome("cancelled", error=_short(str(error) or "Stopped on request."))
     if isinstance(error, TaskLockedException | RateLimitExceeded):

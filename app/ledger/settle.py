@@ -27,7 +27,7 @@ class Outcome:
     status: completed, failed, timeout or cancelled as the function ended; `retry` False makes a
     failure final at once; `delay` (s) asks for another run after it, not counted as a failure; `wait` (s) takes the place of
     the backoff after a failure that counts.
-    `blocked` is the sentence of a row that could not be run at all and now waits in state `aside`.
+    `blocked` is the sentence of a row that could not be run at all and now waits in state `aside`, when held with `hold_code`.
     """
 
     status: str
@@ -39,6 +39,7 @@ class Outcome:
     wait: float | None = None
     blocked: str | None = None
     aside: str = "blocked"
+    hold_code: str | None = None
     run_ms: int = 0
     memory_peak: int | None = None
     details: dict = field(default_factory=dict)
@@ -140,9 +141,9 @@ def _vanished(tx: Executor, job: Claim) -> bool:
 
 def _block(tx: Executor, job: Claim, outcome: Outcome, now: int) -> str:
     changed = tx.execute(
-        "UPDATE jobs SET state = :aside, reason = :reason, worker_id = NULL, reserved_at = NULL, reserved_ms = NULL, "
+        "UPDATE jobs SET state = :aside, hold_code = :code, reason = :reason, worker_id = NULL, reserved_at = NULL, reserved_ms = NULL, "
         f"available_ms = :now, attempts = attempts - 1 WHERE {FENCE}",
-        reason=outcome.blocked, aside=outcome.aside, now=now, **job.fence,
+        reason=outcome.blocked, aside=outcome.aside, code=outcome.hold_code, now=now, **job.fence,
     )
     return outcome.aside if changed else late(tx, job, now, outcome)
 

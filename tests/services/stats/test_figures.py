@@ -60,7 +60,7 @@ def test_each_job_comes_once_and_each_outcome_counts(figures):
     queue_rates.advance(figures.connection)
     assert rates(figures)["default"] == (0.6, 0.3)
     with figures.connection.transaction() as tx:
-        assert len(manual.requeue(tx, [r[0] for r in tx.fetch_all("SELECT id FROM failed_jobs")])) == 2
+        assert len(manual.requeue(tx, [r[0] for r in tx.fetch_all("SELECT id FROM failed_jobs")], ())) == 2
         manual.cancel(tx, [r[0] for r in tx.fetch_all("SELECT id FROM jobs WHERE uuid = :u", u=names[-1])])
     actions.act("hold", names[-2], "ada")
     for _ in range(2):
