@@ -20,8 +20,8 @@ from huey import consumer as stock
 from huey.consumer import WorkerRecycle
 
 from app import create_app, extensions, registry
-from app.execution.heartbeat import Heartbeat, resident_bytes, worker_name
 from app.execution.alarm import JobAlarm, signals_blocked
+from app.execution.heartbeat import Heartbeat, resident_bytes, worker_name
 from app.execution.lifecycle import Lifecycle, listen
 from app.execution.process_guard import ProcessGuard
 from app.execution.runner import JobMeter, execute

@@ -123,6 +123,3 @@ def payload(uuid: str, name: str, args: dict[str, Any], tenant_id: str | None, q
     if len(text.encode()) > MAX_BYTES:
         raise ValidationError(_("The arguments are larger than %(n)s KB. Put large data in a file.", n=MAX_BYTES // 1024))
     return text
-
-
-registry.set_dispatcher(dispatch)
