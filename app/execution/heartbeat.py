@@ -55,12 +55,14 @@ def resident_bytes() -> int:
 class Heartbeat(threading.Thread):
     """The beat of one worker process; `command` is what a person asked of it (restart, stop, quiet) or None."""
 
-    def __init__(self, lifecycle: Lifecycle, url: str, queues: tuple[str, ...], consumer_id: str, code: str) -> None:
+    def __init__(
+        self, lifecycle: Lifecycle, worker_id: str, url: str, queues: tuple[str, ...], consumer_id: str, code: str
+    ) -> None:
         super().__init__(name="heartbeat", daemon=True)
         self.lifecycle = lifecycle
         self.connection = Connection(url, guarded=True)
         self.row = {
-            "name": lifecycle.worker, "pid": os.getpid(), "queue": ",".join(queues), "w": lifecycle.worker_id,
+            "name": worker_name(), "pid": os.getpid(), "queue": ",".join(queues), "w": worker_id,
             "consumer": consumer_id, "host": socket.gethostname(), "code": code,
         }
         self.command: str | None = None
@@ -121,6 +123,11 @@ class Heartbeat(threading.Thread):
         if not done:
             self._shown = (None, 0)
             self.register()  # the row was swept, or the monitor gave us up while we were frozen
+
+    @property
+    def worker_name(self) -> str:
+        """The name in its row."""
+        return self.row["name"]
 
     @property
     def monitor_late_s(self) -> float:

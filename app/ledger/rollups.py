@@ -15,6 +15,7 @@ from collections.abc import Iterable
 from datetime import datetime
 
 from app.ledger.dialect import Connection, Executor, last_settled_id
+from app.ledger.rows import insert
 from app.models.outcome_stats import KEEP_MINUTES_MS
 from app.models.types import as_integer, as_text
 from app.support.clock import DAY_MS, HOUR_MS, MINUTE_MS, millis, stamp
@@ -31,10 +32,8 @@ _MOVE = "UPDATE meta SET value = :to, at_ms = :now WHERE key = 'rollup_reach' AN
 
 def _adding(table: str, keys: str, sums: str) -> str:
     """The statement that adds `sums` to the row of `keys` or begins one."""
-    columns = f"{keys}, {sums}".split(", ")
     grown = ", ".join(f"{name} = {table}.{name} + excluded.{name}" for name in sums.split(", "))
-    return (f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({', '.join(':' + name for name in columns)}) "
-            f"ON CONFLICT ({keys}) DO UPDATE SET {grown}")
+    return insert(table, f"{keys}, {sums}".split(", "), f"({keys}) DO UPDATE SET {grown}")
 
 
 _TABLES = {

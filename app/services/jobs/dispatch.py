@@ -14,6 +14,7 @@ from app import registry
 from app.config import QUEUES
 from app.extensions import db
 from app.ledger.dialect import Executor, SessionExecutor
+from app.ledger.rows import NEW_JOB, insert
 from app.registry import InvalidArguments, JobDefinition
 from app.services.jobs import uploads
 from app.services.jobs.tickets import want_tickets
@@ -21,9 +22,9 @@ from app.support import disk
 from app.support.messages import translate as _
 from app.support.validation import MAX_BYTES, ValidationError, check_value, parse_delay, parse_tenant
 
-INSERT = """INSERT INTO jobs (uuid, queue, payload, attempts, available_at, created_at, state, job_type, tenant_id, tries, backoff,
- timeout, durable, created_ms, available_ms, retry_until_ms, created_by, rank) VALUES (:uuid, :queue, :payload, 0, :at / 1000, :now / 1000,
- :state, :job_type, :tenant_id, :tries, :backoff, :timeout, :durable, :now, :at, :until, :created_by, :rank)"""
+INSERT = insert(
+    "jobs", [*NEW_JOB, "rank"], attempts="0", available_at=":at / 1000", created_at=":now / 1000", created_ms=":now", available_ms=":at",
+    retry_until_ms=":until")
 
 
 def dispatch(
