@@ -5,11 +5,11 @@ short-lived caches whole. Requests go to stdout, everything else to stderr; the 
 writes both to files and rotates them.
 """
 
-import ctypes
 import os
-import signal
 
 from gunicorn.glogging import Logger, SafeAtoms
+
+from scripts.common import die_with_parent
 
 _host, _port = os.environ.get("HOST") or "127.0.0.1", os.environ.get("PORT") or "8000"
 bind = [f"[{_host}]:{_port}" if ":" in _host else f"{_host}:{_port}"]
@@ -58,9 +58,4 @@ def post_worker_init(worker):
 
 def post_fork(server, worker):
     """A worker never outlives its master, not even one killed with -9."""
-    try:
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL, 0, 0, 0)  # PR_SET_PDEATHSIG
-    except (OSError, AttributeError):
-        return
-    if os.getppid() != server.pid:
-        os._exit(1)
+    die_with_parent(server.pid, "SIGKILL")
