@@ -5,4 +5,5 @@ from __future__ import annotations
 from app import create_app
 from app.execution.consumer import build_consumer
 
-huey = build_consumer(create_app(synchronous="NORMAL"))  # a power cut repeats at most the last attempts (ledger rule 14)
+# a power cut repeats at most the last attempts (ledger rule 14)
+huey = build_consumer(create_app(synchronous="NORMAL"))

@@ -1,7 +1,7 @@
 """The time limit of a job, and the blocks of ours that neither it nor a stop may break.
 
 The alarm (SIGALRM) raises `JobTimeout` in the main thread while the job's own code runs, and again each 5 s, so that no
-`except` in a loop swallows it. A block inside `signals_blocked` is never broken: the alarm is raised when the block is done.
+`except` in a loop swallows it. A block inside `signals_blocked` is never broken: the alarm is raised when it is done.
 Blocking the signal is not enough for that: the kernel gives a process's signal to any thread that takes it (a thread of
 the job, say), and Python runs the handler in the main thread all the same. So the alarm looks at a counter too.
 """
@@ -10,13 +10,9 @@ from __future__ import annotations
 
 import signal
 import threading
-from _signal import (  # the public ones make Enums of what they return: 16 microseconds, 7 % of a job that does nothing
-    SIG_BLOCK,
-    SIG_SETMASK,
-    SIG_UNBLOCK,
-    getsignal,
-    pthread_sigmask,
-)
+
+# The public ones make Enums of what they return: 16 microseconds, 7 % of a job that does nothing.
+from _signal import SIG_BLOCK, SIG_SETMASK, SIG_UNBLOCK, getsignal, pthread_sigmask
 from typing import Any
 
 from app.execution.attempt import Attempt

@@ -12,8 +12,8 @@ from app.ledger.settle import Outcome, Parked
 class Attempt:
     """Hangs on Huey's task as `task.attempt` from the claim until its outcome is written; then the task has None.
 
-    `outcome` is set once, when the job's own code has ended. The alarm reads `outcome` and `armed` (the job's own code runs:
-    the alarm may break it) and sets `timed_out` (the time limit has passed).
+    `outcome` is set once, when the job's own code has ended. `armed`: the job's own code runs, and the alarm may break
+    it. `timed_out`: the time limit has passed before there was an outcome; the alarm sets it.
     """
 
     claim: Claim

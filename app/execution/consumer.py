@@ -66,7 +66,7 @@ class LedgerWorker(stock.Worker):
         die_with_parent(runtime.consumer_pid)
         with contextlib.suppress(OSError):
             os.setpgid(0, 0)  # a job that kills its group reaches neither the consumer nor other workers
-        multiprocessing.current_process().daemon = False  # Huey says True, and daemons may start no process: no Pool in a job
+        multiprocessing.current_process().daemon = False  # Huey says True, and a daemon may start no process: no Pool
         # An ignored signal is inherited by what a job starts; a handler that does nothing is reset by exec.
         for signum in (signal.SIGTERM, signal.SIGHUP):
             signal.signal(signum, lambda *_: None)
@@ -74,10 +74,10 @@ class LedgerWorker(stock.Worker):
             db.engine.dispose(close=False)
         worker_id, stopping = identity(runtime.folder), self.stop_flag.is_set
         self.lock = hold_lock(runtime.folder / f"{worker_id}.lock")
-        self.beat = Heartbeat(self.lifecycle, worker_id, settings.database_url, settings.worker_queues, runtime.consumer_id,
-                              registry.code_version())
-        ready, _ = wait_for(self.beat.register, stopping, on_error=lambda e: log.warning("waiting for the database: %s", e))
-        if not ready:
+        url, queues, version = settings.database_url, settings.worker_queues, registry.code_version()
+        self.beat = Heartbeat(self.lifecycle, worker_id, url, queues, runtime.consumer_id, version)
+        waits = lambda error: log.warning("waiting for the database: %s", error)  # noqa: E731
+        if not wait_for(self.beat.register, stopping, on_error=waits)[0]:
             return
         descendants.adopt(worker_id)
         with signals_blocked():
@@ -85,8 +85,8 @@ class LedgerWorker(stock.Worker):
         runtime.guard = ProcessGuard(runtime.connection, runtime.app)
         self.next_open, self.memory_start = 0.0, resident_bytes()
         super().initialize()
-        self.lifecycle.start(worker_id, self.beat.worker_name, stopping, self._may_prefetch)
-        log.info("worker started: pid %s, queues %s", os.getpid(), ",".join(settings.worker_queues))
+        self.lifecycle.start(worker_id, self.beat.row["name"], stopping, self._may_prefetch)
+        log.info("worker started: pid %s, queues %s", os.getpid(), ",".join(queues))
 
     def loop(self, now: Any = None) -> None:
         if os.getppid() != self.runtime.consumer_pid:

@@ -125,11 +125,6 @@ class Heartbeat(threading.Thread):
             self.register()  # the row was swept, or the monitor gave us up while we were frozen
 
     @property
-    def worker_name(self) -> str:
-        """The name in its row."""
-        return self.row["name"]
-
-    @property
     def monitor_late_s(self) -> float:
         """Seconds of this process's own clock since the monitor's mark last changed."""
         return time.monotonic() - self.monitor_beat[1]

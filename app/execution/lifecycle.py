@@ -62,8 +62,8 @@ class Lifecycle:
     def start(self, worker_id: str, name: str, stopping: Callable[[], bool], may_prefetch: Callable[[], bool]) -> None:
         """From now on this worker claims rows, as `worker_id`, and none before.
 
-        `name` is what people call it. `stopping` says whether the worker was told to end, `may_prefetch` whether a settle
-        may claim the next row.
+        `name` is what people call it. `stopping` says whether the worker was told to end, `may_prefetch` whether a
+        settle may claim the next row.
         """
         self.worker_id, self.worker, self.stopping, self._may_prefetch = worker_id, name, stopping, may_prefetch
         self.started = True

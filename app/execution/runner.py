@@ -119,8 +119,8 @@ def execute(
         if isinstance(outcome, Outcome):
             swallowed = attempt.timed_out and outcome.status == "failed"
             if swallowed or outcome.run_ms > (job.timeout + OVER_S) * 1000:
-                outcome = replace(
-                    outcome, status="timeout", result=None, error=f"timeout after {job.timeout} s", delay=None, retry=True)
+                why = f"timeout after {job.timeout} s"
+                outcome = replace(outcome, status="timeout", result=None, error=why, delay=None, retry=True)
         with signals_blocked():  # a stop that arrives now finds the outcome
             _clean_up(lines, guard, completed=isinstance(outcome, Outcome) and outcome.status == "completed")
             attempt.outcome = outcome

@@ -23,17 +23,18 @@ log = logging.getLogger("app.worker")
 class WorkerRuntime:
     """The application, its connections, the lifecycle of this process's jobs, Huey and its tickets.
 
-    `connection` claims and settles; `job_connection` is for what a running job writes. `guard` is set in a worker that has
-    started, `consumer_pid`, `consumer_id` and `places` once the consumer has begun. `mixin` is mixed into Huey, which
-    gets this object as its `runtime`.
+    `connection` claims and settles; `job_connection` is for what a running job writes. `guard` is set in a worker that
+    has started, `consumer_pid`, `consumer_id` and `places` once the consumer has begun. `mixin` is mixed into Huey,
+    which gets this object as its `runtime`.
     """
 
     def __init__(self, app: Flask, mixin: type) -> None:
         settings = app.extensions["settings"]
+        url, store = settings.database_url, "sqlite" if settings.sqlite else "postgresql"
         self.app, self.settings, self.folder = app, settings, settings.data_dir / "workers"
-        self.connection = Connection(settings.database_url, write_lock_path=str(self.folder / "write-lock"), guarded=True)
-        self.job_connection = Connection(settings.database_url, guarded=True)
-        self.lifecycle = Lifecycle(self.connection, settings.worker_queues, "sqlite" if settings.sqlite else "postgresql")
+        self.connection = Connection(url, write_lock_path=str(self.folder / "write-lock"), guarded=True)
+        self.job_connection = Connection(url, guarded=True)
+        self.lifecycle = Lifecycle(self.connection, settings.worker_queues, store)
         self.guard: ProcessGuard | None = None
         self.consumer_pid, self.consumer_id = 0, ""
         self.huey = build(settings, self._run, mixin)

@@ -18,14 +18,16 @@ from app.support.validation import stored_object
 _FOREIGN = "SELECT id, uuid, payload, tenant_id, queue FROM failed_jobs WHERE {where} AND (job_type IS NULL OR created_ms IS NULL)"
 _REQUEUE = insert(
     "jobs", [*NEW_JOB, *OF_A_ROUND], "(uuid) DO NOTHING", "failed_jobs WHERE {where} ORDER BY id",
-    queue=f"CASE WHEN queue IN {QUEUES} THEN queue ELSE 'default' END", attempts="0", state="'pending'", round="round + 1",
-    failures="0", crashes="0", created_at="created_ms / 1000", available_at=":now / 1000", available_ms=":now", retry_until_ms=":until")
+    queue=f"CASE WHEN queue IN {QUEUES} THEN queue ELSE 'default' END", state="'pending'", round="round + 1",
+    attempts="0", failures="0", crashes="0", created_at="created_ms / 1000", available_at=":now / 1000", available_ms=":now",
+    retry_until_ms=":until")
 _CANCELLED = insert(
-    "job_metrics", METRIC, "DO NOTHING", "jobs WHERE {where}", worker="NULL", status="'cancelled'", processing_time="0", wait_ms="{wait}",
-    memory_used="NULL", error_message=":why", metadata="NULL", started_at="NULL", completed_at=":at", created_at=":at")
+    "job_metrics", METRIC, "DO NOTHING", "jobs WHERE {where}", worker="NULL", status="'cancelled'", processing_time="0",
+    wait_ms="{wait}", memory_used="NULL", error_message=":why", metadata="NULL", started_at="NULL", completed_at=":at",
+    created_at=":at")
 _HISTORY = insert(
-    "job_history", HISTORY, "(uuid) DO NOTHING", "jobs WHERE {where} ORDER BY id", status="'cancelled'", result="NULL", error=":why",
-    traceback="NULL", finished_ms=":now")
+    "job_history", HISTORY, "(uuid) DO NOTHING", "jobs WHERE {where} ORDER BY id", status="'cancelled'", error=":why",
+    result="NULL", traceback="NULL", finished_ms=":now")
 _WAIT = "CASE WHEN available_ms < :now THEN :now - available_ms ELSE 0 END"
 
 

@@ -44,7 +44,10 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Parked:
-    """In place of an Outcome: the row was not run, or asked not to be, and waits in `state` (blocked, held); `reason` is for people."""
+    """In place of an Outcome: the row could not be run, or asked to wait, and now stands in `state` (blocked, held).
+
+    `reason` is for people.
+    """
 
     state: str
     reason: str
@@ -90,8 +93,9 @@ _AGAIN = f"""UPDATE jobs SET state = 'scheduled', available_at = :at / 1000, ava
 
 
 def settle(connection: Connection, job: Claim, outcome: Outcome | Parked, store: str) -> str:
-    """Write the outcome; returns the status written, the state of a row that was parked, or 'late'. Errors propagate after a rollback (try again).
+    """Write the outcome; returns the status written, the state of a parked row, or 'late'.
 
+    Errors propagate after a rollback (try again).
     `store` is the name of the database kind for failed_jobs.connection (sqlite, postgresql).
     """
     return settle_and_claim_next(connection, job, outcome, store, None)[0]
@@ -103,7 +107,8 @@ def settle_and_claim_next(
     """Settle and, with a claim statement, claim the next row in the same transaction: one commit a job, not two."""
     with connection.transaction(durable=bool(job.durable)) as tx:
         now = tx.now()
-        written = _park(tx, job, outcome, now) if isinstance(outcome, Parked) else _outcome(tx, job, outcome, now, store)
+        parked = isinstance(outcome, Parked)
+        written = _park(tx, job, outcome, now) if parked else _outcome(tx, job, outcome, now, store)
         return written, claim_in(tx, statement, job.worker_id, job.worker) if statement else None
 
 
@@ -166,7 +171,8 @@ def finish(tx: Executor, job: Claim, status: str, now: int, outcome: Outcome, st
         "created_by": job.created_by, "created_ms": job.created_ms,
     }
     tx.execute(
-        _HISTORY, result=outcome.result, traceback=outcome.traceback or None, attempts=job.attempts, finished_ms=now, **values
+        _HISTORY, result=outcome.result, traceback=outcome.traceback or None, attempts=job.attempts, finished_ms=now,
+        **values,
     )
     if status in ("failed", "timeout"):
         tx.execute(
@@ -183,7 +189,8 @@ def metric(tx: Executor, job: Claim, status: str, now: int, outcome: Outcome) ->
         _METRIC, uuid=job.uuid, round=job.round, claim_no=job.claim_no, job_type=job.job_type, tenant_id=job.tenant_id,
         queue=job.queue, worker=job.worker, status=status, processing_time=outcome.run_ms, wait_ms=wait,
         memory_used=outcome.memory_peak, attempts=job.attempts, error_message=outcome.error,
-        metadata=json.dumps(outcome.details) if outcome.details else None, started_at=started, completed_at=at, created_at=at,
+        metadata=json.dumps(outcome.details) if outcome.details else None, started_at=started, completed_at=at,
+        created_at=at,
     )
     if inserted:
         for cost in outcome.details.get("costs", ()):

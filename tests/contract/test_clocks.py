@@ -79,7 +79,7 @@ def test_two_workers_of_one_name_have_two_rows(ledger, tmp_path):
         beats.append(beat)
     rows = ledger.connection.fetch_all("SELECT worker_id, worker_name FROM worker_heartbeats ORDER BY id")
     assert [row[0] for row in rows] == [beat.row["w"] for beat in beats]
-    assert rows[0][1] == worker_name() and rows[1][1].startswith(worker_name() + ".") and beats[1].lifecycle.worker == beats[1].worker_name == rows[1][1]
+    assert rows[0][1] == worker_name() and rows[1][1].startswith(worker_name() + ".") and beats[1].lifecycle.worker == beats[1].row["name"] == rows[1][1]
     beats[1].end("over")
     third = Heartbeat(SimpleNamespace(worker="", current=None, done=0), identity(tmp_path), ledger.connection.url, (), "", "code")
     beats[0].end("over")

@@ -23,8 +23,8 @@ from app.support.messages import translate as _
 from app.support.validation import MAX_BYTES, ValidationError, check_value, parse_delay, parse_tenant
 
 INSERT = insert(
-    "jobs", [*NEW_JOB, "rank"], attempts="0", available_at=":at / 1000", created_at=":now / 1000", created_ms=":now", available_ms=":at",
-    retry_until_ms=":until")
+    "jobs", [*NEW_JOB, "rank"], attempts="0", available_at=":at / 1000", created_at=":now / 1000", created_ms=":now",
+    available_ms=":at", retry_until_ms=":until")
 
 
 def dispatch(
