@@ -16,8 +16,12 @@ MATCHES = "s.job_search MATCH :match"
 COLUMNS = "job_type, tenant_id, queue, status, args, error"
 STEP = 1000
 _ARGS = "CASE WHEN json_valid({0}payload) THEN json_extract({0}payload, '$.args') END"
-_ARGS_OF_TEXT = """substring({0}payload from '"args": (.*), "tenant_id": ')"""  # the order of keys is that of dispatch.payload
+_ARGS_OF_TEXT = """substring({0}payload from '"args": (.*), "tenant_id": ')"""  # keys in the order of dispatch.payload
 _REACH = "SELECT CAST(value AS INTEGER) FROM meta WHERE key = 'search_reach'"
+_INDEX = f"""INSERT INTO job_search (rowid, {COLUMNS}) SELECT id, {COLUMNS} FROM job_search_rows
+ WHERE id > :last AND id <= :to"""
+_MOVE = """INSERT INTO meta (key, value, at_ms) VALUES ('search_reach', :to, :now)
+ ON CONFLICT (key) DO UPDATE SET value = excluded.value, at_ms = excluded.at_ms"""
 
 
 def watermark(tx: Executor) -> int:
