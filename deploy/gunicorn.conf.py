@@ -4,9 +4,7 @@ There is one worker process with threads: the pages are small, and one process s
 caches. Requests are logged to stdout, everything else to stderr; the supervisor writes both to files and rotates them.
 """
 
-import ctypes
 import os
-import signal
 
 from gunicorn.glogging import Logger, SafeAtoms
 
@@ -59,10 +57,7 @@ def post_worker_init(worker):
 
 
 def post_fork(server, worker):
-    """End the worker when its master ends, even by SIGKILL (prctl(2), PR_SET_PDEATHSIG)."""
-    try:
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL, 0, 0, 0)
-    except (OSError, AttributeError):
-        return
-    if os.getppid() != server.pid:
-        os._exit(1)
+    """A worker never outlives its master, not even one killed with -9."""
+    from scripts.launch.common import die_with_parent  # the master has no need of it
+
+    die_with_parent(server.pid, "SIGKILL")

@@ -8,10 +8,10 @@ from typing import Any
 
 from app.config import QUEUES
 from app.ledger.dialect import Connection, Executor
+from app.models.job import LIVE_STATES
 from app.models.types import as_integer
 from app.support.validation import stored_json
 
-STATES = ("pending", "processing", "scheduled", "held", "blocked", "waiting")
 MAX_AGE_MS = 1000
 AFTER_RESTORE = "paused_after_restore"  # a fact of `meta`
 
@@ -33,7 +33,7 @@ _SAVE = """INSERT INTO meta (key, value, at_ms) VALUES (:key, :value, :now)
 def count(tx: Executor) -> dict[str, Any]:
     """{state: live rows, "failed": rows that wait for a decision, "queues": {name: {"depth", "since"}}}; `since` is the
     time (ms) from which the longest waiting row of the queue is ready, or None."""
-    found: dict[str, Any] = {state: 0 for state in STATES}
+    found: dict[str, Any] = {state: 0 for state in LIVE_STATES}
     found.update({state: number for state, number in tx.fetch_all(_COUNT)})
     found["queues"] = {name: {"depth": depth, "since": as_integer(tx.fetch_all(_OLDEST, queue=name)[0][0])}
                        for name, depth in tx.fetch_all(_DEPTHS)}
@@ -84,7 +84,7 @@ def _are_counts(kept: object) -> bool:
     """Whether a value has the form of `count`."""
     try:
         queues = kept["queues"].values()  # type: ignore[index]
-        numbers = [kept[name] for name in (*STATES, "failed")] + [q["depth"] for q in queues]  # type: ignore[index]
+        numbers = [kept[name] for name in (*LIVE_STATES, "failed")] + [q["depth"] for q in queues]  # type: ignore[index]
         return all(isinstance(n, int) for n in numbers) and all(isinstance(q["since"], int | None) for q in queues)
     except (TypeError, KeyError, AttributeError):
         return False

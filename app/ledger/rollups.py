@@ -15,6 +15,7 @@ from datetime import datetime
 
 from app.ledger import watermark
 from app.ledger.dialect import Connection, Executor
+from app.ledger.rows import insert
 from app.models.outcome_stats import KEEP_MINUTES_MS
 from app.models.types import as_integer, as_text
 from app.support.clock import DAY_MS, HOUR_MS, MINUTE_MS, millis, stamp
@@ -26,12 +27,10 @@ _COLUMNS = "id, job_type, queue, status, processing_time, wait_ms, started_at, c
 _HOUR = f"SELECT {_COLUMNS} FROM job_metrics WHERE completed_at >= :low AND completed_at < :high AND id <= :reach"
 
 
-def _upsert(table: str, keys: str, sums: str) -> str:
-    """The statement that adds `sums` to the row of `keys`, or inserts it."""
-    columns = f"{keys}, {sums}".split(", ")
+def _adding(table: str, keys: str, sums: str) -> str:
+    """The statement that adds `sums` to the row of `keys` or begins one."""
     grown = ", ".join(f"{name} = {table}.{name} + excluded.{name}" for name in sums.split(", "))
-    return (f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({', '.join(':' + name for name in columns)}) "
-            f"ON CONFLICT ({keys}) DO UPDATE SET {grown}")
+    return insert(table, f"{keys}, {sums}".split(", "), f"({keys}) DO UPDATE SET {grown}")
 
 
 _TABLES = {
@@ -99,7 +98,7 @@ def _add(tx: Executor, sums: OutcomeTotals) -> None:
         keys, names = _TABLES[table]
         columns = f"{keys}, {names}".split(", ")
         rows = [dict(zip(columns, (*key, *values), strict=False)) for key, values in sorted(cells.items())]
-        tx.execute_many(_upsert(table, keys, names), rows)
+        tx.execute_many(_adding(table, keys, names), rows)
 
 
 def _at(ended: datetime | str) -> int:

@@ -17,22 +17,11 @@ COLUMNS = "job_type, tenant_id, queue, status, args, error"
 STEP = 1000
 _ARGS = "CASE WHEN json_valid({0}payload) THEN json_extract({0}payload, '$.args') END"
 _ARGS_OF_TEXT = """substring({0}payload from '"args": (.*), "tenant_id": ')"""  # keys in the order of dispatch.payload
-_VALUES = f"{{0}}id, {{0}}job_type, {{0}}tenant_id, {{0}}queue, {{0}}status, {_ARGS}, {{0}}error"
 _REACH = "SELECT CAST(value AS INTEGER) FROM meta WHERE key = 'search_reach'"
-_OUT = f"INSERT INTO job_search (job_search, rowid, {COLUMNS}) SELECT 'delete', {_VALUES.format('old.')}"
 _INDEX = f"""INSERT INTO job_search (rowid, {COLUMNS}) SELECT id, {COLUMNS} FROM job_search_rows
  WHERE id > :last AND id <= :to"""
 _MOVE = """INSERT INTO meta (key, value, at_ms) VALUES ('search_reach', :to, :now)
  ON CONFLICT (key) DO UPDATE SET value = excluded.value, at_ms = excluded.at_ms"""
-
-SCHEMA = (  # for SQLite; executed by the migration
-    f"CREATE VIEW job_search_rows AS SELECT {_VALUES.format('').replace(' END,', ' END AS args,')} FROM job_history",
-    f"CREATE VIRTUAL TABLE job_search USING fts5({COLUMNS}, content='job_search_rows', content_rowid='id', "
-    "tokenize='unicode61')",
-    f"CREATE TRIGGER job_search_deleted AFTER DELETE ON job_history WHEN old.id <= ({_REACH}) BEGIN {_OUT}; END",
-    f"CREATE TRIGGER job_search_updated AFTER UPDATE ON job_history WHEN old.id <= ({_REACH}) BEGIN {_OUT}; "
-    f"INSERT INTO job_search (rowid, {COLUMNS}) SELECT {_VALUES.format('new.')}; END",
-)
 
 
 def watermark(tx: Executor) -> int:

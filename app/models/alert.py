@@ -34,8 +34,6 @@ class AlertRule(db.Model):
     cooldown_min: Mapped[int] = mapped_column(Integer, server_default="15")
 
 
-NOBODY_HAD_IT = "no monitor had this channel for 8 days"  # the error of a dropped message
-
 
 class Alert(db.Model):
     """An incident; (rule, subject) is open at most once. `facts` is JSON, shown as text in the reader's language.
@@ -70,7 +68,8 @@ class Alert(db.Model):
 
 
 class AlertMessage(db.Model):
-    """A message for a channel. `phase`: open, over, test. `state`: waiting, sending, sent, dropped."""
+    """`phase` is open, over or test; `state` waiting, sending (until `lease_ms`), sent, dropped (the channel refused
+    it for 7 days, or a test) or expired (no monitor had the channel for 8 days)."""
 
     __tablename__ = "alert_messages"
     __table_args__ = (

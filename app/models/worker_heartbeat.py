@@ -14,8 +14,9 @@ from app.models.types import Id
 class WorkerHeartbeat(db.Model):
     """A worker process; the row of a stopped one is kept for a day. `memory` and `memory_start` are in bytes.
 
-    `status` is active (running a job), idle or stopped. `stale` is the monitor's conclusion, never computed from stored
-    times.
+    `status` is active (running a job), idle or stopped; `stale` is the monitor's
+    conclusion, never computed from stored times. `stop_code`, of a worker that a person has stopped, says
+    what its place is (ledger/worker_slots.py); `reason` is a sentence for people: no code reads it.
     """
 
     __tablename__ = "worker_heartbeats"
@@ -37,6 +38,7 @@ class WorkerHeartbeat(db.Model):
     beat: Mapped[int] = mapped_column(BigInteger, server_default="0")
     stale: Mapped[int] = mapped_column(Integer, server_default="0")
     reason: Mapped[str | None] = mapped_column(Text)
+    stop_code: Mapped[str | None] = mapped_column(String(20))
     job_uuid: Mapped[str | None] = mapped_column(String(36))
     job_claim: Mapped[int | None] = mapped_column(Integer)
     job_since: Mapped[int | None] = mapped_column(BigInteger)
