@@ -185,7 +185,8 @@ class Connection(Executor):
         return self._lock_fd
 
     def _begin(self, raw: Any) -> None:
-        """BEGIN; on SQLite BEGIN IMMEDIATE, retried after 0.05 ms at first, 5 ms at most. SQLite's busy handler sleeps up to 100 ms: with it four workers did half the work of one."""
+        """BEGIN; on SQLite BEGIN IMMEDIATE, retried after 0.05 ms at first, 5 ms at most. SQLite's busy handler sleeps
+        up to 100 ms: with it four workers did half the work of one."""
         if not self.sqlite:
             raw.execute("BEGIN")
             return
