@@ -94,6 +94,7 @@ class Connection(Executor):
         self.write_lock_path, self.guarded = write_lock_path, guarded
         self.files: OpenFiles | None = None
         self.sqlite = url.startswith("sqlite")
+        self._form = for_sqlite if self.sqlite else for_postgres
         self._raw: Any = None
         self._pid = self._lock_pid = self._lock_fd = 0
         self._lock = threading.RLock()
@@ -224,9 +225,7 @@ class Connection(Executor):
 
     def _execute(self, sql: str, params: dict[str, Any]) -> Any:
         try:
-            if self.sqlite:
-                return self.raw.execute(for_sqlite(sql), params)
-            return self.raw.execute(for_postgres(sql), params)
+            return self.raw.execute(self._form(sql), params)
         except Exception as error:
             self._drop_if_broken(error)
             raise
@@ -248,12 +247,8 @@ class Connection(Executor):
 
     def execute_many(self, sql: str, rows: list[dict[str, Any]]) -> None:
         """Run one statement for many rows of parameters, in the open transaction."""
-        with self._lock:
-            if self.sqlite:
-                self.raw.executemany(for_sqlite(sql), rows)
-            else:
-                with self.raw.cursor() as cursor:
-                    cursor.executemany(for_postgres(sql), rows)
+        with self._lock, contextlib.closing(self.raw.cursor()) as cursor:
+            cursor.executemany(self._form(sql), rows)
 
 
 def in_transaction(raw: Any) -> bool:
