@@ -17,6 +17,7 @@ from typing import Any
 from cronsim import CronSim, CronSimError
 
 from app.config import QUEUES
+from app.models.job import BY_BUDGET, BY_PERSON
 from app.signature import Field, InvalidArguments, UploadedFile, check, read_signature  # noqa: F401  (handed on)
 from app.support.messages import translate as _
 from app.support.values import MOST_DELAY_S, between
@@ -44,7 +45,14 @@ class TemporaryError(UserFacingError):
 
 
 class HoldJob(UserFacingError):
-    """Raised by a job that must wait for a person or a budget: its row is held, uncounted."""
+    """Raised by a job that must wait: its row is held, uncounted, until a person releases it or, with `code` "budget", until its
+    tenant's budget allows it. ValueError for another code."""
+
+    def __init__(self, *args: object, code: str = BY_PERSON) -> None:
+        if code not in (BY_PERSON, BY_BUDGET):
+            raise ValueError(f"HoldJob: code is {BY_PERSON!r} or {BY_BUDGET!r}")
+        super().__init__(*args)
+        self.code = code
 
 
 @dataclass(frozen=True)
@@ -202,6 +210,11 @@ def find(name: str) -> JobDefinition | None:
 def known_types() -> list[JobDefinition]:
     """All declared types by name."""
     return [_known[name] for name in sorted(_known)]
+
+
+def fair_types() -> set[str]:
+    """Names of the types whose tenants take turns."""
+    return {name for name, definition in _known.items() if definition.options.fair}
 
 
 def label_of(name: str) -> str:

@@ -59,8 +59,8 @@ _FAILED = insert(
     "failed_jobs", FAILED, **_OF_AN_ATTEMPT, **_OPTIONS, connection="'sqlite'", exception=":traceback", failed_at=":at",
     created_ms=":created")
 _JOB = insert(
-    "jobs", [*NEW_JOB, "reason"], **_OF_A_JOB, **_OPTIONS, attempts="0", available_at=":at / 1000",
-    created_at=":now / 1000", created_ms=":now", available_ms=":at", retry_until_ms=":now + 86400000")
+    "jobs", [*NEW_JOB, "reason", "hold_code"], **_OF_A_JOB, **_OPTIONS, attempts="0", available_at=":at / 1000",
+    created_at=":now / 1000", created_ms=":now", available_ms=":at", retry_until_ms=":now + 86400000", hold_code=":code")
 
 
 class NotEmpty(Exception):
@@ -138,7 +138,7 @@ def _live(
     uuid, tenant = str(uuids.UUID(int=chance.getrandbits(128), version=4)), chance.choice(TENANTS)
     text = payload(uuid, name, {"ms": chance.randint(5, 400)} if name == "DemoWork" else {"subject": "Novembre"}, tenant, "low")
     return {"uuid": uuid, "queue": "low", "tenant": tenant, "now": now, "at": now + in_ms, "payload": text, "state": state, "type": name,
-            "reason": reason}
+            "reason": reason, "code": "person" if state == "held" else None}
 
 
 def every_state(settings: Settings) -> int:

@@ -30,7 +30,7 @@ from app.execution.runtime import WorkerRuntime
 from app.extensions import db
 from app.ledger.outage import database_errors, wait_for
 from app.ledger.rescue import promote
-from app.ledger.worker_slots import STOPPED
+from app.ledger.worker_slots import EMPTY, STOPPED
 from app.services.instance import schema
 from app.services.jobs.tickets import replace_if_damaged
 from app.support import descendants
@@ -53,7 +53,7 @@ def build_consumer(app: Flask) -> Huey:
 class LedgerWorker(stock.Worker):
     """Huey's worker, which asks the ledger once when its dequeue came back empty."""
 
-    reason = "stopped"
+    reason, stop_code = "stopped", None
 
     def __init__(self, huey: Huey, *arguments: Any, **options: Any) -> None:
         super().__init__(huey, *arguments, **options)
@@ -140,8 +140,11 @@ class LedgerWorker(stock.Worker):
         return self.beat.command != "quiet" and self._why_recycle() is None
 
     def _why_recycle(self) -> str | None:
-        if self.beat.command in ("restart", "stop"):
-            return STOPPED if self.beat.command == "stop" else "restarted by hand"
+        if self.beat.command == "stop":
+            self.stop_code = EMPTY
+            return STOPPED
+        if self.beat.command == "restart":
+            return "restarted by hand"
         if self.lifecycle.broken:
             return "replaced: an outcome could not be written"
         grown = JobMeter.last_resident() - self.memory_start  # as read at the end of the last job: costs nothing
@@ -161,12 +164,12 @@ class LedgerWorker(stock.Worker):
             self.lifecycle.release_prefetched()
             with contextlib.suppress(Exception):
                 self.lifecycle.give_up_unsettled()  # an error brought us here with a job begun
-            self.beat.end(self.reason)
+            self.beat.end(self.reason, self.stop_code)
             descendants.tolerated.clear()
             if names := descendants.end_all():
                 log.info("ended with this worker: %s", ", ".join(names))
             logging.shutdown()
-            os._exit(RETIRED if self.reason == STOPPED else 0)  # a thread that a job has left must not keep us
+            os._exit(RETIRED if self.stop_code else 0)  # a thread that a job has left must not keep us
 
 
 class LedgerScheduler(stock.Scheduler):

@@ -49,7 +49,7 @@ def _outcome(error: BaseException, job: Claim) -> Outcome | Parked:
     if isinstance(error, JobTimeout):
         return Outcome("timeout", error=f"timeout after {job.timeout} s", traceback=format_traceback(error))
     if isinstance(error, registry.HoldJob):
-        return Parked("held", sentence(error))
+        return Parked("held", sentence(error), error.code)
     if isinstance(error, CancelExecution) and not error.retry:
         return Outcome("cancelled", error=_short(str(error) or "Stopped on request."))
     if isinstance(error, TaskLockedException | RateLimitExceeded):

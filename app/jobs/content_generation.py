@@ -11,6 +11,7 @@ from huey.exceptions import CancelExecution, RetryTask
 from app.execution.job_context import JobContext
 from app.integrations import openai_text
 from app.ledger.dialect import Connection
+from app.models.job import BY_BUDGET
 from app.registry import HoldJob, PermanentError, TemporaryError, job
 from app.services.content import generations
 
@@ -50,7 +51,7 @@ def ask(ctx: JobContext, prompt: str, model: str, reference: str | None, templat
     if filled is None:
         raise PermanentError(f"There is no prompt template {template}. Create it, or choose another, then retry.")
     if why := generations.over_budget(ctx.connection, ctx.tenant_id, settings):
-        raise HoldJob(why)
+        raise HoldJob(why, code=BY_BUDGET)
 
     def begin(tx: Connection) -> float:
         wait = generations.take_slot(tx, settings.openai_rpm, TYPE)

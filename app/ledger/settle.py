@@ -46,11 +46,12 @@ class Outcome:
 class Parked:
     """In place of an Outcome: the row could not be run, or asked to wait, and now stands in `state` (blocked, held).
 
-    `reason` is for people.
+    `reason` is for people; `hold_code` says why a held row is held (models/job.py).
     """
 
     state: str
     reason: str
+    hold_code: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,9 +144,9 @@ def _vanished(tx: Executor, job: Claim) -> bool:
 
 def _park(tx: Executor, job: Claim, parked: Parked, now: int) -> str:
     changed = tx.execute(
-        "UPDATE jobs SET state = :state, reason = :reason, worker_id = NULL, reserved_at = NULL, reserved_ms = NULL, "
+        "UPDATE jobs SET state = :state, hold_code = :code, reason = :reason, worker_id = NULL, reserved_at = NULL, reserved_ms = NULL, "
         f"available_ms = :now, attempts = attempts - 1 WHERE {FENCE}",
-        state=parked.state, reason=parked.reason, now=now, **job.fence,
+        state=parked.state, code=parked.hold_code, reason=parked.reason, now=now, **job.fence,
     )
     return parked.state if changed else late(tx, job, now, Outcome("late"))
 

@@ -10,10 +10,10 @@ from typing import Any
 
 from flask import has_app_context
 
-from app import registry
 from app.config import QUEUES
 from app.extensions import db
 from app.ledger.dialect import Executor, SessionExecutor
+from app.ledger.fairness import fair_rank
 from app.ledger.rows import NEW_JOB, insert
 from app.registry import InvalidArguments, JobDefinition
 from app.services.jobs import uploads
@@ -83,32 +83,6 @@ def row_values(
         "uuid": uuid, "queue": queue, "payload": payload(uuid, name, args, tenant_id, queue), "job_type": name,
         "tenant_id": tenant_id, "now": now, "at": now + int(delay * 1000), "state": "scheduled" if delay else "pending",
     }
-
-
-def fair_rank(tx: Executor, queue: str, tenant_id: str | None) -> int:
-    """Rank of the next job of a tenant in a type whose tenants take turns: one behind the tenant's last, but not before the head.
-
-    With n-th jobs of all tenants at the same rank, the claim (highest rank first) serves them in rounds, and a newcomer's first
-    job stands beside the head: 10,000 jobs of one tenant hold up another's by one job each. Other types (rank 0) go first.
-    """
-    whose, named = ("tenant_id = :t", {"t": tenant_id}) if tenant_id else ("tenant_id IS NULL", {})
-    last = tx.fetch_all(f"SELECT MIN(rank) FROM jobs WHERE queue = :q AND {whose} AND rank < 0", q=queue, **named)[0][0]
-    head = tx.fetch_all("SELECT rank FROM jobs WHERE state = 'pending' AND queue = :q AND rank < 0 ORDER BY rank DESC LIMIT 1", q=queue)
-    return min(last - 1 if last else -1, head[0][0] if head else -1)
-
-
-def assign_fair_ranks(tx: Executor) -> None:
-    """Ready rows of fair types without a turn (put back by hand) get theirs, in their order."""
-    names = [d.name for d in registry.known_types() if d.options.fair]
-    marks = ", ".join(f":t{n}" for n in range(len(names)))
-    values = {f"t{n}": name for n, name in enumerate(names)}
-    without = f"state = 'pending' AND rank = 0 AND job_type IN ({marks or 'NULL'})"
-    rows = tx.fetch_all(f"SELECT id, queue, tenant_id FROM jobs WHERE {without} ORDER BY id", **values)
-    places: dict[tuple, int] = {}
-    for _id, queue, tenant in rows:
-        key = queue, tenant
-        places[key] = places[key] - 1 if key in places else fair_rank(tx, queue, tenant)
-        tx.execute("UPDATE jobs SET rank = :r WHERE id = :id", r=places[key], id=_id)
 
 
 def payload(uuid: str, name: str, args: dict[str, Any], tenant_id: str | None, queue: str) -> str:
