@@ -108,10 +108,13 @@ class JobDefinition:
         return replace(self, given={**self.given, **given})
 
     def dispatch(self, **args: Any) -> str:
-        """Write the job in the caller's transaction; returns its uuid. TypeError when arguments do not fit."""
-        if _dispatcher is None:
-            raise RuntimeError("No application: call create_app() first, then dispatch inside `with app.app_context():`")
-        return _dispatcher(self, args, **self.given)
+        """Write the job in the caller's transaction; returns its uuid.
+
+        TypeError when arguments do not fit, RuntimeError outside an application context.
+        """
+        from app.services.jobs.dispatch import dispatch  # it imports this module
+
+        return dispatch(self, args, **self.given)
 
     def fit(self, args: Any) -> dict[str, Any]:
         """Arguments as the function takes them (JSON values checked, no file opened); raises InvalidArguments."""
@@ -129,13 +132,6 @@ class JobDefinition:
 
 
 _known: dict[str, JobDefinition] = {}
-_dispatcher: Callable[..., str] | None = None
-
-
-def set_dispatcher(function: Callable[..., str]) -> None:
-    """Given by services.dispatch, which may import this module (never the other way round)."""
-    global _dispatcher
-    _dispatcher = function
 
 
 def job(name: str, **options: Any) -> Callable[[Callable[..., Any]], JobDefinition]:

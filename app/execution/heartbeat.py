@@ -55,12 +55,14 @@ def resident_bytes() -> int:
 class Heartbeat(threading.Thread):
     """The beat of one worker process; `command` is what a person asked of it (restart, stop, quiet) or None."""
 
-    def __init__(self, lifecycle: Lifecycle, url: str, queues: tuple[str, ...], consumer_id: str, code: str) -> None:
+    def __init__(
+        self, lifecycle: Lifecycle, worker_id: str, url: str, queues: tuple[str, ...], consumer_id: str, code: str
+    ) -> None:
         super().__init__(name="heartbeat", daemon=True)
         self.lifecycle = lifecycle
         self.connection = Connection(url, guarded=True)
         self.row = {
-            "name": lifecycle.worker, "pid": os.getpid(), "queue": ",".join(queues), "w": lifecycle.worker_id,
+            "name": worker_name(), "pid": os.getpid(), "queue": ",".join(queues), "w": worker_id,
             "consumer": consumer_id, "host": socket.gethostname(), "code": code,
         }
         self.command: str | None = None
@@ -105,16 +107,16 @@ class Heartbeat(threading.Thread):
             self.monitor_beat = (beat, time.monotonic())
 
     def _show(self) -> None:
-        held, done = self.lifecycle.current, self.lifecycle.done
-        now = (held and (held.uuid, held.claim_no, held.over), done)
+        job, done = self.lifecycle.current, self.lifecycle.done
+        now = (job and (job.uuid, job.claim_no, job.over), done)
         if now != self._shown:
             with self.connection.transaction() as tx:
-                show(tx, self.row["w"], held, done)
+                show(tx, self.row["w"], job, done)
             self._shown = now
 
     def _beat(self, shown: bool) -> None:
-        held = self.lifecycle.current
-        uuid, claim_no = (held.uuid, held.claim_no) if held else (None, None)
+        job = self.lifecycle.current
+        uuid, claim_no = (job.uuid, job.claim_no) if job else (None, None)
         with self.connection.transaction() as tx:
             at = stamp(tx.now()) if shown else None
             done = tx.execute(_BEAT, u=uuid, k=claim_no, memory=resident_bytes(), at=at, w=self.row["w"])

@@ -1,4 +1,4 @@
-"""`audit`: who did what to which, with what result; written in the transaction of the change."""
+"""`audit`: the log of people's actions."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ from app.models.types import Id
 
 
 class Audit(db.Model):
-    """`times`: how often it happened, where one row stands for several."""
+    """An action of a person (`actor`) on a `subject`, with its result; written in the transaction of the change.
+
+    `times`: how often it happened, where one row stands for several.
+    """
 
     __tablename__ = "audit"
     __table_args__ = (Index("audit_action_idx", "action", "at_ms"), {"sqlite_autoincrement": True})

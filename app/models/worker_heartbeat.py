@@ -1,4 +1,4 @@
-"""`worker_heartbeats`: the workers as they report and as the monitor has judged them."""
+"""`worker_heartbeats`: the workers, with their own reports and the monitor's judgement."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from app.models.types import Id
 
 
 class WorkerHeartbeat(db.Model):
-    """One row a worker process; stopped ones are kept a day.
+    """A worker process; the row of a stopped one is kept for a day. `memory` and `memory_start` are in bytes.
 
     `status` is active (running a job), idle or stopped; `stale` is the monitor's
     conclusion, never computed from stored times. `stop_code`, of a worker that a person has stopped, says
@@ -53,7 +53,7 @@ class WorkerHeartbeat(db.Model):
 
     @property
     def is_stale(self) -> bool:
-        """Unheard for 2 minutes, as the monitor has written it."""
+        """Whether the monitor has written that the worker was silent for 2 minutes."""
         return bool(self.stale) and self.status != "stopped"
 
     @staticmethod
@@ -63,5 +63,5 @@ class WorkerHeartbeat(db.Model):
 
     @staticmethod
     def get_active_workers() -> list[WorkerHeartbeat]:
-        """The alive workers, busy or idle."""
+        """The workers that are neither stopped nor stale, sorted by name."""
         return list(db.session.scalars(WorkerHeartbeat.alive().order_by(WorkerHeartbeat.worker_name)))

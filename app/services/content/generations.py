@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import re
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -155,24 +156,8 @@ def fill(tx: Executor, tenant: str | None, template: str | None, prompt: str, re
         return None
     content = tx.fetch_all("SELECT title, body FROM contents WHERE tenant_id = :t AND reference = :r", t=tenant or "", r=reference or "")
     title, body = content[0] if content else ("", "")
-    values = {"{prompt}": prompt, "{reference}": reference or "", "{title}": title, "{body}": body}
-    parts = [rows[0][0]]
-    for name, value in values.items():  # each once, so that a value with a name in it is not filled again
-        parts = [piece for part in parts for piece in _split(part, name, value)]
-    return "".join(map(str, parts))
-
-
-class _Value(str):
-    """A value already put in."""
-
-
-def _split(part: str, name: str, value: str) -> list[str]:
-    if isinstance(part, _Value):
-        return [part]
-    pieces: list[str] = []
-    for n, piece in enumerate(part.split(name)):
-        pieces += [_Value(value), piece] if n else [piece]
-    return pieces
+    values = {"prompt": prompt, "reference": reference or "", "title": title, "body": body}
+    return re.sub(r"\{(prompt|reference|title|body)\}", lambda name: values[name[1]], rows[0][0])  # one pass: no value is filled again
 
 
 # ---- budget and rate -----------------------------------------------------------------------------------------------

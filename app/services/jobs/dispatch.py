@@ -10,11 +10,11 @@ from typing import Any
 
 from flask import has_app_context
 
-from app import registry
 from app.config import QUEUES
 from app.extensions import db
 from app.ledger.dialect import Executor, SessionExecutor
 from app.ledger.fairness import fair_rank
+from app.ledger.rows import NEW_JOB, insert
 from app.registry import InvalidArguments, JobDefinition
 from app.services.jobs import uploads
 from app.services.jobs.tickets import want_tickets
@@ -22,9 +22,9 @@ from app.support import disk
 from app.support.messages import translate as _
 from app.support.validation import MAX_BYTES, ValidationError, check_value, parse_delay, parse_tenant
 
-INSERT = """INSERT INTO jobs (uuid, queue, payload, attempts, available_at, created_at, state, job_type, tenant_id, tries, backoff,
- timeout, durable, created_ms, available_ms, retry_until_ms, created_by, rank) VALUES (:uuid, :queue, :payload, 0, :at / 1000, :now / 1000,
- :state, :job_type, :tenant_id, :tries, :backoff, :timeout, :durable, :now, :at, :until, :created_by, :rank)"""
+INSERT = insert(
+    "jobs", [*NEW_JOB, "rank"], attempts="0", available_at=":at / 1000", created_at=":now / 1000", created_ms=":now",
+    available_ms=":at", retry_until_ms=":until")
 
 
 def dispatch(
@@ -98,6 +98,3 @@ def payload(uuid: str, name: str, args: dict[str, Any], tenant_id: str | None, q
     if len(text.encode()) > MAX_BYTES:
         raise ValidationError(_("The arguments are larger than %(n)s KB. Put large data in a file.", n=MAX_BYTES // 1024))
     return text
-
-
-registry.set_dispatcher(dispatch)
