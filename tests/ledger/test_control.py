@@ -67,6 +67,7 @@ def test_a_paused_type_is_held_in_every_queue_also_when_sent_or_rescued_later(st
     assert steered.claim("w2").uuid == other and steered.claim("w3") is None  # the guard holds before the sweep
     assert control.sweep_types(steered.connection) == 2
     assert {steered.row(u).state for u in (*first, later)} == {"held"}
+    steered.change("UPDATE jobs SET reason = 'other words'")  # a sentence is for people
     queues.resume("type:TestEcho", "ada")
     assert [steered.claim(f"x{n}").uuid for n in range(4)] == [first[0], later, first[1], first[2]]
     assert steered.row(held).state == "held"  # held by a person: not the pause's to free
@@ -80,12 +81,12 @@ def test_holding_releasing_delaying_and_moving_one(steered):
         act(steered, "hold", uuid)
     act(steered, "release", uuid)
     assert steered.row(uuid).state == "scheduled"
-    act(steered, "run now", uuid)
+    act(steered, "run_now", uuid)
     act(steered, "move", uuid, queue="low")
     assert (steered.row(uuid).state, steered.row(uuid).queue) == ("pending", "low")
     act(steered, "delay", uuid, seconds=60)
     assert steered.claim() is None
-    act(steered, "run now", uuid)
+    act(steered, "run_now", uuid)
     assert steered.claim().uuid == uuid
     for action, options in (("hold", {}), ("move", {"queue": "high"}), ("top", {}), ("up", {}), ("delay", {"seconds": 1})):
         with pytest.raises(ActionRefused, match="processing"):

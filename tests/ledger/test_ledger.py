@@ -11,7 +11,7 @@ from app.ledger import claim as claiming
 from app.ledger import manual, rescue, rollups
 from app.ledger import settle as settling
 from app.ledger.dialect import Connection
-from app.ledger.settle import Outcome
+from app.ledger.settle import Outcome, Parked, settle
 from app.services.audit import ActionRefused
 from app.services.jobs import actions
 
@@ -271,7 +271,7 @@ def test_the_outcome_of_a_durable_job_survives_a_power_cut(ledger):
 def test_a_blocked_one_waits_with_its_sentence(ledger):
     uuid = ledger.dispatch()
     job = ledger.claim()
-    assert ledger.settle(job, "failed", blocked="No such type.") == "blocked"
+    assert settle(ledger.connection, job, Parked("blocked", "No such type."), ledger.store) == "blocked"
     row = ledger.row(uuid)
     assert (row.state, row.attempts, row.reason) == ("blocked", 0, "No such type.")
     assert rescue.unblock(ledger.connection, [uuid]) == 1

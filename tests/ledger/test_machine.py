@@ -131,7 +131,7 @@ class LedgerMachine(RuleBasedStateMachine):
         changes = {
             "cancel": lambda tx, ids: manual.cancel(tx, ids, "x"), "hold": lambda tx, ids: control.hold(tx, ids, "ada"),
             "release": lambda tx, ids: control.release(tx, ids, ""), "run_now": manual.run_now, "delay": lambda tx, ids: control.delay(tx, ids, "", 60),
-            "move": lambda tx, ids: control.move(tx, ids, "", "low"), "top": lambda tx, ids: control.to_top(tx, ids, ""),
+            "move": lambda tx, ids: control.move(tx, ids, "", "low", ()), "top": lambda tx, ids: control.to_top(tx, ids, ""),
             "up": lambda tx, ids: control.step(tx, ids, "", True), "down": lambda tx, ids: control.step(tx, ids, "", False),
             "stop": lambda tx, ids: manual.stop_at(tx, ids, 0),
         }
@@ -140,7 +140,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @rule(uuid=jobs, action=st.sampled_from(["retry", "bin", "restore", "erase"]))
     def decide(self, uuid, action):
-        changes = {"retry": manual.requeue, "bin": manual.to_bin, "restore": manual.restore, "erase": manual.erase}
+        changes = {"retry": lambda tx, ids: manual.requeue(tx, ids, ()), "bin": manual.to_bin, "restore": manual.restore, "erase": manual.erase}
         with self.connection.transaction() as tx:
             done = changes[action](tx, self.ids(uuid, "failed_jobs"))
         if action == "erase" and done:

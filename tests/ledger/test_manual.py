@@ -10,7 +10,8 @@ from dataclasses import replace
 import pytest
 
 from app.execution.heartbeat import _REGISTER
-from app.ledger import worker_slots
+from app.ledger import rescue, worker_slots
+from app.ledger.claim import show
 from app.ledger.manual import due_to_stop
 from app.monitor.worker_watch import MOST_GRACE_S, WorkerWatch
 from app.services.audit import ActionRefused
@@ -64,6 +65,22 @@ def test_workers_that_die_by_themselves_do(ledger, consumer):
         assert watch(ledger).rescue() == 1 and ledger.row(uuid).crashes == n + 1
 
 
+@pytest.mark.parametrize("over", [True, False])
+def test_a_job_over_its_time_has_timed_out_whatever_its_worker_dies_of_and_its_next_attempt_has_not(ledger, consumer, over):
+    uuid = ledger.dispatch(tries=3)
+    job = ledger.claim(worker(ledger, "w", consumer))
+    job.over = over
+    with ledger.connection.transaction() as tx:
+        show(tx, job.worker_id, job, 0)
+    ledger.change("UPDATE jobs SET reason = 'other words'")
+    watch(ledger).rescue()
+    row = ledger.row(uuid)
+    assert ledger.outcomes(uuid) == [("retried" if over else "lost")] and (row.failures, row.crashes) == ((1, 0) if over else (0, 1))
+    ledger.change("UPDATE jobs SET available_ms = 1 WHERE state = 'scheduled'")
+    rescue.promote(ledger.connection)
+    assert not ledger.claim("w2").over
+
+
 def test_a_job_asked_to_stop_is_cancelled_whatever_its_worker_dies_of(ledger, consumer):
     uuid = ledger.dispatch(tries=1)
     ledger.change("UPDATE jobs SET crashes = 2")
@@ -92,16 +109,16 @@ def test_the_monitor_counts_the_time_to_stop_by_its_own_grace(ledger):
         ledger.change("DELETE FROM jobs")
 
 
-def stopped(ledger, name: str, consumer: str, host: str = "here", reason: str = worker_slots.STOPPED) -> int:
+def stopped(ledger, name: str, consumer: str, host: str = "here", code: str | None = worker_slots.EMPTY) -> int:
     worker(ledger, name, consumer)
-    ledger.change("UPDATE worker_heartbeats SET status = 'stopped', stopped_ms = 1, reason = :r, host = :h WHERE worker_name = :n", r=reason, h=host, n=name)
+    ledger.change("UPDATE worker_heartbeats SET status = 'stopped', stopped_ms = 1, stop_code = :c, host = :h WHERE worker_name = :n", c=code, h=host, n=name)
     return ledger.one("SELECT id FROM worker_heartbeats WHERE worker_name = :n", n=name)
 
 
 def test_the_place_of_a_stopped_worker_is_filled_once_and_by_its_own_consumer(ledger, tmp_path):
     mine, other = worker_slots.Places(ledger.connection.url, identity(tmp_path)), worker_slots.Places(ledger.connection.url, "another-consumer-1-1")
     here = [stopped(ledger, n, mine.consumer_id) for n in ("a", "b")]
-    recycled = stopped(ledger, "r", mine.consumer_id, reason="restarted by hand")
+    recycled = stopped(ledger, "r", mine.consumer_id, code=None)
     dead = stopped(ledger, "d", f"{boot_id()[:8]}-{namespace()}-{2**22 + 1}-7-x")
     elsewhere, rebooted = stopped(ledger, "e", "0aaaaaaa-1-2-3-x", "elsewhere"), stopped(ledger, "f", "0aaaaaaa-1-2-3-x", socket.gethostname())
     with ledger.app.app_context():
@@ -119,7 +136,7 @@ def test_the_place_of_a_stopped_worker_is_filled_once_and_by_its_own_consumer(le
         assert mine.asked() == 1 and actions.command_workers("start", "ada") == 0
     last = stopped(ledger, "z", mine.consumer_id)
     mine.end()
-    assert ledger.one("SELECT reason FROM worker_heartbeats WHERE id = :id", id=last) == worker_slots.ENDED
+    assert ledger.one("SELECT stop_code FROM worker_heartbeats WHERE id = :id", id=last) == worker_slots.ENDED
     mine.connection.close()
     other.connection.close()
 
@@ -138,7 +155,7 @@ def test_all_are_told_but_those_that_end_already(ledger):
 
 
 def test_empty_places_are_kept_longer_than_other_stopped_workers(ledger):
-    by_hand, recycled = stopped(ledger, "a", "c"), stopped(ledger, "b", "c", reason="restarted by hand")
+    by_hand, recycled = stopped(ledger, "a", "c"), stopped(ledger, "b", "c", code=None)
     ledger.change("UPDATE worker_heartbeats SET stopped_ms = :at", at=ledger.connection.now() - 2 * DAY_MS)
     retention.delete_old(ledger.connection)
     assert [r[0] for r in ledger.connection.fetch_all("SELECT id FROM worker_heartbeats")] == [by_hand] != [recycled]

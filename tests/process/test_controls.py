@@ -197,7 +197,7 @@ def test_controls_pressed_by_two_at_once_while_four_workers_drain(product):
                 queues.resume(name, actor)
 
     def press(actor: str) -> None:
-        actions = ("hold", "release", "top", "up", "down", "run now", "cancel")
+        actions = ("hold", "release", "top", "up", "down", "run_now", "cancel")
         with product.app.app_context():
             for n, uuid in enumerate(uuids[::2]):
                 act(actions[n % len(actions)], uuid, actor)

@@ -370,7 +370,7 @@ def test_leftovers_that_do_not_end_are_named(tmp_path, start):
     (tmp_path / "data" / "run").mkdir(parents=True, mode=0o700)
     (tmp_path / "data").chmod(0o700)
     code = f"import common,pathlib,time; common.hold(pathlib.Path({str(tmp_path / 'data/run/alive')!r})); time.sleep(99)"
-    left = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT / "scripts")
+    left = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT / "scripts" / "launch")
     try:
         wait_until((tmp_path / "data" / "run" / "alive").exists, 15, "mark is held")
         line = refused(DATA_DIR=tmp_path / "data", PORT=str(free_port()), code=1)
@@ -562,10 +562,9 @@ def test_workers_alone_log_their_pids_and_stop(start, tmp_path):
 
 def _scripts_only(folder: Path) -> list[str]:
     """A checkout without .venv."""
-    (folder / "scripts").mkdir(parents=True)
-    for name in ("run.sh", "venv.sh", "install.py", "common.py"):
-        (folder / "scripts" / name).write_bytes((ROOT / "scripts" / name).read_bytes())
-    for name in ("pyproject.toml", "constraints.txt"):
+    (folder / "scripts" / "launch").mkdir(parents=True)
+    for name in ("scripts/run.sh", "scripts/venv.sh", "scripts/launch/install.py", "scripts/launch/common.py",
+                 "pyproject.toml", "constraints.txt"):
         (folder / name).write_bytes((ROOT / name).read_bytes())
     return ["bash", str(folder / "scripts" / "run.sh")]
 
@@ -622,7 +621,7 @@ def _load(path: Path, **environment) -> subprocess.CompletedProcess:
     code += "print(json.dumps(dict(os.environ)))"
     return subprocess.run(
         [sys.executable, "-c", code, str(path)],
-        cwd=ROOT / "scripts",
+        cwd=ROOT / "scripts" / "launch",
         env=environment,
         capture_output=True,
         text=True,

@@ -23,7 +23,6 @@ from app.extensions import db
 from app.ledger import counts
 from app.ledger.dialect import Connection, Executor, SessionExecutor
 from app.models import Alert, AlertMessage, AlertRule
-from app.models.alert import NOBODY_HAD_IT
 from app.services.alerts import channels as announced
 from app.services.alerts import texts
 from app.services.alerts.checks import KINDS, RULE_COLUMNS, Finding, Rule, Snapshot
@@ -227,14 +226,15 @@ def channels() -> dict[str, dict[str, Any]]:
     """The channels that monitors know by name, and those that messages wait for, with what became of the last messages:
     delivered, failing since when, waiting. `live`: a running monitor has it, so what waits will be sent."""
     ages = announced.known(SessionExecutor(db.session))
-    unsent = AlertMessage.state.in_(("waiting", "sending")) | (AlertMessage.error == NOBODY_HAD_IT)
+    unsent = AlertMessage.state.in_(("waiting", "sending", "expired"))
     orphans = db.session.scalars(select(AlertMessage.channel).where(unsent).distinct())
     result: dict[str, dict[str, Any]] = {}
     for name in dict.fromkeys([*ages, *sorted(orphans)]):
         mine = select(AlertMessage).where(AlertMessage.channel == name)
         sent = db.session.scalar(mine.where(AlertMessage.state == "sent").order_by(AlertMessage.id.desc()).limit(1))
         head = db.session.scalar(mine.where(AlertMessage.state.in_(("waiting", "sending"))).order_by(AlertMessage.id).limit(1))
-        dropped = db.session.scalar(mine.where(AlertMessage.state == "dropped").order_by(AlertMessage.id.desc()).limit(1))
+        given_up = mine.where(AlertMessage.state.in_(("dropped", "expired")))
+        dropped = db.session.scalar(given_up.order_by(AlertMessage.id.desc()).limit(1))
         failing = head if head is not None and head.error else dropped if dropped is not None and (sent is None or dropped.id > sent.id) else None
         waiting = db.session.scalar(select(func.count()).select_from(AlertMessage).where(
             AlertMessage.channel == name, AlertMessage.state.in_(("waiting", "sending"))))

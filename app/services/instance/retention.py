@@ -9,11 +9,10 @@ import time
 from pathlib import Path
 
 from app import registry
-from app.ledger import queue_rates, worker_slots
+from app.ledger import worker_slots
 from app.ledger.dialect import Connection
 from app.ledger.rescue import unblock
-from app.models.alert import NOBODY_HAD_IT
-from app.models.outcome_stats import KEEP_MINUTES_MS
+from app.models.outcome_stats import KEEP_MINUTES_MS, KEEP_SECONDS_MS
 from app.models.upload import UPLOAD_ID
 from app.support.clock import DAY_MS, stamp
 from app.support.process import inside
@@ -33,7 +32,7 @@ _OLD = (
     ("job_logs", "at_ms < :failed_ms"),
     ("failed_jobs", "deleted_at IS NOT NULL AND deleted_at < :bin_ms"),
     ("worker_heartbeats", "status = 'stopped' AND stopped_ms < :stopped_ms AND "  # an empty place can be filled
-                          f"(COALESCE(reason, '') <> '{worker_slots.STOPPED}' OR stopped_ms < :ms)"),
+                          f"(COALESCE(stop_code, '') <> '{worker_slots.EMPTY}' OR stopped_ms < :ms)"),
     ("import_rejects", "uuid IN (SELECT uuid FROM import_runs WHERE touched_ms < :failed_ms)"),
 )
 
@@ -65,11 +64,11 @@ def delete_old_minutes(connection: Connection) -> None:
     with connection.transaction() as tx:
         for table in ("job_minutes", "queue_minutes"):
             tx.execute(f"DELETE FROM {table} WHERE minute_ms < :old", old=now - KEEP_MINUTES_MS)
-        tx.execute("DELETE FROM queue_seconds WHERE second_ms < :old", old=now - queue_rates.KEEP_MS)
+        tx.execute("DELETE FROM queue_seconds WHERE second_ms < :old", old=now - KEEP_SECONDS_MS)
         tx.execute("DELETE FROM alerts WHERE closed_ms < :old", old=now - KEEP_FAILED_DAYS * DAY_MS)
-        tx.execute("UPDATE alert_messages SET state = 'dropped', ended_ms = :now, error = :why "
-                "WHERE state IN ('waiting', 'sending') AND created_ms < :old",
-                now=now, old=now - KEEP_UNSENT_DAYS * DAY_MS, why=NOBODY_HAD_IT)
+        tx.execute("UPDATE alert_messages SET state = 'expired', ended_ms = :now, "
+                "error = 'no monitor had this channel for 8 days' WHERE state IN ('waiting', 'sending') AND created_ms < :old",
+                now=now, old=now - KEEP_UNSENT_DAYS * DAY_MS)
         tx.execute("DELETE FROM alert_messages WHERE ended_ms < :old", old=now - KEEP_DAYS * DAY_MS)
 
 

@@ -20,15 +20,14 @@ from sqlalchemy import func, select
 
 from app import registry
 from app.extensions import db
-from app.ledger import search
 from app.ledger.dialect import SessionExecutor
-from app.ledger.queue_rates import first_id
 from app.models import FailedJob, Job, JobHistory, JobMetric
 from app.models.job import LIVE_STATES
 from app.models.job_metric import FINAL
 from app.models.types import as_integer as integer
 from app.models.types import as_text
-from app.services.jobs import payloads
+from app.services.jobs import payloads, search_index
+from app.services.jobs.queue_rates import first_id
 from app.support.clock import millis, now_ms, when
 from app.support.messages import translate as _
 from app.support.messages import translate_stored
@@ -161,14 +160,14 @@ def _choose_ways(part: _Part, wanted: JobFilter, states: list[str]) -> None:
         part.ways.append((table, "r.uuid = :uuid"))
         part.values["uuid"] = parse_uuid(text)
         return
-    reach = search.watermark(tx) if part.kind == "h" else 0
+    reach = search_index.watermark(tx) if part.kind == "h" else 0
     fields = {"job_type": wanted.type, "tenant_id": wanted.tenant, "queue": wanted.queue}
-    reads = [search.like(tx, "reason" if part.kind == "l" else "error", f"w{n}") for n in range(len(as_text))]
-    part.values |= {f"w{n}": search.pattern(word) for n, word in enumerate(as_text)}
+    reads = [search_index.like(tx, "reason" if part.kind == "l" else "error", f"w{n}") for n in range(len(as_text))]
+    part.values |= {f"w{n}": search_index.pattern(word) for n, word in enumerate(as_text)}
     read = " AND ".join(reads) or "1 = 1"
-    match = search.match(as_text, fields, states if wanted.state else []) if reach else ""
+    match = search_index.match(as_text, fields, states if wanted.state else []) if reach else ""
     if match and (as_text or any(fields.values())):
-        part.ways += [(table, f"r.id > :reach AND {read}"), (search.SOURCE, search.MATCHES)]
+        part.ways += [(table, f"r.id > :reach AND {read}"), (search_index.SOURCE, search_index.MATCHES)]
         part.values |= {"reach": reach, "match": match}
     else:
         part.ways.append((table, read))
@@ -181,7 +180,7 @@ def _take(part: _Part, columns: str, size: int, newest_first: bool = True) -> li
     """At most `size` rows of the part, in order of id (the first column), read in each of its ways and merged."""
     tx, rows, where, order = SessionExecutor(db.session), {}, " AND ".join(part.where), "DESC" if newest_first else "ASC"
     for source, condition in part.ways:
-        key = "s.rowid" if source.startswith(search.SOURCE) else "r.id"
+        key = "s.rowid" if source.startswith(search_index.SOURCE) else "r.id"
         statement = f"SELECT {columns} FROM {source} WHERE {condition} AND {where} AND {key} > :above AND {key} < :below "
         statement += f"ORDER BY {key} {order} LIMIT {size}"
         if ":start" in condition:

@@ -14,7 +14,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import ipaddress
-import re
 import secrets
 
 from flask import current_app
@@ -23,12 +22,12 @@ from sqlalchemy import and_, delete, func, or_, select, text
 from sqlalchemy.exc import OperationalError
 
 from app.extensions import db
-from app.ledger import counts, outage
+from app.ledger import counts
 from app.ledger.dialect import SessionExecutor
 from app.models import Audit, LoginAttempt, User, UserSession
 from app.services.audit import audit
 from app.services.people.passwords import matches
-from app.support import disk
+from app.support import disk, outage
 from app.support.clock import now_ms
 from app.support.redaction import printable
 
@@ -169,8 +168,8 @@ def _note_failure(email: str | None, network: str, now: int) -> None:
     if row is None:
         audit(who, FAILED, subject, "attempts: 1")
     else:
-        before = re.fullmatch(r"attempts: ([0-9]{1,9})", row.result or "")
-        row.result = f"attempts: {int(before[1]) + 1 if before else 1}"
+        row.times += 1
+        row.result = f"attempts: {row.times}"
     db.session.commit()
 
 

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
+from app.execution.outcomes import outcome_of
 from app.integrations.openai_stream import Answer, read
+from app.ledger.settle import settle
+from app.registry import HoldJob
 from app.services.content import generations
 from app.support.clock import DAY_MS
 
@@ -27,6 +31,22 @@ def test_an_answer_of_any_bytes_and_numbers_is_stored(ledger):
     assert (text, by, nano, maybe) == ("a\ufffdb \U0001f600 \ufffd\ufffd", "m" * 100, None, 0)
     assert json.loads(raw) | {"broken": ""} == {"id": "\ufffd", "finish": "st\ufffdop", "refusal": "", "broken": ""}
     assert ledger.one("SELECT cost_nano FROM job_costs") is None
+
+
+def test_a_budget_frees_what_it_holds_whatever_the_sentence_says(ledger):
+    """Also of jobs without a tenant, whose budget is that of the empty name."""
+    settings, held = ledger.app.extensions["settings"], {}
+    for tenant in ("acme", "beta", None):
+        held[tenant] = ledger.dispatch(tenant_id=tenant)
+        ledger.change("INSERT INTO tenant_budgets (tenant_id, month_nano, currency, hold) VALUES (:t, 0, 'USD', 1)", t=tenant or "")
+        assert generations.over_budget(ledger.connection, tenant, settings)
+        job = ledger.claim()
+        outcome = outcome_of(SimpleNamespace(), HoldJob("words", code="budget"), job)
+        assert settle(ledger.connection, job, outcome, ledger.store) == "held"
+    assert generations.release_within_budget(ledger.connection, settings) == 0
+    ledger.change("UPDATE tenant_budgets SET month_nano = 5 WHERE tenant_id <> 'beta'")
+    assert generations.release_within_budget(ledger.connection, settings) == 2
+    assert {t: ledger.row(u).state for t, u in held.items()} == {"acme": "pending", "beta": "held", None: "pending"}
 
 
 def test_the_way_that_a_server_answered_to_is_remembered_for_a_week_and_of_200(ledger):

@@ -11,9 +11,9 @@ import pytest
 
 from app.controllers import view_models
 from app.extensions import db
-from app.ledger import manual, queue_rates, rescue, rollups
+from app.ledger import manual, rescue, rollups
 from app.services.alerts.checks import Rule, Snapshot, slow
-from app.services.jobs import actions, listing, lookup, queues
+from app.services.jobs import actions, listing, lookup, queue_rates, queues
 from app.support.clock import DAY_MS, HOUR_MS, MINUTE_MS, millis, now_ms, stamp
 
 
@@ -60,7 +60,7 @@ def test_each_job_comes_once_and_each_outcome_counts(figures):
     queue_rates.advance(figures.connection)
     assert rates(figures)["default"] == (0.6, 0.3)
     with figures.connection.transaction() as tx:
-        assert len(manual.requeue(tx, [r[0] for r in tx.fetch_all("SELECT id FROM failed_jobs")])) == 2
+        assert len(manual.requeue(tx, [r[0] for r in tx.fetch_all("SELECT id FROM failed_jobs")], ())) == 2
         manual.cancel(tx, [r[0] for r in tx.fetch_all("SELECT id FROM jobs WHERE uuid = :u", u=names[-1])])
     actions.act("hold", names[-2], "ada")
     for _ in range(2):

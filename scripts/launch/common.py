@@ -10,15 +10,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
+OWN_FILE_ONLY = {"FLASK_SKIP_DOTENV": "1"}  # `.env` is read here and for whom it is meant, never by Flask
 READ = "AINSTEIN_SETTINGS_READ"  # set once settings are in the environment: what is started from there reads no file
-# What a running instance tells commands on its DATA_DIR. No secret: of the two addresses only one without a password.
-TOLD = (
-    *("HOST", "PORT", "PUBLIC_URL", "TRUSTED_PROXIES", "WORKERS", "WORKER_QUEUES", "WORKER_MEMORY_MB", "GRACE"),
-    *("APP_TIMEZONE", "JOB_MODULES", "UPLOAD_MAX_MB", "ALLOW_PRIVATE_HOSTS", "ALLOW_INSECURE_HTTP", "PRICES_FILE"),
-    *("OPENAI_RPM", "ALERT_LANGUAGE"),
-)
-ADDRESSES = ("DATABASE_URL", "QUEUE_URL")
 
 
 def fail(line: str, code: int = 1) -> None:
@@ -55,11 +49,28 @@ def read_env_file(path: Path) -> dict[str, str]:
     return found
 
 
+def known_settings() -> tuple:
+    """The table of settings in app/config.py; the package itself, which needs Flask, is not loaded for it."""
+    if "app" not in sys.modules:
+        from types import ModuleType
+
+        sys.modules["app"] = ModuleType("app")
+        sys.modules["app"].__path__ = [str(ROOT / "app")]
+    from app.config import SETTINGS
+
+    return SETTINGS
+
+
+def names_that_reach(*whom: str) -> list[str]:
+    """Names of the settings with one of these values of `reach`."""
+    return [setting.name for setting in known_settings() if setting.reach in whom]
+
+
 def adopt_settings() -> None:
     """For a command that a person types: what is set wins, then what the running instance uses, then `.env`.
 
-    The instance is the one that runs on DATA_DIR, which in the shell is relative to where the person stands and in `.env`
-    to the project, as for run.sh.
+    The instance is the one that runs on DATA_DIR, which in the shell is relative to where the person stands and in
+    `.env` to the project, as for run.sh.
     """
     if os.environ.get(READ):
         return
@@ -74,16 +85,20 @@ def adopt_settings() -> None:
     if hidden and not (os.environ.get("DATABASE_URL") or given.get("DATABASE_URL")):
         fail(f"The instance that runs on DATA_DIR={str(folder)!r} uses {hidden}; its password is kept in no file, "
              "so set DATABASE_URL here too.", 2)
+    of_the_start = names_that_reach("start")
     for name, value in (given | told).items():
-        if not name.startswith("ADMIN_"):
+        if name not in of_the_start:
             os.environ.setdefault(name, value)
     os.environ |= {"DATA_DIR": str(folder), READ: "1"}
 
 
 def tell_settings(folder: Path) -> None:
-    """Write DATA_DIR/run/settings.json for commands: the settings of this environment that are no secret."""
-    told = {name: os.environ.get(name, "") for name in TOLD}
-    for name in ADDRESSES:
+    """Write DATA_DIR/run/settings.json for commands: the settings of this environment that are no secret.
+
+    Of an address that has a password only the host, so that a command can say what it lacks.
+    """
+    told = {name: os.environ.get(name, "") for name in names_that_reach("all")}
+    for name in names_that_reach("address"):
         url = os.environ.get(name, "").strip()
         host = url.rpartition("@")[2].partition("?")[0]
         if ":" not in url.rpartition("@")[0].partition("://")[2] and "password" not in url:
@@ -109,7 +124,7 @@ def settings_of_instance(folder: Path) -> dict[str, str]:
                 told = json.loads((folder / "run" / "settings.json").read_text())
     except (OSError, ValueError):
         return {}
-    known = (*TOLD, *ADDRESSES, "hidden database")
+    known = (*names_that_reach("all", "address"), "hidden database")
     return {n: v for n, v in told.items() if n in known and isinstance(v, str)} if isinstance(told, dict) else {}
 
 
@@ -179,7 +194,7 @@ def flask(*arguments: str, **options) -> subprocess.CompletedProcess:
     launcher = os.getpid()
     command = [sys.executable, "-m", "flask", "--app", "wsgi", *arguments]
     options.setdefault("preexec_fn", lambda: die_with_parent(launcher, "SIGKILL"))
-    return subprocess.run(command, cwd=ROOT, text=True, **options)
+    return subprocess.run(command, cwd=ROOT, text=True, env=dict(os.environ) | OWN_FILE_ONLY, **options)
 
 
 def check_settings() -> dict:
@@ -194,7 +209,11 @@ def check_settings() -> dict:
 
 
 def die_with_parent(parent: int, signal_name: str) -> None:
-    """Get that signal when `parent` ends; it outlives exec. A parent already gone ends us now."""
+    """Get that signal when `parent` ends; it outlives exec. A parent already gone ends us now.
+
+    Workers use the one of app/support/process.py: this file must not import it, for with it comes app/__init__.py and
+    Flask.
+    """
     import ctypes  # only in short-lived children: it costs a megabyte
     import signal
 

@@ -9,18 +9,14 @@ import os
 import sys
 from pathlib import Path
 
-from common import READ, ROOT, die_with_parent, fail, hold, load_env_file, take_over, tell_settings
+import common
+from common import ROOT, fail, names_that_reach
 
-# The product's own secrets, by the program that needs them; the first password and variables of the supervisor,
-# Flask and gunicorn themselves (FLASK_DEBUG) are nobody's.
-# All else reaches web, monitor and workers alike: what a team's jobs read, and what decides at import whether a job type or a
-# schedule is declared, must be the same in all three.
-OWN = {
-    "web": ["METRICS_TOKEN"],
-    "monitor": ["ALERT_URLS", "HEARTBEAT_URL"],
-    "workers": ["OPENAI_API_KEY"],
-}
-NOBODYS = ("ADMIN_EMAIL", "ADMIN_PASSWORD", "AINSTEIN_", "SUPERVISOR_", "FLASK_", "GUNICORN_")
+# Variables of the supervisor, Flask and gunicorn themselves (FLASK_DEBUG) are no program's. A secret of the product
+# reaches the one program that needs it (`reach` in the table of settings); all else reaches web, monitor and workers
+# alike: what a team's jobs read, and what decides at import whether a job type or a schedule is declared, must be the
+# same in all three.
+NOBODYS = ("AINSTEIN_", "SUPERVISOR_", "FLASK_", "GUNICORN_")
 # What each gets when its supervisor is gone: the web may finish its answers, and a monitor or worker
 # ends at once, as after a power cut, so that the next start never waits for a long job.
 AFTER_SUPERVISOR = {"web": "SIGTERM", "monitor": "SIGKILL", "workers": "SIGKILL"}
@@ -28,18 +24,18 @@ AFTER_SUPERVISOR = {"web": "SIGTERM", "monitor": "SIGKILL", "workers": "SIGKILL"
 
 def main(name: str, env_file: str | None = None) -> None:
     os.umask(0o077)
-    take_over()
+    common.take_over()
     parent = int(os.environ.get("AINSTEIN_SUPERVISOR") or os.getppid())
-    die_with_parent(parent, AFTER_SUPERVISOR[name])
+    common.die_with_parent(parent, AFTER_SUPERVISOR[name])
     os.chdir(ROOT)
     if env_file:
-        load_env_file(Path(env_file))
+        common.load_env_file(Path(env_file))
     run = data_dir() / "run"
     try:
         run.mkdir(mode=0o700, parents=True, exist_ok=True)
-        hold(run / "alive")
+        common.hold(run / "alive")
         if name == "monitor":  # one a site, whoever starts it
-            tell_settings(data_dir())
+            common.tell_settings(data_dir())
     except OSError as error:
         fail(f"DATA_DIR={str(data_dir())!r} cannot be used: {error.strerror}", 2)
     become(name, {"AINSTEIN_PARENT_PID": str(parent)})
@@ -48,7 +44,7 @@ def main(name: str, env_file: str | None = None) -> None:
 def become(name: str, extra: dict[str, str]) -> None:
     """Replace this process by the program; it keeps the pid, and with it the supervisor's signals."""
     arguments = [sys.executable, "-m", *command(name)]
-    os.execve(sys.executable, arguments, environment(name) | extra | {READ: "1"})
+    os.execve(sys.executable, arguments, environment(name) | extra | {common.READ: "1"})
 
 
 def command(name: str) -> list[str]:
@@ -56,7 +52,8 @@ def command(name: str) -> list[str]:
         return ["gunicorn", "--config", "deploy/gunicorn.conf.py", "wsgi:app"]
     if name == "monitor":
         return ["flask", "--app", "wsgi", "monitor"]
-    workers, grace = os.environ.get("WORKERS") or "3", os.environ.get("GRACE") or "60"
+    default = {setting.name: setting.default for setting in common.known_settings()}
+    workers, grace = (os.environ.get(variable) or default[variable] for variable in ("WORKERS", "GRACE"))
     # never -f, which would throw away the queue; -n: Huey's own cron stays off; the rest is measured latency
     options = f"-k process -w {workers} -g TERM -n -c 1 -d 0.05 -m 0.5 -t {grace}"
     return ["huey.bin.huey_consumer", "app.worker.huey", *options.split()]
@@ -64,9 +61,9 @@ def command(name: str) -> list[str]:
 
 def environment(name: str) -> dict[str, str]:
     """The whole environment, but for secrets of the product that another program alone needs."""
-    others = tuple(variable for program, variables in OWN.items() if program != name for variable in variables)
+    others = names_that_reach("start", *(program for program in AFTER_SUPERVISOR if program != name))
     kept = {n: v for n, v in os.environ.items() if n not in others and not n.startswith(NOBODYS)}
-    return kept | {"DATA_DIR": str(data_dir())}
+    return kept | common.OWN_FILE_ONLY | {"DATA_DIR": str(data_dir())}
 
 
 def data_dir() -> Path:
@@ -75,6 +72,7 @@ def data_dir() -> Path:
 
 if __name__ == "__main__":
     given = sys.argv[1:]
-    if not given or given[0] not in OWN or given[1:2] not in ([], ["--env-file"]) or len(given) not in (1, 3):
-        fail(f"usage: program.py {'|'.join(OWN)} [--env-file FILE]", 2)
+    known = given and given[0] in AFTER_SUPERVISOR
+    if not known or given[1:2] not in ([], ["--env-file"]) or len(given) not in (1, 3):
+        fail(f"usage: program.py {'|'.join(AFTER_SUPERVISOR)} [--env-file FILE]", 2)
     main(given[0], given[2] if len(given) == 3 else None)

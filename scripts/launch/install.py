@@ -1,6 +1,6 @@
 """Make `.venv` and install the dependencies of pyproject.toml, pinned by constraints.txt.
 
-    python scripts/install.py [EXTRA...]
+    python scripts/launch/install.py [EXTRA...]
 
 Runs with any Python 3.11+, before anything is installed, so it uses the standard library
 only. A stamp inside `.venv` says what was installed last: while it fits, this takes 0.1 s,
@@ -48,7 +48,8 @@ def _extras_of_the_stores() -> set[str]:
     load_env_file()
     urls = [os.environ.get(name, "").strip() for name in ("DATABASE_URL", "QUEUE_URL")]
     drivers = {"postgres": "postgres", "redis": "redis"}
-    asked = {extra for name, extra in (("METRICS_TOKEN", "prometheus"), ("SENTRY_DSN", "sentry")) if os.environ.get(name, "").strip()}
+    named = {"METRICS_TOKEN": "prometheus", "SENTRY_DSN": "sentry"}
+    asked = {extra for name, extra in named.items() if os.environ.get(name, "").strip()}
     return asked | {extra for prefix, extra in drivers.items() for url in urls if url.startswith(prefix)}
 
 

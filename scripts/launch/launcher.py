@@ -69,7 +69,8 @@ def warn_of_grace(settings: dict) -> None:
     grace, longest = settings["grace"], settings["longest_timeout"]
     if grace < longest and not sys.stdout.isatty():
         print(f"GRACE={grace} is less than the {longest} s that {settings['longest_job']} may run: what still runs at "
-              f"a stop is handed back and begins again. GRACE={longest + 30} lets it end (see deploy/README.md).", flush=True)
+              f"a stop is handed back and begins again. GRACE={longest + 30} lets it end (see deploy/README.md).",
+              flush=True)
 
 
 def begin_clean() -> None:
@@ -170,7 +171,8 @@ def holders(descriptor: int) -> list[int]:
     wanted, found = os.fstat(descriptor), []
     for process in Path("/proc").glob("[0-9]*"):
         try:
-            if int(process.name) != os.getpid() and any(os.path.samestat(os.stat(fd), wanted) for fd in (process / "fd").iterdir()):
+            opened = (os.stat(fd) for fd in (process / "fd").iterdir())
+            if int(process.name) != os.getpid() and any(os.path.samestat(one, wanted) for one in opened):
                 found.append(int(process.name))
         except OSError:
             continue  # ended meanwhile, or another user's

@@ -16,7 +16,7 @@ def write_supervisor_config(folder: Path, grace: int) -> None:
     programs = [("web", 10, 10), ("monitor", 20, 10), ("workers", 30, grace + 10)]
     path = socket_path(folder)
     text = f"""\
-; Written at each start by scripts/launcher.py. From DATA_DIR: supervisorctl -c run/supervisord.conf status
+; Written at each start by scripts/launch/launcher.py. From DATA_DIR: supervisorctl -c run/supervisord.conf status
 [supervisord]
 nodaemon=true
 silent=true
@@ -84,7 +84,8 @@ def socket_path(folder: Path) -> str:
 def start_supervisor(folder: Path, lock: int, environ: dict[str, str]) -> int:
     """supervisord in a session of its own: Ctrl-C on the terminal reaches us alone, and we stop it in order."""
     launcher = os.getpid()
-    environ = environ | {"AINSTEIN_PROGRAM": shlex.join([sys.executable, str(ROOT / "scripts" / "program.py")])}
+    program = ROOT / "scripts" / "launch" / "program.py"
+    environ = environ | {"AINSTEIN_PROGRAM": shlex.join([sys.executable, str(program)])}
     child = os.fork()
     if child:
         return child
