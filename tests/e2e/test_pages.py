@@ -13,6 +13,12 @@ AXE = (Path(__file__).parent / "vendor" / "axe.min.js").read_text()
 PAGES = ("/admin/jobs/", "/admin/jobs/workers", "/admin/jobs/queues", "/admin/jobs/recurring", "/admin/jobs/log", "/admin/jobs/people/", "/admin/jobs/alerts/", "/admin/jobs/alerts/rules/1", "/admin/jobs/alerts/rules/new", "/admin/jobs/generations/", "/admin/jobs/generations/templates", "/admin/jobs/costs/", "/admin/jobs/new/?type=TestForm", "/admin/jobs/contents", "/admin/jobs/job/{failed}", "/admin/jobs/job/{talked}")
 
 
+def settle(page) -> None:
+    """Wait until nothing is being loaded and nothing moves."""
+    page.wait_for_load_state("networkidle")
+    page.evaluate("Promise.all(document.getAnimations().map(a => a.finished.catch(() => null)))")
+
+
 def accessible(open_page, page, name: str) -> None:
     """axe finds nothing; the page is then loaded again, 360 px wide, with the policy watched."""
     open_page.measuring = True  # axe itself sets inline styles, which the policy refuses
@@ -24,14 +30,15 @@ def accessible(open_page, page, name: str) -> None:
     open_page.measuring = False
 
 
+@pytest.mark.timeout(600)  # 16 pages, each looked at with axe: 30 s alone, 200 s when four others use the machine
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_every_page_is_accessible_and_does_not_scroll_sideways(open_page, site, theme):
     page = open_page("/admin/jobs/", theme=theme)
     for path in PAGES:
         page.goto(path.format(failed=site.failed, talked=site.talked))
-        page.wait_for_timeout(400)
+        settle(page)
         accessible(open_page, page, path)
-        page.wait_for_timeout(400)
+        settle(page)
         wide = page.evaluate("[...document.querySelectorAll('body *')].filter(e => e.getBoundingClientRect().right > 361).map(e => e.outerHTML.slice(0, 120)).slice(0, 5)")
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"{path} scrolls sideways at 360 px: {wide}"
         page.set_viewport_size({"width": 1440, "height": 900})
