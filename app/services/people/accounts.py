@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import contextlib
 import re
-from typing import Any
+from dataclasses import dataclass
+from datetime import datetime
 
 from flask import current_app
 from sqlalchemy import delete, func, or_, select
@@ -146,20 +147,44 @@ def end_session(session: int, actor: str = "code") -> str:
     return email
 
 
-def people(token: str | None = None) -> list[dict[str, Any]]:
-    """Each account with its living sessions, the latest first; `here` marks the session of `token`."""
+@dataclass(frozen=True)
+class SessionView:
+    """`device` in words, None when unknown; `here`: the session of whoever asks."""
+
+    id: int
+    device: str | None
+    network: str | None
+    created_at: datetime
+    seen_at: datetime
+    here: bool
+
+
+@dataclass(frozen=True)
+class PersonView:
+    """`failures`: failed sign-ins of the last 15 minutes; `sessions`: the living ones, the latest first."""
+
+    id: int
+    email: str
+    role: str
+    created_at: datetime
+    disabled_at: datetime | None
+    failures: int
+    sessions: list[SessionView]
+
+
+def people(token: str | None = None) -> list[PersonView]:
+    """Each account by its address; `token` is the session of whoever asks."""
     now, mine = now_ms(), find_session(token) if token else None
     living = select(UserSession).where(UserSession.seen_ms > now - IDLE_MS, UserSession.created_ms > now - AGE_MS)
-    sessions: dict[int, list[dict[str, Any]]] = {}
+    sessions: dict[int, list[SessionView]] = {}
     for row in db.session.scalars(living.order_by(UserSession.seen_ms.desc())):
-        sessions.setdefault(row.user_id, []).append({
-            "id": row.id, "device": device_words(row.agent), "network": row.network, "created_at": when(row.created_ms),
-            "seen_at": when(row.seen_ms), "here": mine is not None and mine.id == row.id})
+        sessions.setdefault(row.user_id, []).append(SessionView(
+            row.id, device_words(row.agent), row.network, when(row.created_ms), when(row.seen_ms),
+            here=mine is not None and mine.id == row.id))
     tried = select(LoginAttempt.account, func.count()).where(LoginAttempt.at_ms > now - WINDOW_MS)
     failures = {account: n for account, n in db.session.execute(tried.group_by(LoginAttempt.account))}
-    return [{"id": u.id, "email": u.email, "role": u.role, "created_at": when(u.created_ms),
-             "disabled_at": when(u.disabled_ms), "failures": failures.get(account_key(u.email), 0),
-             "sessions": sessions.get(u.id, [])}
+    return [PersonView(u.id, u.email, u.role, when(u.created_ms), when(u.disabled_ms),
+                       failures.get(account_key(u.email), 0), sessions.get(u.id, []))
             for u in db.session.scalars(select(User).order_by(User.email))]
 
 
