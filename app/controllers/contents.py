@@ -22,7 +22,8 @@ def index():
     rows = service.list_contents(q or None, tenant or None, after_id, PAGE + 1)
     more = len(rows) > PAGE
     rows = rows[:PAGE]
-    next_url = url_for("admin.jobs.contents.index", q=q or None, tenant=tenant or None, after=rows[-1]["id"]) if more else None
+    given = {"q": q or None, "tenant": tenant or None}
+    next_url = url_for("admin.jobs.contents.index", **given, after=rows[-1].id) if more else None
     return render_template("admin/contents.html", rows=rows, contents=rows, q=q, tenant=tenant, next_url=next_url)
 
 

@@ -154,13 +154,7 @@ def job_context(found: dict[str, Any]) -> dict[str, Any]:
     }
     cut = {part for attempt in attempts if isinstance(marks := attempt["details"].get("cut"), list) for part in marks if isinstance(part, str)}
     return {"job": job, "queues": QUEUES, "attempts": list(reversed(attempts)), "log": lookup.log_of(uuid), "cut": cut,
-            "links": links(found), "rejects": rejects(uuid) if has_report else None}
-
-
-def rejects(uuid: str) -> dict[str, Any]:
-    """The first 50 rows of an import's report, and a sentence when it does not keep all."""
-    report = contents.reject_report(uuid, 50)
-    return report | {"cut": contents.cut_sentence(report) if report["kept"] < report["total"] else None}
+            "links": links(found), "rejects": contents.reject_report(uuid) if has_report else None}
 
 
 def pretty(value: Any) -> str:
