@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from flask import Blueprint, jsonify, render_template, request, url_for
 from flask_babel import gettext as _
 
@@ -25,9 +27,10 @@ def index():
     before_id = int(before) if before.isascii() and before.isdigit() and len(before) < 18 else None
     rows = generation_pages.listing(**given, before=before_id, limit=PAGE + 1)
     kept = {k: v for k, v in given.items() if v}
-    older = url_for("admin.jobs.generations.index", before=rows[PAGE - 1]["id"], **kept) if len(rows) > PAGE else None
+    older = url_for("admin.jobs.generations.index", before=rows[PAGE - 1].id, **kept) if len(rows) > PAGE else None
     if wants_json():
-        return jsonify({"generations": [{name: row[name] for name in SHOWN} for row in rows[:PAGE]], "older": older})
+        told = [{name: getattr(row, name) for name in SHOWN} for row in rows[:PAGE]]
+        return jsonify({"generations": told, "older": older})
     return render_template("admin/generations.html", rows=rows[:PAGE], older_url=older, states=STATES, **given)
 
 
@@ -36,7 +39,7 @@ def one(uuid: str):
     found = generation_pages.one(parse_uuid(uuid) or "")
     if found is None:
         return render_error(404, _("There is no such generation."))
-    return render_template("admin/generation.html", g=found | {"error": translate_stored(found["error"])})
+    return render_template("admin/generation.html", g=replace(found, error=translate_stored(found.error)))
 
 
 @bp.get("/templates", endpoint="templates")
