@@ -22,9 +22,8 @@ from app.config import QUEUES
 from app.ledger import costs, counts
 from app.ledger.dialect import Executor
 from app.ledger.rollups import NO_BOUND
-from app.services.content import generations
 from app.support import disk
-from app.support.clock import MINUTE_MS
+from app.support.clock import MINUTE_MS, month_start
 
 JOBS = "/admin/jobs/list"
 LEAST_OVERRUN_MS = MINUTE_MS
@@ -226,7 +225,7 @@ def disk_room(look: Snapshot, rule: Rule) -> list[Finding]:
 def budget(look: Snapshot, rule: Rule) -> list[Finding]:
     """Tenants that have spent `threshold` % of their monthly budget."""
     found, most = [], 0.0
-    since = generations.month_start(look.now, look.zone)
+    since = month_start(look.now, look.zone)
     for tenant, limit, currency in look.tx.fetch_all("SELECT tenant_id, month_nano, currency FROM tenant_budgets"):
         spent = costs.spent(look.tx, tenant, since, currency)
         percent = 100 * spent / limit if limit else 100.0

@@ -13,7 +13,6 @@ import json
 import logging
 import re
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ from app.integrations.openai_text import Answer
 from app.ledger import control, costs, counts
 from app.ledger.dialect import Executor
 from app.services.content import prices
-from app.support.clock import DAY_MS, MINUTE_MS, millis, when
+from app.support.clock import DAY_MS, MINUTE_MS, month_start
 
 log = logging.getLogger(__name__)
 OVER_BUDGET = "The monthly budget of "  # how the reason of a row held for its budget begins
@@ -161,12 +160,6 @@ def fill(tx: Executor, tenant: str | None, template: str | None, prompt: str, re
 
 
 # ---- budget and rate -----------------------------------------------------------------------------------------------
-
-
-def month_start(now: int, zone: Any) -> int:
-    """Start of the month (ms) in APP_TIMEZONE."""
-    local = when(now).astimezone(zone)  # type: ignore[union-attr]
-    return millis(datetime(local.year, local.month, 1, tzinfo=zone))
 
 
 def over_budget(tx: Executor, tenant: str | None, settings: Settings) -> str | None:
