@@ -52,7 +52,7 @@ workers = AppGroup("workers", help="Look at workers and tell them what to do.")
 def list_workers() -> None:
     """Each worker with its number, state and job."""
     for w in worker_list.workers(current_app.extensions["settings"].worker_memory_mb):
-        click.echo(f"{w['id']}\t{w['name']}\t{w['health']}\t{w['current_job_type'] or '-'}\t{w['reason'] or ''}")
+        click.echo(f"{w.id}\t{w.name}\t{w.health}\t{w.current_job_type or '-'}\t{w.reason or ''}")
 
 
 class WorkerOrAll(click.ParamType):

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import shlex
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from flask import current_app, request, url_for
+from flask import request, url_for
 from flask_babel import format_date, ngettext
 from flask_babel import gettext as _
 
@@ -25,6 +26,7 @@ from app.support import disk
 from app.support.clock import DAY_MS, millis, now_ms
 from app.support.formatting import duration, localtime, number
 from app.support.messages import translate_stored
+from app.support.settings import settings
 from app.support.tracebacks import parse_traceback
 
 MOST_STRIPS, MOST_JSON = 3, 1_000_000
@@ -71,15 +73,26 @@ def bucket_label(date: str, form: str = "%H:%M") -> str:
     return format_date(moment, "d MMM")
 
 
-def workers_context() -> list[dict[str, Any]]:
-    """The workers with the address of each one's restart."""
-    rows = workers.workers(current_app.extensions["settings"].worker_memory_mb)
-    for row in rows:
-        alive = row["status"] != "stopped"
-        row["restart_url"] = url_for("admin.jobs.workers.restart", id=row["id"]) if alive else None
-        offered = ("resume" if row["command"] == "quiet" else "quiet", "stop", *(("kill",) if row["health"] in ("stuck", "unresponsive") else ()))
-        offered = offered if alive else ("start",) if row["can_start"] and row["command"] is None else ()
-        row["commands"] = {c: url_for("admin.jobs.workers.command", id=row["id"], command=c) for c in offered}
+@dataclass(frozen=True)
+class WorkerRow(workers.WorkerView):
+    """A worker with the address of its restart, and of each command by its name."""
+
+    restart_url: str | None
+    commands: dict[str, str]
+
+
+def workers_context() -> list[WorkerRow]:
+    """The workers, worst first, with what can be done with each now."""
+    rows = []
+    for w in workers.workers(settings().worker_memory_mb):
+        alive = w.status != "stopped"
+        if alive:
+            offered = ["resume" if w.command == "quiet" else "quiet", "stop"]
+            offered += ["kill"] if w.health in ("stuck", "unresponsive") else []
+        else:
+            offered = ["start"] if w.can_start and w.command is None else []
+        rows.append(WorkerRow(**vars(w), restart_url=url_for("admin.jobs.workers.restart", id=w.id) if alive else None,
+                              commands={c: url_for("admin.jobs.workers.command", id=w.id, command=c) for c in offered}))
     return rows
 
 
@@ -108,7 +121,7 @@ def notices() -> list[dict[str, Any]]:
         lines.append({"icon": "alert-triangle", "text": text, "url": None, "at": None})
     elif {monitor["code"], *workers.running_code_versions()} - {None, registry.code_version()}:
         lines.append({"icon": "alert-triangle", "text": _("Web, workers and monitor run different code: restart all"), "url": None, "at": None})
-    if (share := disk.free_share(current_app.extensions["settings"].data_dir)) < disk.LOW:
+    if (share := disk.free_share(settings().data_dir)) < disk.LOW:
         text = _("Disk nearly full (%(n)s%% free): new jobs are refused. Queued ones go on. Free some space.", n=number(share * 100, 1))
         lines.append({"icon": "alert-triangle", "text": text, "url": None, "at": None})
     for event in recent_events():
