@@ -25,7 +25,7 @@ def figures(ledger):
 
 
 def rates(ledger) -> dict[str, tuple[float, float]]:
-    found = {q["name"]: (q["in_minute"], q["out_minute"]) for q in queues.queues()}
+    found = {q.name: (q.in_minute, q.out_minute) for q in queues.queues()}
     db.session.rollback()
     return found
 
@@ -166,7 +166,7 @@ def test_lists_read_the_head_of_a_payload_and_tell_the_same(figures):
                            "VALUES (:u, 'low', :p, 'TestEcho', 1, 0, 0, 0, 0, 0)", u=f"{n}-{ascii_}", p=text)
     wanted = ["Caffè " * 9 + "Caffè…", "short", "after", "[hidden]", 'a"b\\c\n\u20ac\U0001f600', "", "y" * 59 + "…", "\\" * 59 + "…", "\U0001f600" * 59 + "…", "z", "Bearer [hidden] " + "y" * 43 + "…"]
     assert [r["summary"] for r in lookup.queued()] == [text for text in wanted for _ in range(2)]
-    assert [r["summary"] for r in queues.next_jobs("low", 50)] == [text for text in wanted for _ in range(2)][:len(wanted) * 2]
+    assert [r.summary for r in queues.next_jobs("low", 50)] == [text for text in wanted for _ in range(2)][:len(wanted) * 2]
     rows = listing.page(listing.JobFilter())["rows"]
     assert [r["summary"] for r in reversed(rows)] == [text for text in wanted for _ in range(2)] and all(r["args"] is None for r in rows)
     whole = list(listing.iterate(listing.JobFilter(), step=5))
