@@ -29,8 +29,8 @@ def list_alerts(everything: bool) -> None:
     """Open alerts: number, severity, state, name and what was measured."""
     rows = service.open_alerts() + (service.history() if everything else [])
     for a in rows:
-        state = "over" if a["closed_at"] else "taken" if a["acked_by"] else "silenced" if a["snoozed_until"] else "open"
-        click.echo(f"{a['id']}\t{a['severity']}\t{state}\t{a['opened_at']:%Y-%m-%d %H:%M:%S} UTC\t{a['name']}: {a['text']}")
+        state = "over" if a.closed_at else "taken" if a.acked_by else "silenced" if a.snoozed_until else "open"
+        click.echo(f"{a.id}\t{a.severity}\t{state}\t{a.opened_at:%Y-%m-%d %H:%M:%S} UTC\t{a.name}: {a.text}")
     if not rows:
         click.echo("Nothing is wrong.")
 

@@ -99,10 +99,9 @@ def workers_context() -> list[WorkerRow]:
 def alert_banners() -> list[dict[str, Any]]:
     """Open alerts that nobody has taken or silenced, the worst first."""
     home = url_for("admin.jobs.alerts.index")
-    rows = [a for a in open_alerts() if not a["quiet"]]
-    lines = [{"name": a["name"], "text": a["text"], "since": a["opened_at"], "url_label": _("Look"),
-              "url": request.script_root + a["link"] if a["link"] else home, "level": a["severity"]}
-             for a in rows[:MOST_STRIPS]]
+    rows = [a for a in open_alerts() if not a.quiet]
+    lines = [{"name": a.name, "text": a.text, "since": a.opened_at, "url_label": _("Look"),
+              "url": request.script_root + a.link if a.link else home, "level": a.severity} for a in rows[:MOST_STRIPS]]
     if len(rows) > MOST_STRIPS:
         text = ngettext("%(n)s more alert is open.", "%(n)s more alerts are open.", len(rows) - MOST_STRIPS, n=number(len(rows) - MOST_STRIPS))
         lines.append({"name": _("Alerts"), "text": text, "since": None, "url": home, "url_label": None, "level": "warning"})
