@@ -6,7 +6,6 @@ import sys
 import time
 
 import click
-from flask import current_app
 from flask.cli import AppGroup
 from sqlalchemy import select
 
@@ -16,6 +15,7 @@ from app.models import AlertMessage
 from app.services.alerts import incidents as service
 from app.services.audit import ActionRefused
 from app.services.stats.job_monitoring import monitor_state
+from app.support.settings import settings
 
 WAIT_S = 30
 
@@ -76,4 +76,4 @@ def snooze(number: int, minutes: int) -> None:
 
 
 def _said(what: str) -> None:
-    click.echo(f"{current_app.extensions['settings'].public_url}/admin/jobs/alerts: {what}")
+    click.echo(f"{settings().public_url}/admin/jobs/alerts: {what}")

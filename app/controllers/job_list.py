@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from flask import Response, current_app, jsonify, render_template, request, stream_with_context, url_for
+from flask import Response, jsonify, render_template, request, stream_with_context, url_for
 from flask_babel import gettext as _
 from flask_babel import ngettext
 
@@ -21,6 +21,7 @@ from app.services.jobs.listing import JobFilter
 from app.support import disk
 from app.support.clock import iso, millis
 from app.support.formatting import number
+from app.support.settings import settings
 from app.support.validation import ValidationError
 
 ACTIONS = ("retry", "cancel", "delete", *listing.OF_BIN)
@@ -29,7 +30,7 @@ MOST_TICKED = 1000
 
 
 def read_filter(given) -> JobFilter:
-    return JobFilter.read(given, current_app.extensions["settings"].timezone)
+    return JobFilter.read(given, settings().timezone)
 
 
 def list_context() -> dict[str, object]:

@@ -10,9 +10,8 @@ import contextlib
 import os
 from pathlib import Path
 
-from flask import current_app
-
 from app.support.messages import translate as _
+from app.support.settings import settings
 from app.support.validation import ValidationError
 
 LOW, FULL, AGAIN = 0.05, 0.02, 0.06
@@ -34,7 +33,7 @@ def free_share(folder: Path) -> float:
 
 def require_room() -> None:
     """Raise DiskLow below 5 %."""
-    if free_share(current_app.extensions["settings"].data_dir) < LOW:
+    if free_share(settings().data_dir) < LOW:
         raise DiskLow(_("Disk nearly full: new jobs are refused. Queued ones go on. Free some space."))
 
 

@@ -10,7 +10,6 @@ import re
 from dataclasses import dataclass
 from datetime import datetime
 
-from flask import current_app
 from sqlalchemy import delete, func, or_, select
 from sqlalchemy.exc import IntegrityError
 
@@ -35,6 +34,7 @@ from app.services.people.sign_in import (  # noqa: F401  (handed on)
 )
 from app.support.clock import now_ms, when
 from app.support.messages import translate as _
+from app.support.settings import settings
 from app.support.validation import ValidationError, check_text
 
 EMAIL = re.compile(r"[^@\s\x00-\x1f<>\"']{1,64}@[A-Za-z0-9.-]{1,190}")
@@ -83,7 +83,7 @@ def set_password(email: str, password: str, actor: str = "code") -> None:
     user.password_hash = hashed
     if user.id == db.session.scalar(select(func.min(User.id))):
         with contextlib.suppress(OSError):
-            (current_app.extensions["settings"].data_dir / "first-password").unlink(missing_ok=True)
+            (settings().data_dir / "first-password").unlink(missing_ok=True)
     _done(user, actor, "change password", "sessions ended")
 
 

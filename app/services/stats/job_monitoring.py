@@ -6,7 +6,6 @@ from datetime import datetime, timedelta
 from math import floor
 from typing import Any
 
-from flask import current_app
 from sqlalchemy import case, func, select
 
 from app import registry
@@ -16,6 +15,7 @@ from app.ledger.dialect import SessionExecutor
 from app.models import JobMetric, WorkerHeartbeat, outcome_stats
 from app.services.jobs import actions, lookup
 from app.support.clock import HOUR_MS, iso, millis, now_ms, when
+from app.support.settings import settings
 from app.support.validation import ValidationError
 
 PERIODS = {"24h": 24, "7d": 7, "30d": 30}
@@ -23,7 +23,7 @@ LATE_MS = 10_000
 
 
 def zone():
-    return current_app.extensions["settings"].timezone
+    return settings().timezone
 
 
 def start_of_day(now: int, days_ago: int = 0) -> int:
