@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -19,6 +19,7 @@ from app.services.alerts.incidents import open_alerts
 from app.services.content import contents, costs, generation_pages
 from app.services.jobs import lookup, uploads
 from app.services.jobs.actions import EDITABLE
+from app.services.jobs.views import AttemptView, JobView, Progress
 from app.services.stats import workers
 from app.services.stats.job_monitoring import JobMonitoringService, monitor_state
 from app.services.stats.recent_events import recent_events
@@ -39,16 +40,13 @@ def dashboard_context(period: str = "24h") -> dict[str, Any]:
     """Figures, the first rows of both tables and the lines of what went wrong lately."""
     stats = service.get_dashboard_stats()
     queued, failed = lookup.queued(), lookup.failed()
-    for row in queued + failed:
-        row["url"] = url_for("admin.jobs.job", uuid=row["uuid"])
-    for row in failed:
-        row["error"] = translate_stored(row["error"])
-        row["retry_url"], row["delete_url"] = url_for("admin.jobs.retry", uuid=row["uuid"]), url_for("admin.jobs.delete", uuid=row["uuid"])
+    failed = [replace(row, error=translate_stored(row.error)) for row in failed]
     live = stats["jobs"]
     return {
         "stats": stats,
         "queued": {"rows": queued, "total": max(sum(live[s] for s in counts.STATES), len(queued))},
-        "failed": {"rows": failed, "total": max(live["failed"], len(failed)), "max_id": max((r["id"] for r in failed), default=0)},
+        "failed": {"rows": failed, "total": max(live["failed"], len(failed)),
+                   "max_id": max((r.id for r in failed), default=0)},
         "notices": notices(), "alerts": alert_banners(), "costs": costs.sums(),
         "timeline": labelled(service.get_metrics(period)),
         "types": service.get_metrics(period, group="type"), "period": period,
@@ -138,33 +136,54 @@ def notices() -> list[dict[str, Any]]:
     return lines
 
 
-def job_context(found: dict[str, Any]) -> dict[str, Any]:
+@dataclass(frozen=True, kw_only=True)
+class JobPage(JobView):
+    """A job as its page shows it, in the reader's language; `can` is the address of each action by its name.
+
+    `arguments` are of {"name", "value", "kind"}, a file's name in place of its number. `running_ms` counts from the
+    start of the attempt, `eta_ms` to its end at the pace so far. `frames` are the traceback's (support/tracebacks.py).
+    """
+
+    arguments: list[dict[str, Any]]
+    args_json: str
+    result_json: str | None
+    command: str
+    running_ms: int | None
+    eta_ms: int | None
+    ended_because: str | None
+    frames: dict[str, Any] | None
+    report_url: str | None
+    can: dict[str, str | None]
+
+
+def job_context(found: JobView) -> dict[str, Any]:
     """The job page: facts, arguments, command, attempts, log, and what can be done with it now."""
-    uuid, state = found["uuid"], found["state"]
-    attempts = [attempt | {"error_message": translate_stored(attempt["error_message"])} for attempt in lookup.attempts_of(uuid)]
-    progress = found["progress"] and found["progress"] | {"note": translate_stored(found["progress"]["note"])}
-    files = uploads.names_of(found["args"])
+    uuid, state = found.uuid, found.state
+    attempts = [replace(a, error_message=translate_stored(a.error_message)) for a in lookup.attempts_of(uuid)]
+    progress = found.progress and replace(found.progress, note=translate_stored(found.progress.note))
+    files = uploads.names_of(found.args)
     has_report = contents.has_report(uuid)
-    editable = found["failed_open"] or state in EDITABLE
-    web = found["known"] and (declared := registry.find(found["job_type"])) is not None and declared.options.web
-    running_ms = now_ms() - millis(found["reserved_at"]) if state == "processing" and found["reserved_at"] else None
-    job = found | {
-        "running_ms": running_ms, "eta_ms": eta(progress, running_ms), "ended_because": why_ended(found, attempts),
-        "args": [{"name": k, "value": files.get(k, v), "kind": "file" if k in files else type(v).__name__} for k, v in found["args"].items()],
-        "args_json": pretty(found["args"]), "result_json": None if found["result"] is None else pretty(found["result"]),
-        "error": translate_stored(found["error"]), "command": command(found), "progress": progress,
-        "frames": parse_traceback(found["traceback"], f"{ROOT}/"),
-        "report_url": url_for("admin.jobs.contents.report", uuid=uuid) if has_report else None,
-        "can": {
-            "retry": url_for("admin.jobs.retry", uuid=uuid) if found["failed_open"] or state == "scheduled" else None,
-            "delete": url_for("admin.jobs.delete", uuid=uuid) if found["failed_open"] else None,
-            "cancel": url_for("admin.jobs.cancel", uuid=uuid) if found["live"] else None,
-            **{a: url_for("admin.jobs.act", uuid=uuid, action=a) for a in STEPS.get("bin" if found["in_bin"] else state, ())},
+    editable = found.failed_open or state in EDITABLE
+    web = found.known and (declared := registry.find(found.job_type)) is not None and declared.options.web
+    running_ms = now_ms() - millis(found.reserved_at) if state == "processing" and found.reserved_at else None
+    arguments = [{"name": k, "value": files.get(k, v), "kind": "file" if k in files else type(v).__name__}
+                 for k, v in found.args.items()]
+    steps = STEPS.get("bin" if found.in_bin else state, ())
+    job = JobPage(
+        **vars(found) | {"error": translate_stored(found.error), "progress": progress}, arguments=arguments,
+        args_json=pretty(found.args), result_json=None if found.result is None else pretty(found.result),
+        command=command(found), running_ms=running_ms, eta_ms=eta(progress, running_ms),
+        ended_because=why_ended(found, attempts), frames=parse_traceback(found.traceback, f"{ROOT}/"),
+        report_url=url_for("admin.jobs.contents.report", uuid=uuid) if has_report else None,
+        can={a: url_for("admin.jobs.act", uuid=uuid, action=a) for a in steps} | {
+            "retry": url_for("admin.jobs.retry", uuid=uuid) if found.failed_open or state == "scheduled" else None,
+            "delete": url_for("admin.jobs.delete", uuid=uuid) if found.failed_open else None,
+            "cancel": url_for("admin.jobs.cancel", uuid=uuid) if found.live else None,
             "edit": url_for("admin.jobs.new.edit", uuid=uuid) if web and editable else None,
             "duplicate": url_for("admin.jobs.new.form", like=uuid) if web else None,
-        },
-    }
-    cut = {part for attempt in attempts if isinstance(marks := attempt["details"].get("cut"), list) for part in marks if isinstance(part, str)}
+        })
+    marks = [a.details["cut"] for a in attempts if isinstance(a.details.get("cut"), list)]
+    cut = {part for parts in marks for part in parts if isinstance(part, str)}
     return {"job": job, "queues": QUEUES, "attempts": list(reversed(attempts)), "log": lookup.log_of(uuid), "cut": cut,
             "links": links(found), "rejects": contents.reject_report(uuid) if has_report else None}
 
@@ -175,61 +194,63 @@ def pretty(value: Any) -> str:
     return text if len(text) < MOST_JSON else json.dumps(value, ensure_ascii=False)
 
 
-def eta(progress: dict[str, Any] | None, running_ms: int | None) -> int | None:
+def eta(progress: Progress | None, running_ms: int | None) -> int | None:
     """Time left at the pace so far, once a hundredth is done."""
-    if not progress or not progress["total"] or not running_ms or progress["done"] * 100 < progress["total"]:
+    if not progress or not progress.total or not running_ms or progress.done * 100 < progress.total:
         return None
-    return round(running_ms * max(progress["total"] - progress["done"], 0) / progress["done"])
+    return round(running_ms * max(progress.total - progress.done, 0) / progress.done)
 
 
-def why_ended(found: dict[str, Any], attempts: list[dict[str, Any]]) -> str | None:
+def why_ended(found: JobView, attempts: list[AttemptView]) -> str | None:
     """One sentence: why this failure was the last."""
-    if found["status"] not in ("failed", "timeout") or not attempts:
+    if found.status not in ("failed", "timeout") or not attempts:
         return None
-    last, n, tries = attempts[-1], found["attempts"], found["tries"]
-    lost = sum(a["status"] == "lost" and a["round"] == last["round"] for a in attempts)
-    if last["details"].get("permanent"):
+    last, n, tries = attempts[-1], found.attempts, found.tries
+    lost = sum(a.status == "lost" and a.retry_round == last.retry_round for a in attempts)
+    if last.details.get("permanent"):
         if n - lost < 2:
             return _("It failed at once: another attempt could not succeed.")
         return _("Attempt %(n)s of %(tries)s failed so that another could not succeed.", n=number(n - lost), tries=number(tries))
-    if last["status"] == "failed" and any(a["status"] == "lost" and a["claim_no"] == last["claim_no"] for a in attempts):
-        return translate_stored(found["error"])  # stopped after killing its worker, which is no attempt's failure
+    if last.status == "failed" and any(a.status == "lost" and a.claim_no == last.claim_no for a in attempts):
+        return translate_stored(found.error)  # stopped after killing its worker, which is no attempt's failure
     n = max(n - lost, 1)
     said = ngettext("%(n)s attempt of %(tries)s failed.", "%(n)s attempts of %(tries)s failed.", n, n=number(n), tries=number(tries))
-    if n >= tries and last["details"].get("ended") != "retry_until":
+    if n >= tries and last.details.get("ended") != "retry_until":
         return said
     return said + " " + _("The next would have begun after the time for retries was over: %(time)s from when it was sent or put back by hand.",
-                          time=time_for_retries(found["job_type"], last["round"]))
+                          time=time_for_retries(found.job_type, last.retry_round))
 
 
-def time_for_retries(job_type: str, round_: int) -> str:
+def time_for_retries(job_type: str, retry_round: int) -> str:
     """'24 h': how long a job is retried by itself; as its type says, and a day once it was put back by hand."""
     definition = registry.find(job_type)
-    seconds = definition.options.retry_until if definition is not None and round_ == 1 else DAY_MS // 1000
+    seconds = definition.options.retry_until if definition is not None and retry_round == 1 else DAY_MS // 1000
     return f"{number(seconds // 3600)} h" if seconds >= 3600 and seconds % 3600 == 0 else duration(seconds * 1000)
 
 
-def links(found: dict[str, Any]) -> list[dict[str, Any]]:
+def links(found: JobView) -> list[dict[str, Any]]:
     """Lists of jobs like this one: type, tenant, error."""
     def to(label: str, **query: str) -> dict[str, Any]:
         return {"label": label, "url": url_for("admin.jobs.list", **query), "count": None}
 
-    generated = generation_pages.exists(found["uuid"])
-    result = [{"label": _("Its generation"), "url": url_for("admin.jobs.generations.one", uuid=found["uuid"]), "count": None}] if generated else []
-    result += [to(_("Jobs of type %(name)s", name=found["label"]), type=found["job_type"])]
-    if found["tenant_id"]:
-        result.append(to(_("Jobs of tenant %(name)s", name=found["tenant_id"]), tenant=found["tenant_id"]))
-    if found["error"] and found["status"]:
-        words = " ".join(found["error"].split()[:8])[:120]
-        result.append(to(_("Jobs with the same error"), state="unsuccessful", type=found["job_type"], q=words))
+    result = []
+    if generation_pages.exists(found.uuid):
+        url = url_for("admin.jobs.generations.one", uuid=found.uuid)
+        result.append({"label": _("Its generation"), "url": url, "count": None})
+    result.append(to(_("Jobs of type %(name)s", name=found.label), type=found.job_type))
+    if found.tenant_id:
+        result.append(to(_("Jobs of tenant %(name)s", name=found.tenant_id), tenant=found.tenant_id))
+    if found.error and found.status:
+        words = " ".join(found.error.split()[:8])[:120]
+        result.append(to(_("Jobs with the same error"), state="unsuccessful", type=found.job_type, q=words))
     return result
 
 
-def command(found: dict[str, Any]) -> str:
+def command(found: JobView) -> str:
     """The `jobs dispatch` command that would send the same job."""
-    parts = ["flask", "--app", "wsgi", "jobs", "dispatch", found["job_type"], "--queue", found["queue"]]
-    if found["tenant_id"]:
-        parts += ["--tenant", found["tenant_id"]]
-    if found["args"]:
-        parts += ["--args", json.dumps(found["args"], ensure_ascii=False)]
+    parts = ["flask", "--app", "wsgi", "jobs", "dispatch", found.job_type, "--queue", found.queue]
+    if found.tenant_id:
+        parts += ["--tenant", found.tenant_id]
+    if found.args:
+        parts += ["--args", json.dumps(found.args, ensure_ascii=False)]
     return shlex.join(parts)

@@ -73,7 +73,8 @@ class JobMonitoringService:
     def get_jobs_by_status(self) -> dict[str, Any]:
         """First 50 live and failed jobs as the tables show them."""
         queued = lookup.queued()
-        return {"pending": queued, "failed": lookup.failed(), "processing": [j for j in queued if j["state"] == "processing"]}
+        processing = [job for job in queued if job.state == "processing"]
+        return {"pending": queued, "failed": lookup.failed(), "processing": processing}
 
     @staticmethod
     def has_history() -> bool:
