@@ -166,7 +166,7 @@ while monitor.duties and __import__("app.ledger.search", fromlist=["advance"]).a
 with app.test_request_context("/"):
     wanted, cursor = listing.JobFilter.read({}, app.extensions["settings"].timezone), ""
     for _ in range(999):
-        cursor = listing.page(wanted, before=cursor)["older"] or ""
+        cursor = listing.page(wanted, before=cursor).older or ""
         db.session.rollback()
 paths = {"dashboard": "/admin/jobs/", "jobs, page 1": "/admin/jobs/list", "jobs, page 1,000": f"/admin/jobs/list?before={cursor}",
          "search": "/admin/jobs/list?q=meta_description", "search, no hit": "/admin/jobs/list?q=nowhere", "a rare type": "/admin/jobs/list?type=Nothing",

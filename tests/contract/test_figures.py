@@ -167,10 +167,10 @@ def test_lists_read_the_head_of_a_payload_and_tell_the_same(figures):
     wanted = ["Caffè " * 9 + "Caffè…", "short", "after", "[hidden]", 'a"b\\c\n\u20ac\U0001f600', "", "y" * 59 + "…", "\\" * 59 + "…", "\U0001f600" * 59 + "…", "z", "Bearer [hidden] " + "y" * 43 + "…"]
     assert [r.summary for r in lookup.queued()] == [text for text in wanted for _ in range(2)]
     assert [r.summary for r in queues.next_jobs("low", 50)] == [text for text in wanted for _ in range(2)][:len(wanted) * 2]
-    rows = listing.page(listing.JobFilter())["rows"]
-    assert [r["summary"] for r in reversed(rows)] == [text for text in wanted for _ in range(2)] and all(r["args"] is None for r in rows)
+    rows = listing.page(listing.JobFilter()).rows
+    assert [r.summary for r in reversed(rows)] == [text for text in wanted for _ in range(2)] and all(r.args is None for r in rows)
     whole = list(listing.iterate(listing.JobFilter(), step=5))
-    assert len(whole[-13]["args"]["t"]) == BIG and len(whole) == len(rows), "an export has all of it"
+    assert len(whole[-13].args["t"]) == BIG and len(whole) == len(rows), "an export has all of it"
 
 
 def test_the_failed_table_shows_the_end_of_a_traceback(figures):
