@@ -10,14 +10,13 @@ from app.controllers.access import wants_json
 from app.controllers.jobs import bp
 from app.services import audit
 from app.support.messages import translate_stored
+from app.support.validation import parse_id
 
 
 @bp.get("/log", endpoint="log")
 def log():
     """The audit table, the latest first, by key."""
-    before = request.args.get("before", "")
-    before_id = int(before) if before.isascii() and before.isdigit() and len(before) < 19 else None
-    rows, more = audit.log(before_id)
+    rows, more = audit.log(parse_id(request.args.get("before")))
     if not wants_json():
         rows = [replace(r, action=translate_stored(r.action), subject=translate_stored(r.subject),
                         result=translate_stored(r.result)) for r in rows]

@@ -12,7 +12,7 @@ from app.controllers.responses import actor, ask, done, refused, render_error
 from app.services.audit import ActionRefused
 from app.services.content import generation_pages
 from app.support.messages import translate_stored
-from app.support.validation import check_text, parse_uuid
+from app.support.validation import check_text, parse_id, parse_uuid
 
 bp = Blueprint("generations", __name__, url_prefix="/generations")
 PAGE = 50
@@ -23,9 +23,7 @@ STATES = ("answered", "partial", "failed", "cancelled", "asking", "answering")
 @bp.get("/", endpoint="index")
 def index():
     given = {name: check_text(request.args.get(name, "")).strip()[:200] for name in ("q", "tenant", "status")}
-    before = request.args.get("before", "")
-    before_id = int(before) if before.isascii() and before.isdigit() and len(before) < 18 else None
-    rows = generation_pages.listing(**given, before=before_id, limit=PAGE + 1)
+    rows = generation_pages.listing(**given, before=parse_id(request.args.get("before")), limit=PAGE + 1)
     kept = {k: v for k, v in given.items() if v}
     older = url_for("admin.jobs.generations.index", before=rows[PAGE - 1].id, **kept) if len(rows) > PAGE else None
     if wants_json():

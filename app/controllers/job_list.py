@@ -23,7 +23,7 @@ from app.support import disk
 from app.support.clock import iso, millis
 from app.support.formatting import number
 from app.support.settings import settings
-from app.support.validation import ValidationError
+from app.support.validation import ValidationError, parse_id
 
 ACTIONS = ("retry", "cancel", "delete", *listing.OF_BIN)
 COLUMNS = ("uuid", "type", "queue", "state", "tenant", "attempts", "tries", "created", "finished", "arguments", "error")
@@ -107,10 +107,10 @@ def read_top(text: str) -> dict[str, int]:
     """The highest ids shown, as `live.finished`; from scripts without it, those of now."""
     if not text:
         return listing.snapshot_ids()
-    parts = text.split(".")
-    if len(parts) != 2 or not all(p.isascii() and p.isdigit() and len(p) < 19 for p in parts):
+    tops = [parse_id(part) for part in text.split(".")]
+    if len(tops) != 2 or None in tops:
         raise ValidationError(_("The form was changed: load the page again."))
-    return {"l": int(parts[0]), "h": int(parts[1])}
+    return {"l": tops[0], "h": tops[1]}
 
 
 def question(action: str, n: int) -> tuple[str, str, str]:
