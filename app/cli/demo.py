@@ -72,11 +72,10 @@ def fill(settings: Settings, metrics: int, pending: int, mix: bool) -> int:
         attempts += [*before, end]
     for start in range(0, len(attempts), STEP):
         with connection.transaction() as tx:
-            tx.execute_many(_METRIC, [{k: row[k] for k in _names(_METRIC)} for row in attempts[start : start + STEP]])
-            tx.execute_many(_HISTORY, [{k: row[k] for k in _names(_HISTORY)} for row in ends[start : start + STEP]])
+            tx.execute_many(_METRIC, attempts[start : start + STEP])
+            tx.execute_many(_HISTORY, ends[start : start + STEP])
     with connection.transaction() as tx:
-        open_ = [row for row in ends if row["status"] in ("failed", "timeout")][-KEPT_FAILED:]
-        tx.execute_many(_FAILED, [{k: row[k] for k in _names(_FAILED)} for row in open_])
+        tx.execute_many(_FAILED, [row for row in ends if row["status"] in ("failed", "timeout")][-KEPT_FAILED:])
     while rollups.advance(connection):
         pass
     for start in range(0, pending, STEP):
@@ -89,12 +88,6 @@ def check_empty(connection: Connection, mix: bool) -> None:
     if not mix and connection.fetch_all("SELECT 1 WHERE EXISTS (SELECT 1 FROM jobs WHERE created_by IS NULL OR created_by <> 'demo') "
                                   "OR EXISTS (SELECT 1 FROM job_history WHERE created_by IS NULL OR created_by <> 'demo')"):
         raise NotEmpty("This database holds other jobs. Use an empty DATA_DIR for a demo, or --mix to add demo rows here.")
-
-
-def _names(statement: str) -> set[str]:
-    import re
-
-    return set(re.findall(r":(\w+)", statement))
 
 
 def _history(chance: random.Random, count: int, now: int) -> Iterator[tuple[dict[str, Any], list[dict[str, Any]]]]:
@@ -177,13 +170,15 @@ def remove(settings: Settings) -> int:
     """Delete every row a demo wrote, in steps, and count the rollups anew; returns how many rows."""
     connection, total = Connection(settings.database_url, wait_s=30), 0
     mine = "uuid IN (SELECT uuid FROM job_history WHERE created_by = 'demo')"
-    for table, condition in (("jobs", "created_by = 'demo' AND state <> 'processing'"), ("failed_jobs", "created_by = 'demo'"),
-                             ("generations", mine), ("job_costs", mine), ("job_logs", mine),
-                             ("job_metrics", f"metadata = :mark OR {mine}"), ("job_history", "created_by = 'demo'")):
+    for table, condition, params in (
+        ("jobs", "created_by = 'demo' AND state <> 'processing'", {}), ("failed_jobs", "created_by = 'demo'", {}),
+        ("generations", mine, {}), ("job_costs", mine, {}), ("job_logs", mine, {}),
+        ("job_metrics", f"metadata = :mark OR {mine}", {"mark": MARK}), ("job_history", "created_by = 'demo'", {}),
+    ):
+        rows = f"SELECT id FROM {table} WHERE {condition} LIMIT {STEP}"
         while True:
             with connection.transaction() as tx:
-                params = {"mark": MARK} if ":mark" in condition else {}
-                done = tx.execute(f"DELETE FROM {table} WHERE id IN (SELECT id FROM {table} WHERE {condition} LIMIT {STEP})", **params)
+                done = tx.execute(f"DELETE FROM {table} WHERE id IN ({rows})", **params)
             total += done
             if done < STEP:
                 break
