@@ -43,7 +43,7 @@ def test(channel: str) -> None:
         number = service.test_channel(channel, actor())
     except ActionRefused as error:
         sys.exit(f"{error} Known: {', '.join(service.channels()) or 'none'}")
-    if monitor_state()["late"]:
+    if monitor_state().late:
         click.echo("The monitor, which alone knows the addresses, is not running; the test is sent when it does.", err=True)
     for _ in range(WAIT_S * 5):
         state, error = db.session.execute(select(AlertMessage.state, AlertMessage.error).where(AlertMessage.id == number)).one()

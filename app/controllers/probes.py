@@ -45,8 +45,8 @@ def readyz():
     parts = {"database": "down" if state == "down" else "ok", "schema": "ok" if state == "current" else "down"}
     if state == "current":
         monitor = monitor_state()
-        parts["monitor"] = "down" if monitor["age_s"] is None else "late" if monitor["late"] else "ok"
-        parts["tickets"] = "down" if "ticket store" in monitor["errors"] else "ok"
+        parts["monitor"] = "down" if monitor.age_s is None else "late" if monitor.late else "ok"
+        parts["tickets"] = "down" if "ticket store" in monitor.errors else "ok"
         alive = db.session.scalar(select(func.count()).select_from(WorkerHeartbeat.alive().subquery()))
         parts["workers"] = "ok" if alive else "down"
     else:

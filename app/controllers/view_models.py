@@ -110,20 +110,20 @@ def notices() -> list[dict[str, Any]]:
     """Rescued, blocked, monitor late: one line each, only when there is something to say."""
     lines = []
     monitor = monitor_state()
-    if monitor["late"]:
-        age = monitor["age_s"]
+    if monitor.late:
+        age = monitor.age_s
         text = _("The monitor has not reported yet: data may be old")
         if age is not None:
             text = _("Monitor %(age)s s late: data may be old", age=number(round(age)))
         lines.append({"icon": "alert-triangle", "text": text, "url": None, "at": None})
-    elif {monitor["code"], *workers.running_code_versions()} - {None, registry.code_version()}:
+    elif {monitor.code, *workers.running_code_versions()} - {None, registry.code_version()}:
         lines.append({"icon": "alert-triangle", "text": _("Web, workers and monitor run different code: restart all"), "url": None, "at": None})
     if (share := disk.free_share(settings().data_dir)) < disk.LOW:
         text = _("Disk nearly full (%(n)s%% free): new jobs are refused. Queued ones go on. Free some space.", n=number(share * 100, 1))
         lines.append({"icon": "alert-triangle", "text": text, "url": None, "at": None})
     for event in recent_events():
-        count, shown = event["count"], number(event["count"])
-        if event["kind"] == "lost":
+        count, shown = event.count, number(event.count)
+        if event.kind == "lost":
             text = ngettext("%(n)s job rescued: its worker had died", "%(n)s jobs rescued: their workers had died", count, n=shown)
             icon = "bolt-off"
         else:
@@ -131,8 +131,8 @@ def notices() -> list[dict[str, Any]]:
                 "%(n)s job blocked: type or arguments do not fit", "%(n)s jobs blocked: type or arguments do not fit", count, n=shown
             )
             icon = "lock"
-        url = url_for("admin.jobs.job", uuid=event["uuid"]) if event["uuid"] else None
-        lines.append({"icon": icon, "text": text, "url": url, "at": event["at"]})
+        url = url_for("admin.jobs.job", uuid=event.uuid) if event.uuid else None
+        lines.append({"icon": icon, "text": text, "url": url, "at": event.at})
     return lines
 
 
