@@ -10,7 +10,7 @@ from app.models.types import Id
 
 
 class JobCost(db.Model):
-    """`cost_nano` is in thousand-millionths of `currency`: exact for prices a million tokens; None is unknown, never 0."""
+    """`cost_nano` is in billionths of the unit of `currency`: exact for prices a million tokens; None is unknown."""
 
     __tablename__ = "job_costs"
     __table_args__ = (

@@ -13,7 +13,7 @@ class Generation(db.Model):
     """One a job (`uuid`). `status`: asking (sent), answering (the answer has begun), answered, partial, failed, cancelled.
 
     `asks` counts requests sent, `maybe_paid` those of which nobody knows whether they were billed. `cost_nano` is in
-    thousand-millionths of `currency`, None when unknown; `applied_ms` is when the text became a content's body.
+    billionths (nano) of the unit of `currency`, None when unknown; `applied_ms`: when the text became a content's body.
     """
 
     __tablename__ = "generations"
@@ -21,7 +21,7 @@ class Generation(db.Model):
 
     id: Mapped[int] = mapped_column(Id, primary_key=True)
     uuid: Mapped[str] = mapped_column(String(36), unique=True)
-    round: Mapped[int] = mapped_column(Integer, server_default="0")
+    retry_round: Mapped[int] = mapped_column("round", Integer, server_default="0")
     tenant_id: Mapped[str] = mapped_column(String(64), server_default="")
     reference: Mapped[str | None] = mapped_column(String(255))
     template: Mapped[str | None] = mapped_column(String(100))

@@ -119,7 +119,7 @@ def filesize(value: int | None) -> str:
 
 @_lenient
 def money(nano: int | None, currency: str | None = "") -> str:
-    """1.20 USD from thousand-millionths; below a cent's worth as many decimals as its first two digits need."""
+    """1.20 USD from billionths (nano) of a unit; below a cent as many decimals as its first two digits need."""
     if nano is None:
         return "–"
     value = nano / 1_000_000_000

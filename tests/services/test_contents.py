@@ -88,7 +88,7 @@ def test_the_report_of_an_import(site):
 
 def test_reasons_are_told_in_the_readers_language_and_a_report_that_is_cut_says_so(site):
     db.session.add(ImportReject(uuid="u1", line=3, reason="The file is empty. Its first line must name the columns title and body.", row="x"))
-    db.session.add(ImportRun(uuid="u1", row_no=9, inserted=0, updated=0, unchanged=2, rejected=4_199_999, round=0, touched_ms=0, repeated=1, kept=1))
+    db.session.add(ImportRun(uuid="u1", row_no=9, inserted=0, updated=0, unchanged=2, rejected=4_199_999, retry_round=0, touched_ms=0, repeated=1, kept=1))
     db.session.commit()
     with site.test_request_context("/", headers={"Accept-Language": "it"}):
         report = contents.reject_report("u1")

@@ -2,7 +2,7 @@
 
 claimed -> budget and rate looked at -> row `asking` (counted, durable) -> headers: `answering` -> text kept every 2 s
         -> answer: `answered`, tokens and cost (one durable transaction) -> content's new body, the old one as a version
-Killed while `asking` or `answering`: may have been paid, so it is not asked again until a person retries (a new round).
+Killed while `asking` or `answering`: may have been paid, so it is not asked again until a person retries it.
 Killed after `answered`: the text is there, only the rest is done again.
 """
 
@@ -42,7 +42,7 @@ _ANSWERED = """UPDATE generations SET status = :status, text = :text, raw = :raw
 class Kept:
     """What is known of a job's generation."""
 
-    round: int
+    retry_round: int
     status: str
     text: str | None
     model: str
@@ -60,10 +60,11 @@ def find(tx: Executor, uuid: str) -> Kept | None:
     return Kept(*rows[0]) if rows else None
 
 
-def begin(tx: Executor, uuid: str, round_: int, tenant: str | None, prompt: str, model: str, reference: str | None, template: str | None) -> None:
+def begin(tx: Executor, uuid: str, retry_round: int, tenant: str | None, prompt: str, model: str, reference: str | None,
+          template: str | None) -> None:
     """The row, before anything is asked."""
-    tx.execute(_NEW, uuid=uuid, round=round_, tenant=tenant or "", reference=reference, template=template, prompt=prompt,
-            parameters=json.dumps({"model": model}), model=model, now=tx.now())
+    tx.execute(_NEW, uuid=uuid, round=retry_round, tenant=tenant or "", reference=reference, template=template,
+               prompt=prompt, parameters=json.dumps({"model": model}), model=model, now=tx.now())
 
 
 def asking(tx: Executor, uuid: str) -> None:

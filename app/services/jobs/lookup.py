@@ -85,7 +85,7 @@ def attempts_of(uuid: str) -> list[AttemptView]:
     rows = db.session.scalars(select(JobMetric).where(JobMetric.uuid == uuid).order_by(JobMetric.claim_no, JobMetric.id))
     return [
         AttemptView(
-            attempt=m.attempts, status=m.status, worker=m.worker, retry_round=m.round, claim_no=m.claim_no,
+            attempt=m.attempts, status=m.status, worker=m.worker, retry_round=m.retry_round, claim_no=m.claim_no,
             started_at=iso(millis(m.started_at)) if m.started_at else None,
             started=when(millis(m.started_at)) if m.started_at else None, finished=when(millis(m.completed_at)),
             wait_ms=m.wait_ms, processing_time=m.processing_time, memory_used=m.memory_used,
@@ -121,7 +121,7 @@ def find(uuid: str) -> JobView | None:
     return JobView(
         uuid=row.uuid, job_type=job_type, label=registry.label_of(job_type), known=registry.find(job_type) is not None,
         queue=row.queue[:255], tenant_id=row.tenant_id and row.tenant_id[:255], args=payloads.arguments(row.payload),
-        tries=row.tries, retry_round=row.round, created_by=row.created_by, created_at=when(row.created_ms),
+        tries=row.tries, retry_round=row.retry_round, created_by=row.created_by, created_at=when(row.created_ms),
         live=live is not None, failed_open=failed is not None and failed.deleted_at is None,
         in_bin=failed is not None and failed.deleted_at is not None, claim_no=row.claim_no,
         **(_living(live) if live else _ended(ended, failed)))
