@@ -1,4 +1,4 @@
-"""What is told of jobs: values for pages, JSON and the command line. Times are aware datetimes in UTC, memory is in bytes."""
+"""What is told of jobs: values for pages, JSON and the command line. Times are aware datetimes, memory is in bytes."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ class Progress:
 
 @dataclass(frozen=True)
 class JobView:
-    """All that is known of one job. `state` is its live state or, once it has ended, its `status` (None while it lives).
+    """All that is known of one job. `state` is its live state, once it has ended its `status` (None while it lives).
 
-    `args` are its arguments, secrets hidden by name; `known`: its type is declared here; `failed_open`: it failed and waits
-    for a decision; `in_bin`: it failed and was deleted. `timeout` is in seconds. What follows `error` is None or False
+    `args` are its arguments, secrets hidden by name; `known`: its type is declared here; `failed_open`: it failed and
+    waits for a decision; `in_bin`: it failed and was deleted. `timeout` is in seconds. What follows `error` is None or False
     where it says nothing: of a job that has ended what only living ones have, and the reverse.
     """
 
@@ -58,7 +58,7 @@ class JobView:
 
 @dataclass(frozen=True)
 class AttemptView:
-    """How an attempt ended; `started_at` is `started` as text in UTC; `wait_ms`, `processing_time` in ms, `memory_used` its peak."""
+    """How an attempt ended; `started_at` is `started` as text in UTC; `processing_time` is in ms, `memory_used` a peak."""
 
     attempt: int
     status: str
@@ -100,16 +100,22 @@ class JobSummary:
 
 
 @dataclass(frozen=True)
-class QueuedJob:
-    """A live job on the dashboard; `summary` is the argument that tells it from its like, `reason` why it is held or waits."""
+class ListedJob:
+    """What every row of a list says of its job; `label` of its type."""
 
-    id: int
     uuid: str
     job_type: str
     label: str
     tenant_id: str | None
-    summary: str
     queue: str
+
+
+@dataclass(frozen=True)
+class QueuedJob(ListedJob):
+    """A live job on the dashboard; `summary`: the argument that tells it from its like, `reason`: why it waits."""
+
+    id: int
+    summary: str
     state: str
     attempts: int
     created_at: datetime | None
@@ -117,15 +123,10 @@ class QueuedJob:
 
 
 @dataclass(frozen=True)
-class FailedJobView:
+class FailedJobView(ListedJob):
     """A failed job that waits for a decision; `exception` is the end of its traceback."""
 
     id: int
-    uuid: str
-    job_type: str
-    label: str
-    tenant_id: str | None
-    queue: str
     error: str
     exception: str
     status: str
@@ -133,18 +134,13 @@ class FailedJobView:
 
 
 @dataclass(frozen=True)
-class JobRow:
+class JobRow(ListedJob):
     """A job in the list. `key` is its place for cursors; `args` are read for an export only; `percent` of its progress.
 
     `waited_ms` and `ran_ms` are those of the last attempt, until now where it is still waiting or running.
     """
 
     key: str
-    uuid: str
-    job_type: str
-    label: str
-    queue: str
-    tenant_id: str | None
     args: dict[str, Any] | None
     summary: str
     attempts: int
