@@ -50,7 +50,6 @@ POSTGRES_OPTIONS = {
     "connect_timeout": 5, "keepalives_idle": 5, "keepalives_interval": 5, "keepalives_count": 3, "tcp_user_timeout": 20_000,
     "application_name": "ainstein",
 }
-synchronous = "FULL"  # web, CLI and monitor; the worker sets NORMAL before its first connection
 
 
 @event.listens_for(Engine, "connect")
@@ -63,8 +62,14 @@ def _on_connect(connection, _record) -> None:
         return
     connection.isolation_level = None
     connection.text_factory = lambda raw: raw.decode("utf-8", "replace")  # a row with bytes that are no text is shown, not refused
-    for pragma in (*PRAGMAS, f"synchronous={synchronous}", f"busy_timeout={BUSY_MS}"):
+    for pragma in (*PRAGMAS, "synchronous=FULL", f"busy_timeout={BUSY_MS}"):
         connection.execute(f"PRAGMA {pragma}").fetchall()
+
+
+def set_synchronous(engine: Engine, synchronous: str) -> None:
+    """For each connection of one engine that is made from now on, in place of FULL; nothing on PostgreSQL."""
+    if engine.dialect.name == "sqlite" and synchronous != "FULL":
+        event.listen(engine, "connect", lambda connection, _: connection.execute(f"PRAGMA synchronous={synchronous}"))
 
 
 def _take_any_time(connection) -> None:

@@ -17,6 +17,7 @@ from typing import Any
 from cronsim import CronSim, CronSimError
 
 from app.config import QUEUES
+from app.models.job import BY_BUDGET, BY_PERSON
 from app.signature import Field, InvalidArguments, UploadedFile, check, read_signature  # noqa: F401  (handed on)
 from app.support.messages import translate as _
 from app.support.values import MOST_DELAY_S, between
@@ -44,7 +45,14 @@ class TemporaryError(UserFacingError):
 
 
 class HoldJob(UserFacingError):
-    """Raised by a job that must wait for a person or a budget: its row is held, uncounted."""
+    """Raised by a job that must wait: its row is held, uncounted, until a person releases it or, with `code` "budget", until its
+    tenant's budget allows it. ValueError for another code."""
+
+    def __init__(self, *args: object, code: str = BY_PERSON) -> None:
+        if code not in (BY_PERSON, BY_BUDGET):
+            raise ValueError(f"HoldJob: code is {BY_PERSON!r} or {BY_BUDGET!r}")
+        super().__init__(*args)
+        self.code = code
 
 
 @dataclass(frozen=True)
@@ -100,10 +108,13 @@ class JobDefinition:
         return replace(self, given={**self.given, **given})
 
     def dispatch(self, **args: Any) -> str:
-        """Write the job in the caller's transaction; returns its uuid. TypeError when arguments do not fit."""
-        if _dispatcher is None:
-            raise RuntimeError("No application: call create_app() first, then dispatch inside `with app.app_context():`")
-        return _dispatcher(self, args, **self.given)
+        """Write the job in the caller's transaction; returns its uuid.
+
+        TypeError when arguments do not fit, RuntimeError outside an application context.
+        """
+        from app.services.jobs.dispatch import dispatch  # it imports this module
+
+        return dispatch(self, args, **self.given)
 
     def fit(self, args: Any) -> dict[str, Any]:
         """Arguments as the function takes them (JSON values checked, no file opened); raises InvalidArguments."""
@@ -122,13 +133,6 @@ class JobDefinition:
 
 _known: dict[str, JobDefinition] = {}
 LABELS: dict[str, str] = {}  # of types that are not declared here: whose rows a demo or another program has written
-_dispatcher: Callable[..., str] | None = None
-
-
-def set_dispatcher(function: Callable[..., str]) -> None:
-    """Given by services.dispatch, which may import this module (never the other way round)."""
-    global _dispatcher
-    _dispatcher = function
 
 
 def job(name: str, **options: Any) -> Callable[[Callable[..., Any]], JobDefinition]:
@@ -207,6 +211,11 @@ def find(name: str) -> JobDefinition | None:
 def known_types() -> list[JobDefinition]:
     """All declared types by name."""
     return [_known[name] for name in sorted(_known)]
+
+
+def fair_types() -> set[str]:
+    """Names of the types whose tenants take turns."""
+    return {name for name, definition in _known.items() if definition.options.fair}
 
 
 def label_of(name: str) -> str:

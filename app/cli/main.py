@@ -16,7 +16,6 @@ from app.cli.command import guard
 from app.cli.jobs import jobs
 from app.cli.ops import backup, restore, workers
 from app.cli.users import users
-from app.config import SettingError
 from app.ledger import rollups as counted
 from app.ledger.dialect import Connection
 from app.services.content import prices
@@ -117,6 +116,3 @@ def register_commands(app: Flask) -> None:
     for command in (jobs, users, workers, monitor, db_prepare, check_settings, rollups, demo, backup, restore, alerts):
         app.cli.add_command(guard(command))
     guard(migrations, looks=False)
-
-
-__all__ = ["SettingError", "register_commands"]

@@ -16,7 +16,7 @@ from app.support.validation import check_text, parse_delay, parse_queue
 
 
 def said(action: str) -> str:
-    words = {"restore": _("Job restored"), "erase": _("Job erased for good"), "stop": _("The job is being stopped"), "run now": _("Job requeued"),
+    words = {"restore": _("Job restored"), "erase": _("Job erased for good"), "stop": _("The job is being stopped"), "run_now": _("Job requeued"),
              "hold": _("Job held"), "release": _("Job released"), "delay": _("Job delayed"), "move": _("Job moved"), "top": _("Job moved to the top"),
              "up": _("Job moved up"), "down": _("Job moved down")}
     return words[action]
@@ -25,7 +25,7 @@ def said(action: str) -> str:
 @bp.post("/act/<uuid>/<action>", endpoint="act")
 def act(uuid: str, action: str):
     """restore, erase, stop, run-now, hold, release, delay (seconds), move (queue), top, up, down."""
-    name, options = action.replace("-", " "), {}
+    name, options = action.replace("-", "_"), {}
     if name not in actions.ACTIONS or name in ("retry", "delete", "cancel"):
         abort(404)
     if name == "delay":

@@ -14,7 +14,7 @@ from flask_babel import gettext as _
 
 from app import registry
 from app.config import QUEUES, ROOT
-from app.ledger import counts
+from app.models.job import LIVE_STATES
 from app.services.alerts.incidents import open_alerts
 from app.services.content import contents, costs, generation_pages
 from app.services.jobs import lookup, uploads
@@ -44,7 +44,7 @@ def dashboard_context(period: str = "24h") -> dict[str, Any]:
     live = stats["jobs"]
     return {
         "stats": stats,
-        "queued": {"rows": queued, "total": max(sum(live[s] for s in counts.STATES), len(queued))},
+        "queued": {"rows": queued, "total": max(sum(live[s] for s in LIVE_STATES), len(queued))},
         "failed": {"rows": failed, "total": max(live["failed"], len(failed)),
                    "max_id": max((r.id for r in failed), default=0)},
         "notices": notices(), "alerts": alert_banners(), "costs": costs.sums(),

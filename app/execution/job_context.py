@@ -56,8 +56,8 @@ class JobContext:
         return self._job.tries
 
     @property
-    def round(self) -> int:
-        """Rises with each retry by hand."""
+    def retry_round(self) -> int:
+        """1, and one more after each retry by hand."""
         return self._job.round
 
     @property
@@ -141,7 +141,7 @@ class JobContext:
         return self._job.timeout
 
     def save_soft(self, change: Callable[[Connection], Any]) -> None:
-        """Like `keep`, but for what may be dropped while the database does not answer."""
+        """Like `save_durably`, but for what may be dropped while the database does not answer."""
         with signals_blocked(), self._quietly(), self._connection.transaction() as tx:
             change(tx)
 

@@ -1,12 +1,12 @@
-"""The files of SQLite in a process whose jobs may do anything with descriptors.
+"""Protects the files of SQLite in a worker, whose jobs can do anything with file descriptors; and shrinks the WAL.
 
-SQLite writes to descriptors by number. A job that closes or replaces them (`os.closerange`, a library that makes a daemon)
-lets it write pages of the database into the job's own files, and an empty file in the place of the database costs the
-write-ahead log. So a worker looks, before each transaction, whether its descriptors still are its files (2 microseconds),
-and ends at once when they are not: not a statement more may run.
+SQLite writes to descriptors by number. When a job closes or replaces them (`os.closerange`, a library that makes a
+daemon), SQLite writes database pages into the job's own files; an empty file in place of the database loses the WAL. So
+before each transaction a worker checks that its descriptors are still its files (2 microseconds). If not, it ends at
+once, before another statement runs.
 
-A connection that a job has opened by itself and left with a transaction open holds the write lock against everybody, this
-worker's own settle included. `holds_write_lock` tells that case from a lock of another process.
+A job can open a connection of its own and leave a transaction open. This holds the write lock against everybody, also
+against the worker's own settle. `holds_write_lock` tells this case from a lock of another process.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from typing import Any
 
 from app.extensions import WAL_BYTES
 
-GONE = 78  # exit code of a worker whose files were taken from under it
+GONE = 78  # exit code of a worker whose files were closed or replaced
 _FLOCK = struct.Struct("@hhqqi")
-_WRITE_LOCK = 120  # its byte in the -shm file: UNIX_SHM_BASE + WAL_WRITE_LOCK in SQLite's os_unix.c and wal.c
-_kept: dict[str, int] = {}  # never closed: closing a file drops every lock that the process holds on it
+_WRITE_LOCK = 120  # byte of the -shm file: UNIX_SHM_BASE + WAL_WRITE_LOCK in SQLite's os_unix.c and wal.c
+_kept: dict[str, int] = {}  # never closed, as a close frees all locks of the process on the file
 
 
 class OpenFiles:
-    """The descriptors that one connection has opened."""
+    """The descriptors of one connection; made before the connection is opened."""
 
     def __init__(self, path: str) -> None:
         self.paths = {os.path.realpath(path) + end for end in ("", "-wal", "-shm")}
@@ -47,11 +47,12 @@ class OpenFiles:
         return found
 
     def opened(self) -> None:
-        """The connection is open: what has come since is its own."""
-        self._mine = [(number, os.fstat(number).st_dev, os.fstat(number).st_ino) for number in self._all() - self._before]
+        """Call after opening the connection: descriptors that are new since `__init__` belong to it."""
+        found = ((number, os.fstat(number)) for number in self._all() - self._before)
+        self._mine = [(number, stat.st_dev, stat.st_ino) for number, stat in found]
 
     def check(self) -> None:
-        """Ends the process, without a word to SQLite, when a descriptor is no longer the file it was."""
+        """End the process with exit code 78, without calling SQLite, when a descriptor is no longer the same file."""
         for number, device, inode in self._mine:
             try:
                 found = os.fstat(number)
@@ -63,7 +64,8 @@ class OpenFiles:
 
 
 def holds_write_lock(path: str) -> bool:
-    """Whether this process, and no other, holds SQLite's write lock, by a look of 50 ms; ask only after SQLite said "locked"."""
+    """Whether this process holds SQLite's write lock, watched for 50 ms. Valid only after SQLite has answered
+    "locked"."""
     if path not in _kept:
         try:
             _kept[path] = os.open(path + "-shm", os.O_RDWR | os.O_CLOEXEC)
@@ -72,13 +74,13 @@ def holds_write_lock(path: str) -> bool:
     for _ in range(10):
         asked = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, _WRITE_LOCK, 1, 0)
         if _FLOCK.unpack(fcntl.fcntl(_kept[path], fcntl.F_GETLK, asked))[0] != fcntl.F_UNLCK:
-            return False  # one's own locks are not told, so this is another's
+            return False  # F_GETLK never reports own locks, so another process holds it
         time.sleep(0.005)
     return True
 
 
 def roll_back_others(ours: set[int]) -> int:
-    """Roll back what connections other than ours (their ids) have left open in this process; returns how many."""
+    """Roll back the transactions of all sqlite3 connections whose `id()` is not in `ours`; returns how many."""
     done = 0
     for thing in gc.get_objects():
         if type(thing) is sqlite3.Connection and id(thing) not in ours:
@@ -87,13 +89,16 @@ def roll_back_others(ours: set[int]) -> int:
                     thing.rollback()
                     done += 1
             except sqlite3.Error:
-                continue  # of another thread, or closed
+                continue  # it belongs to another thread, or is closed
     return done
 
 
 def shrink_wal(connection: Any, file: str) -> bool:
-    """Cut SQLite's WAL when it is far over its size, as a long reader leaves it; whether it was cut. Its content is copied first,
-    beside the writers; only then, and only if nobody reads, are they held up, for what came meanwhile (0.3 s after 356 MB)."""
+    """Truncate SQLite's WAL when it is over 125 % of its limit, as after a long reader; returns whether it did.
+
+    A passive checkpoint first copies the content while writers go on. The truncation blocks writers, but only if nobody
+    reads, and only for the rest (0.3 s after 356 MB).
+    """
     with contextlib.suppress(OSError):
         if connection.sqlite and os.path.getsize(f"{file}-wal") > WAL_BYTES * 5 // 4:
             _busy, pages, copied = connection.fetch_all("PRAGMA wal_checkpoint(PASSIVE)")[0]

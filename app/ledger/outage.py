@@ -1,5 +1,5 @@
-"""Outages: which errors mean that the database, not the statement or its values, is what failed, and how to wait until it
-answers again. Told by the driver's code, never by its words."""
+"""Tells an outage of the database from an error of a statement or its values, and waits until the database answers
+again. The error code of the driver decides, never its text."""
 
 from __future__ import annotations
 
@@ -12,31 +12,32 @@ from sqlalchemy import exc
 
 
 def database_errors() -> tuple[type[Exception], ...]:
-    """The errors of every driver that is in use; `kind_of` tells which of them mean an outage. A driver that nobody has imported
-    raises nothing, and importing one only to ask costs 9 MB in each process."""
+    """The base errors of the drivers in use, for `except`; `kind_of` tells which of them are outages. psycopg is not
+    imported for this, because it costs 9 MB in each process and raises nothing before it is imported."""
     psycopg = sys.modules.get("psycopg")
     return (sqlite3.Error, psycopg.Error) if psycopg is not None else (sqlite3.Error,)
 
 
 LOCKED, AWAY, FULL, READ_ONLY, DAMAGED = "locked", "away", "full", "read-only", "damaged"
-# by SQLite's primary result code: busy, locked, out of memory, read-only, interrupted, I/O error, corrupt, full, cannot open,
-# locking protocol, schema changed, not a database
-_SQLITE = {5: LOCKED, 6: LOCKED, 7: AWAY, 8: READ_ONLY, 9: LOCKED, 10: AWAY, 11: DAMAGED, 13: FULL, 14: AWAY, 15: LOCKED, 17: LOCKED, 26: DAMAGED}
-REOPEN = frozenset((10, 11, 14, 26))  # a connection of SQLite that met one of these may be the trouble itself
-# by SQLSTATE or its class: 57014 is a statement that took too long, 08 a broken connection, 28 and 3D a refused login
-_POSTGRES = {"55P03": LOCKED, "40001": LOCKED, "40P01": LOCKED, "57014": LOCKED, "53100": FULL,
-             "25006": READ_ONLY, "XX001": DAMAGED, "XX002": DAMAGED, "08": AWAY, "25": AWAY, "28": AWAY, "3D": AWAY, "53": AWAY,
-             "57": AWAY, "58": AWAY}
+# By SQLite's primary result code (sqlite.org/rescode.html): busy, locked, out of memory, read-only, interrupted, I/O
+# error, corrupt, full, cannot open, locking protocol, schema changed, not a database.
+_SQLITE = {5: LOCKED, 6: LOCKED, 7: AWAY, 8: READ_ONLY, 9: LOCKED, 10: AWAY, 11: DAMAGED, 13: FULL, 14: AWAY,
+           15: LOCKED, 17: LOCKED, 26: DAMAGED}
+REOPEN = frozenset((10, 11, 14, 26))  # after these a connection of SQLite may be broken itself
+# By SQLSTATE or its class: 57014 is a statement that took too long, 08 a broken connection, 28 and 3D a refused login.
+_POSTGRES = {"55P03": LOCKED, "40001": LOCKED, "40P01": LOCKED, "57014": LOCKED, "53100": FULL, "25006": READ_ONLY,
+             "XX001": DAMAGED, "XX002": DAMAGED, "08": AWAY, "25": AWAY, "28": AWAY, "3D": AWAY, "53": AWAY, "57": AWAY,
+             "58": AWAY}
 _NO_ANSWER = ("OperationalError", "InterfaceError", "ConnectionTimeout", "PoolTimeout")
 
 
 def cause_of(error: BaseException) -> BaseException:
-    """The driver's own error inside SQLAlchemy's."""
+    """The driver's error inside an error of SQLAlchemy; any other error itself."""
     return getattr(error, "orig", None) or error
 
 
 def kind_of(error: BaseException) -> str | None:
-    """One of the kinds above, or None: an error of the statement or of its values, which would fail again for ever."""
+    """LOCKED, AWAY, FULL, READ_ONLY or DAMAGED; None for an error of a statement or its values."""
     cause = cause_of(error)
     if isinstance(cause, OSError):
         return FULL if cause.errno in (errno.ENOSPC, errno.EDQUOT) else None
@@ -46,7 +47,7 @@ def kind_of(error: BaseException) -> str | None:
         return AWAY if "closed database" in str(cause) else _SQLITE.get(result_code(cause))
     if isinstance(cause, database_errors()):
         state = getattr(cause, "sqlstate", None)
-        if state is None:  # no answer of the server at all: a connection that could not be made, or broke
+        if state is None:  # the server gave no answer: the connection failed or broke
             return AWAY if type(cause).__name__ in _NO_ANSWER else None
         return _POSTGRES.get(state) or _POSTGRES.get(state[:2])
     return None
@@ -58,9 +59,11 @@ def result_code(error: BaseException) -> int:
 
 
 def wait_for(attempt, stop=lambda: False, first_s: float = 0.05, most_s: float = 1.0, on_error=None):
-    """Call `attempt` until it answers or `stop()` is true; waits 50 ms doubling to 1 s while the database does not answer.
+    """Call `attempt` until it succeeds or `stop()` is true. In an outage it waits `first_s`, doubled up to `most_s`
+    (s).
 
-    Returns (True, answer) or (False, None) when stopped. Any other error is raised: repeating would not mend it.
+    Returns (True, result), or (False, None) when stopped. `on_error(error)` is called for each outage. Errors that are
+    no outage are raised, because repeating would not help.
     """
     delay = first_s
     while True:

@@ -1,7 +1,7 @@
-"""Search over finished jobs: SQLite's full-text index (FTS5) where it exists, else plain reading of rows.
+"""Search in finished jobs: by SQLite's full-text index (FTS5) where it exists, else by comparing the rows.
 
-The index reads from a view of `job_history` (type, tenant, queue, status, arguments, error) and is filled by the
-monitor, never by the settle; `meta.search_reach` is the highest id in it. Triggers take deleted rows out.
+The index has a view of `job_history` as its content (type, tenant, queue, status, arguments, error). The monitor fills
+it, never the settle; the watermark `search_reach` is the highest id in it. Triggers remove deleted rows.
 """
 
 from __future__ import annotations
@@ -16,38 +16,30 @@ MATCHES = "s.job_search MATCH :match"
 COLUMNS = "job_type, tenant_id, queue, status, args, error"
 STEP = 1000
 _ARGS = "CASE WHEN json_valid({0}payload) THEN json_extract({0}payload, '$.args') END"
-_ARGS_OF_TEXT = """substring({0}payload from '"args": (.*), "tenant_id": ')"""  # the order of keys is that of dispatch.payload
-_VALUES = f"{{0}}id, {{0}}job_type, {{0}}tenant_id, {{0}}queue, {{0}}status, {_ARGS}, {{0}}error"
+_ARGS_OF_TEXT = """substring({0}payload from '"args": (.*), "tenant_id": ')"""  # keys in the order of dispatch.payload
 _REACH = "SELECT CAST(value AS INTEGER) FROM meta WHERE key = 'search_reach'"
-_OUT = f"INSERT INTO job_search (job_search, rowid, {COLUMNS}) SELECT 'delete', {_VALUES.format('old.')}"
-
-SCHEMA = (  # SQLite only; run by the migration
-    f"CREATE VIEW job_search_rows AS SELECT {_VALUES.format('').replace(' END,', ' END AS args,')} FROM job_history",
-    f"CREATE VIRTUAL TABLE job_search USING fts5({COLUMNS}, content='job_search_rows', content_rowid='id', tokenize='unicode61')",
-    f"CREATE TRIGGER job_search_deleted AFTER DELETE ON job_history WHEN old.id <= ({_REACH}) BEGIN {_OUT}; END",
-    f"CREATE TRIGGER job_search_updated AFTER UPDATE ON job_history WHEN old.id <= ({_REACH}) BEGIN {_OUT}; "
-    f"INSERT INTO job_search (rowid, {COLUMNS}) SELECT {_VALUES.format('new.')}; END",
-)
+_INDEX = f"""INSERT INTO job_search (rowid, {COLUMNS}) SELECT id, {COLUMNS} FROM job_search_rows
+ WHERE id > :last AND id <= :to"""
+_MOVE = """INSERT INTO meta (key, value, at_ms) VALUES ('search_reach', :to, :now)
+ ON CONFLICT (key) DO UPDATE SET value = excluded.value, at_ms = excluded.at_ms"""
 
 
 def watermark(tx: Executor) -> int:
-    """The highest id of job_history that the index holds; 0 without an index."""
+    """The highest id of job_history in the index; 0 without an index."""
     rows = tx.fetch_all(_REACH) if tx.sqlite else []
     return int(rows[0][0]) if rows else 0
 
 
 def advance(connection: Connection, steps: int = 5) -> int:
-    """Take the next finished jobs into the index, 1,000 a transaction; returns how many."""
-    total = 0
-    for _ in range(steps if connection.sqlite and connection.fetch_all("SELECT 1 FROM sqlite_master WHERE name = 'job_search'") else 0):
+    """Index the next finished jobs, 1,000 a transaction; returns how many."""
+    total, exists = 0, "SELECT 1 FROM sqlite_master WHERE name = 'job_search'"
+    for _ in range(steps if connection.sqlite and connection.fetch_all(exists) else 0):
         with connection.transaction() as tx:
             last = watermark(tx)
             rows = tx.fetch_all(f"SELECT id FROM job_history WHERE id > :last ORDER BY id LIMIT {STEP}", last=last)
             if rows:
-                tx.execute(f"INSERT INTO job_search (rowid, {COLUMNS}) SELECT id, {COLUMNS} FROM job_search_rows WHERE id > :last AND id <= :to",
-                        last=last, to=rows[-1][0])
-                tx.execute("INSERT INTO meta (key, value, at_ms) VALUES ('search_reach', :to, :now) ON CONFLICT (key) DO UPDATE SET "
-                        "value = excluded.value, at_ms = excluded.at_ms", to=str(rows[-1][0]), now=tx.now())
+                tx.execute(_INDEX, last=last, to=rows[-1][0])
+                tx.execute(_MOVE, to=str(rows[-1][0]), now=tx.now())
         total += len(rows)
         if len(rows) < STEP:
             break
@@ -55,7 +47,8 @@ def advance(connection: Connection, steps: int = 5) -> int:
 
 
 def match(words: Iterable[str], fields: dict[str, str], states: Iterable[str]) -> str:
-    """The index's expression: each word begins a word of arguments or error, fields as whole phrases, all quoted. Empty for nothing."""
+    """The FTS5 query: each word as a prefix in arguments or error, each field as a phrase, any of the states; all
+    quoted. '' when nothing is asked for."""
     tokens = [token for word in words for token in re.findall(r"[^\W_]+", word)]
     parts = [f"{{args error}} : ({' '.join(_quoted(token) + ' *' for token in tokens)})"] if tokens else []
     parts += [f"{column} : {_quoted(value)}" for column, value in fields.items() if value]
@@ -69,12 +62,17 @@ def _quoted(text: str) -> str:
 
 
 def like(tx: Executor, error: str, name: str) -> str:
-    """Arguments or column `error` of a row `r` hold the pattern in parameter `name`, whatever the case. The arguments are cut
-    out of the payload, which holds the uuid too, only where something in it fits: cutting out takes 3 times as long as comparing."""
+    """The condition that arguments or column `error` of a row `r` match the pattern in parameter `name`, without case.
+
+    The payload contains the uuid too, so the arguments are extracted from it. Extracting takes 3 times as long as
+    comparing, so it is done only where the whole payload matches.
+    """
     args, compare = (_ARGS, "LIKE") if tx.sqlite else (_ARGS_OF_TEXT, "ILIKE")
-    held = f"COALESCE({{}}, '') || ' ' || COALESCE(r.{error}, '')"
-    return " AND ".join(f"({held.format(column)}) {compare} :{name} ESCAPE '!'" for column in ("r.payload", args.format("r.")))
+    text = f"COALESCE({{}}, '') || ' ' || COALESCE(r.{error}, '')"
+    columns = ("r.payload", args.format("r."))
+    return " AND ".join(f"({text.format(column)}) {compare} :{name} ESCAPE '!'" for column in columns)
 
 
 def pattern(word: str) -> str:
+    """The LIKE pattern for texts that contain `word`, with `!` as the escape character."""
     return "%" + re.sub(r"([!%_])", r"!\1", word) + "%"

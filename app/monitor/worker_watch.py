@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from app.config import Settings
-from app.ledger.claim import OVER, Claim
+from app.ledger.claim import Claim
 from app.ledger.dialect import Connection
 from app.ledger.manual import due_to_stop
 from app.ledger.rescue import claims_of, forget_worker, rescue
@@ -137,7 +137,7 @@ class WorkerWatch:
         return freed
 
     def _release(self, job: Claim, crash: bool, why: str) -> int:
-        if job.reason == OVER:  # it had not stopped in time when its worker went
+        if job.over:  # it had not stopped in time when its worker went
             outcome = Outcome("timeout", error=f"timeout after {job.timeout} s; then its worker ended: {why}", run_ms=job.timeout * 1000)
             return int(settle(self.connection, job, outcome, self.store) != "late")
         state = rescue(self.connection, job, crash and not job.cancel_requested, why, self.store)

@@ -27,7 +27,7 @@ from app.models import (
 )
 from app.services.jobs import recurring
 from app.support.clock import DAY_MS, MINUTE_MS, naive, now_ms
-from tests.contract.conftest import Ledger
+from tests.ledger_fixture import Ledger
 
 CAFFE = {"text": "100% caffè_nero 'dell'Etna'"}
 

@@ -13,7 +13,6 @@ import time
 from pathlib import Path
 
 import pytest
-from importing import figures, whole
 from sqlalchemy import event
 
 from app.execution import job_context
@@ -21,6 +20,7 @@ from app.extensions import db
 from app.jobs import csv_import
 from app.jobs.csv_import import CHUNK_ROWS, CLEARING, LastOnes
 from app.services.content import contents
+from tests.jobs.importing import figures, whole
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ROOT / "tests/data/packages.csv"
@@ -330,11 +330,11 @@ def test_an_attempt_that_breaks_inside_a_chunk_is_gone_on_with(imports, monkeypa
 
 WORKER = """
 import sys
-sys.path[:0] = sys.argv[2:4]
+sys.path.insert(0, sys.argv[2])
 from pathlib import Path
 from app import create_app
 from app.config import load_settings
-from importing import Imports
+from tests.jobs.importing import Imports
 site = create_app(load_settings({"DATA_DIR": sys.argv[1]}))
 outcome = Imports(site, Path(sys.argv[1])).attempt()
 print(outcome.status, outcome.memory_peak, outcome.run_ms, outcome.result or outcome.error)
@@ -342,7 +342,7 @@ print(outcome.status, outcome.memory_peak, outcome.run_ms, outcome.result or out
 
 
 def worker_process(imports, **options) -> subprocess.Popen:
-    command = [sys.executable, "-c", WORKER, str(imports.file.parent), str(ROOT), str(ROOT / "tests/jobs")]
+    command = [sys.executable, "-c", WORKER, str(imports.file.parent), str(ROOT)]
     return subprocess.Popen(command, **options)
 
 

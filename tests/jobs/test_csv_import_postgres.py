@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 
 import pytest
-from importing import Imports, whole
 from sqlalchemy import text
 
 from app import create_app
@@ -14,6 +13,7 @@ from app.extensions import db
 from app.jobs import csv_import
 from app.services.content import contents
 from tests.backends import postgres_url  # noqa: F401  (a fixture)
+from tests.jobs.importing import Imports, whole
 
 HEAD = "reference,title,body,size\n"
 

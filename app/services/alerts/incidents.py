@@ -25,7 +25,6 @@ from app.extensions import db
 from app.ledger import counts
 from app.ledger.dialect import Connection, Executor, SessionExecutor
 from app.models import Alert, AlertMessage, AlertRule
-from app.models.alert import NOBODY_HAD_IT
 from app.services.alerts import channels as announced
 from app.services.alerts import texts
 from app.services.alerts.checks import KINDS, RULE_COLUMNS, Finding, Rule, Snapshot
@@ -273,7 +272,7 @@ def test_channel(name: str, actor: str) -> int:
 def channels() -> dict[str, ChannelView]:
     """The channels that monitors know, and those that messages wait for, by name."""
     ages = announced.known(SessionExecutor(db.session))
-    unsent = AlertMessage.state.in_(("waiting", "sending")) | (AlertMessage.error == NOBODY_HAD_IT)
+    unsent = AlertMessage.state.in_(("waiting", "sending", "expired"))
     orphans = db.session.scalars(select(AlertMessage.channel).where(unsent).distinct())
     result: dict[str, ChannelView] = {}
     for name in dict.fromkeys([*ages, *sorted(orphans)]):
@@ -281,7 +280,7 @@ def channels() -> dict[str, ChannelView]:
         messages, latest = select(AlertMessage).where(mine).limit(1), AlertMessage.id.desc()
         sent = db.session.scalar(messages.where(AlertMessage.state == "sent").order_by(latest))
         head = db.session.scalar(messages.where(waits).order_by(AlertMessage.id))
-        dropped = db.session.scalar(messages.where(AlertMessage.state == "dropped").order_by(latest))
+        dropped = db.session.scalar(messages.where(AlertMessage.state.in_(("dropped", "expired"))).order_by(latest))
         failing = head if head is not None and head.error else None
         if failing is None and dropped is not None and (sent is None or dropped.id > sent.id):
             failing = dropped

@@ -20,11 +20,11 @@ from app.config import Settings
 from app.integrations.openai_text import Answer
 from app.ledger import control, costs, counts
 from app.ledger.dialect import Executor
+from app.models.job import BY_BUDGET
 from app.services.content import prices
 from app.support.clock import DAY_MS, MINUTE_MS, month_start
 
 log = logging.getLogger(__name__)
-OVER_BUDGET = "The monthly budget of "  # how the reason of a row held for its budget begins
 RATE = "rate limit"
 WAYS = "openai_ways"  # the fact of the `meta` table: [way, when (ms)] by server and model
 MOST_WAYS, WAY_MS = 200, 7 * DAY_MS
@@ -172,18 +172,16 @@ def over_budget(tx: Executor, tenant: str | None, settings: Settings) -> str | N
     spent = costs.spent(tx, tenant or "", month_start(tx.now(), settings.timezone), currency)
     if spent < limit:
         return None
-    return f"{OVER_BUDGET}{tenant} is spent ({spent / costs.NANO:.2f} of {limit / costs.NANO:.2f} {currency})."
+    return f"The monthly budget of {tenant} is spent ({spent / costs.NANO:.2f} of {limit / costs.NANO:.2f} {currency})."
 
 
 def release_within_budget(connection: Any, settings: Settings) -> int:
     """Rows held for a budget that has been raised, or whose month has turned, go on; returns how many."""
     total = 0
-    rows = connection.fetch_all("SELECT DISTINCT tenant_id FROM jobs WHERE state = 'held' AND reason LIKE :r", r=OVER_BUDGET + "%")
+    rows = connection.fetch_all(f"SELECT DISTINCT COALESCE(tenant_id, '') FROM jobs WHERE state = 'held' AND hold_code = '{BY_BUDGET}'")
     for (tenant,) in rows:
         if over_budget(connection, tenant, settings) is None:
-            with connection.transaction() as tx:
-                total += tx.execute("UPDATE jobs SET state = 'pending', reason = NULL WHERE state = 'held' AND tenant_id = :t AND reason LIKE :r",
-                                 t=tenant, r=OVER_BUDGET + "%")
+            total += control.free_held(connection, f"hold_code = '{BY_BUDGET}' AND COALESCE(tenant_id, '') = :t", t=tenant)
     return total
 
 

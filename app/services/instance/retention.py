@@ -12,7 +12,6 @@ from app import registry
 from app.ledger import queue_rates, worker_slots
 from app.ledger.dialect import Connection
 from app.ledger.rescue import unblock
-from app.models.alert import NOBODY_HAD_IT
 from app.models.outcome_stats import KEEP_MINUTES_MS
 from app.models.upload import UPLOAD_ID
 from app.support.clock import DAY_MS, stamp
@@ -26,7 +25,7 @@ ORPHAN_S = 3600
 KEEP_UNSENT_DAYS = 8
 
 _NOT_FAILED = "('completed', 'cancelled', 'retried', 'lost', 'late')"
-_EMPTY = f"COALESCE(reason, '') = '{worker_slots.STOPPED}'"  # a place that can be filled again
+_EMPTY = f"COALESCE(stop_code, '') = '{worker_slots.EMPTY}'"  # a place that can be filled again
 _OLD = (  # table, condition, days kept, and whether its time is text; STEP rows by id are deleted in a transaction
     ("job_metrics", f"completed_at < :old AND status IN {_NOT_FAILED}", KEEP_DAYS, True),
     ("job_metrics", "completed_at < :old", KEEP_FAILED_DAYS, True),
@@ -62,9 +61,9 @@ def delete_old_minutes(connection: Connection) -> None:
             tx.execute(f"DELETE FROM {table} WHERE minute_ms < :old", old=now - KEEP_MINUTES_MS)
         tx.execute("DELETE FROM queue_seconds WHERE second_ms < :old", old=now - queue_rates.KEEP_MS)
         tx.execute("DELETE FROM alerts WHERE closed_ms < :old", old=now - KEEP_FAILED_DAYS * DAY_MS)
-        tx.execute("UPDATE alert_messages SET state = 'dropped', ended_ms = :now, error = :why "
-                "WHERE state IN ('waiting', 'sending') AND created_ms < :old",
-                now=now, old=now - KEEP_UNSENT_DAYS * DAY_MS, why=NOBODY_HAD_IT)
+        tx.execute("UPDATE alert_messages SET state = 'expired', ended_ms = :now, "
+                "error = 'no monitor had this channel for 8 days' WHERE state IN ('waiting', 'sending') AND created_ms < :old",
+                now=now, old=now - KEEP_UNSENT_DAYS * DAY_MS)
         tx.execute("DELETE FROM alert_messages WHERE ended_ms < :old", old=now - KEEP_DAYS * DAY_MS)
 
 

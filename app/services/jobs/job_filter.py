@@ -19,7 +19,7 @@ NAMES = ("state", "queue", "type", "tenant", "since", "until", "q")
 
 @dataclass(frozen=True)
 class JobFilter:
-    """What a person asked for; `since` and `until` are days of `zone`, both included, of sending (live) or finishing."""
+    """What a person asked for; `since`, `until` are days of `zone`, both included, of sending (live) or finishing."""
 
     state: str = ""
     queue: str = ""

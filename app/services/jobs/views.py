@@ -21,8 +21,8 @@ class JobView:
     """All that is known of one job. `state` is its live state, once it has ended its `status` (None while it lives).
 
     `args` are its arguments, secrets hidden by name; `known`: its type is declared here; `failed_open`: it failed and
-    waits for a decision; `in_bin`: it failed and was deleted. `timeout` is in seconds. What follows `error` is None or False
-    where it says nothing: of a job that has ended what only living ones have, and the reverse.
+    waits for a decision; `in_bin`: it failed and was deleted. `timeout` is in seconds. What follows `error` is None or
+    False where it says nothing: of a job that has ended what only living ones have, and the reverse.
     """
 
     uuid: str
@@ -58,7 +58,7 @@ class JobView:
 
 @dataclass(frozen=True)
 class AttemptView:
-    """How an attempt ended; `started_at` is `started` as text in UTC; `processing_time` is in ms, `memory_used` a peak."""
+    """How an attempt ended; `started_at` is `started` as text; `processing_time` is in ms, `memory_used` is a peak."""
 
     attempt: int
     status: str

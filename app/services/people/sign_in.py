@@ -14,7 +14,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import ipaddress
-import re
 import secrets
 
 from itsdangerous import BadSignature, URLSafeTimedSerializer
@@ -169,8 +168,8 @@ def _note_failure(email: str | None, network: str, now: int) -> None:
     if row is None:
         audit(who, FAILED, subject, "attempts: 1")
     else:
-        before = re.fullmatch(r"attempts: ([0-9]{1,9})", row.result or "")
-        row.result = f"attempts: {int(before[1]) + 1 if before else 1}"
+        row.times += 1
+        row.result = f"attempts: {row.times}"
     db.session.commit()
 
 

@@ -14,6 +14,7 @@ from app.extensions import db
 from app.ledger import counts
 from app.ledger.dialect import SessionExecutor
 from app.models import JobMetric, WorkerHeartbeat, outcome_stats
+from app.models.job import LIVE_STATES
 from app.services.jobs import actions, lookup
 from app.support.clock import HOUR_MS, day_of, iso, midnight, now_ms
 from app.support.settings import settings
@@ -112,7 +113,7 @@ class JobMonitoringService:
         today = outcome_stats.window(start_of_day(now), now + 1)
         day = outcome_stats.day_totals(now)
         jobs = JobCounts(
-            **{state: live[state] for state in counts.STATES}, failed=live["failed"], completed_today=today.completed,
+            **{state: live[state] for state in LIVE_STATES}, failed=live["failed"], completed_today=today.completed,
             failed_today=today.failed, counted_ms_ago=age, oldest_wait=oldest_wait(live, now),
             queues={name: queue["depth"] for name, queue in live["queues"].items()})
         rate = None if day.success_rate is None else floor(day.success_rate * 100 + 1e-6) / 100

@@ -15,6 +15,7 @@ from app.extensions import db
 from app.ledger import counts
 from app.ledger.dialect import SessionExecutor
 from app.ledger.rollups import BOUNDS_MS, NO_BOUND
+from app.models.job import LIVE_STATES
 from app.models.types import as_integer, as_text
 from app.services.stats.job_monitoring import JobMonitoringService, monitor_state
 from app.support.clock import now_ms
@@ -55,7 +56,7 @@ class Ledger:
     def _gauges(gauge: Any, live: dict[str, Any]) -> Iterator[Any]:
         now = now_ms()
         states = gauge("ainstein_jobs", "Live jobs by state.", labels=["state"])
-        for state in counts.STATES:
+        for state in LIVE_STATES:
             states.add_metric([state], live[state])
         yield states
         depth = gauge("ainstein_queue_jobs", "Ready jobs by queue.", labels=["queue"])

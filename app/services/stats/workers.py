@@ -58,7 +58,7 @@ def workers(memory_limit_mb: int) -> list[WorkerView]:
             id=w.id, name=w.worker_name, process_id=w.process_id, queue=w.queue, status=w.status,
             health="stuck" if over and w.status != "stopped" else health(w, limit),
             reason=reason(w, limit, over), stale=bool(w.stale), command=w.command,
-            can_start=worker_slots.can_start(w.status, w.reason, w.consumer_id, w.host),
+            can_start=worker_slots.can_start(w.status, w.stop_code, w.consumer_id, w.host),
             current_job_id=w.current_job_id, current_job_uuid=w.job_uuid, current_job_type=w.current_job_type,
             current_since=when(w.job_since), memory=w.memory, memory_limit=limit, jobs_done=w.jobs_done,
             last_heartbeat=when(millis(w.last_heartbeat)), started_at=when(millis(w.started_at)),
