@@ -22,6 +22,7 @@ from sqlalchemy.engine import Engine
 from sqlalchemy.orm import DeclarativeBase
 
 from app.support.clock import follow, unfollowed_s
+from app.support.open_files import WAL_BYTES
 
 
 class Base(DeclarativeBase):
@@ -39,7 +40,6 @@ compress = Compress()
 # 2 KB (which a new database gets) it takes 0.015 ms less than with the usual 4 KB. A checkpoint at the default 1,000 pages
 # cost 0.16 ms a job, a third of all; at 16,000 (32 MB) it costs 0.01. While somebody reads for long the WAL grows; the
 # first writer that begins it anew afterwards cuts it to 64 MB, which it never reaches otherwise (487 MB were kept).
-WAL_BYTES = 64 * 2**20
 PRAGMAS = ("page_size=2048", "journal_mode=WAL", "foreign_keys=ON", "wal_autocheckpoint=16000",
            f"journal_size_limit={WAL_BYTES}")
 BUSY_MS = 10_000

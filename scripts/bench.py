@@ -183,7 +183,7 @@ for _ in range(calls):
 print(json.dumps(times))
 from app.services.jobs import listing
 monitor = __import__("app.monitor.loop", fromlist=["Monitor"]).Monitor(app)
-while monitor.duties and __import__("app.ledger.search", fromlist=["advance"]).advance(monitor.connection, 50): pass
+while monitor.duties and __import__("app.services.jobs.search_index", fromlist=["advance"]).advance(monitor.connection, 50): pass
 with app.test_request_context("/"):
     wanted, cursor = listing.JobFilter.read({}, app.extensions["settings"].timezone), ""
     for _ in range(999):

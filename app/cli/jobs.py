@@ -13,9 +13,9 @@ from flask.cli import AppGroup
 from app import registry
 from app.cli.command import actor, reading, refuse
 from app.extensions import db
-from app.ledger import error_texts
 from app.services.jobs import actions, lookup, queues, uploads
 from app.services.jobs.dispatch import dispatch as dispatch_job
+from app.support import error_texts
 from app.support.json_values import as_json
 from app.support.validation import parse_delay, parse_json, parse_queue, parse_tenant
 

@@ -16,9 +16,9 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 from app.config import Settings
 from app.controllers.access import wants_json
 from app.controllers.wsgi_front import REFUSED, Front
-from app.ledger import error_texts
 from app.ledger.dialect import database_errors
 from app.services.instance import schema
+from app.support import error_texts
 from app.support.disk import DiskLow
 from app.support.settings import settings
 from app.support.validation import ValidationError

@@ -28,12 +28,12 @@ from app.execution.process_guard import ProcessGuard
 from app.execution.runner import JobMeter
 from app.execution.runtime import WorkerRuntime
 from app.extensions import db
-from app.ledger.outage import database_errors, wait_for
 from app.ledger.rescue import promote
 from app.ledger.worker_slots import EMPTY, STOPPED
 from app.services.instance import schema
 from app.services.jobs.tickets import replace_if_damaged
 from app.support import descendants
+from app.support.outage import database_errors, wait_for
 from app.support.process import die_with_parent, hold_lock, identity
 
 log = logging.getLogger("app.worker")

@@ -18,7 +18,7 @@ from app.execution.alarm import signals_blocked
 from app.execution.capture import LEVELS, JobLines
 from app.ledger.claim import FENCE, Claim
 from app.ledger.dialect import Connection
-from app.ledger.outage import database_errors, wait_for
+from app.support.outage import database_errors, wait_for
 from app.support.redaction import printable, redact, redact_json
 from app.support.values import billionths, plain_details, whole
 

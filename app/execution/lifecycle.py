@@ -25,10 +25,10 @@ from app.execution.outcomes import class_name
 from app.ledger import claim as ledger
 from app.ledger.claim import Claim
 from app.ledger.dialect import Connection
-from app.ledger.open_files import GONE, holds_write_lock, roll_back_others
-from app.ledger.outage import LOCKED, database_errors, kind_of, wait_for
 from app.ledger.rescue import claims_of, rescue
 from app.ledger.settle import Outcome, Parked, settle, settle_and_claim_next
+from app.support.open_files import GONE, holds_write_lock, roll_back_others
+from app.support.outage import LOCKED, database_errors, kind_of, wait_for
 from app.support.redaction import one_line, redact
 
 log = logging.getLogger(__name__)

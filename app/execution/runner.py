@@ -27,12 +27,12 @@ from app.execution.capture import Capture, JobLines
 from app.execution.job_context import JobContext
 from app.execution.outcomes import class_name, outcome_of
 from app.execution.process_guard import ProcessGuard
-from app.execution.results import as_json
 from app.extensions import db
 from app.ledger.dialect import Connection
 from app.ledger.settle import Outcome, Parked
 from app.services.jobs import uploads
 from app.support import descendants
+from app.support.bounded_json import as_json
 from app.support.logs import job_of_line, report_failure
 
 log = logging.getLogger(__name__)

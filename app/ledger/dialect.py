@@ -25,9 +25,9 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from app.extensions import POSTGRES_CLOCK, POSTGRES_OPTIONS, PRAGMAS
-from app.ledger.open_files import OpenFiles
-from app.ledger.outage import REOPEN, database_errors, result_code
 from app.support.clock import follow, now_ms
+from app.support.open_files import OpenFiles
+from app.support.outage import REOPEN, database_errors, result_code
 
 WRITE_LOCK_TRIES = 1000
 SKIP_LOCKED = "FOR UPDATE OF j SKIP LOCKED"

@@ -8,8 +8,8 @@ The row names its consumer, so another one, or one that was started anew with al
 that ends says so in the rows of its empty places. A pipe and not a file: it ends with the consumer and needs no shared
 folder.
 
-`stop_code`, in the row of a worker that a person has stopped, is EMPTY while its place is, FILLED once another worker was
-started there, ENDED when its consumer has ended. The sentence in `reason` is for people.
+`stop_code`, in the row of a worker that a person has stopped, is EMPTY while its place is, FILLED once another worker
+was started there, ENDED when its consumer has ended. The sentence in `reason` is for people.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ _MINE = f"consumer_id = :c AND status = 'stopped' AND stop_code = '{EMPTY}'"
 _ASKED = f"SELECT id FROM worker_heartbeats WHERE {_MINE} AND command = 'start'"
 _TAKE = f"""UPDATE worker_heartbeats SET command = NULL, stop_code = '{FILLED}', reason = '{STOPPED}; started again'
  WHERE id = :id AND {_MINE} AND command = 'start'"""
-_END = f"""UPDATE worker_heartbeats SET command = NULL, stop_code = '{ENDED}', reason = '{STOPPED}; then its consumer ended'
- WHERE {_MINE}"""
+_END = f"""UPDATE worker_heartbeats SET command = NULL, stop_code = '{ENDED}',
+ reason = '{STOPPED}; then its consumer ended' WHERE {_MINE}"""
 
 
 def can_start(status: str, stop_code: str | None, consumer_id: str, host: str) -> bool:

@@ -22,7 +22,8 @@ from app.support.clock import DAY_MS, HOUR_MS, MINUTE_MS, millis, now_ms, stamp
 
 COUNTED = ("completed", "failed", "timeout")
 FAILURES = ("failed", "timeout")
-KEEP_MINUTES_MS = 26 * HOUR_MS
+KEEP_MINUTES_MS = 26 * HOUR_MS  # rows of job_minutes and queue_minutes
+KEEP_SECONDS_MS = 15 * MINUTE_MS  # rows of queue_seconds
 
 _WANTED = "status IN ('completed', 'failed', 'timeout')"
 

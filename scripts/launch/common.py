@@ -211,7 +211,8 @@ def check_settings() -> dict:
 def die_with_parent(parent: int, signal_name: str) -> None:
     """Get that signal when `parent` ends; it outlives exec. A parent already gone ends us now.
 
-    Workers use the one of app/support/process.py: this file must not import it, for with it comes app/__init__.py and Flask.
+    Workers use the one of app/support/process.py: this file must not import it, for with it comes app/__init__.py and
+    Flask.
     """
     import ctypes  # only in short-lived children: it costs a megabyte
     import signal

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from app.cli import demo
 from app.extensions import db
-from app.ledger import counts, manual, rescue, search
+from app.ledger import counts, manual, rescue
 from app.models import (
     Alert,
     AlertMessage,
@@ -25,7 +25,7 @@ from app.models import (
     Upload,
     WorkerHeartbeat,
 )
-from app.services.jobs import recurring
+from app.services.jobs import recurring, search_index
 from app.support.clock import DAY_MS, MINUTE_MS, naive, now_ms
 from tests.ledger_fixture import Ledger
 
@@ -61,7 +61,7 @@ def fill(ledger: Ledger) -> dict[str, str]:
     with ledger.connection.transaction() as tx:
         manual.to_bin(tx, [r[0] for r in tx.fetch_all("SELECT id FROM failed_jobs WHERE uuid = :u", u=uuids["binned"])])
         counts.save(tx, "channels", ["team", "mail"])
-    search.advance(ledger.connection)
+    search_index.advance(ledger.connection)
     for state in ("completed", "failed"):  # past what rollups and index have taken in
         uuids[f"new {state}"] = ledger.dispatch("TestEcho", args=CAFFE)
         ledger.settle(ledger.claim(), state, error=None if state == "completed" else "new")

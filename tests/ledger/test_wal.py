@@ -9,7 +9,7 @@ import pytest
 
 from app.extensions import WAL_BYTES
 from app.ledger.dialect import Connection
-from app.ledger.open_files import shrink_wal
+from app.support.open_files import shrink_wal
 
 BLOB = os.urandom(400_000)
 

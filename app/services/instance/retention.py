@@ -9,10 +9,10 @@ import time
 from pathlib import Path
 
 from app import registry
-from app.ledger import queue_rates, worker_slots
+from app.ledger import worker_slots
 from app.ledger.dialect import Connection
 from app.ledger.rescue import unblock
-from app.models.outcome_stats import KEEP_MINUTES_MS
+from app.models.outcome_stats import KEEP_MINUTES_MS, KEEP_SECONDS_MS
 from app.models.upload import UPLOAD_ID
 from app.support.clock import DAY_MS, stamp
 from app.support.process import inside
@@ -59,7 +59,7 @@ def delete_old_minutes(connection: Connection) -> None:
     with connection.transaction() as tx:
         for table in ("job_minutes", "queue_minutes"):
             tx.execute(f"DELETE FROM {table} WHERE minute_ms < :old", old=now - KEEP_MINUTES_MS)
-        tx.execute("DELETE FROM queue_seconds WHERE second_ms < :old", old=now - queue_rates.KEEP_MS)
+        tx.execute("DELETE FROM queue_seconds WHERE second_ms < :old", old=now - KEEP_SECONDS_MS)
         tx.execute("DELETE FROM alerts WHERE closed_ms < :old", old=now - KEEP_FAILED_DAYS * DAY_MS)
         tx.execute("UPDATE alert_messages SET state = 'expired', ended_ms = :now, "
                 "error = 'no monitor had this channel for 8 days' WHERE state IN ('waiting', 'sending') AND created_ms < :old",

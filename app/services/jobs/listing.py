@@ -19,16 +19,15 @@ from sqlalchemy import func, select
 
 from app import registry
 from app.extensions import db
-from app.ledger import search
 from app.ledger.dialect import SessionExecutor
-from app.ledger.queue_rates import first_id
 from app.models import FailedJob, Job, JobHistory, JobMetric
 from app.models.job import LIVE_STATES
 from app.models.job_metric import FINAL
 from app.models.types import as_integer as integer
 from app.models.types import as_text
-from app.services.jobs import payloads
+from app.services.jobs import payloads, search_index
 from app.services.jobs.job_filter import JobFilter
+from app.services.jobs.queue_rates import first_id
 from app.services.jobs.views import JobPage, JobRow
 from app.support.clock import now_ms, when
 from app.support.messages import translate as _
@@ -152,14 +151,14 @@ def _ways(kind: str, wanted: JobFilter, states: list[str]) -> list[Way]:
     if uuid := parse_uuid(text):
         return [Way(table, "r.uuid = :uuid", {"uuid": uuid})]
     column = "reason" if kind == "l" else "error"
-    read = " AND ".join(search.like(tx, column, f"w{n}") for n in range(len(words))) or "1 = 1"
-    patterns = {f"w{n}": search.pattern(word) for n, word in enumerate(words)}
-    reach = search.watermark(tx) if kind == "h" else 0
+    read = " AND ".join(search_index.like(tx, column, f"w{n}") for n in range(len(words))) or "1 = 1"
+    patterns = {f"w{n}": search_index.pattern(word) for n, word in enumerate(words)}
+    reach = search_index.watermark(tx) if kind == "h" else 0
     fields = {"job_type": wanted.type, "tenant_id": wanted.tenant, "queue": wanted.queue}
-    match = search.match(words, fields, states if wanted.state else []) if reach else ""
+    match = search_index.match(words, fields, states if wanted.state else []) if reach else ""
     if match and (words or any(fields.values())):
         ways = [Way(table, f"r.id > :reach AND {read}", patterns | {"reach": reach}),
-                Way(search.SOURCE, search.MATCHES, {"match": match}, key="s.rowid")]
+                Way(search_index.SOURCE, search_index.MATCHES, {"match": match}, key="s.rowid")]
     else:
         ways = [Way(table, read, patterns)]
     if re.fullmatch(r"[0-9a-f-]{4,35}", text):

@@ -10,11 +10,11 @@ from sqlalchemy import func, select
 from app import registry
 from app.config import QUEUES
 from app.extensions import db
-from app.ledger import control, counts, queue_rates
+from app.ledger import control, counts
 from app.ledger.dialect import Connection, SessionExecutor
 from app.models import Job, Queue, QueueMinute
 from app.services.audit import ActionRefused, audit
-from app.services.jobs import payloads
+from app.services.jobs import payloads, queue_rates
 from app.support.clock import MINUTE_MS, now_ms, when
 from app.support.messages import translate as _
 from app.support.validation import ValidationError

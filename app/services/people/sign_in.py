@@ -21,12 +21,12 @@ from sqlalchemy import and_, delete, func, or_, select, text
 from sqlalchemy.exc import OperationalError
 
 from app.extensions import db
-from app.ledger import counts, outage
+from app.ledger import counts
 from app.ledger.dialect import SessionExecutor
 from app.models import Audit, LoginAttempt, User, UserSession
 from app.services.audit import audit
 from app.services.people.passwords import matches
-from app.support import disk
+from app.support import disk, outage
 from app.support.clock import now_ms
 from app.support.redaction import printable
 from app.support.settings import settings

@@ -10,8 +10,8 @@ import re
 import pytest
 
 from app.extensions import db
-from app.ledger import rollups, search
-from app.services.jobs import actions, listing
+from app.ledger import rollups
+from app.services.jobs import actions, listing, search_index
 from app.services.jobs.listing import JobFilter
 from app.support.validation import ValidationError
 
@@ -29,7 +29,7 @@ def jobs(ledger):
         job = ledger.claim()
         ledger.settle(job, ("completed", "failed", "timeout")[n % 3], error=None if n % 3 == 0 else f"RateLimitError: 429 for \"{n % 5}\"")
         if n == 40:
-            search.advance(ledger.connection)
+            search_index.advance(ledger.connection)
     ledger.claim()
     with ledger.app.app_context():
         yield ledger
@@ -80,7 +80,7 @@ def test_every_filter_shows_just_the_jobs_that_match_in_any_size_of_page(jobs):
 @pytest.mark.parametrize("text", ["429", "RateLimit", "vini etna", "caffè", "100%", 'for "3"', "ratelimiterror 429", "'", '"', "NEAR(a b)", "-", "a OR", "job_type:x", "*"])
 def test_search_finds_words_whatever_they_hold(jobs, text):
     """Rows are read for the words as they stand; the index looks for beginnings of words and knows no signs."""
-    rows = jobs.connection.fetch_all(f"SELECT uuid, payload, error, id <= {search.watermark(jobs.connection)} FROM job_history")
+    rows = jobs.connection.fetch_all(f"SELECT uuid, payload, error, id <= {search_index.watermark(jobs.connection)} FROM job_history")
     signless = [re.findall(r"[^\W_]+", word.lower()) for word in text.split()]
     indexed = {uuid for uuid, *_, inside in rows if inside}
     begins = {
@@ -108,7 +108,7 @@ def test_words_are_sought_in_the_arguments_and_the_error_not_in_what_stands_besi
 def test_deleted_history_leaves_the_index(jobs):
     gone = expected(jobs, "failed") + expected(jobs, "timeout")
     assert actions.retry_all("ada") == len(gone)
-    search.advance(jobs.connection)
+    search_index.advance(jobs.connection)
     assert walk(wanted(jobs, q="RateLimitError", state="failed"), 9) == []
     assert set(gone) <= set(expected(jobs, "live"))
 

@@ -11,9 +11,9 @@ import pytest
 
 from app.controllers import view_models
 from app.extensions import db
-from app.ledger import manual, queue_rates, rescue, rollups
+from app.ledger import manual, rescue, rollups
 from app.services.alerts.checks import Rule, Snapshot, slow
-from app.services.jobs import actions, listing, lookup, queues
+from app.services.jobs import actions, listing, lookup, queue_rates, queues
 from app.support.clock import DAY_MS, HOUR_MS, MINUTE_MS, millis, now_ms, stamp
 
 

@@ -12,11 +12,10 @@ from collections import defaultdict
 
 from app.ledger import watermark
 from app.ledger.dialect import Connection, Executor
+from app.models.outcome_stats import KEEP_SECONDS_MS
 from app.models.outcome_stats import watermark as watermark_sql
 from app.models.types import as_integer, as_text
-from app.support.clock import MINUTE_MS
 
-KEEP_MS = 15 * MINUTE_MS
 KEY = "pace_reach"
 _ADD = """INSERT INTO queue_seconds (second_ms, queue, sent, ended) VALUES (:second, :queue, :sent, :ended)
  ON CONFLICT (second_ms, queue)
@@ -46,7 +45,7 @@ def _count(rows: list[tuple], now: int) -> dict[tuple[int, str], list[int]]:
     sums: dict[tuple[int, str], list[int]] = defaultdict(lambda: [0, 0])
     for _id, queue, created, finished, round_ in rows:
         for place, at in enumerate((created if round_ == 1 else None, finished)):
-            if isinstance(at, int) and at >= now - KEEP_MS:
+            if isinstance(at, int) and at >= now - KEEP_SECONDS_MS:
                 sums[at - at % 1000, as_text(queue) or ""][place] += 1
     return sums
 

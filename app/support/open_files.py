@@ -20,8 +20,7 @@ import struct
 import time
 from typing import Any
 
-from app.extensions import WAL_BYTES
-
+WAL_BYTES = 64 * 2**20  # SQLite cuts a larger WAL to this size
 GONE = 78  # exit code of a worker whose files were closed or replaced
 _FLOCK = struct.Struct("@hhqqi")
 _WRITE_LOCK = 120  # byte of the -shm file: UNIX_SHM_BASE + WAL_WRITE_LOCK in SQLite's os_unix.c and wal.c

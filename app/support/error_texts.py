@@ -15,7 +15,7 @@ from pathlib import Path
 from sqlalchemy import exc
 
 from app.config import ROOT
-from app.ledger.outage import AWAY, DAMAGED, FULL, LOCKED, READ_ONLY, cause_of, database_errors, kind_of
+from app.support.outage import AWAY, DAMAGED, FULL, LOCKED, READ_ONLY, cause_of, database_errors, kind_of
 from app.support.redaction import one_line, redact
 
 EACH_S = 60.0
