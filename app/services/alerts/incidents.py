@@ -227,7 +227,7 @@ def _sent_to(alert: int) -> list[str]:
 
 
 def acknowledge(alert: int, actor: str) -> None:
-    """Somebody has taken it: it no longer counts in the title. Raises Refused."""
+    """Somebody has taken it: it no longer counts in the title. Raises ActionRefused."""
     row = _find(alert)
     if row.acked_ms is not None:
         name = row.acked_by
@@ -239,7 +239,7 @@ def acknowledge(alert: int, actor: str) -> None:
 
 
 def snooze(alert: int, minutes: int, actor: str) -> None:
-    """Silence it, and the same thing should it come again, for so long; 0 ends the silence. Raises Refused."""
+    """Silence it, and the same thing should it come again, for so long; 0 ends the silence. Raises ActionRefused."""
     row = _find(alert)
     row.snoozed_ms, row.snoozed_by = now_ms() + min(max(minutes, 0), MOST_SNOOZE_MIN) * MINUTE_MS, actor[:255]
     if not row.notified:
@@ -257,7 +257,7 @@ def _find(alert: int) -> Alert:
 
 
 def test_channel(name: str, actor: str) -> int:
-    """Ask the monitor to send a test message; returns its number. Raises Refused for an unknown channel."""
+    """Ask the monitor to send a test message; returns its number. Raises ActionRefused for an unknown channel."""
     if name not in announced.known(SessionExecutor(db.session)):
         db.session.rollback()
         raise ActionRefused(_("There is no such channel; ALERT_URLS of the monitor names them."), unknown=True)

@@ -147,7 +147,10 @@ def parse_minutes(text: str) -> int | None:
 
 
 def pause(name: str, actor: str, minutes: int | None = None, reason: str | None = None) -> None:
-    """Pause a queue, or a type as `type:X`; for so many minutes or until resumed. Raises Refused for an unknown name."""
+    """Pause a queue, or a type as `type:X`, for so many minutes or until resumed.
+
+    Raises ActionRefused for an unknown name.
+    """
     _check(name)
     until = None if minutes is None else now_ms() + minutes * MINUTE_MS
     control.pause(SessionExecutor(db.session), name, until, actor, (reason or "").strip()[:500] or None)
@@ -157,7 +160,7 @@ def pause(name: str, actor: str, minutes: int | None = None, reason: str | None 
 
 
 def resume(name: str, actor: str) -> None:
-    """End a pause; raises Refused when there is none."""
+    """End a pause; raises ActionRefused when there is none."""
     if not control.resume(SessionExecutor(db.session), name):
         db.session.rollback()
         raise ActionRefused(_("This is not paused."))

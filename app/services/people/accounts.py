@@ -88,7 +88,7 @@ def set_password(email: str, password: str, actor: str = "code") -> None:
 
 
 def set_role(email: str, role: str, actor: str = "code") -> None:
-    """Change a role and end all sessions of that account; Refused for the last active super-admin."""
+    """Change a role and end all sessions of that account; ActionRefused for the last active super-admin."""
     _check_role(role)
     user = _user(email)
     if role != SUPER:
@@ -98,7 +98,7 @@ def set_role(email: str, role: str, actor: str = "code") -> None:
 
 
 def disable(email: str, actor: str = "code") -> None:
-    """Refuse this account from now on and end all its sessions; Refused for the last active super-admin."""
+    """Refuse this account from now on and end all its sessions; ActionRefused for the last active super-admin."""
     user = _user(email)
     _keep_one(user)
     user.disabled_ms = user.disabled_ms or now_ms()
@@ -189,7 +189,7 @@ def people(token: str | None = None) -> list[PersonView]:
 
 
 def email_of(user: int) -> str:
-    """The address of an account by its number; Refused when there is none."""
+    """The address of an account by its number; ActionRefused when there is none."""
     found = db.session.get(User, user)
     if found is None:
         raise ActionRefused(_("There is no such account."), unknown=True)
@@ -211,7 +211,7 @@ def _check_role(role: str) -> None:
 
 
 def _user(email: str) -> User:
-    """The account of an address; Refused when there is none."""
+    """The account of an address; ActionRefused when there is none."""
     user = db.session.scalar(select(User).where(User.email == clean_email(email)))
     if user is None:
         db.session.rollback()
