@@ -6,7 +6,6 @@ import sys
 import time
 
 import click
-from flask import current_app
 from flask.cli import AppGroup
 from sqlalchemy import select
 
@@ -16,6 +15,7 @@ from app.models import AlertMessage
 from app.services.alerts import incidents as service
 from app.services.audit import ActionRefused
 from app.services.stats.job_monitoring import monitor_state
+from app.support.settings import settings
 
 WAIT_S = 30
 
@@ -29,8 +29,8 @@ def list_alerts(everything: bool) -> None:
     """Open alerts: number, severity, state, name and what was measured."""
     rows = service.open_alerts() + (service.history() if everything else [])
     for a in rows:
-        state = "over" if a["closed_at"] else "taken" if a["acked_by"] else "silenced" if a["snoozed_until"] else "open"
-        click.echo(f"{a['id']}\t{a['severity']}\t{state}\t{a['opened_at']:%Y-%m-%d %H:%M:%S} UTC\t{a['name']}: {a['text']}")
+        state = "over" if a.closed_at else "taken" if a.acked_by else "silenced" if a.snoozed_until else "open"
+        click.echo(f"{a.id}\t{a.severity}\t{state}\t{a.opened_at:%Y-%m-%d %H:%M:%S} UTC\t{a.name}: {a.text}")
     if not rows:
         click.echo("Nothing is wrong.")
 
@@ -43,7 +43,7 @@ def test(channel: str) -> None:
         number = service.test_channel(channel, actor())
     except ActionRefused as error:
         sys.exit(f"{error} Known: {', '.join(service.channels()) or 'none'}")
-    if monitor_state()["late"]:
+    if monitor_state().late:
         click.echo("The monitor, which alone knows the addresses, is not running; the test is sent when it does.", err=True)
     for _ in range(WAIT_S * 5):
         state, error = db.session.execute(select(AlertMessage.state, AlertMessage.error).where(AlertMessage.id == number)).one()
@@ -76,4 +76,4 @@ def snooze(number: int, minutes: int) -> None:
 
 
 def _said(what: str) -> None:
-    click.echo(f"{current_app.extensions['settings'].public_url}/admin/jobs/alerts: {what}")
+    click.echo(f"{settings().public_url}/admin/jobs/alerts: {what}")

@@ -12,6 +12,7 @@ from app.cli.command import actor, reading
 from app.models.user import ROLES
 from app.services.audit import ActionRefused
 from app.services.people import accounts
+from app.support.json_values import as_json
 from app.support.validation import ValidationError
 
 users = AppGroup("users", help="Accounts.")
@@ -51,18 +52,18 @@ def password(email: str, password_stdin: bool) -> None:
 
 
 @users.command("list")
-@click.option("--json", "as_json", is_flag=True)
+@click.option("--json", "wants_json", is_flag=True)
 @reading
-def list_users(as_json: bool) -> None:
+def list_users(wants_json: bool) -> None:
     """Each account with its role, state and where it is signed in."""
     rows = accounts.people()
-    if as_json:
-        click.echo(json.dumps(rows, default=lambda at: at.isoformat().replace("+00:00", "Z")))
+    if wants_json:
+        click.echo(json.dumps(rows, default=as_json))
         return
     for p in rows:
-        state = "disabled" if p["disabled_at"] else f"failed sign-ins: {p['failures']}" if p["failures"] else "active"
-        devices = ", ".join(f"{s['device'] or 'unknown'} from {s['network'] or 'unknown'}" for s in p["sessions"])
-        click.echo(f"{p['email']}\t{p['role']}\t{state}\t{devices or '-'}")
+        state = "disabled" if p.disabled_at else f"failed sign-ins: {p.failures}" if p.failures else "active"
+        devices = ", ".join(f"{s.device or 'unknown'} from {s.network or 'unknown'}" for s in p.sessions)
+        click.echo(f"{p.email}\t{p.role}\t{state}\t{devices or '-'}")
 
 
 @users.command("role")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from flask import Blueprint, flash, jsonify, redirect, render_template, request, url_for
 from flask_babel import gettext as _
 
@@ -106,7 +108,8 @@ def _edit(row):
             return jsonify({"error": " ".join(errors.values()), "fields": errors}), 400
     shown = rules.shown(row)
     if errors:
-        shown |= {name: request.form[name] for name in shown if name in request.form} | {"channels": ",".join(request.form.getlist("channels"))}
+        typed = {name: request.form[name] for name in vars(shown) if name in request.form}
+        shown = replace(shown, **typed | {"channels": ",".join(request.form.getlist("channels"))})
     if row.id is None:
         db.session.rollback()
     types = [(d.name, d.label) for d in registry.known_types()]

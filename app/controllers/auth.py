@@ -6,7 +6,6 @@ from flask import (
     Blueprint,
     Flask,
     abort,
-    current_app,
     g,
     jsonify,
     make_response,
@@ -26,6 +25,7 @@ from app.extensions import login
 from app.models import User
 from app.services.people import accounts
 from app.services.people.sign_in import DEVICE_S
+from app.support.settings import settings
 from app.support.validation import check_text
 
 bp = Blueprint("auth", __name__)
@@ -88,7 +88,7 @@ def login_page():
 def login_post():
     email, password = check_text(request.form.get("email", "")), check_text(request.form.get("password", ""))
     back = safe_next(request.form.get("next"), "")
-    cookie = current_app.extensions["settings"].cookie("device")
+    cookie = settings().cookie("device")
     device = request.cookies.get(str(cookie["key"]))
     agent = request.headers.get("User-Agent")
     token = accounts.sign_in(email[:255], password, request.remote_addr, session.get("_user_id"), agent, device)
@@ -134,6 +134,6 @@ def language(lang: str):
     """A preference of this browser, kept in a cookie and nowhere else; pages of other sites do not change it."""
     answer = make_response(redirect(safe_next(request.args.get("next"), url_for("home.index")), 303))
     if lang in LANGUAGES and not foreign_page():
-        cookie = current_app.extensions["settings"].cookie("lang") | {"key": "lang"}
+        cookie = settings().cookie("lang") | {"key": "lang"}
         answer.set_cookie(value=lang, max_age=365 * 86_400, **cookie)
     return answer

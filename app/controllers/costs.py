@@ -27,18 +27,18 @@ def _period():
 def _days(first, last) -> list[dict[str, object]]:
     """The days, for the chart and its table: `cost` in the currency of most days; `shown` says each in its own."""
     rows = costs.totals("day", first, last)
-    currencies = [r["currency"] for r in rows]
-    main = max(set(currencies), key=currencies.count) if rows else ""
-    return [{"date": r["key"], "total": r["requests"], "cost": round(r["nano"] / NANO, 6) if r["currency"] == main else 0, "shown": shown(r),
-             "currency": main} for r in rows]
+    currencies = [r.currency for r in rows]
+    main = max(dict.fromkeys(currencies), key=currencies.count, default="")
+    return [{"date": r.key, "total": r.requests, "cost": round(r.nano / NANO, 6) if r.currency == main else 0,
+             "shown": shown(r), "currency": main} for r in rows]
 
 
-def shown(row: dict) -> str:
+def shown(row: costs.CostRow) -> str:
     """A sum in words: what is unknown is said, not summed."""
-    if row["unknown"] == row["requests"]:
+    if row.unknown == row.requests:
         return _("unknown")
-    more = " " + ngettext("+ %(num)s of unknown cost", "+ %(num)s of unknown cost", row["unknown"]) if row["unknown"] else ""
-    return money(row["nano"], row["currency"]) + more
+    more = " " + ngettext("+ %(num)s of unknown cost", "+ %(num)s of unknown cost", row.unknown) if row.unknown else ""
+    return money(row.nano, row.currency) + more
 
 
 @bp.get("/", endpoint="index")
@@ -65,9 +65,9 @@ def export():
         yield COLUMNS
         for group in costs.GROUPS:
             for r in costs.totals(group, first, last):
-                cost = Decimal(r["nano"]).scaleb(-9)
-                tokens = (r["tokens_in"], r["tokens_cached"], r["tokens_out"])
-                yield (group, r["key"], r["currency"], cost, r["requests"], r["unknown"], *tokens)
+                cost = Decimal(r.nano).scaleb(-9)
+                tokens = (r.tokens_in, r.tokens_cached, r.tokens_out)
+                yield (group, r.key, r.currency, cost, r.requests, r.unknown, *tokens)
 
     headers = {"Content-Disposition": f'attachment; filename="costs-{first}-{last}.csv"'}
     return Response("".join(write_rows(list(lines()))), content_type="text/csv; charset=utf-8", headers=headers)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from flask import Blueprint, jsonify, render_template, request, url_for
 from flask_babel import gettext as _
 
@@ -10,7 +12,7 @@ from app.controllers.responses import actor, ask, done, refused, render_error
 from app.services.audit import ActionRefused
 from app.services.content import generation_pages
 from app.support.messages import translate_stored
-from app.support.validation import check_text, parse_uuid
+from app.support.validation import check_text, parse_id, parse_uuid
 
 bp = Blueprint("generations", __name__, url_prefix="/generations")
 PAGE = 50
@@ -21,13 +23,12 @@ STATES = ("answered", "partial", "failed", "cancelled", "asking", "answering")
 @bp.get("/", endpoint="index")
 def index():
     given = {name: check_text(request.args.get(name, "")).strip()[:200] for name in ("q", "tenant", "status")}
-    before = request.args.get("before", "")
-    before_id = int(before) if before.isascii() and before.isdigit() and len(before) < 18 else None
-    rows = generation_pages.listing(**given, before=before_id, limit=PAGE + 1)
+    rows = generation_pages.listing(**given, before=parse_id(request.args.get("before")), limit=PAGE + 1)
     kept = {k: v for k, v in given.items() if v}
-    older = url_for("admin.jobs.generations.index", before=rows[PAGE - 1]["id"], **kept) if len(rows) > PAGE else None
+    older = url_for("admin.jobs.generations.index", before=rows[PAGE - 1].id, **kept) if len(rows) > PAGE else None
     if wants_json():
-        return jsonify({"generations": [{name: row[name] for name in SHOWN} for row in rows[:PAGE]], "older": older})
+        told = [{name: getattr(row, name) for name in SHOWN} for row in rows[:PAGE]]
+        return jsonify({"generations": told, "older": older})
     return render_template("admin/generations.html", rows=rows[:PAGE], older_url=older, states=STATES, **given)
 
 
@@ -36,7 +37,7 @@ def one(uuid: str):
     found = generation_pages.one(parse_uuid(uuid) or "")
     if found is None:
         return render_error(404, _("There is no such generation."))
-    return render_template("admin/generation.html", g=found | {"error": translate_stored(found["error"])})
+    return render_template("admin/generation.html", g=replace(found, error=translate_stored(found.error)))
 
 
 @bp.get("/templates", endpoint="templates")

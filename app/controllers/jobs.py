@@ -17,7 +17,7 @@ from app.services.jobs import actions, lookup
 from app.services.stats.job_monitoring import PERIODS, JobMonitoringService, monitor_state
 from app.support.clock import iso, now_ms
 from app.support.formatting import number
-from app.support.validation import ValidationError
+from app.support.validation import ValidationError, parse_id
 
 bp = Blueprint("jobs", __name__, url_prefix="/jobs")
 service = JobMonitoringService()
@@ -74,11 +74,9 @@ def metrics():
 def max_failed_id() -> int | None:
     """The highest failed id when the page was rendered; None from scripts, which mean all of now."""
     text = request.form.get("upto", "").strip()
-    if not text:
-        return None
-    if not text.isascii() or not text.isdigit() or len(text) > 18:
+    if text and parse_id(text) is None:
         raise ValidationError(_("The form was changed: load the page again."))
-    return int(text)
+    return parse_id(text)
 
 
 @bp.post("/retry/<uuid>", endpoint="retry")

@@ -45,7 +45,7 @@ def offered() -> list[JobDefinition]:
 @bp.get("/", endpoint="form")
 def form():
     like = lookup.find(request.args["like"]) if "like" in request.args else None
-    name = like["job_type"] if like else request.args.get("type")
+    name = like.job_type if like else request.args.get("type")
     chosen = registry.find(name) if name else None
     if ("like" in request.args and like is None) or (name and chosen is None):
         return render_error(404, _("There is no such job type."))
@@ -53,7 +53,8 @@ def form():
         return refusal
     if like is None:
         return page(chosen)
-    return page(chosen, {"queue": like["queue"], "tenant": like["tenant_id"] or ""}, given=lookup.raw_arguments(like["uuid"]), like=like["uuid"])
+    return page(chosen, {"queue": like.queue, "tenant": like.tenant_id or ""},
+                given=lookup.raw_arguments(like.uuid), like=like.uuid)
 
 
 @bp.post("/", endpoint="create")
@@ -64,7 +65,7 @@ def create():
     if refusal := closed(definition):
         return refusal
     like = lookup.find(request.form.get("like", ""))
-    if like is not None and like["job_type"] != definition.name:
+    if like is not None and like.job_type != definition.name:
         like = None  # what one type was given is nothing to another
     errors: dict[str, str] = {}
     common: dict[str, Any] = {}
@@ -73,7 +74,7 @@ def create():
             common[name] = parse(check_text(request.form.get(name, "")))
         except ValidationError as error:
             errors[name] = str(error)
-    given = lookup.raw_arguments(like["uuid"]) if like else {}
+    given = lookup.raw_arguments(like.uuid) if like else {}
     args = read_all(definition, given, common.get("tenant"), errors)
     try:
         if not errors and import_preview.wanted(definition, args):
@@ -87,7 +88,7 @@ def create():
         errors[""] = str(error)
     if errors:
         db.session.rollback()
-        return wrong(errors) or (page(definition, request.form, errors, given, like=like and like["uuid"]), 400)
+        return wrong(errors) or (page(definition, request.form, errors, given, like=like and like.uuid), 400)
     if wants_json():
         return jsonify({"ok": True, "count": 1, "uuid": uuid})
     flash(_("Job created"), "success")
@@ -97,20 +98,20 @@ def create():
 @bp.route("/edit/<uuid>", methods=["GET", "POST"], endpoint="edit")
 def edit(uuid: str):
     found = lookup.find(uuid)
-    definition = registry.find(found["job_type"]) if found else None
+    definition = registry.find(found.job_type) if found else None
     if found is None or definition is None:
         return render_error(404, _("There is no such job.") if found is None else _("There is no such job type."))
     if refusal := closed(definition):
         return refusal
-    given, errors = lookup.raw_arguments(found["uuid"]), {}
+    given, errors = lookup.raw_arguments(found.uuid), {}
     if request.method == "GET":
         return page(definition, {}, errors, given, editing=found)
-    args = read_all(definition, given, found["tenant_id"], errors)
+    args = read_all(definition, given, found.tenant_id, errors)
     try:
         if not errors:
-            state = actions.retry_edited(found["uuid"], args, actor())
+            state = actions.retry_edited(found.uuid, args, actor())
     except ActionRefused as error:
-        return refused(error, url_for("admin.jobs.job", uuid=found["uuid"]))
+        return refused(error, url_for("admin.jobs.job", uuid=found.uuid))
     except DiskLow:
         raise
     except (ValidationError, TypeError) as error:
@@ -119,10 +120,10 @@ def edit(uuid: str):
         db.session.rollback()
         return wrong(errors) or (page(definition, request.form, errors, given, editing=found), 400)
     if wants_json():
-        return jsonify({"ok": True, "count": 1, "uuid": found["uuid"]})
+        return jsonify({"ok": True, "count": 1, "uuid": found.uuid})
     said = {"scheduled": _("Saved. The job keeps its time."), "held": _("Saved. The job stays held.")}
     flash(said.get(state, _("Job requeued")), "success")
-    return redirect(url_for("admin.jobs.job", uuid=found["uuid"]), 303)
+    return redirect(url_for("admin.jobs.job", uuid=found.uuid), 303)
 
 
 def wrong(errors: dict[str, str]):
@@ -193,7 +194,7 @@ def page(chosen: JobDefinition | None, values: Any = None, errors: dict[str, str
         plain = [{k: v for k, v in f.items() if k != "error"} for f in fields]
         if chosen is None:
             return jsonify({"types": [{"name": d.name, "label": d.label, "queue": d.options.queue} for d in offered()]})
-        about = {"type": chosen.name, "queue": chosen.options.queue, "like": like, "edits": editing and editing["uuid"]}
+        about = {"type": chosen.name, "queue": chosen.options.queue, "like": like, "edits": editing and editing.uuid}
         return jsonify(about | {"fields": plain})
     return render_template(
         "admin/new_job.html", types=[{"name": d.name, "label": d.label, "url": url_for("admin.jobs.new.form", type=d.name)} for d in offered()],
@@ -201,5 +202,6 @@ def page(chosen: JobDefinition | None, values: Any = None, errors: dict[str, str
                 "description": translate_stored(chosen.description), "previewed": chosen.name == import_preview.TYPE}
         if chosen else None,
         queues=QUEUES, errors=errors, values=values, like=like, editing=editing,
-        back_url=url_for("admin.jobs.job", uuid=editing["uuid"] if editing else like) if editing or like else url_for("admin.jobs.new.form"),
+        back_url=url_for("admin.jobs.job", uuid=editing.uuid if editing else like) if editing or like
+        else url_for("admin.jobs.new.form"),
     )

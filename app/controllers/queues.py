@@ -50,7 +50,7 @@ def queues_context() -> dict[str, object]:
     chosen = request.args.get("queue", "")
     rows = queues.queues()
     if chosen not in QUEUES:  # the first with work, as that is where order matters
-        chosen = next((q["name"] for q in rows if q["depth"]), "default")
+        chosen = next((q.name for q in rows if q.depth), "default")
     return {"queues": rows, "types": queues.types(), "chosen": chosen, "next_jobs": queues.next_jobs(chosen),
             "tenant_backlog": queues.tenant_backlog(chosen)}
 

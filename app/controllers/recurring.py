@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flask import current_app, jsonify, render_template, url_for
+from flask import jsonify, render_template, url_for
 from flask_babel import gettext as _
 
 from app.controllers.access import wants_json
@@ -10,10 +10,11 @@ from app.controllers.jobs import PARTS, bp
 from app.controllers.responses import actor, done, refused
 from app.services.audit import ActionRefused
 from app.services.jobs import recurring
+from app.support.settings import settings
 
 
 def context() -> dict[str, object]:
-    return {"schedules": recurring.listing(current_app.extensions["settings"].timezone)}
+    return {"schedules": recurring.listing(settings().timezone)}
 
 
 PARTS["recurring_table"] = context

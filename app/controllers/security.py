@@ -6,7 +6,7 @@ import contextlib
 import logging
 from urllib.parse import unquote_to_bytes
 
-from flask import Flask, current_app, g, jsonify, render_template, request
+from flask import Flask, g, jsonify, render_template, request
 from flask_babel import gettext as _
 from flask_login import AnonymousUserMixin
 from flask_wtf.csrf import CSRFError
@@ -20,6 +20,7 @@ from app.ledger.dialect import database_errors
 from app.services.instance import schema
 from app.support import error_texts
 from app.support.disk import DiskLow
+from app.support.settings import settings
 from app.support.validation import ValidationError
 
 log = logging.getLogger(__name__)
@@ -100,7 +101,7 @@ def http_error(error: HTTPException):
         405: (_("Not this way"), _("This address does not take such a request.")),
         408: (_("Too slow"), _("The request did not arrive in time. Send it again.")),
         411: (_("Not understood"), _("Say how long the request is: send it with a Content-Length.")),
-        413: (_("Too large"), _("What was sent is too large. Files may have at most %(n)s MB.", n=current_app.extensions["settings"].upload_max_mb)),
+        413: (_("Too large"), _("What was sent is too large. Files may have at most %(n)s MB.", n=settings().upload_max_mb)),
         500: (_("An error"), _("Something went wrong here. It is in the log; nothing was half done.")),
     }
     code = 408 if isinstance(error, ClientDisconnected) else error.code  # gone, or too slow to be waited for
@@ -134,7 +135,7 @@ def database_error(error: Exception):
         db.session.rollback()
     g._login_user = AnonymousUserMixin()  # the page that says so must ask the database for nothing
     where, kind = f"{request.method} {request.endpoint}", error_texts.kind_of(error)
-    if kind is None and schema.check(current_app.extensions["settings"]) == "current":
+    if kind is None and schema.check(settings()) == "current":
         log.error("%s: %s", where, error_texts.named(error))
         return answer(500, _("Something went wrong here. It is in the log; nothing was half done."), _("An error"))
     if kind == error_texts.FULL:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from flask import Flask, current_app, has_request_context, request, url_for
+from flask import Flask, has_request_context, request, url_for
 from flask_babel import get_locale
 from flask_babel import gettext as _
 from flask_login import current_user
@@ -13,6 +13,7 @@ from app import extensions, registry
 from app.services.alerts.incidents import count_open
 from app.services.stats.job_monitoring import monitor_state
 from app.support import formatting
+from app.support.settings import settings
 
 LANGUAGES = ("it", "en")
 MENU = (  # label, endpoint
@@ -37,7 +38,7 @@ def choose_language() -> str:
 
 def install(app: Flask) -> None:
     extensions.babel.init_app(
-        app, locale_selector=choose_language, timezone_selector=lambda: current_app.extensions["settings"].timezone.key,
+        app, locale_selector=choose_language, timezone_selector=lambda: settings().timezone.key,
         default_translation_directories="translations",
     )
     app.jinja_env.filters.update(formatting.FILTERS)
@@ -55,7 +56,7 @@ def common() -> dict[str, Any]:
             for label, endpoint in MENU if endpoint != "admin.jobs.recurring" or registry.schedules()
         ]
     return {
-        "nav": nav, "lang": str(get_locale() or "it"), "languages": LANGUAGES, "timezone": current_app.extensions["settings"].timezone.key,
+        "nav": nav, "lang": str(get_locale() or "it"), "languages": LANGUAGES, "timezone": settings().timezone.key,
         "version": version(), "monitor": monitor_state() if signed_in else None,
     }
 

@@ -34,7 +34,7 @@ class FailedJob(db.Model):
     status: Mapped[str] = mapped_column(String(50), server_default="failed")
     error: Mapped[str | None] = mapped_column(Text)
     claim_no: Mapped[int] = mapped_column(Integer, server_default="0")
-    round: Mapped[int] = mapped_column(Integer, server_default="1")
+    retry_round: Mapped[int] = mapped_column("round", Integer, server_default="1")
     tries: Mapped[int] = mapped_column(Integer, server_default="3")
     backoff: Mapped[str] = mapped_column(String(255), server_default="60,300,1800")
     timeout: Mapped[int] = mapped_column(Integer, server_default="300")

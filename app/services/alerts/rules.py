@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import select
@@ -23,22 +24,54 @@ SEVERITIES = ("warning", "critical")
 CLOCK = re.compile(r"([01]\d|2[0-3]):[0-5]\d")
 
 
-def listing() -> list[dict[str, Any]]:
-    """Every rule in words, with what it measured at the last check."""
+@dataclass(frozen=True)
+class RuleView:
+    """A rule: its row in `alert_rules` (whose model says the units), then what pages say of it.
+
+    `unit` of `threshold` and `value` is one of jobs, min, percent, times, none; `uses` names the other columns that
+    count for its kind; `quiet`: it has quiet hours; `label` of its job type; `value`: measured at the last check.
+    """
+
+    id: int | None
+    kind: str
+    enabled: int
+    threshold: float
+    minimum: int
+    window_min: int
+    job_type: str | None
+    queue: str | None
+    tenant_id: str | None
+    severity: str
+    quiet_from: str | None
+    quiet_until: str | None
+    channels: str
+    cooldown_min: int
+    name: str
+    unit: str
+    uses: tuple[str, ...]
+    quiet: bool
+    label: str | None
+    value: float | None = None
+
+
+def listing() -> list[RuleView]:
+    """Every rule, with what it measured at the last check."""
     values, _at = last_check()
     rows = db.session.scalars(select(AlertRule).order_by(AlertRule.id))
-    return [shown(row) | {"value": values.get(str(row.id)) if row.enabled else None} for row in rows]
+    return [shown(row, values.get(str(row.id)) if row.enabled else None) for row in rows]
 
 
-def shown(row: AlertRule) -> dict[str, Any]:
+def shown(row: AlertRule, value: float | None = None) -> RuleView:
     kind = KINDS.get(row.kind)
-    return {column.name: getattr(row, column.name) for column in AlertRule.__table__.columns} | {
-        "name": texts.name(row.kind), "unit": kind.unit if kind else "none", "uses": kind.uses if kind else (),
-        "quiet": bool(row.quiet_from and row.quiet_until), "label": registry.label_of(row.job_type) if row.job_type else None,
-    }
+    return RuleView(
+        **{column.name: getattr(row, column.name) for column in AlertRule.__table__.columns},
+        name=texts.name(row.kind), unit=kind.unit if kind else "none", uses=kind.uses if kind else (),
+        quiet=bool(row.quiet_from and row.quiet_until),
+        label=registry.label_of(row.job_type) if row.job_type else None, value=value)
 
 
 def find(rule: int) -> AlertRule:
+    """Raises ActionRefused when there is none of that number."""
     row = db.session.get(AlertRule, rule) if 0 < rule < 2**62 else None
     if row is None:
         db.session.rollback()
@@ -47,7 +80,7 @@ def find(rule: int) -> AlertRule:
 
 
 def blank(kind: str) -> AlertRule:
-    """A new rule of a kind, like the first of that kind; not yet written."""
+    """A new rule of a kind, like the first of that kind; not yet written. Raises ActionRefused for an unknown kind."""
     if kind not in KINDS:
         raise ActionRefused(_("There is no such kind of rule."), unknown=True)
     like = db.session.scalar(select(AlertRule).where(AlertRule.kind == kind).order_by(AlertRule.id).limit(1))
@@ -107,6 +140,7 @@ def _type(text: str) -> str | None:
 
 
 def switch(rule: int, on: bool, actor: str) -> None:
+    """Raises ActionRefused when there is no such rule."""
     row = find(rule)
     row.enabled = int(on)
     audit(actor, "switch on rule" if on else "switch off rule", f"{row.kind} {row.id}", "done")
@@ -114,7 +148,7 @@ def switch(rule: int, on: bool, actor: str) -> None:
 
 
 def delete(rule: int, actor: str) -> None:
-    """Its open incidents end without a word at the next check."""
+    """Its open incidents end without a message at the next check. Raises ActionRefused when there is no such rule."""
     row = find(rule)
     audit(actor, "delete rule", f"{row.kind} {row.id}", "done")
     db.session.delete(row)

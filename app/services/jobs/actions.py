@@ -24,6 +24,7 @@ from app.services.jobs.dispatch import payload
 from app.services.jobs.tickets import want_tickets
 from app.support.clock import now_ms
 from app.support.messages import translate as _
+from app.support.states import state_label
 from app.support.validation import parse_uuid
 
 STEP = 2000
@@ -232,10 +233,4 @@ def _changed(key: str) -> ActionRefused:
         return ActionRefused(_("The job lies in the bin. Restore it first."))
     if state is None:
         return ActionRefused(_("There is no such job."), unknown=True)
-    return ActionRefused(_("The job changed meanwhile: it is now %(state)s.", state=_word(state)))
-
-
-def _word(state: str) -> str:
-    words = {"pending": _("pending"), "scheduled": _("scheduled"), "held": _("held"), "blocked": _("blocked"), "processing": _("processing"),
-             "completed": _("completed"), "failed": _("failed"), "timeout": _("timed out"), "cancelled": _("cancelled")}
-    return words.get(state, state)
+    return ActionRefused(_("The job changed meanwhile: it is now %(state)s.", state=state_label(state).lower()))

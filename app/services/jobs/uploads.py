@@ -14,8 +14,6 @@ import stat
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from flask import current_app
-
 from app.extensions import db
 from app.models import Upload
 from app.models.upload import UPLOAD_ID
@@ -24,6 +22,7 @@ from app.support import disk
 from app.support.clock import now_ms
 from app.support.messages import translate as _
 from app.support.process import inside
+from app.support.settings import settings
 from app.support.validation import ValidationError
 
 ID = UPLOAD_ID
@@ -31,7 +30,7 @@ CHUNK = 1 << 20
 
 
 def folder() -> Path:
-    path = current_app.extensions["settings"].data_dir / "uploads"
+    path = settings().data_dir / "uploads"
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
     return path
 
@@ -49,7 +48,7 @@ def save(stream: BinaryIO, filename: str, tenant_id: str | None) -> UploadedFile
     """
     disk.require_room()
     upload_id = f"up_{secrets.token_hex(16)}"
-    path, limit = folder() / upload_id, current_app.extensions["settings"].upload_max_mb
+    path, limit = folder() / upload_id, settings().upload_max_mb
     digest, size = hashlib.sha256(), 0
     try:
         with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as out:
