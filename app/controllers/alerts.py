@@ -8,8 +8,7 @@ from flask_babel import gettext as _
 from app import registry
 from app.config import QUEUES
 from app.controllers.access import wants_json
-from app.controllers.jobs import PARTS
-from app.controllers.responses import actor, ask, done, refused, render_error
+from app.controllers.responses import actor, ask, done, live, refused, render_error
 from app.extensions import db
 from app.services.alerts import incidents, rules, texts
 from app.services.alerts.checks import KINDS
@@ -19,17 +18,11 @@ bp = Blueprint("alerts", __name__, url_prefix="/alerts")
 SNOOZE = (60, 240, 1440)
 
 
-def context() -> dict[str, object]:
-    return {"open": incidents.open_alerts(), "rules": rules.listing(), "channels": incidents.channels(), "history": incidents.history(),
-            "checked_at": incidents.last_check()[1], "snooze": SNOOZE}
-
-
-PARTS["alerts"] = context
-
-
 @bp.get("/", endpoint="index")
 def index():
-    return jsonify(context()) if wants_json() else render_template("admin/alerts.html", **context())
+    context = {"open": incidents.open_alerts(), "rules": rules.listing(), "channels": incidents.channels(),
+               "history": incidents.history(), "checked_at": incidents.last_check()[1], "snooze": SNOOZE}
+    return live("admin/alerts.html", context, "alerts")
 
 
 def _home() -> str:

@@ -19,7 +19,7 @@ from flask import (
 from flask_babel import gettext as _
 from flask_login import AnonymousUserMixin, current_user, login_user, logout_user
 
-from app.controllers.access import POLLING, check_csrf, foreign_page, wants_json
+from app.controllers.access import JSON_ENDPOINTS, check_csrf, foreign_page, wants_json
 from app.controllers.redirects import here, safe_next
 from app.controllers.template_globals import LANGUAGES
 from app.extensions import login
@@ -65,7 +65,8 @@ def install(app: Flask) -> None:
 
 
 def load(token: str) -> Person | None:
-    polling = request.endpoint in POLLING or request.headers.get("X-Poll") == "1"
+    """What a page's script asks for by itself keeps nobody signed in."""
+    polling = request.endpoint in JSON_ENDPOINTS or "X-Poll" in request.headers or "X-Partials" in request.headers
     user = accounts.load_session(token, polling)
     return Person(user, token) if user else None
 

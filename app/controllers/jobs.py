@@ -2,61 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from flask import Blueprint, jsonify, render_template, request, url_for
 from flask_babel import gettext as _
 from flask_babel import ngettext
 
-from app.controllers.access import require_delete, wants_json
-from app.controllers.responses import actor, ask, done, refused, render_error
-from app.controllers.view_models import dashboard_context, job_context
-from app.services.alerts import incidents
+from app.controllers.access import require_delete
+from app.controllers.responses import actor, ask, done, live, polled, pulse, refused, render_error, rendered
+from app.controllers.view_models import dashboard_context, dashboard_parts, job_context
 from app.services.audit import ActionRefused
 from app.services.jobs import actions, lookup
-from app.services.stats.job_monitoring import PERIODS, JobMonitoringService, monitor_state
-from app.support.clock import iso, now_ms
+from app.services.stats.job_monitoring import PERIODS, JobMonitoringService
 from app.support.formatting import number
 from app.support.validation import ValidationError
 
 bp = Blueprint("jobs", __name__, url_prefix="/jobs")
 service = JobMonitoringService()
-PARTS: dict[str, Callable[[], dict[str, object]]] = {}  # live parts of other pages: name -> what its template is given
-OF_DASHBOARD = ("actions", "notices", "cards", "live_jobs", "failed_table")
+PARTS = ("actions", "notices", "cards", "live_jobs", "failed_table")
 
 
 @bp.get("/", endpoint="index")
 def index():
     period = request.args.get("period", "24h")
-    return render_template("admin/dashboard.html", **dashboard_context(period if period in PERIODS else "24h"))
+    return render_template("admin/dashboard.html", **dashboard_context(pulse(), period if period in PERIODS else "24h"))
 
 
 @bp.get("/realtime-stats", endpoint="realtime-stats")
 def realtime_stats():
-    return jsonify({"stats": service.get_dashboard_stats(), "timestamp": iso(now_ms()), "monitor": monitor_state(),
-                    "alerts": {"open": incidents.count_open()}})
-
-
-@bp.get("/partials", endpoint="partials")
-def partials():
-    """HTML of the parts named in `names`, rendered by the same templates as the page."""
-    names = request.args.get("names", ",".join(OF_DASHBOARD)).split(",")
-    parts: dict[str, str] = {}
-    body: dict[str, object] = {"partials": parts, "timestamp": iso(now_ms()), "monitor": monitor_state(),
-                               "alerts": {"open": incidents.count_open()}}
-    if wanted := [n for n in OF_DASHBOARD if n in names]:
-        context = dashboard_context()
-        body["stats"] = context["stats"]
-        parts |= {n: render_template(f"admin/partials/{n}.html", **context) for n in wanted}
-    for name in set(PARTS) & set(names):
-        parts[name] = render_template(f"admin/partials/{name}.html", **PARTS[name]())
-    if "job" in names:
-        found = lookup.find(request.args.get("uuid", ""))
-        if found is None:
-            return render_error(404, _("There is no such job."))
-        parts["job"] = render_template("admin/partials/job.html", **job_context(found))
-    body["partials"] = parts
-    return jsonify(body)
+    """The figures; for the script of the dashboard also its live parts, and for pages without live parts none."""
+    body = pulse()
+    return jsonify(body | {"partials": rendered(PARTS, lambda: dashboard_parts(body))} if polled() else body)
 
 
 @bp.get("/metrics", endpoint="metrics")
@@ -139,9 +113,4 @@ def job(uuid: str):
     found = lookup.find(uuid)
     if found is None:
         return render_error(404, _("There is no such job."))
-    context = job_context(found)
-    if wants_json():
-        return jsonify(lookup.as_json(uuid))
-    return render_template("admin/job.html", **context)
-
-
+    return live("admin/job.html", job_context(found), "job", follow=not found["status"], plain=lambda: lookup.as_json(uuid))

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from flask import abort, jsonify, render_template, request, url_for
+from flask import abort, request, url_for
 from flask_babel import gettext as _
 
 from app.config import QUEUES
-from app.controllers.access import wants_json
-from app.controllers.jobs import PARTS, bp
-from app.controllers.responses import actor, ask, done, refused
+from app.controllers.jobs import bp
+from app.controllers.responses import actor, ask, done, live, refused
 from app.ledger.control import TYPE
 from app.services.audit import ActionRefused
 from app.services.jobs import actions, queues
@@ -55,13 +54,10 @@ def queues_context() -> dict[str, object]:
             "tenant_backlog": queues.tenant_backlog(chosen)}
 
 
-PARTS["queues"] = queues_context
-
-
 @bp.get("/queues", endpoint="queues")
 def index():
     context = queues_context()
-    return jsonify(context) if wants_json() else render_template("admin/queues.html", **context)
+    return live("admin/queues.html", context, "queues", poll=url_for("admin.jobs.queues", queue=context["chosen"]))
 
 
 @bp.post("/queues/<name>/<any(pause, resume):action>", endpoint="pause")

@@ -1,14 +1,55 @@
-"""How a route answers: done, refused, an error, a question first. JSON for who accepts it, else a page or a redirect."""
+"""How a route answers: done, refused, an error, a question first. JSON for who accepts it, else a page or a redirect.
+
+A page with live parts is asked for them at its own address every 5 s (static/js/live.js), with `Accept: application/json`
+and the names of its parts in `X-Partials`. One poll a page, always of the same shape (`pulse`).
+"""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
 
 from flask import flash, jsonify, redirect, render_template, request, url_for
 from flask_babel import gettext as _
 from flask_login import current_user
 
 from app.controllers.access import wants_json
-from app.controllers.redirects import safe_next
+from app.controllers.redirects import here, safe_next
+from app.services.alerts import incidents
 from app.services.audit import ActionRefused
+from app.services.stats.job_monitoring import JobMonitoringService, monitor_state
+from app.support.clock import iso, now_ms
+
+
+def pulse() -> dict[str, Any]:
+    """What every poll brings: `{"stats", "timestamp", "monitor", "alerts"}`, for the title, the badge and the state of the monitor."""
+    return {"stats": JobMonitoringService().get_dashboard_stats(), "timestamp": iso(now_ms()), "monitor": monitor_state(),
+            "alerts": {"open": incidents.count_open()}}
+
+
+def polled() -> bool:
+    """Whether the script of a page asks for its live parts."""
+    return "X-Partials" in request.headers and wants_json()
+
+
+def rendered(parts: tuple[str, ...], context: Callable[[], dict[str, Any]]) -> dict[str, str]:
+    """HTML by name of those of `parts` that the script asks for, by the templates of the first render; other names are ignored."""
+    wanted = set(request.headers.get("X-Partials", "").split(",")).intersection(parts)
+    given = context() if wanted else {}
+    return {name: render_template(f"admin/partials/{name}.html", **given) for name in wanted}
+
+
+def live(template: str, context: dict[str, Any], *parts: str, poll: str | None = None, follow: bool = True,
+         plain: Callable[[], Any] | None = None):
+    """A page with live parts: as HTML, its parts for its own poll, or JSON for scripts (`plain()`, else the context).
+
+    `poll`: the address that is polled, the page's own without it. `follow=False`: the page stands still.
+    """
+    if polled():
+        return jsonify(pulse() | {"partials": rendered(parts, lambda: context)})
+    if wants_json():
+        return jsonify(plain() if plain else context)
+    return render_template(template, **context, **({"poll_url": poll or here()} if follow else {}))
 
 
 def done(sentence: str, count: int, back: str):

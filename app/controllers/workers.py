@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
-from flask import Blueprint, jsonify, render_template, url_for
+from flask import Blueprint, url_for
 from flask_babel import gettext as _
 from flask_babel import ngettext
 
-from app.controllers.access import wants_json
-from app.controllers.jobs import PARTS
 from app.controllers.jobs import bp as jobs
-from app.controllers.responses import actor, ask, done, refused
+from app.controllers.responses import actor, ask, done, live, refused
 from app.controllers.view_models import workers_context
 from app.services.audit import ActionRefused
 from app.services.jobs import actions
 from app.support.formatting import number
 
 bp = Blueprint("workers", __name__, url_prefix="/workers")
-PARTS["workers_table"] = lambda: {"workers": workers_context()}
 
 
 @jobs.get("/workers", endpoint="workers")
 def workers():
-    rows = workers_context()
-    if wants_json():
-        return jsonify({"workers": rows})
-    return render_template("admin/workers.html", workers=rows)
+    return live("admin/workers.html", {"workers": workers_context()}, "workers_table")
 
 
 @bp.post("/<int(max=9223372036854775807):id>/restart", endpoint="restart", defaults={"command": "restart"})

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import time
+from itertools import pairwise
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from playwright.sync_api import expect
@@ -45,6 +48,23 @@ def test_the_dashboard_follows_the_jobs_without_a_reload(open_page, site):
     expect(page.locator("#completed-jobs")).to_have_text(str(before + 3), timeout=20_000)
     assert page.evaluate("window.stays"), "no reload"
     assert "ago" in page.inner_text("#last-update") or "now" in page.inner_text("#last-update")
+
+
+@pytest.mark.parametrize("path,address,others", [("/admin/jobs/", "/admin/jobs/realtime-stats", 2), ("/admin/jobs/log", "/admin/jobs/realtime-stats", 0),
+                                                ("/admin/jobs/workers", "/admin/jobs/workers", 0)])
+def test_a_page_asks_once_in_five_seconds(open_page, site, path, address, others):
+    """Besides the poll only the two charts of the dashboard ask for their rows."""
+    page = open_page(path)
+    asked: list[str] = []
+    page.on("request", lambda request: request.resource_type == "fetch" and asked.append(urlsplit(request.url).path))
+    begins = []
+    for _ in range(3):
+        with page.expect_response(lambda answer: urlsplit(answer.url).path == address and answer.ok, timeout=20_000):
+            pass
+        begins.append(time.monotonic())
+    assert all(4.5 < second - first < 8 for first, second in pairwise(begins)), begins
+    assert asked.count(address) == 3 and asked.count("/admin/jobs/metrics") in range(others * 2, others * 3 + 1)
+    assert set(asked) <= {address, "/admin/jobs/metrics"}
 
 
 def test_a_failed_job_is_retried_and_deleted_from_the_dashboard(open_page, site):
