@@ -8,11 +8,10 @@ from flask_babel import gettext as _
 from app import registry
 from app.config import QUEUES
 from app.controllers.access import wants_json
-from app.controllers.responses import actor, ask, done, live, refused, render_error
+from app.controllers.responses import actor, ask, done, live
 from app.extensions import db
 from app.services.alerts import incidents, rules, texts
 from app.services.alerts.checks import KINDS
-from app.services.audit import ActionRefused
 
 bp = Blueprint("alerts", __name__, url_prefix="/alerts")
 SNOOZE = (60, 240, 1440)
@@ -25,54 +24,38 @@ def index():
     return live("admin/alerts.html", context, "alerts")
 
 
-def _home() -> str:
-    return url_for("admin.jobs.alerts.index")
-
-
 @bp.post("/<int:id>/<any(ack, snooze, unsnooze):action>", endpoint="act")
 def act(id: int, action: str):
     minutes = request.form.get("minutes", "60")
     minutes_n = int(minutes) if minutes.isascii() and minutes.isdigit() and len(minutes) < 6 else 60
-    try:
-        if action == "ack":
-            incidents.acknowledge(id, actor())
-        else:
-            incidents.snooze(id, 0 if action == "unsnooze" else max(minutes_n, 1), actor())
-    except ActionRefused as error:
-        return refused(error, _home())
-    return done({"ack": _("Alert taken"), "snooze": _("Alert silenced"), "unsnooze": _("Silence ended")}[action], 1, _home())
+    if action == "ack":
+        incidents.acknowledge(id, actor())
+    else:
+        incidents.snooze(id, 0 if action == "unsnooze" else max(minutes_n, 1), actor())
+    return done({"ack": _("Alert taken"), "snooze": _("Alert silenced"), "unsnooze": _("Silence ended")}[action])
 
 
 @bp.post("/channels/<name>/test", endpoint="test")
 def test(name: str):
-    try:
-        incidents.test_channel(name, actor())
-    except ActionRefused as error:
-        return refused(error, _home())
-    return done(_("Test on its way through %(name)s; its outcome appears beside the channel.", name=name), 1, _home())
+    incidents.test_channel(name, actor())
+    return done(_("Test on its way through %(name)s; its outcome appears beside the channel.", name=name))
 
 
 @bp.post("/rules/<int:id>/<any(on, off, delete):action>", endpoint="rule-change")
 def change(id: int, action: str):
-    try:
-        if action == "delete":
-            name = texts.name(rules.find(id).kind)
-            if page := ask(_("Delete the rule %(name)s?", name=name), _("Its open alerts end without a message."), _("Delete")):
-                return page
-            rules.delete(id, actor())
-        else:
-            rules.switch(id, action == "on", actor())
-    except ActionRefused as error:
-        return refused(error, _home())
-    return done({"on": _("Switched on"), "off": _("Switched off"), "delete": _("Rule deleted")}[action], 1, _home())
+    if action == "delete":
+        name = texts.name(rules.find(id).kind)
+        if page := ask(_("Delete the rule %(name)s?", name=name), _("Its open alerts end without a message."), _("Delete")):
+            return page
+        rules.delete(id, actor())
+    else:
+        rules.switch(id, action == "on", actor())
+    return done({"on": _("Switched on"), "off": _("Switched off"), "delete": _("Rule deleted")}[action])
 
 
 @bp.route("/rules/<int:id>", methods=["GET", "POST"], endpoint="rule")
 def rule(id: int):
-    try:
-        return _edit(rules.find(id))
-    except ActionRefused as error:
-        return render_error(404, str(error))
+    return _edit(rules.find(id))
 
 
 @bp.route("/rules/new", methods=["GET", "POST"], endpoint="new-rule")
@@ -80,10 +63,7 @@ def new_rule():
     kind = request.values.get("kind", "")
     if not kind:
         return render_template("admin/rule.html", kinds=[(k, texts.name(k)) for k in KINDS], rule=None)
-    try:
-        return _edit(rules.blank(kind))
-    except ActionRefused as error:
-        return render_error(404, str(error))
+    return _edit(rules.blank(kind))
 
 
 def _edit(row):
@@ -94,7 +74,7 @@ def _edit(row):
             if wants_json():
                 return jsonify({"ok": True, "count": 1, "id": row.id})
             flash(_("Rule saved"), "success")
-            return redirect(_home(), 303)
+            return redirect(url_for("admin.jobs.alerts.index"), 303)
         if wants_json():
             return jsonify({"error": " ".join(errors.values()), "fields": errors}), 400
     shown = rules.shown(row)

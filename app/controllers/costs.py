@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-from flask import Blueprint, Response, jsonify, render_template, request, url_for
+from flask import Blueprint, Response, jsonify, render_template, request
 from flask_babel import gettext as _
 from flask_babel import ngettext
 
@@ -77,4 +77,4 @@ def export():
 def budget():
     form = request.form
     costs.save_budget(form.get("tenant", ""), form.get("amount", ""), form.get("currency", ""), form.get("hold") == "1", actor())
-    return done(_("Budget saved"), 1, url_for("admin.jobs.costs.index"))
+    return done(_("Budget saved"))

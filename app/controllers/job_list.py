@@ -97,11 +97,11 @@ def bulk():
             raise ValidationError(_("Tick the jobs first, at most %(n)s.", n=MOST_TICKED))
         ids, subject = listing.rows_of(ticked, action), f"{len(ticked)} ticked"
     if not ids:
-        return done(_("None of these jobs can be changed so."), 0, url_for("admin.jobs.list"))
+        return done(_("None of these jobs can be changed so."), 0)
     if asked := ask(*question(action, len(ids)), danger=action not in ("retry", "restore")):
         return asked
     count = actions.in_steps(actor(), action, subject, ids)
-    return done(report(action, count, len(ids)), count, url_for("admin.jobs.list"))
+    return done(report(action, count, len(ids)), count)
 
 
 def read_top(text: str) -> dict[str, int]:

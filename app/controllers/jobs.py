@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from flask import Blueprint, jsonify, render_template, request, url_for
+from flask import Blueprint, jsonify, render_template, request
 from flask_babel import gettext as _
 from flask_babel import ngettext
 
 from app.controllers.access import require_delete
-from app.controllers.responses import actor, ask, done, live, polled, pulse, refused, render_error, rendered
+from app.controllers.responses import actor, ask, done, live, polled, pulse, render_error, rendered
 from app.controllers.view_models import dashboard_context, dashboard_parts, job_context
-from app.services.audit import ActionRefused
 from app.services.jobs import actions, lookup
 from app.services.stats.job_monitoring import PERIODS, JobMonitoringService
 from app.support.formatting import number
@@ -57,12 +56,8 @@ def max_failed_id() -> int | None:
 
 @bp.post("/retry/<uuid>", endpoint="retry")
 def retry(uuid: str):
-    back = url_for("admin.jobs.index")
-    try:
-        actions.retry(uuid, actor())
-    except ActionRefused as error:
-        return refused(error, back)
-    return done(_("Job requeued"), 1, back)
+    actions.retry(uuid, actor())
+    return done(_("Job requeued"))
 
 
 @bp.post("/retry-all", endpoint="retry-all")
@@ -70,7 +65,7 @@ def retry_all():
     if asked := ask(_("Requeue all failed jobs?"), _("They run again from the first attempt."), _("Retry All"), danger=False):
         return asked
     count = actions.retry_all(actor(), max_failed_id())
-    return done(ngettext("%(n)s job requeued", "%(n)s jobs requeued", count, n=number(count)), count, url_for("admin.jobs.index"))
+    return done(ngettext("%(n)s job requeued", "%(n)s jobs requeued", count, n=number(count)), count)
 
 
 @bp.route("/delete/<uuid>", methods=["DELETE", "POST"], endpoint="delete")
@@ -78,12 +73,8 @@ def delete(uuid: str):
     require_delete()
     if asked := ask(_("Delete this job?"), _("It stays in the bin for 7 days."), _("Delete")):
         return asked
-    back = url_for("admin.jobs.index")
-    try:
-        actions.delete_failed(uuid, actor())
-    except ActionRefused as error:
-        return refused(error, back)
-    return done(_("Job deleted"), 1, back)
+    actions.delete_failed(uuid, actor())
+    return done(_("Job deleted"))
 
 
 @bp.post("/flush-failed", endpoint="flush-failed")
@@ -93,19 +84,15 @@ def flush_failed():
         return asked
     count = actions.delete_all(actor(), max_failed_id())
     text = _("All failed jobs have been deleted") + f" ({number(count)})"
-    return done(text, count, url_for("admin.jobs.index"))
+    return done(text, count)
 
 
 @bp.post("/cancel/<uuid>", endpoint="cancel")
 def cancel(uuid: str):
     if asked := ask(_("Cancel this job?"), _("A waiting job is cancelled; a running one is asked to stop."), _("Cancel the job")):
         return asked
-    back = url_for("admin.jobs.job", uuid=uuid)
-    try:
-        result = actions.cancel(uuid, actor())
-    except ActionRefused as error:
-        return refused(error, back)
-    return done(_("Job cancelled") if result == "cancelled" else _("The job was asked to stop"), 1, back)
+    result = actions.cancel(uuid, actor())
+    return done(_("Job cancelled") if result == "cancelled" else _("The job was asked to stop"))
 
 
 @bp.get("/job/<uuid>", endpoint="job")

@@ -16,10 +16,9 @@ from app import registry
 from app.config import QUEUES
 from app.controllers import import_preview
 from app.controllers.access import wants_json
-from app.controllers.responses import actor, refused, render_error
+from app.controllers.responses import actor, render_error
 from app.extensions import db
 from app.registry import InvalidArguments, JobDefinition
-from app.services.audit import ActionRefused
 from app.services.jobs import actions, lookup, uploads
 from app.services.jobs.dispatch import dispatch
 from app.support.disk import DiskLow
@@ -109,8 +108,6 @@ def edit(uuid: str):
     try:
         if not errors:
             state = actions.retry_edited(found["uuid"], args, actor())
-    except ActionRefused as error:
-        return refused(error, url_for("admin.jobs.job", uuid=found["uuid"]))
     except DiskLow:
         raise
     except (ValidationError, TypeError) as error:

@@ -7,9 +7,8 @@ from flask_babel import gettext as _
 
 from app.config import QUEUES
 from app.controllers.jobs import bp
-from app.controllers.responses import actor, ask, done, live, refused
+from app.controllers.responses import actor, ask, done, live
 from app.ledger.control import TYPE
-from app.services.audit import ActionRefused
 from app.services.jobs import actions, queues
 from app.support.validation import check_text, parse_delay, parse_queue
 
@@ -37,12 +36,8 @@ def act(uuid: str, action: str):
     }
     if name in questions and (asked := ask(*questions[name])):
         return asked
-    back = url_for("admin.jobs.job", uuid=uuid)
-    try:
-        actions.act(name, uuid, actor(), **options)
-    except ActionRefused as error:
-        return refused(error, back)
-    return done(said(name), 1, url_for("admin.jobs.list", state="bin") if name == "erase" else back)
+    actions.act(name, uuid, actor(), **options)
+    return done(said(name), back=url_for("admin.jobs.list", state="bin") if name == "erase" else None)
 
 
 def queues_context() -> dict[str, object]:
@@ -71,13 +66,9 @@ def pause_type(name: str, action: str):
 
 
 def _pause(name: str, action: str):
-    back = url_for("admin.jobs.queues")
-    try:
-        if action == "pause":
-            minutes = queues.parse_minutes(check_text(request.form.get("minutes", "")))
-            queues.pause(name, actor(), minutes, check_text(request.form.get("reason", "")))
-        else:
-            queues.resume(name, actor())
-    except ActionRefused as error:
-        return refused(error, back)
-    return done(_("Paused") if action == "pause" else _("Resumed"), 1, back)
+    if action == "pause":
+        minutes = queues.parse_minutes(check_text(request.form.get("minutes", "")))
+        queues.pause(name, actor(), minutes, check_text(request.form.get("reason", "")))
+    else:
+        queues.resume(name, actor())
+    return done(_("Paused") if action == "pause" else _("Resumed"))

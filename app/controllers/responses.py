@@ -52,16 +52,28 @@ def live(template: str, context: dict[str, Any], *parts: str, poll: str | None =
     return render_template(template, **context, **({"poll_url": poll or here()} if follow else {}))
 
 
-def done(sentence: str, count: int, back: str):
+# Page of a route, or of all routes of a blueprint, that is not the blueprint's own index; names below admin.jobs
+PAGES = {"cancel": "job", "act": "job", "new.edit": "job", "bulk": "list", "pause": "queues", "pause-type": "queues",
+         "recurring-change": "recurring", "workers": "workers", "generations": "generations.templates", "new": "new.form"}
+
+
+def page_of_route() -> str:
+    """Address of the page that has the button of this route; where a person is led who did not say where to (`next`)."""
+    route, room = (name.removeprefix("admin.jobs").removeprefix(".") for name in (request.endpoint or "", request.blueprint or ""))
+    page = PAGES.get(route) or PAGES.get(room) or f"{room}.index".removeprefix(".")
+    return url_for(f"admin.jobs.{page}", uuid=(request.view_args or {}).get("uuid") if page == "job" else None)
+
+
+def done(sentence: str, count: int = 1, back: str | None = None):
     """The answer to a change: JSON `{"ok": true, "count": n}` or a flash and the page it came from."""
     if wants_json():
         return jsonify({"ok": True, "count": count})
     flash(sentence, "success")
-    return redirect(safe_next(request.form.get("next"), back), 303)
+    return redirect(safe_next(request.form.get("next"), back or page_of_route()), 303)
 
 
-def refused(error: ActionRefused, back: str):
-    """404 for an unknown job, 403 for what is not for the web, 409 (JSON) or a flash when it changed meanwhile."""
+def refused(error: ActionRefused):
+    """For every route: 404 for what is unknown, 403 for what is not for the web, 409 (JSON) or a flash for what cannot be done now."""
     if error.unknown:
         return render_error(404, str(error))
     if error.forbidden:
@@ -69,13 +81,15 @@ def refused(error: ActionRefused, back: str):
     if wants_json():
         return jsonify({"error": str(error)}), 409
     flash(str(error), "error")
-    return redirect(safe_next(request.form.get("next"), back), 303)
+    return redirect(safe_next(request.form.get("next"), page_of_route()), 303)
 
 
 def render_error(code: int, sentence: str, title: str | None = None):
+    """An error as JSON or as a page; a page without a title has the sentence as its title, a 404 "Not found"."""
     if wants_json():
         return jsonify({"error": sentence}), code
-    return render_template("errors/error.html", code=code, title=title or _("Not found"), text=sentence), code
+    title = title or (_("Not found") if code == 404 else sentence)
+    return render_template("errors/error.html", code=code, title=title, text="" if title == sentence else sentence), code
 
 
 def actor() -> str:

@@ -223,6 +223,13 @@ def test_channel(name: str, actor: str) -> int:
     return row.id
 
 
+def message_state(message: int) -> tuple[str, str | None]:
+    """State and error of a message: waiting, sending, sent or dropped. No transaction stays open."""
+    state, error = db.session.execute(select(AlertMessage.state, AlertMessage.error).where(AlertMessage.id == message)).one()
+    db.session.rollback()  # a session of the command line holds the write lock
+    return state, error
+
+
 def channels() -> dict[str, dict[str, Any]]:
     """The channels that monitors know by name, and those that messages wait for, with what became of the last messages:
     delivered, failing since when, waiting. `live`: a running monitor has it, so what waits will be sent."""

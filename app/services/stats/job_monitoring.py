@@ -43,7 +43,7 @@ class JobMonitoringService:
         today = outcome_stats.window(start_of_day(now), now + 1)
         day = outcome_stats.day_totals(now)
         return {
-            "workers": self._workers(),
+            "workers": self.count_workers(),
             "jobs": {
                 "pending": live["pending"], "processing": live["processing"], "completed_today": today.completed,
                 "failed_today": today.failed, "scheduled": live["scheduled"], "waiting": live["waiting"], "held": live["held"],
@@ -58,7 +58,8 @@ class JobMonitoringService:
         }
 
     @staticmethod
-    def _workers() -> dict[str, int]:
+    def count_workers() -> dict[str, int]:
+        """How many are `active` (alive, of which `idle` have no job), `stale`, and `total` of both."""
         w = WorkerHeartbeat
         alive = (w.status != "stopped") & (w.stale == 0)
         active, idle, stale = db.session.execute(

@@ -67,7 +67,7 @@ class Ledger:
         yield oldest
         yield gauge("ainstein_failed_jobs", "Failed jobs that wait for a decision.", value=live["failed"])
         workers = gauge("ainstein_workers", "Workers by state.", labels=["state"])
-        found = JobMonitoringService._workers()
+        found = JobMonitoringService.count_workers()
         for state, n in (("busy", found["active"] - found["idle"]), ("idle", found["idle"]), ("stale", found["stale"])):
             workers.add_metric([state], n)
         yield workers
