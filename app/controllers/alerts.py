@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from flask import Blueprint, flash, jsonify, redirect, render_template, request, url_for
+from flask import Blueprint, render_template, request
 from flask_babel import gettext as _
 
 from app import registry
 from app.config import QUEUES
-from app.controllers.access import wants_json
-from app.controllers.responses import actor, ask, done, live
-from app.extensions import db
+from app.controllers import forms
+from app.controllers.responses import actor, ask, done, live, wrong
 from app.services.alerts import incidents, rules, texts
 from app.services.alerts.checks import KINDS
 
@@ -32,7 +31,7 @@ def act(id: int, action: str):
         incidents.acknowledge(id, actor())
     else:
         incidents.snooze(id, 0 if action == "unsnooze" else max(minutes_n, 1), actor())
-    return done({"ack": _("Alert taken"), "snooze": _("Alert silenced"), "unsnooze": _("Silence ended")}[action])
+    return done({"ack": _("Alert acknowledged"), "snooze": _("Alert silenced"), "unsnooze": _("Silence ended")}[action])
 
 
 @bp.post("/channels/<name>/test", endpoint="test")
@@ -67,21 +66,16 @@ def new_rule():
 
 
 def _edit(row):
-    errors: dict[str, str] = {}
-    if request.method == "POST":
-        errors = rules.save(row, request.form, request.form.getlist("channels"), actor())
-        if not errors:
-            if wants_json():
-                return jsonify({"ok": True, "count": 1, "id": row.id})
-            flash(_("Rule saved"), "success")
-            return redirect(url_for("admin.jobs.alerts.index"), 303)
-        if wants_json():
-            return jsonify({"error": " ".join(errors.values()), "fields": errors}), 400
-    shown = rules.shown(row)
-    if errors:
-        shown |= {name: request.form[name] for name in shown if name in request.form} | {"channels": ",".join(request.form.getlist("channels"))}
-    if row.id is None:
-        db.session.rollback()
+    form = forms.RuleForm(row)
+    if request.method == "GET":
+        return _rule_page(row, form)
+    if not form.validate():
+        return wrong(form.faults, lambda: _rule_page(row, form))
+    rules.save(row, form.values, actor())
+    return done(_("Rule saved"), id=row.id)
+
+
+def _rule_page(row, form):
     types = [(d.name, d.label) for d in registry.known_types()]
-    page = render_template("admin/rule.html", rule=shown, errors=errors, channels=incidents.channels(), queues=QUEUES, types=types)
-    return page, 400 if errors else 200
+    return render_template("admin/rule.html", rule=rules.shown(row), form=form, channels=incidents.channels(), queues=[(q, q) for q in QUEUES],
+                           types=types)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from flask import Blueprint, jsonify, render_template, request, url_for
 from flask_babel import gettext as _
 
+from app.controllers import forms
 from app.controllers.access import wants_json
-from app.controllers.responses import actor, ask, done, render_error
+from app.controllers.responses import actor, ask, done, render_error, wrong
 from app.services.content import generation_pages
 from app.support.messages import translate_stored
 from app.support.validation import check_text, parse_uuid
@@ -40,12 +41,19 @@ def one(uuid: str):
 
 @bp.get("/templates", endpoint="templates")
 def templates():
-    return render_template("admin/templates.html", templates=generation_pages.templates(), chosen=request.args)
+    return templates_page(forms.TemplateForm())
+
+
+def templates_page(form: forms.TemplateForm):
+    return render_template("admin/templates.html", templates=generation_pages.templates(), form=form)
 
 
 @bp.post("/templates", endpoint="save-template")
 def save_template():
-    generation_pages.save_template(request.form.get("tenant", ""), request.form.get("name", ""), request.form.get("body", ""), actor())
+    form = forms.TemplateForm()
+    if not form.validate():
+        return wrong(form.faults, lambda: templates_page(form))
+    generation_pages.save_template(**form.values, actor=actor())
     return done(_("Template saved"))
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from flask import abort, request, url_for
+from flask import abort, render_template, request, url_for
 from flask_babel import gettext as _
 
 from app.config import QUEUES
+from app.controllers import forms
 from app.controllers.jobs import bp
-from app.controllers.responses import actor, ask, done, live
+from app.controllers.responses import actor, ask, done, live, wrong
 from app.ledger.control import TYPE
 from app.services.jobs import actions, queues
 from app.support.validation import check_text, parse_delay, parse_queue
@@ -66,9 +67,11 @@ def pause_type(name: str, action: str):
 
 
 def _pause(name: str, action: str):
-    if action == "pause":
-        minutes = queues.parse_minutes(check_text(request.form.get("minutes", "")))
-        queues.pause(name, actor(), minutes, check_text(request.form.get("reason", "")))
-    else:
+    if action == "resume":
         queues.resume(name, actor())
-    return done(_("Paused") if action == "pause" else _("Resumed"))
+        return done(_("Resumed"))
+    form = forms.PauseForm()
+    if not form.validate():
+        return wrong(form.faults, lambda: render_template("admin/queues.html", **queues_context(), pausing=name, form=form))
+    queues.pause(name, actor(), **form.values)
+    return done(_("Paused"))

@@ -15,6 +15,7 @@ from flask_login import current_user
 
 from app.controllers.access import wants_json
 from app.controllers.redirects import here, safe_next
+from app.extensions import only_read
 from app.services.alerts import incidents
 from app.services.audit import ActionRefused
 from app.services.stats.job_monitoring import JobMonitoringService, monitor_state
@@ -64,12 +65,16 @@ def page_of_route() -> str:
     return url_for(f"admin.jobs.{page}", uuid=(request.view_args or {}).get("uuid") if page == "job" else None)
 
 
-def done(sentence: str, count: int = 1, back: str | None = None):
-    """The answer to a change: JSON `{"ok": true, "count": n}` or a flash and the page it came from."""
+def done(sentence: str, count: int = 1, back: str | None = None, **also: Any):
+    """The answer to a change: JSON `{"ok": true, "count": n}`, or a flash and the page it came from.
+
+    `also` names what was made; a person is then led to `back`, as the form may have an argument called `next`.
+    """
     if wants_json():
-        return jsonify({"ok": True, "count": count})
+        return jsonify({"ok": True, "count": count} | also)
     flash(sentence, "success")
-    return redirect(safe_next(request.form.get("next"), back or page_of_route()), 303)
+    back = back or page_of_route()
+    return redirect(back if also else safe_next(request.form.get("next"), back), 303)
 
 
 def refused(error: ActionRefused):
@@ -82,6 +87,12 @@ def refused(error: ActionRefused):
         return jsonify({"error": str(error)}), 409
     flash(str(error), "error")
     return redirect(safe_next(request.form.get("next"), page_of_route()), 303)
+
+
+def wrong(errors: dict[str, str], page: Callable[[], Any]):
+    """A form that does not fit, 400: for scripts all sentences, also by field; for a person its page with what was typed."""
+    only_read()
+    return jsonify({"error": " ".join(errors.values()), "fields": errors}) if wants_json() else page(), 400
 
 
 def render_error(code: int, sentence: str, title: str | None = None):

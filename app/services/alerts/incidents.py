@@ -186,7 +186,7 @@ def acknowledge(alert: int, actor: str) -> None:
     if row.acked_ms is not None:
         name = row.acked_by
         db.session.rollback()
-        raise ActionRefused(_("%(name)s has taken this alert already.", name=name))
+        raise ActionRefused(_("%(name)s has acknowledged this alert already.", name=name))
     row.acked_ms, row.acked_by = now_ms(), actor[:255]
     audit(actor, "acknowledge alert", f"{row.kind} {row.id}", "done")
     db.session.commit()

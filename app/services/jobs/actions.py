@@ -20,7 +20,7 @@ from app.ledger.dialect import SessionExecutor
 from app.models import FailedJob, Job, WorkerHeartbeat
 from app.services.audit import ActionRefused, audit
 from app.services.jobs import uploads
-from app.services.jobs.dispatch import assign_fair_ranks, payload
+from app.services.jobs.dispatch import assign_fair_ranks, dispatch, payload
 from app.services.jobs.tickets import want_tickets
 from app.support.clock import now_ms
 from app.support.messages import translate as _
@@ -85,6 +85,13 @@ def act(action: str, uuid: str, actor: str, **options: Any) -> None:
     if how.wakes:
         want_tickets(db.session, [key])
     db.session.commit()
+
+
+def start(definition: registry.JobDefinition, args: dict[str, Any], actor: str, **options: Any) -> str:
+    """Dispatch a job for a person, in a transaction of its own; returns its uuid. Raises what `dispatch` raises."""
+    uuid = dispatch(definition, args, created_by=actor, **options)
+    db.session.commit()
+    return uuid
 
 
 def retry(uuid: str, actor: str) -> None:
