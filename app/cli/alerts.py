@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 import time
 
 import click
 from flask.cli import AppGroup
-from sqlalchemy import select
 
-from app.cli.command import actor, reading
-from app.extensions import db
-from app.models import AlertMessage
+from app.cli.command import actor, reading, refuse
 from app.services.alerts import incidents as service
 from app.services.audit import ActionRefused
 from app.services.stats.job_monitoring import monitor_state
@@ -41,20 +37,19 @@ def test(channel: str) -> None:
     """Have the monitor send a test message through CHANNEL; exit 0 when it was delivered."""
     try:
         number = service.test_channel(channel, actor())
-    except ActionRefused as error:
-        sys.exit(f"{error} Known: {', '.join(service.channels()) or 'none'}")
+    except ActionRefused as error:  # here the names help: who types one has no list before his eyes
+        refuse(f"{error} Known: {', '.join(service.channels()) or 'none'}")
     if monitor_state().late:
         click.echo("The monitor, which alone knows the addresses, is not running; the test is sent when it does.", err=True)
     for _ in range(WAIT_S * 5):
-        state, error = db.session.execute(select(AlertMessage.state, AlertMessage.error).where(AlertMessage.id == number)).one()
-        db.session.rollback()  # before the pause: a session of the command line holds the write lock
+        state, error = service.message_state(number)
         if state in ("sent", "dropped"):
             break
         time.sleep(0.2)
     if state not in ("sent", "dropped"):
-        sys.exit(f"Not sent within {WAIT_S} s; it stays in the queue of messages.")
+        refuse(f"Not sent within {WAIT_S} s; it stays in the queue of messages.")
     if state == "dropped":
-        sys.exit(f"Not delivered: {error}")
+        refuse(f"Not delivered: {error}")
     click.echo("Delivered.")
 
 

@@ -14,7 +14,6 @@ from app import registry
 from app.cli.command import actor, reading, refuse
 from app.extensions import db
 from app.services.jobs import actions, lookup, queues, uploads
-from app.services.jobs.dispatch import dispatch as dispatch_job
 from app.support import error_texts
 from app.support.json_values import as_json
 from app.support.validation import parse_delay, parse_json, parse_queue, parse_tenant
@@ -42,10 +41,9 @@ def dispatch(name: str, queue: str | None, tenant: str | None, delay: str | None
         for field in uploads.file_fields(definition):
             if isinstance(args.get(field), str) and not uploads.ID.fullmatch(args[field]):
                 args[field] = uploads.copy_in(args[field], tenant_id)
-        uuid = dispatch_job(definition, args, tenant_id=tenant_id, queue=parse_queue(queue), delay=parse_delay(delay), created_by=actor())
+        uuid = actions.start(definition, args, actor(), tenant_id=tenant_id, queue=parse_queue(queue), delay=parse_delay(delay))
     except TypeError as error:
         refuse(error, 2)
-    db.session.commit()
     click.echo(uuid)
 
 

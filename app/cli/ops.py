@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import click
 from flask.cli import AppGroup, with_appcontext
 
-from app.cli.command import actor, reading
+from app.cli.command import actor, reading, refuse
 from app.services.instance import backup as backups
 from app.services.instance import restore as restores
 from app.services.jobs import actions
@@ -26,7 +25,7 @@ def backup(path: Path, with_keys: bool, force: bool) -> None:
     try:
         manifest = backups.backup(settings(), path, with_keys, force)
     except (OSError, backups.CannotBackup) as error:
-        sys.exit(f"The backup was not written: {error}")
+        refuse(f"The backup was not written: {error}")
     keys = "with the keys: keep it as secret as they are" if with_keys else "without keys (--with-keys adds them)"
     click.echo(f"{path}: revision {manifest['revision']}, {len(manifest['files'])} files, {keys}")
 
@@ -39,7 +38,7 @@ def restore(path: Path) -> None:
     try:
         manifest = restores.restore(settings(), path)
     except (restores.CannotRestore, restores.HalfRestored) as error:
-        sys.exit(str(error))
+        refuse(error)
     click.echo(f"Restored the backup of {manifest['created']}. All queues, schedules and alerts are paused.\n"
                "Start the site, look at it, then: flask --app wsgi jobs resume --all")
 

@@ -11,8 +11,7 @@ from flask_wtf.csrf import CSRFError
 from app.extensions import csrf, login
 from app.support.settings import settings
 
-JSON_ENDPOINTS = frozenset({"admin.jobs.realtime-stats", "admin.jobs.metrics", "admin.jobs.partials", "probes.readyz"})
-POLLING = JSON_ENDPOINTS
+JSON_ENDPOINTS = frozenset({"admin.jobs.realtime-stats", "admin.jobs.metrics", "probes.readyz"})
 READING = ("GET", "HEAD", "OPTIONS", "TRACE")
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-from flask import Blueprint, Response, jsonify, render_template, request, url_for
+from flask import Blueprint, Response, jsonify, render_template, request
 from flask_babel import gettext as _
 from flask_babel import ngettext
 
+from app.controllers import forms
 from app.controllers.access import wants_json
-from app.controllers.responses import actor, done
+from app.controllers.responses import actor, done, wrong
 from app.integrations.csv_cells import write_rows
 from app.ledger.costs import NANO
 from app.services.content import costs
@@ -43,12 +44,16 @@ def shown(row: costs.CostRow) -> str:
 
 @bp.get("/", endpoint="index")
 def index():
+    return page(forms.BudgetForm(currency="USD"))
+
+
+def page(form: forms.BudgetForm):
     first, last = _period()
     groups = {group: costs.totals(group, first, last) for group in costs.GROUPS}
     if wants_json():
         return jsonify({"since": first.isoformat(), "until": last.isoformat(), "totals": groups, "budgets": costs.budgets()})
     given = {"first": first, "last": last, "groups": groups, "days": _days(first, last), "budgets": costs.budgets(), "shown": shown}
-    return render_template("admin/costs.html", **given)
+    return render_template("admin/costs.html", form=form, **given)
 
 
 @bp.get("/days", endpoint="days")
@@ -75,6 +80,8 @@ def export():
 
 @bp.post("/budgets", endpoint="budget")
 def budget():
-    form = request.form
-    costs.save_budget(form.get("tenant", ""), form.get("amount", ""), form.get("currency", ""), form.get("hold") == "1", actor())
-    return done(_("Budget saved"), 1, url_for("admin.jobs.costs.index"))
+    form = forms.BudgetForm()
+    if not form.validate():
+        return wrong(form.faults, lambda: page(form))
+    costs.save_budget(**form.values, hold=form.hold.data, actor=actor())
+    return done(_("Budget saved"))

@@ -7,9 +7,9 @@ from dataclasses import replace
 from flask import Blueprint, jsonify, render_template, request, url_for
 from flask_babel import gettext as _
 
+from app.controllers import forms
 from app.controllers.access import wants_json
-from app.controllers.responses import actor, ask, done, refused, render_error
-from app.services.audit import ActionRefused
+from app.controllers.responses import actor, ask, done, render_error, wrong
 from app.services.content import generation_pages
 from app.support.messages import translate_stored
 from app.support.validation import check_text, parse_id, parse_uuid
@@ -42,21 +42,25 @@ def one(uuid: str):
 
 @bp.get("/templates", endpoint="templates")
 def templates():
-    return render_template("admin/templates.html", templates=generation_pages.templates(), chosen=request.args)
+    return templates_page(forms.TemplateForm())
+
+
+def templates_page(form: forms.TemplateForm):
+    return render_template("admin/templates.html", templates=generation_pages.templates(), form=form)
 
 
 @bp.post("/templates", endpoint="save-template")
 def save_template():
-    generation_pages.save_template(request.form.get("tenant", ""), request.form.get("name", ""), request.form.get("body", ""), actor())
-    return done(_("Template saved"), 1, url_for("admin.jobs.generations.templates"))
+    form = forms.TemplateForm()
+    if not form.validate():
+        return wrong(form.faults, lambda: templates_page(form))
+    generation_pages.save_template(**form.values, actor=actor())
+    return done(_("Template saved"))
 
 
 @bp.post("/templates/<int:id>/delete", endpoint="delete-template")
 def delete_template(id: int):
     if page := ask(_("Delete this template?"), _("Jobs that name it fail until there is one of that name."), _("Delete")):
         return page
-    try:
-        generation_pages.delete_template(id, actor())
-    except ActionRefused as error:
-        return refused(error, url_for("admin.jobs.generations.templates"))
-    return done(_("Template deleted"), 1, url_for("admin.jobs.generations.templates"))
+    generation_pages.delete_template(id, actor())
+    return done(_("Template deleted"))

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 
-from flask import Response, jsonify, render_template, request, stream_with_context, url_for
+from flask import Response, request, stream_with_context, url_for
 from flask_babel import gettext as _
 from flask_babel import ngettext
 
 from app import registry
 from app.config import QUEUES
-from app.controllers.access import wants_json
-from app.controllers.jobs import PARTS, bp
-from app.controllers.responses import actor, ask, done
+from app.controllers.jobs import bp
+from app.controllers.responses import actor, ask, done, live
 from app.integrations.csv_cells import write_rows
 from app.models.job import LIVE_STATES
 from app.models.job_metric import FINAL
@@ -45,21 +44,22 @@ def list_context() -> dict[str, object]:
         "older_url": found.older and url_for("admin.jobs.list", before=found.older, **here),
         "newer_url": found.newer and url_for("admin.jobs.list", after=found.newer, **here),
         "csv_url": url_for("admin.jobs.export", **here), "here": url_for("admin.jobs.list", **here),
+        "first_page": not request.args.get("before") and not request.args.get("after"),
         "states": [*GROUPS, *LIVE_STATES, *FINAL], "queues": QUEUES,
         "types": [{"name": d.name, "label": d.label} for d in registry.known_types()],
     }
 
 
-PARTS["jobs_table"] = list_context
-
-
 @bp.get("/list", endpoint="list")
 def index():
+    """Only the first page follows the jobs: older ones stand still, so that nobody loses the place."""
     context = list_context()
-    if wants_json():
+
+    def plain():
         rows = [JobSummary(r.uuid, r.job_type, r.queue, r.state, r.tenant_id, r.attempts) for r in context["rows"]]
-        return jsonify({"jobs": rows, "older": context["older_url"], "newer": context["newer_url"]})
-    return render_template("admin/jobs.html", **context)
+        return {"jobs": rows, "older": context["older_url"], "newer": context["newer_url"]}
+
+    return live("admin/jobs.html", context, "jobs_table", poll=context["here"], follow=context["first_page"], plain=plain)
 
 
 @bp.get("/list.csv", endpoint="export")
@@ -96,11 +96,11 @@ def bulk():
             raise ValidationError(_("Tick the jobs first, at most %(n)s.", n=MOST_TICKED))
         ids, subject = listing.rows_of(ticked, action), f"{len(ticked)} ticked"
     if not ids:
-        return done(_("None of these jobs can be changed so."), 0, url_for("admin.jobs.list"))
+        return done(_("None of these jobs can be changed so."), 0)
     if asked := ask(*question(action, len(ids)), danger=action not in ("retry", "restore")):
         return asked
     count = actions.in_steps(actor(), action, subject, ids)
-    return done(report(action, count, len(ids)), count, url_for("admin.jobs.list"))
+    return done(report(action, count, len(ids)), count)
 
 
 def read_top(text: str) -> dict[str, int]:

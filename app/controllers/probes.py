@@ -6,13 +6,10 @@ import hmac
 
 from flask import Blueprint, Response, abort, jsonify, request
 from flask_babel import gettext as _
-from sqlalchemy import func, select
 
 from app.controllers.access import wants_json
-from app.extensions import db
-from app.models import WorkerHeartbeat
 from app.services.instance import schema
-from app.services.stats.job_monitoring import monitor_state
+from app.services.stats.job_monitoring import JobMonitoringService, monitor_state
 from app.services.stats.prometheus import exposition
 from app.support.settings import settings
 
@@ -47,8 +44,7 @@ def readyz():
         monitor = monitor_state()
         parts["monitor"] = "down" if monitor.age_s is None else "late" if monitor.late else "ok"
         parts["tickets"] = "down" if "ticket store" in monitor.errors else "ok"
-        alive = db.session.scalar(select(func.count()).select_from(WorkerHeartbeat.alive().subquery()))
-        parts["workers"] = "ok" if alive else "down"
+        parts["workers"] = "ok" if JobMonitoringService.count_workers().active else "down"
     else:
         parts |= {"monitor": "down", "workers": "down"}
     good = all(part == "ok" for part in parts.values())

@@ -21,7 +21,7 @@ from app.services.jobs import lookup, uploads
 from app.services.jobs.actions import EDITABLE
 from app.services.jobs.views import AttemptView, JobView, Progress
 from app.services.stats import workers
-from app.services.stats.job_monitoring import JobMonitoringService, monitor_state
+from app.services.stats.job_monitoring import JobMonitoringService
 from app.services.stats.recent_events import recent_events
 from app.support import disk
 from app.support.clock import DAY_MS, millis, now_ms
@@ -36,9 +36,16 @@ STEPS = {"pending": ("top", "hold", "delay", "move"), "scheduled": ("hold", "del
          "processing": ("stop",), "bin": ("restore", "erase")}  # what the job page offers in each state, besides retry, cancel and delete
 
 
-def dashboard_context(period: str = "24h") -> dict[str, Any]:
-    """Figures, the first rows of both tables and the lines of what went wrong lately."""
-    stats = service.get_dashboard_stats()
+def dashboard_context(pulse: dict[str, Any], period: str) -> dict[str, Any]:
+    """The whole dashboard: its live parts and, which its poll leaves out, the charts of a period."""
+    parts = dashboard_parts(pulse, period)
+    return parts | {"types": service.get_metrics(period, group="type"), "period": period,
+                    "first_run": not (parts["failed"]["rows"] or parts["queued"]["rows"] or service.has_history())}
+
+
+def dashboard_parts(pulse: dict[str, Any], period: str = "24h") -> dict[str, Any]:
+    """The live parts: figures, the first rows of both tables and the lines of what went wrong lately."""
+    stats = pulse["stats"]
     queued, failed = lookup.queued(), lookup.failed()
     failed = [replace(row, error=translate_stored(row.error)) for row in failed]
     live = stats["jobs"]
@@ -47,10 +54,8 @@ def dashboard_context(period: str = "24h") -> dict[str, Any]:
         "queued": {"rows": queued, "total": max(sum(live[s] for s in LIVE_STATES), len(queued))},
         "failed": {"rows": failed, "total": max(live["failed"], len(failed)),
                    "max_id": max((r.id for r in failed), default=0)},
-        "notices": notices(), "alerts": alert_banners(), "costs": costs.sums(),
+        "notices": notices(pulse["monitor"]), "alerts": alert_banners(), "costs": costs.sums(),
         "timeline": labelled(service.get_metrics(period)),
-        "types": service.get_metrics(period, group="type"), "period": period,
-        "first_run": not (failed or queued or service.has_history()),
     }
 
 
@@ -106,10 +111,9 @@ def alert_banners() -> list[dict[str, Any]]:
     return lines
 
 
-def notices() -> list[dict[str, Any]]:
+def notices(monitor: dict[str, Any]) -> list[dict[str, Any]]:
     """Rescued, blocked, monitor late: one line each, only when there is something to say."""
     lines = []
-    monitor = monitor_state()
     if monitor.late:
         age = monitor.age_s
         text = _("The monitor has not reported yet: data may be old")

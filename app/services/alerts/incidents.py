@@ -232,7 +232,7 @@ def acknowledge(alert: int, actor: str) -> None:
     if row.acked_ms is not None:
         name = row.acked_by
         db.session.rollback()
-        raise ActionRefused(_("%(name)s has taken this alert already.", name=name))
+        raise ActionRefused(_("%(name)s has acknowledged this alert already.", name=name))
     row.acked_ms, row.acked_by = now_ms(), actor[:255]
     audit(actor, "acknowledge alert", f"{row.kind} {row.id}", "done")
     db.session.commit()
@@ -267,6 +267,13 @@ def test_channel(name: str, actor: str) -> int:
     audit(actor, "test channel", name, "asked")
     db.session.commit()
     return row.id
+
+
+def message_state(message: int) -> tuple[str, str | None]:
+    """State and error of a message: waiting, sending, sent or dropped. No transaction stays open."""
+    state, error = db.session.execute(select(AlertMessage.state, AlertMessage.error).where(AlertMessage.id == message)).one()
+    db.session.rollback()  # a session of the command line holds the write lock
+    return state, error
 
 
 def channels() -> dict[str, ChannelView]:

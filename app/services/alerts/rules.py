@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,9 +17,10 @@ from app.services.alerts.checks import KINDS
 from app.services.alerts.incidents import channels, last_check
 from app.services.audit import ActionRefused, audit
 from app.support.messages import translate as _
-from app.support.validation import ValidationError, check_text, parse_queue, parse_tenant
+from app.support.validation import ValidationError
 
 LIMITS = {"threshold": (0, 1_000_000), "minimum": (0, 1_000_000), "window_min": (1, 24 * 60), "cooldown_min": (0, 24 * 60)}
+OF_SOME = ("job_type", "queue", "tenant_id")  # the rules of some kinds can be narrowed to these
 SEVERITIES = ("warning", "critical")
 CLOCK = re.compile(r"([01]\d|2[0-3]):[0-5]\d")
 
@@ -89,39 +90,47 @@ def blank(kind: str) -> AlertRule:
     return AlertRule(kind=kind, enabled=1, **values)
 
 
-def save(row: AlertRule, form: Mapping[str, str], chosen: list[str], actor: str) -> dict[str, str]:
-    """Write what the form says; returns errors by field (and then nothing is written). `chosen`: names of channels, or `*`."""
-    errors: dict[str, str] = {}
-    values: dict[str, Any] = {}
-    uses = KINDS[row.kind].uses
-    for field, (low, high) in LIMITS.items():
-        if field in uses or field in ("threshold", "cooldown_min"):
-            text = form.get(field, "").strip().replace(",", ".")
-            whole = field != "threshold"
-            if not re.fullmatch(r"\d{1,7}" if whole else r"\d{1,7}(\.\d{1,3})?", text) or not low <= float(text) <= high:
-                errors[field] = _("A number from %(low)s to %(high)s.", low=low, high=high)
-            else:
-                values[field] = int(text) if whole else float(text)
-    for field, parse in (("tenant_id", parse_tenant), ("queue", parse_queue), ("job_type", _type)):
-        if field in uses:
-            try:
-                values[field] = parse(check_text(form.get(field, "")))
-            except ValidationError as error:
-                errors[field] = str(error)
-    clocks = {field: form.get(field, "").strip() or None for field in ("quiet_from", "quiet_until")}
-    if any(clock and not CLOCK.fullmatch(clock) for clock in clocks.values()) or bool(clocks["quiet_from"]) != bool(clocks["quiet_until"]):
-        errors["quiet_from"] = _("Two times like 22:00 and 07:00, or neither.")
-    values |= clocks
-    values["severity"] = form.get("severity", row.severity)
-    if values["severity"] not in SEVERITIES:
-        errors["severity"] = _("Choose one of the list.")
+def parse_limit(field: str, text: str) -> float:
+    """The number of one of LIMITS, whole for all but the threshold. Raises ValidationError."""
+    low, high = LIMITS[field]
+    text = text.strip().replace(",", ".")
+    if not re.fullmatch(r"\d{1,7}(\.\d{1,3})?" if field == "threshold" else r"\d{1,7}", text) or not low <= float(text) <= high:
+        raise ValidationError(_("A number from %(low)s to %(high)s.", low=low, high=high))
+    return float(text) if field == "threshold" else int(text)
+
+
+def parse_type(text: str) -> str | None:
+    """The name of a job type, also of one that no code declares now; None for blank. Raises ValidationError."""
+    text = text.strip()
+    if text and not registry.NAME.fullmatch(text):
+        raise ValidationError(_("There is no such job type."))
+    return text or None
+
+
+def parse_severity(text: str) -> str:
+    if text not in SEVERITIES:
+        raise ValidationError(_("Choose one of the list."))
+    return text
+
+
+def parse_quiet(start: str, end: str) -> tuple[str | None, str | None]:
+    """Begin and end of the quiet hours, both or neither. Raises ValidationError."""
+    clocks = start.strip() or None, end.strip() or None
+    if any(clock and not CLOCK.fullmatch(clock) for clock in clocks) or bool(clocks[0]) != bool(clocks[1]):
+        raise ValidationError(_("Two times like 22:00 and 07:00, or neither."))
+    return clocks
+
+
+def parse_channels(chosen: Sequence[str]) -> str:
+    """Names of channels as a rule keeps them, `*` for all. Raises ValidationError for an unknown one."""
     known = channels()
     if any(name not in known and name != "*" for name in chosen):
-        errors["channels"] = _("There is no such channel; ALERT_URLS of the monitor names them.")
-    values["channels"] = "*" if "*" in chosen else ",".join(n for n in known if n in chosen)
-    if errors:
-        db.session.rollback()
-        return errors
+        raise ValidationError(_("There is no such channel; ALERT_URLS of the monitor names them."))
+    return "*" if "*" in chosen else ",".join(name for name in known if name in chosen)
+
+
+def save(row: AlertRule, values: Mapping[str, Any], actor: str) -> None:
+    """Write what the functions above have made of a person's words, by column."""
     for field, value in values.items():
         setattr(row, field, value)
     new = row.id is None
@@ -129,14 +138,6 @@ def save(row: AlertRule, form: Mapping[str, str], chosen: list[str], actor: str)
     db.session.flush()
     audit(actor, "new rule" if new else "change rule", f"{row.kind} {row.id}", f"threshold {row.threshold:g}")
     db.session.commit()
-    return {}
-
-
-def _type(text: str) -> str | None:
-    text = text.strip()
-    if text and not registry.NAME.fullmatch(text):
-        raise ValidationError(_("There is no such job type."))
-    return text or None
 
 
 def switch(rule: int, on: bool, actor: str) -> None:

@@ -137,22 +137,34 @@ def budgets() -> list[BudgetView]:
     return result
 
 
-def save_budget(tenant: str, amount: str, currency: str, hold: bool, actor: str) -> None:
-    """Set a tenant's budget a month; an empty amount removes it. Raises ValidationError."""
-    name = parse_tenant(check_text(tenant))
+def parse_amount(text: str) -> Decimal | None:
+    """A budget; None for blank. Raises ValidationError."""
+    text = text.strip().replace(",", ".")
+    if text and not re.fullmatch(r"\d{1,9}(\.\d{1,2})?", text):
+        raise ValidationError(_("An amount is written like 50 or 49.90."))
+    return Decimal(text) if text else None
+
+
+def parse_currency(text: str) -> str:
+    """Three letters; USD for blank. Raises ValidationError."""
+    text = text.strip().upper() or "USD"
+    if not re.fullmatch(r"[A-Z]{3}", text):
+        raise ValidationError(_("A currency has three letters, like USD."))
+    return text
+
+
+def save_budget(tenant: str, amount: Decimal | str | None, currency: str, hold: bool, actor: str) -> None:
+    """Set a tenant's budget a month; without an amount remove it. Raises ValidationError."""
+    name, amount, currency = parse_tenant(check_text(tenant)), parse_amount("" if amount is None else str(amount)), parse_currency(currency)
     if name is None:
         raise ValidationError(_("Name the tenant."))
-    amount, currency = amount.strip().replace(",", "."), currency.strip().upper() or "USD"
     row = db.session.get(TenantBudget, name)
-    if not amount:
+    if amount is None:
         if row is not None:
             db.session.delete(row)
-    elif not re.fullmatch(r"\d{1,9}(\.\d{1,2})?", amount) or not re.fullmatch(r"[A-Z]{3}", currency):
-        raise ValidationError(_("A budget is an amount like 50 or 49.90 and a currency like USD."))
     else:
         row = row or TenantBudget(tenant_id=name)
-        row.month_nano, row.currency = int(Decimal(amount) * costs.NANO), currency
-        row.hold, row.changed_by = int(hold), actor[:255]
+        row.month_nano, row.currency, row.hold, row.changed_by = int(amount * costs.NANO), currency, int(hold), actor[:255]
         db.session.add(row)
-    audit(actor, "budget", name, f"{amount} {currency}{', holds' if hold else ''}" if amount else "removed")
+    audit(actor, "budget", name, f"{amount} {currency}{', holds' if hold else ''}" if amount is not None else "removed")
     db.session.commit()

@@ -121,13 +121,25 @@ def templates() -> list[TemplateView]:
     return [TemplateView(r.id, r.tenant_id, r.name, r.body, when(r.updated_ms), r.updated_by) for r in rows]
 
 
-def save_template(tenant: str, name: str, body: str, actor: str) -> None:
-    """Make or replace the template of that tenant ('' is everybody's) and name. Raises ValidationError."""
-    tenant_id, name, body = parse_tenant(check_text(tenant)) or "", check_text(name).strip(), check_text(body).strip()
-    if not NAME.fullmatch(name):
+def parse_name(text: str) -> str:
+    """The name of a template. Raises ValidationError."""
+    text = check_text(text).strip()
+    if not NAME.fullmatch(text):
         raise ValidationError(_("The name may have letters, digits, blanks, dots and hyphens, at most 100."))
-    if "{prompt}" not in body or len(body) > MOST_BODY:
+    return text
+
+
+def parse_body(text: str) -> str:
+    """The text of a template. Raises ValidationError."""
+    text = check_text(text).strip()
+    if "{prompt}" not in text or len(text) > MOST_BODY:
         raise ValidationError(_("The text must have {prompt} in it, where a job's prompt goes, and at most %(n)s characters.", n=MOST_BODY))
+    return text
+
+
+def save_template(tenant: str | None, name: str, body: str, actor: str) -> None:
+    """Make or replace the template of that tenant (blank: everybody's) and name. Raises ValidationError."""
+    tenant_id, name, body = parse_tenant(check_text(tenant or "")) or "", parse_name(name), parse_body(body)
     row = db.session.scalar(select(PromptTemplate).where(PromptTemplate.tenant_id == tenant_id, PromptTemplate.name == name))
     row = row or PromptTemplate(tenant_id=tenant_id, name=name)
     row.body, row.updated_ms, row.updated_by = body, now_ms(), actor[:255]

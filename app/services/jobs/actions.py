@@ -20,7 +20,7 @@ from app.ledger.dialect import SessionExecutor
 from app.models import FailedJob, Job, WorkerHeartbeat
 from app.services.audit import ActionRefused, audit
 from app.services.jobs import uploads
-from app.services.jobs.dispatch import payload
+from app.services.jobs.dispatch import dispatch, payload
 from app.services.jobs.tickets import want_tickets
 from app.support.clock import now_ms
 from app.support.messages import translate as _
@@ -92,6 +92,13 @@ def _act(action: str, ids: list[int], key: str, actor: str, **options: Any) -> i
 
 def _total(done: int | manual.Cancelled) -> int:
     return done if isinstance(done, int) else sum(done)
+
+
+def start(definition: registry.JobDefinition, args: dict[str, Any], actor: str, **options: Any) -> str:
+    """Dispatch a job for a person, in a transaction of its own; returns its uuid. Raises what `dispatch` raises."""
+    uuid = dispatch(definition, args, created_by=actor, **options)
+    db.session.commit()
+    return uuid
 
 
 def retry(uuid: str, actor: str) -> None:

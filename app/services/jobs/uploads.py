@@ -68,6 +68,11 @@ def save(stream: BinaryIO, filename: str, tenant_id: str | None) -> UploadedFile
     return UploadedFile(path, name, upload_id)
 
 
+def keep() -> None:
+    """Keep what was saved in this transaction for a job that may come; it is swept after an hour without one."""
+    db.session.commit()
+
+
 def copy_in(path: str, tenant_id: str | None, filename: str | None = None) -> UploadedFile:
     """Copy a regular file of this machine (the CLI's way); raises ValidationError with a sentence."""
     try:
