@@ -44,7 +44,8 @@ def test(name: str):
 def change(id: int, action: str):
     if action == "delete":
         name = texts.name(rules.find(id).kind)
-        if page := ask(_("Delete the rule %(name)s?", name=name), _("Its open alerts end without a message."), _("Delete")):
+        title, text = _("Delete the rule %(name)s?", name=name), _("Its open alerts end without a message.")
+        if page := ask(title, text, _("Delete")):
             return page
         rules.delete(id, actor())
     else:
@@ -77,5 +78,5 @@ def _edit(row):
 
 def _rule_page(row, form):
     types = [(d.name, d.label) for d in registry.known_types()]
-    return render_template("admin/rule.html", rule=rules.shown(row), form=form, channels=incidents.channels(), queues=[(q, q) for q in QUEUES],
-                           types=types)
+    return render_template("admin/rule.html", rule=rules.shown(row), form=form, channels=incidents.channels(),
+                           queues=[(q, q) for q in QUEUES], types=types)

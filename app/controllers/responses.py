@@ -1,7 +1,7 @@
 """How a route answers: done, refused, an error, a question first. JSON for who accepts it, else a page or a redirect.
 
-A page with live parts is asked for them at its own address every 5 s (static/js/live.js), with `Accept: application/json`
-and the names of its parts in `X-Partials`. One poll a page, always of the same shape (`pulse`).
+A page with live parts is asked for them at its own address every 5 s (static/js/live.js), with
+`Accept: application/json` and the names of its parts in `X-Partials`. One poll a page, always of one shape (`pulse`).
 """
 
 from __future__ import annotations
@@ -23,8 +23,9 @@ from app.support.clock import iso, now_ms
 
 
 def pulse() -> dict[str, Any]:
-    """What every poll brings: `{"stats", "timestamp", "monitor", "alerts"}`, for the title, the badge and the state of the monitor."""
-    return {"stats": JobMonitoringService().get_dashboard_stats(), "timestamp": iso(now_ms()), "monitor": monitor_state(),
+    """What every poll brings for title, badge and footer: `{"stats", "timestamp", "monitor", "alerts"}`."""
+    stats = JobMonitoringService().get_dashboard_stats()
+    return {"stats": stats, "timestamp": iso(now_ms()), "monitor": monitor_state(),
             "alerts": {"open": incidents.count_open()}}
 
 
@@ -34,7 +35,10 @@ def polled() -> bool:
 
 
 def rendered(parts: tuple[str, ...], context: Callable[[], dict[str, Any]]) -> dict[str, str]:
-    """HTML by name of those of `parts` that the script asks for, by the templates of the first render; other names are ignored."""
+    """HTML by name of those of `parts` that the script asks for, from the templates of the first render.
+
+    Other names are ignored.
+    """
     wanted = set(request.headers.get("X-Partials", "").split(",")).intersection(parts)
     given = context() if wanted else {}
     return {name: render_template(f"admin/partials/{name}.html", **given) for name in wanted}
@@ -55,12 +59,14 @@ def live(template: str, context: dict[str, Any], *parts: str, poll: str | None =
 
 # Page of a route, or of all routes of a blueprint, that is not the blueprint's own index; names below admin.jobs
 PAGES = {"cancel": "job", "act": "job", "new.edit": "job", "bulk": "list", "pause": "queues", "pause-type": "queues",
-         "recurring-change": "recurring", "workers": "workers", "generations": "generations.templates", "new": "new.form"}
+         "recurring-change": "recurring", "workers": "workers", "generations": "generations.templates",
+         "new": "new.form"}
 
 
 def page_of_route() -> str:
-    """Address of the page that has the button of this route; where a person is led who did not say where to (`next`)."""
-    route, room = (name.removeprefix("admin.jobs").removeprefix(".") for name in (request.endpoint or "", request.blueprint or ""))
+    """Address of the page that has the button of this route: where a person is led without a `next`."""
+    names = request.endpoint or "", request.blueprint or ""
+    route, room = (name.removeprefix("admin.jobs").removeprefix(".") for name in names)
     page = PAGES.get(route) or PAGES.get(room) or f"{room}.index".removeprefix(".")
     return url_for(f"admin.jobs.{page}", uuid=(request.view_args or {}).get("uuid") if page == "job" else None)
 
@@ -78,7 +84,7 @@ def done(sentence: str, count: int = 1, back: str | None = None, **also: Any):
 
 
 def refused(error: ActionRefused):
-    """For every route: 404 for what is unknown, 403 for what is not for the web, 409 (JSON) or a flash for what cannot be done now."""
+    """For every route: 404 for what is unknown, 403 for what is not for the web, else 409 (JSON) or a flash."""
     if error.unknown:
         return render_error(404, str(error))
     if error.forbidden:
@@ -90,7 +96,7 @@ def refused(error: ActionRefused):
 
 
 def wrong(errors: dict[str, str], page: Callable[[], Any]):
-    """A form that does not fit, 400: for scripts all sentences, also by field; for a person its page with what was typed."""
+    """A form that does not fit, 400: for scripts all sentences, also by field; for a person its page again."""
     only_read()
     return jsonify({"error": " ".join(errors.values()), "fields": errors}) if wants_json() else page(), 400
 
@@ -100,7 +106,8 @@ def render_error(code: int, sentence: str, title: str | None = None):
     if wants_json():
         return jsonify({"error": sentence}), code
     title = title or (_("Not found") if code == 404 else sentence)
-    return render_template("errors/error.html", code=code, title=title, text="" if title == sentence else sentence), code
+    text = "" if title == sentence else sentence
+    return render_template("errors/error.html", code=code, title=title, text=text), code
 
 
 def actor() -> str:
