@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from flask import current_app, url_for
+from flask import url_for
 from flask_babel import gettext as _
 
 from app.controllers.jobs import bp
 from app.controllers.responses import actor, done, live
 from app.services.jobs import recurring
+from app.support.settings import settings
 
 
 @bp.get("/recurring", endpoint="recurring")
 def index():
-    schedules = recurring.listing(current_app.extensions["settings"].timezone)
+    schedules = recurring.listing(settings().timezone)
     return live("admin/recurring.html", {"schedules": schedules}, "recurring_table")
 
 

@@ -13,7 +13,7 @@ from app.ledger.dialect import Connection
 from app.models import AlertRule, Job, PromptTemplate, Queue, TenantBudget
 from app.services.content import costs
 from tests.conftest import token_in
-from tests.web.test_gate import JSON
+from tests.controllers.test_gate import JSON
 
 
 @job("TestNames", tries=1)

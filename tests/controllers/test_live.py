@@ -8,8 +8,8 @@ from sqlalchemy import event
 from app import registry
 from app.extensions import db
 from app.models import UserSession
-from tests.web.test_gate import JSON
-from tests.web.test_specification import insert_failed
+from tests.controllers.test_gate import JSON
+from tests.controllers.test_specification import insert_failed
 
 SHAPE = {"stats", "timestamp", "monitor", "alerts", "partials"}
 PAGES = {"list": "jobs_table", "queues?queue=low": "queues", "workers": "workers_table", "recurring": "recurring_table", "alerts/": "alerts"}

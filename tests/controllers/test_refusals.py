@@ -7,7 +7,7 @@ import pytest
 from app import registry
 from app.controllers.responses import page_of_route
 from app.extensions import db
-from tests.web.test_gate import JSON
+from tests.controllers.test_gate import JSON
 
 
 @pytest.fixture
