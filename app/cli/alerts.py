@@ -8,6 +8,7 @@ import click
 from flask.cli import AppGroup
 
 from app.cli.command import actor, reading, refuse
+from app.services.alerts import channels
 from app.services.alerts import incidents as service
 from app.services.audit import ActionRefused
 from app.services.stats.job_monitoring import monitor_state
@@ -42,7 +43,7 @@ def test(channel: str) -> None:
     if monitor_state().late:
         click.echo("The monitor, which alone knows the addresses, is not running; the test is sent when it does.", err=True)
     for _ in range(WAIT_S * 5):
-        state, error = service.message_state(number)
+        state, error = channels.message_state(number)
         if state in ("sent", "dropped"):
             break
         time.sleep(0.2)
@@ -56,7 +57,7 @@ def test(channel: str) -> None:
 @alerts.command("ack")
 @click.argument("number", type=int)
 def acknowledge(number: int) -> None:
-    """Take alert NUMBER: it stays listed but no longer counts as open."""
+    """Acknowledge alert NUMBER: it stays listed but no longer counts as open."""
     service.acknowledge(number, actor())
     _said("taken")
 

@@ -34,7 +34,8 @@ def asked(parse: Callable[..., Any], *given: Any) -> Any:
 def rule(parse: Callable[[str], Any]) -> Callable[[Form, wtforms.Field], None]:
     """A validator that puts what `parse` makes of the text sent, blank without any, into `form.values`."""
     def check(form: Form, field: wtforms.Field) -> None:
-        form.values[field.name] = asked(lambda sent: parse(check_text(sent)), field.raw_data[0] if field.raw_data else "")
+        sent = field.raw_data[0] if field.raw_data else ""
+        form.values[field.name] = asked(lambda: parse(check_text(sent)))
     return check
 
 
@@ -99,14 +100,17 @@ class RuleForm(Form):
     channels = wtforms.SelectMultipleField(validate_choice=False)
 
     def __init__(self, row: AlertRule) -> None:
-        data = {name: getattr(row, name) for name in (*rules.LIMITS, *rules.OF_SOME, "severity", "quiet_from", "quiet_until")}
+        names = (*rules.LIMITS, *rules.OF_SOME, "severity", "quiet_from", "quiet_until")
+        data = {name: getattr(row, name) for name in names}
         data["threshold"] = str(row.threshold).removesuffix(".0")
         super().__init__(**data, channels=row.channels.split(",") if row.channels else [])
-        for name in {"minimum", "window_min", *rules.OF_SOME}.difference(KINDS[row.kind].uses if row.kind in KINDS else ()):
+        uses = KINDS[row.kind].uses if row.kind in KINDS else ()
+        for name in {"minimum", "window_min", *rules.OF_SOME}.difference(uses):
             del self[name]
 
     def validate_quiet_from(self, field: wtforms.Field) -> None:
-        self.values["quiet_from"], self.values["quiet_until"] = asked(rules.parse_quiet, field.data or "", self.quiet_until.data or "")
+        clocks = asked(rules.parse_quiet, field.data or "", self.quiet_until.data or "")
+        self.values["quiet_from"], self.values["quiet_until"] = clocks
 
     def validate_severity(self, field: wtforms.Field) -> None:
         self.values["severity"] = asked(rules.parse_severity, field.data)

@@ -73,8 +73,10 @@ def answers(site) -> dict[str, dict[str, str]]:
     """The shape of each answer, by address or command."""
     addresses = ["/realtime-stats", "/metrics", "/metrics?period=7d", "/metrics?group=type&period=30d", "/list?state=live", "/list?state=ended",
                  "/list?state=bin", "/workers", "/queues", "/recurring", "/log", "/people/", "/alerts/", "/costs/", "/costs/days", "/generations/",
-                 "/new/", "/new/?type=TestEcho", "/partials?names=cards"]
+                 "/new/", "/new/?type=TestEcho"]
     found = {address: shape(site.read(address).get_json()) for address in addresses}
+    poll = {"Accept": "application/json", "X-Partials": "cards"}
+    found["poll of cards"] = shape(site.client.get("/admin/jobs/realtime-stats", headers=poll).get_json())
     for state, uuid in site.uuids.items():
         if state in ("processing", "retried", "completed", "failed", "timeout", "binned", "lost", "held"):
             found[f"/job/ {state}"] = shape(site.read(f"/job/{uuid}").get_json())

@@ -9,8 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from sqlalchemy import select
+
+from app.extensions import db
 from app.ledger import counts
 from app.ledger.dialect import Connection, Executor
+from app.models import AlertMessage
 from app.support.clock import DAY_MS, HOUR_MS, MINUTE_MS
 
 FACT = "channels"  # of the `meta` table: time (ms) by name
@@ -46,3 +50,11 @@ def announce(connection: Connection, own: Iterable[str]) -> None:
 
 def _due(ages: dict[str, int], own: list[str], forget: int) -> bool:
     return any(ages.get(name, SAID_MS) >= SAID_MS for name in own) or any(age >= forget for age in ages.values())
+
+
+def message_state(message: int) -> tuple[str, str | None]:
+    """State and error of a message: waiting, sending, sent or dropped. No transaction stays open."""
+    query = select(AlertMessage.state, AlertMessage.error).where(AlertMessage.id == message)
+    state, error = db.session.execute(query).one()
+    db.session.rollback()  # a session of the command line holds the write lock
+    return state, error

@@ -269,13 +269,6 @@ def test_channel(name: str, actor: str) -> int:
     return row.id
 
 
-def message_state(message: int) -> tuple[str, str | None]:
-    """State and error of a message: waiting, sending, sent or dropped. No transaction stays open."""
-    state, error = db.session.execute(select(AlertMessage.state, AlertMessage.error).where(AlertMessage.id == message)).one()
-    db.session.rollback()  # a session of the command line holds the write lock
-    return state, error
-
-
 def channels() -> dict[str, ChannelView]:
     """The channels that monitors know, and those that messages wait for, by name."""
     ages = announced.known(SessionExecutor(db.session))
