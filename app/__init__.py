@@ -8,14 +8,13 @@ import importlib.util
 import logging
 import os
 import traceback
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from flask import Flask
-from flask.json.provider import DefaultJSONProvider
 
 from app import extensions
 from app.config import ROOT, SettingError, Settings, load_settings
-from app.support.clock import iso, millis
+from app.support.json_values import as_json
 from app.support.logs import setup_logging, setup_sentry
 from app.support.redaction import add_secrets
 
@@ -63,7 +62,7 @@ def create_app(settings: Settings | None = None, synchronous: str = "FULL") -> F
         COMPRESS_ALGORITHM_STREAMING=["br", "gzip"],  # files are streamed
     )
     app.json.sort_keys = False
-    app.json.default = lambda value: iso(millis(value)) if isinstance(value, datetime) else DefaultJSONProvider.default(value)
+    app.json.default = as_json
     _extend(app, synchronous)
     _load_jobs(settings)
     from app import controllers

@@ -52,6 +52,12 @@ POSTGRES_OPTIONS = {
 }
 
 
+def only_read() -> None:
+    """End the transaction and what was not committed in it; what follows in this request takes no write lock."""
+    db.session.rollback()
+    g.reads = True
+
+
 @event.listens_for(Engine, "connect")
 def _on_connect(connection, _record) -> None:
     if not isinstance(connection, sqlite3.Connection):

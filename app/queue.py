@@ -24,6 +24,7 @@ from huey.serializer import SignedSerializer
 
 from app.config import Settings
 from app.support.bounded import Bounded
+from app.support.logs import ThrottledWarning
 from app.support.process import boot_id
 
 log = logging.getLogger(__name__)
@@ -112,22 +113,6 @@ def ticket_folder(settings: Settings) -> Path:
 def ticket_file(settings: Settings, generation: int) -> Path:
     """The path of the ticket file of this boot and a generation."""
     return ticket_folder(settings) / f"tickets-{boot_id()[:8]}-{generation}.db"
-
-
-class ThrottledWarning:
-    """Logs a problem when it begins, once a minute, and when it is over, instead of at each of a thousand attempts."""
-
-    def __init__(self, logger: logging.Logger) -> None:
-        self.log, self.text, self.reported = logger, "", 0.0
-
-    def report(self, text: str) -> None:
-        """Report the present state: `text` describes the problem, '' means that there is none."""
-        if text and (text != self.text or time.monotonic() - self.reported > 60):
-            self.log.warning(text)
-            self.reported = time.monotonic()
-        elif self.text and not text:
-            self.log.warning("over: %s", self.text)
-        self.text = text
 
 
 class Tickets:

@@ -132,6 +132,7 @@ class JobDefinition:
 
 
 _known: dict[str, JobDefinition] = {}
+LABELS: dict[str, str] = {}  # of types that are not declared here: whose rows a demo or another program has written
 
 
 def job(name: str, **options: Any) -> Callable[[Callable[..., Any]], JobDefinition]:
@@ -218,14 +219,12 @@ def fair_types() -> set[str]:
 
 
 def label_of(name: str) -> str:
-    """Label of a type: as declared, else 'ProcessCsvImport' -> 'Csv Import'."""
+    """Label of a type: as declared or in LABELS, else 'ProcessCsvImport' -> 'Csv Import'."""
     definition = _known.get(name)
-    if definition is not None and definition.options.label:
-        return definition.options.label
+    if label := definition.options.label if definition is not None else LABELS.get(name):
+        return label
     plain = name.rsplit(".", 1)[-1].removeprefix("Process") or name
-    for written, name_ in (("WordPress", "Wordpress"), ("PrestaShop", "Prestashop")):  # names with a capital inside stay one word
-        plain = plain.replace(written, name_)
-    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", plain).replace("Wordpress", "WordPress").replace("Prestashop", "PrestaShop")
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", plain)
 
 
 def code_version(definitions: Iterable[JobDefinition] | None = None) -> str:

@@ -15,8 +15,6 @@ from typing import Any, Literal, Union, get_args, get_origin
 
 from app.support.messages import translate as _
 
-RESERVED = ("type", "queue", "tenant", "delay", "csrf_token", "ask", "next", "like")
-
 
 class InvalidArguments(TypeError):
     """Arguments that do not match the signature of a job type; the message is a sentence for people."""
@@ -59,8 +57,8 @@ def read_signature(name: str, function: Callable[..., Any]) -> tuple[tuple[Field
     hints = typing.get_type_hints(function)
     fields, wants_ctx = [], False
     for parameter in inspect.signature(function).parameters.values():
-        if parameter.name in RESERVED:
-            raise ValueError(f"@job({name!r}): an argument cannot be called {parameter.name} (the form uses that name)")
+        if parameter.name == "csrf_token":  # every form of the site sends one
+            raise ValueError(f"@job({name!r}): an argument cannot be called csrf_token")
         if parameter.name == "ctx":
             wants_ctx = True
         elif parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD, parameter.POSITIONAL_ONLY):

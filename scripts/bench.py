@@ -187,7 +187,7 @@ while monitor.duties and __import__("app.services.jobs.search_index", fromlist=[
 with app.test_request_context("/"):
     wanted, cursor = listing.JobFilter.read({}, app.extensions["settings"].timezone), ""
     for _ in range(999):
-        cursor = listing.page(wanted, before=cursor)["older"] or ""
+        cursor = listing.page(wanted, before=cursor).older or ""
         db.session.rollback()
 paths = {"dashboard": "/admin/jobs/", "jobs, page 1": "/admin/jobs/list",
          "jobs, page 1,000": f"/admin/jobs/list?before={cursor}", "search": "/admin/jobs/list?q=meta_description",

@@ -177,13 +177,15 @@ def remove(settings: Settings) -> int:
     """Delete every row a demo wrote, in steps, and count the rollups anew; returns how many rows."""
     connection, total = Connection(settings.database_url, wait_s=30), 0
     mine = "uuid IN (SELECT uuid FROM job_history WHERE created_by = 'demo')"
-    for table, condition in (("jobs", "created_by = 'demo' AND state <> 'processing'"), ("failed_jobs", "created_by = 'demo'"),
-                             ("generations", mine), ("job_costs", mine), ("job_logs", mine),
-                             ("job_metrics", f"metadata = :mark OR {mine}"), ("job_history", "created_by = 'demo'")):
+    for table, condition, params in (
+        ("jobs", "created_by = 'demo' AND state <> 'processing'", {}), ("failed_jobs", "created_by = 'demo'", {}),
+        ("generations", mine, {}), ("job_costs", mine, {}), ("job_logs", mine, {}),
+        ("job_metrics", f"metadata = :mark OR {mine}", {"mark": MARK}), ("job_history", "created_by = 'demo'", {}),
+    ):
+        rows = f"SELECT id FROM {table} WHERE {condition} LIMIT {STEP}"
         while True:
             with connection.transaction() as tx:
-                params = {"mark": MARK} if ":mark" in condition else {}
-                done = tx.execute(f"DELETE FROM {table} WHERE id IN (SELECT id FROM {table} WHERE {condition} LIMIT {STEP})", **params)
+                done = tx.execute(f"DELETE FROM {table} WHERE id IN ({rows})", **params)
             total += done
             if done < STEP:
                 break

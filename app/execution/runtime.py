@@ -13,8 +13,9 @@ from app.execution.process_guard import ProcessGuard
 from app.execution.runner import execute
 from app.ledger.dialect import Connection
 from app.ledger.worker_slots import Places
-from app.queue import ThrottledWarning, Tickets, build
+from app.queue import Tickets, build
 from app.services.jobs.tickets import generation
+from app.support.logs import ThrottledWarning
 from app.support.process import hold_lock, identity
 
 log = logging.getLogger("app.worker")

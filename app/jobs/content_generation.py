@@ -33,13 +33,13 @@ def process_content_generation(
     if kept is not None and kept.status in UNDER_WAY:
         error = "The worker stopped while the API answered. " + MAYBE
         ctx.save_durably(lambda tx: generations.interrupted(tx, ctx.uuid, error))
-        if kept.round == ctx.retry_round:
+        if kept.retry_round == ctx.retry_round:
             ctx.log(error, "WARN")
             raise PermanentError(error)
     if kept is not None and kept.status == "answered":
         ctx.log("The answer of an earlier attempt is used; nothing is asked again.")
         return finish(ctx, reference, kept.text or "")
-    if kept is not None and kept.spent and kept.round == ctx.retry_round:
+    if kept is not None and kept.spent and kept.retry_round == ctx.retry_round:
         raise PermanentError(kept.error or PAID)
     text = ask(ctx, prompt, model, reference, template)
     return finish(ctx, reference, text)

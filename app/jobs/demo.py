@@ -10,8 +10,10 @@ from typing import Literal
 from huey.exceptions import CancelExecution
 
 from app.execution.job_context import JobContext
-from app.registry import PermanentError, job
+from app.registry import LABELS, PermanentError, job
 
+# Types of which a demo writes finished jobs, and which are not declared.
+LABELS.update(ProcessWordPressSync="WordPress Sync", ProcessPrestaShopSync="PrestaShop Sync")
 STEP_MS = 200
 Ending = Literal["completes", "recovers", "fails", "gives up", "overruns", "loses its worker"]
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from app.ledger.dialect import Executor
 
 NANO = 1_000_000_000
+MOST = 9 * 10**15  # nine million of a currency for one request: two of 2^63 would stop every sum
 _ADD = """INSERT INTO job_costs
  (uuid, job_type, tenant_id, model, at_ms, tokens_in, tokens_cached, tokens_out, cost_nano, currency)
  VALUES (:uuid, :job_type, :tenant, :model, :now, :tokens_in, :cached, :tokens_out, :nano, :currency)"""
-_SPENT = """SELECT COALESCE(SUM(cost_nano), 0) FROM job_costs
- WHERE tenant_id = :tenant AND at_ms >= :since AND currency = :currency"""
+_SPENT = f"""SELECT COALESCE(SUM(cost_nano), 0) FROM job_costs WHERE tenant_id = :tenant AND at_ms >= :since
+ AND currency = :currency AND cost_nano BETWEEN -{MOST} AND {MOST}"""
 
 
 def add(tx: Executor, uuid: str, job_type: str, tenant: str | None, model: str, tokens: tuple[int, int, int] | None,

@@ -83,8 +83,8 @@ def recent(tx: Executor) -> tuple[dict[str, Any], int]:
 def _are_counts(kept: object) -> bool:
     """Whether a value has the form of `count`."""
     try:
-        queues = kept["queues"].values()  # type: ignore[index]
-        numbers = [kept[name] for name in (*LIVE_STATES, "failed")] + [q["depth"] for q in queues]  # type: ignore[index]
+        queues, names = kept["queues"].values(), (*LIVE_STATES, "failed")  # type: ignore[index]
+        numbers = [kept[name] for name in names] + [q["depth"] for q in queues]  # type: ignore[index]
         return all(isinstance(n, int) for n in numbers) and all(isinstance(q["since"], int | None) for q in queues)
     except (TypeError, KeyError, AttributeError):
         return False

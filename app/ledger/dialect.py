@@ -29,7 +29,7 @@ from app.support.clock import follow, now_ms
 from app.support.open_files import OpenFiles
 from app.support.outage import REOPEN, database_errors, result_code
 
-WRITE_LOCK_TRIES = 1000
+WRITE_LOCK_TRIES = 1000  # about 2 ms
 SKIP_LOCKED = "FOR UPDATE OF j SKIP LOCKED"
 log = logging.getLogger(__name__)
 
@@ -94,6 +94,7 @@ class Connection(Executor):
         self.write_lock_path, self.guarded = write_lock_path, guarded
         self.files: OpenFiles | None = None
         self.sqlite = url.startswith("sqlite")
+        self._form = for_sqlite if self.sqlite else for_postgres
         self._raw: Any = None
         self._pid = self._lock_pid = self._lock_fd = 0
         self._lock = threading.RLock()
@@ -169,8 +170,7 @@ class Connection(Executor):
 
     def _acquire_write_lock(self) -> None:
         """Serialise the writing workers of a machine by a lock file: the kernel wakes a blocked lockf at once, while
-        SQLite's busy handler sleeps 1 to 100 ms. A wake-up costs 0.1 ms, a third of a settle: it first polls for 2
-        ms."""
+        SQLite's busy handler sleeps 1 to 100 ms. A wake-up costs 0.1 ms, a third of a settle: first it polls."""
         lock = self._write_lock()
         for _ in range(WRITE_LOCK_TRIES):
             try:
@@ -186,8 +186,8 @@ class Connection(Executor):
         return self._lock_fd
 
     def _begin(self, raw: Any) -> None:
-        """BEGIN; on SQLite BEGIN IMMEDIATE, retried after 0.05 ms at first and 5 ms at most. SQLite's own busy handler
-        soon sleeps 25 to 100 ms, and with it four workers did half the work of one."""
+        """BEGIN; on SQLite BEGIN IMMEDIATE, retried after 0.05 ms at first, 5 ms at most. SQLite's busy handler sleeps
+        up to 100 ms: with it four workers did half the work of one."""
         if not self.sqlite:
             raw.execute("BEGIN")
             return
@@ -225,9 +225,7 @@ class Connection(Executor):
 
     def _execute(self, sql: str, params: dict[str, Any]) -> Any:
         try:
-            if self.sqlite:
-                return self.raw.execute(for_sqlite(sql), params)
-            return self.raw.execute(for_postgres(sql), params)
+            return self.raw.execute(self._form(sql), params)
         except Exception as error:
             self._drop_if_broken(error)
             raise
@@ -249,12 +247,8 @@ class Connection(Executor):
 
     def execute_many(self, sql: str, rows: list[dict[str, Any]]) -> None:
         """Run one statement for many rows of parameters, in the open transaction."""
-        with self._lock:
-            if self.sqlite:
-                self.raw.executemany(for_sqlite(sql), rows)
-            else:
-                with self.raw.cursor() as cursor:
-                    cursor.executemany(for_postgres(sql), rows)
+        with self._lock, contextlib.closing(self.raw.cursor()) as cursor:
+            cursor.executemany(self._form(sql), rows)
 
 
 def in_transaction(raw: Any) -> bool:

@@ -12,7 +12,7 @@ from app.models.types import Id
 class Audit(db.Model):
     """An action of a person (`actor`) on a `subject`, with its result; written in the transaction of the change.
 
-    `times`: how often it happened, where one row stands for several.
+    `times` is how often it happened, when one row stands for several times.
     """
 
     __tablename__ = "audit"

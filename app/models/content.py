@@ -55,7 +55,7 @@ class ImportRun(db.Model):
     updated: Mapped[int] = mapped_column(Integer)
     unchanged: Mapped[int] = mapped_column(Integer)
     rejected: Mapped[int] = mapped_column(Integer)
-    round: Mapped[int] = mapped_column(Integer)
+    retry_round: Mapped[int] = mapped_column("round", Integer)
     touched_ms: Mapped[int] = mapped_column(BigInteger)
     repeated: Mapped[int] = mapped_column(Integer, server_default="0")
     kept: Mapped[int] = mapped_column(Integer, server_default="0")

@@ -13,8 +13,7 @@ from app.models.types import Id
 _OPEN, _IN_BIN = text("deleted_at IS NULL"), text("deleted_at IS NOT NULL")
 
 class FailedJob(db.Model):
-    """All that a retry needs to write the row in `jobs` again, and the exception; with `deleted_at` (ms), in the
-    bin."""
+    """All that a retry needs to write the job again, and the exception. With `deleted_at` (ms) it is in the bin."""
 
     __tablename__ = "failed_jobs"
     __table_args__ = (
@@ -35,7 +34,7 @@ class FailedJob(db.Model):
     status: Mapped[str] = mapped_column(String(50), server_default="failed")
     error: Mapped[str | None] = mapped_column(Text)
     claim_no: Mapped[int] = mapped_column(Integer, server_default="0")
-    round: Mapped[int] = mapped_column(Integer, server_default="1")
+    retry_round: Mapped[int] = mapped_column("round", Integer, server_default="1")
     tries: Mapped[int] = mapped_column(Integer, server_default="3")
     backoff: Mapped[str] = mapped_column(String(255), server_default="60,300,1800")
     timeout: Mapped[int] = mapped_column(Integer, server_default="300")

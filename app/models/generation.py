@@ -22,7 +22,7 @@ class Generation(db.Model):
 
     id: Mapped[int] = mapped_column(Id, primary_key=True)
     uuid: Mapped[str] = mapped_column(String(36), unique=True)
-    round: Mapped[int] = mapped_column(Integer, server_default="0")
+    retry_round: Mapped[int] = mapped_column("round", Integer, server_default="0")
     tenant_id: Mapped[str] = mapped_column(String(64), server_default="")
     reference: Mapped[str | None] = mapped_column(String(255))
     template: Mapped[str | None] = mapped_column(String(100))

@@ -51,7 +51,7 @@ class Job(db.Model):
     rank: Mapped[int] = mapped_column(BigInteger, server_default="0")
     worker_id: Mapped[str | None] = mapped_column(String(255))
     claim_no: Mapped[int] = mapped_column(Integer, server_default="0")
-    round: Mapped[int] = mapped_column(Integer, server_default="1")
+    retry_round: Mapped[int] = mapped_column("round", Integer, server_default="1")
     failures: Mapped[int] = mapped_column(Integer, server_default="0")
     crashes: Mapped[int] = mapped_column(Integer, server_default="0")
     tries: Mapped[int] = mapped_column(Integer, server_default="3")

@@ -36,7 +36,7 @@ class JobHistory(db.Model):
     attempts: Mapped[int] = mapped_column(Integer)
     tries: Mapped[int] = mapped_column(Integer)
     claim_no: Mapped[int] = mapped_column(Integer)
-    round: Mapped[int] = mapped_column(Integer)
+    retry_round: Mapped[int] = mapped_column("round", Integer)
     created_by: Mapped[str | None] = mapped_column(String(255))
     created_ms: Mapped[int] = mapped_column(BigInteger)
     finished_ms: Mapped[int] = mapped_column(BigInteger)

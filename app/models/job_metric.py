@@ -46,7 +46,7 @@ class JobMetric(db.Model):
     completed_at: Mapped[datetime] = mapped_column(TIMESTAMP)
     created_at: Mapped[datetime | None] = mapped_column(TIMESTAMP, server_default=text("CURRENT_TIMESTAMP"))
     uuid: Mapped[str] = mapped_column(String(36))
-    round: Mapped[int] = mapped_column(Integer)
+    retry_round: Mapped[int] = mapped_column("round", Integer)
     claim_no: Mapped[int] = mapped_column(Integer)
     queue: Mapped[str] = mapped_column(String(255))
     worker: Mapped[str | None] = mapped_column(String(255))

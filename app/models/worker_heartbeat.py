@@ -14,9 +14,9 @@ from app.models.types import Id
 class WorkerHeartbeat(db.Model):
     """A worker process; the row of a stopped one is kept for a day. `memory` and `memory_start` are in bytes.
 
-    `status` is active (running a job), idle or stopped; `stale` is the monitor's
-    conclusion, never computed from stored times. `stop_code`, of a worker that a person has stopped, says
-    what its place is (ledger/worker_slots.py); `reason` is a sentence for people: no code reads it.
+    `status` is active (running a job), idle or stopped. `stale` is the monitor's conclusion, never computed from stored
+    times. `stop_code` is set when a person has stopped the worker and names its place (ledger/worker_slots.py).
+    `reason` is a sentence for people: no code reads it.
     """
 
     __tablename__ = "worker_heartbeats"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
+from datetime import datetime
 
 from sqlalchemy import select
 
@@ -20,15 +21,28 @@ class ActionRefused(Exception):
         self.unknown, self.forbidden = unknown, forbidden
 
 
+@dataclass(frozen=True)
+class AuditRow:
+    """Who did what; `uuid` is the subject's when it is a job."""
+
+    id: int
+    at: datetime
+    actor: str
+    action: str
+    subject: str
+    result: str
+    uuid: str | None
+
+
 def audit(actor: str, action: str, subject: str, result: str) -> None:
     """Note who did what, in the caller's transaction."""
     db.session.add(Audit(at_ms=now_ms(), actor=actor[:255], action=action, subject=subject[:255], result=result))
 
 
-def log(before: int | None = None, size: int = 100) -> tuple[list[dict[str, Any]], bool]:
+def log(before: int | None = None, size: int = 100) -> tuple[list[AuditRow], bool]:
     """Rows of the audit table, the latest first, and whether there are more."""
     query = select(Audit).order_by(Audit.id.desc()).limit(size + 1)
     found = list(db.session.scalars(query if before is None else query.where(Audit.id < before)))
-    rows = [{"id": r.id, "at": when(r.at_ms), "actor": r.actor, "action": r.action, "subject": r.subject, "result": r.result,
-             "uuid": parse_uuid(r.subject)} for r in found[:size]]
+    rows = [AuditRow(r.id, when(r.at_ms), r.actor, r.action, r.subject, r.result, parse_uuid(r.subject))
+            for r in found[:size]]
     return rows, len(found) > size

@@ -1,8 +1,8 @@
-"""A job's return value as JSON of at most 64 KB.
+"""Converts the return value of a job to JSON of at most 64 KB.
 
-One walk over the value, with a budget of nodes and of characters: what a job returns may be endless, refer to itself or
-share one list a million times, and none of it may cost more than what is kept. The walk calls the job's own code
-(`str()`, iteration), so its caller keeps the alarm on.
+The value may be endless, refer to itself or contain one list a million times. So one walk copies it, with a budget of
+nodes and of characters, and never costs more than what it keeps. The walk calls the job's own code (`str()`,
+iteration), so the caller keeps the job's alarm on.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from typing import Any
 from app.support.redaction import printable, redact_json
 
 RESULT_BYTES = 64 * 1024
-BUDGETS = tuple(RESULT_BYTES >> n for n in range(4))  # characters; one takes up to six bytes, as an escape
-NODES = 20_000  # 64 KB hold no more: the shortest node and its comma are three bytes
+BUDGETS = tuple(RESULT_BYTES >> n for n in range(4))  # characters; an escaped one takes up to six bytes
+NODES = 20_000  # 64 KB hold no more, as a node and its comma take three bytes
 DEPTH = 30
 CUT = "[cut]"
 
 
 def as_json(value: Any) -> tuple[str, list[str]]:
-    """The value as redacted JSON, and what was done to it: `result` (something was cut), `not json` (something is told as text)."""
+    """(redacted JSON, marks): the mark `result` says that something was cut, `not json` that something became text."""
     if value is None:
         return "null", []
     for chars in BUDGETS:
@@ -33,13 +33,14 @@ def as_json(value: Any) -> tuple[str, list[str]]:
         text = json.dumps(redact_json(walk.plain(value)), ensure_ascii=False, allow_nan=False)
         text = printable(text)
         if len(text.encode()) <= RESULT_BYTES:
-            break  # what is cut is still JSON
+            break  # else it is cut with a smaller budget, so that it stays JSON
         walk.over = True
-    return text, [mark for mark, said in (("not json", walk.odd), ("result", walk.over or chars < BUDGETS[0])) if said]
+    marks = {"not json": walk.odd, "result": walk.over or chars < BUDGETS[0]}
+    return text, [mark for mark, given in marks.items() if given]
 
 
 class _Walk:
-    """`odd`: something is no JSON; `over`: the budget is spent and the rest left out."""
+    """Copies a value. `odd`: something in it is no JSON; `over`: the budget was spent and the rest left out."""
 
     def __init__(self, chars: int) -> None:
         self.nodes, self.chars = NODES, chars
@@ -47,6 +48,7 @@ class _Walk:
         self._path: set[int] = set()  # ids of the containers that the walk is inside of
 
     def plain(self, value: Any, depth: int = 0) -> Any:
+        """A copy of the value of JSON's own types; what the budget cannot pay is `[cut]`."""
         self.nodes -= 1
         self.chars -= 2
         if self.nodes < 0 or self.chars <= 0:
@@ -71,7 +73,8 @@ class _Walk:
         self.odd |= not isinstance(value, dict | list | tuple)
         if id(value) in self._path or depth >= DEPTH:
             self.odd = True
-            return self._text("[refers to itself]" if id(value) in self._path else f"[nested deeper than {DEPTH} levels]")
+            circular = id(value) in self._path
+            return self._text("[refers to itself]" if circular else f"[nested deeper than {DEPTH} levels]")
         self._path.add(id(value))
         try:
             if isinstance(value, Mapping):
@@ -116,7 +119,7 @@ class _Walk:
         kept = text[: max(self.chars, 0)]
         self.over |= len(kept) < len(text)
         self.chars -= len(kept) + 2
-        return kept if kept.isascii() else re.sub("[\ud800-\udfff]", "\ufffd", kept)  # half a character: no page could show it
+        return kept if kept.isascii() else re.sub("[\ud800-\udfff]", "\ufffd", kept)  # no page shows lone surrogates
 
     def _whole(self, value: int) -> int | str:
         bits = value.bit_length()

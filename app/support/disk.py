@@ -11,9 +11,8 @@ import contextlib
 import os
 from pathlib import Path
 
-from flask import current_app
-
 from app.support.messages import translate as _
+from app.support.settings import settings
 from app.support.validation import ValidationError
 
 LOW, FULL, AGAIN = 0.05, 0.02, 0.06
@@ -35,7 +34,7 @@ def free_share(folder: Path) -> float:
 
 def require_room() -> None:
     """Raises DiskLow when less than 5 % is free."""
-    if free_share(current_app.extensions["settings"].data_dir) < LOW:
+    if free_share(settings().data_dir) < LOW:
         raise DiskLow(_("Disk nearly full: new jobs are refused. Queued ones go on. Free some space."))
 
 

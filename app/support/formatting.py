@@ -12,11 +12,12 @@ from functools import wraps
 from typing import Any
 
 from babel import dates, numbers
-from flask import current_app
 from flask_babel import get_locale, ngettext
 from flask_babel import gettext as _
 
 from app.support.clock import now_ms, when
+from app.support.settings import settings
+from app.support.states import state_label
 
 
 def _locale() -> str:
@@ -47,7 +48,7 @@ def number(value: float | None, digits: int = 0) -> str:
 
 def localtime(moment: datetime | None) -> datetime | None:
     """The same moment in APP_TIMEZONE; None for None."""
-    return moment.astimezone(current_app.extensions["settings"].timezone) if moment else None
+    return moment.astimezone(settings().timezone) if moment else None
 
 
 @_lenient
@@ -128,4 +129,4 @@ def money(nano: int | None, currency: str | None = "") -> str:
 
 
 FILTERS = {"money": money, "number": number, "ago": ago, "exact": exact, "duration": duration, "bytes": filesize,
-           "localtime": localtime, "percent": percent}
+           "localtime": localtime, "percent": percent, "state_label": state_label}

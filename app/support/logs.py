@@ -11,6 +11,7 @@ import json
 import logging
 import os
 import sys
+import time
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Any
@@ -65,6 +66,22 @@ class JsonFormatter(_Formatter):
         if job := job_of_line.get():
             line["job"] = job
         return json.dumps(line, ensure_ascii=False)
+
+
+class ThrottledWarning:
+    """Logs a problem when it begins, once a minute, and when it is over, instead of at each of a thousand attempts."""
+
+    def __init__(self, logger: logging.Logger) -> None:
+        self.log, self.text, self.reported = logger, "", 0.0
+
+    def report(self, text: str) -> None:
+        """Report the present state: `text` describes the problem, '' means that there is none."""
+        if text and (text != self.text or time.monotonic() - self.reported > 60):
+            self.log.warning(text)
+            self.reported = time.monotonic()
+        elif self.text and not text:
+            self.log.warning("over: %s", self.text)
+        self.text = text
 
 
 def setup_logging(level: int = logging.INFO) -> None:

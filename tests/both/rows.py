@@ -102,7 +102,7 @@ def _more(uuids: dict[str, str], now: int) -> list[object]:
         Content(tenant_id="", reference="r2", title="senza", body="corpo", created_ms=now, updated_ms=now),
         ContentVersion(content_id=1, body="prima", replaced_ms=now, replaced_by=done),
         PromptTemplate(tenant_id="acme", name="breve", body="{prompt}", updated_ms=now, updated_by="ada"),
-        ImportRun(uuid=done, row_no=3, inserted=1, updated=1, unchanged=0, rejected=1, round=1, touched_ms=now),
+        ImportRun(uuid=done, row_no=3, inserted=1, updated=1, unchanged=0, rejected=1, retry_round=1, touched_ms=now),
         ImportReject(uuid=done, line=3, reason="no title", row="r3;;"),
         *(JobCost(uuid=done, job_type="TestEcho", tenant_id=tenant, model=model, at_ms=now - n * DAY_MS, tokens_in=7, tokens_cached=1, tokens_out=3,
                   cost_nano=None if n == 2 else 123_456_789, currency=currency)

@@ -11,6 +11,7 @@ from flask import got_request_exception
 from sqlalchemy import BigInteger, DateTime, Float, Integer, text
 from sqlalchemy.exc import DataError, IntegrityError
 
+from app.config import ROOT
 from app.extensions import db
 from app.services.people import accounts
 from app.support.clock import now_ms
@@ -98,6 +99,9 @@ def fill(table, store: str, uuid: str) -> int:
     return written
 
 
+PARTS = ",".join(path.stem for path in (ROOT / "templates/admin/partials").glob("*.html"))
+
+
 def check(paths) -> None:
     """GET each; one error does not hide the next."""
     wrong: list[str] = []
@@ -105,8 +109,8 @@ def check(paths) -> None:
     note = lambda _app, exception, **_: errors.append(exception)  # noqa: E731
     with got_request_exception.connected_to(note):
         for n, path in enumerate(paths):
-            for accept in ("text/html", "application/json") if n % 3 == 0 or "/job/" not in path else ("text/html",):
-                answer = check.client.get(path, headers={"Accept": accept})
+            for accept in ("text/html", "application/json", PARTS) if n % 3 == 0 or "/job/" not in path else ("text/html",):
+                answer = check.client.get(path, headers={"Accept": accept} if accept != PARTS else {"Accept": "application/json", "X-Partials": PARTS})
                 body = answer.get_data()
                 fine = answer.status_code in {"/readyz": (200, 503), "/": (302,), "/favicon.ico": (301,)}.get(path, (200, 404))
                 if "/html" in answer.content_type:
@@ -142,8 +146,7 @@ def addresses(app) -> list[str]:
                 assert rule.arguments & {"name", "path", "filename"}, rule
     found += [f"/admin/jobs/list?state={s}" for s in ("live", "ended", "unsuccessful", "bin", "held")] + ["/admin/jobs/list?q=ordinary", "/admin/jobs/list?q=x&state=failed", "/admin/jobs/list?since=2020-01-01"]
     found += [f"/admin/jobs/metrics?period={p}{g}" for p in ("24h", "7d", "30d") for g in ("", "&group=type")] + [f"/admin/jobs/queues?queue={q}" for q in ("high", "default", "low")]
-    found += [f"/admin/jobs/partials?names={n}" for n in ("actions,notices,cards,live_jobs,failed_table", "jobs_table", "alerts", "queues", "recurring_table", "workers_table")]
-    found += [f"/admin/jobs/new/?like={u}" for u in uuids_[:40] if len(u) == 36] + [f"/admin/jobs/partials?names=job&uuid={u}" for u in uuids_[:40] if len(u) == 36]
+    found += [f"/admin/jobs/new/?like={u}" for u in uuids_[:40] if len(u) == 36]
     return list(dict.fromkeys(found))
 
 

@@ -46,7 +46,7 @@ def test_take_silence_and_end_the_silence(admin, wrong):
     assert post(admin, "1/unsnooze").status_code == 303
     assert post(admin, "1/ack").status_code == 303
     text = page(admin)
-    assert "Taken by admin@example.org." in text and "Take it" not in text
+    assert "Acknowledged by admin@example.org." in text and ">Acknowledge<" not in text
     again = admin.post("/admin/jobs/alerts/1/ack", data={"csrf_token": admin.csrf}, headers={"Accept": "application/json"})
     assert again.status_code == 409
     assert post(admin, "99/ack").status_code == 404

@@ -140,7 +140,7 @@ def test_nothing_that_can_be_sent_is_a_500(admin, text):
 
     raw = quote(text.encode("utf-8", "surrogatepass"))
     for path in (f"/admin/jobs/job/{raw}", f"/admin/jobs/metrics?period={raw}", f"/admin/jobs/contents?q={raw}&after={raw}&tenant={raw}",
-                 f"/admin/jobs/new/?type={raw}", f"/admin/jobs/partials?names={raw}&uuid={raw}", f"/login?next={raw}", f"/language/{raw}",
+                 f"/admin/jobs/new/?type={raw}", f"/admin/jobs/list?q={raw}&before={raw}", f"/login?next={raw}", f"/language/{raw}",
                  f"/admin/jobs/?period={raw}", f"/admin/jobs/contents/report/{raw}.csv"):
         assert admin.get(path).status_code < 500, path
     form = {"csrf_token": admin.csrf}

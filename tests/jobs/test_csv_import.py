@@ -126,7 +126,7 @@ def test_the_report_names_the_row_that_lost_and_the_line_that_counts(imports):
     assert [line for (line,) in imports.rejects("line")] == [2, 5, 7]
     with imports.site.app_context():
         report = contents.reject_report(uuid)
-    assert (report["total"], report["rejected"], report["repeated"], report["kept"]) == (3, 1, 2, 3)
+    assert (report.total, report.rejected, report.repeated, report.kept) == (3, 1, 2, 3)
 
 
 # Encoding and columns
@@ -222,7 +222,7 @@ def test_the_report_keeps_so_many_rows_and_counts_all_over_kills_too(imports, mo
     assert imports.sql("SELECT COUNT(*), MAX(line) FROM import_rejects") == [(600, 601)]
     assert imports.sql("SELECT rejected, kept, kept_bytes FROM import_runs") == [(4010, 600, 1800)]
     with imports.site.app_context():
-        assert contents.report_counts(uuid) == {"total": 4010, "rejected": 4010, "repeated": 0, "kept": 600}
+        assert contents.report_counts(uuid) == contents.RejectReport(total=4010, rejected=4010, repeated=0, kept=600)
         assert list(contents.reject_csv(uuid))[-1] == ';"600 of 4,010 rows are shown: the first. All are counted.";\r\n'.replace('"', "")
     (log,) = imports.sql("SELECT group_concat(message, ' / ') FROM job_logs")[0]
     assert "The report keeps the first 600 of 4010 rows" in log

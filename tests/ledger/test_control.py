@@ -21,7 +21,7 @@ def steered(ledger):
 
 def order(ledger, queue="default") -> list[str]:
     db.session.rollback()
-    uuids = [r["uuid"] for r in queues.next_jobs(queue, 300)]
+    uuids = [r.uuid for r in queues.next_jobs(queue, 300)]
     db.session.rollback()
     return uuids
 

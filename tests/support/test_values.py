@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
 from decimal import Decimal, localcontext
 from fractions import Fraction
+from zoneinfo import ZoneInfo
 
 import pytest
 
+from app.support.clock import DAY_MS, day_of, iso, midnight, millis, month_start
+from app.support.json_values import as_json
+from app.support.validation import parse_id
 from app.support.values import billionths, delay_s, plain_details, whole
 
 
@@ -48,3 +55,31 @@ def test_details_of_a_cost_are_plain():
     for bad in ({"model": object()}, {"n": 10**30}, {"x": float("nan")}, {str(n): 1 for n in range(21)}):
         with pytest.raises((TypeError, ValueError)):
             plain_details(bad)
+
+
+@pytest.mark.parametrize("text,number", [("0", 0), (" 17 ", 17), ("9" * 18, 10**18 - 1), ("9" * 19, None), ("", None), (None, None), ("-1", None), ("٣", None), ("1e3", None)])
+def test_the_number_of_a_row_has_at_most_18_digits(text, number):
+    assert parse_id(text) == number
+
+
+def test_a_day_begins_when_its_zone_says_so():
+    rome = ZoneInfo("Europe/Rome")
+    assert iso(midnight(date(2026, 3, 29), rome)) == "2026-03-28T23:00:00.000Z" and iso(midnight(date(2026, 3, 30), rome)) == "2026-03-29T22:00:00.000Z"
+    late = millis(datetime(2026, 10, 31, 23, 30, tzinfo=UTC))
+    assert day_of(late, rome) == date(2026, 11, 1) and iso(month_start(late + 9 * DAY_MS, rome)) == "2026-10-31T23:00:00.000Z"
+
+
+def test_a_view_is_its_fields_in_json_and_a_time_is_text_in_utc():
+    @dataclass(frozen=True)
+    class Inner:
+        at: datetime
+
+    @dataclass(frozen=True)
+    class Outer:
+        n: int
+        inner: list[Inner]
+
+    value = Outer(1, [Inner(datetime(2026, 11, 26, 9, 0, tzinfo=ZoneInfo("Europe/Rome")))])
+    assert json.dumps(value, default=as_json) == '{"n": 1, "inner": [{"at": "2026-11-26T08:00:00.000Z"}]}'
+    with pytest.raises(TypeError):
+        json.dumps(object(), default=as_json)

@@ -2,7 +2,7 @@
 
 claimed -> budget and rate looked at -> row `asking` (counted, durable) -> headers: `answering` -> text kept every 2 s
         -> answer: `answered`, tokens and cost (one durable transaction) -> content's new body, the old one as a version
-Killed while `asking` or `answering`: may have been paid, so it is not asked again until a person retries (a new round).
+Killed while `asking` or `answering`: may have been paid, so it is not asked again until a person retries it.
 Killed after `answered`: the text is there, only the rest is done again.
 """
 
@@ -13,7 +13,6 @@ import json
 import logging
 import re
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,7 @@ from app.ledger import control, costs, counts
 from app.ledger.dialect import Executor
 from app.models.job import BY_BUDGET
 from app.services.content import prices
-from app.support.clock import DAY_MS, MINUTE_MS, millis, when
+from app.support.clock import DAY_MS, MINUTE_MS, month_start
 
 log = logging.getLogger(__name__)
 RATE = "rate limit"
@@ -43,7 +42,7 @@ _ANSWERED = """UPDATE generations SET status = :status, text = :text, raw = :raw
 class Kept:
     """What is known of a job's generation."""
 
-    round: int
+    retry_round: int
     status: str
     text: str | None
     model: str
@@ -61,10 +60,11 @@ def find(tx: Executor, uuid: str) -> Kept | None:
     return Kept(*rows[0]) if rows else None
 
 
-def begin(tx: Executor, uuid: str, round_: int, tenant: str | None, prompt: str, model: str, reference: str | None, template: str | None) -> None:
+def begin(tx: Executor, uuid: str, retry_round: int, tenant: str | None, prompt: str, model: str, reference: str | None,
+          template: str | None) -> None:
     """The row, before anything is asked."""
-    tx.execute(_NEW, uuid=uuid, round=round_, tenant=tenant or "", reference=reference, template=template, prompt=prompt,
-            parameters=json.dumps({"model": model}), model=model, now=tx.now())
+    tx.execute(_NEW, uuid=uuid, round=retry_round, tenant=tenant or "", reference=reference, template=template,
+               prompt=prompt, parameters=json.dumps({"model": model}), model=model, now=tx.now())
 
 
 def asking(tx: Executor, uuid: str) -> None:
@@ -161,12 +161,6 @@ def fill(tx: Executor, tenant: str | None, template: str | None, prompt: str, re
 
 
 # ---- budget and rate -----------------------------------------------------------------------------------------------
-
-
-def month_start(now: int, zone: Any) -> int:
-    """Start of the month (ms) in APP_TIMEZONE."""
-    local = when(now).astimezone(zone)  # type: ignore[union-attr]
-    return millis(datetime(local.year, local.month, 1, tzinfo=zone))
 
 
 def over_budget(tx: Executor, tenant: str | None, settings: Settings) -> str | None:

@@ -25,36 +25,31 @@ ORPHAN_S = 3600
 KEEP_UNSENT_DAYS = 8
 
 _NOT_FAILED = "('completed', 'cancelled', 'retried', 'lost', 'late')"
-_OLD = (
-    # table, condition; each step deletes at most STEP rows by id in a transaction of its own
-    ("job_metrics", f"completed_at < :day AND status IN {_NOT_FAILED}"),
-    ("job_metrics", "completed_at < :failed_day"),
-    ("job_logs", "at_ms < :failed_ms"),
-    ("failed_jobs", "deleted_at IS NOT NULL AND deleted_at < :bin_ms"),
-    ("worker_heartbeats", "status = 'stopped' AND stopped_ms < :stopped_ms AND "  # an empty place can be filled
-                          f"(COALESCE(stop_code, '') <> '{worker_slots.EMPTY}' OR stopped_ms < :ms)"),
-    ("import_rejects", "uuid IN (SELECT uuid FROM import_runs WHERE touched_ms < :failed_ms)"),
+_EMPTY = f"COALESCE(stop_code, '') = '{worker_slots.EMPTY}'"  # a place that can be filled again
+_OLD = (  # table, condition, days kept, and whether its time is text; STEP rows by id are deleted in a transaction
+    ("job_metrics", f"completed_at < :old AND status IN {_NOT_FAILED}", KEEP_DAYS, True),
+    ("job_metrics", "completed_at < :old", KEEP_FAILED_DAYS, True),
+    ("job_logs", "at_ms < :old", KEEP_FAILED_DAYS, False),
+    ("failed_jobs", "deleted_at IS NOT NULL AND deleted_at < :old", KEEP_BIN_DAYS, False),
+    ("worker_heartbeats", f"status = 'stopped' AND stopped_ms < :old AND NOT {_EMPTY}", KEEP_STOPPED_DAYS, False),
+    ("worker_heartbeats", "status = 'stopped' AND stopped_ms < :old", KEEP_DAYS, False),
+    ("import_rejects", "uuid IN (SELECT uuid FROM import_runs WHERE touched_ms < :old)", KEEP_FAILED_DAYS, False),
 )
 
 
 def delete_old(connection: Connection) -> int:
     """Delete raw rows past their time (32 days; failed 90; bin 7; stopped workers 1); returns how many."""
-    now = connection.now()
-    limits = {
-        "day": stamp(now - KEEP_DAYS * DAY_MS), "failed_day": stamp(now - KEEP_FAILED_DAYS * DAY_MS),
-        "ms": now - KEEP_DAYS * DAY_MS, "failed_ms": now - KEEP_FAILED_DAYS * DAY_MS,
-        "bin_ms": now - KEEP_BIN_DAYS * DAY_MS, "stopped_ms": now - KEEP_STOPPED_DAYS * DAY_MS,
-    }
-    total = 0
-    for table, condition in _OLD:
-        used = {name: value for name, value in limits.items() if f":{name}" in condition.replace(",", " ").replace(")", " ").split()}
+    now, total = connection.now(), 0
+    for table, condition, days, is_text in _OLD:
+        old = now - days * DAY_MS
+        rows = f"SELECT id FROM {table} WHERE {condition} LIMIT {STEP}"
         for _ in range(MOST_STEPS):
             with connection.transaction() as tx:
-                done = tx.execute(f"DELETE FROM {table} WHERE id IN (SELECT id FROM {table} WHERE {condition} LIMIT {STEP})", **used)
+                done = tx.execute(f"DELETE FROM {table} WHERE id IN ({rows})", old=stamp(old) if is_text else old)
             total += done
             if done < STEP:
                 break
-    return total + _old_history(connection, limits["ms"], limits["failed_ms"])
+    return total + _old_history(connection, now - KEEP_DAYS * DAY_MS, now - KEEP_FAILED_DAYS * DAY_MS)
 
 
 def delete_old_minutes(connection: Connection) -> None:

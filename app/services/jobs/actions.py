@@ -20,10 +20,11 @@ from app.ledger.dialect import SessionExecutor
 from app.models import FailedJob, Job, WorkerHeartbeat
 from app.services.audit import ActionRefused, audit
 from app.services.jobs import uploads
-from app.services.jobs.dispatch import payload
+from app.services.jobs.dispatch import dispatch, payload
 from app.services.jobs.tickets import want_tickets
 from app.support.clock import now_ms
 from app.support.messages import translate as _
+from app.support.states import state_label
 from app.support.validation import parse_uuid
 
 STEP = 2000
@@ -91,6 +92,13 @@ def _act(action: str, ids: list[int], key: str, actor: str, **options: Any) -> i
 
 def _total(done: int | manual.Cancelled) -> int:
     return done if isinstance(done, int) else sum(done)
+
+
+def start(definition: registry.JobDefinition, args: dict[str, Any], actor: str, **options: Any) -> str:
+    """Dispatch a job for a person, in a transaction of its own; returns its uuid. Raises what `dispatch` raises."""
+    uuid = dispatch(definition, args, created_by=actor, **options)
+    db.session.commit()
+    return uuid
 
 
 def retry(uuid: str, actor: str) -> None:
@@ -232,10 +240,4 @@ def _changed(key: str) -> ActionRefused:
         return ActionRefused(_("The job lies in the bin. Restore it first."))
     if state is None:
         return ActionRefused(_("There is no such job."), unknown=True)
-    return ActionRefused(_("The job changed meanwhile: it is now %(state)s.", state=_word(state)))
-
-
-def _word(state: str) -> str:
-    words = {"pending": _("pending"), "scheduled": _("scheduled"), "held": _("held"), "blocked": _("blocked"), "processing": _("processing"),
-             "completed": _("completed"), "failed": _("failed"), "timeout": _("timed out"), "cancelled": _("cancelled")}
-    return words.get(state, state)
+    return ActionRefused(_("The job changed meanwhile: it is now %(state)s.", state=state_label(state).lower()))

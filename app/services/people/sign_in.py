@@ -16,7 +16,6 @@ import hashlib
 import ipaddress
 import secrets
 
-from flask import current_app
 from itsdangerous import BadSignature, URLSafeTimedSerializer
 from sqlalchemy import and_, delete, func, or_, select, text
 from sqlalchemy.exc import OperationalError
@@ -30,6 +29,7 @@ from app.services.people.passwords import matches
 from app.support import disk, outage
 from app.support.clock import now_ms
 from app.support.redaction import printable
+from app.support.settings import settings
 
 WINDOW_MS, PER_ACCOUNT, PER_NETWORK, PER_DEVICE, SLOW_MS = 15 * 60_000, 5, 20, 20, 45_000
 IDLE_MS, AGE_MS, SEEN_EVERY_MS = 12 * 3_600_000, 7 * 86_400_000, 60_000
@@ -57,7 +57,7 @@ def _digest(text_: str) -> str:
 
 
 def _signer() -> URLSafeTimedSerializer:
-    return URLSafeTimedSerializer(current_app.extensions["settings"].keys("device")[::-1])
+    return URLSafeTimedSerializer(settings().keys("device")[::-1])
 
 
 def _device(cookie: str | None) -> tuple[str, list[str]]:
@@ -113,7 +113,7 @@ def _with_room(change):
         db.session.rollback()
         if outage.kind_of(error) != outage.FULL:
             raise
-        disk.free_reserve(current_app.extensions["settings"].data_dir)
+        disk.free_reserve(settings().data_dir)
         return change()
 
 
@@ -177,7 +177,7 @@ def _forget_first_password(user_id: int) -> None:
     """The file that run.sh wrote has served once the account it is for has signed in."""
     if user_id == db.session.scalar(select(func.min(User.id))):
         with contextlib.suppress(OSError):
-            (current_app.extensions["settings"].data_dir / "first-password").unlink(missing_ok=True)
+            (settings().data_dir / "first-password").unlink(missing_ok=True)
     db.session.rollback()
 
 

@@ -68,11 +68,11 @@ class Ledger:
         yield oldest
         yield gauge("ainstein_failed_jobs", "Failed jobs that wait for a decision.", value=live["failed"])
         workers = gauge("ainstein_workers", "Workers by state.", labels=["state"])
-        found = JobMonitoringService._workers()
-        for state, n in (("busy", found["active"] - found["idle"]), ("idle", found["idle"]), ("stale", found["stale"])):
+        found = JobMonitoringService.count_workers()
+        for state, n in (("busy", found.active - found.idle), ("idle", found.idle), ("stale", found.stale)):
             workers.add_metric([state], n)
         yield workers
-        age = monitor_state()["age_s"]
+        age = monitor_state().age_s
         if age is not None:
             yield gauge("ainstein_monitor_age_seconds", "Since the monitor's last round.", value=age)
 

@@ -167,16 +167,16 @@ def test_silence_holds_the_message_and_lasts_into_the_next_incident(desk):
     with desk.ledger.app.app_context():
         alert = incidents.open_alerts()[0]
         assert incidents.count_open() == 1
-        incidents.snooze(alert["id"], 24 * 60, "ada")
-        assert incidents.count_open() == 0 and incidents.open_alerts()[0]["snoozed_by"] == "ada"
+        incidents.snooze(alert.id, 24 * 60, "ada")
+        assert incidents.count_open() == 0 and incidents.open_alerts()[0].snoozed_by == "ada"
     desk.memory = 10
     desk.check(), desk.check()
     desk.memory = 95
     desk.check(30)
     assert desk.open() == ["box_memory"] and len(desk.sent()) == 2
     with desk.ledger.app.app_context():
-        assert incidents.open_alerts()[0]["snoozed_until"] is not None
-        incidents.snooze(incidents.open_alerts()[0]["id"], 0, "ada")
+        assert incidents.open_alerts()[0].snoozed_until is not None
+        incidents.snooze(incidents.open_alerts()[0].id, 0, "ada")
     desk.check()
     assert len(desk.sent()) == 3
 
@@ -185,7 +185,7 @@ def test_taken_once_and_by_name(desk):
     desk.memory = 95
     desk.check()
     with desk.ledger.app.app_context():
-        id_ = incidents.open_alerts()[0]["id"]
+        id_ = incidents.open_alerts()[0].id
         incidents.acknowledge(id_, "ada")
         assert incidents.count_open() == 0
         with pytest.raises(ActionRefused, match="ada has taken"):
@@ -476,13 +476,13 @@ def test_a_message_waits_for_the_monitor_that_has_its_channel_and_the_page_says_
     assert (sink.titles, other.titles, states(desk)[2]) == (["for the first"], ["for the second"], ("waiting", 0))
     with desk.ledger.app.test_request_context():
         shown = incidents.channels()
-        assert {n: (c["live"], c["waiting"]) for n, c in shown.items()} == {"a": (True, 0), "b": (True, 0), "gone": (False, 1)}
+        assert {n: (c.live, c.waiting) for n, c in shown.items()} == {"a": (True, 0), "b": (True, 0), "gone": (False, 1)}
         with pytest.raises(ActionRefused):
             incidents.test_channel("gone", "ada")
     desk.ledger.change("UPDATE alert_messages SET created_ms = created_ms - :old", old=9 * 24 * HOUR_MS)
     retention.delete_old_minutes(desk.connection)
     with desk.ledger.app.test_request_context(headers={"Accept-Language": "en"}):
-        assert incidents.channels()["gone"]["error"] == "no monitor had this channel for 8 days"  # never without a word
+        assert incidents.channels()["gone"].error == "no monitor had this channel for 8 days"  # never without a word
         db.session.rollback()
     other.close()
 

@@ -32,7 +32,7 @@ def add(reference: str, title: str = "Title", tenant: str = "", body: str = "tex
 
 
 def references(**options) -> list[str]:
-    return [row["reference"] for row in contents.list_contents(**options)]
+    return [row.reference for row in contents.list_contents(**options)]
 
 
 def test_pages_by_key_show_each_content_once_newest_first(site):
@@ -41,8 +41,8 @@ def test_pages_by_key_show_each_content_once_newest_first(site):
     db.session.commit()
     seen, after = [], None
     while page := contents.list_contents(after_id=after, limit=3):
-        seen += [row["reference"] for row in page]
-        after = page[-1]["id"]
+        seen += [row.reference for row in page]
+        after = page[-1].id
         add(f"later{after}")  # a newer one moves nothing on the pages behind
         db.session.commit()
     assert seen == [f"r{i}" for i in reversed(range(7))]
@@ -52,9 +52,9 @@ def test_plain_values(site):
     add("r", tenant="acme", body="x" * 5000)
     db.session.commit()
     (row,) = contents.list_contents()
-    assert row["body"] == "x" * 300 and row["attributes"] == {"size": "1"}
-    assert (row["created_at"].isoformat(), row["updated_at"].second) == ("1970-01-01T00:00:01+00:00", 2)
-    assert (row["tenant_id"], row["title"]) == ("acme", "Title")
+    assert row.body == "x" * 300 and row.attributes == {"size": "1"}
+    assert (row.created_at.isoformat(), row.updated_at.second) == ("1970-01-01T00:00:01+00:00", 2)
+    assert (row.tenant_id, row.title) == ("acme", "Title")
 
 
 def test_search_is_by_reference_and_title_within_the_tenant(site):
@@ -80,19 +80,19 @@ def test_the_report_of_an_import(site):
     reject(1, "u2")
     db.session.commit()
     report = contents.reject_report("u1", 2)
-    assert report["total"] == 3 and [row["line"] for row in report["rows"]] == [3, 5]
-    assert report["rows"][0] == {"line": 3, "reason": "Too few cells.", "row": "=1+1,x"}
+    assert report.total == 3 and [row.line for row in report.rows] == [3, 5]
+    assert vars(report.rows[0]) == {"line": 3, "reason": "Too few cells.", "row": "=1+1,x"}
     assert contents.has_report("u1") and not contents.has_report("u3")
-    assert contents.reject_report("u3") == {"total": 0, "rejected": 0, "repeated": 0, "kept": 0, "rows": []}
+    assert contents.reject_report("u3") == contents.RejectReport(total=0, rejected=0, repeated=0, kept=0)
 
 
 def test_reasons_are_told_in_the_readers_language_and_a_report_that_is_cut_says_so(site):
     db.session.add(ImportReject(uuid="u1", line=3, reason="The file is empty. Its first line must name the columns title and body.", row="x"))
-    db.session.add(ImportRun(uuid="u1", row_no=9, inserted=0, updated=0, unchanged=2, rejected=4_199_999, round=0, touched_ms=0, repeated=1, kept=1))
+    db.session.add(ImportRun(uuid="u1", row_no=9, inserted=0, updated=0, unchanged=2, rejected=4_199_999, retry_round=0, touched_ms=0, repeated=1, kept=1))
     db.session.commit()
     with site.test_request_context("/", headers={"Accept-Language": "it"}):
         report = contents.reject_report("u1")
-        assert (report["total"], report["kept"]) == (4_200_000, 1) and report["rows"][0]["reason"].startswith("Il file è vuoto")
+        assert (report.total, report.kept) == (4_200_000, 1) and report.rows[0].reason.startswith("Il file è vuoto")
         rows = list(contents.reject_csv("u1"))
     assert rows[1].startswith("3;Il file è vuoto") and "4.200.000" in rows[2] and len(rows) == 3
 

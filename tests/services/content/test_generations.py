@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from types import SimpleNamespace
 
+from app.execution.attempt import Attempt
 from app.execution.outcomes import outcome_of
 from app.integrations.openai_stream import Answer, read
 from app.ledger.settle import settle
@@ -41,7 +41,7 @@ def test_a_budget_frees_what_it_holds_whatever_the_sentence_says(ledger):
         ledger.change("INSERT INTO tenant_budgets (tenant_id, month_nano, currency, hold) VALUES (:t, 0, 'USD', 1)", t=tenant or "")
         assert generations.over_budget(ledger.connection, tenant, settings)
         job = ledger.claim()
-        outcome = outcome_of(SimpleNamespace(), HoldJob("words", code="budget"), job)
+        outcome = outcome_of(Attempt(job), HoldJob("words", code="budget"))
         assert settle(ledger.connection, job, outcome, ledger.store) == "held"
     assert generations.release_within_budget(ledger.connection, settings) == 0
     ledger.change("UPDATE tenant_budgets SET month_nano = 5 WHERE tenant_id <> 'beta'")

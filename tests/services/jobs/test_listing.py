@@ -44,13 +44,13 @@ def walk(filter_: JobFilter, size: int) -> list[str]:
     seen, cursor, pages = [], "", []
     while cursor is not None:
         page = listing.page(filter_, before=cursor, size=size)
-        pages.append([row["uuid"] for row in page["rows"]])
+        pages.append([row.uuid for row in page.rows])
         seen += pages[-1]
-        last, cursor = page, page["older"]
+        last, cursor = page, page.older
     back = []
-    while last["newer"]:
-        last = listing.page(filter_, after=last["newer"], size=size)
-        back = [row["uuid"] for row in last["rows"]] + back
+    while last.newer:
+        last = listing.page(filter_, after=last.newer, size=size)
+        back = [row.uuid for row in last.rows] + back
     db.session.rollback()
     assert back == seen[: len(back)] and len(seen) - len(back) <= size
     return seen
@@ -74,7 +74,7 @@ def test_every_filter_shows_just_the_jobs_that_match_in_any_size_of_page(jobs):
         assert walk(filter_, 7) == found
         assert listing.count(filter_) == (len(found), True)
     assert len(expected(jobs)) == 90
-    assert [r["uuid"] for r in listing.iterate(wanted(jobs), step=11)] == expected(jobs)
+    assert [r.uuid for r in listing.iterate(wanted(jobs), step=11)] == expected(jobs)
 
 
 @pytest.mark.parametrize("text", ["429", "RateLimit", "vini etna", "caffè", "100%", 'for "3"', "ratelimiterror 429", "'", '"', "NEAR(a b)", "-", "a OR", "job_type:x", "*"])

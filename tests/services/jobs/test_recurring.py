@@ -61,7 +61,7 @@ def test_missed_minutes_are_shown_and_not_run(ledger, schedule):
     schedule("*/5 * * * *")
     assert schedule.look("2026-03-24 10:43:00") == 0
     (row,) = recurring.listing(ROME)
-    assert row["missed_at"].astimezone(ROME).strftime("%H:%M") == "10:40"
+    assert row.missed_at.astimezone(ROME).strftime("%H:%M") == "10:40"
     assert schedule.look("2026-03-24 10:45:00") == 1
 
 

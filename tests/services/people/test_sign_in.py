@@ -184,9 +184,9 @@ def test_two_who_demote_each_other_at_once_leave_one(people):
 def test_sessions_are_listed_and_ended(people):
     first = people.call(accounts.sign_in, ADA, PASSWORD, "192.0.2.1", agent="Mozilla/5.0 (Windows NT 10.0) Chrome/130.0 Safari/537.36")
     people.call(accounts.sign_in, ADA, PASSWORD, "192.0.2.2", agent="curl/8.5")
-    row = next(p for p in people.call(accounts.people, first) if p["email"] == ADA)
-    assert {(s["device"], s["network"], s["here"]) for s in row["sessions"]} == {("Chrome, Windows", "192.0.2.1/32", True), ("curl", "192.0.2.2/32", False)}
-    people.call(accounts.end_session, next(s["id"] for s in row["sessions"] if not s["here"]), "x")
+    row = next(p for p in people.call(accounts.people, first) if p.email == ADA)
+    assert {(s.device, s.network, s.here) for s in row.sessions} == {("Chrome, Windows", "192.0.2.1/32", True), ("curl", "192.0.2.2/32", False)}
+    people.call(accounts.end_session, next(s.id for s in row.sessions if not s.here), "x")
     assert people.call(accounts.load_session, first)
     people.call(accounts.end_sessions, ADA)
     assert people.call(accounts.load_session, first) is None
@@ -223,7 +223,7 @@ def test_a_start_with_a_common_admin_password_goes_on_when_there_are_accounts(pe
 def test_a_session_of_a_migrated_database_has_no_device(people):
     token = people.call(accounts.sign_in, ADA, PASSWORD, "192.0.2.1")
     people.change("UPDATE user_sessions SET agent = NULL, network = NULL")
-    row = next(p for p in people.call(accounts.people, token) if p["email"] == ADA)
-    assert [(s["device"], s["network"]) for s in row["sessions"]] == [(None, None)]
+    row = next(p for p in people.call(accounts.people, token) if p.email == ADA)
+    assert [(s.device, s.network) for s in row.sessions] == [(None, None)]
 
 

@@ -25,7 +25,7 @@ def figures(ledger):
 
 
 def rates(ledger) -> dict[str, tuple[float, float]]:
-    found = {q["name"]: (q["in_minute"], q["out_minute"]) for q in queues.queues()}
+    found = {q.name: (q.in_minute, q.out_minute) for q in queues.queues()}
     db.session.rollback()
     return found
 
@@ -165,12 +165,12 @@ def test_lists_read_the_head_of_a_payload_and_tell_the_same(figures):
             figures.change("INSERT INTO jobs (uuid, queue, payload, job_type, created_ms, attempts, available_at, created_at, available_ms, retry_until_ms) "
                            "VALUES (:u, 'low', :p, 'TestEcho', 1, 0, 0, 0, 0, 0)", u=f"{n}-{ascii_}", p=text)
     wanted = ["Caffè " * 9 + "Caffè…", "short", "after", "[hidden]", 'a"b\\c\n\u20ac\U0001f600', "", "y" * 59 + "…", "\\" * 59 + "…", "\U0001f600" * 59 + "…", "z", "Bearer [hidden] " + "y" * 43 + "…"]
-    assert [r["summary"] for r in lookup.queued()] == [text for text in wanted for _ in range(2)]
-    assert [r["summary"] for r in queues.next_jobs("low", 50)] == [text for text in wanted for _ in range(2)][:len(wanted) * 2]
-    rows = listing.page(listing.JobFilter())["rows"]
-    assert [r["summary"] for r in reversed(rows)] == [text for text in wanted for _ in range(2)] and all(r["args"] is None for r in rows)
+    assert [r.summary for r in lookup.queued()] == [text for text in wanted for _ in range(2)]
+    assert [r.summary for r in queues.next_jobs("low", 50)] == [text for text in wanted for _ in range(2)][:len(wanted) * 2]
+    rows = listing.page(listing.JobFilter()).rows
+    assert [r.summary for r in reversed(rows)] == [text for text in wanted for _ in range(2)] and all(r.args is None for r in rows)
     whole = list(listing.iterate(listing.JobFilter(), step=5))
-    assert len(whole[-13]["args"]["t"]) == BIG and len(whole) == len(rows), "an export has all of it"
+    assert len(whole[-13].args["t"]) == BIG and len(whole) == len(rows), "an export has all of it"
 
 
 def test_the_failed_table_shows_the_end_of_a_traceback(figures):
@@ -179,5 +179,5 @@ def test_the_failed_table_shows_the_end_of_a_traceback(figures):
         row = {"uuid": key, "connection": "x", "queue": "low", "payload": "{}", "failed_at": stamp(now_ms() - DAY_MS)} | columns
         figures.change(f"INSERT INTO failed_jobs ({', '.join(row)}) VALUES ({', '.join(':' + n for n in row)})", **row)
     only, second, first = lookup.failed()
-    assert first["exception"].endswith("KeyError: 'the end'") and len(first["exception"]) <= 1000 and first["error"] == "x"
-    assert second["error"] == "KeyError: 'the end'" and (only["exception"], only["error"]) == ("", "only this")
+    assert first.exception.endswith("KeyError: 'the end'") and len(first.exception) <= 1000 and first.error == "x"
+    assert second.error == "KeyError: 'the end'" and (only.exception, only.error) == ("", "only this")
