@@ -260,7 +260,7 @@ class Bound(NamedTuple):
 
 
 def code_bounds() -> list[Bound]:
-    """The size of app/ against its budget; `tests/unit/test_house.py` holds the same bounds."""
+    """The size of app/ against its budget; `tests/test_house.py` holds the same bounds."""
     files = sorted((ROOT / "app").rglob("*.py"))
     sizes = {path.relative_to(ROOT): len(path.read_text().splitlines()) for path in files}
     longest = max(sizes, key=sizes.__getitem__)

@@ -7,6 +7,7 @@ import json
 from app.execution.attempt import Attempt
 from app.execution.outcomes import outcome_of
 from app.integrations.openai_stream import Answer, read
+from app.ledger import costs
 from app.ledger.settle import settle
 from app.registry import HoldJob
 from app.services.content import generations
@@ -64,3 +65,11 @@ def test_the_way_that_a_server_answered_to_is_remembered_for_a_week_and_of_200(l
             generations.keep_way(tx, "http://c", str(n), 2)
         assert generations.way_of(tx, "http://a", "n") == (0, False) and generations.way_of(tx, "http://c", "0") == (2, True)
     assert len(json.loads(ledger.one("SELECT value FROM meta WHERE key = 'openai_ways'"))) == 200
+
+
+def test_what_was_spent_is_summed_beside_costs_that_cannot_be(ledger):
+    with ledger.connection.transaction() as tx:
+        for nano in (2**63 - 1, 2**63 - 1, None, 3, 4):
+            costs.add(tx, "u", "T", "acme", "m", None, nano, "USD")
+        costs.add(tx, "u", "T", "acme", "m", None, 5, "EUR")
+    assert costs.spent(ledger.connection, "acme", 0, "USD") == 7
