@@ -20,8 +20,8 @@ from huey import consumer as stock
 from huey.consumer import WorkerRecycle
 
 from app import create_app, extensions, registry
-from app.execution.heartbeat import Heartbeat, resident_bytes, worker_name
 from app.execution.alarm import JobAlarm, signals_blocked
+from app.execution.heartbeat import Heartbeat, resident_bytes, worker_name
 from app.execution.lifecycle import Lifecycle, listen
 from app.execution.process_guard import ProcessGuard
 from app.execution.runner import JobMeter, execute
@@ -33,6 +33,7 @@ from app.queue import ThrottledWarning, Tickets, build
 from app.services.instance import schema
 from app.services.jobs import tickets as job_tickets
 from app.support import descendants
+from app.support.messages import Message
 from app.support.process import die_with_parent, hold_lock, identity
 
 log = logging.getLogger("app.worker")
@@ -139,12 +140,12 @@ class LedgerWorker(stock.Worker):
 
     def _why_recycle(self) -> str | None:
         if self.beat.command in ("restart", "stop"):
-            return STOPPED if self.beat.command == "stop" else "restarted by hand"
+            return STOPPED if self.beat.command == "stop" else Message("restarted by hand")
         if lifecycle.broken:
-            return "replaced: an outcome could not be written"
+            return Message("replaced: an outcome could not be written")
         grown = JobMeter.last_resident() - self.memory_start  # as read at the end of the last job: costs nothing
         if grown > settings.worker_memory_mb * 2**20:
-            return f"recycled: {grown // 2**20} MB over its start, limit {settings.worker_memory_mb} MB"
+            return Message("recycled: %(n)s MB over its start, limit %(limit)s MB", n=grown // 2**20, limit=settings.worker_memory_mb)
         return None
 
     def _recycle_if_asked(self) -> None:
@@ -153,7 +154,7 @@ class LedgerWorker(stock.Worker):
             log.info("worker %s %s", os.getpid(), why)
             raise WorkerRecycle
 
-    reason = "stopped"
+    reason = Message("stopped")
 
     def shutdown(self) -> None:
         super().shutdown()

@@ -20,6 +20,7 @@ from app.ledger import error_texts
 from app.ledger.dialect import database_errors
 from app.services.instance import schema
 from app.support.disk import DiskLow
+from app.support.messages import tell
 from app.support.validation import ValidationError
 
 log = logging.getLogger(__name__)
@@ -43,7 +44,7 @@ def protect(app: Flask) -> None:
     app.after_request(add_headers)
     app.register_error_handler(HTTPException, http_error)
     app.register_error_handler(CSRFError, csrf_error)
-    app.register_error_handler(ValidationError, lambda error: answer(507 if isinstance(error, DiskLow) else 400, str(error)))
+    app.register_error_handler(ValidationError, lambda error: answer(507 if isinstance(error, DiskLow) else 400, tell(error)))
     for kind in (*error_texts.errors, *database_errors()):
         app.register_error_handler(kind, database_error)
     app.register_error_handler(UnicodeError, lambda error: answer(400, _("The request has characters that cannot be read.")))

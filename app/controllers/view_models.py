@@ -24,7 +24,7 @@ from app.services.stats.recent_events import recent_events
 from app.support import disk
 from app.support.clock import DAY_MS, millis, now_ms
 from app.support.formatting import duration, localtime, number
-from app.support.messages import translate_stored
+from app.support.messages import Message, translate_stored
 from app.support.tracebacks import parse_traceback
 
 MOST_STRIPS, MOST_JSON = 3, 1_000_000
@@ -131,6 +131,7 @@ def job_context(found: dict[str, Any]) -> dict[str, Any]:
     uuid, state = found["uuid"], found["state"]
     attempts = [attempt | {"error_message": translate_stored(attempt["error_message"])} for attempt in lookup.attempts_of(uuid)]
     progress = found["progress"] and found["progress"] | {"note": translate_stored(found["progress"]["note"])}
+    log = [line | {"text": translate_stored(line["text"]) if type(line["text"]) is Message else line["text"]} for line in lookup.log_of(uuid)]
     files = uploads.names_of(found["args"])
     has_report = contents.has_report(uuid)
     editable = found["failed_open"] or state in EDITABLE
@@ -153,7 +154,7 @@ def job_context(found: dict[str, Any]) -> dict[str, Any]:
         },
     }
     cut = {part for attempt in attempts if isinstance(marks := attempt["details"].get("cut"), list) for part in marks if isinstance(part, str)}
-    return {"job": job, "queues": QUEUES, "attempts": list(reversed(attempts)), "log": lookup.log_of(uuid), "cut": cut,
+    return {"job": job, "queues": QUEUES, "attempts": list(reversed(attempts)), "log": log, "cut": cut,
             "links": links(found), "rejects": rejects(uuid) if has_report else None}
 
 

@@ -28,11 +28,12 @@ from app.ledger.open_files import GONE, holds_write_lock, roll_back_others
 from app.ledger.outage import LOCKED, database_errors, kind_of, wait_for
 from app.ledger.rescue import claims_of, rescue
 from app.ledger.settle import Outcome, settle, settle_and_claim_next
+from app.support.messages import Message
 from app.support.redaction import one_line, redact
 
 log = logging.getLogger(__name__)
 CALM_S = 1.0  # after an outcome that could not be written at all
-UNSETTLED = "its worker went on without writing an outcome"
+UNSETTLED = Message("its worker went on without writing an outcome")
 EVENTS = (
     # Huey's event               what we do
     ("pre_execute", "ticket_taken"),
@@ -119,7 +120,8 @@ class Lifecycle:
         self.broken = True
         why = one_line(redact(f"{type(error).__name__}: {error}"), 500)
         log.error("job %s (%s): its outcome could not be written (%s)", job.uuid, job.job_type, why)
-        said = Outcome("failed", error=f"Its outcome could not be written ({why}).", retry=False, run_ms=max(int(outcome.run_ms or 0), 0))
+        sentence = Message("Its outcome could not be written (%(why)s).", why=why)
+        said = Outcome("failed", error=sentence, retry=False, run_ms=max(int(outcome.run_ms or 0), 0))
         for attempt in (outcome, said):
             try:
                 settled = wait_for(lambda attempt=attempt: settle(self.connection, job, attempt, self.store),
@@ -133,8 +135,8 @@ class Lifecycle:
     @staticmethod
     def _unset(exception: BaseException | None, job: Claim) -> Outcome:
         if isinstance(exception, TaskTimeout):
-            return Outcome("timeout", error=f"timeout after {job.timeout} s")
-        return Outcome("failed", error=f"The worker could not run the job ({class_name(exception)}).")
+            return Outcome("timeout", error=Message("timeout after %(n)s s", n=job.timeout))
+        return Outcome("failed", error=Message("The worker could not run the job (%(why)s).", why=class_name(exception)))
 
     def job_interrupted(self, _signal: str, task: Any) -> None:
         """A stop: hand the row back uncounted, or write the outcome if it was set already."""
@@ -142,7 +144,7 @@ class Lifecycle:
         if job is None:
             return
         if task.outcome is None and job.over:
-            task.outcome = Outcome("timeout", error=f"timeout after {job.timeout} s")
+            task.outcome = Outcome("timeout", error=Message("timeout after %(n)s s", n=job.timeout))
         if task.outcome is not None:
             return self.job_ran(task, None, None)
 
@@ -150,7 +152,8 @@ class Lifecycle:
             with self.connection.transaction() as tx:
                 released = ledger.release(tx, job)
             if not released:
-                settle(self.connection, job, Outcome("cancelled", error="Cancelled while a worker was stopping."), self.store)
+                cancelled = Outcome("cancelled", error=Message("Cancelled while a worker was stopping."))
+                settle(self.connection, job, cancelled, self.store)
 
         wait_for(hand_back, on_error=lambda e: self._trouble("release", e))
         task.claim = self.current = None

@@ -22,7 +22,7 @@ from app import registry
 from app.execution.alarm import JobTimeout, armed, signals_blocked
 from app.execution.capture import Capture, JobLines
 from app.execution.job_context import JobContext
-from app.execution.outcomes import class_name, outcome_of
+from app.execution.outcomes import class_name, outcome_of, stored
 from app.execution.process_guard import ProcessGuard
 from app.execution.results import as_json
 from app.extensions import db
@@ -32,6 +32,7 @@ from app.ledger.settle import Outcome
 from app.services.jobs import uploads
 from app.support import descendants
 from app.support.logs import job_of_line, report_failure
+from app.support.messages import Message, text_of
 
 log = logging.getLogger(__name__)
 INTERRUPT_S = 1.0
@@ -105,11 +106,11 @@ def execute(app: Any, task: Any, job_connection: Connection, stopping: Callable[
             outcome = outcome_of(task, error, job)  # raised by the job itself: handed back it would come again for ever
         except BaseException as error:  # told without its traceback: formatting it calls the job's own code
             log.error("job %s: its outcome could not be told (%s)", job.uuid, class_name(error))
-            outcome = Outcome("failed", error=f"The worker could not tell its outcome ({class_name(error)}).", retry=False)
+            outcome = Outcome("failed", error=Message("The worker could not tell its outcome (%(why)s).", why=class_name(error)), retry=False)
         meter.read_into(outcome)
         swallowed = task.timed_out and outcome.status == "failed"
         if outcome.blocked is None and (swallowed or outcome.run_ms > (job.timeout + OVER_S) * 1000):
-            outcome = replace(outcome, status="timeout", result=None, error=f"timeout after {job.timeout} s", delay=None, retry=True)
+            outcome = replace(outcome, status="timeout", result=None, error=Message("timeout after %(n)s s", n=job.timeout), delay=None, retry=True)
         with signals_blocked():  # a stop that arrives now finds the outcome
             _clean_up(lines, guard, completed=outcome.status == "completed")
             task.outcome = outcome
@@ -129,16 +130,16 @@ def _clean_up(lines: JobLines, guard: ProcessGuard | None, completed: bool) -> N
         changed = guard.restore() if guard else []  # first: under a limit that the job has set nothing can be written
         if guard and descendants.any_left():  # in a worker: elsewhere the children are not the job's
             if completed and (names := descendants.tolerate()):
-                lines.add(f"Left running, until this worker ends: {', '.join(names)}", "WARN", "worker")
+                lines.add(Message("Left running, until this worker ends: %(names)s", names=", ".join(names)), "WARN", "worker")
             elif not completed and (names := descendants.end_all()):
-                lines.add(f"Ended with the job: {', '.join(names)}", "INFO", "worker")
+                lines.add(Message("Ended with the job: %(names)s", names=", ".join(names)), "INFO", "worker")
         for stream in guard.streams if guard else ():
             if stream.touched:
                 stream.end()
         if guard and (threads := guard.new_threads()):
-            lines.add(f"Threads left running, until this worker ends: {', '.join(threads)}", "WARN", "worker")
+            lines.add(Message("Threads left running, until this worker ends: %(names)s", names=", ".join(threads)), "WARN", "worker")
         if changed:
-            lines.add(f"Put back after the job: {', '.join(changed)}", "WARN", "worker")
+            lines.add(Message("Put back after the job: %(names)s", names=", ".join(changed)), "WARN", "worker")
         if lines.waiting:
             lines.write()
     except Exception as error:
@@ -156,7 +157,8 @@ def _asked_to_stop(stopping: Callable[[], bool]) -> bool:
 def _attempt(app: Any, task: Any, job: Claim, job_connection: Connection, lines: JobLines, guard: ProcessGuard | None) -> Outcome:
     definition = registry.find(job.job_type)
     if definition is None:
-        return Outcome("failed", blocked=f"No job type {job.job_type} is known here. Deploy the code that declares it, or delete the job.")
+        return Outcome("failed", blocked=Message(
+            "No job type %(name)s is known here. Deploy the code that declares it, or delete the job.", name=job.job_type))
     ctx = JobContext(job, job_connection, lines)
     try:
         with guard.context if guard else app.app_context():
@@ -166,7 +168,8 @@ def _attempt(app: Any, task: Any, job: Claim, job_connection: Connection, lines:
                 if definition.wants_ctx:
                     args["ctx"] = ctx
             except registry.InvalidArguments as error:
-                return Outcome("failed", blocked=f"The arguments no longer fit {job.job_type}: {error} Edit and retry, or delete the job.")
+                return Outcome("failed", blocked=stored(Message(
+                    "The arguments no longer fit %(name)s: %(why)s Edit and retry, or delete the job.", name=job.job_type, why=text_of(error))))
             try:
                 lines.capture = definition.options.capture
                 Capture.lines = lines

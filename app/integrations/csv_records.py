@@ -24,11 +24,12 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from app.integrations.csv_cells import is_empty, unguard
+from app.support.messages import Message
 
 CELL_MAX, RECORD_MAX = 1 << 20, 4 << 20
-_LONG = "A cell is longer than 1 MB or the record longer than 4 MB, or a quote is not closed."
-_QUOTE = "A quote is not closed, or text follows a closing quote. A quote inside quotes is written twice."
-_INSIDE = "A quote is not closed: the lines that follow are records of their own."
+_LONG = Message("A cell is longer than 1 MB or the record longer than 4 MB, or a quote is not closed.")
+_QUOTE = Message("A quote is not closed, or text follows a closing quote. A quote inside quotes is written twice.")
+_INSIDE = Message("A quote is not closed: the lines that follow are records of their own.")
 HINT = re.compile(r'[\s\ufeff]*"?sep=(\\t|[,;\t|])?"?[\s,;|"]*', re.IGNORECASE)
 
 
@@ -125,7 +126,9 @@ def read_records(
                 cells += [""] * (width - len(cells))
             else:
                 fault = (
-                    f"Too {'few' if len(cells) < width else 'many'} cells: {len(cells)}, the first line names {width}."
+                    Message("Too few cells: %(n)s, the first line names %(width)s.", n=len(cells), width=width)
+                    if len(cells) < width
+                    else Message("Too many cells: %(n)s, the first line names %(width)s.", n=len(cells), width=width)
                 )
         yield Record(lines.line, [unguard(cell) for cell in cells] if "'" in raw else cells, fault, raw)
 

@@ -11,9 +11,10 @@ from collections.abc import Sequence
 
 from app.ledger.dialect import Connection, Executor
 from app.ledger.manual import among
+from app.support.messages import Message, to_json
 
 TYPE = "type:"
-BY_TYPE = "Its type is paused."
+BY_TYPE = Message("Its type is paused.")
 STEP, MOST_SHOWN = 500, 200
 
 _PAUSE = """INSERT INTO queues (name, paused_at, paused_until, paused_by, reason) VALUES (:name, :now, :until, :by, :reason)
@@ -55,7 +56,8 @@ def _move(connection: Connection, condition: str, state: str, reason: str | None
         with connection.transaction() as tx:
             ids = [r[0] for r in tx.fetch_all(f"SELECT id FROM jobs WHERE {condition} AND id > :last ORDER BY id LIMIT {STEP}", last=last, **values)]
             where = f"{among(ids)} AND {condition}"
-            total += tx.execute(f"UPDATE jobs SET state = :state, reason = :reason WHERE {where}", state=state, reason=reason, **values)
+            total += tx.execute(f"UPDATE jobs SET state = :state, reason = :reason, reason_json = :json WHERE {where}",
+                             state=state, reason=reason, json=to_json(reason), **values)
         if len(ids) < STEP:
             return total
         last = ids[-1]
@@ -63,7 +65,9 @@ def _move(connection: Connection, condition: str, state: str, reason: str | None
 
 def hold(tx: Executor, ids: Sequence[int], by: str) -> int:
     """Keep waiting rows back."""
-    return tx.execute(f"UPDATE jobs SET state = 'held', reason = :r WHERE {among(ids)} AND state IN ('pending', 'scheduled')", r=f"Held by {by}.")
+    why = Message("Held by %(name)s.", name=by)
+    return tx.execute(f"UPDATE jobs SET state = 'held', reason = :r, reason_json = :json WHERE {among(ids)} AND state IN ('pending', 'scheduled')",
+                      r=why, json=to_json(why))
 
 
 def release(tx: Executor, ids: Sequence[int], _by: str) -> int:

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from app.config import QUEUES
 from app.ledger.dialect import Connection, Executor
 from app.support.clock import DAY_MS, stamp
+from app.support.messages import to_json
 from app.support.validation import stored_object
 
 _COMMON = "uuid, payload, tenant_id, claim_no, tries, backoff, timeout, durable, created_by"
@@ -21,11 +22,11 @@ _REQUEUE = f"""INSERT INTO jobs ({_COMMON}, queue, attempts, available_at, creat
  created_ms / 1000, 'pending', job_type, round + 1, 0, 0, created_ms, :now, :until FROM failed_jobs WHERE {{where}} ORDER BY id
  ON CONFLICT (uuid) DO NOTHING"""
 _CANCELLED = """INSERT INTO job_metrics (uuid, round, claim_no, job_type, tenant_id, queue, status, processing_time, wait_ms, attempts,
- error_message, completed_at, created_at) SELECT uuid, round, claim_no, job_type, tenant_id, queue, 'cancelled', 0, {wait}, attempts,
- :why, :at, :at FROM jobs WHERE {where} ON CONFLICT DO NOTHING"""
-_HISTORY = """INSERT INTO job_history (uuid, job_type, tenant_id, queue, status, payload, error, attempts, tries, claim_no, round, created_by,
- created_ms, finished_ms) SELECT uuid, job_type, tenant_id, queue, 'cancelled', payload, :why, attempts, tries, claim_no, round, created_by,
- created_ms, :now FROM jobs WHERE {where} ORDER BY id ON CONFLICT (uuid) DO NOTHING"""
+ error_message, error_json, completed_at, created_at) SELECT uuid, round, claim_no, job_type, tenant_id, queue, 'cancelled', 0, {wait}, attempts,
+ :why, :why_json, :at, :at FROM jobs WHERE {where} ON CONFLICT DO NOTHING"""
+_HISTORY = """INSERT INTO job_history (uuid, job_type, tenant_id, queue, status, payload, error, error_json, attempts, tries, claim_no,
+ round, created_by, created_ms, finished_ms) SELECT uuid, job_type, tenant_id, queue, 'cancelled', payload, :why, :why_json, attempts, tries,
+ claim_no, round, created_by, created_ms, :now FROM jobs WHERE {where} ORDER BY id ON CONFLICT (uuid) DO NOTHING"""
 _WAIT = "CASE WHEN available_ms < :now THEN :now - available_ms ELSE 0 END"
 
 
@@ -95,7 +96,7 @@ def run_now(tx: Executor, ids: Sequence[int]) -> int:
 def cancel(tx: Executor, ids: Sequence[int], why: str | None = None) -> tuple[int, int]:
     """(cancelled: waiting rows gone, their outcome written; asked: running ones told to stop, see `due_to_stop`)."""
     now, where = tx.now(), _mine(tx, "jobs", ids, "j.state <> 'processing'")
-    values = {"now": now, "why": why}
+    values = {"now": now, "why": why, "why_json": to_json(why)}
     tx.execute(_CANCELLED.format(where=where, wait=_WAIT), at=stamp(now), **values)
     tx.execute(_HISTORY.format(where=where), **values)
     gone = tx.execute(f"DELETE FROM jobs WHERE {where}")

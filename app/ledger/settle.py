@@ -15,6 +15,7 @@ from app.ledger import costs
 from app.ledger.claim import FENCE, Claim, claim_in
 from app.ledger.dialect import Connection, Executor
 from app.support.clock import stamp
+from app.support.messages import to_json
 
 FINAL = ("completed", "failed", "timeout", "cancelled")
 LEAST_DELAY_S = 1.0  # a job that asks for no delay at all ran 11 times in 15 s, without end
@@ -27,7 +28,7 @@ class Outcome:
     status: completed, failed, timeout or cancelled as the function ended; `retry` False makes a
     failure final at once; `delay` (s) asks for another run after it, not counted as a failure; `wait` (s) takes the place of
     the backoff after a failure that counts.
-    `blocked` is the sentence of a row that could not be run at all and now waits in state `aside`.
+    `blocked` is the sentence of a row that could not be run at all and now waits in state `aside`. Both sentences may be Messages.
     """
 
     status: str
@@ -75,22 +76,22 @@ def decide(outcome: Outcome, job: Claim, now: int) -> Decision:
 
 
 _METRIC = """INSERT INTO job_metrics (uuid, round, claim_no, job_type, tenant_id, queue, worker, status, processing_time,
- wait_ms, memory_used, attempts, error_message, metadata, started_at, completed_at, created_at) VALUES
+ wait_ms, memory_used, attempts, error_message, error_json, metadata, started_at, completed_at, created_at) VALUES
  (:uuid, :round, :claim_no, :job_type, :tenant_id, :queue, :worker, :status, :ms, :wait, :memory, :attempts, :error,
- :details, :started, :at, :at) ON CONFLICT DO NOTHING"""
-_HISTORY = """INSERT INTO job_history (uuid, job_type, tenant_id, queue, status, payload, result, error, traceback, attempts,
+ :error_json, :details, :started, :at, :at) ON CONFLICT DO NOTHING"""
+_HISTORY = """INSERT INTO job_history (uuid, job_type, tenant_id, queue, status, payload, result, error, error_json, traceback, attempts,
  tries, claim_no, round, created_by, created_ms, finished_ms) VALUES (:uuid, :job_type, :tenant_id, :queue, :status, :payload,
- :result, :error, :traceback, :attempts, :tries, :claim_no, :round, :created_by, :created_ms, :now)
+ :result, :error, :error_json, :traceback, :attempts, :tries, :claim_no, :round, :created_by, :created_ms, :now)
  ON CONFLICT (uuid) DO UPDATE SET status = excluded.status, result = excluded.result, error = excluded.error,
- traceback = excluded.traceback, attempts = excluded.attempts, claim_no = excluded.claim_no, round = excluded.round,
+ error_json = excluded.error_json, traceback = excluded.traceback, attempts = excluded.attempts, claim_no = excluded.claim_no, round = excluded.round,
  finished_ms = excluded.finished_ms, payload = excluded.payload, queue = excluded.queue"""
-_FAILED = """INSERT INTO failed_jobs (uuid, connection, queue, payload, exception, failed_at, job_type, tenant_id, status, error,
+_FAILED = """INSERT INTO failed_jobs (uuid, connection, queue, payload, exception, failed_at, job_type, tenant_id, status, error, error_json,
  claim_no, round, tries, backoff, timeout, durable, created_ms, created_by) VALUES (:uuid, :connection, :queue, :payload,
- :exception, :at, :job_type, :tenant_id, :status, :error, :claim_no, :round, :tries, :backoff, :timeout, :durable,
+ :exception, :at, :job_type, :tenant_id, :status, :error, :error_json, :claim_no, :round, :tries, :backoff, :timeout, :durable,
  :created_ms, :created_by) ON CONFLICT (uuid) DO NOTHING"""
 _AGAIN = f"""UPDATE jobs SET state = 'scheduled', available_at = :at / 1000, available_ms = :at, failures = failures + :f,
- attempts = attempts - :u, worker_id = NULL, reserved_at = NULL, reserved_ms = NULL, reason = :reason
- WHERE {FENCE} AND cancel_requested = 0"""
+ attempts = attempts - :u, worker_id = NULL, reserved_at = NULL, reserved_ms = NULL, reason = :reason,
+ reason_json = :json WHERE {FENCE} AND cancel_requested = 0"""
 
 
 def settle(connection: Connection, job: Claim, outcome: Outcome, store: str) -> str:
@@ -114,7 +115,7 @@ def _outcome(tx: Executor, job: Claim, outcome: Outcome, now: int, store: str) -
     if decision.run_at is not None:
         uncounted = 0 if decision.counted else 1
         again = tx.execute(
-            _AGAIN, at=decision.run_at, f=0 if uncounted else 1, u=uncounted, reason=outcome.error, **job.fence
+            _AGAIN, at=decision.run_at, f=0 if uncounted else 1, u=uncounted, reason=outcome.error, json=to_json(outcome.error), **job.fence
         )
         if again:
             metric(tx, job, "retried", now, outcome)
@@ -140,9 +141,9 @@ def _vanished(tx: Executor, job: Claim) -> bool:
 
 def _block(tx: Executor, job: Claim, outcome: Outcome, now: int) -> str:
     changed = tx.execute(
-        "UPDATE jobs SET state = :aside, reason = :reason, worker_id = NULL, reserved_at = NULL, reserved_ms = NULL, "
+        "UPDATE jobs SET state = :aside, reason = :reason, reason_json = :json, worker_id = NULL, reserved_at = NULL, reserved_ms = NULL, "
         f"available_ms = :now, attempts = attempts - 1 WHERE {FENCE}",
-        reason=outcome.blocked, aside=outcome.aside, now=now, **job.fence,
+        reason=outcome.blocked, json=to_json(outcome.blocked), aside=outcome.aside, now=now, **job.fence,
     )
     return outcome.aside if changed else late(tx, job, now, outcome)
 
@@ -164,7 +165,8 @@ def finish(tx: Executor, job: Claim, status: str, now: int, outcome: Outcome, st
     metric(tx, job, status, now, outcome)
     values = {
         "uuid": job.uuid, "job_type": job.job_type, "tenant_id": job.tenant_id, "queue": job.queue, "status": status,
-        "payload": job.payload, "error": outcome.error, "claim_no": job.claim_no, "round": job.round, "tries": job.tries,
+        "payload": job.payload, "error": outcome.error, "error_json": to_json(outcome.error),
+        "claim_no": job.claim_no, "round": job.round, "tries": job.tries,
         "created_by": job.created_by, "created_ms": job.created_ms,
     }
     tx.execute(_HISTORY, result=outcome.result, traceback=outcome.traceback or None, attempts=job.attempts, now=now, **values)
@@ -182,8 +184,8 @@ def metric(tx: Executor, job: Claim, status: str, now: int, outcome: Outcome) ->
     inserted = tx.execute(
         _METRIC, uuid=job.uuid, round=job.round, claim_no=job.claim_no, job_type=job.job_type, tenant_id=job.tenant_id,
         queue=job.queue, worker=job.worker, status=status, ms=outcome.run_ms, wait=wait, memory=outcome.memory_peak,
-        attempts=job.attempts, error=outcome.error, details=json.dumps(outcome.details) if outcome.details else None,
-        started=started, at=at,
+        attempts=job.attempts, error=outcome.error, error_json=to_json(outcome.error),
+        details=json.dumps(outcome.details) if outcome.details else None, started=started, at=at,
     )
     if inserted:
         for cost in outcome.details.get("costs", ()):

@@ -16,15 +16,16 @@ import os
 import socket
 
 from app.ledger.dialect import Connection, database_errors
+from app.support.messages import Message, to_json
 from app.support.process import has_ended, is_here
 
-STOPPED = "stopped by hand"
-AGAIN, ENDED = f"{STOPPED}; started again", f"{STOPPED}; then its consumer ended"
+STOPPED = Message("stopped by hand")
+AGAIN, ENDED = Message("stopped by hand; started again"), Message("stopped by hand; then its consumer ended")
 _MINE = f"consumer_id = :c AND status = 'stopped' AND reason = '{STOPPED}'"
 _ASKED = f"SELECT id FROM worker_heartbeats WHERE {_MINE} AND command = 'start'"
-_TAKE = f"""UPDATE worker_heartbeats SET command = NULL, reason = '{AGAIN}'
+_TAKE = f"""UPDATE worker_heartbeats SET command = NULL, reason = :why, reason_json = :json
  WHERE id = :id AND {_MINE} AND command = 'start'"""
-_END = f"UPDATE worker_heartbeats SET command = NULL, reason = '{ENDED}' WHERE {_MINE}"
+_END = f"UPDATE worker_heartbeats SET command = NULL, reason = :why, reason_json = :json WHERE {_MINE}"
 
 
 def can_start(status: str, reason: str | None, consumer_id: str, host: str) -> bool:
@@ -47,7 +48,7 @@ class Places:
         with contextlib.suppress(*database_errors()):
             for (id_,) in self.connection.fetch_all(_ASKED, c=self.consumer_id):
                 with self.connection.transaction() as tx:
-                    taken = tx.execute(_TAKE, id=id_, c=self.consumer_id)
+                    taken = tx.execute(_TAKE, id=id_, c=self.consumer_id, why=AGAIN, json=to_json(AGAIN))
                 if taken:
                     os.write(self._in, b"1")
             return
@@ -58,7 +59,7 @@ class Places:
         with contextlib.suppress(*database_errors()):
             if self.connection.fetch_all(f"SELECT 1 FROM worker_heartbeats WHERE {_MINE}", c=self.consumer_id):
                 with self.connection.transaction() as tx:
-                    tx.execute(_END, c=self.consumer_id)
+                    tx.execute(_END, c=self.consumer_id, why=ENDED, json=to_json(ENDED))
 
     def asked(self) -> int:
         """How many were asked for since the last time."""

@@ -7,6 +7,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from app.extensions import db
 from app.models.types import Id
+from app.support.messages import Message
 
 
 class AlertRule(db.Model):
@@ -33,7 +34,7 @@ class AlertRule(db.Model):
     channels: Mapped[str] = mapped_column(Text, server_default="*")
     cooldown_min: Mapped[int] = mapped_column(Integer, server_default="15")
 
-NOBODY_HAD_IT = "no monitor had this channel for 8 days"  # why a message was given up
+NOBODY_HAD_IT = Message("no monitor had this channel for 8 days")  # why a message was given up
 
 
 class Alert(db.Model):
@@ -89,5 +90,6 @@ class AlertMessage(db.Model):
     lease_ms: Mapped[int] = mapped_column(BigInteger, server_default="0")
     repeated: Mapped[int] = mapped_column(Integer, server_default="0")
     error: Mapped[str | None] = mapped_column(Text)
+    error_json: Mapped[str | None] = mapped_column(Text)
     created_ms: Mapped[int] = mapped_column(BigInteger)
     ended_ms: Mapped[int | None] = mapped_column(BigInteger)

@@ -35,6 +35,7 @@ class ImportReject(db.Model):
     uuid: Mapped[str] = mapped_column(String(36))
     line: Mapped[int] = mapped_column(Integer)
     reason: Mapped[str] = mapped_column(Text)
+    reason_json: Mapped[str | None] = mapped_column(Text)
     row: Mapped[str] = mapped_column(Text)
 
 

@@ -25,6 +25,7 @@ from app.config import ROOT, Settings
 from app.ledger.dialect import Connection, Executor
 from app.services.alerts import channels, texts
 from app.support.clock import DAY_MS
+from app.support.messages import Message, to_json
 from app.support.redaction import one_line, redact
 
 log = logging.getLogger(__name__)
@@ -37,7 +38,7 @@ _WAITING = f"""SELECT m.id, m.phase, m.title, m.body, m.state, m.attempts, m.nex
 _LEVELS = ("info", "success", "warning", "failure")  # of Apprise, the worst last
 _LEASE = """UPDATE alert_messages SET repeated = CASE WHEN state = 'sending' THEN 1 ELSE repeated END, state = 'sending', lease_ms = :until,
  attempts = attempts + 1 WHERE id = :id AND (state = 'waiting' OR (state = 'sending' AND lease_ms = :held))"""
-_END = """UPDATE alert_messages SET state = :state, error = :error, next_ms = :next, ended_ms = :ended,
+_END = """UPDATE alert_messages SET state = :state, error = :error, error_json = :json, next_ms = :next, ended_ms = :ended,
  repeated = CASE WHEN :doubt = 1 THEN 1 ELSE repeated END WHERE id = :id AND state = 'sending' AND lease_ms = :until"""
 
 
@@ -109,7 +110,7 @@ class Outbox:
                 lost = why and (phase == "test" or now - created > KEEP_MS)
                 wait = min(FIRST_MS * 2 ** min(attempts, 12), MOST_MS)
                 state = "sent" if not why else "dropped" if lost else "waiting"
-                tx.execute(_END, id=id_, until=until, state=state, error=why or None, next=now + wait, doubt=int(doubtful),
+                tx.execute(_END, id=id_, until=until, state=state, error=why or None, json=to_json(why), next=now + wait, doubt=int(doubtful),
                         ended=None if state == "waiting" else now)
 
     def busy(self) -> bool:
@@ -139,7 +140,7 @@ def deliver(url: str, title: str, body: str, seconds: float, level: str = "info"
                               capture_output=True, text=True, timeout=seconds, cwd=ROOT, env=kept)
         answer = json.loads(done.stdout)
     except subprocess.TimeoutExpired:
-        return f"no answer within {seconds:.0f} s", True
+        return Message("no answer within %(n)s s", n=f"{seconds:.0f}"), True
     except (OSError, ValueError) as error:
-        return f"the sending broke off ({type(error).__name__})", True
+        return Message("the sending broke off (%(why)s)", why=type(error).__name__), True
     return "" if answer["ok"] else one_line(redact(answer["why"]), 300), answer["doubtful"]

@@ -15,6 +15,7 @@ from app.services.alerts import texts
 from app.services.alerts.checks import KINDS
 from app.services.alerts.incidents import channels, last_check
 from app.services.audit import ActionRefused, audit
+from app.support.messages import Message
 from app.support.messages import translate as _
 from app.support.validation import ValidationError, check_text, parse_queue, parse_tenant
 
@@ -94,7 +95,8 @@ def save(row: AlertRule, form: Mapping[str, str], chosen: list[str], actor: str)
     new = row.id is None
     db.session.add(row)
     db.session.flush()
-    audit(actor, "new rule" if new else "change rule", f"{row.kind} {row.id}", f"threshold {row.threshold:g}")
+    audit(actor, Message("new rule") if new else Message("change rule"), f"{row.kind} {row.id}",
+          Message("threshold %(n)s", n=f"{row.threshold:g}"))
     db.session.commit()
     return {}
 
@@ -109,13 +111,13 @@ def _type(text: str) -> str | None:
 def switch(rule: int, on: bool, actor: str) -> None:
     row = find(rule)
     row.enabled = int(on)
-    audit(actor, "switch on rule" if on else "switch off rule", f"{row.kind} {row.id}", "done")
+    audit(actor, Message("switch on rule") if on else Message("switch off rule"), f"{row.kind} {row.id}", Message("done"))
     db.session.commit()
 
 
 def delete(rule: int, actor: str) -> None:
     """Its open incidents end without a word at the next check."""
     row = find(rule)
-    audit(actor, "delete rule", f"{row.kind} {row.id}", "done")
+    audit(actor, Message("delete rule"), f"{row.kind} {row.id}", Message("done"))
     db.session.delete(row)
     db.session.commit()

@@ -19,6 +19,7 @@ from app.models.types import as_integer
 from app.services.audit import audit
 from app.services.content.generations import month_start
 from app.support.clock import millis, now_ms, when
+from app.support.messages import Message
 from app.support.messages import translate as _
 from app.support.validation import ValidationError, check_text, parse_tenant
 
@@ -116,5 +117,6 @@ def save_budget(tenant: str, amount: str, currency: str, hold: bool, actor: str)
         row = row or TenantBudget(tenant_id=name)
         row.month_nano, row.currency, row.hold, row.changed_by = int(Decimal(amount) * NANO), currency, int(hold), actor[:255]
         db.session.add(row)
-    audit(actor, "budget", name, f"{amount} {currency}{', holds' if hold else ''}" if amount else "removed")
+    spent = f"{amount} {currency}"
+    audit(actor, Message("budget"), name, Message("removed") if not amount else Message("%(amount)s, holds", amount=spent) if hold else spent)
     db.session.commit()

@@ -11,6 +11,7 @@ from app.extensions import db
 from app.models import Content, ContentVersion, Generation, PromptTemplate
 from app.services.audit import ActionRefused, audit
 from app.support.clock import now_ms, when
+from app.support.messages import Message, from_row
 from app.support.messages import translate as _
 from app.support.validation import ValidationError, check_text, parse_tenant
 
@@ -31,7 +32,8 @@ def listing(q: str, tenant: str, status: str, before: int | None, limit: int) ->
 
 
 def _shown(row: Generation) -> dict[str, Any]:
-    return {c.name: getattr(row, c.name) for c in Generation.__table__.columns} | {
+    return {c.name: getattr(row, c.name) for c in Generation.__table__.columns if c.name != "error_json"} | {
+        "error": from_row(row.error, row.error_json),
         "created_at": when(row.created_ms), "ended_at": when(row.ended_ms), "applied_at": when(row.applied_ms),
         "first_after_ms": row.first_ms - row.asked_ms if row.first_ms and row.asked_ms else None,
         "took_ms": row.ended_ms - row.asked_ms if row.ended_ms and row.asked_ms else None,
@@ -70,7 +72,7 @@ def save_template(tenant: str, name: str, body: str, actor: str) -> None:
     row = row or PromptTemplate(tenant_id=tenant_id, name=name)
     row.body, row.updated_ms, row.updated_by = body, now_ms(), actor[:255]
     db.session.add(row)
-    audit(actor, "prompt template", f"{tenant_id or '*'} {name}", "saved")
+    audit(actor, Message("prompt template"), f"{tenant_id or '*'} {name}", Message("saved"))
     db.session.commit()
 
 
@@ -79,6 +81,6 @@ def delete_template(template: int, actor: str) -> None:
     if row is None:
         db.session.rollback()
         raise ActionRefused(_("There is no such template."), unknown=True)
-    audit(actor, "prompt template", f"{row.tenant_id or '*'} {row.name}", "deleted")
+    audit(actor, Message("prompt template"), f"{row.tenant_id or '*'} {row.name}", Message("deleted"))
     db.session.delete(row)
     db.session.commit()

@@ -15,6 +15,7 @@ from itertools import islice
 from typing import NamedTuple
 
 from app.integrations.csv_files import CsvFile, Record, is_empty, key_of, placed, trim
+from app.support.messages import Message
 
 REQUIRED = ("reference", "title", "body")
 REFERENCE_MAX = 255
@@ -46,9 +47,11 @@ def read_rows(source: CsvFile) -> Iterator[Row]:
             cells = record.cells
             reference = trim(cells[first])
             if empty := [name for name, at in places if is_empty(cells[at])]:
-                fault = f"Empty cell in a required column: {', '.join(empty)}."
+                fault = Message("Empty cell in a required column: %(names)s.", names=", ".join(empty))
             elif len(reference) > REFERENCE_MAX:
-                fault = f"The reference has {len(reference)} characters; at most {REFERENCE_MAX} are allowed."
+                fault = Message(
+                    "The reference has %(n)s characters; at most %(most)s are allowed.", n=len(reference), most=REFERENCE_MAX
+                )
         yield Row(number, reference, fault, record)
 
 

@@ -16,6 +16,7 @@ from app.models.alert import NOBODY_HAD_IT
 from app.models.outcome_stats import KEEP_MINUTES_MS
 from app.models.upload import UPLOAD_ID
 from app.support.clock import DAY_MS, stamp
+from app.support.messages import to_json
 from app.support.process import inside
 from app.support.redaction import one_line
 
@@ -67,9 +68,9 @@ def delete_old_minutes(connection: Connection) -> None:
             tx.execute(f"DELETE FROM {table} WHERE minute_ms < :old", old=now - KEEP_MINUTES_MS)
         tx.execute("DELETE FROM queue_seconds WHERE second_ms < :old", old=now - queue_rates.KEEP_MS)
         tx.execute("DELETE FROM alerts WHERE closed_ms < :old", old=now - KEEP_FAILED_DAYS * DAY_MS)
-        tx.execute("UPDATE alert_messages SET state = 'dropped', ended_ms = :now, error = :why "
+        tx.execute("UPDATE alert_messages SET state = 'dropped', ended_ms = :now, error = :why, error_json = :json "
                 "WHERE state IN ('waiting', 'sending') AND created_ms < :old",
-                now=now, old=now - KEEP_UNSENT_DAYS * DAY_MS, why=NOBODY_HAD_IT)
+                now=now, old=now - KEEP_UNSENT_DAYS * DAY_MS, why=NOBODY_HAD_IT, json=to_json(NOBODY_HAD_IT))
         tx.execute("DELETE FROM alert_messages WHERE ended_ms < :old", old=now - KEEP_DAYS * DAY_MS)
 
 

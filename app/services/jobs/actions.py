@@ -23,6 +23,7 @@ from app.services.jobs import uploads
 from app.services.jobs.dispatch import assign_fair_ranks, payload
 from app.services.jobs.tickets import want_tickets
 from app.support.clock import now_ms
+from app.support.messages import Message
 from app.support.messages import translate as _
 from app.support.validation import parse_uuid
 
@@ -52,7 +53,7 @@ class Action:
 
 
 def _cancel(tx: SessionExecutor, ids: Sequence[int], actor: str) -> int:
-    return sum(manual.cancel(tx, ids, f"Cancelled by {actor}."))
+    return sum(manual.cancel(tx, ids, Message("Cancelled by %(name)s.", name=actor)))
 
 
 def _retry(tx: SessionExecutor, ids: Sequence[int], _actor: str) -> int:
@@ -73,6 +74,12 @@ ACTIONS = {
     "move": Action(Job, control.move), "top": Action(Job, control.to_top), "up": Action(Job, partial(control.step, up=True)),
     "down": Action(Job, partial(control.step, up=False)),
 }
+NOTED = {action: action for action in (  # as the log of actions names them
+    Message("retry"), Message("delete"), Message("restore"), Message("erase"), Message("cancel"), Message("stop"), Message("run now"),
+    Message("hold"), Message("release"), Message("delay"), Message("move"), Message("top"), Message("up"), Message("down"),
+    Message("restart worker"), Message("quiet worker"), Message("resume worker"), Message("stop worker"), Message("kill worker"),
+    Message("start worker"),
+)}
 
 
 def act(action: str, uuid: str, actor: str, **options: Any) -> None:
@@ -81,7 +88,7 @@ def act(action: str, uuid: str, actor: str, **options: Any) -> None:
     ids = list(db.session.scalars(select(how.table.id).where(how.table.uuid.in_((key, uuid)))))  # others may have written it otherwise
     if not how.change(_run(), ids, actor, **options):
         raise _changed(key)
-    audit(actor, action, key, "done" if not options else ", ".join(f"{k} {v}" for k, v in options.items()))
+    audit(actor, NOTED.get(action, action), key, Message("done") if not options else ", ".join(f"{k} {v}" for k, v in options.items()))
     if how.wakes:
         want_tickets(db.session, [key])
     db.session.commit()
@@ -131,7 +138,8 @@ def retry_edited(uuid: str, args: dict[str, Any], actor: str) -> str:
     if isinstance(row, FailedJob):
         manual.requeue(_run(), [row.id])
         db.session.expunge(row)
-    audit(actor, "edit" if kept else "edit and retry", uuid, f"stays {state}" if kept else "requeued")
+    audit(actor, Message("edit") if kept else Message("edit and retry"), uuid,
+          Message("stays %(state)s", state=Message(state)) if kept else Message("requeued"))
     if not kept:
         want_tickets(db.session, [uuid])
     db.session.commit()
@@ -150,7 +158,7 @@ def delete_all(actor: str, upto: int | None = None) -> int:
 
 def _all_failed(actor: str, action: str, upto: int | None) -> int:
     query = select(FailedJob.id).where(FailedJob.deleted_at.is_(None)).order_by(FailedJob.id)
-    return in_steps(actor, action, "all failed", list(db.session.scalars(query if upto is None else query.where(FailedJob.id <= upto))))
+    return in_steps(actor, action, Message("all failed"), list(db.session.scalars(query if upto is None else query.where(FailedJob.id <= upto))))
 
 
 def in_steps(actor: str, action: str, subject: str, ids: list[int]) -> int:
@@ -166,7 +174,7 @@ def in_steps(actor: str, action: str, subject: str, ids: list[int]) -> int:
             want_tickets(db.session, [""] * min(done, WAKE))
         total += done
         db.session.commit()
-    audit(actor, action, subject, f"{total} of {len(ids)}")
+    audit(actor, NOTED.get(action, action), subject, Message("%(n)s of %(total)s", n=total, total=len(ids)))
     db.session.commit()
     return total
 
@@ -194,7 +202,7 @@ def command_worker(worker: int, command: str, actor: str) -> str:
         db.session.rollback()
         raise ActionRefused(_("This worker has stopped already."))
     name, row.command = row.worker_name, None if command == "resume" else command
-    audit(actor, f"{command} worker", name, "asked")
+    audit(actor, NOTED[f"{command} worker"], name, Message("asked"))
     db.session.commit()
     return name
 
@@ -210,7 +218,7 @@ def command_workers(command: str, actor: str) -> int:
             fits = row.command not in ("stop", "kill", command) and (command != "resume" or row.command == "quiet")
         if fits:
             row.command, total = None if command == "resume" else command, total + 1
-    audit(actor, f"{command} worker", "all", f"{total} asked")
+    audit(actor, NOTED[f"{command} worker"], Message("all"), Message("%(n)s asked", n=total))
     db.session.commit()
     return total
 

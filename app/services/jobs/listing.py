@@ -30,8 +30,8 @@ from app.models.types import as_integer as integer
 from app.models.types import as_text
 from app.services.jobs import payloads
 from app.support.clock import millis, now_ms, when
+from app.support.messages import cleaned, from_row, translate_stored
 from app.support.messages import translate as _
-from app.support.messages import translate_stored
 from app.support.redaction import printable, redact
 from app.support.validation import ValidationError, check_text, parse_queue, parse_tenant, parse_uuid
 
@@ -44,8 +44,9 @@ NAMES = ("state", "queue", "type", "tenant", "since", "until", "q")
 MOST_ERROR = 2_000  # characters of an error that a list reads
 _ROW = "r.uuid, r.job_type, r.tenant_id, r.queue, {payload}, r.attempts, r.tries, r.created_ms"
 _COLUMNS = {
-    "l": f"r.id, {_ROW}, r.state, substr(r.reason, 1, {MOST_ERROR}), NULL, r.available_ms, r.reserved_ms, r.progress_done, r.progress_total",
-    "h": f"r.id, {_ROW}, r.status, substr(r.error, 1, {MOST_ERROR}), r.finished_ms, NULL, NULL, NULL, NULL",
+    "l": f"r.id, {_ROW}, r.state, substr(r.reason, 1, {MOST_ERROR}), NULL, r.available_ms, r.reserved_ms, "
+         "r.progress_done, r.progress_total, r.reason_json",
+    "h": f"r.id, {_ROW}, r.status, substr(r.error, 1, {MOST_ERROR}), r.finished_ms, NULL, NULL, NULL, NULL, r.error_json",
 }
 _PAYLOAD = {False: f"substr(r.payload, 1, {payloads.HEAD})", True: "r.payload"}  # whole for an export, which shows all arguments
 
@@ -285,12 +286,13 @@ def _with_times(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def _row(kind: str, row: tuple, whole: bool) -> dict[str, Any]:
     uuid, job_type, tenant, queue, payload, state, error = (as_text(row[n]) for n in (1, 2, 3, 4, 5, 9, 10))
+    said = error and cleaned(from_row(error, as_text(row[16])), lambda part: redact(printable(part)))
     attempts, tries = integer(row[6], 0), integer(row[7], 0)
     created, finished, available, reserved, done, total = (integer(row[n]) for n in (8, 11, 12, 13, 14, 15))
     return {
         "key": f"{kind}{row[0]}", "uuid": uuid, "job_type": job_type[:255], "label": registry.label_of(job_type[:255]), "queue": queue[:255],
         "tenant_id": tenant and tenant[:255], "args": payloads.arguments(payload) if whole else None, "summary": payloads.headline_argument(payload),
-        "attempts": attempts, "tries": tries, "state": state, "error": translate_stored(error and redact(printable(error))),
+        "attempts": attempts, "tries": tries, "state": state, "error": translate_stored(said),
         "created_at": when(created), "finished_at": when(finished), "next_at": when(available) if state == "scheduled" else None,
         "reserved_at": when(reserved), "percent": min(100 * done // total, 100) if done is not None and total else None, "live": kind == "l",
         "ready_ms": available,

@@ -15,6 +15,8 @@ from app.models.job import LIVE_STATES
 from app.models.job_metric import FINAL
 from app.services.jobs import payloads
 from app.support.clock import iso, millis, when
+from app.support.messages import cleaned, from_row
+from app.support.messages import translate as _
 from app.support.redaction import printable, redact, redact_json
 from app.support.validation import ValidationError, parse_uuid, stored_json, stored_object
 
@@ -48,7 +50,8 @@ def called(text: str) -> str:
         found.update(db.session.scalars(query.limit(MOST_NAMED)))
     if len(found) > 1:
         more = "" if len(found) < MOST_NAMED else " or more"
-        raise ValidationError(f"{len(found)}{more} jobs begin with {text}: {', '.join(sorted(found))}. Type more of it.")
+        raise ValidationError(_("%(n)s jobs begin with %(text)s: %(names)s. Type more of it.",
+                                n=f"{len(found)}{more}", text=text, names=", ".join(sorted(found))))
     return found.pop() if found else text
 
 
@@ -59,7 +62,7 @@ def in_bin(uuid: str) -> bool:
 def summaries(state: str | None = None, limit: int | None = None) -> list[dict[str, Any]]:
     """`uuid, type, queue, state, tenant_id, attempts` of the live jobs, or of those in a state or status."""
     if state is not None and state not in (*LIVE_STATES, *FINAL):
-        raise ValidationError(f"Unknown state {state[:40]!r}. Use {', '.join((*LIVE_STATES, *FINAL))}.")
+        raise ValidationError(_("Unknown state %(name)s. Use %(known)s.", name=repr(state[:40]), known=", ".join((*LIVE_STATES, *FINAL))))
     if state in FINAL:
         columns = (JobHistory.uuid, JobHistory.job_type, JobHistory.queue, JobHistory.status, JobHistory.tenant_id, JobHistory.attempts)
         query = select(*columns).where(JobHistory.status == state).order_by(JobHistory.id.desc())
@@ -80,7 +83,8 @@ def attempts_of(uuid: str) -> list[dict[str, Any]]:
             "attempt": m.attempts, "status": m.status, "worker": m.worker, "round": m.round, "claim_no": m.claim_no,
             "started_at": iso(millis(m.started_at)) if m.started_at else None, "started": when(millis(m.started_at)) if m.started_at else None,
             "finished": when(millis(m.completed_at)), "wait_ms": m.wait_ms, "processing_time": m.processing_time,
-            "memory_used": m.memory_used, "error_message": _shown(m.error_message, MOST_ERROR), "details": redact_json(stored_object(m.details)),
+            "memory_used": m.memory_used, "error_message": _shown(m.error_message, MOST_ERROR, m.error_json),
+            "details": redact_json(stored_object(m.details)),
         }
         for m in rows
     ]
@@ -119,15 +123,16 @@ def find(uuid: str) -> dict[str, Any] | None:
     common["known"] = registry.find(common["job_type"]) is not None
     if live:
         return common | {
-            "state": live.state, "status": None, "attempts": live.attempts, "result": None, "error": _shown(live.reason, MOST_ERROR),
-            "traceback": None, "finished_at": None,
+            "state": live.state, "status": None, "attempts": live.attempts, "result": None,
+            "error": _shown(live.reason, MOST_ERROR, live.reason_json), "traceback": None, "finished_at": None,
             "claim_no": live.claim_no, "cancel_requested": bool(live.cancel_requested), "timeout": live.timeout,
             "next_at": when(live.available_ms) if live.state == "scheduled" else None, "reserved_at": when(live.reserved_ms),
             "progress": None if live.progress_done is None
-            else {"done": live.progress_done, "total": live.progress_total, "note": live.progress_note},
+            else {"done": live.progress_done, "total": live.progress_total, "note": from_row(live.progress_note, live.progress_json)},
             **_worker_of(live),
         }
-    error = _shown((failed.error if failed else None) or (ended.error if ended else None), MOST_ERROR)
+    told = failed if failed and failed.error else ended
+    error = _shown(told.error, MOST_ERROR, told.error_json) if told else None
     return common | {
         "state": row.status, "status": row.status, "attempts": ended.attempts if ended else 0, "error": error,
         "result": _result(ended.result if ended else None),
@@ -148,15 +153,15 @@ def _worker_of(live: Job) -> dict[str, Any]:
 def log_of(uuid: str) -> list[dict[str, Any]]:
     """Lines a job logged, oldest first."""
     rows = db.session.scalars(select(JobLog).where(JobLog.uuid == uuid).order_by(JobLog.id))
-    return [{"at": when(r.at_ms), "level": r.level[:10], "attempt": r.attempt, "text": _shown(r.message, MOST_ERROR), "source": r.source,
-             "id": r.id} for r in rows]
+    return [{"at": when(r.at_ms), "level": r.level[:10], "attempt": r.attempt, "source": r.source,
+             "text": _shown(r.message, MOST_ERROR, r.message_json), "id": r.id} for r in rows]
 
 
 def queued(limit: int = SHOWN) -> list[dict[str, Any]]:
     """The first live jobs in the order in which they will run: running, ready by band and rank, then the rest."""
     rows: list[Any] = []
     columns = (Job.id, Job.uuid, Job.job_type, Job.tenant_id, payloads.head(Job.payload).label("head"), Job.queue, Job.state, Job.attempts,
-               Job.created_ms, Job.reason)
+               Job.created_ms, Job.reason, Job.reason_json)
     ready = ((Job.state == "pending", Job.queue == q) for q in QUEUES)
     groups = [(Job.state == "processing",), *ready, (Job.state == "scheduled",), (Job.state.in_(("held", "blocked", "waiting")),)]
     orders = [(Job.id,), *(((Job.rank.desc(), Job.id),) * 3), (Job.available_ms,), (Job.id,)]
@@ -167,7 +172,7 @@ def queued(limit: int = SHOWN) -> list[dict[str, Any]]:
         {
             "id": r.id, "uuid": r.uuid, "job_type": r.job_type, "label": registry.label_of(r.job_type), "tenant_id": r.tenant_id,
             "summary": payloads.headline_argument(r.head), "queue": r.queue, "state": r.state, "attempts": r.attempts,
-            "created_at": when(r.created_ms), "reason": r.reason,
+            "created_at": when(r.created_ms), "reason": from_row(r.reason, r.reason_json),
         }
         for r in rows
     ]
@@ -178,7 +183,7 @@ def failed(limit: int = SHOWN) -> list[dict[str, Any]]:
     length = func.length(FailedJob.exception)
     columns = (FailedJob.id, FailedJob.uuid, FailedJob.status, FailedJob.failed_at, *(func.substr(c, 1, 255).label(c.key) for c in (
         FailedJob.queue, FailedJob.job_type, FailedJob.tenant_id)), payloads.head(FailedJob.payload).label("head"),
-        func.substr(FailedJob.error, 1, MOST_BRIEF).label("error"),
+        func.substr(FailedJob.error, 1, MOST_BRIEF).label("error"), FailedJob.error_json,
         func.substr(FailedJob.exception, case((length > MOST_END, length - MOST_END + 1), else_=1)).label("end"))
     rows = db.session.execute(select(*columns).where(FailedJob.deleted_at.is_(None)).order_by(FailedJob.id.desc()).limit(limit))
     result = []
@@ -186,7 +191,8 @@ def failed(limit: int = SHOWN) -> list[dict[str, Any]]:
         job_type, end = payloads.name_of(r.head, r.job_type), _shown(r.end, MOST_END) or ""
         result.append({
             "id": r.id, "uuid": r.uuid, "job_type": job_type, "label": registry.label_of(job_type), "tenant_id": r.tenant_id, "queue": r.queue,
-            "error": _shown(r.error, MOST_BRIEF) or end.strip().rsplit("\n", 1)[-1], "exception": end.strip(), "status": r.status,
+            "error": _shown(r.error, MOST_BRIEF, r.error_json) or end.strip().rsplit("\n", 1)[-1],
+            "exception": end.strip(), "status": r.status,
             "failed_at": when(millis(r.failed_at)) if r.failed_at else None,
         })
     return result
@@ -205,9 +211,10 @@ def keys_of(uuid: str) -> list[str]:
     return list(dict.fromkeys((parse_uuid(uuid) or uuid, uuid)))
 
 
-def _shown(text: str | None, most: int) -> str | None:
-    """A stored text for a page, without secrets: its first `most` characters, or its last."""
-    return text and redact(printable(text[:most] if most > 0 else text[most:]))
+def _shown(text: str | None, most: int, stored: str | None = None) -> str | None:
+    """A stored text for a page, without secrets: its first `most` characters, or its last. A Message when its JSON is given."""
+    text = from_row(text, stored)
+    return text and cleaned(text, lambda part: redact(printable(part[:most] if most > 0 else part[most:])))
 
 
 def _result(text: str | None) -> Any:

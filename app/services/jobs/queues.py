@@ -15,6 +15,7 @@ from app.models import Job, Queue, QueueMinute
 from app.services.audit import ActionRefused, audit
 from app.services.jobs import payloads
 from app.support.clock import MINUTE_MS, now_ms, when
+from app.support.messages import Message, translate_stored
 from app.support.messages import translate as _
 from app.support.validation import ValidationError
 
@@ -53,7 +54,8 @@ def _lines(now: int) -> dict[str, list[tuple[int, int]]]:
 
 def _pauses() -> dict[str, dict[str, Any]]:
     rows = db.session.scalars(select(Queue).where(Queue.paused_at.is_not(None)))
-    return {r.name: {"since": when(r.paused_at), "until": when(r.paused_until), "by": r.paused_by, "reason": r.reason} for r in rows}
+    return {r.name: {"since": when(r.paused_at), "until": when(r.paused_until), "by": r.paused_by,
+                     "reason": translate_stored(r.reason)} for r in rows}
 
 
 def types() -> list[dict[str, Any]]:
@@ -94,7 +96,7 @@ def pause(name: str, actor: str, minutes: int | None = None, reason: str | None 
     _check(name)
     until = None if minutes is None else now_ms() + minutes * MINUTE_MS
     control.pause(SessionExecutor(db.session), name, until, actor, (reason or "").strip()[:500] or None)
-    audit(actor, "pause", name, f"{minutes} minutes" if minutes else "until resumed")
+    audit(actor, Message("pause"), name, Message("%(n)s minutes", n=minutes) if minutes else Message("until resumed"))
     db.session.commit()
     _move_rows(name)
 
@@ -104,7 +106,7 @@ def resume(name: str, actor: str) -> None:
     if not control.resume(SessionExecutor(db.session), name):
         db.session.rollback()
         raise ActionRefused(_("This is not paused."))
-    audit(actor, "resume", name, "resumed")
+    audit(actor, Message("resume"), name, Message("resumed"))
     db.session.commit()
     _move_rows(name)
 
@@ -118,7 +120,7 @@ def resume_all(actor: str) -> list[str]:
     if counts.load(tx, "paused_after_restore"):
         tx.execute("DELETE FROM meta WHERE key = 'paused_after_restore'")
         tx.execute("UPDATE recurring SET looked_ms = :now WHERE looked_ms < :now", now=tx.now())
-        audit(actor, "resume", "schedules and alerts", "resumed")
+        audit(actor, Message("resume"), Message("schedules and alerts"), Message("resumed"))
         names.append("schedules and alerts")
     db.session.commit()
     return names
