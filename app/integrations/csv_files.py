@@ -73,12 +73,11 @@ def placed(peek: CsvFile, required: tuple[str, ...], columns: dict[str, str] | N
     missing = [name for name in required if name not in places]
     if missing:
         shown = ", ".join(name[:40] for name in peek.columns[:12])
-        raise ValidationError(
-            Message(
-                "The file has no column %(missing)s. Its first line must name the columns %(columns)s, separated by comma, semicolon or tab; "
-                "it has: %(found)s.", missing=_list(missing), columns=_list(required), found=shown,
-            )
-        )
+        raise ValidationError(Message(
+            "The file has no column %(missing)s. Its first line must name the columns %(columns)s, "
+            "separated by comma, semicolon or tab; it has: %(found)s.",
+            missing=_list(missing), columns=_list(required), found=shown,
+        ))
     return replace(peek, columns=names, places=places)
 
 
@@ -99,20 +98,19 @@ def peek_csv(
         stream.seek(0)
         header = next(read_records(stream, delimiter, hinted=bool(hint)), None)
     if header is None:
-        raise ValidationError(Message("The file is empty. Its first line must name the columns %(columns)s.", columns=_list(required)))
+        why = Message("The file is empty. Its first line must name the columns %(columns)s.", columns=_list(required))
+        raise ValidationError(why)
     if header.fault:
         raise ValidationError(Message("The first line, which names the columns, cannot be read: %(why)s", why=header.fault))
     names = tuple(clean(cell) or f"column {i}" for i, cell in enumerate(header.cells, 1))
     if len(names) > COLUMNS_MAX:
-        raise ValidationError(
-            Message("The first line names %(n)s columns; at most %(most)s are read. Remove some.", n=len(names), most=COLUMNS_MAX)
-        )
+        limit = {"n": len(names), "most": COLUMNS_MAX}
+        raise ValidationError(Message("The first line names %(n)s columns; at most %(most)s are read. Remove some.", **limit))
     keys = [key_of(name) for name in names]
     twice = next((name for name, key in zip(names, keys, strict=True) if keys.count(key) > 1), None)
     if twice is not None:
-        raise ValidationError(
-            Message("The column %(name)s is named twice in the first line. Rename or remove one of them.", name=repr(twice[:40]))
-        )
+        name = repr(twice[:40])
+        raise ValidationError(Message("The column %(name)s is named twice in the first line. Rename or remove one of them.", name=name))
     return CsvFile(path, encoding, delimiter, names, {}, bool(hint))
 
 
@@ -124,17 +122,15 @@ def _mapped(
     for source, target in columns.items():
         said = {"name": repr(clean(source)[:40]), "target": repr(clean(target)[:40])}
         if key_of(source) not in keys:
-            raise ValidationError(
-                Message("The column %(name)s as %(target)s cannot be read: the file has no such column. Choose the columns again.", **said)
-            )
+            raise ValidationError(Message(
+                "The column %(name)s as %(target)s cannot be read: the file has no such column. Choose the columns again.", **said
+            ))
         at, wanted = keys.index(key_of(source)), key_of(target)
         if not wanted or wanted in taken or at in taken.values():
-            raise ValidationError(
-                Message(
-                    "The column %(name)s as %(target)s cannot be read: each column is read once, as one name. Choose the columns again.",
-                    **said,
-                )
-            )
+            raise ValidationError(Message(
+                "The column %(name)s as %(target)s cannot be read: each column is read once, as one name. "
+                "Choose the columns again.", **said,
+            ))
         taken[wanted], renamed[at] = at, clean(target)
     places = {name: taken[name] for name in required if name in taken}
     places |= {

@@ -64,13 +64,11 @@ class Unsure(ValidationError):
         lines = "\n".join(
             f"{shown(name)}: " + " | ".join(f"{n}: {text}" for n, text in found) for name, found in readings
         )
-        super().__init__(
-            Message(
-                "The file may be in %(names)s, and its text does not tell which. "
-                "Import it again with the encoding in which these lines are right, or save it as CSV UTF-8.\n%(lines)s",
-                names=names, lines=lines,
-            )
-        )
+        super().__init__(Message(
+            "The file may be in %(names)s, and its text does not tell which. "
+            "Import it again with the encoding in which these lines are right, or save it as CSV UTF-8.\n%(lines)s",
+            names=names, lines=lines,
+        ))
 
 
 def shown(name: str) -> str:
@@ -93,32 +91,28 @@ def find_encoding(path: Path, chosen: str | None = None) -> Encoding:
                 raise _damaged(bad)
             found = _by_letters(stream, bad)
         if line := _first_bad(stream, found.codec):
-            raise (
-                _damaged(line)
-                if found.name == "utf-8"
-                else ValidationError(
-                    Message(
-                        "The file is not %(name)s, or damaged: line %(n)s cannot be read in it. "
-                        "Choose another encoding, or save it as CSV UTF-8.", name=found.shown, n=line,
-                    )
-                )
-            )
+            if found.name == "utf-8":
+                raise _damaged(line)
+            raise ValidationError(Message(
+                "The file is not %(name)s, or damaged: line %(n)s cannot be read in it. "
+                "Choose another encoding, or save it as CSV UTF-8.", name=found.shown, n=line,
+            ))
     return found
 
 
 def _damaged(line: int) -> ValidationError:
-    return ValidationError(
-        Message(
-            "The file is UTF-8 but damaged: line %(n)s has a byte that does not belong there, and read as Windows-1252 its accents "
-            "would be wrong. Save it again as CSV UTF-8 and upload that file.", n=line,
-        )
-    )
+    return _save_again(Message(
+        "The file is UTF-8 but damaged: line %(n)s has a byte that does not belong there, "
+        "and read as Windows-1252 its accents would be wrong.", n=line,
+    ))
 
 
 def _not_read(name: str) -> ValidationError:
-    return ValidationError(
-        Message("The file seems to be in %(name)s, which is not read. Save it again as CSV UTF-8 and upload that file.", name=name)
-    )
+    return _save_again(Message("The file seems to be in %(name)s, which is not read.", name=name))
+
+
+def _save_again(why: Message) -> ValidationError:
+    return ValidationError(Message("%(why)s Save it again as CSV UTF-8 and upload that file.", why=why))
 
 
 def _by_mark(head: bytes) -> Encoding | None:
@@ -134,9 +128,8 @@ def _by_choice(head: bytes, chosen: str) -> Encoding:
 def _refuse_magic(head: bytes) -> None:
     for magic, name in _MAGIC:
         if head.startswith(magic):
-            raise ValidationError(
-                Message("The file is %(kind)s, not CSV. Open it in its program and save it as CSV UTF-8.", kind=name)
-            )
+            why = Message("The file is %(kind)s, not CSV. Open it in its program and save it as CSV UTF-8.", kind=name)
+            raise ValidationError(why)
 
 
 def _refuse_control(head: bytes) -> None:
@@ -165,12 +158,7 @@ def _first_not_utf8(stream: io.BufferedReader) -> int:
     for chunk in chunks(stream):
         if b"\0" in chunk:
             line = lines + line_ends(chunk, chunk.index(0))
-            raise ValidationError(
-                Message(
-                    "The file has a NUL byte in line %(n)s, so it is damaged or no text. Save it again as CSV UTF-8 and upload that file.",
-                    n=line,
-                )
-            )
+            raise _save_again(Message("The file has a NUL byte in line %(n)s, so it is damaged or no text.", n=line))
         if b"\x1b$" in chunk:
             raise _not_read("ISO-2022-JP")
         bad = bad or _bad_line(decoder, chunk, lines)
@@ -224,17 +212,10 @@ def _by_letters(stream: io.BufferedReader, bad: int) -> Encoding:
         if best is not None and best.encoding not in {codec for codec, _ in ENCODINGS.values()}:
             raise _not_read(best.encoding.replace("_", "-").upper())
         if undefined:
-            raise ValidationError(
-                Message(
-                    "The file is neither UTF-8 (line %(a)s) nor Windows-1252 (line %(b)s). Save it again as CSV UTF-8 and upload that file.",
-                    a=bad, b=undefined,
-                )
-            )
-        raise ValidationError(
-            Message(
-                "The file is not UTF-8 (line %(n)s), and in no encoding that is known here is it a text. "
-                "Save it again as CSV UTF-8 and upload that file.", n=bad,
-            )
+            lines = {"a": bad, "b": undefined}
+            raise _save_again(Message("The file is neither UTF-8 (line %(a)s) nor Windows-1252 (line %(b)s).", **lines))
+        raise _save_again(
+            Message("The file is not UTF-8 (line %(n)s), and in no encoding that is known here is it a text.", n=bad)
         )
     rivals: list[Reading] = []
     for reading in readings:

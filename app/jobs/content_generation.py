@@ -40,7 +40,7 @@ def process_content_generation(
         ctx.log(Message("The answer of an earlier attempt is used; nothing is asked again."))
         return finish(ctx, reference, kept.text or "")
     if kept is not None and kept.spent and kept.round == ctx.round:
-        raise PermanentError(kept.sentence or _paid(Message("The answer is of no use.")))
+        raise PermanentError(kept.error or _paid(Message("The answer is of no use.")))
     text = ask(ctx, prompt, model, reference, template)
     return finish(ctx, reference, text)
 

@@ -204,7 +204,7 @@ def test_a_refusal_that_may_mean_what_we_added_is_asked_again_without_it(api, st
         ask()
     assert getattr(caught.value, "way", None) == way, str(caught.value)
     if way and b"stream" not in json.dumps(body if isinstance(body, dict) else "").encode():
-        assert outcome(proven=True)[0] == "Refused"  # a server that has taken them before means something else
+        assert outcome(proven=True)[0] == "RequestRejected"  # a server that has taken them before means something else
     for further in (1, 2):
         assert way == 2 and further == 1 or outcome(way=further)[0] != "Humbler", "asked on and on"
     assert "stream_options" in api.asked[0] and "stream_options" not in api.asked[-1] and "stream" not in api.asked[-1]
@@ -250,27 +250,27 @@ def test_a_refusal_that_may_mean_what_we_added_is_asked_again_without_it(api, st
         ({"error": {"message": "m", "retry_after": 5, "code": 429}}, "Throttled", "5 s"),
         (
             {"error": {"message": "q", "type": "insufficient_quota", "code": "insufficient_quota"}},
-            "Refused",
+            "RequestRejected",
             "insufficient_quota",
         ),
-        ({"error": {"message": "Insufficient Balance", "code": 402}}, "Refused", "insufficient_quota"),
+        ({"error": {"message": "Insufficient Balance", "code": 402}}, "RequestRejected", "insufficient_quota"),
         (
             {"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}},
-            "Unanswered",
+            "ApiUnavailable",
             "503. Overloaded",
         ),
-        ({"error": {"message": "boom", "type": "server_error", "code": None}}, "Unanswered", "boom"),
-        ({"error": {"message": "half \ud800 \u0000", "code": 500}}, "Unanswered", "half"),
-        ({"error": {"message": "unheard of"}}, "Unanswered", "unheard of"),
-        ({"error": "boom"}, "Unanswered", "boom"),
-        ({"detail": "Service unavailable"}, "Unanswered", "503"),
-        ({"status": 502, "message": "gate"}, "Unanswered", "502"),
-        ({"error": {"message": "bad key", "code": "invalid_api_key"}}, "Refused", "OPENAI_API_KEY"),
-        ({"error": {"message": "no", "type": "authentication_error"}}, "Refused", "OPENAI_API_KEY"),
-        ({"error": {"message": "no such", "code": "model_not_found"}}, "Refused", "404"),
-        ({"error": {"message": "too long", "code": "context_length_exceeded", "param": "messages"}}, "Refused", "400"),
+        ({"error": {"message": "boom", "type": "server_error", "code": None}}, "ApiUnavailable", "boom"),
+        ({"error": {"message": "half \ud800 \u0000", "code": 500}}, "ApiUnavailable", "half"),
+        ({"error": {"message": "unheard of"}}, "ApiUnavailable", "unheard of"),
+        ({"error": "boom"}, "ApiUnavailable", "boom"),
+        ({"detail": "Service unavailable"}, "ApiUnavailable", "503"),
+        ({"status": 502, "message": "gate"}, "ApiUnavailable", "502"),
+        ({"error": {"message": "bad key", "code": "invalid_api_key"}}, "RequestRejected", "OPENAI_API_KEY"),
+        ({"error": {"message": "no", "type": "authentication_error"}}, "RequestRejected", "OPENAI_API_KEY"),
+        ({"error": {"message": "no such", "code": "model_not_found"}}, "RequestRejected", "404"),
+        ({"error": {"message": "too long", "code": "context_length_exceeded", "param": "messages"}}, "RequestRejected", "400"),
         ({"error": {"message": "no stream_options here", "code": 400}}, "Humbler", "without"),
-        ({"error": {"message": ["x", {"deep": 1}], "code": {"a": 1}, "type": 7}}, "Unanswered", "500"),
+        ({"error": {"message": ["x", {"deep": 1}], "code": {"a": 1}, "type": 7}}, "ApiUnavailable", "500"),
     ],
 )
 def test_an_error_before_any_text_is_the_same_as_a_status(api, error, kind, words):
@@ -482,10 +482,10 @@ def test_endless_bodies_are_bounded(api):
     api.answers = [(200, {"Content-Type": "application/json"}, for_ever(b"[" * 65536))]
     assert ask().broken.startswith("longer than")
     api.answers = [(400, {"Content-Type": "application/json"}, for_ever(b" " * 65536))]
-    assert outcome(way=2)[0] == "Refused"
+    assert outcome(way=2)[0] == "RequestRejected"
     bomb = gzip.compress(b"\0" * 200_000_000, 9)
     api.answers = [(500, {"Content-Encoding": "gzip"}, bomb)]
-    assert outcome()[0] == "Unanswered"
+    assert outcome()[0] == "ApiUnavailable"
     api.answers = [(200, {"Content-Encoding": "gzip", "Content-Type": "text/event-stream"}, bomb)]
     assert ask().broken.startswith("longer than")
     api.answers = [(200, {"Content-Encoding": "gzip"}, b"no gzip at all")]
@@ -504,7 +504,7 @@ def test_one_deadline_holds_for_headers_refusal_and_answer(api):
     answer = ask(0.5)
     assert answer.broken == "no end within 0 s" and answer.text
     api.answers = [(400, {}, drip(b" "))]
-    assert outcome(seconds=0.5, way=2)[0] == "Refused"
+    assert outcome(seconds=0.5, way=2)[0] == "RequestRejected"
     api.answers = [(drip(b"HTTP/1.1 "), {}, b"")]  # headers that never end
     with pytest.raises(openai_text.ApiUnavailable) as caught:
         ask(0.5)
@@ -516,5 +516,5 @@ def test_one_deadline_holds_for_headers_refusal_and_answer(api):
 )
 def test_an_address_that_is_none_is_said_and_nothing_was_sent(api, monkeypatch, url):
     monkeypatch.setenv("OPENAI_BASE_URL", url)
-    assert "OPENAI_BASE_URL" in outcome()[1] or outcome()[0] == "Unanswered"
+    assert "OPENAI_BASE_URL" in outcome()[1] or outcome()[0] == "ApiUnavailable"
     openai_text.is_local(), openai_text.server()

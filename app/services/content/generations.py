@@ -29,7 +29,7 @@ OVER_BUDGET = "The monthly budget of "  # how the reason of a row held for its b
 RATE = Message("rate limit")
 WAYS = "openai_ways"  # the fact of the `meta` table: [way, when (ms)] by server and model
 MOST_WAYS, WAY_MS = 200, 7 * DAY_MS
-_COLUMNS = "round, status, text, model, error, raw, error_json"
+_COLUMNS = "round, status, text, model, raw, error, error_json"
 _NEW = """INSERT INTO generations (uuid, round, tenant_id, reference, template, prompt, parameters, model, status, created_ms)
  VALUES (:uuid, :round, :tenant, :reference, :template, :prompt, :parameters, :model, 'new', :now) ON CONFLICT (uuid) DO UPDATE SET
  round = excluded.round, prompt = excluded.prompt, model = excluded.model, reference = excluded.reference, template = excluded.template"""
@@ -49,14 +49,8 @@ class Kept:
     status: str
     text: str | None
     model: str
-    error: str | None
     raw: str | None
-    error_json: str | None = None
-
-    @property
-    def sentence(self) -> str | None:
-        """Why it failed."""
-        return from_row(self.error, self.error_json)
+    error: str | None
 
     @property
     def spent(self) -> bool:
@@ -66,7 +60,7 @@ class Kept:
 
 def find(tx: Executor, uuid: str) -> Kept | None:
     rows = tx.fetch_all(f"SELECT {_COLUMNS} FROM generations WHERE uuid = :u", u=uuid)
-    return Kept(*rows[0]) if rows else None
+    return Kept(*rows[0][:-2], from_row(*rows[0][-2:])) if rows else None
 
 
 def begin(tx: Executor, uuid: str, round_: int, tenant: str | None, prompt: str, model: str, reference: str | None, template: str | None) -> None:
@@ -203,9 +197,8 @@ def over_budget(tx: Executor, tenant: str | None, settings: Settings) -> str | N
     spent = costs.spent(tx, tenant or "", month_start(tx.now(), settings.timezone), currency)
     if spent < limit:
         return None
-    amounts = {"spent": f"{spent / costs.NANO:.2f}", "limit": f"{limit / costs.NANO:.2f}", "currency": currency}
-    return Message("The monthly budget of %(tenant)s is spent (%(spent)s).", tenant=tenant,
-                   spent=Message("%(spent)s of %(limit)s %(currency)s", **amounts))
+    amounts = {"spent": f"{spent / costs.NANO:.2f}", "limit": f"{limit / costs.NANO:.2f} {currency}"}
+    return Message("The monthly budget of %(tenant)s is spent (%(spent)s).", tenant=tenant, spent=Message("%(spent)s of %(limit)s", **amounts))
 
 
 def release_within_budget(connection: Any, settings: Settings) -> int:
