@@ -132,6 +132,9 @@ def job_context(found: dict[str, Any]) -> dict[str, Any]:
     attempts = [attempt | {"error_message": translate_stored(attempt["error_message"])} for attempt in lookup.attempts_of(uuid)]
     progress = found["progress"] and found["progress"] | {"note": translate_stored(found["progress"]["note"])}
     log = [line | {"text": translate_stored(line["text"]) if type(line["text"]) is Message else line["text"]} for line in lookup.log_of(uuid)]
+    error, trace = translate_stored(found["error"]), found["traceback"]
+    if trace and type(found["error"]) is Message:
+        trace = trace.replace(str(found["error"]), error)  # a sentence of ours is the last line of its traceback
     files = uploads.names_of(found["args"])
     has_report = contents.has_report(uuid)
     editable = found["failed_open"] or state in EDITABLE
@@ -141,8 +144,8 @@ def job_context(found: dict[str, Any]) -> dict[str, Any]:
         "running_ms": running_ms, "eta_ms": eta(progress, running_ms), "ended_because": why_ended(found, attempts),
         "args": [{"name": k, "value": files.get(k, v), "kind": "file" if k in files else type(v).__name__} for k, v in found["args"].items()],
         "args_json": pretty(found["args"]), "result_json": None if found["result"] is None else pretty(found["result"]),
-        "error": translate_stored(found["error"]), "command": command(found), "progress": progress,
-        "frames": parse_traceback(found["traceback"], f"{ROOT}/"),
+        "error": error, "traceback": trace, "command": command(found), "progress": progress,
+        "frames": parse_traceback(trace, f"{ROOT}/"),
         "report_url": url_for("admin.jobs.contents.report", uuid=uuid) if has_report else None,
         "can": {
             "retry": url_for("admin.jobs.retry", uuid=uuid) if found["failed_open"] or state == "scheduled" else None,
