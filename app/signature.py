@@ -6,6 +6,7 @@ but whole numbers where a number is asked for.
 
 from __future__ import annotations
 
+import functools
 import inspect
 import types
 import typing
@@ -122,7 +123,7 @@ def _words(hint: Any) -> str:
             parts.append(_("one of %(list)s", list=", ".join(map(str, get_args(member)))))
         else:
             parts.append(names.get(member) or names.get(get_origin(member)) or getattr(member, "__name__", str(member)))
-    return _(" or ").join(parts)
+    return functools.reduce(lambda one, other: _("%(one)s or %(other)s", one=one, other=other), parts)
 
 
 def _shown(value: Any) -> str:

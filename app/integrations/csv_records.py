@@ -21,6 +21,7 @@ import io
 import re
 from collections import deque
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import NamedTuple
 
 from app.integrations.csv_cells import is_empty, unguard
@@ -125,12 +126,16 @@ def read_records(
             elif len(cells) < width and len(cells) >= least:
                 cells += [""] * (width - len(cells))
             else:
-                fault = (
-                    Message("Too few cells: %(n)s, the first line names %(width)s.", n=len(cells), width=width)
-                    if len(cells) < width
-                    else Message("Too many cells: %(n)s, the first line names %(width)s.", n=len(cells), width=width)
-                )
+                fault = _wrong_count(len(cells), width)
         yield Record(lines.line, [unguard(cell) for cell in cells] if "'" in raw else cells, fault, raw)
+
+
+@lru_cache
+def _wrong_count(n: int, width: int) -> Message:
+    """Made once for each number: a file may have it a million times."""
+    if n < width:
+        return Message("Too few cells: %(n)s, the first line names %(width)s.", n=n, width=width)
+    return Message("Too many cells: %(n)s, the first line names %(width)s.", n=n, width=width)
 
 
 def _are_records(lines: list[str], delimiter: str, least: int, width: int) -> bool:

@@ -44,7 +44,7 @@ class Message(str):
         return self
 
 
-def translate(text: str, **values: Any) -> str:
+def translate(text: str, /, **values: Any) -> str:
     """`text` with `%(name)s` filled in: translated when a person's request is being answered, else a Message."""
     message = Message(text, **values)
     return _told(message) if has_request_context() else message

@@ -126,6 +126,15 @@ def test_a_message_is_its_english_text_and_is_told_in_italian(reader):
     assert reader(str(message), kept, "en") == message and translate_stored(message) == message
 
 
+def test_outside_a_request_a_text_waits_for_its_reader(app, reader):
+    said = messages.translate("Unknown state %(state)s.", state="text")
+    assert type(said) is Message and "Unknown" not in reader(str(said), to_json(said))
+    assert messages.translate("%(text)s of %(id)s", text=1, id=2) == "1 of 2"
+    with app.test_request_context("/", headers={"Accept-Language": "it"}):
+        told = messages.translate("%(name)s must be %(wanted)s, not %(value)s.", name="n", wanted=Message("a number"), value=1)
+        assert type(told) is str and "un numero" in told and translate_stored(told) == told
+
+
 def test_a_name_with_words_of_a_sentence_in_it_is_told_as_it_is(reader):
     """What matching by text gets wrong: a value that reads like the sentence around it."""
     message = Message("No job type %(name)s is known here. Deploy the code that declares it, or delete the job.", name="x is known here. Deploy y")

@@ -11,6 +11,7 @@ import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import islice
 from typing import NamedTuple
 
@@ -37,6 +38,12 @@ class Row(NamedTuple):
     record: Record
 
 
+@lru_cache
+def _empty(names: str) -> Message:
+    """Made once: a file has it a million times."""
+    return Message("Empty cell in a required column: %(names)s.", names=names)
+
+
 def read_rows(source: CsvFile) -> Iterator[Row]:
     """All records, checked one by one."""
     places = [(name, source.places[name]) for name in REQUIRED]
@@ -47,7 +54,7 @@ def read_rows(source: CsvFile) -> Iterator[Row]:
             cells = record.cells
             reference = trim(cells[first])
             if empty := [name for name, at in places if is_empty(cells[at])]:
-                fault = Message("Empty cell in a required column: %(names)s.", names=", ".join(empty))
+                fault = _empty(", ".join(empty))
             elif len(reference) > REFERENCE_MAX:
                 fault = Message(
                     "The reference has %(n)s characters; at most %(most)s are allowed.", n=len(reference), most=REFERENCE_MAX
