@@ -5,7 +5,7 @@ import sys
 
 from app import create_app
 from app.config import SettingError, load_settings
-from scripts.common import ROOT, adopt_settings
+from scripts.launch.common import ROOT, adopt_settings
 
 try:
     adopt_settings()

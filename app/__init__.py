@@ -8,22 +8,24 @@ import importlib.util
 import logging
 import os
 import traceback
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from flask import Flask
-from flask.json.provider import DefaultJSONProvider
 
 from app import extensions
 from app.config import ROOT, SettingError, Settings, load_settings
-from app.support.clock import iso, millis
+from app.support.json_values import as_json
 from app.support.logs import setup_logging, setup_sentry
 from app.support.redaction import add_secrets
 
 __version__ = "0.1.0"
 
 
-def create_app(settings: Settings | None = None) -> Flask:
-    """The application. Raises SettingError (one line that names the variable) for a bad setting."""
+def create_app(settings: Settings | None = None, synchronous: str = "FULL") -> Flask:
+    """The application. Raises SettingError (one line that names the variable) for a bad setting.
+
+    `synchronous` is SQLite's: with NORMAL a power cut may take the last commits of the sessions. Workers alone use it.
+    """
     os.umask(0o077)
     settings = settings or load_settings()
     setup_logging()
@@ -60,8 +62,8 @@ def create_app(settings: Settings | None = None) -> Flask:
         COMPRESS_ALGORITHM_STREAMING=["br", "gzip"],  # files are streamed
     )
     app.json.sort_keys = False
-    app.json.default = lambda value: iso(millis(value)) if isinstance(value, datetime) else DefaultJSONProvider.default(value)
-    _extend(app)
+    app.json.default = as_json
+    _extend(app, synchronous)
     _load_jobs(settings)
     from app import controllers
     from app.cli.main import register_commands
@@ -79,8 +81,10 @@ def static_version() -> str:
     return hashlib.sha256("".join(f"{p.name}{p.stat().st_size}{p.stat().st_mtime_ns}" for p in files).encode()).hexdigest()[:10]
 
 
-def _extend(app: Flask) -> None:
+def _extend(app: Flask, synchronous: str) -> None:
     extensions.db.init_app(app)
+    with app.app_context():
+        extensions.set_synchronous(extensions.db.engine, synchronous)
     extensions.migrate.init_app(app, extensions.db, directory=str(ROOT / "migrations"))
     extensions.csrf.init_app(app)
     extensions.login.init_app(app)

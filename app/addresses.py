@@ -1,17 +1,22 @@
-"""What the address of the site may look like."""
+"""What addresses may look like: that of the site, of its stores, of services outside."""
 
 from __future__ import annotations
 
 import ipaddress
 import re
+from pathlib import Path
 from urllib.parse import urlsplit
 
-PATH = re.compile(r"(/(?!\.{1,2}(/|$))[A-Za-z0-9._~-]+)*", re.ASCII)  # what the site may lie below
+PATH = re.compile(r"(/(?!\.{1,2}(/|$))[A-Za-z0-9._~-]+)*", re.ASCII)  # the path prefix of the site
 NAME = re.compile(r"[a-z0-9_]([a-z0-9._-]*[a-z0-9_.])?|[0-9a-f:.]+")
 
 
+class SettingError(Exception):
+    """A bad setting; the text is one line that names the variable."""
+
+
 def public_url(text: str) -> str | None:
-    """scheme://host[:port][/path] as browsers send it (accents in IDNA); None when it is no such address."""
+    """The URL as browsers send it, scheme://host[:port][/path] with the host in IDNA; None when it is not valid."""
     try:
         parts = urlsplit(text)
         host = (parts.hostname or "").encode("idna").decode()  # empty labels and those over 63 raise
@@ -27,6 +32,7 @@ def public_url(text: str) -> str | None:
 
 
 def is_loopback(host: str) -> bool:
+    """Whether a host name or IP address is this machine's loopback."""
     try:
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -34,4 +40,45 @@ def is_loopback(host: str) -> bool:
 
 
 def bracketed(host: str) -> str:
+    """The host for a URL: an IPv6 address in square brackets (RFC 3986), any other as it is."""
     return f"[{host}]" if ":" in host else host
+
+
+def database_url(url: str, data_dir: Path) -> str:
+    """The address as SQLAlchemy takes it; SQLite in `data_dir` when none is given. Raises SettingError."""
+    if not url:
+        return f"sqlite:///{data_dir / 'ainstein.sqlite3'}"
+    if url.startswith(("postgresql://", "postgres://", "postgresql+psycopg://")):
+        return "postgresql+psycopg://" + url.split("://", 1)[1]
+    if url.startswith("sqlite:///") and url.removeprefix("sqlite:///").strip() not in ("", ":memory:"):
+        path = Path(url.removeprefix("sqlite:///")).expanduser().absolute()
+        if not path.parent.is_dir() and path.parent != data_dir:
+            raise SettingError(f"DATABASE_URL: there is no folder {str(path.parent)!r}")
+        return f"sqlite:///{path}"
+    raise SettingError("DATABASE_URL must be sqlite:///path or postgresql://user:password@host/name")
+
+
+def queue_url(name: str, url: str) -> str:
+    """The address of the ticket store; "sqlite:" is the file in DATA_DIR. Raises SettingError."""
+    if url and not url.startswith(("sqlite:", "redis://", "rediss://", "postgresql://", "postgres://")):
+        raise SettingError(f"{name} must be sqlite:, redis://host/0 or postgresql://user:password@host/name")
+    path = url.removeprefix("sqlite:").removeprefix("///")
+    if url.startswith("sqlite:") and path.strip("/") and not Path(path).parent.is_dir():
+        raise SettingError(f"{name}: there is no folder {str(Path(path).parent)!r}")
+    if url.startswith(("redis", "postgres")) and not _host(url):
+        raise SettingError(f"{name} must name a host, like redis://127.0.0.1:6379/0")
+    return url or "sqlite:"
+
+
+def outside_url(name: str, url: str) -> str:
+    """An http or https address, or nothing. Raises SettingError."""
+    if url and not (url.lower().startswith(("http://", "https://")) and _host(url) and not re.search(r"\s", url)):
+        raise SettingError(f"{name} must be an http or https address")
+    return url
+
+
+def _host(url: str) -> str | None:
+    try:
+        return urlsplit(url).hostname
+    except ValueError:
+        return None

@@ -1,7 +1,8 @@
 """Settings: read from the environment once, validated, named in every error.
 
-`load_settings(environ)` returns a frozen `Settings` or raises `SettingError`,
-whose text is one line that names the variable and says what to do.
+`SETTINGS` is the one table of all variables: the fields of `Settings` and what other programs read. The start scripts
+take from it who may know what; tests compare README.md and .env.example with it. Standard library only, as the start
+scripts load it before anything is installed.
 """
 
 from __future__ import annotations
@@ -11,52 +12,187 @@ import hmac
 import os
 import re
 import secrets
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
-from app.addresses import bracketed, is_loopback, public_url
+from app.addresses import SettingError, bracketed, database_url, is_loopback, outside_url, public_url, queue_url
 
 QUEUES = ("high", "default", "low")
 ROOT = Path(__file__).resolve().parent.parent
 
 
-class SettingError(Exception):
-    """A bad setting; the text is one line that names the variable."""
+# ---- how a text is read: each takes the variable's name and its text, and raises SettingError -------------------
+
+
+def plain(name: str, text: str) -> str:
+    return text
+
+
+def whole(low: int, high: int) -> Callable[[str, str], int]:
+    def read(name: str, text: str) -> int:
+        if not re.fullmatch(r"\d{1,9}", text) or not low <= int(text) <= high:
+            raise SettingError(f"{name}={text!r} must be a whole number from {low} to {high}")
+        return int(text)
+
+    return read
+
+
+def flag(name: str, text: str) -> bool:
+    if text.lower() not in ("0", "1", "true", "false", "yes", "no"):
+        raise SettingError(f"{name}={text.lower()!r} must be 1 or 0")
+    return text.lower() in ("1", "true", "yes")
+
+
+def choice(*known: str) -> Callable[[str, str], str]:
+    def read(name: str, text: str) -> str:
+        if text not in known:
+            raise SettingError(f"{name}={text!r} must be {' or '.join(known)}")
+        return text
+
+    return read
+
+
+def timezone(name: str, text: str) -> ZoneInfo:
+    try:
+        return ZoneInfo(text)
+    except Exception:
+        raise SettingError(f"{name}={text!r} is not a known zone; use one like Europe/Rome") from None
+
+
+def queues(name: str, text: str) -> tuple[str, ...]:
+    """Names separated by commas, in the fixed order high, default, low."""
+    wanted = [part.strip() for part in text.split(",") if part.strip()]
+    unknown = [part for part in wanted if part not in QUEUES]
+    if unknown or not wanted:
+        raise SettingError(f"{name}: unknown queue {', '.join(unknown) or '(none)'}; use {', '.join(QUEUES)}")
+    return tuple(q for q in QUEUES if q in wanted)
+
+
+def modules(name: str, text: str) -> tuple[str, ...]:
+    names = tuple(part for part in re.split(r"[,\s]+", text) if part)
+    for part in names:
+        if not re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", part):
+            raise SettingError(f"{name}: {part!r} is not the dotted name of a Python module")
+    return names
+
+
+def token(name: str, text: str) -> str:
+    if text and (len(text) < 16 or not text.isascii() or any(c.isspace() for c in text)):
+        raise SettingError(f"{name} must have at least 16 characters, without blanks or accents")
+    return text
+
+
+def secret_key(name: str, text: str) -> str:
+    if text and len(text) < 16:
+        raise SettingError(f"{name} is too short: use at least 16 characters, or leave it out")
+    return text
+
+
+def secret_keys(name: str, text: str) -> tuple[str, ...]:
+    if any(len(key) < 16 for key in text.split()):
+        raise SettingError(f"{name} has a key that is too short: each has at least 16 characters, blanks between them")
+    return tuple(text.split())
+
+
+def channels(name: str, text: str) -> dict[str, str]:
+    """`name=url` parts, one a line or separated by blanks, by name."""
+    found: dict[str, str] = {}
+    for part in text.split():
+        label, equals, url = part.partition("=")
+        if not (equals and re.fullmatch(r"[A-Za-z0-9_.-]{1,40}", label) and re.match(r"[A-Za-z0-9+.-]+://[^/?#]", url)):
+            raise SettingError(f"{name}: part {len(found) + 1} is not like name=scheme://...; "
+                               "separate channels by blanks or line breaks")
+        if label in found:
+            raise SettingError(f"{name} names the channel {label} twice")
+        found[label] = url
+    return found
+
+
+def folder(name: str, text: str) -> Path:
+    return Path(text).expanduser().absolute()
+
+
+def existing_file(name: str, text: str) -> Path:
+    path = folder(name, text)
+    if not path.is_file():
+        raise SettingError(f"{name}: there is no file {str(path)!r}")
+    return path
+
+
+# ---- the table ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One variable. `words` are those of README.md; without them it is accepted and named nowhere.
+
+    `reach`: who may know it. "all": every program, and commands on a running instance; "address": the same when no
+    password is in it; "programs": web, monitor and workers; "web", "monitor", "workers": that one; "start": none.
+    """
+
+    default: str
+    parse: Callable[[str, str], Any]
+    words: str = ""
+    reach: str = "all"
+    computed: str = ""  # what README.md says where there is no fixed default
+    name: str = ""  # the field's in capitals, unless given
+
+    def read(self, environ: Mapping[str, str]) -> Any:
+        value = environ.get(self.name, "").strip()
+        if any(ord(c) < 32 for c in value) and self.parse is not channels:
+            raise SettingError(f"{self.name} has a line break or control character in it: write it on one line")
+        return self.parse(self.name, value or self.default)
+
+
+def row(*given: Any, **more: Any) -> Any:
+    return field(metadata={"setting": Setting(*given, **more)})
 
 
 @dataclass(frozen=True, repr=False)
 class Settings:
     """All that can be set from outside; `repr` shows no value, so no secret."""
 
-    data_dir: Path
-    host: str
-    port: int
-    public_url: str
-    trusted_proxies: int
-    database_url: str
-    queue_url: str
-    workers: int
-    worker_queues: tuple[str, ...]
-    grace: int
-    timezone: ZoneInfo
-    job_modules: tuple[str, ...]
-    upload_max_mb: int
-    secret_key: str
-    secret_key_fallbacks: tuple[str, ...]
-    allow_insecure_http: bool
-    allow_private_hosts: bool
-    metrics_token: str
-    heartbeat_url: str
-    sentry_dsn: str
-    worker_memory_mb: int = 128
-    alert_channels: Mapping[str, str] = field(default_factory=dict)
-    alert_language: str = "it"
-    openai_rpm: int = 0
-    prices_file: Path = ROOT / "app" / "prices.csv"
-    extra: Mapping[str, str] = field(default_factory=dict)
+    data_dir: Path = row(str(ROOT / "instance"), folder, "database, uploads, logs, keys; only its owner can read it",
+                         "programs")
+    host: str = row("127.0.0.1", plain, "the address on which the site listens")
+    port: int = row("8000", whole(1, 65535), "the port on which the site listens")
+    public_url: str = row("", plain, "the address that people use, with a path if the site lies below one; it decides "
+                          "links, cookies and hosts", computed="from `HOST` and `PORT`")
+    trusted_proxies: int = row("0", whole(0, 10), "how many proxies set `X-Forwarded-*`; with 0 behind a proxy all "
+                               "people share its address, which the start says")
+    allow_insecure_http: bool = row("0", flag, "1 accepts a `HOST` that others reach without https")
+    database_url: str = row("", plain, "or `postgresql://user:password@host/name`", "address", "SQLite in `DATA_DIR`")
+    queue_url: str = row("", queue_url, "tickets; or `redis://host/0`, `postgresql://...`. While the store is away, "
+                         "jobs run without it, a little later", "address", "SQLite in `DATA_DIR`")
+    workers: int = row("3", whole(1, 64), "how many worker processes")
+    worker_queues: tuple[str, ...] = row(",".join(QUEUES), queues, "the queues that the workers serve")
+    worker_memory_mb: int = row("128", whole(16, 1_000_000), "a worker that grew by more is replaced between two jobs")
+    grace: int = row("60", whole(1, 86400), "seconds that running jobs get at a stop; servers: longest timeout + 30")
+    secret_key: str = row("", secret_key, "sessions, forms and tickets", "programs", "generated into `DATA_DIR`")
+    secret_key_fallbacks: tuple[str, ...] = row("", secret_keys, "earlier keys while you change it, blanks between",
+                                                "programs")
+    timezone: ZoneInfo = row("Europe/Rome", timezone, 'what "today" is, and the times that people read',
+                             name="APP_TIMEZONE")
+    job_modules: tuple[str, ...] = row("", modules, "modules with your `@job` functions, separated by commas")
+    upload_max_mb: int = row("100", whole(1, 10_000), "the largest file")
+    allow_private_hosts: bool = row("0", flag)
+    alert_channels: Mapping[str, str] = row(
+        "", channels, "who is told when a rule is broken: `name=address` parts, blanks between, any of "
+        "[Apprise](https://appriseit.com)'s services", "monitor", name="ALERT_URLS")
+    alert_language: str = row("it", choice("it", "en"), "the language of alerts: `it` or `en`")
+    openai_rpm: int = row("0", whole(0, 1_000_000), "requests a minute, for all workers together; 0: no limit of ours")
+    prices_file: Path = row(str(ROOT / "app" / "prices.csv"), existing_file,
+                            "model, currency, input, cached, output (a million tokens each), valid_from")
+    metrics_token: str = row("", token, "opens `/metrics` to Prometheus with `Authorization: Bearer ...` "
+                             "(`deploy/grafana-dashboard.json` draws it)", "web")
+    heartbeat_url: str = row("", outside_url, "the monitor asks for this address each minute: whoever watches it "
+                             "learns when the box dies", "monitor")
+    sentry_dsn: str = row("", outside_url, "errors and failed attempts to Sentry: job uuid, type, tenant as tags; no "
+                          "arguments, no local variables", "programs")
 
     def __repr__(self) -> str:
         return f"Settings(data_dir={str(self.data_dir)!r})"
@@ -102,186 +238,43 @@ class Settings:
         return [self.key(label, s) for s in (self.secret_key, *self.secret_key_fallbacks)]
 
 
+FIELDS = {f.name: replace(f.metadata["setting"], name=f.metadata["setting"].name or f.name.upper())
+          for f in fields(Settings)}
+SETTINGS = (
+    *FIELDS.values(),
+    Setting("admin@localhost", plain, "the first super-admin, made when there is no user", "start", "", "ADMIN_EMAIL"),
+    Setting("", plain, "the password of the first super-admin", "start", "generated, shown once", "ADMIN_PASSWORD"),
+    Setting("", plain, "for the workers only; in no argument, log, page or export", "workers", "", "OPENAI_API_KEY"),
+    Setting("", plain, "the address of an API like OpenAI's", "programs", "the SDK's own", "OPENAI_BASE_URL"),
+    Setting("", plain, "`json` (one object a line, with the job it was written in) or `text`", "programs",
+            "by terminal", "LOG_FORMAT"),
+)
+
+
 def load_settings(environ: Mapping[str, str] = os.environ) -> Settings:
-    get = _reader(environ)
-    data_dir = Path(get("DATA_DIR", str(ROOT / "instance"))).expanduser().absolute()
-    host, port = get("HOST", "127.0.0.1"), _integer(get, "PORT", 8000, 1, 65535)
+    """The settings of an environment. Raises SettingError, one line that names the variable."""
+    found = {name: setting.read(environ) for name, setting in FIELDS.items()}
+    host = found["host"]
     shown = "127.0.0.1" if host in ("0.0.0.0", "::") else bracketed(host)  # noqa: S104
-    address = _public_url(get("PUBLIC_URL", f"http://{shown}:{port}"))
-    insecure = _flag(get, "ALLOW_INSECURE_HTTP")
-    if address.startswith("http://") and not is_loopback(host) and not insecure:
-        raise SettingError(
-            f"HOST={host} is reachable from outside but PUBLIC_URL is not https: "
-            "set PUBLIC_URL=https://..., or ALLOW_INSECURE_HTTP=1 to accept the risk"
-        )
-    database_url = _database_url(get("DATABASE_URL", ""), data_dir)
-    return Settings(
-        data_dir=data_dir,
-        host=host,
-        port=port,
-        public_url=address,
-        trusted_proxies=_integer(get, "TRUSTED_PROXIES", 0, 0, 10),
-        database_url=database_url,
-        queue_url=_queue_url(get("QUEUE_URL", "")),
-        workers=_integer(get, "WORKERS", 3, 1, 64),
-        worker_queues=parse_queues(get("WORKER_QUEUES", ",".join(QUEUES)), "WORKER_QUEUES"),
-        grace=_integer(get, "GRACE", 60, 1, 86400),
-        timezone=_timezone(get("APP_TIMEZONE", "Europe/Rome")),
-        job_modules=_modules(get("JOB_MODULES", "")),
-        upload_max_mb=_integer(get, "UPLOAD_MAX_MB", 100, 1, 10_000),
-        secret_key=_secret(get("SECRET_KEY", ""), data_dir),
-        secret_key_fallbacks=_fallbacks(get("SECRET_KEY_FALLBACKS", "")),
-        allow_insecure_http=insecure,
-        allow_private_hosts=_flag(get, "ALLOW_PRIVATE_HOSTS"),
-        metrics_token=_token(get("METRICS_TOKEN", "")),
-        heartbeat_url=_outside_url(get("HEARTBEAT_URL", ""), "HEARTBEAT_URL"),
-        sentry_dsn=_outside_url(get("SENTRY_DSN", ""), "SENTRY_DSN"),
-        alert_channels=_channels(get("ALERT_URLS", "")),
-        alert_language=_language(get("ALERT_LANGUAGE", "it")),
-        openai_rpm=_integer(get, "OPENAI_RPM", 0, 0, 1_000_000),
-        prices_file=_file(get("PRICES_FILE", str(ROOT / "app" / "prices.csv")), "PRICES_FILE"),
-        worker_memory_mb=_integer(get, "WORKER_MEMORY_MB", 128, 16, 1_000_000),
-    )
+    address = public_url(given := found["public_url"] or f"http://{shown}:{found['port']}")
+    if address is None:
+        said = "PUBLIC_URL" if "@" in given else f"PUBLIC_URL={given!r}"  # a password would stand before the @
+        raise SettingError(f"{said} must be like https://jobs.example.org or https://example.org/jobs")
+    if address.startswith("http://") and not is_loopback(host) and not found["allow_insecure_http"]:
+        raise SettingError(f"HOST={host} is reachable from outside but PUBLIC_URL is not https: "
+                           "set PUBLIC_URL=https://..., or ALLOW_INSECURE_HTTP=1 to accept the risk")
+    data_dir = found["data_dir"]
+    found |= {"public_url": address, "database_url": database_url(found["database_url"], data_dir)}
+    return Settings(**found | {"secret_key": found["secret_key"] or _kept_key(data_dir)})
 
 
-def parse_queues(text: str, name: str = "queue") -> tuple[str, ...]:
-    """Names of queues separated by commas, in the fixed order high, default, low."""
-    wanted = [part.strip() for part in text.split(",") if part.strip()]
-    unknown = [part for part in wanted if part not in QUEUES]
-    if unknown or not wanted:
-        raise SettingError(f"{name}: unknown queue {', '.join(unknown) or '(none)'}; use {', '.join(QUEUES)}")
-    return tuple(q for q in QUEUES if q in wanted)
-
-
-def _reader(environ):
-    def get(name: str, default: str) -> str:
-        value = environ.get(name, "").strip()
-        if any(ord(c) < 32 for c in value) and name != "ALERT_URLS":
-            raise SettingError(f"{name} has a line break or control character in it: write it on one line")
-        return value or default
-
-    return get
-
-
-def _integer(get, name: str, default: int, low: int, high: int) -> int:
-    text = get(name, str(default))
-    if not re.fullmatch(r"\d{1,9}", text) or not low <= int(text) <= high:
-        raise SettingError(f"{name}={text!r} must be a whole number from {low} to {high}")
-    return int(text)
-
-
-def _flag(get, name: str) -> bool:
-    text = get(name, "0").lower()
-    if text not in ("0", "1", "true", "false", "yes", "no"):
-        raise SettingError(f"{name}={text!r} must be 1 or 0")
-    return text in ("1", "true", "yes")
-
-
-def _timezone(name: str) -> ZoneInfo:
-    try:
-        return ZoneInfo(name)
-    except Exception:
-        raise SettingError(f"APP_TIMEZONE={name!r} is not a known zone; use one like Europe/Rome") from None
-
-
-def _modules(text: str) -> tuple[str, ...]:
-    names = tuple(part for part in re.split(r"[,\s]+", text) if part)
-    for name in names:
-        if not re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", name):
-            raise SettingError(f"JOB_MODULES: {name!r} is not the dotted name of a Python module")
-    return names
-
-
-def _public_url(url: str) -> str:
-    found = public_url(url)
-    if found is None:
-        given = "PUBLIC_URL" if "@" in url else f"PUBLIC_URL={url!r}"  # a password would stand before the @
-        raise SettingError(f"{given} must be like https://jobs.example.org or https://example.org/jobs")
-    return found
-
-
-def _database_url(url: str, data_dir: Path) -> str:
-    if not url:
-        return f"sqlite:///{data_dir / 'ainstein.sqlite3'}"
-    if url.startswith(("postgresql://", "postgres://", "postgresql+psycopg://")):
-        return "postgresql+psycopg://" + url.split("://", 1)[1]
-    if url.startswith("sqlite:///") and url.removeprefix("sqlite:///").strip() not in ("", ":memory:"):
-        path = Path(url.removeprefix("sqlite:///")).expanduser().absolute()
-        if not path.parent.is_dir() and path.parent != data_dir:
-            raise SettingError(f"DATABASE_URL: there is no folder {str(path.parent)!r}")
-        return f"sqlite:///{path}"
-    raise SettingError("DATABASE_URL must be sqlite:///path or postgresql://user:password@host/name")
-
-
-def _queue_url(url: str) -> str:
-    if url and not url.startswith(("sqlite:", "redis://", "rediss://", "postgresql://", "postgres://")):
-        raise SettingError("QUEUE_URL must be sqlite:, redis://host/0 or postgresql://user:password@host/name")
-    if url.startswith("sqlite:") and (path := url.removeprefix("sqlite:").removeprefix("///")).strip("/") and not Path(path).parent.is_dir():
-        raise SettingError(f"QUEUE_URL: there is no folder {str(Path(path).parent)!r}")
-    if url.startswith(("redis", "postgres")) and not urlsplit(url).hostname:
-        raise SettingError("QUEUE_URL must name a host, like redis://127.0.0.1:6379/0")
-    return url or "sqlite:"
-
-
-def _token(text: str) -> str:
-    if text and (len(text) < 16 or not text.isascii() or any(c.isspace() for c in text)):
-        raise SettingError("METRICS_TOKEN must have at least 16 characters, without blanks or accents")
-    return text
-
-
-def _outside_url(url: str, name: str) -> str:
-    try:
-        good = not url or (urlsplit(url).scheme in ("http", "https") and bool(urlsplit(url).hostname) and not re.search(r"\s", url))
-    except ValueError:
-        good = False
-    if not good:
-        raise SettingError(f"{name} must be an http or https address")
-    return url
-
-
-def _channels(text: str) -> dict[str, str]:
-    """`name=url` parts, one a line or separated by blanks, by name."""
-    found: dict[str, str] = {}
-    for part in text.split():
-        name, equals, url = part.partition("=")
-        if not (equals and re.fullmatch(r"[A-Za-z0-9_.-]{1,40}", name) and re.match(r"[A-Za-z0-9+.-]+://[^/?#]", url)):
-            raise SettingError(f"ALERT_URLS: part {len(found) + 1} is not like name=scheme://...; separate channels by blanks or line breaks")
-        if name in found:
-            raise SettingError(f"ALERT_URLS names the channel {name} twice")
-        found[name] = url
-    return found
-
-
-def _file(text: str, name: str) -> Path:
-    path = Path(text).expanduser().absolute()
-    if not path.is_file():
-        raise SettingError(f"{name}: there is no file {str(path)!r}")
-    return path
-
-
-def _language(text: str) -> str:
-    if text not in ("it", "en"):
-        raise SettingError(f"ALERT_LANGUAGE={text!r} must be it or en")
-    return text
-
-
-def _fallbacks(text: str) -> tuple[str, ...]:
-    if any(len(key) < 16 for key in text.split()):
-        raise SettingError("SECRET_KEY_FALLBACKS has a key that is too short: each has at least 16 characters, blanks between them")
-    return tuple(text.split())
-
-
-def _secret(given: str, data_dir: Path) -> str:
-    """SECRET_KEY, or one generated once into DATA_DIR/secret-key (0600)."""
-    if given:
-        if len(given) < 16:
-            raise SettingError("SECRET_KEY is too short: use at least 16 characters, or leave it out")
-        return given
+def _kept_key(data_dir: Path) -> str:
+    """The key in DATA_DIR/secret-key (0600), generated once."""
     path = data_dir / "secret-key"
     try:
         data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        temporary = data_dir / f".secret-key-{os.getpid()}-{secrets.token_hex(4)}"
         if not path.exists():
+            temporary = data_dir / f".secret-key-{os.getpid()}-{secrets.token_hex(4)}"
             with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as out:
                 out.write(secrets.token_urlsafe(48))
             try:

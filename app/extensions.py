@@ -22,6 +22,7 @@ from sqlalchemy.engine import Engine
 from sqlalchemy.orm import DeclarativeBase
 
 from app.support.clock import follow, unfollowed_s
+from app.support.open_files import WAL_BYTES
 
 
 class Base(DeclarativeBase):
@@ -39,7 +40,6 @@ compress = Compress()
 # 2 KB (which a new database gets) it takes 0.015 ms less than with the usual 4 KB. A checkpoint at the default 1,000 pages
 # cost 0.16 ms a job, a third of all; at 16,000 (32 MB) it costs 0.01. While somebody reads for long the WAL grows; the
 # first writer that begins it anew afterwards cuts it to 64 MB, which it never reaches otherwise (487 MB were kept).
-WAL_BYTES = 64 * 2**20
 PRAGMAS = ("page_size=2048", "journal_mode=WAL", "foreign_keys=ON", "wal_autocheckpoint=16000",
            f"journal_size_limit={WAL_BYTES}")
 BUSY_MS = 10_000
@@ -50,7 +50,12 @@ POSTGRES_OPTIONS = {
     "connect_timeout": 5, "keepalives_idle": 5, "keepalives_interval": 5, "keepalives_count": 3, "tcp_user_timeout": 20_000,
     "application_name": "ainstein",
 }
-synchronous = "FULL"  # web, CLI and monitor; the worker sets NORMAL before its first connection
+
+
+def only_read() -> None:
+    """End the transaction and what was not committed in it; what follows in this request takes no write lock."""
+    db.session.rollback()
+    g.reads = True
 
 
 @event.listens_for(Engine, "connect")
@@ -63,8 +68,14 @@ def _on_connect(connection, _record) -> None:
         return
     connection.isolation_level = None
     connection.text_factory = lambda raw: raw.decode("utf-8", "replace")  # a row with bytes that are no text is shown, not refused
-    for pragma in (*PRAGMAS, f"synchronous={synchronous}", f"busy_timeout={BUSY_MS}"):
+    for pragma in (*PRAGMAS, "synchronous=FULL", f"busy_timeout={BUSY_MS}"):
         connection.execute(f"PRAGMA {pragma}").fetchall()
+
+
+def set_synchronous(engine: Engine, synchronous: str) -> None:
+    """For each connection of one engine that is made from now on, in place of FULL; nothing on PostgreSQL."""
+    if engine.dialect.name == "sqlite" and synchronous != "FULL":
+        event.listen(engine, "connect", lambda connection, _: connection.execute(f"PRAGMA synchronous={synchronous}"))
 
 
 def _take_any_time(connection) -> None:

@@ -1,9 +1,9 @@
-"""The only builder of Huey; the one task `run`; tickets and their store.
+"""Builds Huey with its one task `run`, and keeps the store of tickets.
 
-A ticket is a wake-up: a signed JSON message with the uuid of the job that asked. The worker
-it wakes claims the best ready row, so a lost, doubled, late or broken ticket does no harm.
-The SQLite ticket file is named after the boot and a generation that stands in the ledger: a
-file is never renamed or synced; on damage the generation rises and everyone reopens.
+A ticket is a wake-up: a signed JSON message with the uuid of the dispatched job. The worker that gets it claims the
+best ready row, so a lost, duplicate, late or broken ticket does no harm. The name of the SQLite ticket file contains
+the boot and a generation, which the ledger stores. The file is never renamed or synced. When it is damaged, the
+generation is increased and every process opens the next file.
 """
 
 from __future__ import annotations
@@ -24,22 +24,23 @@ from huey.serializer import SignedSerializer
 
 from app.config import Settings
 from app.support.bounded import Bounded
+from app.support.logs import ThrottledWarning
 from app.support.process import boot_id
 
 log = logging.getLogger(__name__)
-PUBLISH_WAIT_S = 0.25  # that a dispatch waits at most for the store, however many tickets it has
-AWAY_S = 5.0  # that a store which failed is left alone by those who publish
-READ_S = 1  # that a worker waits for a ticket, at the store
-HANGS_S = 2.0  # after which a worker that waits at the store takes it to be away
+PUBLISH_WAIT_S = 0.25  # longest wait of a dispatch for the store, for any number of tickets
+AWAY_S = 5.0  # pause in publishing after the store has failed
+READ_S = 1  # longest wait of a worker for a ticket inside the store
+HANGS_S = 2.0  # after this time without an answer a worker takes the store to be away
 MAX_TICKETS = 1000
-_PATIENCE = {  # PostgreSQL: a line that is dead is found out within 15 s
+_PATIENCE = {  # PostgreSQL: a dead connection is detected within 15 s
     "connect_timeout": 2, "keepalives": 1, "keepalives_idle": 5, "keepalives_interval": 2, "keepalives_count": 4,
     "tcp_user_timeout": 10_000}
 
 
 class TicketSerializer(SignedSerializer):
-    """Signed JSON in place of pickle. Bytes that do not verify or parse are a plain wake-up:
-    an error in Huey's dequeue would make the worker sleep longer each time (20 bad ones cost 5 s)."""
+    """Signed JSON in place of pickle. Bytes that do not verify or parse become a plain wake-up, because an error in
+    Huey's dequeue makes the worker sleep longer each time (20 bad tickets cost 5 s). The first secret signs."""
 
     def __init__(self, secrets: list[str]) -> None:
         super().__init__(secret=secrets[0], salt="tickets")
@@ -64,9 +65,9 @@ RUN = "queue.app.run"
 
 
 def build(settings: Settings, execute: Callable[..., None], mixin: type | None = None) -> huey.Huey:
-    """Stock Huey for QUEUE_URL with the one task `run`, whose body is `execute(task)`.
+    """An instance of Huey for QUEUE_URL, with Huey's own storage and the one task `run`, which calls `execute(task)`.
 
-    `mixin` lets the worker replace the consumer class; the storage is Huey's own.
+    `mixin` is a base class by which the worker replaces the consumer class. `instance.ticket` is the task.
     """
     options: dict[str, Any] = {"results": False, "serializer": TicketSerializer(settings.keys("tickets"))}
     url = settings.queue_url
@@ -78,21 +79,22 @@ def build(settings: Settings, execute: Callable[..., None], mixin: type | None =
         extra |= {name: value for name, value in _PATIENCE.items() if f"{name}=" not in url}
     else:
         base = huey.SqliteHuey
-        extra = {"filename": str(ticket_file(settings, 1)), "fsync": False, "timeout": PUBLISH_WAIT_S, "create_tables": False}
+        extra = {"filename": str(ticket_file(settings, 1)), "fsync": False, "timeout": PUBLISH_WAIT_S,
+                 "create_tables": False}
     kind = type("LedgerTickets", (mixin, base), {}) if mixin else base
     instance = kind("ainstein", **options, **extra)
 
     def run(uuid: str, task: Any = None) -> None:
         execute(task)
 
-    run.__module__ = "queue.app"  # the name in tickets stays the same wherever the consumer is started from
+    run.__module__ = "queue.app"  # gives the task the same name (RUN) wherever the consumer is started from
     instance.ticket = instance.task(context=True, name="run", retries=0)(run)
     return instance
 
 
 def _redis_pool(url: str, reads: bool) -> Any:
-    """Connections that wait for an answer as long as a ticket may take (`reads`) or a dispatch has; what the URL says
-    comes first. The driver's own patience is 5 s and 10 tries."""
+    """Redis connections with a timeout for reading tickets (`reads`) or for a dispatch; the URL's options take
+    precedence. The driver's own defaults are 5 s and 10 retries."""
     from redis import ConnectionPool
     from redis.backoff import NoBackoff
     from redis.retry import Retry
@@ -102,33 +104,19 @@ def _redis_pool(url: str, reads: bool) -> Any:
 
 
 def ticket_folder(settings: Settings) -> Path:
-    """Beside the path in QUEUE_URL, when it has one; a file of its own a boot and generation, so that name itself is not used."""
+    """The folder of ticket files: `tickets` beside the path in QUEUE_URL, or in DATA_DIR when it has none. The name in
+    the path is not used, because each boot and generation has a file of its own."""
     path = settings.queue_url.removeprefix("sqlite:").removeprefix("///")
     return (Path(path).parent if path.strip("/") else settings.data_dir) / "tickets"
 
 
 def ticket_file(settings: Settings, generation: int) -> Path:
+    """The path of the ticket file of this boot and a generation."""
     return ticket_folder(settings) / f"tickets-{boot_id()[:8]}-{generation}.db"
 
 
-class ThrottledWarning:
-    """Logs a trouble when it begins, each minute, and when it is over: not at each of a thousand attempts."""
-
-    def __init__(self, logger: logging.Logger) -> None:
-        self.log, self.text, self.reported = logger, "", 0.0
-
-    def report(self, text: str) -> None:
-        """`text` is what is wrong, or empty when it works."""
-        if text and (text != self.text or time.monotonic() - self.reported > 60):
-            self.log.warning(text)
-            self.reported = time.monotonic()
-        elif self.text and not text:
-            self.log.warning("over: %s", self.text)
-        self.text = text
-
-
 class Tickets:
-    """Publishes tickets and keeps to the ledger's generation; a storage error never reaches the caller."""
+    """Publishes tickets, in the file of the ledger's current generation. Errors of the store never reach a dispatch."""
 
     def __init__(self, settings: Settings, instance: huey.Huey, generation: Callable[[], int]) -> None:
         self.settings, self.huey, self._generation = settings, instance, generation
@@ -139,7 +127,7 @@ class Tickets:
         self._bounded, self._taking = Bounded("tickets"), Bounded("take ticket")
 
     def open(self) -> None:
-        """Open the store of the current generation, again if it rose, the file is gone or we forked."""
+        """Open the store; again after a fork, a new generation or the loss of the file. Raises its errors."""
         if not self.is_file:
             if self.opened is None or self.opened[0] != os.getpid():
                 self._bounded(PUBLISH_WAIT_S, self._open_server)
@@ -169,14 +157,14 @@ class Tickets:
             self.opened = (os.getpid(), 0, 0)
 
     def publish(self, uuids: Iterable[str]) -> int:
-        """One ticket a uuid, at most 1,000 and as many as go out in 250 ms; returns how many did. Never raises. A store
-        that failed is not asked again for 5 s."""
+        """Publish one ticket a uuid, at most 1,000 and for at most 250 ms; returns how many were published. Never
+        raises. After a failure the store is not used for 5 s."""
         sent: list[str] = []
         if time.monotonic() < self._away_until:
             return 0
         try:
             self._call(lambda: self._send(list(uuids)[:MAX_TICKETS], time.monotonic() + PUBLISH_WAIT_S, sent))
-        except Exception as error:  # a ticket is only a hint: workers ask the ledger when idle
+        except Exception as error:  # tickets are only hints: idle workers ask the ledger
             self.trouble.report(f"tickets not published ({type(error).__name__}); idle workers will find the jobs")
             self.opened, self._away_until = None, time.monotonic() + AWAY_S
         else:
@@ -193,15 +181,15 @@ class Tickets:
                 break
 
     def _call(self, function: Callable[[], Any]) -> Any:
-        """A file is asked directly, as it has a bound of its own; a server may stand still."""
+        """Call a function of the store; a server can block, so it gets a time limit. A file has one of its own."""
         return function() if self.is_file else self._bounded(PUBLISH_WAIT_S, function)
 
     def take(self, dequeue: Callable[[], Any]) -> Any:
-        """A worker's `dequeue`; raises TimeoutError when the store stands still (Redis says so by its own timeout)."""
+        """The result of a worker's `dequeue`. Raises TimeoutError when the store does not answer for 2 s."""
         return self._taking(HANGS_S, dequeue) if self.settings.queue_url.startswith("postgres") else dequeue()
 
     def count(self) -> int:
-        """Tickets in the store; -1 when it cannot be read within 250 ms."""
+        """The number of tickets in the store; -1 when it cannot be read within 250 ms."""
         try:
             self.open()
             count = self._call(self.huey.pending_count)
@@ -212,10 +200,11 @@ class Tickets:
             return -1
 
     def sweep(self) -> int:
-        """Delete ticket files of other boots and old generations (never one that may be open)."""
+        """Delete the ticket files of other boots and old generations, never one that may be open; returns how many."""
         if not self.is_file:
             return 0
-        keep, removed = {ticket_file(self.settings, g).name for g in (self._generation(), self._generation() - 1)}, 0
+        generation, removed = self._generation(), 0
+        keep = {ticket_file(self.settings, number).name for number in (generation, generation - 1)}
         for path in ticket_folder(self.settings).glob("tickets-*.db*"):
             if path.name.split(".db")[0] + ".db" not in keep:
                 path.unlink(missing_ok=True)

@@ -17,6 +17,7 @@ from typing import Any
 from cronsim import CronSim, CronSimError
 
 from app.config import QUEUES
+from app.models.job import BY_BUDGET, BY_PERSON
 from app.signature import Field, InvalidArguments, UploadedFile, check, read_signature  # noqa: F401  (handed on)
 from app.support.messages import translate as _
 from app.support.values import MOST_DELAY_S, between
@@ -44,7 +45,14 @@ class TemporaryError(UserFacingError):
 
 
 class HoldJob(UserFacingError):
-    """Raised by a job that must wait for a person or a budget: its row is held, uncounted."""
+    """Raised by a job that must wait: its row is held, uncounted, until a person releases it or, with `code` "budget", until its
+    tenant's budget allows it. ValueError for another code."""
+
+    def __init__(self, *args: object, code: str = BY_PERSON) -> None:
+        if code not in (BY_PERSON, BY_BUDGET):
+            raise ValueError(f"HoldJob: code is {BY_PERSON!r} or {BY_BUDGET!r}")
+        super().__init__(*args)
+        self.code = code
 
 
 @dataclass(frozen=True)
@@ -101,10 +109,13 @@ class JobDefinition:
         return replace(self, given={**self.given, **given})
 
     def dispatch(self, **args: Any) -> str:
-        """Write the job in the caller's transaction; returns its uuid. TypeError when arguments do not fit."""
-        if _dispatcher is None:
-            raise RuntimeError("No application: call create_app() first, then dispatch inside `with app.app_context():`")
-        return _dispatcher(self, args, **self.given)
+        """Write the job in the caller's transaction; returns its uuid.
+
+        TypeError when arguments do not fit, RuntimeError outside an application context.
+        """
+        from app.services.jobs.dispatch import dispatch  # it imports this module
+
+        return dispatch(self, args, **self.given)
 
     def fit(self, args: Any) -> dict[str, Any]:
         """Arguments as the function takes them (JSON values checked, no file opened); raises InvalidArguments."""
@@ -122,13 +133,7 @@ class JobDefinition:
 
 
 _known: dict[str, JobDefinition] = {}
-_dispatcher: Callable[..., str] | None = None
-
-
-def set_dispatcher(function: Callable[..., str]) -> None:
-    """Given by services.dispatch, which may import this module (never the other way round)."""
-    global _dispatcher
-    _dispatcher = function
+LABELS: dict[str, str] = {}  # of types that are not declared here: whose rows a demo or another program has written
 
 
 def job(name: str, **options: Any) -> Callable[[Callable[..., Any]], JobDefinition]:
@@ -209,15 +214,18 @@ def known_types() -> list[JobDefinition]:
     return [_known[name] for name in sorted(_known)]
 
 
+def fair_types() -> set[str]:
+    """Names of the types whose tenants take turns."""
+    return {name for name, definition in _known.items() if definition.options.fair}
+
+
 def label_of(name: str) -> str:
-    """Label of a type: as declared, else 'ProcessCsvImport' -> 'Csv Import'."""
+    """Label of a type: as declared or in LABELS, else 'ProcessCsvImport' -> 'Csv Import'."""
     definition = _known.get(name)
-    if definition is not None and definition.options.label:
-        return definition.options.label
+    if label := definition.options.label if definition is not None else LABELS.get(name):
+        return label
     plain = name.rsplit(".", 1)[-1].removeprefix("Process") or name
-    for written, name_ in (("WordPress", "Wordpress"), ("PrestaShop", "Prestashop")):  # names with a capital inside stay one word
-        plain = plain.replace(written, name_)
-    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", plain).replace("Wordpress", "WordPress").replace("Prestashop", "PrestaShop")
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", plain)
 
 
 def code_version(definitions: Iterable[JobDefinition] | None = None) -> str:

@@ -1,7 +1,6 @@
-"""The signature of a job's function: its arguments as fields of a form, and whether values fit.
+"""Reads the signature of a job's function: its arguments as form fields, and the check of values against type hints.
 
-Hints are read with `get_type_hints`. `check` takes JSON values and raises `InvalidArguments`, a sentence; nothing is converted
-but whole numbers where a number is asked for.
+Type hints are read with `typing.get_type_hints`. `check` takes JSON values; it converts only int to float.
 """
 
 from __future__ import annotations
@@ -17,17 +16,15 @@ from typing import Any, Literal, Union, get_args, get_origin
 
 from app.support.messages import translate as _
 
-RESERVED = ("type", "queue", "tenant", "delay", "csrf_token", "ask", "next", "like")
-
 
 class InvalidArguments(TypeError):
-    """Arguments that do not fit a type's signature; the text is a sentence."""
+    """Arguments that do not match the signature of a job type; the message is a sentence for people."""
 
 
 class UploadedFile:
-    """A file given to a job: an annotation in signatures and the value a job receives.
+    """A file given to a job: the type hint in a signature and the value that the job receives.
 
-    `filename` is the name the person gave; `path` is where the bytes are.
+    `filename` is the name that the person gave, `path` the place of the stored file, `upload_id` its id in `uploads`.
     """
 
     def __init__(self, path: str | Path, filename: str | None = None, upload_id: str | None = None) -> None:
@@ -35,7 +32,7 @@ class UploadedFile:
         self.filename = filename or self.path.name
 
     def open(self, mode: str = "rb", **options: Any):
-        """Open the file; bytes unless `mode` says otherwise."""
+        """Open the stored file, for reading bytes by default. Raises OSError as `Path.open` does."""
         return self.path.open(mode, **options)
 
     def __repr__(self) -> str:
@@ -44,7 +41,7 @@ class UploadedFile:
 
 @dataclass(frozen=True)
 class Field:
-    """One argument of a job: `kind` is text, int, float, bool, json, file or choice (for forms)."""
+    """One argument of a job. `kind` is its form field: text, int, float, bool, json, file or choice."""
 
     name: str
     hint: Any
@@ -55,13 +52,14 @@ class Field:
 
 
 def read_signature(name: str, function: Callable[..., Any]) -> tuple[tuple[Field, ...], bool]:
+    """(fields of the arguments, whether it takes `ctx`). Raises ValueError for a function that cannot be a job."""
     if inspect.iscoroutinefunction(function):
         raise ValueError(f"@job({name!r}): async functions cannot be jobs; call asyncio.run inside a plain one")
     hints = typing.get_type_hints(function)
     fields, wants_ctx = [], False
     for parameter in inspect.signature(function).parameters.values():
-        if parameter.name in RESERVED:
-            raise ValueError(f"@job({name!r}): an argument cannot be called {parameter.name} (the form uses that name)")
+        if parameter.name == "csrf_token":  # every form of the site sends one
+            raise ValueError(f"@job({name!r}): an argument cannot be called csrf_token")
         if parameter.name == "ctx":
             wants_ctx = True
         elif parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD, parameter.POSITIONAL_ONLY):
@@ -79,7 +77,7 @@ def _members(hint: Any) -> tuple[Any, ...]:
 
 
 def form_kind(hint: Any) -> tuple[str, tuple[Any, ...]]:
-    """Kind of form field for a hint, and its choices (of a Literal)."""
+    """(kind of form field for a type hint, its choices); only a Literal has choices."""
     kinds = {str: "text", int: "int", float: "float", bool: "bool", UploadedFile: "file"}
     members = [m for m in _members(hint) if m is not type(None)]
     if len(members) == 1 and get_origin(members[0]) is Literal:
@@ -88,9 +86,10 @@ def form_kind(hint: Any) -> tuple[str, tuple[Any, ...]]:
 
 
 def check(hint: Any, value: Any, name: str) -> Any:
-    """`value` if it is of `hint` (ints pass as floats, nothing else is converted); raises InvalidArguments."""
+    """The value if it matches the type hint, with an int as float where the hint is float. Raises InvalidArguments,
+    which calls the value `name`."""
     if type(value) is hint and hint is not dict:
-        return value  # the usual case: text for text, a whole number for a whole number
+        return value  # the usual case
     for member in _members(hint):
         origin = get_origin(member) or member
         if member is Any or (member is type(None) and value is None):
@@ -111,12 +110,16 @@ def check(hint: Any, value: Any, name: str) -> Any:
         if origin is dict and isinstance(value, dict):
             inner = get_args(member)
             return {k: check(inner[1], v, f"{name}.{k}") for k, v in value.items()} if len(inner) == 2 else value
-    raise InvalidArguments(_("%(name)s must be %(wanted)s, not %(value)s.", name=name, wanted=_words(hint), value=_shown(value)))
+    text = repr(value)
+    text = text if len(text) <= 60 else text[:57] + "..."
+    wanted = _expected(hint)
+    raise InvalidArguments(_("%(name)s must be %(wanted)s, not %(value)s.", name=name, wanted=wanted, value=text))
 
 
-def _words(hint: Any) -> str:
-    names = {str: _("text"), int: _("a whole number"), float: _("a number"), bool: _("true or false"), UploadedFile: _("an uploaded file"),
-             type(None): "null", list: _("a list"), dict: _("an object")}
+def _expected(hint: Any) -> str:
+    """A type hint in the words of a sentence: 'text or null'."""
+    names = {str: _("text"), int: _("a whole number"), float: _("a number"), bool: _("true or false"),
+             UploadedFile: _("an uploaded file"), type(None): "null", list: _("a list"), dict: _("an object")}
     parts = []
     for member in _members(hint):
         if get_origin(member) is Literal:
@@ -124,8 +127,3 @@ def _words(hint: Any) -> str:
         else:
             parts.append(names.get(member) or names.get(get_origin(member)) or getattr(member, "__name__", str(member)))
     return functools.reduce(lambda one, other: _("%(one)s or %(other)s", one=one, other=other), parts)
-
-
-def _shown(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."

@@ -1,45 +1,45 @@
-"""gunicorn's settings, used by run.sh and by a server's own supervisor alike.
+"""The settings of gunicorn, for run.sh and for the supervisor of a server.
 
-One worker process with threads: the pages are small, and one process keeps memory low and
-short-lived caches whole. Requests go to stdout, everything else to stderr; the supervisor
-writes both to files and rotates them.
+There is one worker process with threads: the pages are small, and one process saves memory and shares its short-lived
+caches. Requests are logged to stdout, everything else to stderr; the supervisor writes both to files and rotates them.
 """
 
-import ctypes
 import os
-import signal
 
 from gunicorn.glogging import Logger, SafeAtoms
 
 _host, _port = os.environ.get("HOST") or "127.0.0.1", os.environ.get("PORT") or "8000"
 bind = [f"[{_host}]:{_port}" if ":" in _host else f"{_host}:{_port}"]
-worker_class = "deploy.gunicorn_worker.PatientWorker"  # threads; slow connections wait outside them
+worker_class = "deploy.gunicorn_worker.PatientWorker"  # threaded; slow connections take no thread
 workers = 1
 threads = 24
-worker_connections = 500  # open files may be limited to 1,024
-sendfile = False  # it would go past the pace that each connection must keep
+worker_connections = 500  # the limit of open files can be 1,024
+sendfile = False  # it would bypass the minimum rate of a connection
 preload_app = False
 timeout = 60
 graceful_timeout = 3
-keepalive = 15  # pages ask every 5 seconds: they keep their connection
-control_socket_disable = True  # otherwise it makes one in the home folder
-worker_tmp_dir = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108  (a slow disk must not look like a hang)
-forwarded_allow_ips = ""  # the site itself decides whom to believe, by TRUSTED_PROXIES
+keepalive = 15  # pages poll every 5 seconds and keep their connection
+control_socket_disable = True  # gunicorn would create one in the home folder
+# A slow disk must not look like a blocked worker.
+worker_tmp_dir = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108
+forwarded_allow_ips = ""  # the site itself decides which proxies to trust (TRUSTED_PROXIES)
 umask = 0o077
 
 accesslog = "-"
 errorlog = "-"
-access_log_format = '%(t)s %(h)s "%(m)s %(U)s" %(s)s %(b)s %(L)ss'  # %(U)s has no query string
+access_log_format = '%(t)s %(h)s "%(m)s %(U)s" %(s)s %(b)s %(L)ss'  # %(U)s is the path without the query string
 
 
 class _OneLineAtoms(SafeAtoms):
-    """The path arrives decoded: a line break or terminal code in it must not forge a line of the log."""
+    """Escapes the values of the access log: a line break in a decoded path could forge a line."""
 
     def __init__(self, atoms):
         super().__init__({name: _plain(value) for name, value in atoms.items()})
 
 
 class logger_class(Logger):  # noqa: N801  (gunicorn's name for the setting)
+    """gunicorn's logger with escaped values in the access log."""
+
     atoms_wrapper_class = _OneLineAtoms
 
 
@@ -51,16 +51,13 @@ def _plain(value):
 
 
 def post_worker_init(worker):
-    """Said once, where an operator looks: what the settings mean for the web."""
+    """Log the warnings about the settings once, when the worker starts."""
     for line in worker.wsgi.extensions["settings"].warnings:
         worker.log.warning(line)
 
 
 def post_fork(server, worker):
     """A worker never outlives its master, not even one killed with -9."""
-    try:
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL, 0, 0, 0)  # PR_SET_PDEATHSIG
-    except (OSError, AttributeError):
-        return
-    if os.getppid() != server.pid:
-        os._exit(1)
+    from scripts.launch.common import die_with_parent  # the master has no need of it
+
+    die_with_parent(server.pid, "SIGKILL")

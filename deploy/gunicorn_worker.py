@@ -1,11 +1,11 @@
-"""gunicorn's threaded worker, made patient: a slow connection waits in the poller and costs no thread.
+"""A threaded worker for gunicorn in which slow connections wait in the poller and take no thread.
 
-accept -> the poller collects head and small body -> a thread answers -> the poller sends what the client has not taken
-yet, takes what it still sends, keeps the connection or closes it
+accept -> the poller collects the head and a small body -> a thread answers -> the poller sends the rest of the answer,
+reads what the client still sends, and keeps or closes the connection
 
-gunicorn 27 reads head and body in the thread, without any time limit (eight dripping connections stopped a site of
-eight threads), and waits in its only loop for each client to close (2 s). Here a thread waits for nothing but the body
-of a large request and the reader of a large answer, and these must keep a pace (paced.py).
+gunicorn 27 reads head and body in the thread without a time limit, so eight slow connections stopped a site of eight
+threads. It also waits up to 2 s in its only loop for each client to close. Here a thread waits only for the body of a
+large request and for the reader of a large answer, and both must keep a minimum rate (paced.py).
 """
 
 import contextlib
@@ -24,26 +24,28 @@ from deploy.paced import PIECE, Paced, later
 
 HEAD_S = 15.0  # from the first byte (or the connection) to the end of the head and of a small body
 HEAD_BYTES, SMALL_BYTES = 64 * 1024, 64 * 1024
-LINGER_S, LINGER_BYTES = 2.0, 300 * 2**20  # a browser shows an answer only when all that it sends was taken
+LINGER_S, LINGER_BYTES = 2.0, 300 * 2**20  # a browser shows an answer only after all that it sends was read
 LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*0*([0-9]{0,15})[ \t]*\r\n", re.IGNORECASE)
 EXPECT = re.compile(rb"\r\nexpect:[ \t]*100-continue[ \t]*\r\n", re.IGNORECASE)
 
 
 class PatientWorker(ThreadWorker):
-    """Connections are in one of three places: the poller (pending, kept alive, lingering), a thread, or closed."""
+    """A worker whose connections are in the poller (pending, kept alive, sending, lingering), in a thread, or closed.
+    It overrides methods of gunicorn's ThreadWorker; `conn` is its connection object, `fs` the future of a thread."""
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
         self.sending, self.lingering = [], []
 
     def init_process(self):
-        util.write_error = self.write_error  # for what no application sees: a head that cannot be read
+        """Replace gunicorn's answer to requests that no application sees, such as a bad head; then start the worker."""
+        util.write_error = self.write_error
         super().init_process()
 
     # ---- a request arrives ----
 
     def enqueue_req(self, conn):
-        """A new connection, or one whose next request begins: to a thread when all is here, else to the poller."""
+        """Pass the next request of a connection to a thread when it has arrived, else to the poller."""
         if conn.parser is None:
             conn.sock = Paced(fileno=conn.sock.detach())
             conn.parser, conn.initialized = http.get_parser(self.cfg, conn.sock, conn.client), True
@@ -57,6 +59,7 @@ class PatientWorker(ThreadWorker):
         self.on_pending_socket_readable(conn, conn.sock)
 
     def on_pending_socket_readable(self, conn, client):
+        """Read what has arrived of a request, and pass it to a thread when that is enough."""
         try:
             piece = conn.sock.recv(PIECE)
         except BlockingIOError:
@@ -80,7 +83,7 @@ class PatientWorker(ThreadWorker):
             self.drop(conn)
 
     def arrived(self, conn) -> str:
-        """"whole": a thread would not wait for the head, nor for the body if that is small; "partial"; "too long"."""
+        """"whole" when the head and a small body have arrived; "partial"; or "too long" for a head over 64 KB."""
         end = conn.head.find(b"\r\n\r\n", max(conn.searched - 3, 0))
         if end < 0:
             conn.searched = len(conn.head)
@@ -97,18 +100,21 @@ class PatientWorker(ThreadWorker):
         return "partial"
 
     def unpark(self, conn):
+        """Take a pending connection out of the poller."""
         with contextlib.suppress(OSError, KeyError, ValueError):
             self.poller.unregister(conn.sock)
         self.pending_conns.remove(conn)
 
     def drop(self, conn):
+        """Close a connection that is no longer in the poller."""
         self.nr_conns -= 1
         if isinstance(conn.sock, Paced):
             conn.sock.forget()
         conn.close()
 
     def make_room(self):
-        """With all places taken, the one that has waited longest for its own client makes room."""
+        """Close connections while all places are taken: first the oldest lingering or sending one, then the oldest
+        pending one, then the oldest that is kept alive."""
         while self.nr_conns >= self.worker_connections - 1:
             if self.lingering or self.sending:
                 self.end(self.lingering or self.sending)
@@ -126,7 +132,7 @@ class PatientWorker(ThreadWorker):
     # ---- a request is answered ----
 
     def _keepalive_after(self, conn, keepalive):
-        """Only after a request whose body was read, or lies here already: nothing is waited for."""
+        """Whether to keep the connection: only when the whole body was read or has arrived, so that nothing blocks."""
         if not keepalive:
             return False
         reader = conn.parser.mesg.body.reader
@@ -136,6 +142,7 @@ class PatientWorker(ThreadWorker):
         return bool(conn.parser.finish_body(deadline=time.monotonic() + 1))
 
     def finish_request(self, conn, fs):
+        """After the thread: send the rest of the answer, keep the connection, or linger before closing it."""
         try:
             result = not fs.cancelled() and fs.result()
         except Exception:
@@ -148,6 +155,7 @@ class PatientWorker(ThreadWorker):
             self.linger(conn)
 
     def on_writable(self, conn, fs, client):
+        """Send more of an answer; when all is sent, finish the request."""
         try:
             conn.sock.flush()
         except OSError:
@@ -161,7 +169,7 @@ class PatientWorker(ThreadWorker):
             self.finish_request(conn, fs)
 
     def wait_in(self, place, conn, event, callback):
-        """Leave a connection to the poller, in one of the lists."""
+        """Put a connection into the poller and into the list `place` (sending or lingering)."""
         try:
             conn.sock.setblocking(False)
             self.poller.register(conn.sock, event, callback)
@@ -172,7 +180,7 @@ class PatientWorker(ThreadWorker):
             place.append(conn)
 
     def end(self, place, conn=None):
-        """Close a connection of one of the lists, the first unless named."""
+        """Close a connection of a list; without `conn` the first one."""
         conn = conn or place[0]
         place.remove(conn)
         with contextlib.suppress(OSError, KeyError, ValueError):
@@ -180,8 +188,8 @@ class PatientWorker(ThreadWorker):
         self.drop(conn)
 
     def linger(self, conn):
-        """Say that we are done and take what is still sent, in the poller: a close with unread bytes resets the
-        connection and the browser never sees the answer."""
+        """Shut down the sending side and read in the poller what the client still sends. Closing with unread bytes
+        resets the connection, and then the browser never shows the answer."""
         with contextlib.suppress(OSError):
             conn.sock.shutdown(socket.SHUT_WR)
         conn.linger_bytes = LINGER_BYTES
@@ -189,6 +197,7 @@ class PatientWorker(ThreadWorker):
         self.wait_in(self.lingering, conn, selectors.EVENT_READ, partial(self.on_lingering_readable, conn))
 
     def on_lingering_readable(self, conn, client):
+        """Read and drop what the client sends; close at its end, after 300 MB or when it is too slow."""
         try:
             piece = conn.sock.recv(PIECE)
         except BlockingIOError:
@@ -202,7 +211,7 @@ class PatientWorker(ThreadWorker):
             self.end(self.lingering, conn)
 
     def murder_pending(self):
-        """Called each round: who has not sent a request in time is told so; who goes on sending is not waited for."""
+        """Close connections past their deadline, in each round of the loop; an incomplete request gets a 408."""
         now = time.monotonic()
         for conn in [c for c in self.pending_conns if c.timeout <= now or not (self.alive or c.head)]:
             self.unpark(conn)
@@ -216,7 +225,8 @@ class PatientWorker(ThreadWorker):
     # ---- errors that no application sees ----
 
     def write_error(self, sock, status, reason, message):
-        from app.controllers.security import HEADERS  # here, so that the master never loads the site
+        """Send a short answer with the site's security headers, without blocking."""
+        from app.controllers.security import HEADERS  # imported here, so that the master never loads the site
 
         body = f"{status} {reason}\n".encode()
         lines = [f"HTTP/1.1 {status} {reason}", "Connection: close", "Content-Type: text/plain; charset=utf-8",

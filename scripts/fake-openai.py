@@ -1,11 +1,14 @@
 #!/usr/bin/env python3
 """A development tool: a server on 127.0.0.1 that behaves like the OpenAI API, well and badly. It makes up its texts.
 
-    python scripts/fake-openai.py [--port 8123]      then OPENAI_BASE_URL=http://127.0.0.1:8123/v1 OPENAI_API_KEY=sk-anything
+    python scripts/fake-openai.py [--port 8123]
 
-How it behaves is the last word of the model's name: gpt-4o-mini (well), fake-slow, fake-empty, fake-length, fake-refusal, fake-filter,
-fake-early (the stream ends early), fake-cut (the line is cut), fake-broken (200 with broken JSON), fake-plain (answers without a stream),
-fake-429 (once, with Retry-After: 2), fake-429date, fake-quota, fake-401, fake-404, fake-400, fake-500, fake-flaky (500, then well),
+then OPENAI_BASE_URL=http://127.0.0.1:8123/v1 OPENAI_API_KEY=sk-anything
+
+How it behaves is the last word of the model's name: gpt-4o-mini (well), fake-slow, fake-empty, fake-length,
+fake-refusal, fake-filter, fake-early (the stream ends early), fake-cut (the line is cut), fake-broken (200 with broken
+JSON), fake-plain (answers without a stream), fake-429 (once, with Retry-After: 2), fake-429date, fake-quota, fake-401,
+fake-404, fake-400, fake-500, fake-flaky (500, then well),
 fake-hang (never answers), fake-drip (begins and never ends), fake-drop (closes at once), fake-redirect; fake-nooptions,
 fake-forbids, fake-terse (refuse stream_options, each in its words), fake-nostream (refuses a stream); fake-nousage,
 fake-zerousage; fake-halves (half characters, NUL, bytes that are no UTF-8); fake-late429 (once), fake-late500,
@@ -23,7 +26,8 @@ from collections import Counter
 from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-WORDS = "Le pompe di calore scaldano la casa con un terzo della corrente. Chi le sceglie guarda prima l’isolamento, poi la potenza. ".split()
+WORDS = ("Le pompe di calore scaldano la casa con un terzo della corrente. Chi le sceglie guarda prima l’isolamento, "
+         "poi la potenza. ").split()
 
 REFUSED_PARTS = {  # way: field it refuses, status, body
     "nooptions": ("stream_options", 400, {"error": {"message": "Unrecognized request argument: stream_options"}}),
@@ -61,7 +65,8 @@ class Handler(BaseHTTPRequestHandler):
         refusals = {
             "quota": (429, "insufficient_quota", "You exceeded your current quota."),
             "404": (404, "model_not_found", f"The model {model} does not exist."),
-            "401": (401, "invalid_api_key", f"Incorrect API key provided: {self.headers.get('Authorization', '')[7:]}."),
+            "401": (401, "invalid_api_key",
+                    f"Incorrect API key provided: {self.headers.get('Authorization', '')[7:]}."),
             "400": (400, "content_policy_violation", "Your request was rejected by our safety system."),
             "500": (500, "server_error", "Something broke."),
         }
@@ -75,7 +80,8 @@ class Handler(BaseHTTPRequestHandler):
             return self.answer(status, {"error": {"message": message, "type": code, "code": code}})
         if way in ("429", "429date") and n == 1:
             wait = "2" if way == "429" else formatdate(time.time() + 3, usegmt=True)
-            return self.answer(429, {"error": {"message": "Slow down.", "code": "rate_limit_exceeded"}}, {"Retry-After": wait})
+            said = {"error": {"message": "Slow down.", "code": "rate_limit_exceeded"}}
+            return self.answer(429, said, {"Retry-After": wait})
         if way == "redirect":
             return self.answer(301, {}, {"Location": "/v1/elsewhere"})
         if way == "hang":
@@ -86,14 +92,16 @@ class Handler(BaseHTTPRequestHandler):
         if way == "broken":
             return self.answer(200, None, raw=b'{"id": "x", "choices": [{"message": {"content": "half')
         prompt = "".join(str(m.get("content", "")) for m in body.get("messages", []))
-        text = {"empty": "", "refusal": ""}.get(way, f"{prompt[:80]}: " + " ".join(WORDS * (60 if way in ("slow", "long") else 2)))
+        words = " ".join(WORDS * (60 if way in ("slow", "long") else 2))
+        text = {"empty": "", "refusal": ""}.get(way, f"{prompt[:80]}: {words}")
         finish = {"length": "length", "filter": "content_filter"}.get(way, "stop")
         usage = {"prompt_tokens": 100 + len(prompt) // 4, "completion_tokens": len(text) // 4, "total_tokens": 0,
                  "prompt_tokens_details": {"cached_tokens": 64}}
         if way == "plain" or not body.get("stream"):
             message = {"role": "assistant", "content": text}
-            return self.answer(200, {"id": f"chatcmpl-{n}", "object": "chat.completion", "created": 1, "model": model, "usage": usage,
-                                     "choices": [{"index": 0, "message": message, "finish_reason": finish}]})
+            return self.answer(200, {
+                "id": f"chatcmpl-{n}", "object": "chat.completion", "created": 1, "model": model, "usage": usage,
+                "choices": [{"index": 0, "message": message, "finish_reason": finish}]})
         return self.stream(body, model, way, text, finish, usage, n)
 
     def stream(self, body: dict, model: str, way: str, text: str, finish: str, usage: dict, n: int) -> None:
@@ -112,7 +120,8 @@ class Handler(BaseHTTPRequestHandler):
             for raw in (b"caff\xc3", b"\xa8 \xff "):
                 self.chunk(b'data: {"choices": [{"delta": {"content": "%s"}}]}\n\n' % raw)
         if way == "refusal":
-            self.event(base | {"choices": [{"index": 0, "delta": {"refusal": "I can't help with that."}, "finish_reason": None}]})
+            delta = {"refusal": "I can't help with that."}
+            self.event(base | {"choices": [{"index": 0, "delta": delta, "finish_reason": None}]})
         for place, piece in enumerate(pieces):
             if way in ("early", "cut") and place == len(pieces) // 2:
                 if way == "early":

@@ -5,4 +5,4 @@
 set -euo pipefail
 root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)"
 bash "$root/scripts/venv.sh"
-exec "$root/.venv/bin/python" -S "$root/scripts/launcher.py" "$@"   # -S: it needs no package, and stays small
+exec "$root/.venv/bin/python" -S "$root/scripts/launch/launcher.py" "$@"   # -S: it needs no package, and stays small

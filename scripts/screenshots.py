@@ -1,9 +1,9 @@
-"""Pictures of every page as files: both languages, both themes, desk and phone; empty, with lifelike data, and with 100,000 rows.
+"""Pictures of every page as files: both languages, both themes, desk and phone; three amounts of data.
 
     .venv/bin/python scripts/screenshots.py [--out screenshots] [--states empty,normal,full] [--readme]
 
-Starts the product three times on folders of its own (needs the extra `dev` and Chromium). `--readme` renews docs/images from the
-lifelike state.
+Starts the product three times on folders of its own: empty, with lifelike data, and with 100,000 rows (needs the extra
+`dev` and Chromium). `--readme` renews docs/images from the lifelike state.
 """
 
 import argparse
@@ -20,15 +20,17 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 PASSWORD = "only for pictures"  # noqa: S105 (of a site that lives for a minute)
 PAGES = {
-    "dashboard": "/admin/jobs/", "jobs": "/admin/jobs/list", "jobs-failed": "/admin/jobs/list?state=unhappy", "workers": "/admin/jobs/workers",
-    "new": "/admin/jobs/new/", "import": "/admin/jobs/new/?type=ProcessCsvImport", "contents": "/admin/jobs/contents/",
-    "queues": "/admin/jobs/queues", "alerts": "/admin/jobs/alerts/", "rule": "/admin/jobs/alerts/rules/1", "log": "/admin/jobs/log",
-    "generations": "/admin/jobs/generations/", "templates": "/admin/jobs/generations/templates", "costs": "/admin/jobs/costs/",
+    "dashboard": "/admin/jobs/", "jobs": "/admin/jobs/list", "jobs-failed": "/admin/jobs/list?state=unsuccessful",
+    "workers": "/admin/jobs/workers", "new": "/admin/jobs/new/", "import": "/admin/jobs/new/?type=ProcessCsvImport",
+    "contents": "/admin/jobs/contents/", "queues": "/admin/jobs/queues", "alerts": "/admin/jobs/alerts/",
+    "rule": "/admin/jobs/alerts/rules/1", "log": "/admin/jobs/log", "generations": "/admin/jobs/generations/",
+    "templates": "/admin/jobs/generations/templates", "costs": "/admin/jobs/costs/",
     "people": "/admin/jobs/people/",
 }
 JOBS = ("processing", "failed", "completed", "scheduled", "blocked")  # a job page of each, when there is one
 README = {"dashboard-light": ("dashboard", "it", "light", 1440), "dashboard-dark": ("dashboard", "en", "dark", 1440),
-          "job": ("job-failed", "en", "light", 1440), "jobs": ("jobs", "it", "light", 1440), "phone": ("dashboard", "it", "light", 390)}
+          "job": ("job-failed", "en", "light", 1440), "jobs": ("jobs", "it", "light", 1440),
+          "phone": ("dashboard", "it", "light", 390)}
 DATA = {"empty": [], "normal": [[]], "full": [["--metrics", "100000", "--pending", "100000"]]}
 
 
@@ -60,8 +62,9 @@ def with_product(state: str, data: Path, act) -> None:
         for arguments in DATA[state]:
             subprocess.run([*flask, "demo", *arguments], env=env, cwd=ROOT, check=True)
         if state == "normal":
-            subprocess.run([*flask, "jobs", "dispatch", "DemoWork", "--args", '{"ms": 60000, "text": "listino-autunno-2026.csv"}'], env=env, cwd=ROOT,
-                           check=True, stdout=subprocess.DEVNULL)
+            work = ["DemoWork", "--args", '{"ms": 60000, "text": "listino-autunno-2026.csv"}']
+            command = [*flask, "jobs", "dispatch", *work]
+            subprocess.run(command, env=env, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
         act(f"http://127.0.0.1:{port}")
     finally:
         product.send_signal(signal.SIGINT)
@@ -73,11 +76,13 @@ def pictures(base: str, options, state: str) -> None:
 
     chromium = next(p for p in map(shutil.which, ("chromium", "chromium-browser", "google-chrome")) if p)
     with sync_playwright() as play:
-        browser = play.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"])
+        quiet = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
+        browser = play.chromium.launch(executable_path=chromium, args=quiet)
         for lang, locale in (("it", "it-IT"), ("en", "en-GB")):
             for theme in ("light", "dark"):
                 for width, height in ((1440, 900), (390, 844)):
-                    context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=theme, locale=locale, base_url=base)
+                    context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=theme,
+                                                  locale=locale, base_url=base)
                     page = context.new_page()
                     page.goto("/login")
                     if not options.readme:

@@ -3,4 +3,4 @@
 set -euo pipefail
 root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)"
 bash "$root/scripts/venv.sh"
-exec "$root/.venv/bin/python" "$root/scripts/workers.py" "$@"
+exec "$root/.venv/bin/python" "$root/scripts/launch/workers.py" "$@"

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# All that CI checks: lint, then unit, feature, real-process and browser tests.
+# All that CI checks: lint, then tests of each package, of real processes and in a browser.
 #   bash scripts/test.sh [pytest arguments]
 set -euo pipefail
 root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)"

@@ -17,4 +17,4 @@ if [ -z "$python" ]; then
          "Install it, or name it: PYTHON=/path/to/python3.11 bash scripts/run.sh" >&2
     exit 1
 fi
-exec "$python" -B "$root/scripts/install.py" "$@"
+exec "$python" -B "$root/scripts/launch/install.py" "$@"

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import os
+import random
 import shutil
 import socket
 import subprocess
 import tempfile
-import time
 from pathlib import Path
 
 import pytest
@@ -17,9 +18,11 @@ BIN = next(iter(sorted(glob.glob("/usr/lib/postgresql/*/bin"), reverse=True)), N
 
 
 def free_port() -> int:
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+    """A port below those that the kernel gives to whoever asks for none (32768 and up): nobody else takes it until it is used."""
+    while True:
+        with contextlib.suppress(OSError), socket.socket() as probe:
+            probe.bind(("127.0.0.1", random.randint(20_000, 32_000)))
+            return probe.getsockname()[1]
 
 
 class Postgres:
@@ -45,7 +48,6 @@ class Postgres:
 
     def remove(self) -> None:
         self.stop()
-        time.sleep(0.2)
         shutil.rmtree(self.folder, ignore_errors=True)
 
 

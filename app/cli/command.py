@@ -18,10 +18,10 @@ import click
 from flask import g
 from flask.cli import ScriptInfo
 
-from app.ledger import error_texts
 from app.ledger.dialect import database_errors
 from app.services.audit import ActionRefused
 from app.services.instance import schema
+from app.support import error_texts
 from app.support.disk import DiskLow
 from app.support.validation import ValidationError
 

@@ -21,6 +21,7 @@ from app.extensions import db
 from app.integrations import openai_text
 from app.ledger import rollups
 from app.ledger.dialect import Connection
+from app.ledger.rows import FAILED, HISTORY, METRIC, NEW_JOB, insert
 from app.services.instance.retention import KEEP_DAYS
 from app.services.jobs.dispatch import payload
 from app.support.clock import DAY_MS, stamp
@@ -44,17 +45,22 @@ TRACEBACK = """Traceback (most recent call last):
     raise ConnectionError("the shop does not answer after 30 s")
 {error}"""
 
-_METRIC = """INSERT INTO job_metrics (uuid, round, claim_no, job_type, tenant_id, queue, worker, status, processing_time, wait_ms, memory_used,
- attempts, error_message, metadata, started_at, completed_at, created_at) VALUES (:uuid, 1, :n, :type, :tenant, :queue, :worker, :status, :ms,
- :wait, :memory, :n, :error, :mark, :started, :at, :at)"""
-_HISTORY = """INSERT INTO job_history (uuid, job_type, tenant_id, queue, status, payload, result, error, traceback, attempts, tries, claim_no, round,
- created_by, created_ms, finished_ms) VALUES (:uuid, :type, :tenant, :queue, :status, :payload, :result, :error, :traceback, :n, 3, :n, 1, 'demo',
- :created, :finished)"""
-_FAILED = """INSERT INTO failed_jobs (uuid, connection, queue, payload, exception, failed_at, job_type, tenant_id, status, error, claim_no, round,
- created_ms, created_by) VALUES (:uuid, 'sqlite', :queue, :payload, :traceback, :at, :type, :tenant, :status, :error, :n, 1, :created, 'demo')"""
-_JOB = """INSERT INTO jobs (uuid, queue, payload, attempts, available_at, created_at, state, job_type, tenant_id, created_ms, available_ms,
- retry_until_ms, created_by, reason) VALUES (:uuid, :queue, :payload, 0, :at / 1000, :now / 1000, :state, :type, :tenant, :now, :at,
- :now + 86400000, 'demo', :reason)"""
+_OF_A_JOB = {"job_type": ":type", "tenant_id": ":tenant"}
+_OF_AN_ATTEMPT = _OF_A_JOB | {"round": "1", "claim_no": ":n"}
+_OPTIONS = {"tries": "3", "backoff": "'60,300,1800'", "timeout": "300", "durable": "0", "created_by": "'demo'"}
+_METRIC = insert(
+    "job_metrics", METRIC, **_OF_AN_ATTEMPT, attempts=":n", processing_time=":ms", wait_ms=":wait",
+    memory_used=":memory", error_message=":error", error_json="NULL", metadata=":mark", started_at=":started",
+    completed_at=":at", created_at=":at")
+_HISTORY = insert(
+    "job_history", HISTORY, error_json="NULL", **_OF_AN_ATTEMPT, attempts=":n", tries="3", created_by="'demo'",
+    created_ms=":created", finished_ms=":finished")
+_FAILED = insert(
+    "failed_jobs", FAILED, error_json="NULL", **_OF_AN_ATTEMPT, **_OPTIONS, connection="'sqlite'", exception=":traceback",
+    failed_at=":at", created_ms=":created")
+_JOB = insert(
+    "jobs", [*NEW_JOB, "reason", "hold_code"], **_OF_A_JOB, **_OPTIONS, attempts="0", available_at=":at / 1000",
+    created_at=":now / 1000", created_ms=":now", available_ms=":at", retry_until_ms=":now + 86400000", hold_code=":code")
 
 
 class NotEmpty(Exception):
@@ -72,11 +78,11 @@ def fill(settings: Settings, metrics: int, pending: int, mix: bool) -> int:
         attempts += [*before, end]
     for start in range(0, len(attempts), STEP):
         with connection.transaction() as tx:
-            tx.execute_many(_METRIC, [{k: row[k] for k in _names(_METRIC)} for row in attempts[start : start + STEP]])
-            tx.execute_many(_HISTORY, [{k: row[k] for k in _names(_HISTORY)} for row in ends[start : start + STEP]])
+            tx.execute_many(_METRIC, attempts[start : start + STEP])
+            tx.execute_many(_HISTORY, ends[start : start + STEP])
     with connection.transaction() as tx:
         open_ = [row for row in ends if row["status"] in ("failed", "timeout")][-KEPT_FAILED:]
-        tx.execute_many(_FAILED, [{k: row[k] for k in _names(_FAILED)} for row in open_])
+        tx.execute_many(_FAILED, open_)
     while rollups.advance(connection):
         pass
     for start in range(0, pending, STEP):
@@ -89,12 +95,6 @@ def check_empty(connection: Connection, mix: bool) -> None:
     if not mix and connection.fetch_all("SELECT 1 WHERE EXISTS (SELECT 1 FROM jobs WHERE created_by IS NULL OR created_by <> 'demo') "
                                   "OR EXISTS (SELECT 1 FROM job_history WHERE created_by IS NULL OR created_by <> 'demo')"):
         raise NotEmpty("This database holds other jobs. Use an empty DATA_DIR for a demo, or --mix to add demo rows here.")
-
-
-def _names(statement: str) -> set[str]:
-    import re
-
-    return set(re.findall(r":(\w+)", statement))
 
 
 def _history(chance: random.Random, count: int, now: int) -> Iterator[tuple[dict[str, Any], list[dict[str, Any]]]]:
@@ -138,7 +138,7 @@ def _live(
     uuid, tenant = str(uuids.UUID(int=chance.getrandbits(128), version=4)), chance.choice(TENANTS)
     text = payload(uuid, name, {"ms": chance.randint(5, 400)} if name == "DemoWork" else {"subject": "Novembre"}, tenant, "low")
     return {"uuid": uuid, "queue": "low", "tenant": tenant, "now": now, "at": now + in_ms, "payload": text, "state": state, "type": name,
-            "reason": reason}
+            "reason": reason, "code": "person" if state == "held" else None}
 
 
 def every_state(settings: Settings) -> int:
@@ -177,13 +177,15 @@ def remove(settings: Settings) -> int:
     """Delete every row a demo wrote, in steps, and count the rollups anew; returns how many rows."""
     connection, total = Connection(settings.database_url, wait_s=30), 0
     mine = "uuid IN (SELECT uuid FROM job_history WHERE created_by = 'demo')"
-    for table, condition in (("jobs", "created_by = 'demo' AND state <> 'processing'"), ("failed_jobs", "created_by = 'demo'"),
-                             ("generations", mine), ("job_costs", mine), ("job_logs", mine),
-                             ("job_metrics", f"metadata = :mark OR {mine}"), ("job_history", "created_by = 'demo'")):
+    for table, condition, params in (
+        ("jobs", "created_by = 'demo' AND state <> 'processing'", {}), ("failed_jobs", "created_by = 'demo'", {}),
+        ("generations", mine, {}), ("job_costs", mine, {}), ("job_logs", mine, {}),
+        ("job_metrics", f"metadata = :mark OR {mine}", {"mark": MARK}), ("job_history", "created_by = 'demo'", {}),
+    ):
+        rows = f"SELECT id FROM {table} WHERE {condition} LIMIT {STEP}"
         while True:
             with connection.transaction() as tx:
-                params = {"mark": MARK} if ":mark" in condition else {}
-                done = tx.execute(f"DELETE FROM {table} WHERE id IN (SELECT id FROM {table} WHERE {condition} LIMIT {STEP})", **params)
+                done = tx.execute(f"DELETE FROM {table} WHERE id IN ({rows})", **params)
             total += done
             if done < STEP:
                 break

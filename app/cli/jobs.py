@@ -13,9 +13,9 @@ from flask.cli import AppGroup
 from app import registry
 from app.cli.command import actor, reading, refuse
 from app.extensions import db
-from app.ledger import error_texts
 from app.services.jobs import actions, lookup, queues, uploads
-from app.services.jobs.dispatch import dispatch as dispatch_job
+from app.support import error_texts
+from app.support.json_values import as_json
 from app.support.validation import parse_delay, parse_json, parse_queue, parse_tenant
 
 HELP = "Dispatch, look at and act on jobs. UUID may be its first eight digits, as pages show them."
@@ -41,38 +41,37 @@ def dispatch(name: str, queue: str | None, tenant: str | None, delay: str | None
         for field in uploads.file_fields(definition):
             if isinstance(args.get(field), str) and not uploads.ID.fullmatch(args[field]):
                 args[field] = uploads.copy_in(args[field], tenant_id)
-        uuid = dispatch_job(definition, args, tenant_id=tenant_id, queue=parse_queue(queue), delay=parse_delay(delay), created_by=actor())
+        uuid = actions.start(definition, args, actor(), tenant_id=tenant_id, queue=parse_queue(queue), delay=parse_delay(delay))
     except TypeError as error:
         refuse(error, 2)
-    db.session.commit()
     click.echo(uuid)
 
 
 @jobs.command("list")
 @click.option("--state", help="A live state or a final status; without it all live ones.")
-@click.option("--json", "as_json", is_flag=True)
+@click.option("--json", "wants_json", is_flag=True)
 @click.option("--limit", type=click.IntRange(1, 1_000_000), default=None, help="At most so many.")
 @reading
-def list_jobs(state: str | None, as_json: bool, limit: int | None) -> None:
+def list_jobs(state: str | None, wants_json: bool, limit: int | None) -> None:
     """List jobs: all live ones, or those of a state."""
     rows = lookup.summaries(state, limit)
-    if as_json:
-        click.echo(json.dumps(rows))
+    if wants_json:
+        click.echo(json.dumps(rows, default=as_json))
         return
     for row in rows:
-        click.echo(f"{row['uuid']}  {row['state']:<11} {row['queue']:<8} {row['type']}  {row['tenant_id'] or '-'}  {row['attempts']}")
+        click.echo(f"{row.uuid}  {row.state:<11} {row.queue:<8} {row.type}  {row.tenant_id or '-'}  {row.attempts}")
 
 
 @jobs.command("show")
 @click.argument("uuid")
-@click.option("--json", "as_json", is_flag=True)
+@click.option("--json", "wants_json", is_flag=True)
 @reading
-def show(uuid: str, as_json: bool) -> None:
+def show(uuid: str, wants_json: bool) -> None:
     """Show one job with its attempts."""
     found = lookup.as_json(lookup.called(uuid))
     if found is None:
         refuse(f"No job {uuid}.", 3)
-    if as_json:
+    if wants_json:
         click.echo(json.dumps(found, ensure_ascii=False))
         return
     for key, value in found.items():

@@ -16,11 +16,11 @@ from app.cli.command import guard
 from app.cli.jobs import jobs
 from app.cli.ops import backup, restore, workers
 from app.cli.users import users
-from app.config import SettingError
 from app.ledger import rollups as counted
 from app.ledger.dialect import Connection
 from app.services.content import prices
 from app.services.instance.retention import KEEP_DAYS
+from app.support.settings import settings
 
 
 @click.command("monitor")
@@ -40,7 +40,7 @@ def db_prepare() -> None:
     from app.services.instance import migration
 
     try:
-        click.echo(migration.prepare(current_app.extensions["settings"]))
+        click.echo(migration.prepare(settings()))
     except migration.CannotMigrate as error:
         raise SystemExit(str(error)) from None
     if current_app.extensions["publisher"].tickets.count() < 0:
@@ -51,7 +51,7 @@ def db_prepare() -> None:
 @with_appcontext
 def check_settings() -> None:
     """Print the settings that the launcher needs as JSON."""
-    s = current_app.extensions["settings"]
+    s = settings()
     try:
         prices.find(s.prices_file, "", 0)
     except (prices.BadPrices, OSError, UnicodeDecodeError) as error:
@@ -81,7 +81,7 @@ def rollups() -> None:
 @with_appcontext
 def rebuild() -> None:
     """Count the hours anew whose raw rows are all there."""
-    hours = counted.rebuild(Connection(current_app.extensions["settings"].database_url, synchronous="FULL", wait_s=30), KEEP_DAYS)
+    hours = counted.rebuild(Connection(settings().database_url, synchronous="FULL", wait_s=30), KEEP_DAYS)
     click.echo(f"{hours} hours rebuilt")
 
 
@@ -96,17 +96,17 @@ def demo(metrics: int | None, pending: int | None, traffic: int | None, mix: boo
     """Lifelike history and jobs of every kind of outcome, for a look or a benchmark. Rows are marked as a demo's."""
     from app.cli import demo as room
 
-    settings = current_app.extensions["settings"]
+    here = settings()
     if remove:
-        click.echo(f"{room.remove(settings)} rows of the demo deleted")
+        click.echo(f"{room.remove(here)} rows of the demo deleted")
         return
     whole = metrics is None and pending is None and traffic is None
     try:
-        written = room.fill(settings, 4000 if whole else metrics or 0, 0 if whole else pending or 0, mix)
+        written = room.fill(here, 4000 if whole else metrics or 0, 0 if whole else pending or 0, mix)
     except room.NotEmpty as error:
         raise SystemExit(str(error)) from None
     if whole:
-        written += room.every_state(settings)
+        written += room.every_state(here)
     if whole or traffic:
         written += room.traffic(10 if whole else traffic)
     click.echo(f"{written} rows written. `flask --app wsgi demo --remove` deletes them.")
@@ -116,6 +116,3 @@ def register_commands(app: Flask) -> None:
     for command in (jobs, users, workers, monitor, db_prepare, check_settings, rollups, demo, backup, restore, alerts):
         app.cli.add_command(guard(command))
     guard(migrations, looks=False)
-
-
-__all__ = ["SettingError", "register_commands"]

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import click
-from flask import current_app
 from flask.cli import AppGroup, with_appcontext
 
-from app.cli.command import actor, reading
+from app.cli.command import actor, reading, refuse
 from app.services.instance import backup as backups
 from app.services.instance import restore as restores
 from app.services.jobs import actions
 from app.services.stats import workers as worker_list
+from app.support.settings import settings
 
 
 @click.command("backup")
@@ -24,9 +23,9 @@ from app.services.stats import workers as worker_list
 def backup(path: Path, with_keys: bool, force: bool) -> None:
     """Write ledger and uploads into one .tar.gz while everything runs."""
     try:
-        manifest = backups.backup(current_app.extensions["settings"], path, with_keys, force)
+        manifest = backups.backup(settings(), path, with_keys, force)
     except (OSError, backups.CannotBackup) as error:
-        sys.exit(f"The backup was not written: {error}")
+        refuse(f"The backup was not written: {error}")
     keys = "with the keys: keep it as secret as they are" if with_keys else "without keys (--with-keys adds them)"
     click.echo(f"{path}: revision {manifest['revision']}, {len(manifest['files'])} files, {keys}")
 
@@ -37,9 +36,9 @@ def backup(path: Path, with_keys: bool, force: bool) -> None:
 def restore(path: Path) -> None:
     """Put a backup in place of what is in DATA_DIR (kept aside). Everything is paused until `jobs resume --all`."""
     try:
-        manifest = restores.restore(current_app.extensions["settings"], path)
+        manifest = restores.restore(settings(), path)
     except (restores.CannotRestore, restores.HalfRestored) as error:
-        sys.exit(str(error))
+        refuse(error)
     click.echo(f"Restored the backup of {manifest['created']}. All queues, schedules and alerts are paused.\n"
                "Start the site, look at it, then: flask --app wsgi jobs resume --all")
 
@@ -51,8 +50,8 @@ workers = AppGroup("workers", help="Look at workers and tell them what to do.")
 @reading
 def list_workers() -> None:
     """Each worker with its number, state and job."""
-    for w in worker_list.workers(current_app.extensions["settings"].worker_memory_mb):
-        click.echo(f"{w['id']}\t{w['name']}\t{w['health']}\t{w['current_job_type'] or '-'}\t{w['reason'] or ''}")
+    for w in worker_list.workers(settings().worker_memory_mb):
+        click.echo(f"{w.id}\t{w.name}\t{w.health}\t{w.current_job_type or '-'}\t{w.reason or ''}")
 
 
 class WorkerOrAll(click.ParamType):

@@ -10,9 +10,8 @@ from flask.cli import AppGroup
 
 from app.cli.command import actor, reading
 from app.models.user import ROLES
-from app.services.audit import ActionRefused
 from app.services.people import accounts
-from app.support.validation import ValidationError
+from app.support.json_values import as_json
 
 users = AppGroup("users", help="Accounts.")
 
@@ -23,21 +22,13 @@ def _password(from_stdin: bool) -> str:
     return click.prompt("Password", hide_input=True, confirmation_prompt=True)
 
 
-def _try(action, *args: str) -> object:
-    try:
-        return action(*args)
-    except (ValidationError, ActionRefused) as error:
-        click.echo(str(error), err=True)
-        sys.exit(2)
-
-
 @users.command("create")
 @click.argument("email")
 @click.option("--role", type=click.Choice(ROLES), required=True)
 @click.option("--password-stdin", is_flag=True, help="Read the password from standard input.")
 def create(email: str, role: str, password_stdin: bool) -> None:
     """Create an account."""
-    _try(accounts.create_user, email, role, _password(password_stdin), actor())
+    accounts.create_user(email, role, _password(password_stdin), actor())
     click.echo(f"created {email} ({role})")
 
 
@@ -46,23 +37,23 @@ def create(email: str, role: str, password_stdin: bool) -> None:
 @click.option("--password-stdin", is_flag=True, help="Read the password from standard input.")
 def password(email: str, password_stdin: bool) -> None:
     """Change a password; all sessions of the account end."""
-    _try(accounts.set_password, email, _password(password_stdin), actor())
+    accounts.set_password(email, _password(password_stdin), actor())
     click.echo(f"password of {email} changed; its sessions have ended")
 
 
 @users.command("list")
-@click.option("--json", "as_json", is_flag=True)
+@click.option("--json", "wants_json", is_flag=True)
 @reading
-def list_users(as_json: bool) -> None:
+def list_users(wants_json: bool) -> None:
     """Each account with its role, state and where it is signed in."""
     rows = accounts.people()
-    if as_json:
-        click.echo(json.dumps(rows, default=lambda at: at.isoformat().replace("+00:00", "Z")))
+    if wants_json:
+        click.echo(json.dumps(rows, default=as_json))
         return
     for p in rows:
-        state = "disabled" if p["disabled_at"] else f"failed sign-ins: {p['failures']}" if p["failures"] else "active"
-        devices = ", ".join(f"{s['device'] or 'unknown'} from {s['network'] or 'unknown'}" for s in p["sessions"])
-        click.echo(f"{p['email']}\t{p['role']}\t{state}\t{devices or '-'}")
+        state = "disabled" if p.disabled_at else f"failed sign-ins: {p.failures}" if p.failures else "active"
+        devices = ", ".join(f"{s.device or 'unknown'} from {s.network or 'unknown'}" for s in p.sessions)
+        click.echo(f"{p.email}\t{p.role}\t{state}\t{devices or '-'}")
 
 
 @users.command("role")
@@ -70,7 +61,7 @@ def list_users(as_json: bool) -> None:
 @click.argument("role", type=click.Choice(ROLES))
 def role_(email: str, role: str) -> None:
     """Change a role; all sessions of the account end."""
-    _try(accounts.set_role, email, role, actor())
+    accounts.set_role(email, role, actor())
     click.echo(f"{email} is now {role}; its sessions have ended")
 
 
@@ -78,7 +69,7 @@ def role_(email: str, role: str) -> None:
 @click.argument("email")
 def disable(email: str) -> None:
     """Refuse an account from now on; all its sessions end."""
-    _try(accounts.disable, email, actor())
+    accounts.disable(email, actor())
     click.echo(f"{email} is disabled; its sessions have ended")
 
 
@@ -86,7 +77,7 @@ def disable(email: str) -> None:
 @click.argument("email")
 def enable(email: str) -> None:
     """Let an account sign in again."""
-    _try(accounts.enable, email, actor())
+    accounts.enable(email, actor())
     click.echo(f"{email} is enabled")
 
 
@@ -94,14 +85,14 @@ def enable(email: str) -> None:
 @click.argument("email")
 def unlock(email: str) -> None:
     """Forget failed sign-ins: of this account, and of networks that are slowed down now."""
-    click.echo(f"{email} may try again; {_try(accounts.unlock, email, actor())} failed sign-ins forgotten")
+    click.echo(f"{email} may try again; {accounts.unlock(email, actor())} failed sign-ins forgotten")
 
 
 @users.command("sign-out")
 @click.argument("email")
 def sign_out(email: str) -> None:
     """End all sessions of an account."""
-    click.echo(f"{_try(accounts.end_sessions, email, actor())} sessions of {email} ended")
+    click.echo(f"{accounts.end_sessions(email, actor())} sessions of {email} ended")
 
 
 @users.command("first", hidden=True)
@@ -109,4 +100,4 @@ def sign_out(email: str) -> None:
 @click.option("--password-stdin", is_flag=True)
 def first(email: str, password_stdin: bool) -> None:
     """The first super-admin, if there is no account at all (run.sh calls this)."""
-    click.echo("created" if _try(accounts.create_first, email, _password(True)) else "exists")
+    click.echo("created" if accounts.create_first(email, _password(True)) else "exists")

@@ -9,9 +9,9 @@ from flask_login import current_user
 from flask_wtf.csrf import CSRFError
 
 from app.extensions import csrf, login
+from app.support.settings import settings
 
-JSON_ENDPOINTS = frozenset({"admin.jobs.realtime-stats", "admin.jobs.metrics", "admin.jobs.partials", "probes.readyz"})
-POLLING = JSON_ENDPOINTS
+JSON_ENDPOINTS = frozenset({"admin.jobs.realtime-stats", "admin.jobs.metrics", "probes.readyz"})
 READING = ("GET", "HEAD", "OPTIONS", "TRACE")
 
 
@@ -57,7 +57,7 @@ def foreign_page() -> bool:
     if origin is None:
         return False
     try:
-        parts, own = urlsplit(origin), urlsplit(current_app.extensions["settings"].public_url)
+        parts, own = urlsplit(origin), urlsplit(settings().public_url)
     except ValueError:
         return True
     return parts.scheme not in ("http", "https") or parts.netloc not in (request.host, own.netloc)

@@ -2,84 +2,59 @@
 
 from __future__ import annotations
 
-from flask import Blueprint, flash, jsonify, redirect, render_template, request, url_for
+from flask import Blueprint, render_template, request
 from flask_babel import gettext as _
 
 from app import registry
 from app.config import QUEUES
-from app.controllers.access import wants_json
-from app.controllers.jobs import PARTS
-from app.controllers.responses import actor, ask, done, refused, render_error
-from app.extensions import db
+from app.controllers import forms
+from app.controllers.responses import actor, ask, done, live, wrong
 from app.services.alerts import incidents, rules, texts
 from app.services.alerts.checks import KINDS
-from app.services.audit import ActionRefused
 
 bp = Blueprint("alerts", __name__, url_prefix="/alerts")
 SNOOZE = (60, 240, 1440)
 
 
-def context() -> dict[str, object]:
-    return {"open": incidents.open_alerts(), "rules": rules.listing(), "channels": incidents.channels(), "history": incidents.history(),
-            "checked_at": incidents.last_check()[1], "snooze": SNOOZE}
-
-
-PARTS["alerts"] = context
-
-
 @bp.get("/", endpoint="index")
 def index():
-    return jsonify(context()) if wants_json() else render_template("admin/alerts.html", **context())
-
-
-def _home() -> str:
-    return url_for("admin.jobs.alerts.index")
+    context = {"open": incidents.open_alerts(), "rules": rules.listing(), "channels": incidents.channels(),
+               "history": incidents.history(), "checked_at": incidents.last_check()[1], "snooze": SNOOZE}
+    return live("admin/alerts.html", context, "alerts")
 
 
 @bp.post("/<int:id>/<any(ack, snooze, unsnooze):action>", endpoint="act")
 def act(id: int, action: str):
     minutes = request.form.get("minutes", "60")
     minutes_n = int(minutes) if minutes.isascii() and minutes.isdigit() and len(minutes) < 6 else 60
-    try:
-        if action == "ack":
-            incidents.acknowledge(id, actor())
-        else:
-            incidents.snooze(id, 0 if action == "unsnooze" else max(minutes_n, 1), actor())
-    except ActionRefused as error:
-        return refused(error, _home())
-    return done({"ack": _("Alert taken"), "snooze": _("Alert silenced"), "unsnooze": _("Silence ended")}[action], 1, _home())
+    if action == "ack":
+        incidents.acknowledge(id, actor())
+    else:
+        incidents.snooze(id, 0 if action == "unsnooze" else max(minutes_n, 1), actor())
+    return done({"ack": _("Alert acknowledged"), "snooze": _("Alert silenced"), "unsnooze": _("Silence ended")}[action])
 
 
 @bp.post("/channels/<name>/test", endpoint="test")
 def test(name: str):
-    try:
-        incidents.test_channel(name, actor())
-    except ActionRefused as error:
-        return refused(error, _home())
-    return done(_("Test on its way through %(name)s; its outcome appears beside the channel.", name=name), 1, _home())
+    incidents.test_channel(name, actor())
+    return done(_("Test on its way through %(name)s; its outcome appears beside the channel.", name=name))
 
 
 @bp.post("/rules/<int:id>/<any(on, off, delete):action>", endpoint="rule-change")
 def change(id: int, action: str):
-    try:
-        if action == "delete":
-            name = texts.name(rules.find(id).kind)
-            if page := ask(_("Delete the rule %(name)s?", name=name), _("Its open alerts end without a message."), _("Delete")):
-                return page
-            rules.delete(id, actor())
-        else:
-            rules.switch(id, action == "on", actor())
-    except ActionRefused as error:
-        return refused(error, _home())
-    return done({"on": _("Switched on"), "off": _("Switched off"), "delete": _("Rule deleted")}[action], 1, _home())
+    if action == "delete":
+        name = texts.name(rules.find(id).kind)
+        if page := ask(_("Delete the rule %(name)s?", name=name), _("Its open alerts end without a message."), _("Delete")):
+            return page
+        rules.delete(id, actor())
+    else:
+        rules.switch(id, action == "on", actor())
+    return done({"on": _("Switched on"), "off": _("Switched off"), "delete": _("Rule deleted")}[action])
 
 
 @bp.route("/rules/<int:id>", methods=["GET", "POST"], endpoint="rule")
 def rule(id: int):
-    try:
-        return _edit(rules.find(id))
-    except ActionRefused as error:
-        return render_error(404, str(error))
+    return _edit(rules.find(id))
 
 
 @bp.route("/rules/new", methods=["GET", "POST"], endpoint="new-rule")
@@ -87,28 +62,20 @@ def new_rule():
     kind = request.values.get("kind", "")
     if not kind:
         return render_template("admin/rule.html", kinds=[(k, texts.name(k)) for k in KINDS], rule=None)
-    try:
-        return _edit(rules.blank(kind))
-    except ActionRefused as error:
-        return render_error(404, str(error))
+    return _edit(rules.blank(kind))
 
 
 def _edit(row):
-    errors: dict[str, str] = {}
-    if request.method == "POST":
-        errors = rules.save(row, request.form, request.form.getlist("channels"), actor())
-        if not errors:
-            if wants_json():
-                return jsonify({"ok": True, "count": 1, "id": row.id})
-            flash(_("Rule saved"), "success")
-            return redirect(_home(), 303)
-        if wants_json():
-            return jsonify({"error": " ".join(errors.values()), "fields": errors}), 400
-    shown = rules.shown(row)
-    if errors:
-        shown |= {name: request.form[name] for name in shown if name in request.form} | {"channels": ",".join(request.form.getlist("channels"))}
-    if row.id is None:
-        db.session.rollback()
+    form = forms.RuleForm(row)
+    if request.method == "GET":
+        return _rule_page(row, form)
+    if not form.validate():
+        return wrong(form.faults, lambda: _rule_page(row, form))
+    rules.save(row, form.values, actor())
+    return done(_("Rule saved"), id=row.id)
+
+
+def _rule_page(row, form):
     types = [(d.name, d.label) for d in registry.known_types()]
-    page = render_template("admin/rule.html", rule=shown, errors=errors, channels=incidents.channels(), queues=QUEUES, types=types)
-    return page, 400 if errors else 200
+    return render_template("admin/rule.html", rule=rules.shown(row), form=form, channels=incidents.channels(), queues=[(q, q) for q in QUEUES],
+                           types=types)

@@ -6,7 +6,6 @@ from flask import (
     Blueprint,
     Flask,
     abort,
-    current_app,
     g,
     jsonify,
     make_response,
@@ -19,13 +18,15 @@ from flask import (
 from flask_babel import gettext as _
 from flask_login import AnonymousUserMixin, current_user, login_user, logout_user
 
-from app.controllers.access import POLLING, check_csrf, foreign_page, wants_json
+from app.controllers.access import JSON_ENDPOINTS, check_csrf, foreign_page, wants_json
+from app.controllers.forms import LoginForm
 from app.controllers.redirects import here, safe_next
 from app.controllers.template_globals import LANGUAGES
 from app.extensions import login
 from app.models import User
 from app.services.people import accounts
 from app.services.people.sign_in import DEVICE_S
+from app.support.settings import settings
 from app.support.validation import check_text
 
 bp = Blueprint("auth", __name__)
@@ -65,7 +66,8 @@ def install(app: Flask) -> None:
 
 
 def load(token: str) -> Person | None:
-    polling = request.endpoint in POLLING or request.headers.get("X-Poll") == "1"
+    """What a page's script asks for by itself keeps nobody signed in."""
+    polling = request.endpoint in JSON_ENDPOINTS or "X-Poll" in request.headers or "X-Partials" in request.headers
     user = accounts.load_session(token, polling)
     return Person(user, token) if user else None
 
@@ -81,22 +83,24 @@ def unauthorized():
 def login_page():
     if current_user.is_authenticated:
         return redirect(safe_next(request.args.get("next"), url_for("home.index")), 303)
-    return render_template("auth/login.html", error=None, email="", next=safe_next(request.args.get("next"), ""))
+    return render_template("auth/login.html", form=LoginForm(), next=safe_next(request.args.get("next"), ""))
 
 
 @bp.post("/login", endpoint="login_post")
 def login_post():
-    email, password = check_text(request.form.get("email", "")), check_text(request.form.get("password", ""))
+    form = LoginForm()
+    email, password = check_text(form.email.data or ""), check_text(form.password.data or "")
     back = safe_next(request.form.get("next"), "")
-    cookie = current_app.extensions["settings"].cookie("device")
+    cookie = settings().cookie("device")
     device = request.cookies.get(str(cookie["key"]))
     agent = request.headers.get("User-Agent")
-    token = accounts.sign_in(email[:255], password, request.remote_addr, session.get("_user_id"), agent, device)
+    filled = form.validate()
+    token = accounts.sign_in(email[:255], password, request.remote_addr, session.get("_user_id"), agent, device) if filled else None
     if token is None:
         error = _("E-mail or password are not right, or there were too many attempts. Wait 15 minutes before trying again if you are sure.")
         if wants_json():
             return jsonify({"error": error}), 401
-        return render_template("auth/login.html", error=error, email=email[:255], next=back), 401
+        return render_template("auth/login.html", error=error if filled else None, form=form, next=back), 401
     user = accounts.load_session(token)
     chosen = {k: session[k] for k in ("_flashes",) if k in session}
     session.clear()
@@ -134,6 +138,6 @@ def language(lang: str):
     """A preference of this browser, kept in a cookie and nowhere else; pages of other sites do not change it."""
     answer = make_response(redirect(safe_next(request.args.get("next"), url_for("home.index")), 303))
     if lang in LANGUAGES and not foreign_page():
-        cookie = current_app.extensions["settings"].cookie("lang") | {"key": "lang"}
+        cookie = settings().cookie("lang") | {"key": "lang"}
         answer.set_cookie(value=lang, max_age=365 * 86_400, **cookie)
     return answer

@@ -8,7 +8,7 @@ from flask_babel import gettext as _
 from app.controllers.responses import render_error
 from app.services.content import contents as service
 from app.support import disk
-from app.support.validation import check_text, parse_uuid
+from app.support.validation import check_text, parse_id, parse_uuid
 
 bp = Blueprint("contents", __name__, url_prefix="/contents")
 PAGE = 50
@@ -17,12 +17,11 @@ PAGE = 50
 @bp.get("/", endpoint="index")
 def index():
     q, tenant = check_text(request.args.get("q", "")).strip()[:200], check_text(request.args.get("tenant", "")).strip()[:64]
-    after = request.args.get("after", "")
-    after_id = int(after) if after.isascii() and after.isdigit() and len(after) < 18 else None
-    rows = service.list_contents(q or None, tenant or None, after_id, PAGE + 1)
+    rows = service.list_contents(q or None, tenant or None, parse_id(request.args.get("after")), PAGE + 1)
     more = len(rows) > PAGE
     rows = rows[:PAGE]
-    next_url = url_for("admin.jobs.contents.index", q=q or None, tenant=tenant or None, after=rows[-1]["id"]) if more else None
+    given = {"q": q or None, "tenant": tenant or None}
+    next_url = url_for("admin.jobs.contents.index", **given, after=rows[-1].id) if more else None
     return render_template("admin/contents.html", rows=rows, contents=rows, q=q, tenant=tenant, next_url=next_url)
 
 

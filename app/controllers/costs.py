@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-from flask import Blueprint, Response, jsonify, render_template, request, url_for
+from flask import Blueprint, Response, jsonify, render_template, request
 from flask_babel import gettext as _
 from flask_babel import ngettext
 
+from app.controllers import forms
 from app.controllers.access import wants_json
-from app.controllers.responses import actor, done
+from app.controllers.responses import actor, done, wrong
 from app.integrations.csv_cells import write_rows
 from app.ledger.costs import NANO
 from app.services.content import costs
@@ -27,28 +28,32 @@ def _period():
 def _days(first, last) -> list[dict[str, object]]:
     """The days, for the chart and its table: `cost` in the currency of most days; `shown` says each in its own."""
     rows = costs.totals("day", first, last)
-    currencies = [r["currency"] for r in rows]
-    main = max(set(currencies), key=currencies.count) if rows else ""
-    return [{"date": r["key"], "total": r["requests"], "cost": round(r["nano"] / NANO, 6) if r["currency"] == main else 0, "shown": shown(r),
-             "currency": main} for r in rows]
+    currencies = [r.currency for r in rows]
+    main = max(dict.fromkeys(currencies), key=currencies.count, default="")
+    return [{"date": r.key, "total": r.requests, "cost": round(r.nano / NANO, 6) if r.currency == main else 0,
+             "shown": shown(r), "currency": main} for r in rows]
 
 
-def shown(row: dict) -> str:
+def shown(row: costs.CostRow) -> str:
     """A sum in words: what is unknown is said, not summed."""
-    if row["unknown"] == row["requests"]:
+    if row.unknown == row.requests:
         return _("unknown")
-    more = " " + ngettext("+ %(num)s of unknown cost", "+ %(num)s of unknown cost", row["unknown"]) if row["unknown"] else ""
-    return money(row["nano"], row["currency"]) + more
+    more = " " + ngettext("+ %(num)s of unknown cost", "+ %(num)s of unknown cost", row.unknown) if row.unknown else ""
+    return money(row.nano, row.currency) + more
 
 
 @bp.get("/", endpoint="index")
 def index():
+    return page(forms.BudgetForm(currency="USD"))
+
+
+def page(form: forms.BudgetForm):
     first, last = _period()
     groups = {group: costs.totals(group, first, last) for group in costs.GROUPS}
     if wants_json():
         return jsonify({"since": first.isoformat(), "until": last.isoformat(), "totals": groups, "budgets": costs.budgets()})
     given = {"first": first, "last": last, "groups": groups, "days": _days(first, last), "budgets": costs.budgets(), "shown": shown}
-    return render_template("admin/costs.html", **given)
+    return render_template("admin/costs.html", form=form, **given)
 
 
 @bp.get("/days", endpoint="days")
@@ -65,9 +70,9 @@ def export():
         yield COLUMNS
         for group in costs.GROUPS:
             for r in costs.totals(group, first, last):
-                cost = Decimal(r["nano"]).scaleb(-9)
-                tokens = (r["tokens_in"], r["tokens_cached"], r["tokens_out"])
-                yield (group, r["key"], r["currency"], cost, r["requests"], r["unknown"], *tokens)
+                cost = Decimal(r.nano).scaleb(-9)
+                tokens = (r.tokens_in, r.tokens_cached, r.tokens_out)
+                yield (group, r.key, r.currency, cost, r.requests, r.unknown, *tokens)
 
     headers = {"Content-Disposition": f'attachment; filename="costs-{first}-{last}.csv"'}
     return Response("".join(write_rows(list(lines()))), content_type="text/csv; charset=utf-8", headers=headers)
@@ -75,6 +80,8 @@ def export():
 
 @bp.post("/budgets", endpoint="budget")
 def budget():
-    form = request.form
-    costs.save_budget(form.get("tenant", ""), form.get("amount", ""), form.get("currency", ""), form.get("hold") == "1", actor())
-    return done(_("Budget saved"), 1, url_for("admin.jobs.costs.index"))
+    form = forms.BudgetForm()
+    if not form.validate():
+        return wrong(form.faults, lambda: page(form))
+    costs.save_budget(**form.values, hold=form.hold.data, actor=actor())
+    return done(_("Budget saved"))

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from flask import Blueprint, jsonify, render_template, request, url_for
 from flask_babel import gettext as _
 
+from app.controllers import forms
 from app.controllers.access import wants_json
-from app.controllers.responses import actor, ask, done, refused, render_error
-from app.services.audit import ActionRefused
+from app.controllers.responses import actor, ask, done, render_error, wrong
 from app.services.content import generation_pages
 from app.support.messages import translate_stored
-from app.support.validation import check_text, parse_uuid
+from app.support.validation import check_text, parse_id, parse_uuid
 
 bp = Blueprint("generations", __name__, url_prefix="/generations")
 PAGE = 50
@@ -21,13 +23,12 @@ STATES = ("answered", "partial", "failed", "cancelled", "asking", "answering")
 @bp.get("/", endpoint="index")
 def index():
     given = {name: check_text(request.args.get(name, "")).strip()[:200] for name in ("q", "tenant", "status")}
-    before = request.args.get("before", "")
-    before_id = int(before) if before.isascii() and before.isdigit() and len(before) < 18 else None
-    rows = generation_pages.listing(**given, before=before_id, limit=PAGE + 1)
+    rows = generation_pages.listing(**given, before=parse_id(request.args.get("before")), limit=PAGE + 1)
     kept = {k: v for k, v in given.items() if v}
-    older = url_for("admin.jobs.generations.index", before=rows[PAGE - 1]["id"], **kept) if len(rows) > PAGE else None
+    older = url_for("admin.jobs.generations.index", before=rows[PAGE - 1].id, **kept) if len(rows) > PAGE else None
     if wants_json():
-        return jsonify({"generations": [{name: row[name] for name in SHOWN} for row in rows[:PAGE]], "older": older})
+        told = [{name: getattr(row, name) for name in SHOWN} for row in rows[:PAGE]]
+        return jsonify({"generations": told, "older": older})
     return render_template("admin/generations.html", rows=rows[:PAGE], older_url=older, states=STATES, **given)
 
 
@@ -36,26 +37,30 @@ def one(uuid: str):
     found = generation_pages.one(parse_uuid(uuid) or "")
     if found is None:
         return render_error(404, _("There is no such generation."))
-    return render_template("admin/generation.html", g=found | {"error": translate_stored(found["error"])})
+    return render_template("admin/generation.html", g=replace(found, error=translate_stored(found.error)))
 
 
 @bp.get("/templates", endpoint="templates")
 def templates():
-    return render_template("admin/templates.html", templates=generation_pages.templates(), chosen=request.args)
+    return templates_page(forms.TemplateForm())
+
+
+def templates_page(form: forms.TemplateForm):
+    return render_template("admin/templates.html", templates=generation_pages.templates(), form=form)
 
 
 @bp.post("/templates", endpoint="save-template")
 def save_template():
-    generation_pages.save_template(request.form.get("tenant", ""), request.form.get("name", ""), request.form.get("body", ""), actor())
-    return done(_("Template saved"), 1, url_for("admin.jobs.generations.templates"))
+    form = forms.TemplateForm()
+    if not form.validate():
+        return wrong(form.faults, lambda: templates_page(form))
+    generation_pages.save_template(**form.values, actor=actor())
+    return done(_("Template saved"))
 
 
 @bp.post("/templates/<int:id>/delete", endpoint="delete-template")
 def delete_template(id: int):
     if page := ask(_("Delete this template?"), _("Jobs that name it fail until there is one of that name."), _("Delete")):
         return page
-    try:
-        generation_pages.delete_template(id, actor())
-    except ActionRefused as error:
-        return refused(error, url_for("admin.jobs.generations.templates"))
-    return done(_("Template deleted"), 1, url_for("admin.jobs.generations.templates"))
+    generation_pages.delete_template(id, actor())
+    return done(_("Template deleted"))

@@ -18,13 +18,12 @@ from sqlalchemy.orm.exc import StaleDataError
 from app import registry
 from app.controllers.access import wants_json
 from app.controllers.responses import actor, render_error
-from app.extensions import db
+from app.extensions import db, only_read
 from app.integrations.csv_files import clean, key_of, peek_csv, placed
 from app.integrations.text_files import NAMES, Unsure, find_encoding, shown
 from app.registry import JobDefinition
 from app.services.content.import_rows import REQUIRED, first_rows, look, suggested
-from app.services.jobs import uploads
-from app.services.jobs.dispatch import dispatch
+from app.services.jobs import actions, uploads
 from app.support.messages import tell, translate_stored
 from app.support.validation import ValidationError, check_text, parse_delay, parse_json, parse_queue
 
@@ -46,7 +45,7 @@ def keep(args: dict[str, Any], common: dict[str, Any]):
     url = address(
         upload_id, args.get("encoding"), args.get("columns"), {"queue": common["queue"], "delay": common["delay"]}
     )
-    db.session.commit()
+    uploads.keep()
     return redirect(url, 303)
 
 
@@ -78,7 +77,7 @@ def preview(upload_id: str):
     except Unsure as error:
         page |= {"error": tell(error).partition("\n")[0], "unsure": error.readings}
     except (ValidationError, registry.InvalidArguments) as error:
-        db.session.rollback()
+        only_read()
         page["error"] = tell(error)
     if posted and given.get("step") != "start" and (page["error"] is None or page["peek"] is None):
         return redirect(address(upload_id, encoding, page["mapping"], choices), 303)
@@ -140,8 +139,7 @@ def start(upload_id: str, tenant: str | None, encoding: str | None, columns: dic
     args |= {"encoding": encoding} if encoding else {}
     args |= {"columns": columns} if columns else {}
     try:
-        uuid = dispatch(registry.find(TYPE), args, tenant_id=tenant, created_by=actor(), **choices)
-        db.session.commit()
+        uuid = actions.start(registry.find(TYPE), args, actor(), tenant_id=tenant, **choices)
     except StaleDataError:  # swept in this very moment
         raise ValidationError(gone()) from None
     flash(_("Job created"), "success")

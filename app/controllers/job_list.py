@@ -4,24 +4,25 @@ from __future__ import annotations
 
 import json
 
-from flask import Response, current_app, jsonify, render_template, request, stream_with_context, url_for
+from flask import Response, request, stream_with_context, url_for
 from flask_babel import gettext as _
 from flask_babel import ngettext
 
 from app import registry
 from app.config import QUEUES
-from app.controllers.access import wants_json
-from app.controllers.jobs import PARTS, bp
-from app.controllers.responses import actor, ask, done
+from app.controllers.jobs import bp
+from app.controllers.responses import actor, ask, done, live
 from app.integrations.csv_cells import write_rows
 from app.models.job import LIVE_STATES
 from app.models.job_metric import FINAL
 from app.services.jobs import actions, listing
-from app.services.jobs.listing import JobFilter
+from app.services.jobs.job_filter import GROUPS, JobFilter
+from app.services.jobs.views import JobSummary
 from app.support import disk
 from app.support.clock import iso, millis
 from app.support.formatting import number
-from app.support.validation import ValidationError
+from app.support.settings import settings
+from app.support.validation import ValidationError, parse_id
 
 ACTIONS = ("retry", "cancel", "delete", *listing.OF_BIN)
 COLUMNS = ("uuid", "type", "queue", "state", "tenant", "attempts", "tries", "created", "finished", "arguments", "error")
@@ -29,38 +30,36 @@ MOST_TICKED = 1000
 
 
 def read_filter(given) -> JobFilter:
-    return JobFilter.read(given, current_app.extensions["settings"].timezone)
+    return JobFilter.read(given, settings().timezone)
 
 
 def list_context() -> dict[str, object]:
     """The rows of the page asked for, with addresses, the count, and the ids up to which "all that match" reaches."""
     wanted = read_filter(request.args)
     found = listing.page(wanted, request.args.get("before", ""), request.args.get("after", ""))
-    for row in found["rows"]:
-        row["url"] = url_for("admin.jobs.job", uuid=row["uuid"])
-    total, exact = listing.count(wanted, found["whole"])
+    total, exact = listing.count(wanted, found.seen)
     here, tops = wanted.query, listing.snapshot_ids()
     return {
-        "filter": wanted, "rows": found["rows"], "total": total, "exact": exact, "top": f"{tops['l']}.{tops['h']}",
-        "older_url": found["older"] and url_for("admin.jobs.list", before=found["older"], **here),
-        "newer_url": found["newer"] and url_for("admin.jobs.list", after=found["newer"], **here),
+        "filter": wanted, "rows": found.rows, "total": total, "exact": exact, "top": f"{tops['l']}.{tops['h']}",
+        "older_url": found.older and url_for("admin.jobs.list", before=found.older, **here),
+        "newer_url": found.newer and url_for("admin.jobs.list", after=found.newer, **here),
         "csv_url": url_for("admin.jobs.export", **here), "here": url_for("admin.jobs.list", **here),
-        "states": [*listing.GROUPS, *LIVE_STATES, *FINAL], "queues": QUEUES,
+        "first_page": not request.args.get("before") and not request.args.get("after"),
+        "states": [*GROUPS, *LIVE_STATES, *FINAL], "queues": QUEUES,
         "types": [{"name": d.name, "label": d.label} for d in registry.known_types()],
     }
 
 
-PARTS["jobs_table"] = list_context
-
-
 @bp.get("/list", endpoint="list")
 def index():
+    """Only the first page follows the jobs: older ones stand still, so that nobody loses the place."""
     context = list_context()
-    if wants_json():
-        rows = [{"uuid": r["uuid"], "type": r["job_type"], "queue": r["queue"], "state": r["state"], "tenant_id": r["tenant_id"],
-                 "attempts": r["attempts"]} for r in context["rows"]]
-        return jsonify({"jobs": rows, "older": context["older_url"], "newer": context["newer_url"]})
-    return render_template("admin/jobs.html", **context)
+
+    def plain():
+        rows = [JobSummary(r.uuid, r.job_type, r.queue, r.state, r.tenant_id, r.attempts) for r in context["rows"]]
+        return {"jobs": rows, "older": context["older_url"], "newer": context["newer_url"]}
+
+    return live("admin/jobs.html", context, "jobs_table", poll=context["here"], follow=context["first_page"], plain=plain)
 
 
 @bp.get("/list.csv", endpoint="export")
@@ -76,9 +75,9 @@ def export():
 def _lines(rows):
     yield COLUMNS
     for r in rows:
-        times = (iso(millis(at)) if at else None for at in (r["created_at"], r["finished_at"]))
-        yield (r["uuid"], r["job_type"], r["queue"], r["state"], r["tenant_id"], r["attempts"], r["tries"], *times,
-               json.dumps(r["args"], ensure_ascii=False), r["error"])
+        times = (iso(millis(at)) if at else None for at in (r.created_at, r.finished_at))
+        yield (r.uuid, r.job_type, r.queue, r.state, r.tenant_id, r.attempts, r.tries, *times,
+               json.dumps(r.args, ensure_ascii=False), r.error)
 
 
 @bp.post("/bulk", endpoint="bulk")
@@ -97,21 +96,21 @@ def bulk():
             raise ValidationError(_("Tick the jobs first, at most %(n)s.", n=MOST_TICKED))
         ids, subject = listing.rows_of(ticked, action), f"{len(ticked)} ticked"
     if not ids:
-        return done(_("None of these jobs can be changed so."), 0, url_for("admin.jobs.list"))
+        return done(_("None of these jobs can be changed so."), 0)
     if asked := ask(*question(action, len(ids)), danger=action not in ("retry", "restore")):
         return asked
     count = actions.in_steps(actor(), action, subject, ids)
-    return done(report(action, count, len(ids)), count, url_for("admin.jobs.list"))
+    return done(report(action, count, len(ids)), count)
 
 
 def read_top(text: str) -> dict[str, int]:
     """The highest ids shown, as `live.finished`; from scripts without it, those of now."""
     if not text:
         return listing.snapshot_ids()
-    parts = text.split(".")
-    if len(parts) != 2 or not all(p.isascii() and p.isdigit() and len(p) < 19 for p in parts):
+    tops = [parse_id(part) for part in text.split(".")]
+    if len(tops) != 2 or None in tops:
         raise ValidationError(_("The form was changed: load the page again."))
-    return {"l": int(parts[0]), "h": int(parts[1])}
+    return {"l": tops[0], "h": tops[1]}
 
 
 def question(action: str, n: int) -> tuple[str, str, str]:

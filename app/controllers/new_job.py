@@ -2,6 +2,9 @@
 
 GET new?type=X, or new?like=UUID (a duplicate) -> form -> POST new -> dispatch
 GET edit/UUID -> the same form with the job's arguments -> POST edit/UUID -> checked, then requeued
+
+Its own fields are option-type, option-queue and so on; the arguments have their bare names, whatever these are. Scripts may
+send `queue` for `option-queue` where no argument is called so.
 """
 
 from __future__ import annotations
@@ -9,19 +12,16 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from flask import Blueprint, flash, jsonify, redirect, render_template, request, url_for
+from flask import Blueprint, jsonify, render_template, request, url_for
 from flask_babel import gettext as _
 
 from app import registry
 from app.config import QUEUES
 from app.controllers import import_preview
 from app.controllers.access import wants_json
-from app.controllers.responses import actor, refused, render_error
-from app.extensions import db
+from app.controllers.responses import actor, done, render_error, wrong
 from app.registry import InvalidArguments, JobDefinition
-from app.services.audit import ActionRefused
 from app.services.jobs import actions, lookup, uploads
-from app.services.jobs.dispatch import dispatch
 from app.support.disk import DiskLow
 from app.support.messages import translate_stored
 from app.support.redaction import redact_json
@@ -29,6 +29,16 @@ from app.support.validation import ValidationError, check_text, parse_delay, par
 
 bp = Blueprint("new", __name__, url_prefix="/new")
 import_preview.add_to(bp)
+OPTIONS = {"tenant": parse_tenant, "queue": parse_queue, "delay": parse_delay}
+
+
+def option_key(name: str, definition: JobDefinition | None) -> str:
+    """The name of an option for scripts: bare, unless an argument is called so."""
+    return f"option-{name}" if definition and any(f.name == name for f in definition.fields) else name
+
+
+def option(name: str, definition: JobDefinition | None = None) -> str:
+    return request.form.get(f"option-{name}", request.form.get(option_key(name, definition), ""))
 
 
 def closed(definition: JobDefinition | None):
@@ -45,7 +55,7 @@ def offered() -> list[JobDefinition]:
 @bp.get("/", endpoint="form")
 def form():
     like = lookup.find(request.args["like"]) if "like" in request.args else None
-    name = like["job_type"] if like else request.args.get("type")
+    name = like.job_type if like else request.args.get("type")
     chosen = registry.find(name) if name else None
     if ("like" in request.args and like is None) or (name and chosen is None):
         return render_error(404, _("There is no such job type."))
@@ -53,81 +63,67 @@ def form():
         return refusal
     if like is None:
         return page(chosen)
-    return page(chosen, {"queue": like["queue"], "tenant": like["tenant_id"] or ""}, given=lookup.raw_arguments(like["uuid"]), like=like["uuid"])
+    options = {"queue": like.queue, "tenant": like.tenant_id or ""}
+    return page(chosen, given=lookup.raw_arguments(like.uuid), like=like.uuid, options=options)
 
 
 @bp.post("/", endpoint="create")
 def create():
-    definition = registry.find(request.form.get("type", ""))
+    definition = registry.find(option("type"))
     if definition is None:
         return render_error(404, _("There is no such job type."))
     if refusal := closed(definition):
         return refusal
-    like = lookup.find(request.form.get("like", ""))
-    if like is not None and like["job_type"] != definition.name:
+    like = lookup.find(option("like", definition))
+    if like is not None and like.job_type != definition.name:
         like = None  # what one type was given is nothing to another
     errors: dict[str, str] = {}
     common: dict[str, Any] = {}
-    for name, parse in (("tenant", parse_tenant), ("queue", parse_queue), ("delay", parse_delay)):
+    for name, parse in OPTIONS.items():
         try:
-            common[name] = parse(check_text(request.form.get(name, "")))
+            common[name] = parse(check_text(option(name, definition)))
         except ValidationError as error:
-            errors[name] = str(error)
-    given = lookup.raw_arguments(like["uuid"]) if like else {}
+            errors[option_key(name, definition)] = str(error)
+    given = lookup.raw_arguments(like.uuid) if like else {}
     args = read_all(definition, given, common.get("tenant"), errors)
     try:
         if not errors and import_preview.wanted(definition, args):
             return import_preview.keep(args, common)
         if not errors:
-            uuid = dispatch(definition, args, tenant_id=common["tenant"], queue=common["queue"], delay=common["delay"], created_by=actor())
-            db.session.commit()
+            uuid = actions.start(definition, args, actor(), tenant_id=common["tenant"], queue=common["queue"], delay=common["delay"])
     except DiskLow:
         raise
     except (ValidationError, TypeError) as error:
         errors[""] = str(error)
     if errors:
-        db.session.rollback()
-        return wrong(errors) or (page(definition, request.form, errors, given, like=like and like["uuid"]), 400)
-    if wants_json():
-        return jsonify({"ok": True, "count": 1, "uuid": uuid})
-    flash(_("Job created"), "success")
-    return redirect(url_for("admin.jobs.job", uuid=uuid), 303)
+        sent = {name: option(name, definition) for name in OPTIONS}
+        return wrong(errors, lambda: page(definition, request.form, errors, given, like=like and like.uuid, options=sent))
+    return done(_("Job created"), back=url_for("admin.jobs.job", uuid=uuid), uuid=uuid)
 
 
 @bp.route("/edit/<uuid>", methods=["GET", "POST"], endpoint="edit")
 def edit(uuid: str):
     found = lookup.find(uuid)
-    definition = registry.find(found["job_type"]) if found else None
+    definition = registry.find(found.job_type) if found else None
     if found is None or definition is None:
         return render_error(404, _("There is no such job.") if found is None else _("There is no such job type."))
     if refusal := closed(definition):
         return refusal
-    given, errors = lookup.raw_arguments(found["uuid"]), {}
+    given, errors = lookup.raw_arguments(found.uuid), {}
     if request.method == "GET":
         return page(definition, {}, errors, given, editing=found)
-    args = read_all(definition, given, found["tenant_id"], errors)
+    args = read_all(definition, given, found.tenant_id, errors)
     try:
         if not errors:
-            state = actions.retry_edited(found["uuid"], args, actor())
-    except ActionRefused as error:
-        return refused(error, url_for("admin.jobs.job", uuid=found["uuid"]))
+            state = actions.retry_edited(found.uuid, args, actor())
     except DiskLow:
         raise
     except (ValidationError, TypeError) as error:
         errors[""] = str(error)
     if errors:
-        db.session.rollback()
-        return wrong(errors) or (page(definition, request.form, errors, given, editing=found), 400)
-    if wants_json():
-        return jsonify({"ok": True, "count": 1, "uuid": found["uuid"]})
+        return wrong(errors, lambda: page(definition, request.form, errors, given, editing=found))
     said = {"scheduled": _("Saved. The job keeps its time."), "held": _("Saved. The job stays held.")}
-    flash(said.get(state, _("Job requeued")), "success")
-    return redirect(url_for("admin.jobs.job", uuid=found["uuid"]), 303)
-
-
-def wrong(errors: dict[str, str]):
-    """For scripts: all sentences, and by field."""
-    return (jsonify({"error": " ".join(errors.values()), "fields": errors}), 400) if wants_json() else None
+    return done(said.get(state, _("Job requeued")), uuid=found.uuid)
 
 
 def read_all(definition: JobDefinition, given: dict[str, Any], tenant: str | None, errors: dict[str, str]) -> dict[str, Any]:
@@ -177,9 +173,9 @@ def shown(field: registry.Field, value: Any) -> str:
 
 
 def page(chosen: JobDefinition | None, values: Any = None, errors: dict[str, str] | None = None, given: dict[str, Any] | None = None,
-         like: str | None = None, editing: dict[str, Any] | None = None) -> Any:
-    """The form as a page; for scripts what it offers."""
-    values, errors, given = values or {}, errors or {}, given or {}
+         like: str | None = None, editing: dict[str, Any] | None = None, options: dict[str, str] | None = None) -> Any:
+    """The form as a page, with the arguments that were sent (`values`) or that a job has (`given`); for scripts what it offers."""
+    values, errors, given, options = values or {}, errors or {}, given or {}, options or {}
     files = uploads.names_of(given)
     fields = []
     for f in chosen.fields if chosen else ():
@@ -193,13 +189,14 @@ def page(chosen: JobDefinition | None, values: Any = None, errors: dict[str, str
         plain = [{k: v for k, v in f.items() if k != "error"} for f in fields]
         if chosen is None:
             return jsonify({"types": [{"name": d.name, "label": d.label, "queue": d.options.queue} for d in offered()]})
-        about = {"type": chosen.name, "queue": chosen.options.queue, "like": like, "edits": editing and editing["uuid"]}
+        about = {"type": chosen.name, "queue": chosen.options.queue, "like": like, "edits": editing and editing.uuid}
         return jsonify(about | {"fields": plain})
     return render_template(
         "admin/new_job.html", types=[{"name": d.name, "label": d.label, "url": url_for("admin.jobs.new.form", type=d.name)} for d in offered()],
         chosen={"name": chosen.name, "label": chosen.label, "fields": fields, "queue": chosen.options.queue,
                 "description": translate_stored(chosen.description), "previewed": chosen.name == import_preview.TYPE}
         if chosen else None,
-        queues=QUEUES, errors=errors, values=values, like=like, editing=editing,
-        back_url=url_for("admin.jobs.job", uuid=editing["uuid"] if editing else like) if editing or like else url_for("admin.jobs.new.form"),
+        queues=QUEUES, errors=errors, like=like,
+        options={name: {"value": options.get(name), "error": errors.get(option_key(name, chosen))} for name in OPTIONS}, editing=editing,
+        back_url=url_for("admin.jobs.job", uuid=editing.uuid if editing else like) if editing or like else url_for("admin.jobs.new.form"),
     )

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from flask import Blueprint, jsonify, render_template, request, url_for
+from flask import Blueprint, jsonify, render_template, request
 from flask_babel import gettext as _
 from flask_babel import ngettext
 from flask_login import current_user
 
 from app.controllers.access import wants_json
-from app.controllers.responses import actor, ask, done, refused
+from app.controllers.responses import actor, ask, done
 from app.models.user import ROLES
 from app.services.audit import ActionRefused
 from app.services.people import accounts
@@ -16,10 +16,6 @@ from app.support.formatting import number
 from app.support.validation import check_text
 
 bp = Blueprint("people", __name__, url_prefix="/people")
-
-
-def _home() -> str:
-    return url_for("admin.jobs.people.index")
 
 
 @bp.get("/", endpoint="index")
@@ -30,23 +26,20 @@ def index():
 
 @bp.post("/<int(max=9223372036854775807):id>/<any(role, disable, enable, unlock, sign_out):action>", endpoint="change")
 def change(id: int, action: str):
-    try:
-        email = accounts.email_of(id)
-        asks = {
-            "role": (_("Change the role of %(email)s?", email=email), _("Its sessions end."), _("Change the role")),
-            "disable": (_("Disable %(email)s?", email=email),
-                        _("Its sessions end and it cannot sign in until it is enabled again."), _("Disable")),
-            "sign_out": (_("Sign %(email)s out everywhere?", email=email),
-                         _("All its sessions end, on every device."), _("Sign out everywhere")),
-        }
-        if action in asks and (asked := ask(*asks[action])):
-            return asked
-        if action in ("role", "disable") and email == actor() and request.form.get("sure") != "1":
-            raise ActionRefused(_("This is your own account. To change it all the same, send sure=1."))
-        said = _change(action, email)
-    except ActionRefused as error:
-        return refused(error, _home())
-    return done(said, 1, _home())
+    email = accounts.email_of(id)
+    asks = {
+        "role": (_("Change the role of %(email)s?", email=email), _("Its sessions end."), _("Change the role")),
+        "disable": (_("Disable %(email)s?", email=email),
+                    _("Its sessions end and it cannot sign in until it is enabled again."), _("Disable")),
+        "sign_out": (_("Sign %(email)s out everywhere?", email=email),
+                     _("All its sessions end, on every device."), _("Sign out everywhere")),
+    }
+    if action in asks and (asked := ask(*asks[action])):
+        return asked
+    if action in ("role", "disable") and email == actor() and request.form.get("sure") != "1":
+        raise ActionRefused(_("This is your own account. To change it all the same, send sure=1."))
+    said = _change(action, email)
+    return done(said)
 
 
 def _change(action: str, email: str) -> str:
@@ -69,8 +62,5 @@ def _change(action: str, email: str) -> str:
 
 @bp.post("/sessions/<int(max=9223372036854775807):id>/end", endpoint="end")
 def end(id: int):
-    try:
-        accounts.end_session(id, actor())
-    except ActionRefused as error:
-        return refused(error, _home())
-    return done(_("Session ended"), 1, _home())
+    accounts.end_session(id, actor())
+    return done(_("Session ended"))

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import hmac
 
-from flask import Blueprint, Response, abort, current_app, jsonify, request
+from flask import Blueprint, Response, abort, jsonify, request
 from flask_babel import gettext as _
-from sqlalchemy import func, select
 
 from app.controllers.access import wants_json
-from app.extensions import db
-from app.models import WorkerHeartbeat
 from app.services.instance import schema
-from app.services.stats.job_monitoring import monitor_state
+from app.services.stats.job_monitoring import JobMonitoringService, monitor_state
 from app.services.stats.prometheus import exposition
+from app.support.settings import settings
 
 bp = Blueprint("probes", __name__)
 
@@ -26,7 +24,7 @@ def healthz():
 @bp.get("/metrics")
 def metrics():
     """For Prometheus, behind METRICS_TOKEN as a bearer token; without one there is no such page."""
-    token = current_app.extensions["settings"].metrics_token
+    token = settings().metrics_token
     if not token:
         abort(404)
     given = request.headers.get("Authorization", "").encode("utf-8", "replace")
@@ -40,14 +38,13 @@ def metrics():
 
 @bp.get("/readyz")
 def readyz():
-    state = schema.check(current_app.extensions["settings"])
+    state = schema.check(settings())
     parts = {"database": "down" if state == "down" else "ok", "schema": "ok" if state == "current" else "down"}
     if state == "current":
         monitor = monitor_state()
-        parts["monitor"] = "down" if monitor["age_s"] is None else "late" if monitor["late"] else "ok"
-        parts["tickets"] = "down" if "ticket store" in monitor["errors"] else "ok"
-        alive = db.session.scalar(select(func.count()).select_from(WorkerHeartbeat.alive().subquery()))
-        parts["workers"] = "ok" if alive else "down"
+        parts["monitor"] = "down" if monitor.age_s is None else "late" if monitor.late else "ok"
+        parts["tickets"] = "down" if "ticket store" in monitor.errors else "ok"
+        parts["workers"] = "ok" if JobMonitoringService.count_workers().active else "down"
     else:
         parts |= {"monitor": "down", "workers": "down"}
     good = all(part == "ok" for part in parts.values())

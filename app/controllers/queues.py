@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from flask import abort, jsonify, render_template, request, url_for
+from flask import abort, render_template, request, url_for
 from flask_babel import gettext as _
 
 from app.config import QUEUES
-from app.controllers.access import wants_json
-from app.controllers.jobs import PARTS, bp
-from app.controllers.responses import actor, ask, done, refused
+from app.controllers import forms
+from app.controllers.jobs import bp
+from app.controllers.responses import actor, ask, done, live, wrong
 from app.ledger.control import TYPE
-from app.services.audit import ActionRefused
 from app.services.jobs import actions, queues
 from app.support.validation import check_text, parse_delay, parse_queue
 
 
 def said(action: str) -> str:
-    words = {"restore": _("Job restored"), "erase": _("Job erased for good"), "stop": _("The job is being stopped"), "run now": _("Job requeued"),
+    words = {"restore": _("Job restored"), "erase": _("Job erased for good"), "stop": _("The job is being stopped"), "run_now": _("Job requeued"),
              "hold": _("Job held"), "release": _("Job released"), "delay": _("Job delayed"), "move": _("Job moved"), "top": _("Job moved to the top"),
              "up": _("Job moved up"), "down": _("Job moved down")}
     return words[action]
@@ -25,7 +24,7 @@ def said(action: str) -> str:
 @bp.post("/act/<uuid>/<action>", endpoint="act")
 def act(uuid: str, action: str):
     """restore, erase, stop, run-now, hold, release, delay (seconds), move (queue), top, up, down."""
-    name, options = action.replace("-", " "), {}
+    name, options = action.replace("-", "_"), {}
     if name not in actions.ACTIONS or name in ("retry", "delete", "cancel"):
         abort(404)
     if name == "delay":
@@ -38,30 +37,23 @@ def act(uuid: str, action: str):
     }
     if name in questions and (asked := ask(*questions[name])):
         return asked
-    back = url_for("admin.jobs.job", uuid=uuid)
-    try:
-        actions.act(name, uuid, actor(), **options)
-    except ActionRefused as error:
-        return refused(error, back)
-    return done(said(name), 1, url_for("admin.jobs.list", state="bin") if name == "erase" else back)
+    actions.act(name, uuid, actor(), **options)
+    return done(said(name), back=url_for("admin.jobs.list", state="bin") if name == "erase" else None)
 
 
 def queues_context() -> dict[str, object]:
     chosen = request.args.get("queue", "")
     rows = queues.queues()
     if chosen not in QUEUES:  # the first with work, as that is where order matters
-        chosen = next((q["name"] for q in rows if q["depth"]), "default")
+        chosen = next((q.name for q in rows if q.depth), "default")
     return {"queues": rows, "types": queues.types(), "chosen": chosen, "next_jobs": queues.next_jobs(chosen),
             "tenant_backlog": queues.tenant_backlog(chosen)}
-
-
-PARTS["queues"] = queues_context
 
 
 @bp.get("/queues", endpoint="queues")
 def index():
     context = queues_context()
-    return jsonify(context) if wants_json() else render_template("admin/queues.html", **context)
+    return live("admin/queues.html", context, "queues", poll=url_for("admin.jobs.queues", queue=context["chosen"]))
 
 
 @bp.post("/queues/<name>/<any(pause, resume):action>", endpoint="pause")
@@ -75,13 +67,11 @@ def pause_type(name: str, action: str):
 
 
 def _pause(name: str, action: str):
-    back = url_for("admin.jobs.queues")
-    try:
-        if action == "pause":
-            minutes = queues.parse_minutes(check_text(request.form.get("minutes", "")))
-            queues.pause(name, actor(), minutes, check_text(request.form.get("reason", "")))
-        else:
-            queues.resume(name, actor())
-    except ActionRefused as error:
-        return refused(error, back)
-    return done(_("Paused") if action == "pause" else _("Resumed"), 1, back)
+    if action == "resume":
+        queues.resume(name, actor())
+        return done(_("Resumed"))
+    form = forms.PauseForm()
+    if not form.validate():
+        return wrong(form.faults, lambda: render_template("admin/queues.html", **queues_context(), pausing=name, form=form))
+    queues.pause(name, actor(), **form.values)
+    return done(_("Paused"))

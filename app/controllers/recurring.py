@@ -2,35 +2,23 @@
 
 from __future__ import annotations
 
-from flask import current_app, jsonify, render_template, url_for
+from flask import current_app, url_for
 from flask_babel import gettext as _
 
-from app.controllers.access import wants_json
-from app.controllers.jobs import PARTS, bp
-from app.controllers.responses import actor, done, refused
-from app.services.audit import ActionRefused
+from app.controllers.jobs import bp
+from app.controllers.responses import actor, done, live
 from app.services.jobs import recurring
-
-
-def context() -> dict[str, object]:
-    return {"schedules": recurring.listing(current_app.extensions["settings"].timezone)}
-
-
-PARTS["recurring_table"] = context
 
 
 @bp.get("/recurring", endpoint="recurring")
 def index():
-    return jsonify(context()) if wants_json() else render_template("admin/recurring.html", **context())
+    schedules = recurring.listing(current_app.extensions["settings"].timezone)
+    return live("admin/recurring.html", {"schedules": schedules}, "recurring_table")
 
 
 @bp.post("/recurring/<name>/<any(on, off, run):action>", endpoint="recurring-change")
 def change(name: str, action: str):
-    back = url_for("admin.jobs.recurring")
-    try:
-        if action == "run":
-            return done(_("Job created"), 1, url_for("admin.jobs.job", uuid=recurring.run_now(name, actor())))
-        recurring.switch(name, action == "on", actor())
-    except ActionRefused as error:
-        return refused(error, back)
-    return done(_("Switched on") if action == "on" else _("Switched off"), 1, back)
+    if action == "run":
+        return done(_("Job created"), back=url_for("admin.jobs.job", uuid=recurring.run_now(name, actor())))
+    recurring.switch(name, action == "on", actor())
+    return done(_("Switched on") if action == "on" else _("Switched off"))

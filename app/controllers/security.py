@@ -6,7 +6,7 @@ import contextlib
 import logging
 from urllib.parse import unquote_to_bytes
 
-from flask import Flask, current_app, g, jsonify, render_template, request
+from flask import Flask, g, request
 from flask_babel import gettext as _
 from flask_login import AnonymousUserMixin
 from flask_wtf.csrf import CSRFError
@@ -14,13 +14,15 @@ from werkzeug.exceptions import ClientDisconnected, HTTPException, InternalServe
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from app.config import Settings
-from app.controllers.access import wants_json
+from app.controllers.responses import refused, render_error
 from app.controllers.wsgi_front import REFUSED, Front
-from app.ledger import error_texts
 from app.ledger.dialect import database_errors
+from app.services.audit import ActionRefused
 from app.services.instance import schema
+from app.support import error_texts
 from app.support.disk import DiskLow
 from app.support.messages import tell
+from app.support.settings import settings
 from app.support.validation import ValidationError
 
 log = logging.getLogger(__name__)
@@ -44,16 +46,17 @@ def protect(app: Flask) -> None:
     app.after_request(add_headers)
     app.register_error_handler(HTTPException, http_error)
     app.register_error_handler(CSRFError, csrf_error)
-    app.register_error_handler(ValidationError, lambda error: answer(507 if isinstance(error, DiskLow) else 400, tell(error)))
+    app.register_error_handler(ActionRefused, refused)
+    app.register_error_handler(ValidationError, lambda error: render_error(507 if isinstance(error, DiskLow) else 400, tell(error)))
     for kind in (*error_texts.errors, *database_errors()):
         app.register_error_handler(kind, database_error)
-    app.register_error_handler(UnicodeError, lambda error: answer(400, _("The request has characters that cannot be read.")))
+    app.register_error_handler(UnicodeError, lambda error: render_error(400, _("The request has characters that cannot be read.")))
 
     app.register_error_handler(OSError, disk_error)
 
     def check_host():
         if request.environ[REFUSED] and request.path != "/healthz":
-            return answer(400, _("This address is not the one in PUBLIC_URL."))
+            return render_error(400, _("This address is not the one in PUBLIC_URL."))
         return None
 
     app.before_request(check_host)
@@ -67,7 +70,7 @@ def check_request():
     except UnicodeDecodeError:
         bad = True
     if bad:
-        return answer(400, _("The request has characters that cannot be read."))
+        return render_error(400, _("The request has characters that cannot be read."))
     return None
 
 
@@ -83,13 +86,6 @@ def add_headers(response):
     return response
 
 
-def answer(code: int, sentence: str, title: str | None = None):
-    """An error as JSON or as a page."""
-    if wants_json():
-        return jsonify({"error": sentence}), code
-    return render_template("errors/error.html", code=code, title=title or sentence, text="" if title is None else sentence), code
-
-
 def http_error(error: HTTPException):
     if error.code is None or error.code < 400:
         return error
@@ -101,27 +97,25 @@ def http_error(error: HTTPException):
         405: (_("Not this way"), _("This address does not take such a request.")),
         408: (_("Too slow"), _("The request did not arrive in time. Send it again.")),
         411: (_("Not understood"), _("Say how long the request is: send it with a Content-Length.")),
-        413: (_("Too large"), _("What was sent is too large. Files may have at most %(n)s MB.", n=current_app.extensions["settings"].upload_max_mb)),
+        413: (_("Too large"), _("What was sent is too large. Files may have at most %(n)s MB.", n=settings().upload_max_mb)),
         500: (_("An error"), _("Something went wrong here. It is in the log; nothing was half done.")),
     }
     code = 408 if isinstance(error, ClientDisconnected) else error.code  # gone, or too slow to be waited for
     other = _("Not understood"), _("This request cannot be answered (%(code)s).", code=code)
     title, sentence = titles.get(code, other)
-    result = answer(code, sentence, title)
-    response = (result[0] if not isinstance(result[0], str) else result[0], code)
-    if code == 405 and getattr(error, "valid_methods", None):
-        return (*response, {"Allow": ", ".join(error.valid_methods)})
-    return response
+    body, code = render_error(code, sentence, title)
+    methods = getattr(error, "valid_methods", None)
+    return (body, code, {"Allow": ", ".join(methods)}) if code == 405 and methods else (body, code)
 
 
 def csrf_error(error: CSRFError):
-    return answer(400, _("The form is no longer valid. Load the page again and send it once more."), _("Not understood"))
+    return render_error(400, _("The form is no longer valid. Load the page again and send it once more."), _("Not understood"))
 
 
 def disk_error(error: OSError):
     """A full disk under an upload, also where the form is taken apart; any other is a bug of ours."""
     if error_texts.kind_of(error) == error_texts.FULL:
-        return answer(507, _("Disk full: nothing was written. Free some space and send it again."), _("Disk full"))
+        return render_error(507, _("Disk full: nothing was written. Free some space and send it again."), _("Disk full"))
     log.error("error handling %s", request.path, exc_info=error)
     return http_error(InternalServerError())
 
@@ -135,12 +129,12 @@ def database_error(error: Exception):
         db.session.rollback()
     g._login_user = AnonymousUserMixin()  # the page that says so must ask the database for nothing
     where, kind = f"{request.method} {request.endpoint}", error_texts.kind_of(error)
-    if kind is None and schema.check(current_app.extensions["settings"]) == "current":
+    if kind is None and schema.check(settings()) == "current":
         log.error("%s: %s", where, error_texts.named(error))
-        return answer(500, _("Something went wrong here. It is in the log; nothing was half done."), _("An error"))
+        return render_error(500, _("Something went wrong here. It is in the log; nothing was half done."), _("An error"))
     if kind == error_texts.FULL:
-        return answer(507, _("Disk full: nothing was written. Free some space and send it again."), _("Disk full"))
+        return render_error(507, _("Disk full: nothing was written. Free some space and send it again."), _("Disk full"))
     if said.now(kind or "not migrated"):
         log.warning("%s answered 503: %s", where, error_texts.sentence(error) if kind else schema.OLDER)
-    body, code = answer(503, _("The database does not answer just now. Nothing was changed; try again in a few seconds."), _("Busy"))
+    body, code = render_error(503, _("The database does not answer just now. Nothing was changed; try again in a few seconds."), _("Busy"))
     return body, code, {"Retry-After": "5"}

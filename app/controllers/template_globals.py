@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from flask import Flask, current_app, has_request_context, request, url_for
+from flask import Flask, has_request_context, request, url_for
 from flask_babel import get_locale
 from flask_babel import gettext as _
-from flask_login import current_user
 
 from app import extensions, registry
 from app.services.alerts.incidents import count_open
 from app.services.stats.job_monitoring import monitor_state
 from app.support import formatting
+from app.support.settings import settings
 
 LANGUAGES = ("it", "en")
 MENU = (  # label, endpoint
@@ -37,27 +37,24 @@ def choose_language() -> str:
 
 def install(app: Flask) -> None:
     extensions.babel.init_app(
-        app, locale_selector=choose_language, timezone_selector=lambda: current_app.extensions["settings"].timezone.key,
+        app, locale_selector=choose_language, timezone_selector=lambda: settings().timezone.key,
         default_translation_directories="translations",
     )
     app.jinja_env.filters.update(formatting.FILTERS)
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
+    app.jinja_env.globals.update(nav=nav, monitor=monitor_state)  # functions, called by layouts/base.html alone: they ask the database
     app.context_processor(common)
 
 
 def common() -> dict[str, Any]:
-    signed_in = current_user.is_authenticated and getattr(current_user, "role", "") == "super-admin"
-    nav = []
-    if signed_in:
-        nav = [
-            {"label": _(label), "endpoint": endpoint, "url": url_for(endpoint), "active": active(endpoint),
+    return {"lang": str(get_locale() or "it"), "timezone": settings().timezone.key, "version": version()}
+
+
+def nav() -> list[dict[str, Any]]:
+    """The menu: `label`, `url`, `active`, and as `count` the open alerts."""
+    return [{"label": _(label), "url": url_for(endpoint), "active": active(endpoint),
              "count": count_open() if endpoint == "admin.jobs.alerts.index" else 0}
-            for label, endpoint in MENU if endpoint != "admin.jobs.recurring" or registry.schedules()
-        ]
-    return {
-        "nav": nav, "lang": str(get_locale() or "it"), "languages": LANGUAGES, "timezone": current_app.extensions["settings"].timezone.key,
-        "version": version(), "monitor": monitor_state() if signed_in else None,
-    }
+            for label, endpoint in MENU if endpoint != "admin.jobs.recurring" or registry.schedules()]
 
 
 def active(endpoint: str) -> bool:

@@ -2,47 +2,36 @@
 
 from __future__ import annotations
 
-from flask import Blueprint, jsonify, render_template, url_for
+from flask import Blueprint
 from flask_babel import gettext as _
 from flask_babel import ngettext
 
-from app.controllers.access import wants_json
-from app.controllers.jobs import PARTS
 from app.controllers.jobs import bp as jobs
-from app.controllers.responses import actor, ask, done, refused
+from app.controllers.responses import actor, ask, done, live
 from app.controllers.view_models import workers_context
-from app.services.audit import ActionRefused
 from app.services.jobs import actions
 from app.support.formatting import number
 
 bp = Blueprint("workers", __name__, url_prefix="/workers")
-PARTS["workers_table"] = lambda: {"workers": workers_context()}
 
 
 @jobs.get("/workers", endpoint="workers")
 def workers():
-    rows = workers_context()
-    if wants_json():
-        return jsonify({"workers": rows})
-    return render_template("admin/workers.html", workers=rows)
+    return live("admin/workers.html", {"workers": workers_context()}, "workers_table")
 
 
 @bp.post("/<int(max=9223372036854775807):id>/restart", endpoint="restart", defaults={"command": "restart"})
 @bp.post("/<int(max=9223372036854775807):id>/<any(quiet, resume, stop, kill, start):command>", endpoint="command")
 def change(id: int, command: str):
-    back = url_for("admin.jobs.workers")
     question = _("Kill this worker?"), _("Its job is taken from it and runs again in another worker."), _("Kill")
     if command == "kill" and (asked := ask(*question)):
         return asked
-    try:
-        name = actions.command_worker(id, command, actor())
-    except ActionRefused as error:
-        return refused(error, back)
+    name = actions.command_worker(id, command, actor())
     said = {"restart": _("Worker %(name)s restarts after its current job", name=name), "resume": _("Worker %(name)s takes jobs again", name=name),
             "quiet": _("Worker %(name)s takes no more jobs", name=name), "stop": _("Worker %(name)s stops after its current job", name=name),
             "kill": _("Worker %(name)s is being killed", name=name),
             "start": _("Another worker starts in the place of %(name)s", name=name)}
-    return done(said[command], 1, back)
+    return done(said[command])
 
 
 @bp.post("/all/<any(restart, start):command>", endpoint="all")
@@ -56,4 +45,4 @@ def change_all(command: str):
         text = ngettext(one, many, n, n=number(n))
     else:
         text = ngettext("%(n)s worker starts again", "%(n)s workers start again", n, n=number(n))
-    return done(text, n, url_for("admin.jobs.workers"))
+    return done(text, n)

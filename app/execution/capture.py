@@ -22,8 +22,8 @@ from typing import Any
 from app.execution.alarm import signals_blocked
 from app.ledger.claim import Claim
 from app.ledger.dialect import Connection
-from app.ledger.outage import database_errors
 from app.support.messages import cleaned, to_json
+from app.support.outage import database_errors
 from app.support.redaction import cut, printable, redact
 
 log = logging.getLogger(__name__)

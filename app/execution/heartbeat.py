@@ -30,7 +30,7 @@ _REGISTER = """INSERT INTO worker_heartbeats (worker_name, process_id, queue, st
  :consumer, :host, :memory, :memory, :code) ON CONFLICT (worker_id) DO UPDATE SET worker_name = excluded.worker_name,
  process_id = excluded.process_id, queue = excluded.queue, status = 'idle', started_at = excluded.started_at,
  last_heartbeat = excluded.last_heartbeat, created_at = excluded.created_at, consumer_id = excluded.consumer_id,
- host = excluded.host, beat = 0, stale = 0, reason = NULL, job_uuid = NULL, job_claim = NULL, job_since = NULL,
+ host = excluded.host, beat = 0, stale = 0, reason = NULL, stop_code = NULL, job_uuid = NULL, job_claim = NULL, job_since = NULL,
  held_uuid = NULL, held_claim = NULL, current_job_id = NULL, current_job_type = NULL, memory = excluded.memory,
  memory_start = excluded.memory_start, jobs_done = 0, code_version = excluded.code_version, command = NULL, stopped_ms = NULL"""
 _BEAT = """UPDATE worker_heartbeats SET beat = beat + 1, held_uuid = :u, held_claim = :k, memory = :memory,
@@ -56,12 +56,14 @@ def resident_bytes() -> int:
 class Heartbeat(threading.Thread):
     """The beat of one worker process; `command` is what a person asked of it (restart, stop, quiet) or None."""
 
-    def __init__(self, lifecycle: Lifecycle, url: str, queues: tuple[str, ...], consumer_id: str, code: str) -> None:
+    def __init__(
+        self, lifecycle: Lifecycle, worker_id: str, url: str, queues: tuple[str, ...], consumer_id: str, code: str
+    ) -> None:
         super().__init__(name="heartbeat", daemon=True)
         self.lifecycle = lifecycle
         self.connection = Connection(url, guarded=True)
         self.row = {
-            "name": lifecycle.worker, "pid": os.getpid(), "queue": ",".join(queues), "w": lifecycle.worker_id,
+            "name": worker_name(), "pid": os.getpid(), "queue": ",".join(queues), "w": worker_id,
             "consumer": consumer_id, "host": socket.gethostname(), "code": code,
         }
         self.command: str | None = None
@@ -106,16 +108,16 @@ class Heartbeat(threading.Thread):
             self.monitor_beat = (beat, time.monotonic())
 
     def _show(self) -> None:
-        held, done = self.lifecycle.current, self.lifecycle.done
-        now = (held and (held.uuid, held.claim_no, held.over), done)
+        job, done = self.lifecycle.current, self.lifecycle.done
+        now = (job and (job.uuid, job.claim_no, job.over), done)
         if now != self._shown:
             with self.connection.transaction() as tx:
-                show(tx, self.row["w"], held, done)
+                show(tx, self.row["w"], job, done)
             self._shown = now
 
     def _beat(self, shown: bool) -> None:
-        held = self.lifecycle.current
-        uuid, claim_no = (held.uuid, held.claim_no) if held else (None, None)
+        job = self.lifecycle.current
+        uuid, claim_no = (job.uuid, job.claim_no) if job else (None, None)
         with self.connection.transaction() as tx:
             at = stamp(tx.now()) if shown else None
             done = tx.execute(_BEAT, u=uuid, k=claim_no, memory=resident_bytes(), at=at, w=self.row["w"])
@@ -128,13 +130,14 @@ class Heartbeat(threading.Thread):
         """Seconds of this process's own clock since the monitor's mark last changed."""
         return time.monotonic() - self.monitor_beat[1]
 
-    def end(self, reason: str) -> None:
-        """Stop beating and write that this worker has stopped."""
+    def end(self, reason: str, stop_code: str | None = None) -> None:
+        """Stop beating and write that this worker has stopped; `stop_code` as in ledger/worker_slots.py."""
         self._end.set()
         with contextlib.suppress(*database_errors()), self.connection.transaction() as tx:
             now = tx.now()
             tx.execute(
                 "UPDATE worker_heartbeats SET status = 'stopped', stopped_ms = :now, last_heartbeat = :at, reason = :r, reason_json = :json, "
+                "stop_code = :c, "
                 "current_job_id = NULL, current_job_type = NULL, job_uuid = NULL, job_since = NULL, command = NULL WHERE worker_id = :w",
-                now=now, at=stamp(now), r=reason, json=to_json(reason), w=self.row["w"],
+                now=now, at=stamp(now), r=reason, json=to_json(reason), c=stop_code, w=self.row["w"],
             )

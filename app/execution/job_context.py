@@ -18,8 +18,8 @@ from app.execution.alarm import signals_blocked
 from app.execution.capture import LEVELS, JobLines
 from app.ledger.claim import FENCE, Claim
 from app.ledger.dialect import Connection
-from app.ledger.outage import database_errors, wait_for
 from app.support.messages import MOST_CHARS, Message, cleaned, to_json
+from app.support.outage import database_errors, wait_for
 from app.support.redaction import printable, redact, redact_json
 from app.support.values import billionths, plain_details, whole
 
@@ -57,8 +57,8 @@ class JobContext:
         return self._job.tries
 
     @property
-    def round(self) -> int:
-        """Rises with each retry by hand."""
+    def retry_round(self) -> int:
+        """1, and one more after each retry by hand."""
         return self._job.round
 
     @property
@@ -143,7 +143,7 @@ class JobContext:
         return self._job.timeout
 
     def save_soft(self, change: Callable[[Connection], Any]) -> None:
-        """Like `keep`, but for what may be dropped while the database does not answer."""
+        """Like `save_durably`, but for what may be dropped while the database does not answer."""
         with signals_blocked(), self._quietly(), self._connection.transaction() as tx:
             change(tx)
 

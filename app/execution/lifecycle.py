@@ -20,15 +20,16 @@ from huey import signals
 from huey.api import Huey
 from huey.exceptions import CancelExecution, TaskTimeout
 
+from app.execution.attempt import Attempt
 from app.execution.outcomes import class_name
 from app.ledger import claim as ledger
 from app.ledger.claim import Claim
 from app.ledger.dialect import Connection
-from app.ledger.open_files import GONE, holds_write_lock, roll_back_others
-from app.ledger.outage import LOCKED, database_errors, kind_of, wait_for
 from app.ledger.rescue import claims_of, rescue
-from app.ledger.settle import Outcome, settle, settle_and_claim_next
+from app.ledger.settle import Outcome, Parked, settle, settle_and_claim_next
 from app.support.messages import Message
+from app.support.open_files import GONE, holds_write_lock, roll_back_others
+from app.support.outage import LOCKED, database_errors, kind_of, wait_for
 from app.support.redaction import one_line, redact
 
 log = logging.getLogger(__name__)
@@ -57,12 +58,20 @@ class Lifecycle:
         self.done = 0
         self.broken = False  # an outcome was refused: whatever did it may have spoiled this process
         self.stopping: Callable[[], bool] = lambda: False
-        self.may_prefetch: Callable[[], bool] = lambda: True
+        self._may_prefetch: Callable[[], bool] = lambda: True
+
+    def start(self, worker_id: str, name: str, stopping: Callable[[], bool], may_prefetch: Callable[[], bool]) -> None:
+        """From now on this worker claims rows, as `worker_id`, and none before.
+
+        `name` is what people call it. `stopping` says whether the worker was told to end, `may_prefetch` whether a
+        settle may claim the next row.
+        """
+        self.worker_id, self.worker, self.stopping, self._may_prefetch = worker_id, name, stopping, may_prefetch
+        self.started = True
 
     def ticket_taken(self, task: Any) -> None:
         """pre_execute: claim the best ready row; only "no row" or a stop refuses (CancelExecution)."""
-        task.claim = task.outcome = None
-        task.armed = task.timed_out = False
+        task.attempt = None
         if not self.started:
             raise CancelExecution("this worker has not finished starting")
         if self.prefetched is not None:
@@ -80,7 +89,7 @@ class Lifecycle:
         self._hand_over(task, found)
 
     def _hand_over(self, task: Any, found: Claim) -> None:
-        task.claim, task.timeout = found, found.timeout
+        task.attempt, task.timeout = Attempt(found), found.timeout
         self.current, self.prefetched, self._begun = found, None, found
 
     def _claim(self) -> Claim | None:
@@ -96,32 +105,35 @@ class Lifecycle:
 
     def job_ran(self, task: Any, _value: Any, exception: BaseException | None) -> None:
         """post_execute: settle until written or fenced off."""
-        job: Claim | None = getattr(task, "claim", None)
-        if job is None:
+        attempt: Attempt | None = getattr(task, "attempt", None)
+        if attempt is None:
             return
-        outcome = task.outcome or self._unset(exception, job)
-        go_on = None if self.stopping() or not self.may_prefetch() else self._claim_sql
+        job, outcome = attempt.claim, attempt.outcome or self._unset(exception, attempt.claim)
+        go_on = None if self.stopping() or not self._may_prefetch() else self._claim_sql
         try:
             _, (written, self.prefetched) = wait_for(
-                lambda: settle_and_claim_next(self.connection, job, outcome, self.store, go_on), on_error=lambda e: self._trouble("settle", e)
+                lambda: settle_and_claim_next(self.connection, job, outcome, self.store, go_on),
+                on_error=lambda e: self._trouble("settle", e),
             )
         except Exception as error:
             self.prefetched = None
             written, outcome = self._replace(job, outcome, error)
         if written in ("failed", "timeout"):
             tenant = job.tenant_id or "-"
-            log.warning("job %s (%s, tenant %s) %s: %s", job.uuid, job.job_type, tenant, written, outcome.error)
+            why = outcome.error if isinstance(outcome, Outcome) else outcome.reason
+            log.warning("job %s (%s, tenant %s) %s: %s", job.uuid, job.job_type, tenant, written, why)
         self.done += 1
-        task.claim, self.current = None, self.prefetched
+        task.attempt, self.current = None, self.prefetched
 
-    def _replace(self, job: Claim, outcome: Outcome, error: Exception) -> tuple[str, Outcome]:
+    def _replace(self, job: Claim, outcome: Outcome | Parked, error: Exception) -> tuple[str, Outcome | Parked]:
         """The outcome was refused: write it alone, else a failure that says so, else leave the row to be found again.
         Returns what was written."""
         self.broken = True
         why = one_line(redact(f"{type(error).__name__}: {error}"), 500)
         log.error("job %s (%s): its outcome could not be written (%s)", job.uuid, job.job_type, why)
-        sentence = Message("Its outcome could not be written (%(why)s).", why=why)
-        said = Outcome("failed", error=sentence, retry=False, run_ms=max(int(outcome.run_ms or 0), 0))
+        said = Outcome("failed", error=Message("Its outcome could not be written (%(why)s).", why=why), retry=False)
+        if isinstance(outcome, Outcome):
+            said.run_ms = max(int(outcome.run_ms or 0), 0)
         for attempt in (outcome, said):
             try:
                 settled = wait_for(lambda attempt=attempt: settle(self.connection, job, attempt, self.store),
@@ -140,12 +152,13 @@ class Lifecycle:
 
     def job_interrupted(self, _signal: str, task: Any) -> None:
         """A stop: hand the row back uncounted, or write the outcome if it was set already."""
-        job: Claim | None = getattr(task, "claim", None)
-        if job is None:
+        attempt: Attempt | None = getattr(task, "attempt", None)
+        if attempt is None:
             return
-        if task.outcome is None and job.over:
-            task.outcome = Outcome("timeout", error=Message("timeout after %(n)s s", n=job.timeout))
-        if task.outcome is not None:
+        job = attempt.claim
+        if attempt.outcome is None and job.over:
+            attempt.outcome = Outcome("timeout", error=Message("timeout after %(n)s s", n=job.timeout))
+        if attempt.outcome is not None:
             return self.job_ran(task, None, None)
 
         def hand_back() -> None:
@@ -156,18 +169,19 @@ class Lifecycle:
                 settle(self.connection, job, cancelled, self.store)
 
         wait_for(hand_back, on_error=lambda e: self._trouble("release", e))
-        task.claim = self.current = None
+        task.attempt = self.current = None
 
     def release_prefetched(self) -> None:
         """The worker ends with a row claimed ahead: hand it back."""
         if self.prefetched is not None:
-            task = SimpleNamespace(claim=self.prefetched, outcome=None)
+            task = SimpleNamespace(attempt=Attempt(self.prefetched))
             self.prefetched = None
             self.job_interrupted("stop", task)
 
     def ticket_refused(self, _signal: str, task: Any) -> None:
         """CANCELED with a claim in hand (another hook refused): release it."""
-        if getattr(task, "claim", None) is not None and task.outcome is None:
+        attempt: Attempt | None = getattr(task, "attempt", None)
+        if attempt is not None and attempt.outcome is None:
             self.job_interrupted(_signal, task)
 
     def work_ready(self) -> bool:

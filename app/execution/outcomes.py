@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import traceback
 from datetime import UTC, datetime
-from typing import Any
 
 from huey.exceptions import CancelExecution, RateLimitExceeded, RetryTask, TaskLockedException
 
 from app import registry
 from app.execution.alarm import JobTimeout, armed
+from app.execution.attempt import Attempt
 from app.ledger.claim import Claim
-from app.ledger.settle import Outcome
+from app.ledger.settle import Outcome, Parked
 from app.support.messages import Message, cleaned, text_of
 from app.support.redaction import cut, printable, redact
 from app.support.values import delay_s
@@ -31,12 +31,13 @@ def class_name(thing: object) -> str:
     return type.__dict__["__name__"].__get__(type(thing))[:200]
 
 
-def outcome_of(task: Any, error: BaseException, job: Claim) -> Outcome:
+def outcome_of(attempt: Attempt, error: BaseException) -> Outcome | Parked:
     """The outcome of `error`, whatever telling it raises or however long it takes."""
+    job = attempt.claim
     if isinstance(error, JobTimeout):
         return _outcome(error, job)
     try:
-        with armed(task):
+        with armed(attempt):
             return _outcome(error, job)
     except JobTimeout as over:
         return _outcome(over, job)
@@ -45,12 +46,12 @@ def outcome_of(task: Any, error: BaseException, job: Claim) -> Outcome:
             "%(name)s: its text cannot be shown (%(why)s in its own code)", name=class_name(error), why=class_name(other)))
 
 
-def _outcome(error: BaseException, job: Claim) -> Outcome:
+def _outcome(error: BaseException, job: Claim) -> Outcome | Parked:
     """What an exception means for the job."""
     if isinstance(error, JobTimeout):
         return Outcome("timeout", error=Message("timeout after %(n)s s", n=job.timeout), traceback=format_traceback(error))
     if isinstance(error, registry.HoldJob):
-        return Outcome("failed", blocked=sentence(error), aside="held")
+        return Parked("held", sentence(error), error.code)
     if isinstance(error, CancelExecution) and not error.retry:
         return Outcome("cancelled", error=stored(text_of(error) or Message("Stopped on request.")))
     if isinstance(error, TaskLockedException | RateLimitExceeded):

@@ -20,7 +20,7 @@ import sys
 import threading
 import traceback
 import warnings
-from _signal import getsignal  # the public one makes an Enum of the handler: 5 microseconds
+from _signal import getsignal  # as in alarm.py
 from typing import Any
 
 from flask import Flask, has_app_context
@@ -86,7 +86,7 @@ class ProcessGuard:
         """What a job forks (multiprocessing, os.fork) is no worker: it dies of SIGTERM and keeps no log lines."""
         if capture.Capture.lines is not None:
             capture.Capture.lines.after_fork()
-        capture.Capture.lines = JobAlarm.task = None
+        capture.Capture.lines = JobAlarm.current = None
         for number in (*_SIGNALS, signal.SIGALRM):
             signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGALRM, signal.SIGINT})

@@ -18,19 +18,21 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+from flask import Flask
+
 from app import registry
 from app.execution.alarm import JobTimeout, armed, signals_blocked
+from app.execution.attempt import Attempt
 from app.execution.capture import Capture, JobLines
 from app.execution.job_context import JobContext
 from app.execution.outcomes import class_name, outcome_of, stored
 from app.execution.process_guard import ProcessGuard
-from app.execution.results import as_json
 from app.extensions import db
-from app.ledger.claim import Claim
 from app.ledger.dialect import Connection
-from app.ledger.settle import Outcome
+from app.ledger.settle import Outcome, Parked
 from app.services.jobs import uploads
 from app.support import descendants
+from app.support.bounded_json import as_json
 from app.support.logs import job_of_line, report_failure
 from app.support.messages import Message, text_of
 
@@ -83,39 +85,48 @@ class JobMeter:
         """Resident bytes at the end of the last job of this process; 0 before the first."""
         return cls._resident if cls._pid == os.getpid() else 0
 
-    def read_into(self, outcome: Outcome) -> None:
-        outcome.run_ms = round((time.monotonic() - self.start) * 1000)
-        outcome.memory_peak, JobMeter._resident = self.read()
-        outcome.details["memory_growth"] = max(outcome.memory_peak - self.resident, 0)
+    def read_into(self, outcome: Outcome | Parked) -> None:
+        """The job has ended; of a parked one no figures are kept."""
+        run_ms = round((time.monotonic() - self.start) * 1000)
+        peak, JobMeter._resident = self.read()
+        if isinstance(outcome, Outcome):
+            outcome.run_ms, outcome.memory_peak = run_ms, peak
+            outcome.details["memory_growth"] = max(peak - self.resident, 0)
 
 
-def execute(app: Any, task: Any, job_connection: Connection, stopping: Callable[[], bool] = lambda: True, guard: ProcessGuard | None = None) -> None:
-    """Run the job claimed for this task; `task.outcome` is set unless a stop interrupts. `guard` is that of the worker's process."""
-    job: Claim | None = getattr(task, "claim", None)
-    if job is None:
-        return  # a hook failed: never run what is not claimed
+def execute(
+    app: Flask, attempt: Attempt, job_connection: Connection, stopping: Callable[[], bool] = lambda: True,
+    guard: ProcessGuard | None = None,
+) -> None:
+    """Run the claimed job; `attempt.outcome` is set unless a stop interrupts. `guard` is that of the worker's process.
+
+    Raises KeyboardInterrupt when the worker is `stopping`.
+    """
+    job = attempt.claim
     meter = JobMeter()
     lines = JobLines(job, job_connection)
     whose = job_of_line.set({"uuid": job.uuid, "type": job.job_type, "tenant": job.tenant_id, "attempt": job.attempts, "worker": job.worker})
     try:
         try:
-            outcome = _attempt(app, task, job, job_connection, lines, guard)
+            outcome = _run(app, attempt, job_connection, lines, guard)
         except KeyboardInterrupt as error:
             if _asked_to_stop(stopping):
                 raise
-            outcome = outcome_of(task, error, job)  # raised by the job itself: handed back it would come again for ever
+            outcome = outcome_of(attempt, error)  # raised by the job itself: handed back it would come again for ever
         except BaseException as error:  # told without its traceback: formatting it calls the job's own code
             log.error("job %s: its outcome could not be told (%s)", job.uuid, class_name(error))
             outcome = Outcome("failed", error=Message("The worker could not tell its outcome (%(why)s).", why=class_name(error)), retry=False)
         meter.read_into(outcome)
-        swallowed = task.timed_out and outcome.status == "failed"
-        if outcome.blocked is None and (swallowed or outcome.run_ms > (job.timeout + OVER_S) * 1000):
-            outcome = replace(outcome, status="timeout", result=None, error=Message("timeout after %(n)s s", n=job.timeout), delay=None, retry=True)
+        if isinstance(outcome, Outcome):
+            swallowed = attempt.timed_out and outcome.status == "failed"
+            if swallowed or outcome.run_ms > (job.timeout + OVER_S) * 1000:
+                why = Message("timeout after %(n)s s", n=job.timeout)
+                outcome = replace(outcome, status="timeout", result=None, error=why, delay=None, retry=True)
         with signals_blocked():  # a stop that arrives now finds the outcome
-            _clean_up(lines, guard, completed=outcome.status == "completed")
-            task.outcome = outcome
+            _clean_up(lines, guard, completed=isinstance(outcome, Outcome) and outcome.status == "completed")
+            attempt.outcome = outcome
     except KeyboardInterrupt:
-        if task.outcome is None:
+        if attempt.outcome is None:
             with signals_blocked():
                 _clean_up(lines, guard, completed=False)
         raise
@@ -154,10 +165,13 @@ def _asked_to_stop(stopping: Callable[[], bool]) -> bool:
     return stopping()
 
 
-def _attempt(app: Any, task: Any, job: Claim, job_connection: Connection, lines: JobLines, guard: ProcessGuard | None) -> Outcome:
+def _run(
+    app: Flask, attempt: Attempt, job_connection: Connection, lines: JobLines, guard: ProcessGuard | None
+) -> Outcome | Parked:
+    job = attempt.claim
     definition = registry.find(job.job_type)
     if definition is None:
-        return Outcome("failed", blocked=Message(
+        return Parked("blocked", Message(
             "No job type %(name)s is known here. Deploy the code that declares it, or delete the job.", name=job.job_type))
     ctx = JobContext(job, job_connection, lines)
     try:
@@ -168,19 +182,19 @@ def _attempt(app: Any, task: Any, job: Claim, job_connection: Connection, lines:
                 if definition.wants_ctx:
                     args["ctx"] = ctx
             except registry.InvalidArguments as error:
-                return Outcome("failed", blocked=stored(Message(
+                return Parked("blocked", stored(Message(
                     "The arguments no longer fit %(name)s: %(why)s Edit and retry, or delete the job.", name=job.job_type, why=text_of(error))))
             try:
                 lines.capture = definition.options.capture
                 Capture.lines = lines
-                with armed(task):
+                with armed(attempt):
                     result, marks = _call(definition.function, args, guard)
-                if task.timed_out:
+                if attempt.timed_out:
                     raise JobTimeout
                 if db.session.registry.has():
                     db.session.commit()
             except BaseException:
-                task.armed = False
+                attempt.armed = False
                 _roll_back()
                 raise
             finally:
@@ -189,7 +203,9 @@ def _attempt(app: Any, task: Any, job: Claim, job_connection: Connection, lines:
     except KeyboardInterrupt:
         raise
     except BaseException as error:
-        outcome = outcome_of(task, error, job)
+        outcome = outcome_of(attempt, error)
+        if isinstance(outcome, Parked):
+            return outcome
         if outcome.status == "failed":
             with contextlib.suppress(Exception):
                 report_failure(error)

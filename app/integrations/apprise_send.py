@@ -1,9 +1,9 @@
-"""One message through Apprise, in a process of its own: `python -m app.integrations.apprise_send` < JSON.
+"""Sends one message through Apprise in a process of its own: `python -m app.integrations.apprise_send` < JSON.
 
 stdin  {"url", "title", "body", "level"}    stdout {"ok": bool, "why": str, "doubtful": bool}
-The address comes through stdin, so it is in no argument list; a sending that hangs is killed by whoever waits for it.
-Redirects are never followed: a POST answered 301 becomes a GET and "succeeds". `why` has no word of the address but its host,
-and still needs the redactor.
+The URL comes through stdin, so no argument list shows it. The caller kills a process that takes too long. Redirects are
+never followed, because after a 301 a POST becomes a GET and "succeeds". `why` contains no part of the URL but its host;
+it must still be redacted.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from urllib.parse import unquote
 
 HIDDEN = "[hidden]"
 HOST = re.compile(r"(?<![A-Za-z0-9.-])(?:localhost|[A-Za-z0-9-]++(?:\.[A-Za-z0-9-]++)++)(?::[0-9]{1,5})?(?=[/?]|$)")
-BROKE_OFF = re.compile(r"^(?!.*(?:NewConnectionError|ConnectTimeout)).*(?:timed out|abort|reset|closed|disconnect|broken pipe)", re.IGNORECASE)
+BROKE_OFF = re.compile(r"^(?!.*(?:NewConnectionError|ConnectTimeout))"
+                       r".*(?:timed out|abort|reset|closed|disconnect|broken pipe)", re.IGNORECASE)
 
 
 class _Lines(logging.Handler):
@@ -32,12 +33,12 @@ class _Lines(logging.Handler):
         if record.levelno >= logging.WARNING:
             self.lines.append(text)
         elif text.startswith("Socket Exception") and BROKE_OFF.search(text):
-            self.doubtful = True  # the message had gone out, its answer did not come
+            self.doubtful = True  # the message was sent, but no answer came
 
 
 def send(url: str, title: str, body: str, level: str = "info") -> tuple[bool, str, bool]:
-    """Say it with a level of info, success, warning or failure. Whether the service took it; if not, why in Apprise's
-    words, and whether it may have taken it nevertheless."""
+    """Send a message; `level` is info, success, warning or failure. Returns (ok, why, doubtful): `ok` when the service
+    accepted it; else `why` is Apprise's own text, and `doubtful` says that the service may have accepted it anyway."""
     import apprise
 
     lines = _Lines()
@@ -49,16 +50,18 @@ def send(url: str, title: str, body: str, level: str = "info") -> tuple[bool, st
     if not target.add(url):
         return False, "Apprise does not know such an address", False
     for service in target:
-        service.redirects = False  # whatever the address says
+        service.redirects = False  # even if the URL asks for them
     kind = apprise.NotifyType(level)
     ok = bool(target.notify(title=title, body=body, notify_type=kind, body_format=apprise.NotifyFormat.TEXT))
-    return ok, "" if ok else without_parts("; ".join(lines.lines[-2:]) or "not accepted", url), lines.doubtful and not ok
+    why = "" if ok else without_parts("; ".join(lines.lines[-2:]) or "not accepted", url)
+    return ok, why, lines.doubtful and not ok
 
 
 def without_parts(text: str, url: str) -> str:
-    """What a service says of an address, without any word of its user, password, path and query.
+    """A service's text about a URL, with the words of the URL's user, password, path and query hidden.
 
-    Of an address that reads otherwise than it was meant (a `@`, `/` or `#` in its password; or no host, only keys) no word is left.
+    All words of the URL are hidden when it may parse in another way than it was meant: `@`, `/`, `?` or `#` in its
+    password, or keys in place of a host.
     """
     address = url.partition("://")[2]
     user, _, rest = address.rpartition("@")
@@ -70,7 +73,7 @@ def without_parts(text: str, url: str) -> str:
 
 
 def known(url: str) -> bool:
-    """Whether Apprise can use this address."""
+    """Whether Apprise can use this URL."""
     import apprise
 
     logging.getLogger("apprise").setLevel(logging.CRITICAL)
@@ -78,6 +81,7 @@ def known(url: str) -> bool:
 
 
 def main() -> None:
+    """Read the message from stdin, send it and print the answer, both as JSON."""
     given = json.load(sys.stdin)
     with contextlib.redirect_stdout(io.StringIO()):
         ok, why, doubtful = send(given["url"], given["title"], given["body"], given.get("level", "info"))

@@ -1,16 +1,15 @@
-"""Records of a CSV, one after the other: what is wrong with one is told in its `fault`, and reading goes on.
+"""Reads the records of a CSV file and goes on after a bad one, whose `fault` says what is wrong.
 
-* A record whose quotes cannot be right (open at the end of the file or past the bounds, text after
-  a closing quote) costs its first physical line; the next line begins a new record. A quote left
-  open meets one of these: the next quote in the file nearly always has text after it.
-* If it has not (`24"` at the end of a line), the record that it seems to close has too many lines
-  and too few cells: when most of the lines inside are records by themselves, it costs its first
-  line only, else all of its lines are one refused record.
-* A cell may have 1 MB, a record 4 MB, both in characters.
+* Bad quotes are: a quote that is open at the end of the file or past the limits, or text after a closing quote. Only
+  the first physical line of such a record is rejected; the next line starts a new record. A quote left open nearly
+  always ends this way, because text follows the next quote in the file.
+* Otherwise (`24"` at the end of a line) the record has too many lines and too few cells. When most of its inner lines
+  are records by themselves, only its first line is rejected; else all of its lines are one rejected record.
+* A cell may have 1 MB and a record 4 MB, both in characters.
 
-No fault are empty cells too many at the end of a record, missing cells at its end when their columns are not required,
-rows of nothing but separators and blanks (skipped), a first line `sep=;` for a spreadsheet, invisible characters around
-names. Lines end with LF, CRLF or CR, and are counted from 1 as an editor does.
+These are not faults: extra empty cells at the end of a record; missing cells at its end whose columns are not required;
+rows with only separators and blanks (skipped); a first line `sep=;` for a spreadsheet; invisible characters around
+names. Lines end with LF, CRLF or CR and are counted from 1, as in an editor.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ HINT = re.compile(r'[\s\ufeff]*"?sep=(\\t|[,;\t|])?"?[\s,;|"]*', re.IGNORECASE)
 
 
 class Record(NamedTuple):
-    """One record: number of its first line in the file, its cells, what is wrong with it or None, its text as read."""
+    """One record: number of its first line in the file, its cells, its fault or None, and its text as read."""
 
     line: int
     cells: list[str]
@@ -48,7 +47,7 @@ class _TooLong(Exception):
 
 
 class _Lines:
-    """Physical lines of a stream, which can be given back; `taken` are those of the record being read."""
+    """Physical lines of a stream, which can be pushed back; `taken` are the lines of the current record."""
 
     def __init__(self, stream: io.TextIOBase) -> None:
         self._stream, self._back = stream, deque()
@@ -69,7 +68,7 @@ class _Lines:
         return line
 
     def next_line(self) -> str:
-        """The next line, '' at the end; of one that is too long only the beginning, the rest is passed over."""
+        """The next line; '' at the end of the file. Only the start of a line over 4 MB is kept."""
         if self._back:
             return self._back.popleft()
         line = part = self._stream.readline(RECORD_MAX + 1)
@@ -78,20 +77,20 @@ class _Lines:
         return line
 
     def begin(self) -> None:
-        """A new record begins with the next line."""
+        """Start a new record at the next line."""
         self.line += len(self.taken)
         self.taken, self._size = [], 0
 
     def give_back(self) -> None:
-        """All lines but the first of this record are read again."""
+        """Push back all lines of this record but the first."""
         self._back.extendleft(reversed(self.taken[1:]))
         del self.taken[1:]
 
 
-def read_records(
-    stream: io.TextIOBase, delimiter: str, width: int | None = None, least: int = 0, hinted: bool = False
-) -> Iterator[Record]:
-    """Records of a stream by the rules above; each should have `width` cells and must have `least`."""
+def read_records(stream: io.TextIOBase, delimiter: str, width: int | None = None, least: int = 0,
+                 hinted: bool = False) -> Iterator[Record]:
+    """The records of a stream by the rules of this module. Each should have `width` cells and must have `least`; with
+    `hinted` the first record may be a line `sep=`, which is skipped. Faults are never raised."""
     csv.field_size_limit(CELL_MAX)
     lines = _Lines(stream)
     reader = csv.reader(lines, delimiter=delimiter, strict=True)
@@ -139,14 +138,11 @@ def _wrong_count(n: int, width: int) -> Message:
 
 
 def _are_records(lines: list[str], delimiter: str, least: int, width: int) -> bool:
-    """Whether more than half of the lines are records by themselves (prose has blanks behind its commas)."""
+    """Whether more than half of the lines are records by themselves. Prose is not: it has blanks after its commas."""
     count = 0
     for line in lines:
         with contextlib.suppress(csv.Error):
             cells = next(csv.reader([line], delimiter=delimiter, strict=True), [])
-            count += (
-                max(least, 2) <= len(cells)
-                and is_empty("".join(cells[width:]))
-                and not any(cell[:1] == " " for cell in cells)
-            )
+            prose = any(cell[:1] == " " for cell in cells)
+            count += max(least, 2) <= len(cells) and is_empty("".join(cells[width:])) and not prose
     return count * 2 > len(lines)

@@ -141,7 +141,8 @@ def _unsent(error: Exception, waited: float, late: bool) -> ApiError:
     if isinstance(cause, (ValueError, httpx2.InvalidURL, httpx2.UnsupportedProtocol, httpx2.LocalProtocolError)):
         return RequestRejected(
             Message(
-                "The request cannot be sent (%(why)s): correct OPENAI_BASE_URL and OPENAI_API_KEY.", why=type(cause).__name__
+                "The request cannot be sent (%(why)s): correct OPENAI_BASE_URL and OPENAI_API_KEY.",
+                why=type(cause).__name__,
             )
         )
     sent = not isinstance(cause, (httpx2.ConnectError, httpx2.ProxyError))

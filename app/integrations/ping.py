@@ -1,4 +1,4 @@
-"""The outgoing sign of life: a box cannot report its own death, so something outside waits for this."""
+"""The outgoing heartbeat (HEARTBEAT_URL): a service outside expects it and alerts when it does not come."""
 
 from __future__ import annotations
 
@@ -10,19 +10,21 @@ TIMEOUT_S = 10.0
 
 
 class Ping:
-    """GET an address in a thread of its own, so that one that hangs stops nobody; one at a time. The address is never logged."""
+    """Sends GET requests to a URL in a thread of its own, one at a time, so that a slow server blocks nobody. The URL
+    may contain a key and is never logged."""
 
     def __init__(self, url: str) -> None:
         self.url, self.trouble = url, ""
         self._thread: threading.Thread | None = None
 
     def send(self) -> None:
+        """Start a request, unless there is no URL or the last one is still running."""
         if self.url and not (self._thread and self._thread.is_alive()):
             self._thread = threading.Thread(target=self._send, name="ping", daemon=True)
             self._thread.start()
 
     def wait(self) -> str:
-        """What went wrong with the last one, or nothing."""
+        """Wait at most 12 s for the last request; returns its error as text, '' when it succeeded."""
         if self._thread:
             self._thread.join(TIMEOUT_S + 2)
         return self.trouble

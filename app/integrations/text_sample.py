@@ -1,4 +1,4 @@
-"""A bounded sample of a file of text that has every byte value of the file in it, wherever it stands."""
+"""Takes a bounded sample of a text file; it contains each byte value past ASCII that occurs anywhere in the file."""
 
 from __future__ import annotations
 
@@ -8,27 +8,27 @@ from collections.abc import Iterator
 
 CHUNK = 1 << 20
 ASCII = bytes(range(128))
-SAMPLE, EACH = 160, 2  # pieces of lines looked at; at least so many for each byte value past ASCII
-BEFORE, AFTER = 60, 120  # bytes of a piece around its first byte past ASCII
+SAMPLE, EACH = 160, 2  # pieces of lines in a sample; pieces at least for each byte value past ASCII
+BEFORE, AFTER = 60, 120  # bytes of a piece before and after its first byte past ASCII
 _HIGH = re.compile(rb"[\x80-\xff]")
 _NOT_1252 = re.compile(rb"[\x81\x8d\x8f\x90\x9d]")
 
 
 def chunks(stream: io.BufferedReader) -> Iterator[bytes]:
-    """Pieces of 1 MB from the beginning, CRLF not torn."""
+    """The file in chunks of 1 MB from its start; no CRLF is split."""
     stream.seek(0)
     while chunk := stream.read(CHUNK):
         yield chunk + stream.read(1) if chunk.endswith(b"\r") else chunk
 
 
 def line_ends(chunk: bytes, upto: int | None = None) -> int:
-    """Lines that end before `upto`: LF, CRLF and CR."""
+    """Number of line ends (LF, CRLF or CR) before position `upto`."""
     return chunk.count(b"\n", 0, upto) + chunk.count(b"\r", 0, upto) - chunk.count(b"\r\n", 0, upto)
 
 
 def sample(stream: io.BufferedReader) -> tuple[list[tuple[int, bytes]], bytes, int]:
-    """Pieces of lines with bytes past ASCII, from all of the file; which of these bytes it has; the line of the first that
-    Windows-1252 does not know, or 0."""
+    """(pieces, bytes, line): pieces of lines with bytes past ASCII from the whole file, each with its line number; the
+    byte values past ASCII that the file contains; the first line with a byte undefined in Windows-1252, or 0."""
     size = stream.seek(0, io.SEEK_END)
     each, times, lines, undefined = max(1, SAMPLE * CHUNK // max(size, CHUNK)), dict.fromkeys(range(128, 256), 0), 1, 0
     found: list[tuple[int, bytes]] = []
@@ -47,7 +47,7 @@ def sample(stream: io.BufferedReader) -> tuple[list[tuple[int, bytes]], bytes, i
 
 
 def lines_with_high_bytes(stream: io.BufferedReader) -> bytes:
-    """Whole lines of the first place with bytes past ASCII, about 32 KB."""
+    """About 32 KB of whole lines from the first line with a byte past ASCII; b"" when there is none."""
     for chunk in chunks(stream):
         if found := _HIGH.search(chunk):
             start = max(chunk.rfind(b"\n", 0, found.start()), chunk.rfind(b"\r", 0, found.start())) + 1
@@ -57,9 +57,9 @@ def lines_with_high_bytes(stream: io.BufferedReader) -> bytes:
 
 
 def _pieces(chunk: bytes, rare: set[int], each: int) -> list[tuple[int, int]]:
-    """Begin and end of the first `each` pieces of a chunk, and of those at the first places of its rare bytes, in order.
+    """(start, end) of the first `each` pieces of a chunk and of those at the first places of its rare bytes, in order.
 
-    The bytes are looked for first: a pattern for whole pieces took 60 steps for each byte of ASCII.
+    The bytes are searched first, because a pattern for whole pieces took 60 steps for each byte of ASCII.
     """
     found: dict[int, int] = {}
     end = 0
@@ -77,7 +77,7 @@ def _pieces(chunk: bytes, rare: set[int], each: int) -> list[tuple[int, int]]:
 
 
 def _around(chunk: bytes, at: int) -> tuple[int, int]:
-    """The part of a line around a byte, at most 60 bytes before and 120 behind it."""
+    """(start, end) of the part of a line around a byte: at most 60 bytes before it and 120 after it."""
     first, last = max(at - BEFORE, 0), at + AFTER
     start = max(chunk.rfind(b"\n", first, at), chunk.rfind(b"\r", first, at), first - 1) + 1
     ends = [end for end in (chunk.find(b"\n", at, last), chunk.find(b"\r", at, last)) if end >= 0]

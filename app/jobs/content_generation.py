@@ -11,6 +11,7 @@ from huey.exceptions import CancelExecution, RetryTask
 from app.execution.job_context import JobContext
 from app.integrations import openai_text
 from app.ledger.dialect import Connection
+from app.models.job import BY_BUDGET
 from app.registry import HoldJob, PermanentError, TemporaryError, job
 from app.services.content import generations
 from app.support.messages import Message, text_of
@@ -33,13 +34,13 @@ def process_content_generation(
     if kept is not None and kept.status in UNDER_WAY:
         error = _maybe_paid(Message("The worker stopped while the API answered."))
         ctx.save_durably(lambda tx: generations.interrupted(tx, ctx.uuid, error))
-        if kept.round == ctx.round:
+        if kept.retry_round == ctx.retry_round:
             ctx.log(error, "WARN")
             raise PermanentError(error)
     if kept is not None and kept.status == "answered":
         ctx.log(Message("The answer of an earlier attempt is used; nothing is asked again."))
         return finish(ctx, reference, kept.text or "")
-    if kept is not None and kept.spent and kept.round == ctx.round:
+    if kept is not None and kept.spent and kept.retry_round == ctx.retry_round:
         raise PermanentError(kept.error or _paid(Message("The answer is of no use.")))
     text = ask(ctx, prompt, model, reference, template)
     return finish(ctx, reference, text)
@@ -52,12 +53,12 @@ def ask(ctx: JobContext, prompt: str, model: str, reference: str | None, templat
         raise PermanentError(
             Message("There is no prompt template %(name)s. Create it, or choose another, then retry.", name=template))
     if why := generations.over_budget(ctx.connection, ctx.tenant_id, settings):
-        raise HoldJob(why)
+        raise HoldJob(why, code=BY_BUDGET)
 
     def begin(tx: Connection) -> float:
         wait = generations.take_slot(tx, settings.openai_rpm, TYPE)
         if not wait:
-            generations.begin(tx, ctx.uuid, ctx.round, ctx.tenant_id, filled, model, reference, template)
+            generations.begin(tx, ctx.uuid, ctx.retry_round, ctx.tenant_id, filled, model, reference, template)
             generations.asking(tx, ctx.uuid)
         return wait
 

@@ -60,8 +60,11 @@ def process_csv_import(
     *,
     ctx: JobContext,  # type: ignore[valid-type]
 ) -> dict:
-    """`encoding` None finds it out; `columns` names columns anew: `{"titolo": "title"}`."""
-    done = begin(ctx.uuid, ctx.round)
+    """Import a file of contents: returns the counts of all attempts of this round, and the encoding it was read in.
+
+    `encoding` None finds it out; `columns` names columns anew: `{"titolo": "title"}`.
+    """
+    done = begin(ctx.uuid, ctx.retry_round)
     try:
         source = open_csv(path.path, REQUIRED, encoding, columns)
     except ValidationError as error:
@@ -175,7 +178,7 @@ def save(chunk: list[Row], source: CsvFile, last: LastOnes, done: int, ctx: JobC
             time.sleep(0.1 * attempt)
         finally:
             db.session.rollback()
-        done = begin(ctx.uuid, ctx.round)
+        done = begin(ctx.uuid, ctx.retry_round)
     return done
 
 
@@ -245,7 +248,7 @@ def store(
             changed.append({**given, "at": at, "updated_ms": now})
     refused = sum(row.fault is not None for row in rows)
     counts = (len(new), len(changed), len(rows) - len(new) - len(changed) - refused, refused)
-    mine = (RUNS.c.uuid == ctx.uuid, RUNS.c.round == ctx.round, RUNS.c.row_no == done)
+    mine = (RUNS.c.uuid == ctx.uuid, RUNS.c.round == ctx.retry_round, RUNS.c.row_no == done)
     more = dict(zip(COUNTS, counts, strict=True)) | {
         "repeated": repeated,
         "kept": len(entries),

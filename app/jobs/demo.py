@@ -10,9 +10,11 @@ from typing import Literal
 from huey.exceptions import CancelExecution
 
 from app.execution.job_context import JobContext
-from app.registry import PermanentError, job
+from app.registry import LABELS, PermanentError, job
 from app.support.messages import Message
 
+# Types of which a demo writes finished jobs, and which are not declared.
+LABELS.update(ProcessWordPressSync="WordPress Sync", ProcessPrestaShopSync="PrestaShop Sync")
 STEP_MS = 200
 Ending = Literal["completes", "recovers", "fails", "gives up", "overruns", "loses its worker"]
 
@@ -33,7 +35,8 @@ def demo_work(ms: int = 100, text: str = "", ending: Ending = "completes", *, ct
     if ending == "loses its worker" and ctx.attempt == 1:
         os.kill(os.getpid(), signal.SIGKILL)
     if ending == "gives up":
-        raise PermanentError(Message("The shop refused the sign-in (401). Enter a new application password, then retry."))
+        raise PermanentError(
+            Message("The shop refused the sign-in (401). Enter a new application password, then retry."))
     if ending == "fails" or (ending == "recovers" and ctx.attempt == 1):
         ctx.log(Message("The shop did not answer within 30 s"), "WARN")
         raise ConnectionError("the shop does not answer after 30 s")

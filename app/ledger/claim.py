@@ -15,7 +15,7 @@ from app.support.messages import Message, to_json
 FENCE = "id = :id AND state = 'processing' AND worker_id = :w AND claim_no = :k"
 COLUMNS = (
     "id, uuid, job_type, tenant_id, queue, payload, attempts, tries, failures, crashes, claim_no, round, "
-    "timeout, backoff, created_ms, available_ms, reserved_ms, retry_until_ms, durable, cancel_requested, worker_id, created_by, reason"
+    "timeout, backoff, created_ms, available_ms, reserved_ms, retry_until_ms, durable, cancel_requested, over_time, worker_id, created_by"
 )
 
 
@@ -43,11 +43,10 @@ class Claim:
     retry_until_ms: int
     durable: int
     cancel_requested: int
+    over: int  # 1: its time limit has passed
     worker_id: str
     created_by: str | None
-    reason: str | None = None
     worker: str = ""
-    over: bool = False  # its time limit has passed
 
     @property
     def fence(self) -> dict[str, object]:
@@ -56,7 +55,7 @@ class Claim:
 
 _NUMBERS = tuple(place for place, name in enumerate(COLUMNS.split(", ")) if name in (
     "id attempts tries failures crashes claim_no round timeout created_ms available_ms reserved_ms retry_until_ms durable "
-    "cancel_requested").split())
+    "cancel_requested over_time").split())
 
 
 def read_claim(row: tuple, worker: str) -> Claim:
@@ -80,7 +79,7 @@ def claim_statement(queues: tuple[str, ...]) -> str:
     """The claim for workers bound to `queues` (names from config.QUEUES, in their order)."""
     best = ", ".join(_best(q) for q in queues)
     return (
-        "UPDATE jobs SET state = 'processing', worker_id = :w, reserved_at = :now / 1000, reserved_ms = :now, reason = NULL, "
+        "UPDATE jobs SET state = 'processing', worker_id = :w, reserved_at = :now / 1000, reserved_ms = :now, reason = NULL, over_time = 0, "
         "claim_no = claim_no + 1, attempts = attempts + 1 "
         f"WHERE id = COALESCE({best}, NULL) AND state = 'pending' RETURNING {COLUMNS}"
     )
@@ -101,7 +100,7 @@ RELEASE = f"""UPDATE jobs SET state = 'pending', worker_id = NULL, reserved_at =
 
 
 OVER = Message("Over its time limit.")
-_NOTE_OVER = f"UPDATE jobs SET reason = :reason, reason_json = :json WHERE {FENCE}"
+_NOTE_OVER = f"UPDATE jobs SET over_time = 1, reason = :reason, reason_json = :json WHERE {FENCE}"
 
 
 def show(tx: Executor, worker_id: str, job: Claim | None, done: int) -> None:

@@ -1,23 +1,27 @@
-"""What paid requests cost: exact sums in billionths (nano) of a currency."""
+"""Costs of paid requests, as exact sums in billionths (nano) of a currency."""
 
 from __future__ import annotations
 
 from app.ledger.dialect import Executor
 
 NANO = 1_000_000_000
-_ADD = """INSERT INTO job_costs (uuid, job_type, tenant_id, model, at_ms, tokens_in, tokens_cached, tokens_out, cost_nano, currency)
- VALUES (:uuid, :job_type, :tenant, :model, :now, :i, :c, :o, :nano, :currency)"""
+MOST = 9 * 10**15  # nine million of a currency for one request: two of 2^63 would stop every sum
+_ADD = """INSERT INTO job_costs
+ (uuid, job_type, tenant_id, model, at_ms, tokens_in, tokens_cached, tokens_out, cost_nano, currency)
+ VALUES (:uuid, :job_type, :tenant, :model, :now, :tokens_in, :cached, :tokens_out, :nano, :currency)"""
+_SPENT = f"""SELECT COALESCE(SUM(cost_nano), 0) FROM job_costs WHERE tenant_id = :tenant AND at_ms >= :since
+ AND currency = :currency AND cost_nano BETWEEN -{MOST} AND {MOST}"""
 
 
-def add(tx: Executor, uuid: str, job_type: str, tenant: str | None, model: str, tokens: tuple[int, int, int] | None, nano: int | None,
-        currency: str) -> None:
-    """One paid request, in the open transaction; `tokens` are in, cached of these, and out; `nano` None is unknown."""
-    i, c, o = tokens or (None, None, None)
-    tx.execute(_ADD, uuid=uuid, job_type=job_type, tenant=tenant or "", model=model[:100], now=tx.now(), i=i, c=c, o=o, nano=nano,
-            currency=currency[:3].upper())
+def add(tx: Executor, uuid: str, job_type: str, tenant: str | None, model: str, tokens: tuple[int, int, int] | None,
+        nano: int | None, currency: str) -> None:
+    """Write the cost of one paid request in the open transaction. `tokens` are (input, cached part of these, output);
+    None means unknown, for `tokens` and for `nano`."""
+    tokens_in, cached, tokens_out = tokens or (None, None, None)
+    tx.execute(_ADD, uuid=uuid, job_type=job_type, tenant=tenant or "", model=model[:100], now=tx.now(), nano=nano,
+               tokens_in=tokens_in, cached=cached, tokens_out=tokens_out, currency=currency[:3].upper())
 
 
 def spent(tx: Executor, tenant: str, since: int, currency: str) -> int:
-    """What a tenant has spent since `since` (ms) in a currency, as far as it is known."""
-    return int(tx.fetch_all("SELECT COALESCE(SUM(cost_nano), 0) FROM job_costs WHERE tenant_id = :t AND at_ms >= :since AND currency = :c",
-                       t=tenant, since=since, c=currency)[0][0])
+    """The known costs of a tenant since `since` (ms) in a currency, in billionths."""
+    return int(tx.fetch_all(_SPENT, tenant=tenant, since=since, currency=currency)[0][0])

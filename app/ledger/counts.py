@@ -1,4 +1,5 @@
-"""Counts of live rows by state, kept by the monitor each second so that a page costs the same at any depth."""
+"""Counts of live rows by state. The monitor stores them each second, so that a page costs the same at any queue depth;
+and the facts of the `meta` table."""
 
 from __future__ import annotations
 
@@ -7,78 +8,83 @@ from typing import Any
 
 from app.config import QUEUES
 from app.ledger.dialect import Connection, Executor
+from app.models.job import LIVE_STATES
 from app.models.types import as_integer
 from app.support.validation import stored_json
 
-STATES = ("pending", "processing", "scheduled", "held", "blocked", "waiting")
 MAX_AGE_MS = 1000
 AFTER_RESTORE = "paused_after_restore"  # a fact of `meta`
 
-# Each part is answered from a partial index; one GROUP BY over the table would read every payload.
+# Each part uses a partial index; one GROUP BY over the table would read every payload.
 _COUNT = """SELECT 'scheduled', COUNT(*) FROM jobs WHERE state = 'scheduled'
  UNION ALL SELECT 'processing', COUNT(*) FROM jobs WHERE state = 'processing'
  UNION ALL SELECT state, COUNT(*) FROM jobs WHERE state IN ('held', 'blocked', 'waiting') GROUP BY state"""
 _DEPTHS = "SELECT queue, COUNT(*) FROM jobs WHERE state = 'pending' GROUP BY queue"
-# The longest waiting row of a queue is the first of its highest or of its lowest rank: two looks into the index, however deep it is.
-_OLDEST = """SELECT MIN(available_ms) FROM (SELECT * FROM (SELECT available_ms FROM jobs WHERE state = 'pending' AND queue = :q
- ORDER BY rank DESC, id LIMIT 1) a UNION ALL SELECT * FROM (SELECT available_ms FROM jobs WHERE state = 'pending' AND queue = :q AND rank =
- (SELECT rank FROM jobs WHERE state = 'pending' AND queue = :q ORDER BY rank LIMIT 1) ORDER BY id LIMIT 1) b) c"""
+# The longest waiting row of a queue is the first of its highest or of its lowest rank: two index look-ups at any depth.
+_OLDEST = """SELECT MIN(available_ms) FROM (
+ SELECT * FROM (SELECT available_ms FROM jobs WHERE state = 'pending' AND queue = :queue
+ ORDER BY rank DESC, id LIMIT 1) a
+ UNION ALL SELECT * FROM (SELECT available_ms FROM jobs WHERE state = 'pending' AND queue = :queue AND rank =
+ (SELECT rank FROM jobs WHERE state = 'pending' AND queue = :queue ORDER BY rank LIMIT 1) ORDER BY id LIMIT 1) b) c"""
 _SAVE = """INSERT INTO meta (key, value, at_ms) VALUES (:key, :value, :now)
  ON CONFLICT (key) DO UPDATE SET value = excluded.value, at_ms = excluded.at_ms"""
 
 
 def count(tx: Executor) -> dict[str, Any]:
-    """Live rows by state, `failed` (those that wait for a decision), and `queues`: depth and ready time (ms) of the longest waiting, by name."""
-    found: dict[str, Any] = {state: 0 for state in STATES}
+    """{state: live rows, "failed": rows that wait for a decision, "queues": {name: {"depth", "since"}}}; `since` is the
+    time (ms) from which the longest waiting row of the queue is ready, or None."""
+    found: dict[str, Any] = {state: 0 for state in LIVE_STATES}
     found.update({state: number for state, number in tx.fetch_all(_COUNT)})
-    found["queues"] = {name: {"depth": depth, "since": as_integer(tx.fetch_all(_OLDEST, q=name)[0][0])} for name, depth in tx.fetch_all(_DEPTHS)}
+    found["queues"] = {name: {"depth": depth, "since": as_integer(tx.fetch_all(_OLDEST, queue=name)[0][0])}
+                       for name, depth in tx.fetch_all(_DEPTHS)}
     found["pending"] = sum(queue["depth"] for queue in found["queues"].values())
     found["failed"] = tx.fetch_all("SELECT COUNT(*) FROM failed_jobs WHERE deleted_at IS NULL")[0][0]
     return found
 
 
-_SAMPLE = """INSERT INTO queue_minutes (minute_ms, queue, depth) VALUES (:m, :q, :n) ON CONFLICT (minute_ms, queue) DO NOTHING"""
+_SAMPLE = """INSERT INTO queue_minutes (minute_ms, queue, depth) VALUES (:minute, :queue, :depth)
+ ON CONFLICT (minute_ms, queue) DO NOTHING"""
 
 
 def sample(connection: Connection, minute: int) -> None:
-    """Keep the depth of each queue at this minute (ms)."""
+    """Store the depth of each queue at this minute (ms)."""
     queues = recent(connection)[0]["queues"]
     with connection.transaction() as tx:
         for name in QUEUES:
-            tx.execute(_SAMPLE, m=minute, q=name, n=queues.get(name, {"depth": 0})["depth"])
+            tx.execute(_SAMPLE, minute=minute, queue=name, depth=queues.get(name, {"depth": 0})["depth"])
 
 
 def save(tx: Executor, key: str, value: object) -> None:
-    """Write one fact of the `meta` table with its time."""
+    """Write a fact of the `meta` table, as JSON and with the current time."""
     tx.execute(_SAVE, key=key, value=json.dumps(value), now=tx.now())
 
 
 def load(tx: Executor, key: str) -> tuple[object, int] | None:
-    """A fact of the `meta` table and its age in ms, or None; what is no JSON or has no time counts as never written."""
+    """(value, age in ms) of a fact of the `meta` table; None when it is missing, no JSON or without a time."""
     rows = tx.fetch_all("SELECT value, at_ms FROM meta WHERE key = :key", key=key)
     value = stored_json(rows[0][0]) if rows else None
     return None if value is None or not isinstance(rows[0][1], int) else (value, max(tx.now() - rows[0][1], 0))
 
 
 def paused_after_restore(tx: Executor) -> bool:
-    """Whether schedules and alerts rest since a restore, until `jobs resume --all`."""
+    """Whether schedules and alerts are paused since a restore; `jobs resume --all` ends it."""
     kept = load(tx, AFTER_RESTORE)
     return kept is not None and bool(kept[0])
 
 
 def recent(tx: Executor) -> tuple[dict[str, Any], int]:
-    """The monitor's counts when at most 1 s old, else counted now; with their age in ms."""
+    """(counts, age in ms): the monitor's counts when at most 1 s old, else counted now; of the form of `count`."""
     kept = load(tx, "live_counts")
-    if kept is not None and kept[1] <= MAX_AGE_MS and _whole(kept[0]):
+    if kept is not None and kept[1] <= MAX_AGE_MS and _are_counts(kept[0]):
         return dict(kept[0]), kept[1]  # type: ignore[call-overload]
     return count(tx), 0
 
 
-def _whole(kept: object) -> bool:
-    """Whether these are counts, as `count` makes them."""
+def _are_counts(kept: object) -> bool:
+    """Whether a value has the form of `count`."""
     try:
-        queues = kept["queues"].values()  # type: ignore[index]
-        numbers = [kept[name] for name in (*STATES, "failed")] + [q["depth"] for q in queues]  # type: ignore[index]
+        queues, names = kept["queues"].values(), (*LIVE_STATES, "failed")  # type: ignore[index]
+        numbers = [kept[name] for name in names] + [q["depth"] for q in queues]  # type: ignore[index]
         return all(isinstance(n, int) for n in numbers) and all(isinstance(q["since"], int | None) for q in queues)
     except (TypeError, KeyError, AttributeError):
         return False

@@ -1,9 +1,9 @@
-"""The one module that knows SQLite from PostgreSQL; and the two ways to run a statement.
+"""The differences between SQLite and PostgreSQL, and the two ways to run a statement of the ledger.
 
-Statements are written once with `:name` parameters and `{skip}` where PostgreSQL needs
-`FOR UPDATE OF j SKIP LOCKED`. They run through a `Executor`: `Connection` is a driver
-connection kept by a worker or the monitor (claim and settle pay 0.1 ms there, 0.4 ms
-through the ORM); `SessionExecutor` joins the transaction of the caller's SQLAlchemy session.
+Statements are written once, with `:name` parameters and `{skip}` where PostgreSQL needs `FOR UPDATE OF j SKIP LOCKED`.
+They run through an `Executor`. `Connection` is a driver connection that a worker or the monitor keeps: claim and settle
+cost 0.1 ms there and 0.4 ms through the ORM. `SessionExecutor` joins the transaction of the caller's SQLAlchemy
+session.
 """
 
 from __future__ import annotations
@@ -25,16 +25,17 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from app.extensions import POSTGRES_CLOCK, POSTGRES_OPTIONS, PRAGMAS
-from app.ledger.open_files import OpenFiles
-from app.ledger.outage import REOPEN, database_errors, result_code
 from app.support.clock import follow, now_ms
+from app.support.open_files import OpenFiles
+from app.support.outage import REOPEN, database_errors, result_code
 
-WRITE_LOCK_TRIES = 1000
+WRITE_LOCK_TRIES = 1000  # about 2 ms
+SKIP_LOCKED = "FOR UPDATE OF j SKIP LOCKED"
 log = logging.getLogger(__name__)
 
 
-class CurrentProcess:  # noqa: N801
-    """The pid of this process, kept: asking for it ten times a job cost 2 microseconds."""
+class CurrentProcess:
+    """Caches the pid of this process; asking for it ten times a job costs 2 microseconds."""
 
     pid = os.getpid()
 
@@ -43,7 +44,7 @@ _connections: weakref.WeakSet[Connection] = weakref.WeakSet()
 
 
 def _after_fork() -> None:
-    """In a child the locks of connections may be held by threads that are not there."""
+    """Give the connections new locks: in a child, threads that do not exist there may hold the old ones."""
     CurrentProcess.pid = os.getpid()
     for connection in _connections:
         connection._lock, connection._owner = threading.RLock(), 0
@@ -53,40 +54,47 @@ os.register_at_fork(after_in_child=_after_fork)
 
 
 class Executor(Protocol):
-    """Runs statements inside the transaction that is open."""
+    """Runs statements in the open transaction. Each method can raise the errors of the driver or of SQLAlchemy."""
 
     sqlite: bool
 
     def fetch_all(self, sql: str, **params: Any) -> list[tuple]:
-        """All rows (always fetched: an unread RETURNING row keeps SQLite's write lock)."""
+        """All rows. They are always read to the end, because an unread RETURNING row keeps SQLite's write lock."""
 
     def execute(self, sql: str, **params: Any) -> int:
-        """Number of rows changed."""
+        """Run a statement; returns the number of changed rows."""
 
     def now(self) -> int:
-        """The database's clock in ms."""
+        """The database's clock in ms; for SQLite the clock of this machine."""
+        return now_ms() if self.sqlite else follow(int(self.fetch_all(POSTGRES_CLOCK)[0][0]))
 
 
 @lru_cache(512)
 def for_sqlite(sql: str) -> str:
+    """A statement of the ledger in SQLite's form: without row locks."""
     return sql.replace("{skip}", "")
 
 
 @lru_cache(512)
 def for_postgres(sql: str) -> str:
-    """`:name` as `%(name)s`; casts (`::`) and text are left alone."""
-    return re.sub(r"(?<![:\w]):([a-z_]\w*)", r"%(\1)s", sql.replace("%", "%%").replace("{skip}", "FOR UPDATE OF j SKIP LOCKED"))
+    """A statement of the ledger in psycopg's form: with row locks, and `:name` as `%(name)s` (casts with `::` stay)."""
+    return re.sub(r"(?<![:\w]):([a-z_]\w*)", r"%(\1)s", sql.replace("%", "%%").replace("{skip}", SKIP_LOCKED))
 
 
-class Connection:
-    """A kept driver connection of one process, opened again when it breaks or after a fork.
-    `synchronous` (SQLite) is NORMAL for workers and FULL elsewhere; `durable=True` makes one transaction FULL (IMMEDIATE on SQLite).
+class Connection(Executor):
+    """A driver connection of one process, opened again when it breaks and after a fork.
+
+    For SQLite, `synchronous` is NORMAL in workers and FULL elsewhere. `wait_s` is how long a transaction waits for
+    locks. `guarded` checks the file descriptors before each transaction, because jobs run in the same process.
     """
 
-    def __init__(self, url: str, synchronous: str = "NORMAL", wait_s: float = 5.0, write_lock_path: str | None = None, guarded: bool = False) -> None:
-        self.url, self.synchronous, self.wait_s, self.write_lock_path, self.guarded = url, synchronous, wait_s, write_lock_path, guarded
-        self.files: OpenFiles | None = None  # `guarded`: looked at before each transaction, as jobs run in this process
+    def __init__(self, url: str, synchronous: str = "NORMAL", wait_s: float = 5.0, write_lock_path: str | None = None,
+                 guarded: bool = False) -> None:
+        self.url, self.synchronous, self.wait_s = url, synchronous, wait_s
+        self.write_lock_path, self.guarded = write_lock_path, guarded
+        self.files: OpenFiles | None = None
         self.sqlite = url.startswith("sqlite")
+        self._form = for_sqlite if self.sqlite else for_postgres
         self._raw: Any = None
         self._pid = self._lock_pid = self._lock_fd = 0
         self._lock = threading.RLock()
@@ -95,11 +103,12 @@ class Connection:
 
     @property
     def inside(self) -> bool:
-        """Whether this thread has a transaction open here."""
+        """Whether this thread has a transaction open on this connection."""
         return self._owner == threading.get_ident()
 
     @property
     def raw(self) -> Any:
+        """The driver's connection, opened if necessary. Raises the driver's error when that fails."""
         if self._raw is None or self._pid != CurrentProcess.pid:
             self._raw, self._pid = self._open(), CurrentProcess.pid
         elif self.files and not self._owner:
@@ -125,7 +134,7 @@ class Connection:
         return raw
 
     def close(self) -> None:
-        """Drop the connection; the next use opens another."""
+        """Close the connection; the next use opens another."""
         raw, self._raw = self._raw, None
         if raw is not None and self._pid == CurrentProcess.pid:
             with contextlib.suppress(Exception):
@@ -133,8 +142,8 @@ class Connection:
 
     @contextlib.contextmanager
     def transaction(self, durable: bool = False) -> Iterator[Connection]:
-        """A write transaction; rolled back on any exception, BaseException included. A broken connection is dropped, whichever
-        statement met it first, BEGIN included: the next transaction opens another."""
+        """A write transaction, rolled back on any BaseException. With `durable` SQLite commits it with
+        synchronous=FULL. A broken connection is closed, whichever statement met it. Raises RuntimeError when nested."""
         with self._lock:
             if self._owner:
                 raise RuntimeError("A transaction is open on this connection already.")
@@ -160,8 +169,8 @@ class Connection:
                     fcntl.lockf(self._write_lock(), fcntl.LOCK_UN)
 
     def _acquire_write_lock(self) -> None:
-        """Workers of a box take turns at writing by a lock file: a blocked lockf is woken at once, while SQLite's busy
-        handler sleeps 1 to 100 ms. Being woken takes 0.1 ms, a third of a settle, so the first 2 ms are spent asking."""
+        """Serialise the writing workers of a machine by a lock file: the kernel wakes a blocked lockf at once, while
+        SQLite's busy handler sleeps 1 to 100 ms. A wake-up costs 0.1 ms, a third of a settle: first it polls."""
         lock = self._write_lock()
         for _ in range(WRITE_LOCK_TRIES):
             try:
@@ -177,8 +186,8 @@ class Connection:
         return self._lock_fd
 
     def _begin(self, raw: Any) -> None:
-        """BEGIN; on SQLite IMMEDIATE, asked again every 0.05 ms at first: its own busy handler soon sleeps
-        25 to 100 ms, which let four workers do half the work of one."""
+        """BEGIN; on SQLite BEGIN IMMEDIATE, retried after 0.05 ms at first, 5 ms at most. SQLite's busy handler sleeps
+        up to 100 ms: with it four workers did half the work of one."""
         if not self.sqlite:
             raw.execute("BEGIN")
             return
@@ -207,94 +216,67 @@ class Connection:
             self.close()
 
     def _drop_if_broken(self, why: BaseException) -> None:
-        """Close a connection that can answer nothing any more."""
+        """Close a connection that cannot answer any more."""
         if self._raw is None or not isinstance(why, database_errors()):
             return
         broken = result_code(why) in REOPEN or "closed database" in str(why)
-        if (broken if self.sqlite else self._raw.closed or self._raw.broken):
+        if broken if self.sqlite else self._raw.closed or self._raw.broken:
             self.close()
 
     def _execute(self, sql: str, params: dict[str, Any]) -> Any:
         try:
-            if self.sqlite:
-                return self.raw.execute(for_sqlite(sql), params)
-            return self.raw.execute(for_postgres(sql), params)
+            return self.raw.execute(self._form(sql), params)
         except Exception as error:
             self._drop_if_broken(error)
             raise
 
     def fetch_all(self, sql: str, **params: Any) -> list[tuple]:
+        """All rows of a statement."""
         with self._lock:
             try:
                 return self._execute(sql, params).fetchall()
             except sqlite3.OperationalError as error:
-                if "Could not decode" in str(error):  # one foreign row must not stop every claim: from the next statement on
+                if "Could not decode" in str(error):  # a row with bad text must not stop all later claims
                     self.raw.text_factory = lambda data: data.decode("utf-8", "replace")
                 raise
 
     def execute(self, sql: str, **params: Any) -> int:
+        """Run a statement; returns the number of changed rows."""
         with self._lock:
             return self._execute(sql, params).rowcount
 
     def execute_many(self, sql: str, rows: list[dict[str, Any]]) -> None:
-        """One statement for many rows, in the open transaction."""
-        with self._lock:
-            if self.sqlite:
-                self.raw.executemany(for_sqlite(sql), rows)
-            else:
-                with self.raw.cursor() as cursor:
-                    cursor.executemany(for_postgres(sql), rows)
-
-    def now(self) -> int:
-        return now_ms() if self.sqlite else follow(int(self.fetch_all(POSTGRES_CLOCK)[0][0]))  # SQLite's clock is this machine's
+        """Run one statement for many rows of parameters, in the open transaction."""
+        with self._lock, contextlib.closing(self.raw.cursor()) as cursor:
+            cursor.executemany(self._form(sql), rows)
 
 
 def in_transaction(raw: Any) -> bool:
-    """Whether a driver's connection has a transaction open."""
+    """Whether a connection of sqlite3 or psycopg has a transaction open."""
     if isinstance(raw, sqlite3.Connection):
         return raw.in_transaction
     return not raw.closed and raw.info.transaction_status != 0  # libpq's PQTRANS_IDLE
 
 
-class SessionExecutor:
-    """Runs the ledger's statements in the caller's SQLAlchemy session, in its transaction."""
+class SessionExecutor(Executor):
+    """Runs statements of the ledger in the transaction of the caller's SQLAlchemy session."""
 
     def __init__(self, session: Session) -> None:
         self.session = session
         self.sqlite = session.get_bind().dialect.name == "sqlite"
 
     def _execute(self, sql: str, params: dict[str, Any]) -> Any:
-        skip = "" if self.sqlite else "FOR UPDATE OF j SKIP LOCKED"
-        return self.session.execute(text(sql.replace("{skip}", skip)), params)
+        return self.session.execute(text(sql.replace("{skip}", "" if self.sqlite else SKIP_LOCKED)), params)
 
     def fetch_all(self, sql: str, **params: Any) -> list[tuple]:
+        """All rows of a statement."""
         return [tuple(row) for row in self._execute(sql, params)]
 
     def execute(self, sql: str, **params: Any) -> int:
+        """Run a statement; returns the number of changed rows."""
         return self._execute(sql, params).rowcount
 
     def execute_many(self, sql: str, rows: list[dict[str, Any]]) -> None:
+        """Run one statement for many rows of parameters; nothing happens without rows."""
         if rows:
             self.session.execute(text(sql), rows)
-
-    def now(self) -> int:
-        return now_ms() if self.sqlite else follow(int(self.fetch_all(POSTGRES_CLOCK)[0][0]))
-
-
-def last_settled_id(connection: Connection, table: str) -> int:
-    """Largest id of `table` at or below which no row can appear any more; 0 when that is not known yet.
-
-    SQLite has one writer at a time. On PostgreSQL a smaller id can be committed after a larger one: every transaction that
-    was under way must end first, for which this waits at most 50 ms.
-    """
-    if connection.sqlite:
-        return connection.fetch_all(f"SELECT COALESCE(MAX(id), 0) FROM {table}")[0][0]
-    last, under_way = connection.fetch_all(f"SELECT COALESCE(MAX(id), 0), {_XID.format('xmax')} FROM {table}")[0]
-    for _ in range(5):
-        if connection.fetch_all(f"SELECT {_XID.format('xmin')}")[0][0] >= under_way:
-            return last
-        time.sleep(0.01)
-    return 0
-
-
-_XID = "CAST(CAST(pg_snapshot_{}(pg_current_snapshot()) AS VARCHAR) AS BIGINT)"

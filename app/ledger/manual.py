@@ -7,26 +7,31 @@ of the number it returns; on PostgreSQL rows that another transaction holds are 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from typing import NamedTuple
 
 from app.config import QUEUES
 from app.ledger.dialect import Connection, Executor
+from app.ledger.fairness import assign_fair_ranks
+from app.ledger.rows import HISTORY, METRIC, NEW_JOB, OF_A_ROUND, insert
 from app.support.clock import DAY_MS, stamp
 from app.support.messages import to_json
 from app.support.validation import stored_object
 
-_COMMON = "uuid, payload, tenant_id, claim_no, tries, backoff, timeout, durable, created_by"
 _FOREIGN = "SELECT id, uuid, payload, tenant_id, queue FROM failed_jobs WHERE {where} AND (job_type IS NULL OR created_ms IS NULL)"
-_REQUEUE = f"""INSERT INTO jobs ({_COMMON}, queue, attempts, available_at, created_at, state, job_type, round, failures, crashes,
- created_ms, available_ms, retry_until_ms) SELECT {_COMMON}, CASE WHEN queue IN {QUEUES} THEN queue ELSE 'default' END, 0, :now / 1000,
- created_ms / 1000, 'pending', job_type, round + 1, 0, 0, created_ms, :now, :until FROM failed_jobs WHERE {{where}} ORDER BY id
- ON CONFLICT (uuid) DO NOTHING"""
-_CANCELLED = """INSERT INTO job_metrics (uuid, round, claim_no, job_type, tenant_id, queue, status, processing_time, wait_ms, attempts,
- error_message, error_json, completed_at, created_at) SELECT uuid, round, claim_no, job_type, tenant_id, queue, 'cancelled', 0, {wait}, attempts,
- :why, :why_json, :at, :at FROM jobs WHERE {where} ON CONFLICT DO NOTHING"""
-_HISTORY = """INSERT INTO job_history (uuid, job_type, tenant_id, queue, status, payload, error, error_json, attempts, tries, claim_no,
- round, created_by, created_ms, finished_ms) SELECT uuid, job_type, tenant_id, queue, 'cancelled', payload, :why, :why_json, attempts, tries,
- claim_no, round, created_by, created_ms, :now FROM jobs WHERE {where} ORDER BY id ON CONFLICT (uuid) DO NOTHING"""
+_REQUEUE = insert(
+    "jobs", [*NEW_JOB, *OF_A_ROUND], "(uuid) DO NOTHING RETURNING id, queue, tenant_id, job_type",
+    "failed_jobs WHERE {where} ORDER BY id",
+    queue=f"CASE WHEN queue IN {QUEUES} THEN queue ELSE 'default' END", state="'pending'", round="round + 1",
+    attempts="0", failures="0", crashes="0", created_at="created_ms / 1000", available_at=":now / 1000", available_ms=":now",
+    retry_until_ms=":until")
+_CANCELLED = insert(
+    "job_metrics", METRIC, "DO NOTHING", "jobs WHERE {where}", worker="NULL", status="'cancelled'", processing_time="0",
+    wait_ms="{wait}", memory_used="NULL", error_message=":why", error_json=":why_json", metadata="NULL", started_at="NULL", completed_at=":at",
+    created_at=":at")
+_HISTORY = insert(
+    "job_history", HISTORY, "(uuid) DO NOTHING", "jobs WHERE {where} ORDER BY id", status="'cancelled'", error=":why", error_json=":why_json",
+    result="NULL", traceback="NULL", finished_ms=":now")
 _WAIT = "CASE WHEN available_ms < :now THEN :now - available_ms ELSE 0 END"
 
 
@@ -40,12 +45,13 @@ def _mine(tx: Executor, table: str, ids: Sequence[int], condition: str) -> str:
     return among(row[0] for row in tx.fetch_all(f"SELECT j.id FROM {table} j WHERE {among(ids, 'j.id')} AND {condition} ORDER BY j.id {{skip}}"))
 
 
-def requeue(tx: Executor, ids: Sequence[int]) -> list[str]:
-    """Failed jobs back into the ledger: same uuid, next round, attempt 1, ready at once; returns the uuids."""
+def requeue(tx: Executor, ids: Sequence[int], fair: Collection[str]) -> list[str]:
+    """Failed jobs back into the ledger: same uuid, next round, attempt 1, ready at once, those of `fair` types at their tenant's
+    turn; returns the uuids."""
     now, where = tx.now(), _mine(tx, "failed_jobs", ids, "j.deleted_at IS NULL AND LENGTH(j.uuid) <= 36")
     for row in tx.fetch_all(_FOREIGN.format(where=where)):
         _complete(tx, *row, now=now)
-    tx.execute(_REQUEUE.format(where=where), now=now, until=now + DAY_MS)
+    assign_fair_ranks(tx, tx.fetch_all(_REQUEUE.format(where=where), now=now, until=now + DAY_MS), fair)
     tx.execute(f"DELETE FROM job_history WHERE uuid IN (SELECT uuid FROM failed_jobs WHERE {where})")
     return [row[0] for row in tx.fetch_all(f"DELETE FROM failed_jobs WHERE {where} RETURNING uuid")]
 
@@ -93,14 +99,21 @@ def run_now(tx: Executor, ids: Sequence[int]) -> int:
     )
 
 
-def cancel(tx: Executor, ids: Sequence[int], why: str | None = None) -> tuple[int, int]:
-    """(cancelled: waiting rows gone, their outcome written; asked: running ones told to stop, see `due_to_stop`)."""
+class Cancelled(NamedTuple):
+    """Numbers of rows: `gone` were waiting and have their outcome; `asked` are running and told to stop, see `due_to_stop`."""
+
+    gone: int
+    asked: int
+
+
+def cancel(tx: Executor, ids: Sequence[int], why: str | None = None) -> Cancelled:
+    """End waiting rows and ask running ones to stop."""
     now, where = tx.now(), _mine(tx, "jobs", ids, "j.state <> 'processing'")
     values = {"now": now, "why": why, "why_json": to_json(why)}
     tx.execute(_CANCELLED.format(where=where, wait=_WAIT), at=stamp(now), **values)
     tx.execute(_HISTORY.format(where=where), **values)
     gone = tx.execute(f"DELETE FROM jobs WHERE {where}")
-    return gone, tx.execute(f"UPDATE jobs SET cancel_requested = 1 WHERE {among(ids)} AND state = 'processing'")
+    return Cancelled(gone, tx.execute(f"UPDATE jobs SET cancel_requested = 1 WHERE {among(ids)} AND state = 'processing'"))
 
 
 def due_to_stop(connection: Connection, grace_ms: int) -> set[int]:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from app.ledger import costs
 from app.ledger.claim import FENCE, Claim, claim_in
 from app.ledger.dialect import Connection, Executor
+from app.ledger.rows import FAILED, HISTORY, METRIC, insert, replacing
 from app.support.clock import stamp
 from app.support.messages import to_json
 
@@ -28,7 +29,6 @@ class Outcome:
     status: completed, failed, timeout or cancelled as the function ended; `retry` False makes a
     failure final at once; `delay` (s) asks for another run after it, not counted as a failure; `wait` (s) takes the place of
     the backoff after a failure that counts.
-    `blocked` is the sentence of a row that could not be run at all and now waits in state `aside`. Both sentences may be Messages.
     """
 
     status: str
@@ -38,11 +38,21 @@ class Outcome:
     retry: bool = True
     delay: float | None = None
     wait: float | None = None
-    blocked: str | None = None
-    aside: str = "blocked"
     run_ms: int = 0
     memory_peak: int | None = None
     details: dict = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Parked:
+    """In place of an Outcome: the row could not be run, or asked to wait, and now stands in `state` (blocked, held).
+
+    `reason` is for people; `hold_code` says why a held row is held (models/job.py).
+    """
+
+    state: str
+    reason: str
+    hold_code: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,38 +85,32 @@ def decide(outcome: Outcome, job: Claim, now: int) -> Decision:
     return Decision("retried", run_at, counted)
 
 
-_METRIC = """INSERT INTO job_metrics (uuid, round, claim_no, job_type, tenant_id, queue, worker, status, processing_time,
- wait_ms, memory_used, attempts, error_message, error_json, metadata, started_at, completed_at, created_at) VALUES
- (:uuid, :round, :claim_no, :job_type, :tenant_id, :queue, :worker, :status, :ms, :wait, :memory, :attempts, :error,
- :error_json, :details, :started, :at, :at) ON CONFLICT DO NOTHING"""
-_HISTORY = """INSERT INTO job_history (uuid, job_type, tenant_id, queue, status, payload, result, error, error_json, traceback, attempts,
- tries, claim_no, round, created_by, created_ms, finished_ms) VALUES (:uuid, :job_type, :tenant_id, :queue, :status, :payload,
- :result, :error, :error_json, :traceback, :attempts, :tries, :claim_no, :round, :created_by, :created_ms, :now)
- ON CONFLICT (uuid) DO UPDATE SET status = excluded.status, result = excluded.result, error = excluded.error,
- error_json = excluded.error_json, traceback = excluded.traceback, attempts = excluded.attempts, claim_no = excluded.claim_no, round = excluded.round,
- finished_ms = excluded.finished_ms, payload = excluded.payload, queue = excluded.queue"""
-_FAILED = """INSERT INTO failed_jobs (uuid, connection, queue, payload, exception, failed_at, job_type, tenant_id, status, error, error_json,
- claim_no, round, tries, backoff, timeout, durable, created_ms, created_by) VALUES (:uuid, :connection, :queue, :payload,
- :exception, :at, :job_type, :tenant_id, :status, :error, :error_json, :claim_no, :round, :tries, :backoff, :timeout, :durable,
- :created_ms, :created_by) ON CONFLICT (uuid) DO NOTHING"""
+_METRIC = insert("job_metrics", METRIC, "DO NOTHING")
+_HISTORY = insert("job_history", HISTORY, "(uuid) " + replacing(
+    "status result error error_json traceback attempts claim_no round finished_ms payload queue"))
+_FAILED = insert("failed_jobs", FAILED, "(uuid) DO NOTHING")
 _AGAIN = f"""UPDATE jobs SET state = 'scheduled', available_at = :at / 1000, available_ms = :at, failures = failures + :f,
  attempts = attempts - :u, worker_id = NULL, reserved_at = NULL, reserved_ms = NULL, reason = :reason,
  reason_json = :json WHERE {FENCE} AND cancel_requested = 0"""
 
 
-def settle(connection: Connection, job: Claim, outcome: Outcome, store: str) -> str:
-    """Write the outcome; returns the status written, or 'late'. Errors propagate after a rollback (try again).
+def settle(connection: Connection, job: Claim, outcome: Outcome | Parked, store: str) -> str:
+    """Write the outcome; returns the status written, the state of a parked row, or 'late'.
 
+    Errors propagate after a rollback (try again).
     `store` is the name of the database kind for failed_jobs.connection (sqlite, postgresql).
     """
     return settle_and_claim_next(connection, job, outcome, store, None)[0]
 
 
-def settle_and_claim_next(connection: Connection, job: Claim, outcome: Outcome, store: str, statement: str | None) -> tuple[str, Claim | None]:
+def settle_and_claim_next(
+    connection: Connection, job: Claim, outcome: Outcome | Parked, store: str, statement: str | None
+) -> tuple[str, Claim | None]:
     """Settle and, with a claim statement, claim the next row in the same transaction: one commit a job, not two."""
     with connection.transaction(durable=bool(job.durable)) as tx:
         now = tx.now()
-        written = _block(tx, job, outcome, now) if outcome.blocked is not None else _outcome(tx, job, outcome, now, store)
+        parked = isinstance(outcome, Parked)
+        written = _park(tx, job, outcome, now) if parked else _outcome(tx, job, outcome, now, store)
         return written, claim_in(tx, statement, job.worker_id, job.worker) if statement else None
 
 
@@ -139,13 +143,13 @@ def _vanished(tx: Executor, job: Claim) -> bool:
                        f"AND status IN {FINAL}", u=job.uuid, r=job.round)
 
 
-def _block(tx: Executor, job: Claim, outcome: Outcome, now: int) -> str:
+def _park(tx: Executor, job: Claim, parked: Parked, now: int) -> str:
     changed = tx.execute(
-        "UPDATE jobs SET state = :aside, reason = :reason, reason_json = :json, worker_id = NULL, reserved_at = NULL, reserved_ms = NULL, "
-        f"available_ms = :now, attempts = attempts - 1 WHERE {FENCE}",
-        reason=outcome.blocked, json=to_json(outcome.blocked), aside=outcome.aside, now=now, **job.fence,
+        "UPDATE jobs SET state = :state, hold_code = :code, reason = :reason, reason_json = :json, worker_id = NULL, "
+        f"reserved_at = NULL, reserved_ms = NULL, available_ms = :now, attempts = attempts - 1 WHERE {FENCE}",
+        state=parked.state, code=parked.hold_code, reason=parked.reason, json=to_json(parked.reason), now=now, **job.fence,
     )
-    return outcome.aside if changed else late(tx, job, now, outcome)
+    return parked.state if changed else late(tx, job, now, Outcome("late"))
 
 
 def late(tx: Executor, job: Claim, now: int, outcome: Outcome) -> str:
@@ -169,10 +173,13 @@ def finish(tx: Executor, job: Claim, status: str, now: int, outcome: Outcome, st
         "claim_no": job.claim_no, "round": job.round, "tries": job.tries,
         "created_by": job.created_by, "created_ms": job.created_ms,
     }
-    tx.execute(_HISTORY, result=outcome.result, traceback=outcome.traceback or None, attempts=job.attempts, now=now, **values)
+    tx.execute(
+        _HISTORY, result=outcome.result, traceback=outcome.traceback or None, attempts=job.attempts, finished_ms=now,
+        **values,
+    )
     if status in ("failed", "timeout"):
         tx.execute(
-            _FAILED, connection=store, at=stamp(now), exception=outcome.traceback or outcome.error or status,
+            _FAILED, connection=store, failed_at=stamp(now), exception=outcome.traceback or outcome.error or status,
             backoff=job.backoff, timeout=job.timeout, durable=job.durable, **values,
         )
 
@@ -183,9 +190,10 @@ def metric(tx: Executor, job: Claim, status: str, now: int, outcome: Outcome) ->
     at, started = stamp(now), stamp(job.reserved_ms) if job.reserved_ms else None
     inserted = tx.execute(
         _METRIC, uuid=job.uuid, round=job.round, claim_no=job.claim_no, job_type=job.job_type, tenant_id=job.tenant_id,
-        queue=job.queue, worker=job.worker, status=status, ms=outcome.run_ms, wait=wait, memory=outcome.memory_peak,
-        attempts=job.attempts, error=outcome.error, error_json=to_json(outcome.error),
-        details=json.dumps(outcome.details) if outcome.details else None, started=started, at=at,
+        queue=job.queue, worker=job.worker, status=status, processing_time=outcome.run_ms, wait_ms=wait,
+        memory_used=outcome.memory_peak, attempts=job.attempts, error_message=outcome.error, error_json=to_json(outcome.error),
+        metadata=json.dumps(outcome.details) if outcome.details else None, started_at=started, completed_at=at,
+        created_at=at,
     )
     if inserted:
         for cost in outcome.details.get("costs", ()):

@@ -7,6 +7,9 @@
 The row names its consumer, so another one, or one that was started anew with all its workers, never answers. A consumer
 that ends says so in the rows of its empty places. A pipe and not a file: it ends with the consumer and needs no shared
 folder.
+
+`stop_code`, in the row of a worker that a person has stopped, is EMPTY while its place is, FILLED once another worker
+was started there, ENDED when its consumer has ended. The sentence in `reason` is for people.
 """
 
 from __future__ import annotations
@@ -19,18 +22,20 @@ from app.ledger.dialect import Connection, database_errors
 from app.support.messages import Message, to_json
 from app.support.process import has_ended, is_here
 
-STOPPED = Message("stopped by hand")
-AGAIN, ENDED = Message("stopped by hand; started again"), Message("stopped by hand; then its consumer ended")
-_MINE = f"consumer_id = :c AND status = 'stopped' AND reason = '{STOPPED}'"
+EMPTY, FILLED, ENDED = "empty", "filled", "ended"
+STOPPED, AGAIN = Message("stopped by hand"), Message("stopped by hand; started again")
+UNFILLED = Message("stopped by hand; then its consumer ended")
+_MINE = f"consumer_id = :c AND status = 'stopped' AND stop_code = '{EMPTY}'"
 _ASKED = f"SELECT id FROM worker_heartbeats WHERE {_MINE} AND command = 'start'"
-_TAKE = f"""UPDATE worker_heartbeats SET command = NULL, reason = :why, reason_json = :json
+_TAKE = f"""UPDATE worker_heartbeats SET command = NULL, stop_code = '{FILLED}', reason = :why, reason_json = :json
  WHERE id = :id AND {_MINE} AND command = 'start'"""
-_END = f"UPDATE worker_heartbeats SET command = NULL, reason = :why, reason_json = :json WHERE {_MINE}"
+_END = f"""UPDATE worker_heartbeats SET command = NULL, stop_code = '{ENDED}',
+ reason = :why, reason_json = :json WHERE {_MINE}"""
 
 
-def can_start(status: str, reason: str | None, consumer_id: str, host: str) -> bool:
+def can_start(status: str, stop_code: str | None, consumer_id: str, host: str) -> bool:
     """Whether the place of this row is empty and its consumer may answer: it lives here, or is of another machine."""
-    if status != "stopped" or reason != STOPPED:
+    if status != "stopped" or stop_code != EMPTY:
         return False
     return not has_ended(consumer_id) if is_here(consumer_id) else host != socket.gethostname()
 
@@ -59,7 +64,7 @@ class Places:
         with contextlib.suppress(*database_errors()):
             if self.connection.fetch_all(f"SELECT 1 FROM worker_heartbeats WHERE {_MINE}", c=self.consumer_id):
                 with self.connection.transaction() as tx:
-                    tx.execute(_END, c=self.consumer_id, why=ENDED, json=to_json(ENDED))
+                    tx.execute(_END, c=self.consumer_id, why=UNFILLED, json=to_json(UNFILLED))
 
     def asked(self) -> int:
         """How many were asked for since the last time."""

@@ -1,4 +1,4 @@
-"""Models: one file a table (or a table and its companions); no rules, no request."""
+"""The tables as SQLAlchemy models, one file for a table or a few related ones. Models contain no business rules."""
 
 from app.extensions import db
 from app.models.alert import Alert, AlertMessage, AlertRule
@@ -16,16 +16,16 @@ from app.models.job_metric import JobMetric
 from app.models.queue_state import Meta, Queue
 from app.models.recurring import Recurring, RecurringRun
 from app.models.rollup import JobMinute, QueueMinute, QueueSecond, RollupTenant, RollupType
-from app.models.types import take_anything
+from app.models.types import read_leniently
 from app.models.upload import Upload
 from app.models.user import LoginAttempt, User, UserSession
 from app.models.worker_heartbeat import WorkerHeartbeat
 
-take_anything(db.metadata)
+read_leniently(db.metadata)
 
 __all__ = [
-    "Alert", "AlertMessage", "AlertRule", "AskMinute", "Audit", "Content", "ContentVersion", "FailedJob", "Generation", "ImportReject",
-    "ImportRun", "Job", "JobBatch", "JobCost", "JobHistogram", "JobHistory", "JobLog", "JobMetric", "JobMinute", "LoginAttempt", "Meta",
-    "PromptTemplate", "Queue", "QueueMinute", "QueueSecond", "Recurring", "RecurringRun", "RollupTenant", "RollupType", "TenantBudget", "Upload",
-    "User", "UserSession", "WorkerHeartbeat",
+    "Alert", "AlertMessage", "AlertRule", "AskMinute", "Audit", "Content", "ContentVersion", "FailedJob", "Generation",
+    "ImportReject", "ImportRun", "Job", "JobBatch", "JobCost", "JobHistogram", "JobHistory", "JobLog", "JobMetric",
+    "JobMinute", "LoginAttempt", "Meta", "PromptTemplate", "Queue", "QueueMinute", "QueueSecond", "Recurring",
+    "RecurringRun", "RollupTenant", "RollupType", "TenantBudget", "Upload", "User", "UserSession", "WorkerHeartbeat",
 ]

@@ -1,4 +1,4 @@
-"""`alert_rules`: what is watched; `alerts`: one row an incident; `alert_messages`: the outbox; and the figures by the minute."""
+"""Alerts: `alert_rules`, what is watched; `alerts`, one row an incident; `alert_messages`, the outbox."""
 
 from __future__ import annotations
 
@@ -7,13 +7,12 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from app.extensions import db
 from app.models.types import Id
-from app.support.messages import Message
 
+_OPEN, _DUE = text("closed_ms IS NULL"), text("state IN ('waiting', 'sending')")
 
 class AlertRule(db.Model):
-    """`window_min` and `cooldown_min` in minutes; `quiet_from` and `quiet_until` are times of day in APP_TIMEZONE ('22:00').
-
-    `channels` is `*` for all of ALERT_URLS, else names with commas; empty: log and page only.
+    """A rule. `window_min` and `cooldown_min` are in minutes; `quiet_from` and `quiet_until` are times of day in
+    APP_TIMEZONE ('22:00'). `channels` is `*` for all of ALERT_URLS, else names with commas; '' means log and page only.
     """
 
     __tablename__ = "alert_rules"
@@ -34,17 +33,18 @@ class AlertRule(db.Model):
     channels: Mapped[str] = mapped_column(Text, server_default="*")
     cooldown_min: Mapped[int] = mapped_column(Integer, server_default="15")
 
-NOBODY_HAD_IT = Message("no monitor had this channel for 8 days")  # why a message was given up
 
 
 class Alert(db.Model):
-    """Its signature is (rule, subject), which is open at most once. `facts` is JSON, told in the reader's language;
-    `notify_at` (ms) is when the team is notified (later than `opened_ms` in quiet hours, while silenced, or soon after the last one)."""
+    """An incident; (rule, subject) is open at most once. `facts` is JSON, shown as text in the reader's language.
+
+    `notify_at` (ms) is when the team is notified: later than `opened_ms` in quiet hours, while the alert is snoozed, or
+    within the cooldown of the last incident. `notified` is 1 after it.
+    """
 
     __tablename__ = "alerts"
     __table_args__ = (
-        Index("alerts_open_key", "rule_id", "subject", unique=True,
-              sqlite_where=text("closed_ms IS NULL"), postgresql_where=text("closed_ms IS NULL")),
+        Index("alerts_open_key", "rule_id", "subject", unique=True, sqlite_where=_OPEN, postgresql_where=_OPEN),
         Index("alerts_closed_idx", "closed_ms"),
         {"sqlite_autoincrement": True},
     )
@@ -68,13 +68,13 @@ class Alert(db.Model):
 
 
 class AlertMessage(db.Model):
-    """`phase` is open, over or test; `state` waiting, sending (until `lease_ms`), sent or dropped."""
+    """`phase` is open, over or test; `state` waiting, sending (until `lease_ms`), sent, dropped (the channel refused
+    it for 7 days, or a test) or expired (no monitor had the channel for 8 days)."""
 
     __tablename__ = "alert_messages"
     __table_args__ = (
         UniqueConstraint("alert_id", "channel", "phase"),
-        Index("alert_messages_due_idx", "channel", "id",
-              sqlite_where=text("state IN ('waiting', 'sending')"), postgresql_where=text("state IN ('waiting', 'sending')")),
+        Index("alert_messages_due_idx", "channel", "id", sqlite_where=_DUE, postgresql_where=_DUE),
         {"sqlite_autoincrement": True},
     )
 

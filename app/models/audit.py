@@ -1,8 +1,8 @@
-"""`audit`: who did what to which, with what result; written in the transaction of the change."""
+"""`audit`: the log of people's actions."""
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Index, String, Text
+from sqlalchemy import BigInteger, Index, Integer, String, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.extensions import db
@@ -10,6 +10,11 @@ from app.models.types import Id
 
 
 class Audit(db.Model):
+    """An action of a person (`actor`) on a `subject`, with its result; written in the transaction of the change.
+
+    `times` is how often it happened, when one row stands for several times.
+    """
+
     __tablename__ = "audit"
     __table_args__ = (Index("audit_action_idx", "action", "at_ms"), {"sqlite_autoincrement": True})
 
@@ -22,3 +27,4 @@ class Audit(db.Model):
     action_json: Mapped[str | None] = mapped_column(Text)
     subject_json: Mapped[str | None] = mapped_column(Text)
     result_json: Mapped[str | None] = mapped_column(Text)
+    times: Mapped[int] = mapped_column(Integer, server_default="1")

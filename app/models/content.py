@@ -1,4 +1,4 @@
-"""`contents`, the platform's articles, and `import_rejects`, the rows an import could not take."""
+"""`contents`, the articles of the platform; `import_runs` and `import_rejects`, the state of CSV imports."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ from app.models.types import Id
 
 
 class Content(db.Model):
-    """One article of a tenant ('' without one); `attributes` is a JSON object of the other columns."""
+    """An article of a tenant ('' without one). `attributes` is a JSON object with the other columns of its file."""
 
     __tablename__ = "contents"
-    __table_args__ = (UniqueConstraint("tenant_id", "reference", name="contents_reference_key"), {"sqlite_autoincrement": True})
+    __table_args__ = (
+        UniqueConstraint("tenant_id", "reference", name="contents_reference_key"), {"sqlite_autoincrement": True},
+    )
 
     id: Mapped[int] = mapped_column(Id, primary_key=True)
     tenant_id: Mapped[str] = mapped_column(String(64), server_default="")
@@ -26,7 +28,7 @@ class Content(db.Model):
 
 
 class ImportReject(db.Model):
-    """A row of a file that was not imported: line number in the file (from 1), reason, the row as read."""
+    """A row of a file that was not imported: its line number in the file (from 1), the reason, and its text as read."""
 
     __tablename__ = "import_rejects"
     __table_args__ = (Index("import_rejects_uuid_idx", "uuid", "line", unique=True), {"sqlite_autoincrement": True})
@@ -40,10 +42,10 @@ class ImportReject(db.Model):
 
 
 class ImportRun(db.Model):
-    """How far an import has come, committed with its rows: a killed one goes on from here.
+    """The progress of an import, committed with its rows, so that a killed import continues from here.
 
-    `row_no` is the number of records dealt with; the counts are those of all attempts. `repeated` (of the unchanged) are
-    rows whose reference stands again further on; `kept` rows with `kept_bytes` of text are in `import_rejects`.
+    `row_no` is the number of records processed; the counts are those of all attempts. `repeated` counts unchanged rows
+    whose reference occurs again later in the file. `kept` rows with `kept_bytes` of text are in `import_rejects`.
     """
 
     __tablename__ = "import_runs"
@@ -54,7 +56,7 @@ class ImportRun(db.Model):
     updated: Mapped[int] = mapped_column(Integer)
     unchanged: Mapped[int] = mapped_column(Integer)
     rejected: Mapped[int] = mapped_column(Integer)
-    round: Mapped[int] = mapped_column(Integer)
+    retry_round: Mapped[int] = mapped_column("round", Integer)
     touched_ms: Mapped[int] = mapped_column(BigInteger)
     repeated: Mapped[int] = mapped_column(Integer, server_default="0")
     kept: Mapped[int] = mapped_column(Integer, server_default="0")

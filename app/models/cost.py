@@ -1,4 +1,4 @@
-"""`job_costs`: one row a paid request of any job; `tenant_budgets`: what a tenant may spend a month; `ask_minutes`: the account's rate."""
+"""`job_costs`: one row a paid request; `tenant_budgets`: monthly limits; `ask_minutes`: requests for the rate limit."""
 
 from __future__ import annotations
 
@@ -10,11 +10,13 @@ from app.models.types import Id
 
 
 class JobCost(db.Model):
-    """`cost_nano` is in thousand-millionths of `currency`: exact for prices a million tokens; None is unknown, never 0."""
+    """The cost of one paid request of any job. `cost_nano` is in billionths of `currency`, which is exact for prices
+    per million tokens; None means unknown, never 0."""
 
     __tablename__ = "job_costs"
     __table_args__ = (
-        Index("job_costs_at_idx", "at_ms"), Index("job_costs_tenant_idx", "tenant_id", "at_ms"), Index("job_costs_uuid_idx", "uuid"),
+        Index("job_costs_at_idx", "at_ms"), Index("job_costs_tenant_idx", "tenant_id", "at_ms"),
+        Index("job_costs_uuid_idx", "uuid"),
         {"sqlite_autoincrement": True},
     )
 
@@ -32,7 +34,8 @@ class JobCost(db.Model):
 
 
 class TenantBudget(db.Model):
-    """`hold`: at 100 % further generations are held until it is raised or the month turns."""
+    """What a tenant may spend in a calendar month, in billionths of `currency`. With `hold`, at 100 % further
+    generations are held until the budget is raised or the next month begins."""
 
     __tablename__ = "tenant_budgets"
 
@@ -44,7 +47,7 @@ class TenantBudget(db.Model):
 
 
 class AskMinute(db.Model):
-    """Requests sent in each minute, for OPENAI_RPM."""
+    """Requests sent in each minute, for the limit OPENAI_RPM."""
 
     __tablename__ = "ask_minutes"
 

@@ -1,4 +1,4 @@
-"""`failed_jobs`: finally failed jobs that wait for a decision; `deleted_at` puts one into the bin."""
+"""`failed_jobs`: jobs that have finally failed and wait for a decision."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ from sqlalchemy.orm import Mapped, mapped_column
 from app.extensions import db
 from app.models.types import Id
 
+_OPEN, _IN_BIN = text("deleted_at IS NULL"), text("deleted_at IS NOT NULL")
 
 class FailedJob(db.Model):
-    """Everything a retry needs to write the row in `jobs` again, and the exception for people."""
+    """All that a retry needs to write the job again, and the exception. With `deleted_at` (ms) it is in the bin."""
 
     __tablename__ = "failed_jobs"
     __table_args__ = (
-        Index("failed_jobs_open_idx", "id", sqlite_where=text("deleted_at IS NULL"), postgresql_where=text("deleted_at IS NULL")),
-        Index("failed_jobs_bin_idx", "deleted_at", sqlite_where=text("deleted_at IS NOT NULL"), postgresql_where=text("deleted_at IS NOT NULL")),
+        Index("failed_jobs_open_idx", "id", sqlite_where=_OPEN, postgresql_where=_OPEN),
+        Index("failed_jobs_bin_idx", "deleted_at", sqlite_where=_IN_BIN, postgresql_where=_IN_BIN),
         {"sqlite_autoincrement": True},
     )
 
@@ -34,7 +35,7 @@ class FailedJob(db.Model):
     error: Mapped[str | None] = mapped_column(Text)
     error_json: Mapped[str | None] = mapped_column(Text)
     claim_no: Mapped[int] = mapped_column(Integer, server_default="0")
-    round: Mapped[int] = mapped_column(Integer, server_default="1")
+    retry_round: Mapped[int] = mapped_column("round", Integer, server_default="1")
     tries: Mapped[int] = mapped_column(Integer, server_default="3")
     backoff: Mapped[str] = mapped_column(String(255), server_default="60,300,1800")
     timeout: Mapped[int] = mapped_column(Integer, server_default="300")

@@ -1,4 +1,4 @@
-"""`generations`: what was asked of a model and what came back; `content_versions`: bodies that were replaced; `prompt_templates`."""
+"""`generations`: requests to a language model; `content_versions`: replaced texts; `prompt_templates`."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from app.models.types import Id
 
 
 class Generation(db.Model):
-    """One a job (`uuid`). `status`: asking (sent), answering (the answer has begun), answered, partial, failed, cancelled.
+    """The generation of one job (`uuid`). `status` is asking (sent), answering (the answer has begun), answered,
+    partial, failed or cancelled.
 
-    `asks` counts requests sent, `maybe_paid` those of which nobody knows whether they were billed. `cost_nano` is in
-    thousand-millionths of `currency`, None when unknown; `applied_ms` is when the text became a content's body.
+    `asks` counts the requests sent, `maybe_paid` those that may have been billed. `cost_nano` is in billionths of
+    `currency`, None when unknown. `applied_ms` is when the text became the body of a content.
     """
 
     __tablename__ = "generations"
@@ -21,7 +22,7 @@ class Generation(db.Model):
 
     id: Mapped[int] = mapped_column(Id, primary_key=True)
     uuid: Mapped[str] = mapped_column(String(36), unique=True)
-    round: Mapped[int] = mapped_column(Integer, server_default="0")
+    retry_round: Mapped[int] = mapped_column("round", Integer, server_default="0")
     tenant_id: Mapped[str] = mapped_column(String(64), server_default="")
     reference: Mapped[str | None] = mapped_column(String(255))
     template: Mapped[str | None] = mapped_column(String(100))
@@ -49,7 +50,7 @@ class Generation(db.Model):
 
 
 class ContentVersion(db.Model):
-    """A body that generation `replaced_by` (a job's uuid) put aside; the pair is unique, so a second run keeps one."""
+    """The body of a content before the job `replaced_by` (uuid) replaced it; a second run of the job adds no row."""
 
     __tablename__ = "content_versions"
     __table_args__ = (UniqueConstraint("content_id", "replaced_by"), {"sqlite_autoincrement": True})
@@ -62,7 +63,7 @@ class ContentVersion(db.Model):
 
 
 class PromptTemplate(db.Model):
-    """`body` with {prompt}, {reference}, {title} and {body} in it; tenant '' is everybody's."""
+    """A template whose `body` can contain {prompt}, {reference}, {title} and {body}. Tenant '' means all tenants."""
 
     __tablename__ = "prompt_templates"
     __table_args__ = (UniqueConstraint("tenant_id", "name"), {"sqlite_autoincrement": True})

@@ -1,4 +1,4 @@
-"""`job_histograms`: cumulative counts of wait and run times by type and queue, filled by the monitor from `job_metrics`."""
+"""`job_histograms`: counts of wait and run times by type and queue; the monitor fills it from `job_metrics`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from app.extensions import db
 
 
 class JobHistogram(db.Model):
-    """`what` is run or wait; `le` the bucket's upper bound in ms, -1 without one; `sum_ms` of the values that fell into it."""
+    """One bucket. `what` is run or wait; `le` is its upper bound in ms, -1 without one; counts are not cumulative."""
 
     __tablename__ = "job_histograms"
 

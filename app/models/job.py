@@ -1,4 +1,4 @@
-"""`jobs`, the ledger: one row a live job. The row goes at the final outcome; ids never come again."""
+"""`jobs`, the ledger: one row a live job. The final outcome deletes the row; ids are never reused."""
 
 from __future__ import annotations
 
@@ -9,33 +9,31 @@ from app.extensions import db
 from app.models.types import Id
 
 LIVE_STATES = ("scheduled", "pending", "held", "blocked", "waiting", "processing")
+BY_TYPE, BY_BUDGET, BY_PERSON = HOLD_CODES = ("type", "budget", "person")
+
+
+def _partial_index(name: str, *columns: object, where: str) -> Index:
+    return Index(name, *columns, sqlite_where=text(where), postgresql_where=text(where))
 
 
 class Job(db.Model):
-    """A live job. Integer seconds as specified; a `*_ms` column beside each. Written by app/ledger only."""
+    """A live job. The columns `*_at` are in whole seconds, as specified; each has a `*_ms` column beside it. Only
+    app/ledger writes this table.
+
+    `hold_code` (of HOLD_CODES) says why a row is held; rows are found and freed by it. `over_time` is 1 when the
+    time limit of the present claim has passed. `reason` is a sentence for people: no code reads it.
+    """
 
     __tablename__ = "jobs"
     __table_args__ = (
         Index("jobs_queue_index", "queue"),
-        Index(
-            "jobs_ready_idx", "queue", text("rank DESC"), "id",
-            sqlite_where=text("state = 'pending'"), postgresql_where=text("state = 'pending'"),
-        ),
-        Index(
-            "jobs_due_idx", "available_ms",
-            sqlite_where=text("state = 'scheduled'"), postgresql_where=text("state = 'scheduled'"),
-        ),
-        Index(
-            "jobs_claimed_idx", "worker_id",
-            sqlite_where=text("state = 'processing'"), postgresql_where=text("state = 'processing'"),
-        ),
-        Index(
-            "jobs_aside_idx", "state", "job_type",
-            sqlite_where=text("state IN ('held', 'blocked', 'waiting')"),
-            postgresql_where=text("state IN ('held', 'blocked', 'waiting')"),
-        ),
-        Index("jobs_again_idx", "queue", sqlite_where=text("round > 1"), postgresql_where=text("round > 1")),
-        Index("jobs_turns_idx", "queue", "tenant_id", "rank", sqlite_where=text("rank < 0"), postgresql_where=text("rank < 0")),
+        _partial_index("jobs_ready_idx", "queue", text("rank DESC"), "id", where="state = 'pending'"),
+        _partial_index("jobs_due_idx", "available_ms", where="state = 'scheduled'"),
+        _partial_index("jobs_claimed_idx", "worker_id", where="state = 'processing'"),
+        _partial_index("jobs_aside_idx", "state", "job_type", where="state IN ('held', 'blocked', 'waiting')"),
+        _partial_index("jobs_held_idx", "hold_code", "job_type", where="state = 'held'"),
+        _partial_index("jobs_again_idx", "queue", where="round > 1"),
+        _partial_index("jobs_turns_idx", "queue", "tenant_id", "rank", where="rank < 0"),
         {"sqlite_autoincrement": True},
     )
 
@@ -53,7 +51,7 @@ class Job(db.Model):
     rank: Mapped[int] = mapped_column(BigInteger, server_default="0")
     worker_id: Mapped[str | None] = mapped_column(String(255))
     claim_no: Mapped[int] = mapped_column(Integer, server_default="0")
-    round: Mapped[int] = mapped_column(Integer, server_default="1")
+    retry_round: Mapped[int] = mapped_column("round", Integer, server_default="1")
     failures: Mapped[int] = mapped_column(Integer, server_default="0")
     crashes: Mapped[int] = mapped_column(Integer, server_default="0")
     tries: Mapped[int] = mapped_column(Integer, server_default="3")
@@ -68,6 +66,8 @@ class Job(db.Model):
     retry_until_ms: Mapped[int] = mapped_column(BigInteger)
     reason: Mapped[str | None] = mapped_column(Text)
     reason_json: Mapped[str | None] = mapped_column(Text)
+    hold_code: Mapped[str | None] = mapped_column(String(20))
+    over_time: Mapped[int] = mapped_column(Integer, server_default="0")
     progress_done: Mapped[int | None] = mapped_column(BigInteger)
     progress_total: Mapped[int | None] = mapped_column(BigInteger)
     progress_note: Mapped[str | None] = mapped_column(String(500))

@@ -1,4 +1,4 @@
-"""`job_batches`: groups of jobs that finish together (the specification's table)."""
+"""`job_batches`: groups of jobs, as specified."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from app.extensions import db
 
 
 class JobBatch(db.Model):
+    """A group of jobs with the counts of its jobs; the columns `*_at` are in seconds."""
+
     __tablename__ = "job_batches"
 
     id: Mapped[str] = mapped_column(String(255), primary_key=True)

@@ -1,6 +1,6 @@
-"""`job_history`: one row a finished job, kept as long as its raw outcomes.
+"""`job_history`: one row a finished job, kept as long as its raw outcomes in `job_metrics`.
 
-Ids rise in the order of finishing, so lists go by id and no index on the time is paid for at each settle.
+Ids rise in the order of finishing. Lists are sorted by id, so that no settle has to pay for an index on the time.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ _UNHAPPY = text("status <> 'completed'")
 
 
 class JobHistory(db.Model):
+    """A finished job with its final `status`, arguments (in `payload`), result and error."""
+
     __tablename__ = "job_history"
     __table_args__ = (
         Index("job_history_unhappy_idx", "status", "id", sqlite_where=_UNHAPPY, postgresql_where=_UNHAPPY),
@@ -35,7 +37,7 @@ class JobHistory(db.Model):
     attempts: Mapped[int] = mapped_column(Integer)
     tries: Mapped[int] = mapped_column(Integer)
     claim_no: Mapped[int] = mapped_column(Integer)
-    round: Mapped[int] = mapped_column(Integer)
+    retry_round: Mapped[int] = mapped_column("round", Integer)
     created_by: Mapped[str | None] = mapped_column(String(255))
     created_ms: Mapped[int] = mapped_column(BigInteger)
     finished_ms: Mapped[int] = mapped_column(BigInteger)

@@ -1,4 +1,4 @@
-"""`job_logs`: what a job said while it ran; at most 1,000 lines a job (first 200, last 800)."""
+"""`job_logs`: the log lines of jobs, at most 1,000 a job (the first 200 and the last 800)."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ from app.models.types import Id
 
 
 class JobLog(db.Model):
-    """`source` says who wrote a line that was not written with `ctx.log`: stdout, stderr, worker, or a logger's name."""
+    """A log line. `source` is None for lines from `ctx.log`, else stdout, stderr, worker or the name of a logger."""
 
     __tablename__ = "job_logs"
-    __table_args__ = (Index("job_logs_uuid_idx", "uuid", "id"), Index("job_logs_at_idx", "at_ms"), {"sqlite_autoincrement": True})
+    __table_args__ = (
+        Index("job_logs_uuid_idx", "uuid", "id"), Index("job_logs_at_idx", "at_ms"), {"sqlite_autoincrement": True},
+    )
 
     id: Mapped[int] = mapped_column(Id, primary_key=True)
     uuid: Mapped[str] = mapped_column(String(36))

@@ -1,4 +1,4 @@
-"""`job_metrics`: a row for each outcome of an attempt. Scopes as specified; aggregates read the rollups."""
+"""`job_metrics`: one row an outcome of an attempt. The scopes are as specified; the aggregates read the rollups."""
 
 from __future__ import annotations
 
@@ -13,16 +13,14 @@ from app.models.types import Id
 from app.support.clock import DAY_MS, naive, now_ms
 
 FINAL = ("completed", "failed", "timeout", "cancelled")
-COUNTED = outcome_stats.COUNTED
-FAILURES = outcome_stats.FAILURES
 _FINAL_SQL = text("status IN ('completed', 'failed', 'timeout', 'cancelled')")
 
 
 class JobMetric(db.Model):
-    """An outcome: final (completed, failed, timeout, cancelled) or of an attempt (retried, lost, late).
+    """An outcome. Final ones are completed, failed, timeout, cancelled; those of an attempt are retried, lost, late.
 
-    Unique on (uuid, claim_no, status); a unique partial index on (uuid, round) over
-    the final statuses makes "one final outcome" a fact of the database.
+    (uuid, claim_no, status) is unique. A unique partial index on (uuid, round) over the final statuses guarantees one
+    final outcome a round. `processing_time` and `wait_ms` are in ms, `memory_used` in bytes.
     """
 
     __tablename__ = "job_metrics"
@@ -31,7 +29,8 @@ class JobMetric(db.Model):
         Index("job_metrics_tenant_idx", "tenant_id"),
         Index("job_metrics_completed_idx", "completed_at"),
         Index("job_metrics_claim_key", "uuid", "claim_no", "status", unique=True),
-        Index("job_metrics_final_key", "uuid", "round", unique=True, sqlite_where=_FINAL_SQL, postgresql_where=_FINAL_SQL),
+        Index("job_metrics_final_key", "uuid", "round", unique=True,
+              sqlite_where=_FINAL_SQL, postgresql_where=_FINAL_SQL),
         {"sqlite_autoincrement": True},
     )
 
@@ -48,7 +47,7 @@ class JobMetric(db.Model):
     completed_at: Mapped[datetime] = mapped_column(TIMESTAMP)
     created_at: Mapped[datetime | None] = mapped_column(TIMESTAMP, server_default=text("CURRENT_TIMESTAMP"))
     uuid: Mapped[str] = mapped_column(String(36))
-    round: Mapped[int] = mapped_column(Integer)
+    retry_round: Mapped[int] = mapped_column("round", Integer)
     claim_no: Mapped[int] = mapped_column(Integer)
     queue: Mapped[str] = mapped_column(String(255))
     worker: Mapped[str | None] = mapped_column(String(255))
@@ -57,28 +56,32 @@ class JobMetric(db.Model):
 
     @classmethod
     def completed(cls):
+        """SELECT of the outcomes of completed jobs."""
         return select(cls).where(cls.status == "completed")
 
     @classmethod
     def failed(cls):
-        """Final failures: failed or timeout."""
-        return select(cls).where(cls.status.in_(FAILURES))
+        """SELECT of the final failures: failed or timeout."""
+        return select(cls).where(cls.status.in_(outcome_stats.FAILURES))
 
     @classmethod
     def by_type(cls, job_type: str):
+        """SELECT of the outcomes of one job type."""
         return select(cls).where(cls.job_type == job_type)
 
     @classmethod
     def by_tenant(cls, tenant_id: str):
+        """SELECT of the outcomes of one tenant."""
         return select(cls).where(cls.tenant_id == tenant_id)
 
     @classmethod
     def last_24_hours(cls):
-        return select(cls).where(cls.completed_at >= naive(now_ms() - DAY_MS), cls.status.in_(COUNTED))
+        """SELECT of the outcomes completed, failed and timeout of the last 24 hours."""
+        return select(cls).where(cls.completed_at >= naive(now_ms() - DAY_MS), cls.status.in_(outcome_stats.COUNTED))
 
     @staticmethod
     def get_success_rate(job_type: str | None = None) -> float | None:
-        """Percent of the last 24 h's outcomes that completed; None without any."""
+        """Percentage (0 to 100) of completed among the final outcomes of the last 24 h; None without any."""
         return outcome_stats.day_totals(now_ms(), job_type).success_rate
 
     @staticmethod
@@ -88,6 +91,6 @@ class JobMetric(db.Model):
 
     @staticmethod
     def get_failures_by_type() -> dict[str, int]:
-        """Final failures of the last 24 h by type."""
+        """{job type: final failures of the last 24 h}, only types with failures."""
         now = now_ms()
         return {t: sums.failed for t, sums in outcome_stats.by_type(now - DAY_MS, now).items() if sums.failed}

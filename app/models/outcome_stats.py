@@ -1,9 +1,10 @@
-"""Exact counts of final outcomes over any window.
+"""Exact counts of final outcomes over any window of time.
 
-What the monitor has counted (ids up to `rollup_reach`, see ledger/rollups.py) is read from the hourly rollups, less the
-part of the first hour that lies before the window; what came since is read from the raw rows. That part is read from
-the counts by the minute, which go back 26 hours, and from the raw rows for the rest of a minute or an older window.
-Public figures count completed, failed and timeout only; a failure is failed or timeout.
+count = the hourly rollups of the window's hours (outcomes that the monitor has counted: ids up to `rollup_reach`)
+      - the part of the first hour before the window (from the counts by minute, which go back 26 hours; from raw rows
+        for the part of a minute and for older windows)
+      + the raw rows past `rollup_reach`
+Public figures count only completed, failed and timeout. A failure is failed or timeout.
 """
 
 from __future__ import annotations
@@ -21,20 +22,21 @@ from app.support.clock import DAY_MS, HOUR_MS, MINUTE_MS, millis, now_ms, stamp
 
 COUNTED = ("completed", "failed", "timeout")
 FAILURES = ("failed", "timeout")
-KEEP_MINUTES_MS = 26 * HOUR_MS
+KEEP_MINUTES_MS = 26 * HOUR_MS  # rows of job_minutes and queue_minutes
+KEEP_SECONDS_MS = 15 * MINUTE_MS  # rows of queue_seconds
 
 _WANTED = "status IN ('completed', 'failed', 'timeout')"
 
 
 def watermark(key: str) -> str:
-    """How far something is counted, as an expression: 0 when the `meta` table has no number there."""
-    return (f"COALESCE((SELECT CASE WHEN LENGTH(value) BETWEEN 1 AND 18 AND TRIM(value, '0123456789') = '' THEN CAST(value AS BIGINT) ELSE 0 END "
-            f"FROM meta WHERE key = '{key}'), 0)")
+    """The SQL expression of a watermark (ledger/watermark.py); 0 when `meta` has no number under this key."""
+    return ("COALESCE((SELECT CASE WHEN LENGTH(value) BETWEEN 1 AND 18 AND TRIM(value, '0123456789') = '' "
+            f"THEN CAST(value AS BIGINT) ELSE 0 END FROM meta WHERE key = '{key}'), 0)")
 
 
 _REACH = watermark("rollup_reach")
-_AT = "COALESCE(completed_at, completed_at)"  # so written, SQLite looks for the last rows by id and not by time
-# One statement a figure: what it reads is of one moment, on PostgreSQL too, where `rollup_reach` moves between two.
+_AT = "COALESCE(completed_at, completed_at)"  # written so, SQLite finds the last rows by id and not by time
+# One statement a figure, so that it reads one snapshot; on PostgreSQL `rollup_reach` can change between two statements.
 _SUMS = f"""SELECT job_type, status, SUM(n + 0.0), SUM(ms + 0.0) FROM (
  SELECT job_type, status, count AS n, time_ms AS ms FROM rollup_types WHERE hour >= :low AND hour < :high
  UNION ALL SELECT job_type, status, -count, -time_ms FROM job_minutes WHERE minute_ms >= :low AND minute_ms < :minute
@@ -42,22 +44,24 @@ _SUMS = f"""SELECT job_type, status, SUM(n + 0.0), SUM(ms + 0.0) FROM (
   WHERE completed_at >= :minute_at AND completed_at < :low_at AND id <= {_REACH}
  UNION ALL SELECT job_type, status, 1, processing_time FROM job_metrics
   WHERE id > {_REACH} AND {_AT} >= :low_at AND {_AT} < :high_at) found WHERE {{wanted}} GROUP BY job_type, status"""
-_BUCKETS = f"""SELECT hour, NULL, job_type, status, count, time_ms, {_REACH} FROM rollup_types WHERE hour >= :low AND hour < :high AND {_WANTED}
- UNION ALL SELECT 0, CAST({_AT} AS VARCHAR(30)), job_type, status, COUNT(*), SUM(processing_time), {_REACH} FROM job_metrics
- WHERE id > {_REACH} AND {_WANTED} GROUP BY {_AT}, job_type, status"""
+_BUCKETS = f"""SELECT hour, NULL, job_type, status, count, time_ms, {_REACH} FROM rollup_types
+ WHERE hour >= :low AND hour < :high AND {_WANTED}
+ UNION ALL SELECT 0, CAST({_AT} AS VARCHAR(30)), job_type, status, COUNT(*), SUM(processing_time), {_REACH}
+ FROM job_metrics WHERE id > {_REACH} AND {_WANTED} GROUP BY {_AT}, job_type, status"""
 _RAW = f"""SELECT job_type, status, COUNT(*), SUM(processing_time) FROM job_metrics
  WHERE completed_at >= :low AND completed_at < :high AND id <= :reach AND {_WANTED} GROUP BY job_type, status"""
 
 
 @dataclass
 class OutcomeTotals:
-    """Final outcomes of a window; `time_ms` is the summed run time of the completed ones."""
+    """Final outcomes of a window; `time_ms` is the sum of the run times of the completed ones."""
 
     completed: int = 0
     failed: int = 0
     time_ms: int = 0
 
     def add(self, status: str, count: int, time_ms: int, sign: int = 1) -> None:
+        """Add `count` outcomes with the summed run time `time_ms`, or subtract them with `sign` -1."""
         if status == "completed":
             self.completed += sign * count
             self.time_ms += sign * time_ms
@@ -66,30 +70,35 @@ class OutcomeTotals:
 
     @property
     def total(self) -> int:
+        """Completed and failed outcomes."""
         return self.completed + self.failed
 
     @property
     def success_rate(self) -> float | None:
+        """Percentage (0 to 100) of completed outcomes; None without outcomes."""
         return 100.0 * self.completed / self.total if self.total else None
 
     @property
     def average_ms(self) -> float | None:
+        """Mean run time in ms of completed outcomes; None without any."""
         return self.time_ms / self.completed if self.completed else None
 
 
 def by_type(start: int, end: int, wanted: str = _WANTED) -> dict[str, OutcomeTotals]:
-    """Sums by job type over [start, end) in ms; `end` must lie on an hour or not in the past."""
+    """{job type: totals} over [start, end) in ms. `end` must be a full hour or not in the past. `wanted` is the SQL
+    condition of the outcomes to count; all but completed ones count as failed."""
     sums: dict[str, OutcomeTotals] = {}
     low = start - start % HOUR_MS
     minute = start - start % MINUTE_MS if low > now_ms() - KEEP_MINUTES_MS + HOUR_MS else low
-    values = {"low": low, "high": end, "minute": minute, "minute_at": stamp(minute), "low_at": stamp(start), "high_at": stamp(end)}
-    for job_type, status, count, time_ms in _rows(_SUMS.format(wanted=wanted), **values):
+    rows = _rows(_SUMS.format(wanted=wanted), low=low, high=end, minute=minute, minute_at=stamp(minute),
+                 low_at=stamp(start), high_at=stamp(end))
+    for job_type, status, count, time_ms in rows:
         sums.setdefault(as_text(job_type), OutcomeTotals()).add(status, as_integer(count, 0), as_integer(time_ms, 0))
     return sums
 
 
 def window(start: int, end: int, job_type: str | None = None, wanted: str = _WANTED) -> OutcomeTotals:
-    """Sums over [start, end) in ms, of one type or of all."""
+    """Totals over [start, end) in ms, of one job type or of all; arguments as in `by_type`."""
     total = OutcomeTotals()
     for name, sums in by_type(start, end, wanted).items():
         if job_type in (None, name):
@@ -100,28 +109,28 @@ def window(start: int, end: int, job_type: str | None = None, wanted: str = _WAN
 
 
 def day_totals(now: int, job_type: str | None = None) -> OutcomeTotals:
-    """Sums over the rolling 24 hours before `now` (ms), the running hour included."""
+    """Totals of the 24 hours before `now` (ms), the current hour included."""
     return window(now - DAY_MS, now + 1, job_type)
 
 
 def lost(now: int) -> int:
-    """Attempts lost with their worker in the 24 hours before `now` (ms)."""
+    """The number of attempts lost with their worker in the 24 hours before `now` (ms)."""
     return window(now - DAY_MS, now + 1, wanted="status = 'lost'").failed
 
 
 def buckets(bounds: Sequence[int], job_type: str | None = None) -> list[OutcomeTotals]:
-    """Sums for each [bounds[i], bounds[i+1]) in ms. Bounds off the hour (zones at +5:30) are cut from raw rows."""
+    """Totals of each [bounds[i], bounds[i+1]) in ms. Bounds inside an hour (zones at +5:30) need raw rows."""
     result = [OutcomeTotals() for _ in bounds[:-1]]
     rows = _rows(_BUCKETS, low=bounds[0] - bounds[0] % HOUR_MS, high=bounds[-1]).all()
     for hour, at, name, status, *numbers, _reach in rows:
         moment, (count, time_ms) = _moment(at) if at else hour, (as_integer(n, 0) for n in numbers)
         if not isinstance(moment, int):
-            continue  # what another program wrote is no time
+            continue  # no valid time: another program wrote it
         place = bisect_right(bounds, moment) - 1
         if job_type in (None, name) and place < len(result):
             if place >= 0:
                 result[place].add(status, count, time_ms)
-            # an hour that a bound cuts was counted whole before the bound: its later part belongs after it
+            # an hour with a bound inside was counted before the bound as a whole, but its later part belongs after it
             cut = bounds[place + 1]
             if not at and hour < cut < hour + HOUR_MS and place + 1 < len(result):
                 result[place + 1].add(status, count, time_ms)
@@ -129,7 +138,8 @@ def buckets(bounds: Sequence[int], job_type: str | None = None) -> list[OutcomeT
                     result[place].add(status, count, time_ms, sign=-1)
     for place, cut in enumerate(bounds[:-1]):
         if cut % HOUR_MS:
-            for name, status, count, time_ms in _rows(_RAW, low=stamp(cut - cut % HOUR_MS), high=stamp(cut), reach=rows[0][-1] if rows else 0):
+            part = {"low": stamp(cut - cut % HOUR_MS), "high": stamp(cut), "reach": rows[0][-1] if rows else 0}
+            for name, status, count, time_ms in _rows(_RAW, **part):
                 if job_type in (None, name):
                     result[place].add(status, count, as_integer(time_ms, 0), sign=-1)
                     if place:

@@ -1,4 +1,4 @@
-"""`queues`: one guard row a queue (pause acts on every claim begun after it); `meta`: the ledger's few facts."""
+"""`queues`: one row a queue, with its pause; `meta`: single facts of the ledger."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from app.extensions import db
 
 
 class Queue(db.Model):
+    """A queue. A pause (`paused_at` and `paused_until` in ms) stops every claim that begins after it."""
+
     __tablename__ = "queues"
 
     name: Mapped[str] = mapped_column(String(255), primary_key=True)
@@ -19,7 +21,7 @@ class Queue(db.Model):
 
 
 class Meta(db.Model):
-    """Keys: ticket_generation, live_counts, monitor, types. Values are JSON; `at_ms` says how old."""
+    """A fact by its key, written at `at_ms`. The value is JSON; a watermark is a plain number."""
 
     __tablename__ = "meta"
 

@@ -1,4 +1,4 @@
-"""`recurring`: what people and the monitor know of each declared schedule; `recurring_runs`: one row a minute that ran."""
+"""`recurring`: the state of each declared schedule; `recurring_runs`: one row a run."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from app.extensions import db
 
 
 class Recurring(db.Model):
-    """`looked_ms` is up to when the monitor has looked; `missed_ms` the last minute that passed unseen and was not caught up,
-    `missed_at_ms` when that was noticed."""
+    """A schedule. The monitor has checked it up to `looked_ms`. `missed_ms` is the last minute that no monitor checked
+    in time and that was not caught up; `missed_at_ms` is when this was found."""
 
     __tablename__ = "recurring"
 
@@ -24,7 +24,7 @@ class Recurring(db.Model):
 
 
 class RecurringRun(db.Model):
-    """The primary key makes it a fact of the database that a minute runs once, however many monitors there are."""
+    """A run. The primary key guarantees one run a minute, even with several monitors."""
 
     __tablename__ = "recurring_runs"
 

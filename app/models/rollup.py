@@ -1,4 +1,5 @@
-"""Rollups: outcomes counted by the hour, by the monitor (ledger/rollups.py)."""
+"""Rollups: outcomes and queue depths counted by hour, minute or second; the monitor fills them (ledger/rollups.py,
+ledger/queue_rates.py, ledger/counts.py)."""
 
 from __future__ import annotations
 
@@ -9,7 +10,7 @@ from app.extensions import db
 
 
 class RollupType(db.Model):
-    """Outcomes by hour (UTC, milliseconds of its start), type and status; times are sums in ms."""
+    """Outcomes by hour (its start in ms, UTC), type and status. `time_ms` and `wait_ms` are sums in ms."""
 
     __tablename__ = "rollup_types"
     __table_args__ = {"sqlite_with_rowid": False}
@@ -23,7 +24,7 @@ class RollupType(db.Model):
 
 
 class RollupTenant(db.Model):
-    """The same by tenant too; '' stands for jobs without a tenant."""
+    """As `RollupType`, by tenant too; '' means no tenant."""
 
     __tablename__ = "rollup_tenants"
     __table_args__ = {"sqlite_with_rowid": False}
@@ -38,7 +39,7 @@ class RollupTenant(db.Model):
 
 
 class JobMinute(db.Model):
-    """Outcomes by the minute, kept 26 hours: what rules and queues are judged by; `time_ms` is the sum of run times."""
+    """Outcomes by minute, kept for 26 hours, for alert rules and queue figures. `time_ms` is the sum of run times."""
 
     __tablename__ = "job_minutes"
 
@@ -52,7 +53,7 @@ class JobMinute(db.Model):
 
 
 class QueueMinute(db.Model):
-    """Depth of each queue at each minute, kept 26 hours."""
+    """Depth of each queue at each minute, kept for 26 hours."""
 
     __tablename__ = "queue_minutes"
 
@@ -62,7 +63,7 @@ class QueueMinute(db.Model):
 
 
 class QueueSecond(db.Model):
-    """Jobs sent to and ended in each queue in each second, of those that have ended; kept 15 minutes (ledger/pace.py)."""
+    """Finished jobs by the second in which they were sent and ended, by queue; kept for 15 minutes."""
 
     __tablename__ = "queue_seconds"
 

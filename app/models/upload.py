@@ -1,4 +1,4 @@
-"""`uploads`: files given to jobs, stored in DATA_DIR/uploads under their id."""
+"""`uploads`: files given to jobs."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ UPLOAD_ID = re.compile(r"up_[0-9a-f]{32}")
 
 
 class Upload(db.Model):
+    """A file, stored in DATA_DIR/uploads under its id. `filename` is the person's name for it; `size` is in bytes."""
+
     __tablename__ = "uploads"
 
     id: Mapped[str] = mapped_column(String(40), primary_key=True)

@@ -1,4 +1,4 @@
-"""`users`, their `user_sessions` and the `login_attempts` that limit guessing."""
+"""`users`, their `user_sessions`, and `login_attempts`, which limit the guessing of passwords."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ ROLES = ("super-admin", "user")
 
 
 class User(db.Model):
+    """An account. `role` is one of ROLES; with `disabled_ms` it cannot sign in."""
+
     __tablename__ = "users"
 
     id: Mapped[int] = mapped_column(Id, primary_key=True)
@@ -23,7 +25,7 @@ class User(db.Model):
 
 
 class UserSession(db.Model):
-    """A signed-in browser: the cookie holds a random id, the row its SHA-256. Deleting the row signs out."""
+    """A signed-in browser. The cookie contains a random id, the row its SHA-256; deleting the row signs it out."""
 
     __tablename__ = "user_sessions"
 
@@ -38,8 +40,8 @@ class UserSession(db.Model):
 
 
 class LoginAttempt(db.Model):
-    """A sign-in that was tried, written before its password is looked at and deleted when it was right: account and
-    network (/32 or /64), or `device:` and a browser that has signed in before."""
+    """An attempt to sign in. It is written before the password is checked and deleted when the password was right.
+    `network` is the client's /32 or /64, or `device:` with the id of a browser that has signed in before."""
 
     __tablename__ = "login_attempts"
     __table_args__ = (Index("login_attempts_network_idx", "network", "at_ms"), Index("login_attempts_at_idx", "at_ms"))

@@ -1,4 +1,4 @@
-"""`worker_heartbeats`: the workers as they report and as the monitor has judged them."""
+"""`worker_heartbeats`: the workers, with their own reports and the monitor's judgement."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from app.models.types import Id
 
 
 class WorkerHeartbeat(db.Model):
-    """One row a worker process; stopped ones are kept a day.
+    """A worker process; the row of a stopped one is kept for a day. `memory` and `memory_start` are in bytes.
 
-    `status` is active (running a job), idle or stopped; `stale` is the monitor's
-    conclusion, never computed from stored times.
+    `status` is active (running a job), idle or stopped. `stale` is the monitor's conclusion, never computed from stored
+    times. `stop_code` is set when a person has stopped the worker and names its place (ledger/worker_slots.py).
+    `reason` is a sentence for people: no code reads it.
     """
 
     __tablename__ = "worker_heartbeats"
@@ -38,6 +39,7 @@ class WorkerHeartbeat(db.Model):
     stale: Mapped[int] = mapped_column(Integer, server_default="0")
     reason: Mapped[str | None] = mapped_column(Text)
     reason_json: Mapped[str | None] = mapped_column(Text)
+    stop_code: Mapped[str | None] = mapped_column(String(20))
     job_uuid: Mapped[str | None] = mapped_column(String(36))
     job_claim: Mapped[int | None] = mapped_column(Integer)
     job_since: Mapped[int | None] = mapped_column(BigInteger)
@@ -52,7 +54,7 @@ class WorkerHeartbeat(db.Model):
 
     @property
     def is_stale(self) -> bool:
-        """Unheard for 2 minutes, as the monitor has written it."""
+        """Whether the monitor has written that the worker was silent for 2 minutes."""
         return bool(self.stale) and self.status != "stopped"
 
     @staticmethod
@@ -62,5 +64,5 @@ class WorkerHeartbeat(db.Model):
 
     @staticmethod
     def get_active_workers() -> list[WorkerHeartbeat]:
-        """The alive workers, busy or idle."""
+        """The workers that are neither stopped nor stale, sorted by name."""
         return list(db.session.scalars(WorkerHeartbeat.alive().order_by(WorkerHeartbeat.worker_name)))

@@ -20,9 +20,8 @@ from flask import Flask
 from app import registry
 from app.config import Settings
 from app.integrations.ping import Ping
-from app.ledger import control, counts, error_texts, queue_rates, rollups, search
+from app.ledger import control, counts, rollups
 from app.ledger.dialect import Connection, database_errors
-from app.ledger.open_files import shrink_wal
 from app.ledger.rescue import claims_of, promote
 from app.monitor.worker_watch import CALM_S, WorkerWatch
 from app.services.alerts import incidents
@@ -30,10 +29,11 @@ from app.services.alerts.checks import Snapshot
 from app.services.alerts.delivery import Outbox
 from app.services.content import generations
 from app.services.instance import retention, schema
-from app.services.jobs import recurring
+from app.services.jobs import queue_rates, recurring, search_index
 from app.services.people import accounts
-from app.support import disk
+from app.support import disk, error_texts
 from app.support.clock import MINUTE_MS
+from app.support.open_files import shrink_wal
 from app.support.process import lock_state
 
 log = logging.getLogger("app.monitor.loop")
@@ -80,7 +80,7 @@ class Monitor:
             Duty("disk", 5.0, self.disk),
             Duty("recurring", 1.0, self.recurring),
             Duty("pauses", 1.0, self.pauses),
-            Duty("search", 1.0, lambda: search.advance(self.connection)),
+            Duty("search", 1.0, lambda: search_index.advance(self.connection)),
             Duty("ping", 60.0, self.ping.send),
             Duty("minute", 1.0, self.minute),
             Duty("alerts", 60.0, self.alerts),

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from app.config import Settings
-from app.ledger.claim import OVER, Claim
+from app.ledger.claim import Claim
 from app.ledger.dialect import Connection
 from app.ledger.manual import due_to_stop
 from app.ledger.rescue import claims_of, forget_worker, rescue
@@ -138,7 +138,7 @@ class WorkerWatch:
         return freed
 
     def _release(self, job: Claim, crash: bool, why: str) -> int:
-        if job.reason == OVER:  # it had not stopped in time when its worker went
+        if job.over:  # it had not stopped in time when its worker went
             ended = Message("timeout after %(n)s s; then its worker ended: %(why)s", n=job.timeout, why=why)
             outcome = Outcome("timeout", error=ended, run_ms=job.timeout * 1000)
             return int(settle(self.connection, job, outcome, self.store) != "late")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
+from datetime import datetime
 
 from sqlalchemy import select
 
@@ -21,17 +22,30 @@ class ActionRefused(Exception):
         self.unknown, self.forbidden = unknown, forbidden
 
 
+@dataclass(frozen=True)
+class AuditRow:
+    """Who did what; `uuid` is the subject's when it is a job."""
+
+    id: int
+    at: datetime
+    actor: str
+    action: str
+    subject: str
+    result: str
+    uuid: str | None
+
+
 def audit(actor: str, action: str, subject: str, result: str) -> None:
     """Note who did what, in the caller's transaction. What is a sentence of ours is given as a Message."""
     db.session.add(Audit(at_ms=now_ms(), actor=actor[:255], action=action, action_json=to_json(action), subject=subject[:255],
                          subject_json=to_json(subject), result=result, result_json=to_json(result)))
 
 
-def log(before: int | None = None, size: int = 100) -> tuple[list[dict[str, Any]], bool]:
+def log(before: int | None = None, size: int = 100) -> tuple[list[AuditRow], bool]:
     """Rows of the audit table, the latest first, and whether there are more."""
     query = select(Audit).order_by(Audit.id.desc()).limit(size + 1)
     found = list(db.session.scalars(query if before is None else query.where(Audit.id < before)))
-    rows = [{"id": r.id, "at": when(r.at_ms), "actor": r.actor, "action": from_row(r.action, r.action_json),
-             "subject": from_row(r.subject, r.subject_json), "result": from_row(r.result, r.result_json),
-             "uuid": parse_uuid(r.subject)} for r in found[:size]]
+    rows = [AuditRow(r.id, when(r.at_ms), r.actor, from_row(r.action, r.action_json), from_row(r.subject, r.subject_json),
+                     from_row(r.result, r.result_json), parse_uuid(r.subject))
+            for r in found[:size]]
     return rows, len(found) > size

@@ -1,8 +1,8 @@
-"""Calls that may stand still, in a thread of their own: whoever asks waits at most so long.
+"""A time limit for calls that can block: they run in a thread, and the caller stops waiting after the limit.
 
-A timeout of a driver is no bound for a call: names are looked up without one, PostgreSQL's driver waits at least 2 s
-for a connection and for ever for an answer, and a server that sends a byte now and then is never late. While a call
-hangs, others fail at once; when it comes back, its result is dropped and the next call goes through.
+The timeout of a driver does not limit the whole call. DNS look-ups have no timeout. PostgreSQL's driver waits at least
+2 s for a connection and has no limit for an answer. A server that sends one byte now and then never times out.
+While a call is blocked, other calls fail at once. When it returns, its result is dropped and calls work again.
 """
 
 from __future__ import annotations
@@ -16,20 +16,21 @@ from typing import Any
 
 
 class Bounded:
-    """One thread, begun with the first call of a process; calls one after the other."""
+    """Runs one call at a time in one thread. The first call of a process starts the thread."""
 
     def __init__(self, name: str) -> None:
         self._name, self._pid, self._hangs = name, 0, False
         self._lock = threading.Lock()
 
     def __call__(self, seconds: float, function: Callable[[], Any]) -> Any:
-        """What `function` returns or raises; TimeoutError when it took longer, or one before it still hangs."""
+        """The result of `function`, or its exception. Raises TimeoutError when it takes longer than `seconds`, or when
+        an earlier call is still blocked."""
         end = time.monotonic() + seconds
         with self._lock:
-            if self._pid != os.getpid():  # a thread does not come along through a fork
+            if self._pid != os.getpid():  # threads do not survive a fork
                 self._begin()
         if self._hangs or not self._turn.acquire(timeout=seconds):
-            raise TimeoutError("the one before hangs")
+            raise TimeoutError("an earlier call is still blocked")
         call = _Call(function)
         self._asked.put(call)
         if not call.done.wait(max(end - time.monotonic(), 0)):

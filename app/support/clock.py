@@ -8,7 +8,7 @@ difference. Durations within one process are measured with `time.monotonic`.
 from __future__ import annotations
 
 import time
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, tzinfo
 from functools import lru_cache
 
 MINUTE_MS = 60_000
@@ -73,3 +73,18 @@ def iso(ms: int) -> str:
 def millis(moment: datetime) -> int:
     """An aware (or naive UTC) datetime as milliseconds."""
     return round((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
+
+
+def day_of(ms: int, zone: tzinfo) -> date:
+    """The day of a zone in which a time (ms) falls; ValueError outside the years 1 to 9999."""
+    return datetime.fromtimestamp(ms / 1000, zone).date()
+
+
+def midnight(day: date, zone: tzinfo) -> int:
+    """Start of a day of a zone in ms."""
+    return millis(datetime(day.year, day.month, day.day, tzinfo=zone))
+
+
+def month_start(now: int, zone: tzinfo) -> int:
+    """Start of the month of a zone in which `now` (ms) falls, in ms."""
+    return midnight(day_of(now, zone).replace(day=1), zone)

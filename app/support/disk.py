@@ -1,7 +1,8 @@
-"""Room on the disk of DATA_DIR: below 5 % new work is refused, below 2 % a reserve file is freed so that outcomes can be written.
+"""Free space on the disk of DATA_DIR. Below 5 % new work is refused. Below 2 % a reserve file is deleted.
 
-A full disk fails deletes too (SQLite writes a WAL for them), so the reserve is what lets workers settle and the monitor
-clean up until somebody frees space. Judged by `statvfs` at each dispatch, upload and export: 1 microsecond.
+On a full disk deletes fail too, because SQLite writes them to its WAL. The space of the reserve file lets workers write
+outcomes and lets the monitor clean up until somebody frees space. Each dispatch, upload and export checks the free
+space with `statvfs`, which takes 1 microsecond.
 """
 
 from __future__ import annotations
@@ -10,9 +11,8 @@ import contextlib
 import os
 from pathlib import Path
 
-from flask import current_app
-
 from app.support.messages import translate as _
+from app.support.settings import settings
 from app.support.validation import ValidationError
 
 LOW, FULL, AGAIN = 0.05, 0.02, 0.06
@@ -20,11 +20,11 @@ RESERVE_BYTES = 32 * 2**20
 
 
 class DiskLow(ValidationError):
-    """No room for new work: 507 on the web."""
+    """The disk has no space for new work; the web answers 507."""
 
 
 def free_share(folder: Path) -> float:
-    """Free of all bytes for us on the folder's disk, 0 to 1."""
+    """Free share (0 to 1) of the folder's disk for this user; 1 when the disk cannot be read."""
     try:
         room = os.statvfs(folder)
     except OSError:
@@ -33,19 +33,19 @@ def free_share(folder: Path) -> float:
 
 
 def require_room() -> None:
-    """Raise DiskLow below 5 %."""
-    if free_share(current_app.extensions["settings"].data_dir) < LOW:
+    """Raises DiskLow when less than 5 % is free."""
+    if free_share(settings().data_dir) < LOW:
         raise DiskLow(_("Disk nearly full: new jobs are refused. Queued ones go on. Free some space."))
 
 
 def free_reserve(folder: Path) -> None:
-    """Give the reserve's room to what must be written now; the monitor makes it again above 6 %."""
+    """Delete the reserve file, so that its space can be used now; the monitor creates it again above 6 %."""
     with contextlib.suppress(OSError):
         (folder / "reserve").unlink(missing_ok=True)
 
 
 def keep_reserve(folder: Path) -> str:
-    """Free the reserve below 2 %, make it again above 6 %; returns ok, low or full."""
+    """Delete the reserve file below 2 % and create it again above 6 %. Returns "ok", "low" (below 5 %) or "full"."""
     share, reserve = free_share(folder), folder / "reserve"
     if share < FULL:
         reserve.unlink(missing_ok=True)

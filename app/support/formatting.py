@@ -1,6 +1,6 @@
-"""Numbers, times, durations and bytes in the reader's language (filters of the templates).
+"""Template filters that format numbers, times, durations, bytes and money in the reader's language.
 
-A value that is no number or time (a column of a foreign row) is shown as it is; no filter fails.
+No filter raises: a value of the wrong type (another program wrote the row) is shown as it is, cut at 40 characters.
 """
 
 from __future__ import annotations
@@ -12,11 +12,12 @@ from functools import wraps
 from typing import Any
 
 from babel import dates, numbers
-from flask import current_app
 from flask_babel import get_locale, ngettext
 from flask_babel import gettext as _
 
 from app.support.clock import now_ms, when
+from app.support.settings import settings
+from app.support.states import state_label
 
 
 def _locale() -> str:
@@ -24,7 +25,7 @@ def _locale() -> str:
 
 
 def _lenient(show: Callable[..., str]) -> Callable[..., str]:
-    """`show`, or the value itself, cut, where that cannot be shown."""
+    """A filter that shows the value itself, cut at 40 characters, where `show` fails."""
 
     @wraps(show)
     def shown(value: Any, *rest: Any, **named: Any) -> str:
@@ -38,20 +39,21 @@ def _lenient(show: Callable[..., str]) -> Callable[..., str]:
 
 @_lenient
 def number(value: float | None, digits: int = 0) -> str:
-    """1.204 or 1,204; an en dash without a value."""
+    """'1.204' or '1,204', with `digits` decimals; an en dash for None."""
     if value is None:
         return "–"
-    return numbers.format_decimal(round(value, digits), format="#,##0" + ("." + "0" * digits if digits else ""), locale=_locale())
+    form = "#,##0" + ("." + "0" * digits if digits else "")
+    return numbers.format_decimal(round(value, digits), format=form, locale=_locale())
 
 
 def localtime(moment: datetime | None) -> datetime | None:
-    """The moment in APP_TIMEZONE."""
-    return moment.astimezone(current_app.extensions["settings"].timezone) if moment else None
+    """The same moment in APP_TIMEZONE; None for None."""
+    return moment.astimezone(settings().timezone) if moment else None
 
 
 @_lenient
 def ago(moment: datetime | None) -> str:
-    """'12 seconds ago', '9 min ago', 'today 03:12', 'yesterday 18:20', '20 Nov 09:30'; in future 'in 5 min'."""
+    """'12 seconds ago', '9 min ago', 'today 03:12', 'yesterday 18:20', '20 Nov 09:30'; 'in 5 min' for the future."""
     if moment is None:
         return "–"
     at = when(now_ms())
@@ -74,13 +76,13 @@ def ago(moment: datetime | None) -> str:
 
 @_lenient
 def exact(moment: datetime | None) -> str:
-    """UTC to the second, for titles: '2026-11-23 14:00:05 UTC'."""
+    """UTC to the second, for tooltips: '2026-11-23 14:00:05 UTC'; '' for None."""
     return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC") if moment else ""
 
 
 @_lenient
 def duration(ms: float | None) -> str:
-    """40 ms; 0.9 s; 15.2 s; 2 min 40 s; 3 h; 2 d 4 h. Milliseconds in. Shown to 60 s as tenths, so 59.96 s is a minute."""
+    """From milliseconds: '40 ms', '0.9 s', '15.2 s', '2 min 40 s', '3 h', '2 d 4 h'. 59.96 s is a minute."""
     if ms is None:
         return "–"
     seconds = ms / 1000
@@ -101,13 +103,13 @@ def duration(ms: float | None) -> str:
 
 @_lenient
 def percent(value: float | None) -> str:
-    """99.9 % of 99.97: rounded down, as 100 % says that none failed."""
+    """'99.9%' for 99.97: rounded down, because 100 % means that no job failed."""
     return number(None if value is None else math.floor(value * 10 + 1e-6) / 10, 1) + ("" if value is None else "%")
 
 
 @_lenient
 def filesize(value: int | None) -> str:
-    """184 MB, 1.2 GB, 900 KB; 1,023.9 KB is 1 MB."""
+    """From bytes: '900 KB', '184 MB', '1.2 GB'; 1,023.9 KB is '1 MB'."""
     if value is None:
         return "–"
     for unit, size in (("GB", 2**30), ("MB", 2**20), ("KB", 2**10)):
@@ -118,7 +120,7 @@ def filesize(value: int | None) -> str:
 
 @_lenient
 def money(nano: int | None, currency: str | None = "") -> str:
-    """1.20 USD from thousand-millionths; below a cent's worth as many decimals as its first two digits need."""
+    """'1.20 USD' from billionths (nano) of a currency; at least two significant digits."""
     if nano is None:
         return "–"
     value = nano / 1_000_000_000
@@ -126,5 +128,5 @@ def money(nano: int | None, currency: str | None = "") -> str:
     return f"{number(value, digits)} {currency or ''}".strip()
 
 
-FILTERS = {"money": money, "number": number, "ago": ago, "exact": exact, "duration": duration, "bytes": filesize, "localtime": localtime,
-           "percent": percent}
+FILTERS = {"money": money, "number": number, "ago": ago, "exact": exact, "duration": duration, "bytes": filesize,
+           "localtime": localtime, "percent": percent, "state_label": state_label}

@@ -1,4 +1,4 @@
-"""What every program of ours does with its own process: identity, parent, private files."""
+"""Processes of this product: identity, state, parent, and lock files."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 
 @cache
 def boot_id() -> str:
-    """Kernel's id of this boot; the host name where there is none."""
+    """The kernel's id of this boot; where there is none, one made from the host name."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except OSError:
@@ -25,67 +25,65 @@ def boot_id() -> str:
 
 @cache
 def namespace() -> str:
-    """Inode of the pid namespace: pids mean something only inside it."""
+    """Inode of the pid namespace, as text: a pid has a meaning only inside its namespace. '0' where it is not known."""
     try:
         return str(os.stat("/proc/self/ns/pid").st_ino)
     except OSError:
         return "0"
 
 
+def proc_stat(pid: int | str) -> list[str]:
+    """Fields of /proc/PID/stat from the state on (the third field in proc(5)); [] when the process is gone."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text(errors="replace").rsplit(")", 1)[1].split()
+    except (OSError, IndexError):
+        return []
+
+
 def start_ticks(pid: int) -> int | None:
     """Start time of a process in clock ticks since boot; None when it is gone."""
-    try:
-        return int(Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[19])
-    except (OSError, IndexError, ValueError):
-        return None
+    fields = proc_stat(pid)
+    return int(fields[19]) if fields else None
 
 
 def cpu_ticks(pid: int) -> int | None:
-    """CPU time used by a process in clock ticks; None when it is gone."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-        return int(fields[11]) + int(fields[12])
-    except (OSError, IndexError, ValueError):
-        return None
+    """CPU time that a process has used, in clock ticks; None when it is gone."""
+    fields = proc_stat(pid)
+    return int(fields[11]) + int(fields[12]) if fields else None
 
 
 def is_stopped(pid: int) -> bool:
-    """Whether the process is frozen by a signal or a debugger."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] in "Tt"
-    except (OSError, IndexError):
-        return False
+    """Whether a signal or a debugger has stopped the process."""
+    return proc_stat(pid)[:1] in (["T"], ["t"])
 
 
 def identity(folder: Path) -> str:
-    """Boot, namespace, pid, start time, a nonce and the folder of its lock: never the same twice (a pid can be)."""
+    """A unique id of this process, which a pid is not: boot-namespace-pid-start-nonce-folder (of its lock file)."""
     pid = os.getpid()
     return f"{boot_id()[:8]}-{namespace()}-{pid}-{start_ticks(pid) or 0}-{secrets.token_hex(4)}-{folder_id(folder)}"
 
 
 def folder_id(folder: Path) -> str:
-    """Device and inode: the same folder, whatever its path is called here."""
+    """Device and inode of a folder, which is created when missing: the same id for every path to it."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     found = folder.stat()
     return f"{found.st_dev:x}.{found.st_ino:x}"
 
 
 def same_boot(worker_id: str) -> bool:
-    """Whether the process of an identity ran on this kernel since it booted."""
+    """Whether the process of an identity was started in the current boot of this machine."""
     return worker_id.split("-")[0] == boot_id()[:8]
 
 
 def is_here(worker_id: str) -> bool:
-    """Whether the pid in an identity means something to this process: same boot, same pid namespace."""
+    """Whether the pid of an identity is valid in this process: same boot, same pid namespace."""
     parts = worker_id.split("-")
     return len(parts) >= 4 and same_boot(worker_id) and parts[1] == namespace()
 
 
 def has_ended(worker_id: str) -> bool:
-    """Whether the process that an identity names is known to have ended; False where this process cannot know.
-
-    No such pid, a zombie, or a pid that another process has now (it started at another time).
-    """
+    """Whether the process of an identity is known to have ended: its pid is free, a zombie, or belongs to a process
+    that started at another time. False where this process cannot know."""
     if not is_here(worker_id):
         return False
     pid, ticks = worker_id.split("-")[2:4]
@@ -94,16 +92,13 @@ def has_ended(worker_id: str) -> bool:
     except ProcessLookupError:
         return True
     except (OSError, ValueError, OverflowError):
-        pass  # another user's: it exists
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-    except (OSError, IndexError):
-        return False
-    return fields[0] in "ZX" or fields[19] != ticks
+        pass  # the process of another user: it exists
+    fields = proc_stat(pid)
+    return bool(fields) and (fields[0] in "ZX" or fields[19] != ticks)
 
 
 def kill_if_same(worker_id: str, signum: int) -> bool:
-    """Signal the process an identity names, if that very process still runs here."""
+    """Send a signal to the process of an identity, if exactly that process still runs here; whether it was sent."""
     if not is_here(worker_id):
         return False
     pid, ticks = worker_id.split("-")[2:4]
@@ -116,27 +111,30 @@ def kill_if_same(worker_id: str, signum: int) -> bool:
     return True
 
 
-def die_with_parent(parent: int | None = None, signum: int = signal.SIGKILL) -> None:
-    """End when the parent ends; `parent` is the pid expected (a parent already gone ends us now)."""
+def _prctl(option: int, value: int) -> bool:
+    """prctl(2); False where it does not exist."""
     try:
-        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signum, 0, 0, 0)
+        ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0)
     except (OSError, AttributeError):
-        return  # not Linux: the loops check the parent's pid
-    if parent is not None and os.getppid() != parent:
+        return False
+    return True
+
+
+def die_with_parent(parent: int | None = None, signum: int = signal.SIGKILL) -> None:
+    """Have the kernel end this process when its parent ends. `parent` is the expected pid: when the parent has already
+    gone, this process ends now. Outside Linux nothing happens, and the loops check the parent's pid."""
+    if _prctl(PR_SET_PDEATHSIG, signum) and parent is not None and os.getppid() != parent:
         os._exit(0)
 
 
 def become_subreaper() -> None:
-    """Orphans among the descendants of this process become its children (Linux; elsewhere nothing happens)."""
-    try:
-        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-    except (OSError, AttributeError):
-        return
+    """Make orphans among the descendants of this process its children (Linux; elsewhere nothing happens)."""
+    _prctl(PR_SET_CHILD_SUBREAPER, 1)
 
 
 def inside(folder: Path, name: str) -> Path | None:
-    """The path of `name` in `folder`; None when it is no plain name, or leads out of the folder (by a link, say). For
-    every name that comes from a row or an archive."""
+    """The path of `name` in `folder`; None when `name` is not a plain file name or leads out of the folder, for example
+    by a symbolic link. Names from a row or an archive must pass through it."""
     if not name or name in (".", "..") or "/" in name or "\0" in name:
         return None
     path = folder / name
@@ -147,11 +145,9 @@ def inside(folder: Path, name: str) -> Path | None:
 
 
 def hold_lock(path: Path) -> int:
-    """Take an exclusive record lock for the life of this process; the descriptor is returned.
-
-    Raises BlockingIOError when another process holds it. POSIX record locks are not
-    inherited by fork and end with the process, even a killed one.
-    """
+    """Take an exclusive record lock until this process ends; returns the file descriptor. Raises BlockingIOError when
+    another process holds it. A POSIX record lock is not inherited by fork and ends with its process, even a killed
+    one."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
@@ -163,7 +159,7 @@ def hold_lock(path: Path) -> int:
 
 
 def lock_state(path: Path) -> str:
-    """'held', 'free' (the file is there and nobody holds its lock) or 'missing', which proves nothing."""
+    """'held', 'free' (the file exists and nobody holds its lock) or 'missing' (no file, which proves nothing)."""
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""A traceback's text as frames: the exception first, library frames folded, the project's own marked."""
+"""Parses the text of a Python traceback into groups of frames: the project's own frames and those of libraries."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ LIBRARY = re.compile(r"(?:site|dist)-packages/([^/]+)")
 
 
 def parse_traceback(text: str | None, root: str) -> dict[str, Any] | None:
-    """`{"exception", "groups": [{"ours", "names", "frames": [...]}]}`, or None when the text holds no frame.
+    """The parsed traceback, or None when the text contains no frame:
 
-    `root` is the project's folder with a trailing slash: what lies in it (but not in an environment) is ours.
+    `{"exception": str, "groups": [{"ours": bool, "names": str, "frames": [{"file", "line", "function", "ours", "name",
+    "code": [{"n", "text", "hit"}]}]}]}`. Neighbouring frames with the same `ours` form a group. `root` is the project's
+    folder with a trailing slash; a file is ours when it is below `root` and not in a virtual environment.
     """
     lines = (text or "").splitlines()
     frames: list[dict[str, Any]] = []

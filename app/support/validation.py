@@ -136,6 +136,12 @@ def parse_uuid(text: str) -> str | None:
     return text if UUID.fullmatch(text) else None
 
 
+def parse_id(text: str | None) -> int | None:
+    """The number of a row: up to 18 digits, which leave room in 64 bits; None for blank and for what is none."""
+    text = (text or "").strip()
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= 18 else None
+
+
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for key, value in pairs:

@@ -1,4 +1,4 @@
-"""Values that a job gives: checked where they are given, so that the mistake stands in the job's own traceback."""
+"""Checks the values that a job passes to `ctx`, in the job's call, so that its own traceback shows the mistake."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from app.support.messages import Message
 MOST_WHOLE = 2**63 - 1
 MOST_DELAY_S = 366 * 86_400
 TEXT_CHARS = 200
-_EXACT = Context(prec=60)  # a job may change the context of its thread
+_EXACT = Context(prec=60)  # a context of its own, because a job may change that of its thread
 
 
 def number(what: str, value: object) -> Decimal:
-    """A finite number given as int, float, Decimal, fraction or text; else TypeError or ValueError that names `what`."""
+    """An int, float, Decimal, fraction or text as a finite Decimal. Raises TypeError or ValueError naming `what`."""
     if isinstance(value, bool) or not isinstance(value, numbers.Real | Decimal | str):
         raise TypeError(Message("%(what)s must be a number, not %(value)s.", what=what, value=type(value).__name__))
     if isinstance(value, numbers.Integral):
@@ -34,7 +34,7 @@ def number(what: str, value: object) -> Decimal:
 
 
 def between(what: str, value: object, low: int, high: int) -> Decimal:
-    """A number from `low` to `high`; else TypeError or ValueError that names `what`."""
+    """A number from `low` to `high` as Decimal. Raises TypeError or ValueError naming `what`."""
     found = number(what, value)
     if not low <= found <= high:
         raise ValueError(f"{what} must be a number from {low:,} to {high:,}, not {found:.6g}.")
@@ -42,17 +42,17 @@ def between(what: str, value: object, low: int, high: int) -> Decimal:
 
 
 def whole(what: str, value: object) -> int:
-    """A number from 0 to 2^63 - 1 as a whole one (fractions are cut off)."""
+    """A number from 0 to 2^63 - 1 as int; a fraction is cut off. Raises TypeError or ValueError."""
     return int(between(what, value, 0, MOST_WHOLE))
 
 
 def billionths(what: str, value: object, most: int) -> int:
-    """A number from 0 to `most` in billionths, exact to one; else TypeError or ValueError that names `what`."""
+    """A number from 0 to `most` as a count of billionths, rounded exactly. Raises TypeError or ValueError."""
     return round(_EXACT.multiply(between(what, value, 0, most), Decimal(10**9)))
 
 
 def delay_s(what: str, value: object) -> float:
-    """Seconds to wait, at most 366 days; a time in the past counts as 0."""
+    """Seconds to wait, at most 366 days; a negative number counts as 0. Raises TypeError or ValueError."""
     found = number(what, value)
     if found > MOST_DELAY_S:
         raise ValueError(
@@ -62,7 +62,8 @@ def delay_s(what: str, value: object) -> float:
 
 
 def plain_details(details: dict[str, Any]) -> dict[str, Any]:
-    """Details of a cost: at most 20 texts (cut at 200 characters), numbers, booleans; else TypeError or ValueError."""
+    """A JSON-safe copy of a cost's details: at most 20 texts (cut at 200 characters), numbers, booleans or None. Raises
+    TypeError for another type and ValueError for more details or a number past 10^15."""
     if len(details) > 20:
         raise ValueError("A cost has at most 20 details.")
     kept: dict[str, Any] = {}

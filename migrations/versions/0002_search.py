@@ -5,12 +5,25 @@ import contextlib
 import sqlalchemy as sa
 from alembic import op
 
-from app.ledger.search import SCHEMA
-
 revision = "0002"
 down_revision = "0001"
 branch_labels = None
 depends_on = None
+REACH = "SELECT CAST(value AS INTEGER) FROM meta WHERE key = 'search_reach'"
+COLUMNS = "job_type, tenant_id, queue, status, args, error"
+VIEW = """SELECT id, job_type, tenant_id, queue, status, CASE WHEN json_valid(payload) THEN json_extract(payload, '$.args') END AS args, error \
+FROM job_history"""
+OLD = "old.id, old.job_type, old.tenant_id, old.queue, old.status, " \
+      "CASE WHEN json_valid(old.payload) THEN json_extract(old.payload, '$.args') END, old.error"
+NEW = OLD.replace("old.", "new.")
+OUT = f"INSERT INTO job_search (job_search, rowid, {COLUMNS}) SELECT 'delete', {OLD}"
+SCHEMA = (
+    f"CREATE VIEW job_search_rows AS {VIEW}",
+    f"CREATE VIRTUAL TABLE job_search USING fts5({COLUMNS}, content='job_search_rows', content_rowid='id', tokenize='unicode61')",
+    f"CREATE TRIGGER job_search_deleted AFTER DELETE ON job_history WHEN old.id <= ({REACH}) BEGIN {OUT}; END",
+    f"CREATE TRIGGER job_search_updated AFTER UPDATE ON job_history WHEN old.id <= ({REACH}) BEGIN {OUT}; "
+    f"INSERT INTO job_search (rowid, {COLUMNS}) SELECT {NEW}; END",
+)
 UNHAPPY = sa.text("status <> 'completed'")
 
 

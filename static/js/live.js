@@ -1,5 +1,5 @@
-// Keeps a page fresh: every few seconds the figures (JSON) and the partials (HTML from the same templates as the
-// first render). Pauses in a hidden tab, refreshes on return, gives up an overdue answer, backs off on errors,
+// Keeps a page fresh: every few seconds one request for the figures (JSON) and for the parts of this page that the header
+// names (HTML from the same templates as the first render). Pauses in a hidden tab, refreshes on return, gives up an overdue answer, backs off on errors,
 // and always says how old what one sees is.
 import { at, duration, language, show } from "./figures.js";
 import { morph } from "./morph.js";
@@ -9,11 +9,12 @@ const LONGEST = 60000;
 
 class SessionEnded extends Error {}
 
-export async function getJson(url) {
+// What a script asks for by itself (X-Poll) keeps nobody signed in.
+export async function getJson(url, headers = {}) {
   const giveUp = new AbortController();
   const timer = setTimeout(() => giveUp.abort(), OVERDUE);
   try {
-    const answer = await fetch(url, { headers: { Accept: "application/json" }, cache: "no-store", signal: giveUp.signal });
+    const answer = await fetch(url, { headers: { Accept: "application/json", "X-Poll": "1", ...headers }, cache: "no-store", signal: giveUp.signal });
     if (answer.status === 401 || answer.status === 403) throw new SessionEnded();
     if (!answer.ok || answer.redirected) throw new Error(`answer ${answer.status}`);
     return await answer.json();
@@ -68,15 +69,15 @@ export function live() {
       if (running || this.state() === "ended") return;
       running = true;
       clearTimeout(timer);
-      const { url, partialsUrl } = this.$root.dataset;
+      const names = [...document.querySelectorAll("[data-partial]")].map((place) => place.dataset.partial);
       try {
-        const [figures, pieces] = await Promise.all([url ? getJson(url) : null, partialsUrl ? getJson(partialsUrl) : null]);
-        if (pieces) this.swap(pieces.partials);
-        if (figures) this.fill(figures);
+        const answer = await getJson(this.$root.dataset.url, { "X-Partials": names.join() });
+        this.swap(answer.partials);
+        this.fill(answer);
         window.dispatchEvent(new CustomEvent("live:tick"));
         fresh = Date.now();
         delay = this.period();
-        this.late((figures && figures.monitor) || (pieces && pieces.monitor));
+        this.late(answer.monitor);
       } catch (error) {
         if (error instanceof SessionEnded) this.say("ended");
         else {
@@ -94,7 +95,7 @@ export function live() {
     // The HTML of the partials; not while a question is open, as it speaks of what stands below it.
     swap(partials) {
       if (document.querySelector("dialog[open]")) return;
-      for (const [name, html] of Object.entries(partials || {})) {
+      for (const [name, html] of Object.entries(partials)) {
         for (const place of document.querySelectorAll(`[data-partial="${CSS.escape(name)}"]`)) morph(place, html);
       }
     },
@@ -120,7 +121,6 @@ export function live() {
     },
 
     late(monitor) {
-      if (!monitor) return this.say("fresh");
       const state = monitor.age_s === null ? "off" : monitor.late ? "late" : "running";
       const footer = document.getElementById("monitor-state");
       if (footer) footer.textContent = footer.dataset[state].replace("{time}", duration((monitor.age_s || 0) * 1000));

@@ -13,7 +13,7 @@ from app.ledger.dialect import Connection
 from app.services.people import accounts
 from tests.both.rows import fill
 from tests.conftest import PASSWORD, sign_in
-from tests.contract.conftest import Ledger, prepare_empty
+from tests.ledger_fixture import Ledger, prepare_empty
 
 TOKEN = "a-token-for-prometheus"
 

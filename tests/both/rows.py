@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from app.cli import demo
 from app.extensions import db
-from app.ledger import counts, manual, rescue, search
+from app.ledger import counts, manual, rescue
 from app.models import (
     Alert,
     AlertMessage,
@@ -25,9 +25,9 @@ from app.models import (
     Upload,
     WorkerHeartbeat,
 )
-from app.services.jobs import recurring
+from app.services.jobs import recurring, search_index
 from app.support.clock import DAY_MS, MINUTE_MS, naive, now_ms
-from tests.contract.conftest import Ledger
+from tests.ledger_fixture import Ledger
 
 CAFFE = {"text": "100% caffè_nero 'dell'Etna'"}
 
@@ -61,7 +61,7 @@ def fill(ledger: Ledger) -> dict[str, str]:
     with ledger.connection.transaction() as tx:
         manual.to_bin(tx, [r[0] for r in tx.fetch_all("SELECT id FROM failed_jobs WHERE uuid = :u", u=uuids["binned"])])
         counts.save(tx, "channels", ["team", "mail"])
-    search.advance(ledger.connection)
+    search_index.advance(ledger.connection)
     for state in ("completed", "failed"):  # past what rollups and index have taken in
         uuids[f"new {state}"] = ledger.dispatch("TestEcho", args=CAFFE)
         ledger.settle(ledger.claim(), state, error=None if state == "completed" else "new")
@@ -102,7 +102,7 @@ def _more(uuids: dict[str, str], now: int) -> list[object]:
         Content(tenant_id="", reference="r2", title="senza", body="corpo", created_ms=now, updated_ms=now),
         ContentVersion(content_id=1, body="prima", replaced_ms=now, replaced_by=done),
         PromptTemplate(tenant_id="acme", name="breve", body="{prompt}", updated_ms=now, updated_by="ada"),
-        ImportRun(uuid=done, row_no=3, inserted=1, updated=1, unchanged=0, rejected=1, round=1, touched_ms=now),
+        ImportRun(uuid=done, row_no=3, inserted=1, updated=1, unchanged=0, rejected=1, retry_round=1, touched_ms=now),
         ImportReject(uuid=done, line=3, reason="no title", row="r3;;"),
         *(JobCost(uuid=done, job_type="TestEcho", tenant_id=tenant, model=model, at_ms=now - n * DAY_MS, tokens_in=7, tokens_cached=1, tokens_out=3,
                   cost_nano=None if n == 2 else 123_456_789, currency=currency)
@@ -113,11 +113,11 @@ def _more(uuids: dict[str, str], now: int) -> list[object]:
         Upload(id="up_old", tenant_id=None, filename="b.csv", sha256="0" * 64, size=3, created_ms=now - 2 * DAY_MS),
         JobLog(uuid=done, claim_no=1, attempt=1, at_ms=now, level="info", message="riga"),
         Alert(rule_id=1, kind="failures", subject="", severity="critical", facts='{"n": 7, "minutes": 60, "limit": 5}', link="/admin/jobs/list",
-              opened_ms=now - 1000, seen_ms=now, tell_ms=now),
-        Alert(rule_id=2, kind="no_worker", subject="", severity="warning", facts='{"n": 7, "limit": 0}', opened_ms=now - 9000, seen_ms=now, tell_ms=now, told=1,
+              opened_ms=now - 1000, seen_ms=now, notify_at=now),
+        Alert(rule_id=2, kind="no_worker", subject="", severity="warning", facts='{"n": 7, "limit": 0}', opened_ms=now - 9000, seen_ms=now, notify_at=now, notified=1,
               snoozed_ms=now + 9_000_000, snoozed_by="ada"),
         Alert(rule_id=3, kind="slow", subject="x", severity="warning", facts='{"ms": 7, "n": 1, "minutes": 60, "limit": 5}', opened_ms=now - 9000, seen_ms=now,
-              tell_ms=now, told=2, closed_ms=now),
+              notify_at=now, notified=2, closed_ms=now),
         *(AlertMessage(alert_id=n, channel="team", phase="open", title="t", body="b", state=state, next_ms=now + DAY_MS, created_ms=now, attempts=n,
                        error="refused" if n else None, ended_ms=now if state in ("sent", "dropped") else None)
           for n, state in enumerate(("sent", "dropped", "waiting"), 1)),

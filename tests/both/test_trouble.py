@@ -15,9 +15,9 @@ from app import create_app
 from app.config import load_settings
 from app.controllers import security
 from app.extensions import db
-from app.ledger import error_texts
 from app.ledger.dialect import Connection
 from app.services.instance import migration, schema
+from app.support import error_texts
 from tests.backends import free_port
 
 SECRET = "hunter2-in-a-value"

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
 import sys
-import time
 import urllib.request
 
 import pytest
@@ -39,12 +39,13 @@ def site(migrated, tmp_path_factory):
     product.workers(2)
     product.monitor()
     product.address = f"http://127.0.0.1:{port}"
-    for _ in range(200):
-        try:
-            urllib.request.urlopen(f"{product.address}/healthz", timeout=1)
-            break
-        except OSError:
-            time.sleep(0.1)
+
+    def answers() -> bool | None:
+        assert web.poll() is None, product.tail()
+        with contextlib.suppress(OSError):
+            return urllib.request.urlopen(f"{product.address}/healthz", timeout=10).status == 200
+
+    product.until(answers, 60, "the site answers")
     product.failed = product.dispatch("TestPermanent")[0]
     product.talked = product.dispatch("TestTalk", lines=5)[0]
     product.ended()

@@ -87,7 +87,7 @@ def test_a_person_does_everything_below_the_path(product, browser, strips):  # n
         page.click("#ask-yes")
         page.locator(".flash").first.wait_for()
         page.goto(f"{address}/admin/jobs/")
-        with page.expect_response(lambda r: "/partials" in r.url and r.status == 200):
+        with page.expect_response(lambda r: "/realtime-stats" in r.url and r.status == 200):
             page.evaluate("window.dispatchEvent(new Event('online'))")
         page.goto(f"{address}/admin/jobs/list?state=ended")
         with page.expect_download() as download:

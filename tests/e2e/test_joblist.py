@@ -8,6 +8,7 @@ import re
 import pytest
 from playwright.sync_api import expect
 
+from tests.e2e.acts import answer, refresh, row, told, within_row
 from tests.e2e.test_pages import AXE
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
@@ -21,10 +22,6 @@ def fail(site, text: str, count: int = 1) -> list[str]:
     return uuids
 
 
-def row(page, uuid: str):
-    return page.locator(f'tr[data-key="{uuid}"]')
-
-
 def in_bin(site, uuids: list[str]) -> int:
     return site.one(f"SELECT COUNT(*) FROM failed_jobs WHERE deleted_at IS NOT NULL AND uuid IN ({','.join('?' * len(uuids))})", *uuids)
 
@@ -35,7 +32,7 @@ def test_the_filter_finds_by_state_and_words_and_keeps_unknown_types(open_page, 
     page.select_option("[name=state]", "unsuccessful")
     page.fill("[name=q]", "needle")
     page.get_by_role("button", name="Filter", exact=True).click()
-    assert "state=unsuccessful" in page.url and "q=needle" in page.url
+    expect(page).to_have_url(re.compile("state=unsuccessful.*q=needle|q=needle.*state=unsuccessful"))
     row(page, uuid).wait_for()
     assert page.locator("tbody tr").count() == 1
     assert page.inner_text("#count-sentence") == "1 job with these filters"
@@ -45,7 +42,8 @@ def test_the_filter_finds_by_state_and_words_and_keeps_unknown_types(open_page, 
     page.get_by_role("button", name="Filter", exact=True).click()
     page.get_by_text("No job with these filters").wait_for()
     page.get_by_role("link", name="Clear filters").click()
-    assert page.url.endswith(LIST) and page.locator("tbody tr").count() > 1
+    expect(page).to_have_url(re.compile(f"{LIST}$"))
+    expect(page.locator("tbody tr").nth(1)).to_be_visible()
     page.goto(f"{LIST}?type=Gone&tenant=acme")
     assert page.input_value("[name=type]") == "Gone" and page.input_value("[name=tenant]") == "acme"
 
@@ -55,17 +53,17 @@ def test_two_ticked_are_retried_after_a_question(open_page, site):
     page = open_page(f"{LIST}?q=tick+two")
     assert not page.locator(".bulk").is_visible()
     for uuid in uuids[:2]:
-        row(page, uuid).locator("input").check()
+        within_row(page, uuid).tick()
     expect(page.locator(".bulk .said")).to_have_text(re.compile("2 selezionati su 3"))
     assert page.locator(".bulk button[value=cancel]").is_disabled(), "nothing ticked runs or waits"
     page.locator(".bulk button[value=retry]").click()
     dialog = page.locator("dialog[open]")
     assert dialog.locator("h2").inner_text() == "Riprovare 2 lavori falliti?"
     dialog.get_by_role("button", name="Annulla").click()
-    assert row(page, uuids[0]).locator("input").is_checked(), "nothing was sent"
+    assert within_row(page, uuids[0]).ticked(), "nothing was sent"
     page.locator(".bulk button[value=retry]").click()
-    dialog.get_by_role("button", name="Riprova 2").click()
-    page.get_by_text("2 job reinseriti nella coda").wait_for()
+    answer(page, "Riprovare 2 lavori falliti?", "Riprova 2")
+    told(page, "2 job reinseriti nella coda")
     assert "q=tick" in page.url, "back to the same list"
     site.ended()
 
@@ -78,14 +76,13 @@ def test_all_that_match_are_frozen_as_seen_and_counted_by_the_server(open_page, 
     page.get_by_role("button", name="Select all 51").click()
     top = page.input_value("[name=top]")
     late = fail(site, "pile of work, later")[0]
-    page.evaluate("dispatchEvent(new Event('online'))")
+    refresh(page)
     row(page, late).wait_for()
     expect(page.locator(".bulk .said")).to_have_text(re.compile("All 51 selected"))
-    assert page.input_value("[name=top]") == top and not row(page, late).locator("input").is_checked()
+    assert page.input_value("[name=top]") == top and not within_row(page, late).ticked()
     page.locator(".bulk button[value=delete]").click()
-    page.get_by_role("heading", name="Delete 51 failed jobs?").wait_for()
-    page.get_by_role("button", name="Delete 51").click()
-    page.get_by_text("51 jobs deleted").wait_for()
+    answer(page, "Delete 51 failed jobs?", "Delete 51")
+    told(page, "51 jobs deleted")
     assert in_bin(site, uuids) == 51 and in_bin(site, [late]) == 0
 
 
@@ -100,14 +97,14 @@ def test_a_refresh_keeps_ticks_and_focus_also_of_rows_that_left_the_page(open_pa
     first.locator("input").focus()
     key = first.get_attribute("data-key")
     fresh = fail(site, "steady hand, one more")[0]
-    page.evaluate("dispatchEvent(new Event('online'))")
+    refresh(page)
     row(page, fresh).wait_for()
-    assert row(page, key).locator("input").is_checked() and row(page, gone).count() == 0
+    assert within_row(page, key).ticked() and row(page, gone).count() == 0
     assert page.evaluate("document.activeElement.value") == key
     expect(page.locator(".bulk .said")).to_contain_text("2 selected of 50, 1 is no longer on this page")
     page.keyboard.press("Escape")
     expect(page.locator(".bulk")).to_be_hidden()
-    row(page, fresh).locator("input").check()
+    within_row(page, fresh).tick()
     expect(page.locator(".bulk .said")).to_contain_text("1 selected of 51")
     assert page.locator("input[name=uuid]:checked, [type=hidden][name=uuid]").count() == 1
     assert set(uuids) >= {key, gone}
@@ -116,16 +113,16 @@ def test_a_refresh_keeps_ticks_and_focus_also_of_rows_that_left_the_page(open_pa
 def test_without_javascript_the_bar_stands_there_and_the_server_asks(open_page, site):
     uuids = fail(site, "plain form", 3)
     page = open_page(f"{LIST}?q=plain+form", javascript=False, locale="en-GB")
-    row(page, uuids[0]).locator("input").check()
+    within_row(page, uuids[0]).tick()
     page.locator(".bulk button[value=delete]").click()
-    assert page.inner_text("h1") == "Delete 1 failed job?"
+    expect(page.locator("h1")).to_have_text("Delete 1 failed job?")
     page.get_by_role("link", name="Cancel").click()
-    assert "q=plain" in page.url, "the question leads back to the same list"
+    expect(page).to_have_url(re.compile("q=plain"))  # the question leads back to the same list
     page.get_by_label("All that match (3), not only the selected").check()
     page.locator(".bulk button[value=delete]").click()
-    assert page.inner_text("h1") == "Delete 3 failed jobs?"
-    page.get_by_role("button", name="Delete 3").click()
-    assert page.get_by_text("3 jobs deleted").is_visible() and in_bin(site, uuids) == 3
+    answer(page, "Delete 3 failed jobs?", "Delete 3")
+    told(page, "3 jobs deleted")
+    assert in_bin(site, uuids) == 3
 
 
 def test_the_keyboard_alone_is_enough(open_page, site):
@@ -148,7 +145,7 @@ def test_the_keyboard_alone_is_enough(open_page, site):
     assert page.inner_text("dialog[open] h2") == "Delete 2 failed jobs?"
     page.keyboard.press("Tab")
     page.keyboard.press("Enter")
-    page.get_by_text("2 jobs deleted").wait_for()
+    told(page, "2 jobs deleted")
     assert in_bin(site, uuids) == 2
 
 
@@ -160,8 +157,8 @@ def test_cancelling_offers_a_way_back_that_is_not_called_cancel(open_page, site)
     dialog = page.locator("dialog[open]")
     assert dialog.locator("h2").inner_text() == "Annullare 2 lavori?"
     assert dialog.locator("button").all_inner_texts() == ["Torna indietro", "Annulla 2"]
-    dialog.get_by_role("button", name="Annulla 2").click()
-    page.get_by_text("2 lavori annullati o invitati a fermarsi").wait_for()
+    answer(page, "Annullare 2 lavori?", "Annulla 2")
+    told(page, "2 lavori annullati o invitati a fermarsi")
     site.ended()
     assert site.one("SELECT COUNT(*) FROM job_history WHERE status = 'cancelled' AND uuid IN (?, ?)", *uuids) == 2
 

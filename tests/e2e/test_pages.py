@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 import json
+import time
+from itertools import pairwise
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from playwright.sync_api import expect
 
+from tests.e2e.acts import answer, told, within_form, within_row
+
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
 AXE = (Path(__file__).parent / "vendor" / "axe.min.js").read_text()
 PAGES = ("/admin/jobs/", "/admin/jobs/workers", "/admin/jobs/queues", "/admin/jobs/recurring", "/admin/jobs/log", "/admin/jobs/people/", "/admin/jobs/alerts/", "/admin/jobs/alerts/rules/1", "/admin/jobs/alerts/rules/new", "/admin/jobs/generations/", "/admin/jobs/generations/templates", "/admin/jobs/costs/", "/admin/jobs/new/?type=TestForm", "/admin/jobs/contents", "/admin/jobs/job/{failed}", "/admin/jobs/job/{talked}")
+
+
+def settle(page) -> None:
+    """Wait until nothing is being loaded and nothing moves."""
+    page.wait_for_load_state("networkidle")
+    page.evaluate("Promise.all(document.getAnimations().map(a => a.finished.catch(() => null)))")
 
 
 def accessible(open_page, page, name: str) -> None:
@@ -24,14 +35,15 @@ def accessible(open_page, page, name: str) -> None:
     open_page.measuring = False
 
 
+@pytest.mark.timeout(600)  # 16 pages, each looked at with axe: 30 s alone, 200 s when four others use the machine
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_every_page_is_accessible_and_does_not_scroll_sideways(open_page, site, theme):
     page = open_page("/admin/jobs/", theme=theme)
     for path in PAGES:
         page.goto(path.format(failed=site.failed, talked=site.talked))
-        page.wait_for_timeout(400)
+        settle(page)
         accessible(open_page, page, path)
-        page.wait_for_timeout(400)
+        settle(page)
         wide = page.evaluate("[...document.querySelectorAll('body *')].filter(e => e.getBoundingClientRect().right > 361).map(e => e.outerHTML.slice(0, 120)).slice(0, 5)")
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"{path} scrolls sideways at 360 px: {wide}"
         page.set_viewport_size({"width": 1440, "height": 900})
@@ -47,34 +59,45 @@ def test_the_dashboard_follows_the_jobs_without_a_reload(open_page, site):
     assert "ago" in page.inner_text("#last-update") or "now" in page.inner_text("#last-update")
 
 
+@pytest.mark.parametrize("path,address,others", [("/admin/jobs/", "/admin/jobs/realtime-stats", 2), ("/admin/jobs/log", "/admin/jobs/realtime-stats", 0),
+                                                ("/admin/jobs/workers", "/admin/jobs/workers", 0)])
+def test_a_page_asks_once_in_five_seconds(open_page, site, path, address, others):
+    """Besides the poll only the two charts of the dashboard ask for their rows."""
+    page = open_page(path)
+    asked: list[str] = []
+    page.on("request", lambda request: request.resource_type == "fetch" and asked.append(urlsplit(request.url).path))
+    begins = []
+    for _ in range(3):
+        with page.expect_response(lambda answer: urlsplit(answer.url).path == address and answer.ok, timeout=20_000):
+            pass
+        begins.append(time.monotonic())
+    assert all(4.5 < second - first < 8 for first, second in pairwise(begins)), begins
+    assert asked.count(address) == 3 and asked.count("/admin/jobs/metrics") in range(others * 2, others * 3 + 1)
+    assert set(asked) <= {address, "/admin/jobs/metrics"}
+
+
 def test_a_failed_job_is_retried_and_deleted_from_the_dashboard(open_page, site):
-    site.dispatch("TestPermanent")
+    uuid = site.dispatch("TestPermanent")[0]
     site.ended()
     page = open_page("/admin/jobs/")
-    page.click("#failed-jobs-section tbody tr:first-child form[action*='/retry/'] button")
-    assert page.get_by_text("Job reinserito nella coda").is_visible()
+    within_row(page, uuid).press("Riprova")
+    told(page, "Job reinserito nella coda")
     site.ended()
     page.goto("/admin/jobs/")
-    page.click("#failed-jobs-section tbody tr:first-child form[action*='/delete/'] button")
-    dialog = page.locator("dialog[open]")
-    dialog.wait_for()
-    dialog.locator("button.danger, button[value=ok], button[type=submit]").last.click()
-    page.get_by_text("Job eliminato").wait_for()
+    within_row(page, uuid).press("Elimina")
+    answer(page, "Eliminare questo job?", "Elimina")
+    told(page, "Job eliminato")
 
 
 def test_everything_works_without_javascript(open_page, site):
-    site.dispatch("TestPermanent")
+    uuid = site.dispatch("TestPermanent")[0]
     site.ended()
     page = open_page("/admin/jobs/", javascript=False)
-    page.click("#failed-jobs-section tbody tr:first-child form[action*='/delete/'] button")
-    assert "Eliminare" in page.inner_text("h1")
-    page.click("form button[type=submit]")
-    assert page.get_by_text("Job eliminato").is_visible()
+    within_row(page, uuid).press("Elimina")
+    answer(page, "Eliminare questo job?", "Elimina")
+    told(page, "Job eliminato")
     page.goto("/admin/jobs/new/?type=TestForm")
-    page.fill("[name=text]", "hello")
-    page.fill("[name=number]", "7")
-    page.select_option("[name=kind]", "a")
-    page.click("main form[method=post] button[type=submit]")
+    within_form(page).fill("Text", "hello").fill("Number", "7").choose("Kind", "a").press("Avvia il lavoro")
     assert "/admin/jobs/job/" in page.url and "hello" in page.content()
 
 
@@ -82,15 +105,14 @@ def test_everything_works_without_javascript(open_page, site):
 def test_a_csv_file_is_imported_from_the_form_after_its_preview(open_page, site, javascript):
     page = open_page("/admin/jobs/new/?type=ProcessCsvImport", locale="en-GB", javascript=javascript)
     page.set_input_files("[name=path]", str(Path(__file__).parents[1] / "data" / "packages.csv"))
-    page.fill("[name=tenant]", "acme")
-    page.click("main form[method=post] button[type=submit]")
+    within_form(page).fill("Tenant", "acme").press("Show the preview")
     page.wait_for_url("**/admin/jobs/new/preview/*")
     assert "200 rows, 0 rejected" in page.inner_text("main") and page.locator("table.peek tbody tr").count() == 5
     page.select_option("[name=map-title]", label="section")
-    page.get_by_role("button", name="Show with these choices").click()
+    within_form(page).press("Show with these choices")
     expect(page.get_by_role("columnheader", name="section")).to_contain_text("→ title")
     page.select_option("[name=map-title]", label="title")
-    page.get_by_role("button", name="Start the import").click()
+    within_form(page).press("Start the import")
     page.wait_for_url("**/admin/jobs/job/*")
     site.ended()
     page.reload()
@@ -125,11 +147,9 @@ def test_signing_out_ends_the_other_tab_with_words(open_page, site):
 @pytest.mark.parametrize("javascript", [True, False])
 def test_a_queue_is_paused_with_a_reason_a_job_moved_to_the_top_and_all_resumed(open_page, site, javascript):
     page = open_page("/admin/jobs/queues", locale="en-GB", javascript=javascript)
-    row = page.locator("tr", has=page.get_by_role("link", name="low", exact=True))
-    row.locator("[name=minutes]").select_option("60")
-    row.locator("[name=reason]").fill("price list migration")
-    row.get_by_role("button", name="Pause").press("Enter")
-    expect(row.get_by_text("price list migration")).to_be_visible()
+    low = within_row(page, "low")
+    low.choose("Length of the pause of low", "1 h").fill("Why low is paused", "price list migration").press("Pause", key="Enter")
+    low.sees("price list migration")
     with site.app.app_context():
         from app import registry
         from app.extensions import db
@@ -137,15 +157,35 @@ def test_a_queue_is_paused_with_a_reason_a_job_moved_to_the_top_and_all_resumed(
         uuids = [registry.find("TestNoop").with_options(queue="low").dispatch() for _ in range(3)]
         db.session.commit()
     page.goto("/admin/jobs/queues?queue=low")
-    last = page.locator("tr", has=page.locator(f"a[href$='{uuids[2]}']"))
-    last.get_by_role("button", name=f"Move {uuids[2][:8]} to the top").press("Enter")
+    within_row(page, uuids[2]).press(f"Move {uuids[2][:8]} to the top", key="Enter")
     expect(page.locator("#next-title")).to_be_visible()
     page.goto("/admin/jobs/queues?queue=low")
     first = page.locator("section:has(#next-title) tbody tr").first
     expect(first.locator(f"a[href$='{uuids[2]}']")).to_be_visible()
-    page.locator("tr", has=page.get_by_role("link", name="low", exact=True)).get_by_role("button", name="Resume").press("Enter")
+    within_row(page, "low").press("Resume", key="Enter")
     site.ended()
     page.goto("/admin/jobs/log")
     expect(page.get_by_text("resume", exact=True).first).to_be_visible()
     page.goto("/admin/jobs/recurring")
     expect(page.get_by_text("yearly", exact=True)).to_be_visible()
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_forms_with_errors_are_accessible_and_fit_a_phone(open_page, site, theme):
+    page = open_page("/admin/jobs/alerts/rules/1", theme=theme, locale="en-GB")
+    form = within_form(page).fill("Threshold", "many").fill("In the last minutes", "0").fill("Quiet from", "22:00").press("Save")
+    form.sees("A number from 1 to 1440.")
+    assert page.get_by_label("Threshold").input_value() == "many"
+    assert page.get_by_label("Threshold").get_attribute("aria-describedby") == "e-threshold"
+    accessible(open_page, page, "rule")
+    page.goto("/admin/jobs/costs/")
+    within_form(page).fill("Tenant", "acme").fill("Amount a month", "many").press("Save").sees("An amount is written like 50 or 49.90.")
+    assert page.get_by_label("Tenant").input_value() == "acme"
+    accessible(open_page, page, "costs")
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "scrolls sideways at 360 px"
+    page.goto("/admin/jobs/queues")
+    page.locator("form[action$='/low/pause'] option").first.evaluate("option => (option.value = '99999')")
+    within_row(page, "low").fill("Why low is paused", "price list").press("Pause").sees("A pause lasts from 1 to 10080 minutes")
+    assert page.get_by_label("Why low is paused").input_value() == "price list"
+    accessible(open_page, page, "queues")
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "scrolls sideways at 360 px"

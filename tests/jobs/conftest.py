@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from importing import Imports
 
 from app import create_app
 from app.config import load_settings
 from app.extensions import db
+from tests.jobs.importing import Imports
 
 
 @pytest.fixture

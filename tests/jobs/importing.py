@@ -7,9 +7,9 @@ import os
 import sqlite3
 from itertools import count
 from pathlib import Path
-from types import SimpleNamespace
 
 from app import registry
+from app.execution.attempt import Attempt
 from app.execution.runner import execute
 from app.extensions import db
 from app.ledger.claim import claim, claim_statement
@@ -47,9 +47,9 @@ class Imports:
         worker = f"worker-{os.getpid()}-{next(self.numbers)}"
         job = claim(self.claims, claim_statement(("low",)), worker, worker)
         assert job is not None, "no job is ready"
-        task = SimpleNamespace(claim=job, outcome=None, armed=False, timed_out=False)
-        execute(self.site, task, self.notes)
-        return task.outcome
+        attempt = Attempt(job)
+        execute(self.site, attempt, self.notes)
+        return attempt.outcome
 
     def again(self, uuid: str, by_hand: bool = False) -> None:
         """The job is ready once more: its worker was lost, or (by hand) it was retried."""

@@ -13,7 +13,6 @@ import time
 from pathlib import Path
 
 import pytest
-from importing import figures, whole
 from sqlalchemy import event
 
 from app.execution import job_context
@@ -21,6 +20,7 @@ from app.extensions import db
 from app.jobs import csv_import
 from app.jobs.csv_import import CHUNK_ROWS, CLEARING, LastOnes
 from app.services.content import contents
+from tests.jobs.importing import figures, whole
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ROOT / "tests/data/packages.csv"
@@ -126,7 +126,7 @@ def test_the_report_names_the_row_that_lost_and_the_line_that_counts(imports):
     assert [line for (line,) in imports.rejects("line")] == [2, 5, 7]
     with imports.site.app_context():
         report = contents.reject_report(uuid)
-    assert (report["total"], report["rejected"], report["repeated"], report["kept"]) == (3, 1, 2, 3)
+    assert (report.total, report.rejected, report.repeated, report.kept) == (3, 1, 2, 3)
 
 
 # Encoding and columns
@@ -222,7 +222,7 @@ def test_the_report_keeps_so_many_rows_and_counts_all_over_kills_too(imports, mo
     assert imports.sql("SELECT COUNT(*), MAX(line) FROM import_rejects") == [(600, 601)]
     assert imports.sql("SELECT rejected, kept, kept_bytes FROM import_runs") == [(4010, 600, 1800)]
     with imports.site.app_context():
-        assert contents.report_counts(uuid) == {"total": 4010, "rejected": 4010, "repeated": 0, "kept": 600}
+        assert contents.report_counts(uuid) == contents.RejectReport(total=4010, rejected=4010, repeated=0, kept=600)
         assert list(contents.reject_csv(uuid))[-1] == ';"600 of 4,010 rows are shown: the first. All are counted.";\r\n'.replace('"', "")
     (log,) = imports.sql("SELECT group_concat(message, ' / ') FROM job_logs")[0]
     assert "The report keeps the first 600 of 4010 rows" in log
@@ -330,11 +330,11 @@ def test_an_attempt_that_breaks_inside_a_chunk_is_gone_on_with(imports, monkeypa
 
 WORKER = """
 import sys
-sys.path[:0] = sys.argv[2:4]
+sys.path.insert(0, sys.argv[2])
 from pathlib import Path
 from app import create_app
 from app.config import load_settings
-from importing import Imports
+from tests.jobs.importing import Imports
 site = create_app(load_settings({"DATA_DIR": sys.argv[1]}))
 outcome = Imports(site, Path(sys.argv[1])).attempt()
 print(outcome.status, outcome.memory_peak, outcome.run_ms, outcome.result or outcome.error)
@@ -342,7 +342,7 @@ print(outcome.status, outcome.memory_peak, outcome.run_ms, outcome.result or out
 
 
 def worker_process(imports, **options) -> subprocess.Popen:
-    command = [sys.executable, "-c", WORKER, str(imports.file.parent), str(ROOT), str(ROOT / "tests/jobs")]
+    command = [sys.executable, "-c", WORKER, str(imports.file.parent), str(ROOT)]
     return subprocess.Popen(command, **options)
 
 

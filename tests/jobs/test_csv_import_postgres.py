@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 
 import pytest
-from importing import Imports, whole
 from sqlalchemy import text
 
 from app import create_app
@@ -14,6 +13,7 @@ from app.extensions import db
 from app.jobs import csv_import
 from app.services.content import contents
 from tests.backends import postgres_url  # noqa: F401  (a fixture)
+from tests.jobs.importing import Imports, whole
 
 HEAD = "reference,title,body,size\n"
 
@@ -40,7 +40,7 @@ def test_rows_report_and_counts(imports, monkeypatch):
     assert result == {"rows": 704, "inserted": 2, "updated": 0, "unchanged": 1, "rejected": 701, "repeated": 1, "encoding": "Windows-1252"}
     with imports.site.app_context():
         report = contents.reject_report(uuid)
-        assert (report["total"], report["kept"], [row["line"] for row in report["rows"]]) == (702, 3, [2, 4, 6])
+        assert (report.total, report.kept, [row.line for row in report.rows]) == (702, 3, [2, 4, 6])
         assert "702" in list(contents.reject_csv(uuid))[-1]
         rows = db.session.execute(text("SELECT reference, title, attributes FROM contents ORDER BY reference")).all()
         assert [(r, t, json.loads(a)) for r, t, a in rows] == [("a", "second", {"size": ""}), ("b", "Città", {"size": ""})]
@@ -48,4 +48,4 @@ def test_rows_report_and_counts(imports, monkeypatch):
         db.session.commit()
     assert whole(imports.attempt()) | {"encoding": ""} == result | {"inserted": 0, "unchanged": 3, "encoding": ""}
     with imports.site.app_context():
-        assert contents.report_counts(uuid) == {"total": 702, "rejected": 701, "repeated": 1, "kept": 3}
+        assert contents.report_counts(uuid) == contents.RejectReport(total=702, rejected=701, repeated=1, kept=3)

@@ -9,7 +9,7 @@ import pytest
 
 from app.extensions import WAL_BYTES
 from app.ledger.dialect import Connection
-from app.ledger.open_files import shrink_wal
+from app.support.open_files import shrink_wal
 
 BLOB = os.urandom(400_000)
 
@@ -54,7 +54,7 @@ def test_the_wal_shrinks_with_the_next_writes_after_a_long_reader(file):
     for n in range(5):
         file.write(id=n, x=b"small")
     assert file.wal <= WAL_BYTES
-    assert file.monitor.all("SELECT COUNT(*) FROM t") == [(20,)]
+    assert file.monitor.fetch_all("SELECT COUNT(*) FROM t") == [(20,)]
 
 
 def test_the_monitor_cuts_it_when_nobody_writes_and_waits_for_nobody(file):
@@ -68,7 +68,7 @@ def test_the_monitor_cuts_it_when_nobody_writes_and_waits_for_nobody(file):
         assert shrink_wal(file.monitor, file.path) is False  # somebody writes: it does not wait
     assert shrink_wal(file.monitor, file.path) is True and file.wal == 0
     assert shrink_wal(file.monitor, file.path) is False  # nothing to do
-    assert file.monitor.all("SELECT COUNT(*) FROM t") == [(19,)]
+    assert file.monitor.fetch_all("SELECT COUNT(*) FROM t") == [(19,)]
 
 
 def test_nothing_is_lost_when_it_is_cut_under_writers_and_readers(file):
@@ -92,7 +92,7 @@ def test_nothing_is_lost_when_it_is_cut_under_writers_and_readers(file):
     over.set()
     cutter.join()
     assert errors == [] and file.wal <= WAL_BYTES
-    assert file.monitor.all("SELECT COUNT(*) FROM t") == [(320,)] and file.monitor.all("PRAGMA integrity_check") == [("ok",)]
+    assert file.monitor.fetch_all("SELECT COUNT(*) FROM t") == [(320,)] and file.monitor.fetch_all("PRAGMA integrity_check") == [("ok",)]
     [c.close() for c in others]
 
 

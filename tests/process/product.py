@@ -39,14 +39,32 @@ class Product:
     def workers(self, count: int = 2) -> subprocess.Popen:
         return self.start("huey.bin.huey_consumer", "app.worker.huey", "-w", str(count), *FAST, "-t", str(self.grace))
 
+    def serve(self, queue: str) -> int:
+        """A worker of its own for one queue, in a consumer of its own; the id of its row."""
+        before, self.env = self.env, self.env | {"WORKER_QUEUES": queue}
+        self.workers(1)
+        self.env = before
+        row = "SELECT MAX(id) FROM worker_heartbeats WHERE queue = ? AND status <> 'stopped'"
+        self.until(lambda: self.one(row, queue), 30, f"a worker for {queue}")
+        return self.one(row, queue)
+
+    def clock(self, queue: str, ticks: int = 25) -> None:
+        """As long as `ticks` jobs of 100 ms take one after the other in a queue that is worked on: on a loaded machine longer.
+
+        For what must not happen in 2.5 s: a worker asks for work, and a consumer for its workers' health, in far less."""
+        for _ in range(ticks):
+            (uuid,) = self.dispatch("TestSleep", queue=queue, ms=100)
+            self.until(lambda uuid=uuid: self.outcomes(uuid) == ["completed"], 30, f"a job in {queue}")
+
     def monitor(self) -> subprocess.Popen:
         return self.start("flask", "--app", "wsgi", "monitor")
 
-    def dispatch(self, name: str, count: int = 1, **args) -> list[str]:
+    def dispatch(self, name: str, count: int = 1, queue: str | None = None, **args) -> list[str]:
         from app import registry
 
         with self.app.app_context():
-            uuids = [registry.find(name).dispatch(**args) for _ in range(count)]
+            definition = registry.find(name).with_options(queue=queue) if queue else registry.find(name)
+            uuids = [definition.dispatch(**args) for _ in range(count)]
             db.session.commit()
         return uuids
 
@@ -97,6 +115,7 @@ class Product:
                 process.wait(self.grace + 10)
             except subprocess.TimeoutExpired:
                 process.kill()
+                process.wait()
         with self.app.app_context():
             db.session.remove()
             db.engine.dispose()

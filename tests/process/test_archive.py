@@ -7,8 +7,6 @@ import os
 import subprocess
 import sys
 import tarfile
-import threading
-import time
 
 import pytest
 
@@ -33,7 +31,7 @@ def packed(product, tmp_path):
     (product.data_dir / "uploads").mkdir(exist_ok=True)
     (product.data_dir / "uploads" / ("up_" + "0" * 32)).write_text("reference,title,body\n")
     uuids = product.dispatch("TestSleep", 200, ms=30)
-    time.sleep(1.5)
+    product.until(lambda: product.one("SELECT COUNT(*) FROM job_history") >= 20, 60, "some have ended, most wait")
     path = tmp_path / "backup.tar.gz"
     done = flask(product.data_dir, "backup", str(path))
     assert done.returncode == 0 and "without keys" in done.stdout, done.stderr
@@ -58,7 +56,8 @@ def test_a_backup_under_load_restores_and_every_job_of_it_ends(packed, tmp_path)
         waiting = again.one("SELECT COUNT(*) FROM jobs")
         again.monitor()
         again.workers(2)
-        time.sleep(3)
+        again.until(lambda: len(again.worker_pids()) == 2, 30, "workers registered")
+        packed.clock("default")
         assert again.one("SELECT COUNT(*) FROM jobs") == waiting, "nothing runs before it is resumed"
         assert "low" in flask(other, "jobs", "resume", "--all").stdout
         again.ended()
@@ -100,8 +99,6 @@ def test_a_running_instance_a_damaged_and_a_newer_archive_are_refused(packed, tm
 
     with open(other / "lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        held = threading.Event()
-        held.set()
         assert "in use" in refused(packed.path)
     with app.app_context():
         db.session.remove()

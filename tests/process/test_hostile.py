@@ -28,7 +28,7 @@ def marked(mark: str) -> list[int]:
     found = []
     for process in psutil.process_iter(["cmdline", "name", "status"]):
         named = mark in (process.info["cmdline"] or ()) or process.info["name"] == mark[-15:]
-        if named and process.info["status"] != psutil.STATUS_ZOMBIE and process.info["cmdline"][:1] != ["sh"]:
+        if named and process.info["status"] != psutil.STATUS_ZOMBIE and (process.info["cmdline"] or [])[:1] != ["sh"]:
             found.append(process.pid)
     return found
 

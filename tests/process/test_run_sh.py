@@ -21,18 +21,14 @@ from urllib.parse import quote
 import psutil
 import pytest
 
+from tests.backends import free_port
+
 ROOT = Path(__file__).resolve().parents[2]
 RUN = ["bash", str(ROOT / "scripts" / "run.sh")]
 WORKERS = ["bash", str(ROOT / "scripts" / "start-workers.sh")]
 PROCESSES = 10  # launcher, supervisord, gunicorn and its worker, monitor, consumer, its scheduler, 3 workers
 
 pytestmark = pytest.mark.timeout(180)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def clean_environment(data_dir: Path, **settings) -> dict[str, str]:
@@ -319,7 +315,7 @@ def test_web_that_is_killed_comes_back(running):
     web = running.program("gunicorn")
     children = web.children()
     web.kill()
-    wait_until(lambda: not any(c.is_running() for c in children), 5, "its worker ended too")
+    wait_until(lambda: not any(c.is_running() for c in children), 15, "its worker ended too")
 
     def answers():
         with contextlib.suppress(OSError):
@@ -360,7 +356,7 @@ def test_supervisord_killed_and_started_again_at_once_is_one_set(start):
     second.ready(15)
     wait_until(lambda: len(ours(second.data_dir)) == PROCESSES, 15 - (time.monotonic() - began), "one set")
     assert not before & {p.pid for p in ours(second.data_dir)}
-    assert first.launcher.wait(5) == 1
+    assert first.launcher.wait(15) == 1
 
 
 def test_launcher_killed_ends_everything(start):
@@ -374,9 +370,9 @@ def test_leftovers_that_do_not_end_are_named(tmp_path, start):
     (tmp_path / "data" / "run").mkdir(parents=True, mode=0o700)
     (tmp_path / "data").chmod(0o700)
     code = f"import common,pathlib,time; common.hold(pathlib.Path({str(tmp_path / 'data/run/alive')!r})); time.sleep(99)"
-    left = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT / "scripts")
+    left = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT / "scripts" / "launch")
     try:
-        wait_until((tmp_path / "data" / "run" / "alive").exists, 5, "mark is held")
+        wait_until((tmp_path / "data" / "run" / "alive").exists, 15, "mark is held")
         line = refused(DATA_DIR=tmp_path / "data", PORT=str(free_port()), code=1)
         assert f"(pids: {left.pid})" in line
     finally:
@@ -566,10 +562,9 @@ def test_workers_alone_log_their_pids_and_stop(start, tmp_path):
 
 def _scripts_only(folder: Path) -> list[str]:
     """A checkout without .venv."""
-    (folder / "scripts").mkdir(parents=True)
-    for name in ("run.sh", "venv.sh", "install.py", "common.py"):
-        (folder / "scripts" / name).write_bytes((ROOT / "scripts" / name).read_bytes())
-    for name in ("pyproject.toml", "constraints.txt"):
+    (folder / "scripts" / "launch").mkdir(parents=True)
+    for name in ("scripts/run.sh", "scripts/venv.sh", "scripts/launch/install.py", "scripts/launch/common.py",
+                 "pyproject.toml", "constraints.txt"):
         (folder / name).write_bytes((ROOT / name).read_bytes())
     return ["bash", str(folder / "scripts" / "run.sh")]
 
@@ -626,7 +621,7 @@ def _load(path: Path, **environment) -> subprocess.CompletedProcess:
     code += "print(json.dumps(dict(os.environ)))"
     return subprocess.run(
         [sys.executable, "-c", code, str(path)],
-        cwd=ROOT / "scripts",
+        cwd=ROOT / "scripts" / "launch",
         env=environment,
         capture_output=True,
         text=True,

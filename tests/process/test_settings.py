@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -44,7 +45,7 @@ class Project:
 
     def program(self, name: str, folder: Path, *words: str, **shell: str) -> subprocess.Popen:
         log = open(self.root / f"{name}.log", "ab")
-        self.started.append(subprocess.Popen([sys.executable, "scripts/program.py", name, *words], cwd=self.root, stdout=log, stderr=log,
+        self.started.append(subprocess.Popen([sys.executable, "scripts/launch/program.py", name, *words], cwd=self.root, stdout=log, stderr=log,
                                              env=self.environ(shell | {"DATA_DIR": str(folder)})))
         end = time.monotonic() + 30
         while not (folder / "run" / "settings.json").exists():
@@ -123,4 +124,6 @@ def test_programs_keep_their_own_environment(project, tmp_path):
         assert process.poll() is None
         time.sleep(0.1)
     assert not (tmp_path / "spied").exists()
+    assert psutil.Process(process.pid).environ()["FLASK_SKIP_DOTENV"] == "1", "whatever the environment was made by"
+    assert "dotenv" not in (project.root / "monitor.log").read_text()
     assert project.flask("check-settings").returncode == 0 and (tmp_path / "spied").exists(), "a command reads it"

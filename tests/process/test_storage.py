@@ -8,7 +8,6 @@ import shutil
 import sqlite3
 import subprocess
 import threading
-import time
 
 import pytest
 
@@ -98,8 +97,9 @@ def test_a_database_locked_for_8_seconds_costs_no_outcome(product):
     product.until(lambda: product.one("SELECT COUNT(*) FROM jobs WHERE state = 'processing'") == 2, 10)
     holder = sqlite3.connect(product.data_dir / "ainstein.sqlite3", isolation_level=None, check_same_thread=False, timeout=10)
     holder.execute("BEGIN IMMEDIATE")
-    threading.Timer(8, lambda: holder.execute("ROLLBACK")).start()
-    time.sleep(8.5)
+    release = threading.Timer(8, lambda: holder.execute("ROLLBACK"))
+    release.start()
+    release.join()
     product.ended()
     holder.close()
     assert product.finals() == dict.fromkeys(uuids, 1)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import UTC
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
 import psutil
@@ -22,9 +22,8 @@ from app.config import QUEUES
 from app.ledger import costs, counts
 from app.ledger.dialect import Executor
 from app.ledger.rollups import NO_BOUND
-from app.services.content import generations
 from app.support import disk
-from app.support.clock import MINUTE_MS
+from app.support.clock import MINUTE_MS, month_start
 
 JOBS = "/admin/jobs/list"
 LEAST_OVERRUN_MS = MINUTE_MS
@@ -63,6 +62,23 @@ class Rule:
         return {name: value for name, value in named.items() if value}
 
 
+class Ended(NamedTuple):
+    """Outcomes in a rule's window: how many, the sum of their run times, their type (one of them, of all together)."""
+
+    count: int
+    time_ms: int
+    job_type: str | None
+
+
+class Worker(NamedTuple):
+    """A worker that has not stopped; memory in bytes, now and at its start."""
+
+    name: str
+    stale: int
+    memory: int | None
+    memory_start: int | None
+
+
 RULE_COLUMNS = ", ".join(Rule.__dataclass_fields__)
 
 
@@ -82,8 +98,8 @@ class Snapshot:
     zone: Any = UTC
     values: dict[int, float | None] = field(default_factory=dict)
 
-    def ended(self, rule: Rule, *statuses: str, by_type: bool = False) -> list[tuple]:
-        """Count, sum of run times (ms) and type of the outcomes in the rule's window and scope."""
+    def ended(self, rule: Rule, *statuses: str, by_type: bool = False) -> list[Ended]:
+        """The outcomes in the rule's window and scope: in one row, or a row a type."""
         sql = "SELECT COALESCE(SUM(count), 0), COALESCE(SUM(time_ms), 0), MAX(job_type) FROM job_minutes WHERE minute_ms > :since"
         sql += f" AND status IN ({', '.join(repr(s) for s in statuses)})"
         for column, value in (("job_type", rule.job_type), ("queue", rule.queue), ("tenant_id", rule.tenant_id)):
@@ -91,20 +107,20 @@ class Snapshot:
         named = {"job_type": rule.job_type, "queue": rule.queue, "tenant_id": rule.tenant_id}
         rows = self.tx.fetch_all(sql + (" GROUP BY job_type" if by_type else ""), since=self.now - rule.window_min * MINUTE_MS,
                             **{n: v for n, v in named.items() if v})
-        return [(int(n), int(ms), name) for n, ms, name in rows]
+        return [Ended(int(n), int(ms), name) for n, ms, name in rows]
 
     @cached_property
     def live(self) -> dict[str, Any]:
         return counts.recent(self.tx)[0]
 
     @cached_property
-    def workers(self) -> list[tuple]:
-        """Name, stale, memory and memory at the start (bytes) of those that have not stopped."""
-        return self.tx.fetch_all("SELECT worker_name, stale, memory, memory_start FROM worker_heartbeats WHERE status <> 'stopped'")
+    def workers(self) -> list[Worker]:
+        sql = "SELECT worker_name, stale, memory, memory_start FROM worker_heartbeats WHERE status <> 'stopped'"
+        return [Worker(*row) for row in self.tx.fetch_all(sql)]
 
     @cached_property
     def paused(self) -> set[str]:
-        return {row[0] for row in self.tx.fetch_all("SELECT name FROM queues WHERE paused_at IS NOT NULL")}
+        return {name for (name,) in self.tx.fetch_all("SELECT name FROM queues WHERE paused_at IS NOT NULL")}
 
     def usual_ms(self, job_type: str, least: int) -> int | None:
         """Upper bound of the run time of 99 % of a type's completed jobs; None below `least` jobs or without a bound."""
@@ -118,13 +134,13 @@ class Snapshot:
 
 
 def failures(look: Snapshot, rule: Rule) -> list[Finding]:
-    n = look.values[rule.id] = look.ended(rule, "failed", "timeout")[0][0]
+    n = look.values[rule.id] = look.ended(rule, "failed", "timeout")[0].count
     link = f"{JOBS}?{urlencode({'state': 'unsuccessful', **rule.scope})}"
     return [Finding("", {"n": n, "minutes": rule.window_min, "limit": rule.threshold, **rule.scope}, link)] if n > rule.threshold else []
 
 
 def no_worker(look: Snapshot, rule: Rule) -> list[Finding]:
-    alive = look.values[rule.id] = sum(1 for w in look.workers if not w[1])
+    alive = look.values[rule.id] = sum(1 for w in look.workers if not w.stale)
     pending = look.live["pending"]
     return [Finding("", {"n": pending, "limit": rule.threshold}, "/admin/jobs/workers")] if not alive and pending > rule.threshold else []
 
@@ -145,7 +161,7 @@ def box_memory(look: Snapshot, rule: Rule) -> list[Finding]:
 
 
 def worker_memory(look: Snapshot, rule: Rule) -> list[Finding]:
-    shares = {name: 100 * ((now or 0) - (start or 0)) / look.worker_memory for name, _stale, now, start in look.workers}
+    shares = {w.name: 100 * ((w.memory or 0) - (w.memory_start or 0)) / look.worker_memory for w in look.workers}
     look.values[rule.id] = max(shares.values(), default=None)
     limit = look.worker_memory // 2**20
     return [Finding(name, {"worker": name, "mb": round(share * limit / 100), "limit": round(rule.threshold * limit / 100)}, "/admin/jobs/workers")
@@ -154,8 +170,8 @@ def worker_memory(look: Snapshot, rule: Rule) -> list[Finding]:
 
 def critical_job(look: Snapshot, rule: Rule) -> list[Finding]:
     marked = {d.name for d in registry.known_types() if d.options.critical}
-    rows = [row for row in look.ended(rule, "failed", "timeout", by_type=True) if row[2] in marked]
-    look.values[rule.id] = sum(row[0] for row in rows)
+    rows = [row for row in look.ended(rule, "failed", "timeout", by_type=True) if row.job_type in marked]
+    look.values[rule.id] = sum(row.count for row in rows)
     return [Finding(name, {"type": name, "n": n, "minutes": rule.window_min}, f"{JOBS}?{urlencode({'state': 'unsuccessful', 'type': name})}")
             for n, _ms, name in rows if n > rule.threshold]
 
@@ -174,9 +190,9 @@ def growing(look: Snapshot, rule: Rule) -> list[Finding]:
     for queue in QUEUES if rule.queue is None else (rule.queue,):
         rows = look.tx.fetch_all("SELECT minute_ms, depth FROM queue_minutes WHERE queue = :q AND minute_ms >= :since ORDER BY minute_ms",
                             q=queue, since=look.now - (rule.window_min + 1) * MINUTE_MS)
-        if not rows or rows[-1][0] - rows[0][0] < (rule.window_min - 1) * MINUTE_MS:
+        minutes, depths = [minute for minute, _ in rows], [depth for _, depth in rows]
+        if not rows or minutes[-1] - minutes[0] < (rule.window_min - 1) * MINUTE_MS:
             continue  # not watched for so long yet
-        depths = [depth for _, depth in rows]
         steps = [depths[round(part * (len(depths) - 1) / 3)] for part in range(4)]
         ratio = steps[3] / max(steps[0], 1)
         deepest = max(deepest, ratio if steps[3] > rule.minimum else 0.0)
@@ -208,13 +224,13 @@ def missed(look: Snapshot, rule: Rule) -> list[Finding]:
     declared = {s.name for s in registry.schedules()}
     rows = look.tx.fetch_all("SELECT name, missed_ms FROM recurring WHERE enabled = 1 AND missed_at_ms > :since",
                         since=look.now - rule.window_min * MINUTE_MS)
-    rows = [row for row in rows if row[0] in declared]
+    rows = [(name, at) for name, at in rows if name in declared]
     look.values[rule.id] = len(rows)
     return [Finding(name, {"name": name, "at_ms": at}, "/admin/jobs/recurring") for name, at in rows]
 
 
 def rescued(look: Snapshot, rule: Rule) -> list[Finding]:
-    n = look.values[rule.id] = look.ended(rule, "lost")[0][0]
+    n = look.values[rule.id] = look.ended(rule, "lost")[0].count
     return [Finding("", {"n": n, "minutes": rule.window_min}, "/admin/jobs/")] if n > rule.threshold else []
 
 
@@ -226,7 +242,7 @@ def disk_room(look: Snapshot, rule: Rule) -> list[Finding]:
 def budget(look: Snapshot, rule: Rule) -> list[Finding]:
     """Tenants that have spent `threshold` % of their monthly budget."""
     found, most = [], 0.0
-    since = generations.month_start(look.now, look.zone)
+    since = month_start(look.now, look.zone)
     for tenant, limit, currency in look.tx.fetch_all("SELECT tenant_id, month_nano, currency FROM tenant_budgets"):
         spent = costs.spent(look.tx, tenant, since, currency)
         percent = 100 * spent / limit if limit else 100.0

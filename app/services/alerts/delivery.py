@@ -17,6 +17,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from typing import NamedTuple
 
 from flask import Flask
 from flask_babel import force_locale
@@ -40,6 +41,31 @@ _LEASE = """UPDATE alert_messages SET repeated = CASE WHEN state = 'sending' THE
  attempts = attempts + 1 WHERE id = :id AND (state = 'waiting' OR (state = 'sending' AND lease_ms = :held))"""
 _END = """UPDATE alert_messages SET state = :state, error = :error, error_json = :json, next_ms = :next, ended_ms = :ended,
  repeated = CASE WHEN :doubt = 1 THEN 1 ELSE repeated END WHERE id = :id AND state = 'sending' AND lease_ms = :until"""
+
+
+class OutboxRow(NamedTuple):
+    """A row of `alert_messages` that is not sent yet, with its incident's severity (None for a test)."""
+
+    id: int
+    phase: str
+    title: str
+    body: str
+    state: str
+    attempts: int
+    next_ms: int
+    lease_ms: int
+    repeated: int
+    created_ms: int
+    severity: str | None
+
+    @property
+    def sending(self) -> bool:
+        """A sending of it was begun, whose outcome nobody has written yet."""
+        return self.state == "sending"
+
+    def waits(self, now: int) -> bool:
+        """Not due yet, or leased; a time further ahead was written before the clock was set back."""
+        return now < self.next_ms <= now + MOST_MS or (self.sending and now < self.lease_ms <= now + LEASE_MS)
 
 
 class Outbox:
@@ -72,29 +98,29 @@ class Outbox:
     def _now(self, tx: Executor) -> int:
         return self.clock() if self.clock else tx.now()
 
-    def _take(self, connection: Connection, channel: str) -> tuple[list[tuple], int] | None:
+    def _take(self, connection: Connection, channel: str) -> tuple[list[OutboxRow], int] | None:
         """The rows to send now, leased; None when nothing is due or another monitor was first."""
         now = self._now(connection)
-        rows = connection.fetch_all(_WAITING, c=channel)
-        tests = [r for r in rows if r[1] == "test"]
-        queue = tests[:1] or rows
-        if not queue or now < queue[0][6] <= now + MOST_MS or (queue[0][4] == "sending" and now < queue[0][7] <= now + LEASE_MS):
-            return None  # a time further ahead was written before the clock was set back
+        rows = [OutboxRow(*row) for row in connection.fetch_all(_WAITING, c=channel)]
+        queue = [m for m in rows if m.phase == "test"][:1] or rows
+        if not queue or queue[0].waits(now):
+            return None
         batch = queue if len(queue) > MOST_SINGLE else queue[:1]
         until = now + LEASE_MS
         with connection.transaction() as tx:
-            taken = [row for row in batch if tx.execute(_LEASE, id=row[0], held=row[7], until=until)]
+            taken = [m for m in batch if tx.execute(_LEASE, id=m.id, held=m.lease_ms, until=until)]
         return (taken, until) if taken else None
 
-    def _send(self, channel: str, rows: list[tuple], until: int) -> None:
+    def _send(self, channel: str, messages: list[OutboxRow], until: int) -> None:
         with self.app.app_context(), force_locale(self.settings.alert_language):
-            parts = [(r[2], f"{texts.repeated()}\n{r[3]}" if r[4] == "sending" or r[8] else r[3]) for r in rows]
+            parts = [(m.title, f"{texts.repeated()}\n{m.body}" if m.sending or m.repeated else m.body)
+                     for m in messages]
             title, body = parts[0] if len(parts) == 1 else texts.digest(parts)
-        worst = max((level(r[1], r[10]) for r in rows), key=_LEVELS.index)
+        worst = max((level(m.phase, m.severity) for m in messages), key=_LEVELS.index)
         why, doubtful = deliver(self.settings.alert_channels[channel], title, body, self.send_s, worst)
         connection = Connection(self.settings.database_url, synchronous="FULL")
         try:
-            self._end(connection, rows, until, why, doubtful)
+            self._end(connection, messages, until, why, doubtful)
         except Exception:  # the lease ends, and it is sent once more
             log.exception("channel %s: the outcome of a sending could not be written", channel)
         finally:
@@ -103,15 +129,15 @@ class Outbox:
             log.warning("channel %s %s", channel, f"fails ({why}); it is tried again" if why else "works again")
         self.trouble[channel] = why
 
-    def _end(self, connection: Connection, rows: list[tuple], until: int, why: str, doubtful: bool) -> None:
+    def _end(self, connection: Connection, messages: list[OutboxRow], until: int, why: str, doubtful: bool) -> None:
         now = self._now(connection)
         with connection.transaction() as tx:
-            for id_, phase, _title, _body, _state, attempts, _next, _lease, _repeated, created, _severity in rows:
-                lost = why and (phase == "test" or now - created > KEEP_MS)
-                wait = min(FIRST_MS * 2 ** min(attempts, 12), MOST_MS)
+            for m in messages:
+                lost = why and (m.phase == "test" or now - m.created_ms > KEEP_MS)
+                wait = min(FIRST_MS * 2 ** min(m.attempts, 12), MOST_MS)
                 state = "sent" if not why else "dropped" if lost else "waiting"
-                tx.execute(_END, id=id_, until=until, state=state, error=why or None, json=to_json(why), next=now + wait, doubt=int(doubtful),
-                        ended=None if state == "waiting" else now)
+                tx.execute(_END, id=m.id, until=until, state=state, error=why or None, json=to_json(why), next=now + wait,
+                           doubt=int(doubtful), ended=None if state == "waiting" else now)
 
     def busy(self) -> bool:
         return any(thread.is_alive() for thread in self.threads.values())

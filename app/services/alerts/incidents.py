@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import json
 import logging
+from collections import namedtuple
 from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -23,7 +25,6 @@ from app.extensions import db
 from app.ledger import counts
 from app.ledger.dialect import Connection, Executor, SessionExecutor
 from app.models import Alert, AlertMessage, AlertRule
-from app.models.alert import NOBODY_HAD_IT
 from app.services.alerts import channels as announced
 from app.services.alerts import texts
 from app.services.alerts.checks import KINDS, RULE_COLUMNS, Finding, Rule, Snapshot
@@ -40,6 +41,10 @@ _OPEN = """INSERT INTO alerts (rule_id, kind, subject, severity, facts, link, op
  VALUES (:rule, :kind, :subject, :severity, :facts, :link, :now, :now, :tell, :snoozed, :by) ON CONFLICT DO NOTHING"""
 _TELL = """INSERT INTO alert_messages (alert_id, channel, phase, title, body, next_ms, created_ms)
  VALUES (:alert, :channel, :phase, :title, :body, :now, :now) ON CONFLICT DO NOTHING"""
+
+
+# An incident of which somebody may have to be told; `notified`: 0 nothing yet, 1 that it began, 2 that it is over.
+Due = namedtuple("Due", "id rule_id kind facts link opened closed notify_at notified")
 
 
 def check(look: Snapshot, connection: Connection, settings: Settings, urgent: bool = False) -> list[str]:
@@ -66,14 +71,15 @@ def check(look: Snapshot, connection: Connection, settings: Settings, urgent: bo
 
 
 def _write(tx: Executor, rule: Rule, found: list[Finding], now: int, settings: Settings) -> None:
-    open_ = {row[1]: row[0] for row in tx.fetch_all("SELECT id, subject FROM alerts WHERE rule_id = :r AND closed_ms IS NULL", r=rule.id)}
+    rows = tx.fetch_all("SELECT subject, id FROM alerts WHERE rule_id = :r AND closed_ms IS NULL", r=rule.id)
+    open_ = {subject: id_ for subject, id_ in rows}
     for finding in found:
         subject, facts = finding.subject[:255], json.dumps(finding.facts)
         if subject in open_:
             tx.execute("UPDATE alerts SET seen_ms = :now, facts = :facts WHERE id = :id", now=now, facts=facts, id=open_[subject])
             continue
-        last = tx.fetch_all("SELECT closed_ms, snoozed_ms, snoozed_by FROM alerts WHERE rule_id = :r AND subject = :s ORDER BY id DESC LIMIT 1",
-                       r=rule.id, s=subject)
+        last = tx.fetch_all("SELECT closed_ms, snoozed_ms, snoozed_by FROM alerts WHERE rule_id = :r AND subject = :s "
+                            "ORDER BY id DESC LIMIT 1", r=rule.id, s=subject)
         closed, snoozed, by = last[0] if last else (None, None, None)
         rest = min(closed, now) + rule.cooldown_min * MINUTE_MS if closed else 0  # a clock set back must not prolong it
         notify_at = max(now, rest, snoozed or 0, quiet_end(rule, now, settings.timezone))
@@ -108,33 +114,31 @@ def quiet_end(rule: Rule, now: int, zone: Any) -> int:
 
 
 def _enqueue_due(tx: Executor, rules: dict[int, Rule], now: int, settings: Settings) -> None:
-    """Rows of the outbox for incidents that are to be told: `told` is 0 nothing yet, 1 that it began, 2 that it is over."""
-    rows = tx.fetch_all("SELECT id, rule_id, kind, facts, link, opened_ms, closed_ms, tell_ms, told FROM alerts WHERE told < 2 AND "
-                   "(closed_ms IS NOT NULL OR told = 0) AND (closed_ms IS NULL OR closed_ms > :old) ORDER BY id", old=now - DAY_MS)
+    """Rows of the outbox for incidents of which somebody is to be told."""
+    rows = tx.fetch_all(
+        "SELECT id, rule_id, kind, facts, link, opened_ms, closed_ms, tell_ms, told FROM alerts WHERE told < 2 AND "
+        "(closed_ms IS NOT NULL OR told = 0) AND (closed_ms IS NULL OR closed_ms > :old) ORDER BY id", old=now - DAY_MS)
     names = list(dict.fromkeys([*settings.alert_channels, *announced.known(tx)]))  # other monitors may have others
-    for id_, rule_id, kind, facts, link, opened, closed, notify_at, notified in rows:
-        rule = rules.get(rule_id)
+    for alert in map(Due._make, rows):
+        rule = rules.get(alert.rule_id)
         if rule is None:
             continue
-        if closed and not notified and not quiet_end(rule, opened, settings.timezone):
-            notified = 2  # it was over before anybody was to be told
-        elif (notify_at > now and not notified) or quiet_end(rule, now, settings.timezone):
+        phases = ("over",) if alert.notified else ("open", "over") if alert.closed else ("open",)
+        if alert.closed and not alert.notified and not quiet_end(rule, alert.opened, settings.timezone):
+            phases = ()  # it was over before anybody was to be told
+        elif (alert.notify_at > now and not alert.notified) or quiet_end(rule, now, settings.timezone):
             continue
-        else:
-            words = {"kind": kind, "facts": json.loads(facts), "opened": opened, "closed": closed}
-            for phase in ("over",) if notified else ("open", "over") if closed else ("open",):
-                _enqueue(tx, id_, phase, channels_of(rule, names), words, link, now, settings)
-            notified = 2 if closed else 1
-        tx.execute("UPDATE alerts SET told = :notified WHERE id = :id", notified=notified, id=id_)
+        for phase in phases:
+            _enqueue(tx, alert, phase, channels_of(rule, names), now, settings)
+        tx.execute("UPDATE alerts SET told = :told WHERE id = :id", told=2 if alert.closed else 1, id=alert.id)
 
 
-def _enqueue(
-    tx: Executor, alert: int, phase: str, names: Iterable[str], words: dict[str, Any], link: str | None, now: int, settings: Settings,
-) -> None:
+def _enqueue(tx: Executor, alert: Due, phase: str, names: Iterable[str], now: int, settings: Settings) -> None:
+    url = settings.public_url + (alert.link or "/admin/jobs/alerts")
     with force_locale(settings.alert_language):
-        title, body = texts.message(phase, **words, url=settings.public_url + (link or "/admin/jobs/alerts"))
+        title, body = texts.message(phase, alert.kind, json.loads(alert.facts), alert.opened, alert.closed, url)
     for channel in names:
-        tx.execute(_TELL, alert=alert, channel=channel, phase=phase, title=title, body=body, now=now)
+        tx.execute(_TELL, alert=alert.id, channel=channel, phase=phase, title=title, body=body, now=now)
 
 
 def channels_of(rule: Rule | AlertRule, known: Iterable[str]) -> list[str]:
@@ -145,15 +149,57 @@ def channels_of(rule: Rule | AlertRule, known: Iterable[str]) -> list[str]:
 # ---- what people see and do ---------------------------------------------------------------------------------------
 
 
-def open_alerts() -> list[dict[str, Any]]:
+@dataclass(frozen=True)
+class AlertView:
+    """An incident in the reader's language: `text` says what was measured, `link` is a path of this site.
+
+    `quiet`: somebody has taken or silenced it; `sent_to` names the channels that delivered a message of it.
+    """
+
+    id: int
+    kind: str
+    name: str
+    text: str
+    link: str | None
+    severity: str
+    opened_at: datetime
+    closed_at: datetime | None
+    rule_id: int
+    lasted_ms: int
+    acked_by: str | None
+    acked_at: datetime | None
+    snoozed_until: datetime | None
+    snoozed_by: str | None
+    quiet: bool
+    sent_to: list[str]
+
+
+@dataclass(frozen=True)
+class ChannelView:
+    """What became of a channel's messages: when the last was delivered, how many wait.
+
+    `live`: a running monitor has it, so what waits will be sent. `error` says why the last one fails after `attempts`,
+    which is tried again at `next_at` (None: it was given up).
+    """
+
+    live: bool
+    sent_at: datetime | None
+    waiting: int
+    next_at: datetime | None
+    error: str | None
+    attempts: int
+
+
+def open_alerts() -> list[AlertView]:
     """Open incidents, those that nobody has taken first."""
     rows = db.session.scalars(select(Alert).where(Alert.closed_ms.is_(None)).order_by(Alert.id.desc()).limit(100))
-    return sorted(map(_shown, rows), key=lambda a: (a["quiet"], a["severity"] != "critical", -a["id"]))
+    return sorted(map(_view, rows), key=lambda a: (a.quiet, a.severity != "critical", -a.id))
 
 
-def history(size: int = 50) -> list[dict[str, Any]]:
+def history(size: int = 50) -> list[AlertView]:
     """Incidents that are over, the latest first."""
-    return [_shown(row) for row in db.session.scalars(select(Alert).where(Alert.closed_ms.is_not(None)).order_by(Alert.id.desc()).limit(size))]
+    rows = db.session.scalars(select(Alert).where(Alert.closed_ms.is_not(None)).order_by(Alert.id.desc()).limit(size))
+    return [_view(row) for row in rows]
 
 
 def count_open() -> int:
@@ -162,17 +208,17 @@ def count_open() -> int:
     return int(db.session.scalar(query.where((Alert.snoozed_ms.is_(None)) | (Alert.snoozed_ms <= now_ms()))) or 0)
 
 
-def _shown(row: Alert) -> dict[str, Any]:
+def _view(row: Alert) -> AlertView:
     now = now_ms()
     snoozed = (row.snoozed_ms or 0) > now
-    return {
-        "id": row.id, "kind": row.kind, "name": texts.name(row.kind), "text": texts.notification(row.kind, stored_object(row.facts)),
-        "link": row.link if row.link and row.link.startswith("/") and not row.link.startswith("//") else None,
-        "severity": row.severity, "opened_at": when(row.opened_ms), "closed_at": when(row.closed_ms), "rule_id": row.rule_id,
-        "lasted_ms": (row.closed_ms or now) - row.opened_ms, "acked_by": row.acked_by, "acked_at": when(row.acked_ms),
-        "snoozed_until": when(row.snoozed_ms) if snoozed else None, "snoozed_by": row.snoozed_by if snoozed else None,
-        "quiet": bool(snoozed or row.acked_ms), "sent_to": [] if not row.notified else _sent_to(row.id),
-    }
+    return AlertView(
+        id=row.id, kind=row.kind, name=texts.name(row.kind),
+        text=texts.notification(row.kind, stored_object(row.facts)),
+        link=row.link if row.link and row.link.startswith("/") and not row.link.startswith("//") else None,
+        severity=row.severity, opened_at=when(row.opened_ms), closed_at=when(row.closed_ms), rule_id=row.rule_id,
+        lasted_ms=(row.closed_ms or now) - row.opened_ms, acked_by=row.acked_by, acked_at=when(row.acked_ms),
+        snoozed_until=when(row.snoozed_ms) if snoozed else None, snoozed_by=row.snoozed_by if snoozed else None,
+        quiet=bool(snoozed or row.acked_ms), sent_to=[] if not row.notified else _sent_to(row.id))
 
 
 def _sent_to(alert: int) -> list[str]:
@@ -181,19 +227,19 @@ def _sent_to(alert: int) -> list[str]:
 
 
 def acknowledge(alert: int, actor: str) -> None:
-    """Somebody has taken it: it no longer counts in the title. Raises Refused."""
+    """Somebody has taken it: it no longer counts in the title. Raises ActionRefused."""
     row = _find(alert)
     if row.acked_ms is not None:
         name = row.acked_by
         db.session.rollback()
-        raise ActionRefused(_("%(name)s has taken this alert already.", name=name))
+        raise ActionRefused(_("%(name)s has acknowledged this alert already.", name=name))
     row.acked_ms, row.acked_by = now_ms(), actor[:255]
     audit(actor, Message("acknowledge alert"), f"{row.kind} {row.id}", Message("done"))
     db.session.commit()
 
 
 def snooze(alert: int, minutes: int, actor: str) -> None:
-    """Silence it, and the same thing should it come again, for so long; 0 ends the silence. Raises Refused."""
+    """Silence it, and the same thing should it come again, for so long; 0 ends the silence. Raises ActionRefused."""
     row = _find(alert)
     row.snoozed_ms, row.snoozed_by = now_ms() + min(max(minutes, 0), MOST_SNOOZE_MIN) * MINUTE_MS, actor[:255]
     if not row.notified:
@@ -212,7 +258,7 @@ def _find(alert: int) -> Alert:
 
 
 def test_channel(name: str, actor: str) -> int:
-    """Ask the monitor to send a test message; returns its number. Raises Refused for an unknown channel."""
+    """Ask the monitor to send a test message; returns its number. Raises ActionRefused for an unknown channel."""
     if name not in announced.known(SessionExecutor(db.session)):
         db.session.rollback()
         raise ActionRefused(_("There is no such channel; ALERT_URLS of the monitor names them."), unknown=True)
@@ -224,27 +270,34 @@ def test_channel(name: str, actor: str) -> int:
     return row.id
 
 
-def channels() -> dict[str, dict[str, Any]]:
-    """The channels that monitors know by name, and those that messages wait for, with what became of the last messages:
-    delivered, failing since when, waiting. `live`: a running monitor has it, so what waits will be sent."""
+def message_state(message: int) -> tuple[str, str | None]:
+    """State and error of a message: waiting, sending, sent or dropped. No transaction stays open."""
+    state, error = db.session.execute(select(AlertMessage.state, AlertMessage.error).where(AlertMessage.id == message)).one()
+    db.session.rollback()  # a session of the command line holds the write lock
+    return state, error
+
+
+def channels() -> dict[str, ChannelView]:
+    """The channels that monitors know, and those that messages wait for, by name."""
     ages = announced.known(SessionExecutor(db.session))
-    unsent = AlertMessage.state.in_(("waiting", "sending")) | (AlertMessage.error == NOBODY_HAD_IT)
+    unsent = AlertMessage.state.in_(("waiting", "sending", "expired"))
     orphans = db.session.scalars(select(AlertMessage.channel).where(unsent).distinct())
-    result: dict[str, dict[str, Any]] = {}
+    result: dict[str, ChannelView] = {}
     for name in dict.fromkeys([*ages, *sorted(orphans)]):
-        mine = select(AlertMessage).where(AlertMessage.channel == name)
-        sent = db.session.scalar(mine.where(AlertMessage.state == "sent").order_by(AlertMessage.id.desc()).limit(1))
-        head = db.session.scalar(mine.where(AlertMessage.state.in_(("waiting", "sending"))).order_by(AlertMessage.id).limit(1))
-        dropped = db.session.scalar(mine.where(AlertMessage.state == "dropped").order_by(AlertMessage.id.desc()).limit(1))
-        failing = head if head is not None and head.error else dropped if dropped is not None and (sent is None or dropped.id > sent.id) else None
-        waiting = db.session.scalar(select(func.count()).select_from(AlertMessage).where(
-            AlertMessage.channel == name, AlertMessage.state.in_(("waiting", "sending"))))
-        again = when(failing.next_ms) if failing is not None and failing is head else None
-        live = ages.get(name, announced.LIVE_MS) < announced.LIVE_MS
-        result[name] = {"live": live, "sent_at": when(sent.ended_ms) if sent else None, "waiting": int(waiting or 0),
-                        "next_at": again,
-                        "error": failing and translate_stored(from_row(failing.error, failing.error_json)),
-                        "attempts": failing.attempts if failing else 0}
+        mine, waits = AlertMessage.channel == name, AlertMessage.state.in_(("waiting", "sending"))
+        messages, latest = select(AlertMessage).where(mine).limit(1), AlertMessage.id.desc()
+        sent = db.session.scalar(messages.where(AlertMessage.state == "sent").order_by(latest))
+        head = db.session.scalar(messages.where(waits).order_by(AlertMessage.id))
+        dropped = db.session.scalar(messages.where(AlertMessage.state.in_(("dropped", "expired"))).order_by(latest))
+        failing = head if head is not None and head.error else None
+        if failing is None and dropped is not None and (sent is None or dropped.id > sent.id):
+            failing = dropped
+        waiting = db.session.scalar(select(func.count()).select_from(AlertMessage).where(mine, waits))
+        result[name] = ChannelView(
+            live=ages.get(name, announced.LIVE_MS) < announced.LIVE_MS, sent_at=when(sent.ended_ms) if sent else None,
+            waiting=int(waiting or 0), next_at=when(failing.next_ms) if failing and failing is head else None,
+            error=failing and translate_stored(from_row(failing.error, failing.error_json)),
+            attempts=failing.attempts if failing else 0)
     return result
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any
 
 from flask import has_request_context
@@ -24,13 +26,58 @@ STEP = 500
 REPORT_COLUMNS = ("line", "reason", "row")
 
 
+@dataclass(frozen=True)
+class ContentView:
+    """`body` is its first 300 characters; `attributes` are the other columns of the file, secrets hidden by name."""
+
+    id: int
+    tenant_id: str
+    reference: str
+    title: str
+    body: str
+    attributes: dict[str, Any]
+    created_at: datetime
+    updated_at: datetime
+
+
+@dataclass(frozen=True)
+class RejectedRow:
+    """`line` of the file, `reason` in the reader's language, the row's text."""
+
+    line: int
+    reason: str
+    row: str
+
+
+@dataclass(frozen=True)
+class RejectReport:
+    """How many rows an import's report is about: `total` is `rejected` and `repeated`, of which it keeps `kept`.
+
+    `rows` are the first of them.
+    """
+
+    total: int
+    rejected: int
+    repeated: int
+    kept: int
+    rows: tuple[RejectedRow, ...] = ()
+
+    @property
+    def cut(self) -> str | None:
+        """What a report says that does not keep all of its rows."""
+        if self.kept >= self.total:
+            return None
+        told = number if has_request_context() else "{:,}".format
+        return _("%(kept)s of %(total)s rows are shown: the first. All are counted.",
+                 kept=told(self.kept), total=told(self.total))
+
+
 def list_contents(
     q: str | None = None, tenant: str | None = None, after_id: int | None = None, limit: int = 50
-) -> list[dict[str, Any]]:
+) -> list[ContentView]:
     """The newest contents; the next page begins after the last `id` of this one.
 
     `q` is looked for in reference and title; `tenant` None means all, "" those without one.
-    `body` is its first 300 characters.
     """
     shown = (Content.id, Content.tenant_id, Content.reference, Content.title, Content.attributes)
     query = select(
@@ -43,14 +90,9 @@ def list_contents(
         query = query.where(Content.tenant_id == tenant)
     if after_id is not None:
         query = query.where(Content.id < after_id)
-    return [
-        {
-            "id": row.id, "tenant_id": row.tenant_id, "reference": row.reference, "title": row.title, "body": row.body,
-            "attributes": redact_json(stored_object(row.attributes)),
-            "created_at": when(row.created_ms), "updated_at": when(row.updated_ms),
-        }
-        for row in db.session.execute(query.limit(limit))
-    ]
+    return [ContentView(row.id, row.tenant_id, row.reference, row.title, row.body,
+                        redact_json(stored_object(row.attributes)), when(row.created_ms), when(row.updated_ms))
+            for row in db.session.execute(query.limit(limit))]
 
 
 def has_report(uuid: str) -> bool:
@@ -58,21 +100,20 @@ def has_report(uuid: str) -> bool:
     return db.session.scalar(select(ImportReject.id).where(ImportReject.uuid == uuid).limit(1)) is not None
 
 
-def report_counts(uuid: str) -> dict[str, int]:
-    """`total` rows that the report is about (`rejected` and `repeated`), and how many of them it keeps (`kept`)."""
+def report_counts(uuid: str) -> RejectReport:
+    """The report without its rows."""
     kept = db.session.scalar(select(func.count()).select_from(ImportReject).where(ImportReject.uuid == uuid))
     run = db.session.execute(select(ImportRun.rejected, ImportRun.repeated).where(ImportRun.uuid == uuid)).one_or_none()
     rejected, repeated = run or (kept, 0)
-    return {"total": max(rejected + repeated, kept), "rejected": rejected, "repeated": repeated, "kept": kept}
+    return RejectReport(max(rejected + repeated, kept), rejected, repeated, kept)
 
 
-def reject_report(uuid: str, limit: int = 50) -> dict[str, Any]:
-    """The counts, and `rows`: `[{"line", "reason", "row"}, ...]`, the first `limit`, in the reader's language."""
+def reject_report(uuid: str, limit: int = 50) -> RejectReport:
+    """The report with its first `limit` rows."""
     mine = ImportReject.uuid == uuid
     query = select(ImportReject.line, ImportReject.reason, ImportReject.reason_json, ImportReject.row).where(mine).order_by(ImportReject.line)
-    rows = [{"line": row.line, "reason": translate_stored(from_row(row.reason, row.reason_json)), "row": row.row}
-            for row in db.session.execute(query.limit(limit))]
-    return report_counts(uuid) | {"rows": rows}
+    rows = (RejectedRow(r.line, translate_stored(from_row(r.reason, r.reason_json)), r.row) for r in db.session.execute(query.limit(limit)))
+    return replace(report_counts(uuid), rows=tuple(rows))
 
 
 def reject_csv(uuid: str) -> Iterator[str]:
@@ -82,7 +123,7 @@ def reject_csv(uuid: str) -> Iterator[str]:
     return write_rows(_report_rows(db.engine, uuid, counts))
 
 
-def _report_rows(engine: Engine, uuid: str, counts: dict[str, int]) -> Iterator[tuple]:
+def _report_rows(engine: Engine, uuid: str, counts: RejectReport) -> Iterator[tuple]:
     """500 rows a transaction: a slow download must not hold one open (the WAL could not shrink)."""
     yield REPORT_COLUMNS
     columns, line = (ImportReject.line, ImportReject.reason, ImportReject.reason_json, ImportReject.row), 0
@@ -94,12 +135,5 @@ def _report_rows(engine: Engine, uuid: str, counts: dict[str, int]) -> Iterator[
         if len(rows) < STEP:
             break
         line = rows[-1].line
-    if counts["kept"] < counts["total"]:
-        yield None, cut_sentence(counts), None
-
-
-def cut_sentence(counts: dict[str, int]) -> str:
-    """What a report says that does not keep all of its rows."""
-    told = number if has_request_context() else "{:,}".format
-    shown = {name: told(counts[name]) for name in ("kept", "total")}
-    return _("%(kept)s of %(total)s rows are shown: the first. All are counted.", **shown)
+    if counts.cut:
+        yield None, counts.cut, None

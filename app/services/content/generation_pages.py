@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import or_, select
@@ -19,7 +21,67 @@ NAME = re.compile(r"[\w .-]{1,100}")
 MOST_BODY = 20_000
 
 
-def listing(q: str, tenant: str, status: str, before: int | None, limit: int) -> list[dict[str, Any]]:
+@dataclass(frozen=True)
+class Version:
+    """A body that the generation of job `by` has replaced."""
+
+    body: str
+    at: datetime
+    by: str
+
+
+@dataclass(frozen=True)
+class GenerationView:
+    """What was asked of a model and what came back.
+
+    `tokens_*` and `cost_nano` (billionths of the unit of `currency`) are None when unknown. `first_after_ms` and
+    `took_ms` count from the request to the first words and to the end. `versions`, the latest first, are those of one
+    generation's content: a list of generations has none.
+    """
+
+    id: int
+    uuid: str
+    tenant_id: str
+    reference: str | None
+    template: str | None
+    prompt: str
+    model: str
+    status: str
+    text: str | None
+    answered_by: str | None
+    raw: str | None
+    tokens_in: int | None
+    tokens_cached: int | None
+    tokens_out: int | None
+    cost_nano: int | None
+    currency: str | None
+    asks: int
+    maybe_paid: int
+    error: str | None
+    created_at: datetime
+    ended_at: datetime | None
+    applied_at: datetime | None
+    first_after_ms: int | None
+    took_ms: int | None
+    versions: tuple[Version, ...] = ()
+
+
+@dataclass(frozen=True)
+class TemplateView:
+    """A prompt template; `tenant_id` '' is everybody's."""
+
+    id: int
+    tenant_id: str
+    name: str
+    body: str
+    updated_at: datetime
+    updated_by: str | None
+
+
+_COLUMNS = [name for name in GenerationView.__dataclass_fields__ if hasattr(Generation, name)]
+
+
+def listing(q: str, tenant: str, status: str, before: int | None, limit: int) -> list[GenerationView]:
     """The newest generations; `q` in prompt, text, reference and model."""
     query = select(Generation).order_by(Generation.id.desc()).limit(limit)
     if q:
@@ -28,46 +90,58 @@ def listing(q: str, tenant: str, status: str, before: int | None, limit: int) ->
     for column, value in ((Generation.tenant_id, tenant), (Generation.status, status)):
         query = query.where(column == value) if value else query
     rows = db.session.scalars(query if before is None else query.where(Generation.id < before))
-    return [_shown(row) for row in rows]
+    return [_view(row) for row in rows]
 
 
-def _shown(row: Generation) -> dict[str, Any]:
-    return {c.name: getattr(row, c.name) for c in Generation.__table__.columns if c.name != "error_json"} | {
-        "error": from_row(row.error, row.error_json),
-        "created_at": when(row.created_ms), "ended_at": when(row.ended_ms), "applied_at": when(row.applied_ms),
-        "first_after_ms": row.first_ms - row.asked_ms if row.first_ms and row.asked_ms else None,
-        "took_ms": row.ended_ms - row.asked_ms if row.ended_ms and row.asked_ms else None,
-    }
+def _view(row: Generation) -> GenerationView:
+    columns: dict[str, Any] = {name: getattr(row, name) for name in _COLUMNS}
+    columns["error"] = from_row(row.error, row.error_json)
+    return GenerationView(
+        **columns, created_at=when(row.created_ms), ended_at=when(row.ended_ms), applied_at=when(row.applied_ms),
+        first_after_ms=row.first_ms - row.asked_ms if row.first_ms and row.asked_ms else None,
+        took_ms=row.ended_ms - row.asked_ms if row.ended_ms and row.asked_ms else None)
 
 
 def exists(uuid: str) -> bool:
     return db.session.scalar(select(Generation.id).where(Generation.uuid == uuid)) is not None
 
 
-def one(uuid: str) -> dict[str, Any] | None:
+def one(uuid: str) -> GenerationView | None:
     """One generation, with its content's versions: bodies that were replaced, the latest first."""
     row = db.session.scalar(select(Generation).where(Generation.uuid == uuid))
     if row is None:
         return None
-    content = db.session.scalar(select(Content).where(Content.tenant_id == row.tenant_id, Content.reference == (row.reference or "")))
-    query = select(ContentVersion).where(ContentVersion.content_id == (content.id if content else 0)).order_by(ContentVersion.id.desc()).limit(50)
-    versions = [{"body": v.body, "at": when(v.replaced_ms), "by": v.replaced_by} for v in db.session.scalars(query)]
-    return _shown(row) | {"content": None if content is None else {"title": content.title, "body": content.body}, "versions": versions}
+    mine = Content.tenant_id == row.tenant_id, Content.reference == (row.reference or "")
+    query = select(ContentVersion).where(ContentVersion.content_id == select(Content.id).where(*mine).scalar_subquery())
+    query = query.order_by(ContentVersion.id.desc()).limit(50)
+    versions = (Version(v.body, when(v.replaced_ms), v.replaced_by) for v in db.session.scalars(query))
+    return replace(_view(row), versions=tuple(versions))
 
 
-def templates() -> list[dict[str, Any]]:
+def templates() -> list[TemplateView]:
     rows = db.session.scalars(select(PromptTemplate).order_by(PromptTemplate.tenant_id, PromptTemplate.name))
-    return [{"id": r.id, "tenant_id": r.tenant_id, "name": r.name, "body": r.body, "updated_at": when(r.updated_ms), "updated_by": r.updated_by}
-            for r in rows]
+    return [TemplateView(r.id, r.tenant_id, r.name, r.body, when(r.updated_ms), r.updated_by) for r in rows]
 
 
-def save_template(tenant: str, name: str, body: str, actor: str) -> None:
-    """Make or replace the template of that tenant ('' is everybody's) and name. Raises ValidationError."""
-    tenant_id, name, body = parse_tenant(check_text(tenant)) or "", check_text(name).strip(), check_text(body).strip()
-    if not NAME.fullmatch(name):
+def parse_name(text: str) -> str:
+    """The name of a template. Raises ValidationError."""
+    text = check_text(text).strip()
+    if not NAME.fullmatch(text):
         raise ValidationError(_("The name may have letters, digits, blanks, dots and hyphens, at most 100."))
-    if "{prompt}" not in body or len(body) > MOST_BODY:
+    return text
+
+
+def parse_body(text: str) -> str:
+    """The text of a template. Raises ValidationError."""
+    text = check_text(text).strip()
+    if "{prompt}" not in text or len(text) > MOST_BODY:
         raise ValidationError(_("The text must have {prompt} in it, where a job's prompt goes, and at most %(n)s characters.", n=MOST_BODY))
+    return text
+
+
+def save_template(tenant: str | None, name: str, body: str, actor: str) -> None:
+    """Make or replace the template of that tenant (blank: everybody's) and name. Raises ValidationError."""
+    tenant_id, name, body = parse_tenant(check_text(tenant or "")) or "", parse_name(name), parse_body(body)
     row = db.session.scalar(select(PromptTemplate).where(PromptTemplate.tenant_id == tenant_id, PromptTemplate.name == name))
     row = row or PromptTemplate(tenant_id=tenant_id, name=name)
     row.body, row.updated_ms, row.updated_by = body, now_ms(), actor[:255]
@@ -77,6 +151,7 @@ def save_template(tenant: str, name: str, body: str, actor: str) -> None:
 
 
 def delete_template(template: int, actor: str) -> None:
+    """Raises ActionRefused when there is none of that number."""
     row = db.session.get(PromptTemplate, template) if 0 < template < 2**62 else None
     if row is None:
         db.session.rollback()

@@ -2,7 +2,7 @@
 
 claimed -> budget and rate looked at -> row `asking` (counted, durable) -> headers: `answering` -> text kept every 2 s
         -> answer: `answered`, tokens and cost (one durable transaction) -> content's new body, the old one as a version
-Killed while `asking` or `answering`: may have been paid, so it is not asked again until a person retries (a new round).
+Killed while `asking` or `answering`: may have been paid, so it is not asked again until a person retries it.
 Killed after `answered`: the text is there, only the rest is done again.
 """
 
@@ -11,8 +11,8 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import re
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +20,13 @@ from app.config import Settings
 from app.integrations.openai_text import Answer
 from app.ledger import control, costs, counts
 from app.ledger.dialect import Executor
+from app.models.job import BY_BUDGET
 from app.services.content import prices
-from app.support.clock import DAY_MS, MINUTE_MS, millis, when
+from app.support.clock import DAY_MS, MINUTE_MS, month_start
 from app.support.messages import Message, from_row, to_json
 
 log = logging.getLogger(__name__)
-OVER_BUDGET = "The monthly budget of "  # how the reason of a row held for its budget begins
-RATE = Message("rate limit")
+RATE = "rate limit"
 WAYS = "openai_ways"  # the fact of the `meta` table: [way, when (ms)] by server and model
 MOST_WAYS, WAY_MS = 200, 7 * DAY_MS
 _COLUMNS = "round, status, text, model, raw, error, error_json"
@@ -45,7 +45,7 @@ _ANSWERED = """UPDATE generations SET status = :status, text = :text, raw = :raw
 class Kept:
     """What is known of a job's generation."""
 
-    round: int
+    retry_round: int
     status: str
     text: str | None
     model: str
@@ -63,10 +63,11 @@ def find(tx: Executor, uuid: str) -> Kept | None:
     return Kept(*rows[0][:-2], from_row(*rows[0][-2:])) if rows else None
 
 
-def begin(tx: Executor, uuid: str, round_: int, tenant: str | None, prompt: str, model: str, reference: str | None, template: str | None) -> None:
+def begin(tx: Executor, uuid: str, retry_round: int, tenant: str | None, prompt: str, model: str, reference: str | None,
+          template: str | None) -> None:
     """The row, before anything is asked."""
-    tx.execute(_NEW, uuid=uuid, round=round_, tenant=tenant or "", reference=reference, template=template, prompt=prompt,
-            parameters=json.dumps({"model": model}), model=model, now=tx.now())
+    tx.execute(_NEW, uuid=uuid, round=retry_round, tenant=tenant or "", reference=reference, template=template,
+               prompt=prompt, parameters=json.dumps({"model": model}), model=model, now=tx.now())
 
 
 def asking(tx: Executor, uuid: str) -> None:
@@ -159,33 +160,11 @@ def fill(tx: Executor, tenant: str | None, template: str | None, prompt: str, re
         return None
     content = tx.fetch_all("SELECT title, body FROM contents WHERE tenant_id = :t AND reference = :r", t=tenant or "", r=reference or "")
     title, body = content[0] if content else ("", "")
-    values = {"{prompt}": prompt, "{reference}": reference or "", "{title}": title, "{body}": body}
-    parts = [rows[0][0]]
-    for name, value in values.items():  # each once, so that a value with a name in it is not filled again
-        parts = [piece for part in parts for piece in _split(part, name, value)]
-    return "".join(map(str, parts))
-
-
-class _Value(str):
-    """A value already put in."""
-
-
-def _split(part: str, name: str, value: str) -> list[str]:
-    if isinstance(part, _Value):
-        return [part]
-    pieces: list[str] = []
-    for n, piece in enumerate(part.split(name)):
-        pieces += [_Value(value), piece] if n else [piece]
-    return pieces
+    values = {"prompt": prompt, "reference": reference or "", "title": title, "body": body}
+    return re.sub(r"\{(prompt|reference|title|body)\}", lambda name: values[name[1]], rows[0][0])  # one pass: no value is filled again
 
 
 # ---- budget and rate -----------------------------------------------------------------------------------------------
-
-
-def month_start(now: int, zone: Any) -> int:
-    """Start of the month (ms) in APP_TIMEZONE."""
-    local = when(now).astimezone(zone)  # type: ignore[union-attr]
-    return millis(datetime(local.year, local.month, 1, tzinfo=zone))
 
 
 def over_budget(tx: Executor, tenant: str | None, settings: Settings) -> str | None:
@@ -198,18 +177,17 @@ def over_budget(tx: Executor, tenant: str | None, settings: Settings) -> str | N
     if spent < limit:
         return None
     amounts = {"spent": f"{spent / costs.NANO:.2f}", "limit": f"{limit / costs.NANO:.2f} {currency}"}
-    return Message("The monthly budget of %(tenant)s is spent (%(spent)s).", tenant=tenant, spent=Message("%(spent)s of %(limit)s", **amounts))
+    return Message("The monthly budget of %(tenant)s is spent (%(spent)s).", tenant=tenant,
+                   spent=Message("%(spent)s of %(limit)s", **amounts))
 
 
 def release_within_budget(connection: Any, settings: Settings) -> int:
     """Rows held for a budget that has been raised, or whose month has turned, go on; returns how many."""
     total = 0
-    rows = connection.fetch_all("SELECT DISTINCT tenant_id FROM jobs WHERE state = 'held' AND reason LIKE :r", r=OVER_BUDGET + "%")
+    rows = connection.fetch_all(f"SELECT DISTINCT COALESCE(tenant_id, '') FROM jobs WHERE state = 'held' AND hold_code = '{BY_BUDGET}'")
     for (tenant,) in rows:
         if over_budget(connection, tenant, settings) is None:
-            with connection.transaction() as tx:
-                total += tx.execute("UPDATE jobs SET state = 'pending', reason = NULL WHERE state = 'held' AND tenant_id = :t AND reason LIKE :r",
-                                 t=tenant, r=OVER_BUDGET + "%")
+            total += control.free_held(connection, f"hold_code = '{BY_BUDGET}' AND COALESCE(tenant_id, '') = :t", t=tenant)
     return total
 
 

@@ -1,7 +1,7 @@
 """The price table: a CSV with model, currency, input, cached, output (each a million tokens) and valid_from (a date).
 
-A price counts from its date (UTC) until the next one of that model. Amounts are whole thousand-millionths of the currency,
-so sums are exact: tokens x price a million x 1,000. A model that is not in the table costs "unknown", never 0.
+A price counts from its date (UTC) until the next one of that model. Amounts are whole billionths (nano) of the
+currency's unit, so sums are exact: tokens x price a million x 1,000. A model that is not in the table costs "unknown", never 0.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Price:
 
 
 def cost(path: Path, model: str, tokens: tuple[int, int, int] | None, at_ms: int) -> tuple[int | None, str]:
-    """Cost in thousand-millionths and its currency; (None, 'USD') when model or tokens are unknown."""
+    """Cost in billionths of the currency's unit, and the currency; (None, 'USD') when model or tokens are unknown."""
     price = find(path, model, at_ms)
     if price is None or tokens is None:
         return None, price.currency if price else "USD"

@@ -9,54 +9,49 @@ import time
 from pathlib import Path
 
 from app import registry
-from app.ledger import queue_rates, worker_slots
+from app.ledger import worker_slots
 from app.ledger.dialect import Connection
 from app.ledger.rescue import unblock
-from app.models.alert import NOBODY_HAD_IT
-from app.models.outcome_stats import KEEP_MINUTES_MS
+from app.models.outcome_stats import KEEP_MINUTES_MS, KEEP_SECONDS_MS
 from app.models.upload import UPLOAD_ID
 from app.support.clock import DAY_MS, stamp
-from app.support.messages import to_json
+from app.support.messages import Message, to_json
 from app.support.process import inside
 from app.support.redaction import one_line
 
 log = logging.getLogger(__name__)
 STEP, MOST_STEPS = 500, 200
+EXPIRED = Message("no monitor had this channel for 8 days")
 KEEP_DAYS, KEEP_FAILED_DAYS, KEEP_BIN_DAYS, KEEP_STOPPED_DAYS = 32, 90, 7, 1
 ORPHAN_S = 3600
 KEEP_UNSENT_DAYS = 8
 
 _NOT_FAILED = "('completed', 'cancelled', 'retried', 'lost', 'late')"
-_OLD = (
-    # table, condition; each step deletes at most STEP rows by id in a transaction of its own
-    ("job_metrics", f"completed_at < :day AND status IN {_NOT_FAILED}"),
-    ("job_metrics", "completed_at < :failed_day"),
-    ("job_logs", "at_ms < :failed_ms"),
-    ("failed_jobs", "deleted_at IS NOT NULL AND deleted_at < :bin_ms"),
-    ("worker_heartbeats", "status = 'stopped' AND stopped_ms < :stopped_ms AND "  # an empty place can be filled
-                          f"(COALESCE(reason, '') <> '{worker_slots.STOPPED}' OR stopped_ms < :ms)"),
-    ("import_rejects", "uuid IN (SELECT uuid FROM import_runs WHERE touched_ms < :failed_ms)"),
+_EMPTY = f"COALESCE(stop_code, '') = '{worker_slots.EMPTY}'"  # a place that can be filled again
+_OLD = (  # table, condition, days kept, and whether its time is text; STEP rows by id are deleted in a transaction
+    ("job_metrics", f"completed_at < :old AND status IN {_NOT_FAILED}", KEEP_DAYS, True),
+    ("job_metrics", "completed_at < :old", KEEP_FAILED_DAYS, True),
+    ("job_logs", "at_ms < :old", KEEP_FAILED_DAYS, False),
+    ("failed_jobs", "deleted_at IS NOT NULL AND deleted_at < :old", KEEP_BIN_DAYS, False),
+    ("worker_heartbeats", f"status = 'stopped' AND stopped_ms < :old AND NOT {_EMPTY}", KEEP_STOPPED_DAYS, False),
+    ("worker_heartbeats", "status = 'stopped' AND stopped_ms < :old", KEEP_DAYS, False),
+    ("import_rejects", "uuid IN (SELECT uuid FROM import_runs WHERE touched_ms < :old)", KEEP_FAILED_DAYS, False),
 )
 
 
 def delete_old(connection: Connection) -> int:
     """Delete raw rows past their time (32 days; failed 90; bin 7; stopped workers 1); returns how many."""
-    now = connection.now()
-    limits = {
-        "day": stamp(now - KEEP_DAYS * DAY_MS), "failed_day": stamp(now - KEEP_FAILED_DAYS * DAY_MS),
-        "ms": now - KEEP_DAYS * DAY_MS, "failed_ms": now - KEEP_FAILED_DAYS * DAY_MS,
-        "bin_ms": now - KEEP_BIN_DAYS * DAY_MS, "stopped_ms": now - KEEP_STOPPED_DAYS * DAY_MS,
-    }
-    total = 0
-    for table, condition in _OLD:
-        used = {name: value for name, value in limits.items() if f":{name}" in condition.replace(",", " ").replace(")", " ").split()}
+    now, total = connection.now(), 0
+    for table, condition, days, is_text in _OLD:
+        old = now - days * DAY_MS
+        rows = f"SELECT id FROM {table} WHERE {condition} LIMIT {STEP}"
         for _ in range(MOST_STEPS):
             with connection.transaction() as tx:
-                done = tx.execute(f"DELETE FROM {table} WHERE id IN (SELECT id FROM {table} WHERE {condition} LIMIT {STEP})", **used)
+                done = tx.execute(f"DELETE FROM {table} WHERE id IN ({rows})", old=stamp(old) if is_text else old)
             total += done
             if done < STEP:
                 break
-    return total + _old_history(connection, limits["ms"], limits["failed_ms"])
+    return total + _old_history(connection, now - KEEP_DAYS * DAY_MS, now - KEEP_FAILED_DAYS * DAY_MS)
 
 
 def delete_old_minutes(connection: Connection) -> None:
@@ -66,11 +61,11 @@ def delete_old_minutes(connection: Connection) -> None:
     with connection.transaction() as tx:
         for table in ("job_minutes", "queue_minutes"):
             tx.execute(f"DELETE FROM {table} WHERE minute_ms < :old", old=now - KEEP_MINUTES_MS)
-        tx.execute("DELETE FROM queue_seconds WHERE second_ms < :old", old=now - queue_rates.KEEP_MS)
+        tx.execute("DELETE FROM queue_seconds WHERE second_ms < :old", old=now - KEEP_SECONDS_MS)
         tx.execute("DELETE FROM alerts WHERE closed_ms < :old", old=now - KEEP_FAILED_DAYS * DAY_MS)
-        tx.execute("UPDATE alert_messages SET state = 'dropped', ended_ms = :now, error = :why, error_json = :json "
-                "WHERE state IN ('waiting', 'sending') AND created_ms < :old",
-                now=now, old=now - KEEP_UNSENT_DAYS * DAY_MS, why=NOBODY_HAD_IT, json=to_json(NOBODY_HAD_IT))
+        tx.execute("UPDATE alert_messages SET state = 'expired', ended_ms = :now, "
+                "error = :why, error_json = :json WHERE state IN ('waiting', 'sending') AND created_ms < :old",
+                now=now, old=now - KEEP_UNSENT_DAYS * DAY_MS, why=EXPIRED, json=to_json(EXPIRED))
         tx.execute("DELETE FROM alert_messages WHERE ended_ms < :old", old=now - KEEP_DAYS * DAY_MS)
 
 

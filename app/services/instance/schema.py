@@ -7,8 +7,8 @@ import sys
 import time
 
 from app.config import Settings
-from app.ledger import error_texts
 from app.ledger.dialect import Connection, database_errors
+from app.support import error_texts
 
 log = logging.getLogger(__name__)
 CONNECT_S = 5

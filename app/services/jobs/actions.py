@@ -6,7 +6,7 @@ id then), in steps of 2,000 rows a transaction.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -20,11 +20,12 @@ from app.ledger.dialect import SessionExecutor
 from app.models import FailedJob, Job, WorkerHeartbeat
 from app.services.audit import ActionRefused, audit
 from app.services.jobs import uploads
-from app.services.jobs.dispatch import assign_fair_ranks, payload
+from app.services.jobs.dispatch import dispatch, payload
 from app.services.jobs.tickets import want_tickets
 from app.support.clock import now_ms
 from app.support.messages import Message
 from app.support.messages import translate as _
+from app.support.states import state_label
 from app.support.validation import parse_uuid
 
 STEP = 2000
@@ -45,34 +46,24 @@ def _run() -> SessionExecutor:
 
 @dataclass(frozen=True)
 class Action:
-    """What can be done to rows of `table`: `change(run, ids, actor, **options)` returns how many it changed."""
+    """What can be done to rows of `table`: `change(tx, ids, actor, **options)` returns how many it changed, for a cancel by kind."""
 
     table: Any
-    change: Callable[..., int]
+    change: Callable[..., int | manual.Cancelled]
     wakes: bool = False
 
 
-def _cancel(tx: SessionExecutor, ids: Sequence[int], actor: str) -> int:
-    return sum(manual.cancel(tx, ids, Message("Cancelled by %(name)s.", name=actor)))
-
-
-def _retry(tx: SessionExecutor, ids: Sequence[int], _actor: str) -> int:
-    done = len(manual.requeue(tx, ids))
-    assign_fair_ranks(tx)
-    return done
-
-
 ACTIONS = {
-    "retry": Action(FailedJob, _retry, wakes=True),
+    "retry": Action(FailedJob, lambda tx, ids, _: len(manual.requeue(tx, ids, registry.fair_types())), wakes=True),
     "delete": Action(FailedJob, lambda tx, ids, _: manual.to_bin(tx, ids)),
     "restore": Action(FailedJob, lambda tx, ids, _: manual.restore(tx, ids)),
     "erase": Action(FailedJob, lambda tx, ids, _: manual.erase(tx, ids)),
-    "cancel": Action(Job, _cancel),
+    "cancel": Action(Job, lambda tx, ids, by: manual.cancel(tx, ids, f"Cancelled by {by}.")),
     "stop": Action(Job, lambda tx, ids, _: manual.stop_at(tx, ids, tx.now())),
-    "run now": Action(Job, lambda tx, ids, _: manual.run_now(tx, ids), wakes=True),
+    "run_now": Action(Job, lambda tx, ids, _: manual.run_now(tx, ids), wakes=True),
     "hold": Action(Job, control.hold), "release": Action(Job, control.release, wakes=True), "delay": Action(Job, control.delay),
-    "move": Action(Job, control.move), "top": Action(Job, control.to_top), "up": Action(Job, partial(control.step, up=True)),
-    "down": Action(Job, partial(control.step, up=False)),
+    "move": Action(Job, lambda tx, ids, by, queue: control.move(tx, ids, by, queue, registry.fair_types())),
+    "top": Action(Job, control.to_top), "up": Action(Job, partial(control.step, up=True)), "down": Action(Job, partial(control.step, up=False)),
 }
 NOTED = {action: action for action in (  # as the log of actions names them
     Message("retry"), Message("delete"), Message("restore"), Message("erase"), Message("cancel"), Message("stop"), Message("run now"),
@@ -82,22 +73,48 @@ NOTED = {action: action for action in (  # as the log of actions names them
 )}
 
 
-def act(action: str, uuid: str, actor: str, **options: Any) -> None:
-    """Do one of ACTIONS to one job; raises Refused when the job is unknown or has changed meanwhile."""
-    how, key = ACTIONS[action], parse_uuid(uuid) or uuid
-    ids = list(db.session.scalars(select(how.table.id).where(how.table.uuid.in_((key, uuid)))))  # others may have written it otherwise
-    if not how.change(_run(), ids, actor, **options):
+def act(action: str, uuid: str, actor: str, **options: Any) -> int | manual.Cancelled:
+    """Do one of ACTIONS to one job; returns what its `change` does. Raises ActionRefused when the job is unknown or has changed
+    meanwhile."""
+    key = parse_uuid(uuid) or uuid
+    return _act(action, _ids(ACTIONS[action].table, uuid, key), key, actor, **options)
+
+
+def _ids(table: Any, uuid: str, key: str) -> list[int]:
+    return list(db.session.scalars(select(table.id).where(table.uuid.in_((key, uuid)))))  # others may have written it otherwise
+
+
+def _act(action: str, ids: list[int], key: str, actor: str, **options: Any) -> int | manual.Cancelled:
+    how = ACTIONS[action]
+    done = how.change(_run(), ids, actor, **options)
+    if not _total(done):
         raise _changed(key)
-    audit(actor, NOTED.get(action, action), key, Message("done") if not options else ", ".join(f"{k} {v}" for k, v in options.items()))
+    result, words = ", ".join(f"{k} {v}" for k, v in options.items()) or Message("done"), action.replace("_", " ")
+    audit(actor, NOTED.get(words, words), key, result)  # words for people, as the log of actions has always had them
     if how.wakes:
         want_tickets(db.session, [key])
     db.session.commit()
+    return done
+
+
+def _total(done: int | manual.Cancelled) -> int:
+    return done if isinstance(done, int) else sum(done)
+
+
+def start(definition: registry.JobDefinition, args: dict[str, Any], actor: str, **options: Any) -> str:
+    """Dispatch a job for a person, in a transaction of its own; returns its uuid. Raises what `dispatch` raises."""
+    uuid = dispatch(definition, args, created_by=actor, **options)
+    db.session.commit()
+    return uuid
 
 
 def retry(uuid: str, actor: str) -> None:
-    """A failed job back into its queue (same uuid and history, attempt 1); a scheduled one runs now."""
+    """A failed job back into its queue (same uuid and history, attempt 1); a scheduled one runs now. Raises ActionRefused."""
     key = parse_uuid(uuid) or uuid
-    act("run now" if db.session.scalar(select(Job.id).where(Job.uuid == key)) else "retry", uuid, actor)
+    if failed := _ids(FailedJob, uuid, key):
+        _act("retry", failed, key, actor)
+    else:
+        _act("run_now", _ids(Job, uuid, key), key, actor)
 
 
 def delete_failed(uuid: str, actor: str) -> None:
@@ -106,11 +123,9 @@ def delete_failed(uuid: str, actor: str) -> None:
 
 
 def cancel(uuid: str, actor: str) -> str:
-    """Cancel a waiting job ('cancelled'); ask a running one to stop ('asked')."""
-    act("cancel", uuid, actor)
-    left = db.session.scalar(select(Job.id).where(Job.uuid == parse_uuid(uuid)))
-    db.session.rollback()
-    return "cancelled" if left is None else "asked"
+    """Cancel a waiting job ('cancelled'); ask a running one to stop ('asked'). Raises ActionRefused."""
+    done = act("cancel", uuid, actor)
+    return "asked" if isinstance(done, manual.Cancelled) and done.asked else "cancelled"
 
 
 def retry_edited(uuid: str, args: dict[str, Any], actor: str) -> str:
@@ -136,7 +151,7 @@ def retry_edited(uuid: str, args: dict[str, Any], actor: str) -> str:
         row.state, row.reason, row.available_ms = "pending", None, now_ms()
     db.session.flush()
     if isinstance(row, FailedJob):
-        manual.requeue(_run(), [row.id])
+        manual.requeue(_run(), [row.id], registry.fair_types())
         db.session.expunge(row)
     audit(actor, Message("edit") if kept else Message("edit and retry"), uuid,
           Message("stays %(state)s", state=Message(state)) if kept else Message("requeued"))
@@ -169,7 +184,7 @@ def in_steps(actor: str, action: str, subject: str, ids: list[int]) -> int:
     total, how = 0, ACTIONS[action]
     db.session.rollback()
     for start in range(0, len(ids), STEP):
-        done = how.change(_run(), ids[start : start + STEP], actor)
+        done = _total(how.change(_run(), ids[start : start + STEP], actor))
         if how.wakes:
             want_tickets(db.session, [""] * min(done, WAKE))
         total += done
@@ -193,7 +208,7 @@ def command_worker(worker: int, command: str, actor: str) -> str:
     if row is None or command not in COMMANDS:
         db.session.rollback()
         raise ActionRefused(_("There is no such worker."), unknown=True)
-    stopped, can = row.status == "stopped", worker_slots.can_start(row.status, row.reason, row.consumer_id, row.host)
+    stopped, can = row.status == "stopped", worker_slots.can_start(row.status, row.stop_code, row.consumer_id, row.host)
     if command == "start" and not (stopped and can):
         db.session.rollback()
         raise ActionRefused(_("This worker has not stopped.") if not stopped else
@@ -213,7 +228,7 @@ def command_workers(command: str, actor: str) -> int:
     wanted = w.status == "stopped" if command == "start" else w.status != "stopped"
     for row in db.session.scalars(select(w).where(wanted).order_by(w.id)):
         if command == "start":
-            fits = row.command is None and worker_slots.can_start(row.status, row.reason, row.consumer_id, row.host)
+            fits = row.command is None and worker_slots.can_start(row.status, row.stop_code, row.consumer_id, row.host)
         else:
             fits = row.command not in ("stop", "kill", command) and (command != "resume" or row.command == "quiet")
         if fits:
@@ -233,10 +248,4 @@ def _changed(key: str) -> ActionRefused:
         return ActionRefused(_("The job lies in the bin. Restore it first."))
     if state is None:
         return ActionRefused(_("There is no such job."), unknown=True)
-    return ActionRefused(_("The job changed meanwhile: it is now %(state)s.", state=_word(state)))
-
-
-def _word(state: str) -> str:
-    words = {"pending": _("pending"), "scheduled": _("scheduled"), "held": _("held"), "blocked": _("blocked"), "processing": _("processing"),
-             "completed": _("completed"), "failed": _("failed"), "timeout": _("timed out"), "cancelled": _("cancelled")}
-    return words.get(state, state)
+    return ActionRefused(_("The job changed meanwhile: it is now %(state)s.", state=state_label(state).lower()))

@@ -10,10 +10,11 @@ from typing import Any
 
 from flask import has_app_context
 
-from app import registry
 from app.config import QUEUES
 from app.extensions import db
 from app.ledger.dialect import Executor, SessionExecutor
+from app.ledger.fairness import fair_rank
+from app.ledger.rows import NEW_JOB, insert
 from app.registry import InvalidArguments, JobDefinition
 from app.services.jobs import uploads
 from app.services.jobs.tickets import want_tickets
@@ -21,9 +22,9 @@ from app.support import disk
 from app.support.messages import translate as _
 from app.support.validation import MAX_BYTES, ValidationError, check_value, parse_delay, parse_tenant
 
-INSERT = """INSERT INTO jobs (uuid, queue, payload, attempts, available_at, created_at, state, job_type, tenant_id, tries, backoff,
- timeout, durable, created_ms, available_ms, retry_until_ms, created_by, rank) VALUES (:uuid, :queue, :payload, 0, :at / 1000, :now / 1000,
- :state, :job_type, :tenant_id, :tries, :backoff, :timeout, :durable, :now, :at, :until, :created_by, :rank)"""
+INSERT = insert(
+    "jobs", [*NEW_JOB, "rank"], attempts="0", available_at=":at / 1000", created_at=":now / 1000", created_ms=":now",
+    available_ms=":at", retry_until_ms=":until")
 
 
 def dispatch(
@@ -84,32 +85,6 @@ def row_values(
     }
 
 
-def fair_rank(tx: Executor, queue: str, tenant_id: str | None) -> int:
-    """Rank of the next job of a tenant in a type whose tenants take turns: one behind the tenant's last, but not before the head.
-
-    With n-th jobs of all tenants at the same rank, the claim (highest rank first) serves them in rounds, and a newcomer's first
-    job stands beside the head: 10,000 jobs of one tenant hold up another's by one job each. Other types (rank 0) go first.
-    """
-    whose, named = ("tenant_id = :t", {"t": tenant_id}) if tenant_id else ("tenant_id IS NULL", {})
-    last = tx.fetch_all(f"SELECT MIN(rank) FROM jobs WHERE queue = :q AND {whose} AND rank < 0", q=queue, **named)[0][0]
-    head = tx.fetch_all("SELECT rank FROM jobs WHERE state = 'pending' AND queue = :q AND rank < 0 ORDER BY rank DESC LIMIT 1", q=queue)
-    return min(last - 1 if last else -1, head[0][0] if head else -1)
-
-
-def assign_fair_ranks(tx: Executor) -> None:
-    """Ready rows of fair types without a turn (put back by hand) get theirs, in their order."""
-    names = [d.name for d in registry.known_types() if d.options.fair]
-    marks = ", ".join(f":t{n}" for n in range(len(names)))
-    values = {f"t{n}": name for n, name in enumerate(names)}
-    without = f"state = 'pending' AND rank = 0 AND job_type IN ({marks or 'NULL'})"
-    rows = tx.fetch_all(f"SELECT id, queue, tenant_id FROM jobs WHERE {without} ORDER BY id", **values)
-    places: dict[tuple, int] = {}
-    for _id, queue, tenant in rows:
-        key = queue, tenant
-        places[key] = places[key] - 1 if key in places else fair_rank(tx, queue, tenant)
-        tx.execute("UPDATE jobs SET rank = :r WHERE id = :id", r=places[key], id=_id)
-
-
 def payload(uuid: str, name: str, args: dict[str, Any], tenant_id: str | None, queue: str) -> str:
     """The JSON of the payload column; a clear TypeError when the arguments are not JSON."""
     try:
@@ -123,6 +98,3 @@ def payload(uuid: str, name: str, args: dict[str, Any], tenant_id: str | None, q
     if len(text.encode()) > MAX_BYTES:
         raise ValidationError(_("The arguments are larger than %(n)s KB. Put large data in a file.", n=MAX_BYTES // 1024))
     return text
-
-
-registry.set_dispatcher(dispatch)

@@ -14,6 +14,15 @@ from app.models import FailedJob, Job, JobHistory, JobLog, JobMetric, WorkerHear
 from app.models.job import LIVE_STATES
 from app.models.job_metric import FINAL
 from app.services.jobs import payloads
+from app.services.jobs.views import (
+    AttemptView,
+    FailedJobView,
+    JobSummary,
+    JobView,
+    LogLine,
+    Progress,
+    QueuedJob,
+)
 from app.support.clock import iso, millis, when
 from app.support.messages import cleaned, from_row
 from app.support.messages import translate as _
@@ -59,8 +68,8 @@ def in_bin(uuid: str) -> bool:
     return db.session.scalar(select(FailedJob.id).where(FailedJob.uuid == uuid, FailedJob.deleted_at.is_not(None))) is not None
 
 
-def summaries(state: str | None = None, limit: int | None = None) -> list[dict[str, Any]]:
-    """`uuid, type, queue, state, tenant_id, attempts` of the live jobs, or of those in a state or status."""
+def summaries(state: str | None = None, limit: int | None = None) -> list[JobSummary]:
+    """The live jobs, or those in a state or status; raises ValidationError for an unknown one."""
     if state is not None and state not in (*LIVE_STATES, *FINAL):
         raise ValidationError(_("Unknown state %(name)s. Use %(known)s.", name=repr(state[:40]), known=", ".join((*LIVE_STATES, *FINAL))))
     if state in FINAL:
@@ -71,21 +80,19 @@ def summaries(state: str | None = None, limit: int | None = None) -> list[dict[s
         query = select(*columns).order_by(Job.id)
         if state:
             query = query.where(Job.state == state)
-    names = ("uuid", "type", "queue", "state", "tenant_id", "attempts")
-    return [dict(zip(names, row, strict=True)) for row in db.session.execute(query.limit(limit))]
+    return [JobSummary(*row) for row in db.session.execute(query.limit(limit))]
 
 
-def attempts_of(uuid: str) -> list[dict[str, Any]]:
-    """Outcomes of a job's attempts, oldest first; times in ms, memory in bytes."""
+def attempts_of(uuid: str) -> list[AttemptView]:
+    """Outcomes of a job's attempts, oldest first."""
     rows = db.session.scalars(select(JobMetric).where(JobMetric.uuid == uuid).order_by(JobMetric.claim_no, JobMetric.id))
     return [
-        {
-            "attempt": m.attempts, "status": m.status, "worker": m.worker, "round": m.round, "claim_no": m.claim_no,
-            "started_at": iso(millis(m.started_at)) if m.started_at else None, "started": when(millis(m.started_at)) if m.started_at else None,
-            "finished": when(millis(m.completed_at)), "wait_ms": m.wait_ms, "processing_time": m.processing_time,
-            "memory_used": m.memory_used, "error_message": _shown(m.error_message, MOST_ERROR, m.error_json),
-            "details": redact_json(stored_object(m.details)),
-        }
+        AttemptView(
+            attempt=m.attempts, status=m.status, worker=m.worker, retry_round=m.retry_round, claim_no=m.claim_no,
+            started_at=iso(millis(m.started_at)) if m.started_at else None,
+            started=when(millis(m.started_at)) if m.started_at else None, finished=when(millis(m.completed_at)),
+            wait_ms=m.wait_ms, processing_time=m.processing_time, memory_used=m.memory_used,
+            error_message=_shown(m.error_message, MOST_ERROR, m.error_json), details=redact_json(stored_object(m.details)))
         for m in rows
     ]
 
@@ -97,14 +104,15 @@ def as_json(uuid: str) -> dict[str, Any] | None:
         return None
     keys = ("attempt", "status", "worker", "started_at", "processing_time", "memory_used", "error_message")
     return {
-        "uuid": found["uuid"], "type": found["job_type"], "queue": found["queue"], "state": found["state"],
-        "tenant_id": found["tenant_id"], "args": found["args"], "result": found["result"], "error": found["error"], "in_bin": found["in_bin"],
-        "attempts": [{key: attempt[key] for key in keys} for attempt in attempts_of(found["uuid"])],
+        "uuid": found.uuid, "type": found.job_type, "queue": found.queue, "state": found.state,
+        "tenant_id": found.tenant_id, "args": found.args, "result": found.result, "error": found.error,
+        "in_bin": found.in_bin,
+        "attempts": [{key: getattr(attempt, key) for key in keys} for attempt in attempts_of(found.uuid)],
     }
 
 
-def find(uuid: str) -> dict[str, Any] | None:
-    """Everything known of one job, live or finished; None when unknown. Secrets in arguments are hidden by name."""
+def find(uuid: str) -> JobView | None:
+    """Everything known of one job, live or finished; None when unknown."""
     keys = keys_of(uuid)
     live = db.session.scalar(select(Job).where(Job.uuid.in_(keys)))
     ended = None if live else db.session.scalar(select(JobHistory).where(JobHistory.uuid.in_(keys)))
@@ -112,52 +120,51 @@ def find(uuid: str) -> dict[str, Any] | None:
     row = live or ended or failed
     if row is None:
         return None
-    common = {
-        "uuid": row.uuid, "job_type": payloads.name_of(row.payload, row.job_type), "queue": row.queue[:255],
-        "tenant_id": row.tenant_id and row.tenant_id[:255], "args": payloads.arguments(row.payload), "tries": row.tries,
-        "round": row.round, "created_by": row.created_by,
-        "created_at": when(row.created_ms), "failed_open": failed is not None and failed.deleted_at is None,
-        "in_bin": failed is not None and failed.deleted_at is not None, "live": live is not None,
+    job_type = payloads.name_of(row.payload, row.job_type)
+    return JobView(
+        uuid=row.uuid, job_type=job_type, label=registry.label_of(job_type), known=registry.find(job_type) is not None,
+        queue=row.queue[:255], tenant_id=row.tenant_id and row.tenant_id[:255], args=payloads.arguments(row.payload),
+        tries=row.tries, retry_round=row.retry_round, created_by=row.created_by, created_at=when(row.created_ms),
+        live=live is not None, failed_open=failed is not None and failed.deleted_at is None,
+        in_bin=failed is not None and failed.deleted_at is not None, claim_no=row.claim_no,
+        **(_living(live) if live else _ended(ended, failed)))
+
+
+def _living(job: Job) -> dict[str, Any]:
+    """What a JobView says of a live job."""
+    w = WorkerHeartbeat
+    worker = db.session.execute(select(w.worker_name, w.memory).where(w.worker_id == job.worker_id)).first()
+    return {
+        "state": job.state, "status": None, "attempts": job.attempts, "error": _shown(job.reason, MOST_ERROR, job.reason_json),
+        "cancel_requested": bool(job.cancel_requested), "timeout": job.timeout,
+        "next_at": when(job.available_ms) if job.state == "scheduled" else None, "reserved_at": when(job.reserved_ms),
+        "progress": None if job.progress_done is None
+        else Progress(job.progress_done, job.progress_total, from_row(job.progress_note, job.progress_json)),
+        "worker": worker and worker.worker_name, "memory": worker and worker.memory,
     }
-    common["label"] = registry.label_of(common["job_type"])
-    common["known"] = registry.find(common["job_type"]) is not None
-    if live:
-        return common | {
-            "state": live.state, "status": None, "attempts": live.attempts, "result": None,
-            "error": _shown(live.reason, MOST_ERROR, live.reason_json), "traceback": None, "finished_at": None,
-            "claim_no": live.claim_no, "cancel_requested": bool(live.cancel_requested), "timeout": live.timeout,
-            "next_at": when(live.available_ms) if live.state == "scheduled" else None, "reserved_at": when(live.reserved_ms),
-            "progress": None if live.progress_done is None
-            else {"done": live.progress_done, "total": live.progress_total, "note": from_row(live.progress_note, live.progress_json)},
-            **_worker_of(live),
-        }
+
+
+def _ended(ended: JobHistory | None, failed: FailedJob | None) -> dict[str, Any]:
+    """What a JobView says of a job that has ended: as its history has it, of a foreign row as `failed_jobs` has it."""
+    status = ended.status if ended else failed.status
+    finished = when(ended.finished_ms) if ended else when(millis(failed.failed_at)) if failed.failed_at else None
     told = failed if failed and failed.error else ended
-    error = _shown(told.error, MOST_ERROR, told.error_json) if told else None
-    return common | {
-        "state": row.status, "status": row.status, "attempts": ended.attempts if ended else 0, "error": error,
-        "result": _result(ended.result if ended else None),
-        "traceback": _shown((ended.traceback if ended else None) or (failed.exception if failed else None), -MOST_TRACE),
-        "finished_at": when(ended.finished_ms) if ended else (when(millis(failed.failed_at)) if failed and failed.failed_at else None),
-        "claim_no": row.claim_no, "cancel_requested": False, "timeout": None, "next_at": None, "reserved_at": None, "progress": None, "worker": None,
+    traceback = (ended.traceback if ended else None) or (failed.exception if failed else None)
+    return {
+        "state": status, "status": status, "attempts": ended.attempts if ended else 0,
+        "error": told and _shown(told.error, MOST_ERROR, told.error_json), "result": _result(ended.result if ended else None),
+        "traceback": _shown(traceback, -MOST_TRACE), "finished_at": finished,
     }
 
 
-def _worker_of(live: Job) -> dict[str, Any]:
-    """Name of the worker that runs it, and its memory in bytes."""
-    row = db.session.execute(
-        select(WorkerHeartbeat.worker_name, WorkerHeartbeat.memory).where(WorkerHeartbeat.worker_id == live.worker_id)
-    ).first()
-    return {"worker": row and row[0], "memory": row and row[1]}
-
-
-def log_of(uuid: str) -> list[dict[str, Any]]:
+def log_of(uuid: str) -> list[LogLine]:
     """Lines a job logged, oldest first."""
     rows = db.session.scalars(select(JobLog).where(JobLog.uuid == uuid).order_by(JobLog.id))
-    return [{"at": when(r.at_ms), "level": r.level[:10], "attempt": r.attempt, "source": r.source,
-             "text": _shown(r.message, MOST_ERROR, r.message_json), "id": r.id} for r in rows]
+    return [LogLine(when(r.at_ms), r.level[:10], r.attempt, _shown(r.message, MOST_ERROR, r.message_json), r.source, r.id)
+            for r in rows]
 
 
-def queued(limit: int = SHOWN) -> list[dict[str, Any]]:
+def queued(limit: int = SHOWN) -> list[QueuedJob]:
     """The first live jobs in the order in which they will run: running, ready by band and rank, then the rest."""
     rows: list[Any] = []
     columns = (Job.id, Job.uuid, Job.job_type, Job.tenant_id, payloads.head(Job.payload).label("head"), Job.queue, Job.state, Job.attempts,
@@ -169,16 +176,15 @@ def queued(limit: int = SHOWN) -> list[dict[str, Any]]:
         if len(rows) < limit:
             rows += db.session.execute(select(*columns).where(*conditions).order_by(*order).limit(limit - len(rows)))
     return [
-        {
-            "id": r.id, "uuid": r.uuid, "job_type": r.job_type, "label": registry.label_of(r.job_type), "tenant_id": r.tenant_id,
-            "summary": payloads.headline_argument(r.head), "queue": r.queue, "state": r.state, "attempts": r.attempts,
-            "created_at": when(r.created_ms), "reason": from_row(r.reason, r.reason_json),
-        }
+        QueuedJob(
+            id=r.id, uuid=r.uuid, job_type=r.job_type, label=registry.label_of(r.job_type), tenant_id=r.tenant_id,
+            summary=payloads.headline_argument(r.head), queue=r.queue, state=r.state, attempts=r.attempts,
+            created_at=when(r.created_ms), reason=from_row(r.reason, r.reason_json))
         for r in rows
     ]
 
 
-def failed(limit: int = SHOWN) -> list[dict[str, Any]]:
+def failed(limit: int = SHOWN) -> list[FailedJobView]:
     """The newest failed jobs that wait for a decision; of each traceback the end, which says what happened."""
     length = func.length(FailedJob.exception)
     columns = (FailedJob.id, FailedJob.uuid, FailedJob.status, FailedJob.failed_at, *(func.substr(c, 1, 255).label(c.key) for c in (
@@ -189,12 +195,10 @@ def failed(limit: int = SHOWN) -> list[dict[str, Any]]:
     result = []
     for r in rows:
         job_type, end = payloads.name_of(r.head, r.job_type), _shown(r.end, MOST_END) or ""
-        result.append({
-            "id": r.id, "uuid": r.uuid, "job_type": job_type, "label": registry.label_of(job_type), "tenant_id": r.tenant_id, "queue": r.queue,
-            "error": _shown(r.error, MOST_BRIEF, r.error_json) or end.strip().rsplit("\n", 1)[-1],
-            "exception": end.strip(), "status": r.status,
-            "failed_at": when(millis(r.failed_at)) if r.failed_at else None,
-        })
+        result.append(FailedJobView(
+            id=r.id, uuid=r.uuid, job_type=job_type, label=registry.label_of(job_type), tenant_id=r.tenant_id,
+            queue=r.queue, error=_shown(r.error, MOST_BRIEF, r.error_json) or end.strip().rsplit("\n", 1)[-1], exception=end.strip(),
+            status=r.status, failed_at=when(millis(r.failed_at)) if r.failed_at else None))
     return result
 
 

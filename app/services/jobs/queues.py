@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
+from datetime import datetime
 
 from sqlalchemy import func, select
 
 from app import registry
 from app.config import QUEUES
 from app.extensions import db
-from app.ledger import control, counts, queue_rates
+from app.ledger import control, counts
 from app.ledger.dialect import Connection, SessionExecutor
 from app.models import Job, Queue, QueueMinute
 from app.services.audit import ActionRefused, audit
-from app.services.jobs import payloads
+from app.services.jobs import payloads, queue_rates
 from app.support.clock import MINUTE_MS, now_ms, when
 from app.support.messages import Message, translate_stored
 from app.support.messages import translate as _
@@ -25,9 +26,66 @@ MOST_MINUTES = 7 * 24 * 60
 NEXT = 20
 
 
-def queues() -> list[dict[str, Any]]:
-    """In the order in which they are served; `in_minute` and `out_minute` are those of the last 10 minutes, by which `left_ms` is the forecast
-    until empty, None without one."""
+@dataclass(frozen=True)
+class PauseView:
+    """`until` is None until somebody resumes; `by` None when the platform paused it itself."""
+
+    since: datetime
+    until: datetime | None
+    by: str | None
+    reason: str | None
+
+
+@dataclass(frozen=True)
+class QueueView:
+    """A queue: `depth` ready jobs, of which the oldest has waited for `oldest_ms`.
+
+    `in_minute` and `out_minute` are jobs a minute over the last 10 minutes, by which it is empty in `left_ms` (None
+    without a forecast). `line`: its depth at each minute of the last 3 h, as (minutes ago, depth), oldest first.
+    """
+
+    name: str
+    depth: int
+    oldest_ms: int | None
+    in_minute: float
+    out_minute: float
+    left_ms: int | None
+    pause: PauseView | None
+    line: list[tuple[int, int]]
+
+
+@dataclass(frozen=True)
+class TypeView:
+    """A job type and its pause."""
+
+    name: str
+    label: str
+    pause: PauseView | None
+
+
+@dataclass(frozen=True)
+class NextJob:
+    """A ready job: its `place` from 1 on, the argument that tells it from its like, how long it has waited."""
+
+    place: int
+    uuid: str
+    job_type: str
+    label: str
+    tenant_id: str | None
+    summary: str
+    waits_ms: int
+
+
+@dataclass(frozen=True)
+class TenantBacklog:
+    """Waiting jobs of a tenant that takes turns with others."""
+
+    tenant_id: str | None
+    waiting: int
+
+
+def queues() -> list[QueueView]:
+    """In the order in which they are served."""
     now = now_ms()
     live, _age = counts.recent(SessionExecutor(db.session))
     pauses, rates, lines = _pauses(), queue_rates.rates(SessionExecutor(db.session), now - PACE_MS), _lines(now)
@@ -38,8 +96,7 @@ def queues() -> list[dict[str, Any]]:
         sent, out = (n * MINUTE_MS / PACE_MS for n in rates.get(name, (0, 0)))
         left = round(here["depth"] / out * MINUTE_MS) if out and here["depth"] and pause is None else None
         oldest = max(now - here["since"], 0) if here["since"] is not None else None
-        result.append({"name": name, "depth": here["depth"], "oldest_ms": oldest, "in_minute": sent,
-                       "out_minute": out, "left_ms": left, "pause": pause, "line": lines.get(name, [])})
+        result.append(QueueView(name, here["depth"], oldest, sent, out, left, pause, lines.get(name, [])))
     return result
 
 
@@ -52,33 +109,32 @@ def _lines(now: int) -> dict[str, list[tuple[int, int]]]:
     return found
 
 
-def _pauses() -> dict[str, dict[str, Any]]:
+def _pauses() -> dict[str, PauseView]:
     rows = db.session.scalars(select(Queue).where(Queue.paused_at.is_not(None)))
-    return {r.name: {"since": when(r.paused_at), "until": when(r.paused_until), "by": r.paused_by,
-                     "reason": translate_stored(r.reason)} for r in rows}
+    return {r.name: PauseView(when(r.paused_at), when(r.paused_until), r.paused_by, translate_stored(r.reason)) for r in rows}
 
 
-def types() -> list[dict[str, Any]]:
+def types() -> list[TypeView]:
     """Known types, and unknown ones that are paused, with their pause."""
     pauses = {name.removeprefix(control.TYPE): p for name, p in _pauses().items() if name.startswith(control.TYPE)}
     names = sorted({d.name for d in registry.known_types()} | set(pauses))
-    return [{"name": name, "label": registry.label_of(name), "pause": pauses.get(name)} for name in names]
+    return [TypeView(name, registry.label_of(name), pauses.get(name)) for name in names]
 
 
-def next_jobs(queue: str, limit: int = NEXT) -> list[dict[str, Any]]:
+def next_jobs(queue: str, limit: int = NEXT) -> list[NextJob]:
     """The first ready jobs of a queue, in the order in which they will be taken."""
     now = now_ms()
     columns = Job.uuid, Job.job_type, Job.tenant_id, Job.available_ms, payloads.head(Job.payload).label("head")
     rows = db.session.execute(select(*columns).where(Job.state == "pending", Job.queue == queue).order_by(Job.rank.desc(), Job.id).limit(limit))
-    return [{"place": n, "uuid": r.uuid, "job_type": r.job_type, "label": registry.label_of(r.job_type), "tenant_id": r.tenant_id,
-             "summary": payloads.headline_argument(r.head), "waits_ms": max(now - r.available_ms, 0)} for n, r in enumerate(rows, 1)]
+    return [NextJob(n, r.uuid, r.job_type, registry.label_of(r.job_type), r.tenant_id,
+                    payloads.headline_argument(r.head), max(now - r.available_ms, 0)) for n, r in enumerate(rows, 1)]
 
 
-def tenant_backlog(queue: str) -> list[dict[str, Any]]:
+def tenant_backlog(queue: str) -> list[TenantBacklog]:
     """Tenants that take turns in a queue, with their waiting jobs: of n tenants each gets every n-th turn."""
     query = select(Job.tenant_id, func.count().label("n")).where(Job.queue == queue, Job.rank < 0, Job.state == "pending")
     rows = db.session.execute(query.group_by(Job.tenant_id).order_by(func.count().desc()).limit(20))
-    return [{"tenant_id": tenant, "waiting": int(n)} for tenant, n in rows]
+    return [TenantBacklog(tenant, int(n)) for tenant, n in rows]
 
 
 def parse_minutes(text: str) -> int | None:
@@ -92,7 +148,10 @@ def parse_minutes(text: str) -> int | None:
 
 
 def pause(name: str, actor: str, minutes: int | None = None, reason: str | None = None) -> None:
-    """Pause a queue, or a type as `type:X`; for so many minutes or until resumed. Raises Refused for an unknown name."""
+    """Pause a queue, or a type as `type:X`, for so many minutes or until resumed.
+
+    Raises ActionRefused for an unknown name.
+    """
     _check(name)
     until = None if minutes is None else now_ms() + minutes * MINUTE_MS
     control.pause(SessionExecutor(db.session), name, until, actor, (reason or "").strip()[:500] or None)
@@ -102,7 +161,7 @@ def pause(name: str, actor: str, minutes: int | None = None, reason: str | None 
 
 
 def resume(name: str, actor: str) -> None:
-    """End a pause; raises Refused when there is none."""
+    """End a pause; raises ActionRefused when there is none."""
     if not control.resume(SessionExecutor(db.session), name):
         db.session.rollback()
         raise ActionRefused(_("This is not paused."))

@@ -10,6 +10,7 @@ between the last look and now, and the key), a clock set forward or a machine as
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice, takewhile
 from typing import Any
@@ -102,22 +103,44 @@ def sweep() -> None:
     db.session.commit()
 
 
-def listing(zone: Any) -> list[dict[str, Any]]:
-    """Each declared schedule with its next and last run, on or off, and what was missed."""
+@dataclass(frozen=True)
+class RecurringView:
+    """A declared schedule; `next_at` in its zone, None while it is off; `missed_at`: the last run that was missed.
+
+    `last_state`: live state or final status of the last run's job; `web`: whether a page may run it now.
+    """
+
+    name: str
+    cron: str
+    job_type: str
+    label: str
+    enabled: bool
+    next_at: datetime | None
+    last_at: datetime | None
+    last_uuid: str | None
+    last_state: str | None
+    missed_at: datetime | None
+    catch_up: bool
+    changed_by: str | None
+    web: bool
+
+
+def listing(zone: Any) -> list[RecurringView]:
+    """Each declared schedule, by name."""
     known, now, result = {row.name: row for row in db.session.scalars(select(Recurring))}, now_ms(), []
     for schedule in registry.schedules():
         row = known.get(schedule.name)
-        last = db.session.scalar(select(RecurringRun).where(RecurringRun.name == schedule.name).order_by(RecurringRun.minute_utc.desc()).limit(1))
+        runs = select(RecurringRun).where(RecurringRun.name == schedule.name)
+        last = db.session.scalar(runs.order_by(RecurringRun.minute_utc.desc()).limit(1))
         enabled = row is None or bool(row.enabled)
         upcoming = next(CronSim(schedule.cron, datetime.fromtimestamp(now / 1000, zone)), None) if enabled else None
-        result.append({
-            "name": schedule.name, "cron": schedule.cron,
-            "job_type": schedule.definition.name, "label": schedule.definition.label, "enabled": enabled, "next_at": upcoming,
-            "last_at": when(last.minute_utc) if last else None, "last_uuid": last and last.uuid,
-            "last_state": lookup.state_of(last.uuid) if last and last.uuid else None,
-            "missed_at": when(row.missed_ms) if row else None, "catch_up": schedule.catch_up, "changed_by": row and row.changed_by,
-            "web": schedule.definition.options.web,
-        })
+        result.append(RecurringView(
+            name=schedule.name, cron=schedule.cron,
+            job_type=schedule.definition.name, label=schedule.definition.label, enabled=enabled, next_at=upcoming,
+            last_at=when(last.minute_utc) if last else None, last_uuid=last and last.uuid,
+            last_state=lookup.state_of(last.uuid) if last and last.uuid else None,
+            missed_at=when(row.missed_ms) if row else None, catch_up=schedule.catch_up,
+            changed_by=row and row.changed_by, web=schedule.definition.options.web))
     return result
 
 

@@ -11,11 +11,11 @@ import time
 from typing import Any
 
 from flask import Flask, current_app
-from sqlalchemy import event, text
+from sqlalchemy import event
 from sqlalchemy.orm import Session
 
 from app.extensions import db
-from app.ledger.dialect import Connection, Executor
+from app.ledger.dialect import Connection, Executor, SessionExecutor
 from app.queue import Tickets, build
 
 log = logging.getLogger(__name__)
@@ -59,9 +59,8 @@ class Publisher:
         self.tickets = Tickets(settings, build(settings, lambda task: None), self._generation)
 
     def _generation(self) -> int:
-        with self.app.app_context(), db.engine.connect().execution_options(begin="BEGIN") as connection:
-            row = connection.execute(text("SELECT value FROM meta WHERE key = 'ticket_generation'")).first()
-        return int(row[0]) if row else 1
+        with self.app.app_context(), Session(db.engine.execution_options(begin="BEGIN")) as session:
+            return generation(SessionExecutor(session))
 
     def publish(self, uuids: list[str]) -> int:
         if self.tickets.is_file and time.monotonic() >= self._looked + CHECK_S:

@@ -14,8 +14,6 @@ import stat
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from flask import current_app
-
 from app.extensions import db
 from app.models import Upload
 from app.models.upload import UPLOAD_ID
@@ -25,6 +23,7 @@ from app.support.clock import now_ms
 from app.support.messages import Message
 from app.support.messages import translate as _
 from app.support.process import inside
+from app.support.settings import settings
 from app.support.validation import ValidationError
 
 ID = UPLOAD_ID
@@ -32,7 +31,7 @@ CHUNK = 1 << 20
 
 
 def folder() -> Path:
-    path = current_app.extensions["settings"].data_dir / "uploads"
+    path = settings().data_dir / "uploads"
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
     return path
 
@@ -50,7 +49,7 @@ def save(stream: BinaryIO, filename: str, tenant_id: str | None) -> UploadedFile
     """
     disk.require_room()
     upload_id = f"up_{secrets.token_hex(16)}"
-    path, limit = folder() / upload_id, current_app.extensions["settings"].upload_max_mb
+    path, limit = folder() / upload_id, settings().upload_max_mb
     digest, size = hashlib.sha256(), 0
     try:
         with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as out:
@@ -68,6 +67,11 @@ def save(stream: BinaryIO, filename: str, tenant_id: str | None) -> UploadedFile
     name = clean_name(filename)
     db.session.add(Upload(id=upload_id, tenant_id=tenant_id, filename=name, sha256=digest.hexdigest(), size=size, created_ms=now_ms()))
     return UploadedFile(path, name, upload_id)
+
+
+def keep() -> None:
+    """Keep what was saved in this transaction for a job that may come; it is swept after an hour without one."""
+    db.session.commit()
 
 
 def copy_in(path: str, tenant_id: str | None, filename: str | None = None) -> UploadedFile:

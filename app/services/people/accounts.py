@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import contextlib
 import re
-from typing import Any
+from dataclasses import dataclass
+from datetime import datetime
 
-from flask import current_app
 from sqlalchemy import delete, func, or_, select
 from sqlalchemy.exc import IntegrityError
 
@@ -35,6 +35,7 @@ from app.services.people.sign_in import (  # noqa: F401  (handed on)
 from app.support.clock import now_ms, when
 from app.support.messages import Message
 from app.support.messages import translate as _
+from app.support.settings import settings
 from app.support.validation import ValidationError, check_text
 
 EMAIL = re.compile(r"[^@\s\x00-\x1f<>\"']{1,64}@[A-Za-z0-9.-]{1,190}")
@@ -83,12 +84,12 @@ def set_password(email: str, password: str, actor: str = "code") -> None:
     user.password_hash = hashed
     if user.id == db.session.scalar(select(func.min(User.id))):
         with contextlib.suppress(OSError):
-            (current_app.extensions["settings"].data_dir / "first-password").unlink(missing_ok=True)
+            (settings().data_dir / "first-password").unlink(missing_ok=True)
     _done(user, actor, Message("change password"), Message("sessions ended"))
 
 
 def set_role(email: str, role: str, actor: str = "code") -> None:
-    """Change a role and end all sessions of that account; Refused for the last active super-admin."""
+    """Change a role and end all sessions of that account; ActionRefused for the last active super-admin."""
     _check_role(role)
     user = _user(email)
     if role != SUPER:
@@ -98,7 +99,7 @@ def set_role(email: str, role: str, actor: str = "code") -> None:
 
 
 def disable(email: str, actor: str = "code") -> None:
-    """Refuse this account from now on and end all its sessions; Refused for the last active super-admin."""
+    """Refuse this account from now on and end all its sessions; ActionRefused for the last active super-admin."""
     user = _user(email)
     _keep_one(user)
     user.disabled_ms = user.disabled_ms or now_ms()
@@ -147,25 +148,49 @@ def end_session(session: int, actor: str = "code") -> str:
     return email
 
 
-def people(token: str | None = None) -> list[dict[str, Any]]:
-    """Each account with its living sessions, the latest first; `here` marks the session of `token`."""
+@dataclass(frozen=True)
+class SessionView:
+    """`device` in words, None when unknown; `here`: the session of whoever asks."""
+
+    id: int
+    device: str | None
+    network: str | None
+    created_at: datetime
+    seen_at: datetime
+    here: bool
+
+
+@dataclass(frozen=True)
+class PersonView:
+    """`failures`: failed sign-ins of the last 15 minutes; `sessions`: the living ones, the latest first."""
+
+    id: int
+    email: str
+    role: str
+    created_at: datetime
+    disabled_at: datetime | None
+    failures: int
+    sessions: list[SessionView]
+
+
+def people(token: str | None = None) -> list[PersonView]:
+    """Each account by its address; `token` is the session of whoever asks."""
     now, mine = now_ms(), find_session(token) if token else None
     living = select(UserSession).where(UserSession.seen_ms > now - IDLE_MS, UserSession.created_ms > now - AGE_MS)
-    sessions: dict[int, list[dict[str, Any]]] = {}
+    sessions: dict[int, list[SessionView]] = {}
     for row in db.session.scalars(living.order_by(UserSession.seen_ms.desc())):
-        sessions.setdefault(row.user_id, []).append({
-            "id": row.id, "device": device_words(row.agent), "network": row.network, "created_at": when(row.created_ms),
-            "seen_at": when(row.seen_ms), "here": mine is not None and mine.id == row.id})
+        sessions.setdefault(row.user_id, []).append(SessionView(
+            row.id, device_words(row.agent), row.network, when(row.created_ms), when(row.seen_ms),
+            here=mine is not None and mine.id == row.id))
     tried = select(LoginAttempt.account, func.count()).where(LoginAttempt.at_ms > now - WINDOW_MS)
     failures = {account: n for account, n in db.session.execute(tried.group_by(LoginAttempt.account))}
-    return [{"id": u.id, "email": u.email, "role": u.role, "created_at": when(u.created_ms),
-             "disabled_at": when(u.disabled_ms), "failures": failures.get(account_key(u.email), 0),
-             "sessions": sessions.get(u.id, [])}
+    return [PersonView(u.id, u.email, u.role, when(u.created_ms), when(u.disabled_ms),
+                       failures.get(account_key(u.email), 0), sessions.get(u.id, []))
             for u in db.session.scalars(select(User).order_by(User.email))]
 
 
 def email_of(user: int) -> str:
-    """The address of an account by its number; Refused when there is none."""
+    """The address of an account by its number; ActionRefused when there is none."""
     found = db.session.get(User, user)
     if found is None:
         raise ActionRefused(_("There is no such account."), unknown=True)
@@ -187,7 +212,7 @@ def _check_role(role: str) -> None:
 
 
 def _user(email: str) -> User:
-    """The account of an address; Refused when there is none."""
+    """The account of an address; ActionRefused when there is none."""
     user = db.session.scalar(select(User).where(User.email == clean_email(email)))
     if user is None:
         db.session.rollback()

@@ -14,24 +14,23 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import ipaddress
-import re
 import secrets
 
-from flask import current_app
 from itsdangerous import BadSignature, URLSafeTimedSerializer
 from sqlalchemy import and_, delete, func, or_, select, text
 from sqlalchemy.exc import OperationalError
 
 from app.extensions import db
-from app.ledger import counts, outage
+from app.ledger import counts
 from app.ledger.dialect import SessionExecutor
 from app.models import Audit, LoginAttempt, User, UserSession
 from app.services.audit import audit
 from app.services.people.passwords import matches
-from app.support import disk
+from app.support import disk, outage
 from app.support.clock import now_ms
 from app.support.messages import Message, to_json
 from app.support.redaction import printable
+from app.support.settings import settings
 
 WINDOW_MS, PER_ACCOUNT, PER_NETWORK, PER_DEVICE, SLOW_MS = 15 * 60_000, 5, 20, 20, 45_000
 IDLE_MS, AGE_MS, SEEN_EVERY_MS = 12 * 3_600_000, 7 * 86_400_000, 60_000
@@ -59,7 +58,7 @@ def _digest(text_: str) -> str:
 
 
 def _signer() -> URLSafeTimedSerializer:
-    return URLSafeTimedSerializer(current_app.extensions["settings"].keys("device")[::-1])
+    return URLSafeTimedSerializer(settings().keys("device")[::-1])
 
 
 def _device(cookie: str | None) -> tuple[str, list[str]]:
@@ -115,7 +114,7 @@ def _with_room(change):
         db.session.rollback()
         if outage.kind_of(error) != outage.FULL:
             raise
-        disk.free_reserve(current_app.extensions["settings"].data_dir)
+        disk.free_reserve(settings().data_dir)
         return change()
 
 
@@ -170,8 +169,8 @@ def _note_failure(email: str | None, network: str, now: int) -> None:
     if row is None:
         audit(who, FAILED, subject, Message("attempts: %(n)s", n=1))
     else:
-        before = re.fullmatch(r"attempts: ([0-9]{1,9})", row.result or "")
-        row.result = Message("attempts: %(n)s", n=int(before[1]) + 1 if before else 1)
+        row.times += 1
+        row.result = Message("attempts: %(n)s", n=row.times)
         row.result_json = to_json(row.result)
     db.session.commit()
 
@@ -180,7 +179,7 @@ def _forget_first_password(user_id: int) -> None:
     """The file that run.sh wrote has served once the account it is for has signed in."""
     if user_id == db.session.scalar(select(func.min(User.id))):
         with contextlib.suppress(OSError):
-            (current_app.extensions["settings"].data_dir / "first-password").unlink(missing_ok=True)
+            (settings().data_dir / "first-password").unlink(missing_ok=True)
     db.session.rollback()
 
 

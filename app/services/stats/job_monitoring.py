@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from dataclasses import dataclass
+from datetime import timedelta
 from math import floor
 from typing import Any
 
-from flask import current_app
 from sqlalchemy import case, func, select
 
 from app import registry
@@ -14,67 +14,127 @@ from app.extensions import db
 from app.ledger import counts
 from app.ledger.dialect import SessionExecutor
 from app.models import JobMetric, WorkerHeartbeat, outcome_stats
+from app.models.job import LIVE_STATES
 from app.services.jobs import actions, lookup
-from app.support.clock import HOUR_MS, iso, millis, now_ms, when
+from app.support.clock import HOUR_MS, day_of, iso, midnight, now_ms
 from app.support.messages import translate as _
+from app.support.settings import settings
 from app.support.validation import ValidationError
 
 PERIODS = {"24h": 24, "7d": 7, "30d": 30}
 LATE_MS = 10_000
 
 
-def zone():
-    return current_app.extensions["settings"].timezone
-
-
 def start_of_day(now: int, days_ago: int = 0) -> int:
     """Midnight in APP_TIMEZONE, today or so many calendar days ago, in ms."""
-    local = when(now).astimezone(zone())
-    day = (local - timedelta(days=days_ago)).date()
-    return millis(datetime(day.year, day.month, day.day, tzinfo=zone()))
+    zone = settings().timezone
+    return midnight(day_of(now, zone) - timedelta(days=days_ago), zone)
+
+
+@dataclass(frozen=True)
+class WorkerCounts:
+    """`active` are alive, of which `idle` have no job; `stale` do not respond; `total` is both."""
+
+    active: int
+    total: int
+    idle: int
+    stale: int
+
+
+@dataclass(frozen=True)
+class JobCounts:
+    """Live jobs by state, what ended since midnight in APP_TIMEZONE, and `failed` that wait for a decision.
+
+    The live ones were counted `counted_ms_ago`; `oldest_wait` in ms; `queues`: ready jobs by queue.
+    """
+
+    pending: int
+    processing: int
+    completed_today: int
+    failed_today: int
+    scheduled: int
+    waiting: int
+    held: int
+    blocked: int
+    failed: int
+    counted_ms_ago: int
+    oldest_wait: int | None
+    queues: dict[str, int]
+
+
+@dataclass(frozen=True)
+class DayFigures:
+    """Of the last 24 hours: average run time in ms and success rate in percent (None without jobs), jobs that ended."""
+
+    avg_processing_time: float | None
+    success_rate: float | None
+    total_processed_24h: int
+
+
+@dataclass(frozen=True)
+class Bucket:
+    """Jobs that ended in an hour (`date` as 2026-11-26T09:00:00Z) or on a day (2026-11-26); `avg_time` in ms."""
+
+    date: str
+    total: int
+    completed: int
+    failed: int
+    avg_time: float | None
+
+
+@dataclass(frozen=True)
+class TypeFigures:
+    """Jobs of a type that ended in a period; `avg_time` in ms."""
+
+    job_type: str
+    label: str
+    total: int
+    completed: int
+    failed: int
+    avg_time: float | None
+
+
+@dataclass(frozen=True)
+class MonitorView:
+    """The monitor's last round: `age_s` seconds ago (None: never), `code` of its version, `errors` it met."""
+
+    late: bool
+    age_s: float | None
+    code: str | None
+    errors: list[str]
 
 
 class JobMonitoringService:
-    """The specification's service: plain values out, no request in."""
+    """The specification's service: dictionaries out, which are the JSON; no request in."""
 
-    def get_dashboard_stats(self) -> dict[str, Any]:
-        """`workers`, `jobs` and `metrics` as specified; live counts may be 1 s old, the rest is exact."""
+    def get_dashboard_stats(self) -> dict[str, dict[str, Any]]:
+        """`workers` (WorkerCounts), `jobs` (JobCounts) and `metrics` (DayFigures); live counts may be 1 s old."""
         now = now_ms()
         live, age = counts.recent(SessionExecutor(db.session))
         today = outcome_stats.window(start_of_day(now), now + 1)
         day = outcome_stats.day_totals(now)
-        return {
-            "workers": self._workers(),
-            "jobs": {
-                "pending": live["pending"], "processing": live["processing"], "completed_today": today.completed,
-                "failed_today": today.failed, "scheduled": live["scheduled"], "waiting": live["waiting"], "held": live["held"],
-                "blocked": live["blocked"], "failed": live["failed"], "counted_ms_ago": age,
-                "oldest_wait": oldest_wait(live, now), "queues": {name: queue["depth"] for name, queue in live["queues"].items()},
-            },
-            "metrics": {
-                "avg_processing_time": None if day.average_ms is None else round(day.average_ms, 1),
-                "success_rate": None if day.success_rate is None else floor(day.success_rate * 100 + 1e-6) / 100,
-                "total_processed_24h": day.total,
-            },
-        }
+        jobs = JobCounts(
+            **{state: live[state] for state in LIVE_STATES}, failed=live["failed"], completed_today=today.completed,
+            failed_today=today.failed, counted_ms_ago=age, oldest_wait=oldest_wait(live, now),
+            queues={name: queue["depth"] for name, queue in live["queues"].items()})
+        rate = None if day.success_rate is None else floor(day.success_rate * 100 + 1e-6) / 100
+        figures = DayFigures(_tenths(day.average_ms), rate, day.total)
+        return {"workers": vars(self.count_workers()), "jobs": vars(jobs), "metrics": vars(figures)}
 
     @staticmethod
-    def _workers() -> dict[str, int]:
+    def count_workers() -> WorkerCounts:
         w = WorkerHeartbeat
         alive = (w.status != "stopped") & (w.stale == 0)
-        active, idle, stale = db.session.execute(
-            select(
-                func.coalesce(func.sum(case((alive, 1), else_=0)), 0),
-                func.coalesce(func.sum(case((alive & (w.job_uuid.is_(None)), 1), else_=0)), 0),
-                func.coalesce(func.sum(case(((w.status != "stopped") & (w.stale == 1), 1), else_=0)), 0),
-            )
-        ).one()
-        return {"active": int(active), "total": int(active + stale), "idle": int(idle), "stale": int(stale)}
+        wanted = alive, alive & w.job_uuid.is_(None), (w.status != "stopped") & (w.stale == 1)
+        numbers = db.session.execute(select(*(func.count(case((condition, 1))) for condition in wanted))).one()
+        active, idle, stale = map(int, numbers)
+        return WorkerCounts(active, active + stale, idle, stale)
 
-    def get_jobs_by_status(self) -> dict[str, Any]:
-        """First 50 live and failed jobs as the tables show them."""
-        queued = lookup.queued()
-        return {"pending": queued, "failed": lookup.failed(), "processing": [j for j in queued if j["state"] == "processing"]}
+    def get_jobs_by_status(self) -> dict[str, list[dict[str, Any]]]:
+        """The first 50 live jobs (`pending`; those at work also `processing`) as QueuedJob, `failed` as FailedJobView."""
+        queued = [vars(job) for job in lookup.queued()]
+        processing = [job for job in queued if job["state"] == "processing"]
+        return {"pending": queued, "failed": [vars(job) for job in lookup.failed()], "processing": processing}
 
     @staticmethod
     def has_history() -> bool:
@@ -100,7 +160,7 @@ class JobMonitoringService:
     def get_metrics(
         self, period: str = "24h", job_type: str | None = None, bucket: str | None = None, group: str | None = None
     ) -> list[dict[str, Any]]:
-        """Rows `date, total, completed, failed, avg_time` (ms) a bucket, or by type with `group='type'`.
+        """The buckets of a period (Bucket), oldest first; with `group='type'` its types (TypeFigures), the largest first.
 
         Raises ValidationError for an unknown period, type, bucket or group.
         """
@@ -116,9 +176,10 @@ class JobMonitoringService:
         now = now_ms()
         bounds = self._bounds(now, period)
         if group == "type":
-            return self._by_type(bounds[0], now + 1, job_type)
+            return [vars(row) for row in self._by_type(bounds[0], now + 1, job_type)]
         names = [self._name(b, natural) for b in bounds[:-1]]
-        return [{"date": name} | self._row(sums) for name, sums in zip(names, outcome_stats.buckets(bounds, job_type), strict=True)]
+        found = zip(names, outcome_stats.buckets(bounds, job_type), strict=True)
+        return [vars(Bucket(name, s.total, s.completed, s.failed, _tenths(s.average_ms))) for name, s in found]
 
     @staticmethod
     def _bounds(now: int, period: str) -> list[int]:
@@ -130,24 +191,23 @@ class JobMonitoringService:
 
     @staticmethod
     def _name(bound: int, bucket: str) -> str:
-        return iso(bound).replace(".000Z", "Z") if bucket == "hour" else when(bound).astimezone(zone()).date().isoformat()
+        if bucket == "hour":
+            return iso(bound).replace(".000Z", "Z")
+        return day_of(bound, settings().timezone).isoformat()
 
     @staticmethod
-    def _row(sums: outcome_stats.OutcomeTotals) -> dict[str, Any]:
-        average = sums.average_ms
-        return {"total": sums.total, "completed": sums.completed, "failed": sums.failed, "avg_time": None if average is None else round(average, 1)}
-
-    def _by_type(self, start: int, end: int, job_type: str | None) -> list[dict[str, Any]]:
-        found = outcome_stats.by_type(start, end)
-        rows = [
-            {"job_type": name, "label": registry.label_of(name)} | self._row(sums)
-            for name, sums in found.items() if sums.total and job_type in (None, name)
-        ]
-        return sorted(rows, key=lambda r: (-r["total"], r["job_type"]))
+    def _by_type(start: int, end: int, job_type: str | None) -> list[TypeFigures]:
+        rows = [TypeFigures(name, registry.label_of(name), s.total, s.completed, s.failed, _tenths(s.average_ms))
+                for name, s in outcome_stats.by_type(start, end).items() if s.total and job_type in (None, name)]
+        return sorted(rows, key=lambda r: (-r.total, r.job_type))
 
     @staticmethod
     def _in_history(job_type: str) -> bool:
         return db.session.scalar(select(JobMetric.id).where(JobMetric.job_type == job_type).limit(1)) is not None
+
+
+def _tenths(ms: float | None) -> float | None:
+    return None if ms is None else round(ms, 1)
 
 
 def oldest_wait(live: dict[str, Any], now: int) -> int | None:
@@ -156,15 +216,13 @@ def oldest_wait(live: dict[str, Any], now: int) -> int | None:
     return max(now - min(since), 0) if since else None
 
 
-def monitor_state() -> dict[str, Any]:
-    """How late the monitor is: `{"late": bool, "age_s": seconds or None, "code": hash}`."""
+def monitor_state() -> MonitorView:
+    """How late the monitor is: `late` when its last round was more than 10 s ago."""
     kept = counts.load(SessionExecutor(db.session), "monitor")
     if kept is None:
-        return {"late": True, "age_s": None, "code": None, "errors": []}
+        return MonitorView(late=True, age_s=None, code=None, errors=[])
     value, age = kept
     value = value if isinstance(value, dict) else {}
     code, errors = value.get("code"), value.get("errors")
-    return {"late": age > LATE_MS, "age_s": age / 1000, "code": code if isinstance(code, str) else None,
-            "errors": errors if isinstance(errors, list) else []}
-
-
+    return MonitorView(age > LATE_MS, age / 1000, code if isinstance(code, str) else None,
+                       errors if isinstance(errors, list) else [])

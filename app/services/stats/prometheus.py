@@ -15,6 +15,7 @@ from app.extensions import db
 from app.ledger import counts
 from app.ledger.dialect import SessionExecutor
 from app.ledger.rollups import BOUNDS_MS, NO_BOUND
+from app.models.job import LIVE_STATES
 from app.models.types import as_integer, as_text
 from app.services.stats.job_monitoring import JobMonitoringService, monitor_state
 from app.support.clock import now_ms
@@ -55,7 +56,7 @@ class Ledger:
     def _gauges(gauge: Any, live: dict[str, Any]) -> Iterator[Any]:
         now = now_ms()
         states = gauge("ainstein_jobs", "Live jobs by state.", labels=["state"])
-        for state in counts.STATES:
+        for state in LIVE_STATES:
             states.add_metric([state], live[state])
         yield states
         depth = gauge("ainstein_queue_jobs", "Ready jobs by queue.", labels=["queue"])
@@ -67,11 +68,11 @@ class Ledger:
         yield oldest
         yield gauge("ainstein_failed_jobs", "Failed jobs that wait for a decision.", value=live["failed"])
         workers = gauge("ainstein_workers", "Workers by state.", labels=["state"])
-        found = JobMonitoringService._workers()
-        for state, n in (("busy", found["active"] - found["idle"]), ("idle", found["idle"]), ("stale", found["stale"])):
+        found = JobMonitoringService.count_workers()
+        for state, n in (("busy", found.active - found.idle), ("idle", found.idle), ("stale", found.stale)):
             workers.add_metric([state], n)
         yield workers
-        age = monitor_state()["age_s"]
+        age = monitor_state().age_s
         if age is not None:
             yield gauge("ainstein_monitor_age_seconds", "Since the monitor's last round.", value=age)
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
+from datetime import datetime
 
 from sqlalchemy import func, select
 
@@ -11,8 +12,17 @@ from app.models import Job, JobMetric, outcome_stats
 from app.support.clock import millis, now_ms, when
 
 
-def recent_events() -> list[dict[str, Any]]:
-    """Rows lost and rescued in the last 24 h, and rows blocked now; newest example each."""
+@dataclass(frozen=True)
+class RecentEvent:
+    """`kind` is lost (and rescued, in the last 24 h) or blocked (now); `uuid` of one of the jobs, `at` when it was lost."""
+
+    kind: str
+    count: int
+    uuid: str | None
+    at: datetime | None
+
+
+def recent_events() -> list[RecentEvent]:
     events = []
     lost = outcome_stats.lost(now_ms())
     if lost:
@@ -20,9 +30,9 @@ def recent_events() -> list[dict[str, Any]]:
             select(JobMetric.uuid, JobMetric.completed_at).where(JobMetric.status == "lost").order_by(JobMetric.id.desc()).limit(1)
         ).first()
         uuid, at = (last.uuid, when(millis(last.completed_at))) if last else (None, None)
-        events.append({"kind": "lost", "count": lost, "uuid": uuid, "at": at})
+        events.append(RecentEvent("lost", lost, uuid, at))
     blocked = db.session.scalar(select(func.count()).select_from(Job).where(Job.state == "blocked"))
     if blocked:
         uuid = db.session.scalar(select(Job.uuid).where(Job.state == "blocked").limit(1))
-        events.append({"kind": "blocked", "count": blocked, "uuid": uuid, "at": None})
+        events.append(RecentEvent("blocked", blocked, uuid, None))
     return events

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
+from datetime import datetime
 
 from sqlalchemy import select
 
@@ -16,24 +17,53 @@ from app.support.messages import translate as _
 ORDER = {"unresponsive": 0, "stuck": 1, "watch": 2, "healthy": 3, "stopped": 4}
 
 
-def workers(memory_limit_mb: int) -> list[dict[str, Any]]:
-    """All workers kept, worst first; memory in bytes, times as aware datetimes."""
-    query = select(WorkerHeartbeat, Job.timeout).outerjoin(Job, (Job.uuid == WorkerHeartbeat.job_uuid) & (Job.worker_id == WorkerHeartbeat.worker_id))
+@dataclass(frozen=True)
+class WorkerView:
+    """A worker: `memory` and `memory_limit` in bytes, `reason` a sentence that says why it is in its state of `health`.
+
+    `health` is one of ORDER; `queue` names its queues with commas; `heartbeat_iso` is `last_heartbeat` as text in UTC.
+    """
+
+    id: int
+    name: str
+    process_id: int
+    queue: str
+    status: str
+    health: str
+    reason: str | None
+    stale: bool
+    command: str | None
+    can_start: bool
+    current_job_id: int | None
+    current_job_uuid: str | None
+    current_job_type: str | None
+    current_since: datetime | None
+    memory: int | None
+    memory_limit: int
+    jobs_done: int
+    last_heartbeat: datetime
+    started_at: datetime
+    heartbeat_iso: str
+
+
+def workers(memory_limit_mb: int) -> list[WorkerView]:
+    """All workers kept, worst first."""
+    job = (Job.uuid == WorkerHeartbeat.job_uuid) & (Job.worker_id == WorkerHeartbeat.worker_id)
+    query = select(WorkerHeartbeat, Job.timeout).outerjoin(Job, job)
     result = []
     for w, timeout in db.session.execute(query.order_by(WorkerHeartbeat.id.desc()).limit(200)):
         over = timeout is not None and w.job_since is not None and now_ms() - w.job_since > timeout * 1000
         limit = (w.memory_start or 0) + memory_limit_mb * 2**20
-        result.append({
-            "id": w.id, "name": w.worker_name, "process_id": w.process_id, "queue": w.queue, "status": w.status,
-            "health": "stuck" if over and w.status != "stopped" else health(w, limit),
-            "reason": reason(w, limit, over), "stale": bool(w.stale), "command": w.command,
-            "can_start": worker_slots.can_start(w.status, w.reason, w.consumer_id, w.host),
-            "current_job_id": w.current_job_id, "current_job_uuid": w.job_uuid, "current_job_type": w.current_job_type,
-            "current_since": when(w.job_since), "memory": w.memory, "memory_limit": limit, "jobs_done": w.jobs_done,
-            "last_heartbeat": when(millis(w.last_heartbeat)), "started_at": when(millis(w.started_at)),
-            "heartbeat_iso": iso(millis(w.last_heartbeat)),
-        })
-    return sorted(result, key=lambda r: ORDER[r["health"]])
+        result.append(WorkerView(
+            id=w.id, name=w.worker_name, process_id=w.process_id, queue=w.queue, status=w.status,
+            health="stuck" if over and w.status != "stopped" else health(w, limit),
+            reason=reason(w, limit, over), stale=bool(w.stale), command=w.command,
+            can_start=worker_slots.can_start(w.status, w.stop_code, w.consumer_id, w.host),
+            current_job_id=w.current_job_id, current_job_uuid=w.job_uuid, current_job_type=w.current_job_type,
+            current_since=when(w.job_since), memory=w.memory, memory_limit=limit, jobs_done=w.jobs_done,
+            last_heartbeat=when(millis(w.last_heartbeat)), started_at=when(millis(w.started_at)),
+            heartbeat_iso=iso(millis(w.last_heartbeat))))
+    return sorted(result, key=lambda w: ORDER[w.health])
 
 
 def reason(worker: WorkerHeartbeat, memory_limit: int, over: bool) -> str | None:

@@ -1,0 +1,280 @@
+"""Stock Huey consumer with a worker that asks the ledger.
+
+consumer (parent, holds a lock, never touches the database after start)
+  -> Scheduler child (looks for workers to start again, and ends with its parent)
+  -> Worker children: ticket -> claim -> run -> settle (lifecycle.py, runner.py)
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import logging
+import multiprocessing
+import os
+import signal
+import time
+from typing import Any
+
+from flask import Flask
+from huey import Huey
+from huey import consumer as stock
+from huey.consumer import WorkerRecycle
+
+from app import registry
+from app.execution.alarm import JobAlarm, signals_blocked
+from app.execution.heartbeat import Heartbeat, resident_bytes
+from app.execution.process_guard import ProcessGuard
+from app.execution.runner import JobMeter
+from app.execution.runtime import WorkerRuntime
+from app.extensions import db
+from app.ledger.rescue import promote
+from app.ledger.worker_slots import EMPTY, STOPPED
+from app.services.instance import schema
+from app.services.jobs.tickets import replace_if_damaged
+from app.support import descendants
+from app.support.messages import Message
+from app.support.outage import database_errors, wait_for
+from app.support.process import die_with_parent, hold_lock, identity
+
+log = logging.getLogger("app.worker")
+REOPEN_S = 5.0
+MONITOR_LATE_S = 5.0
+KILL_AFTER_S = 5.0
+AWAY_S = 0.5
+QUIET_S = 0.5
+RETIRED = 77  # exit code of a worker that a person stopped: its consumer starts no other in its place
+
+
+def build_consumer(app: Flask) -> Huey:
+    """Huey with our task, consumer, alarm and hooks: what `huey_consumer` is given the address of."""
+    return WorkerRuntime(app, LedgerHuey).huey
+
+
+class LedgerWorker(stock.Worker):
+    """Huey's worker, which asks the ledger once when its dequeue came back empty."""
+
+    reason, stop_code = Message("stopped"), None
+
+    def __init__(self, huey: Huey, *arguments: Any, **options: Any) -> None:
+        super().__init__(huey, *arguments, **options)
+        self.runtime: WorkerRuntime = huey.runtime
+        self.lifecycle = self.runtime.lifecycle
+
+    def initialize(self) -> None:
+        """In the child: identity, lock, row, beat; the claim refuses until all of it is done."""
+        runtime, settings = self.runtime, self.runtime.settings
+        die_with_parent(runtime.consumer_pid)
+        with contextlib.suppress(OSError):
+            os.setpgid(0, 0)  # a job that kills its group reaches neither the consumer nor other workers
+        multiprocessing.current_process().daemon = False  # Huey says True, and a daemon may start no process: no Pool
+        # An ignored signal is inherited by what a job starts; a handler that does nothing is reset by exec.
+        for signum in (signal.SIGTERM, signal.SIGHUP):
+            signal.signal(signum, lambda *_: None)
+        with runtime.app.app_context():
+            db.engine.dispose(close=False)
+        worker_id, stopping = identity(runtime.folder), self.stop_flag.is_set
+        self.lock = hold_lock(runtime.folder / f"{worker_id}.lock")
+        url, queues, version = settings.database_url, settings.worker_queues, registry.code_version()
+        self.beat = Heartbeat(self.lifecycle, worker_id, url, queues, runtime.consumer_id, version)
+        waits = lambda error: log.warning("waiting for the database: %s", error)  # noqa: E731
+        if not wait_for(self.beat.register, stopping, on_error=waits)[0]:
+            return
+        descendants.adopt(worker_id)
+        with signals_blocked():
+            self.beat.start()  # a thread inherits what is blocked: the alarm and a stop are the main thread's
+        runtime.guard = ProcessGuard(runtime.connection, runtime.app)
+        self.next_open, self.memory_start = 0.0, resident_bytes()
+        super().initialize()
+        self.lifecycle.start(worker_id, self.beat.row["name"], stopping, self._may_prefetch)
+        log.info("worker started: pid %s, queues %s", os.getpid(), ",".join(queues))
+
+    def loop(self, now: Any = None) -> None:
+        if os.getppid() != self.runtime.consumer_pid:
+            raise WorkerRecycle
+        self._reopen_tickets()
+        prefetched = self.lifecycle.prefetched
+        if self.beat.command == "quiet" and prefetched is None:
+            time.sleep(QUIET_S)
+            return
+        done = self.task_count
+        if prefetched is not None:  # claimed with the last settle: runs through Huey and its hooks but without a ticket
+            self._run_ticket(prefetched.uuid)
+        else:
+            super().loop(now)
+        if self.task_count == done and self.huey.storage.blocking:
+            self._after_empty()
+        self._recycle_if_asked()
+
+    def _run_ticket(self, uuid: str) -> None:
+        """Give Huey a ticket that never was in the store."""
+        self.task_count += 1
+        try:
+            self.huey.execute(self.huey.ticket.task_class((uuid,), id=uuid))
+        except Exception:
+            log.exception("unhandled error while running a job")
+
+    def sleep(self) -> None:
+        """The dequeue came back empty: publish a ticket if a row is ready for us, else sleep."""
+        if not self._after_empty():
+            super().sleep()
+
+    def _after_empty(self) -> bool:
+        if self.beat.monitor_late_s > MONITOR_LATE_S:
+            try:
+                promote(self.runtime.connection)
+            except database_errors():
+                self.runtime.connection.close()
+        if self.lifecycle.work_ready():
+            self.delay = self.default_delay
+            if not self.runtime.tickets.publish([""]):
+                self._run_ticket("")  # the ticket store is away: work needs none
+            return True
+        return False
+
+    def _reopen_tickets(self) -> None:
+        if time.monotonic() >= self.next_open:
+            self.next_open = time.monotonic() + REOPEN_S
+            self.runtime.reopen_tickets()
+
+    def _may_prefetch(self) -> bool:
+        return self.beat.command != "quiet" and self._why_recycle() is None
+
+    def _why_recycle(self) -> str | None:
+        if self.beat.command == "stop":
+            self.stop_code = EMPTY
+            return STOPPED
+        if self.beat.command == "restart":
+            return Message("restarted by hand")
+        if self.lifecycle.broken:
+            return Message("replaced: an outcome could not be written")
+        grown = JobMeter.last_resident() - self.memory_start  # as read at the end of the last job: costs nothing
+        if grown > (limit := self.runtime.settings.worker_memory_mb) * 2**20:
+            return Message("recycled: %(n)s MB over its start, limit %(limit)s MB", n=grown // 2**20, limit=limit)
+        return None
+
+    def _recycle_if_asked(self) -> None:
+        if self.lifecycle.prefetched is None and (why := self._why_recycle()):
+            self.reason = why
+            log.info("worker %s %s", os.getpid(), why)
+            raise WorkerRecycle
+
+    def shutdown(self) -> None:
+        super().shutdown()
+        if self.lifecycle.started:
+            self.lifecycle.release_prefetched()
+            with contextlib.suppress(Exception):
+                self.lifecycle.give_up_unsettled()  # an error brought us here with a job begun
+            self.beat.end(self.reason, self.stop_code)
+            descendants.tolerated.clear()
+            if names := descendants.end_all():
+                log.info("ended with this worker: %s", ", ".join(names))
+            logging.shutdown()
+            os._exit(RETIRED if self.stop_code else 0)  # a thread that a job has left must not keep us
+
+
+class LedgerScheduler(stock.Scheduler):
+    """Huey's scheduler without a schedule: rows own time, so the ticket store is never asked for one (an unreachable
+    Redis would cost a traceback a second in the log). It looks for workers to start again, and ends with its parent."""
+
+    def initialize(self) -> None:
+        die_with_parent(self.huey.runtime.consumer_pid)
+        for signum in (signal.SIGTERM, signal.SIGHUP):
+            signal.signal(signum, lambda *_: None)
+
+    def loop(self, now: Any = None) -> None:
+        if os.getppid() != self.huey.runtime.consumer_pid:
+            raise WorkerRecycle
+        self.huey.runtime.places.look()
+        time.sleep(self.interval)
+
+    def shutdown(self) -> None:
+        super().shutdown()
+        self.huey.runtime.places.end()
+
+
+class LedgerConsumer(stock.Consumer):
+    """The parent: waits for the schema, holds its lock, kills what does not stop."""
+
+    worker_class, scheduler_class = LedgerWorker, LedgerScheduler
+
+    def start(self) -> None:
+        os.umask(0o077)
+        descendants.adopt()
+        self.huey.runtime.begin_consumer()
+        self.empty = self.early = 0
+        schema.wait_until_current(self.huey.runtime.settings)
+        gc.collect()
+        gc.freeze()  # the children neither walk nor copy what is loaded here: faster, and less memory of their own
+        super().start()
+
+    def check_worker_health(self) -> bool:
+        """Huey's, which starts another worker for each that died; for those a person stopped, once one is asked for."""
+        gone = any(child.exitcode is not None for _, child in self.worker_threads)
+        kept = [(worker, child) for worker, child in self.worker_threads if child.exitcode != RETIRED]
+        self.empty += len(self.worker_threads) - len(kept)
+        self.worker_threads = kept
+        asked = self.huey.runtime.places.asked()
+        wanted = min(self.early + asked, self.empty)
+        self.early = min(asked, self.early + asked - wanted)  # its row says "stopped" a moment before the process ends
+        for _ in range(wanted):
+            worker = self._create_worker()
+            kept.append((worker, self._create_process(worker, "Worker started again")))
+            kept[-1][1].start()
+            self.empty -= 1
+        healthy = super().check_worker_health()
+        if gone:
+            self._end_orphans()
+        return healthy
+
+    def _end_orphans(self) -> None:
+        """What the jobs of a worker that is gone have left."""
+        if names := descendants.end_orphans([self.scheduler.pid, *(child.pid for _, child in self.worker_threads)]):
+            log.info("ended with their worker: %s", ", ".join(names))
+
+    def stop(self, graceful: bool = False) -> None:
+        super().stop(graceful)
+        self._end_orphans()
+
+    def _interrupt_workers(self) -> None:
+        """After Huey's interrupt: a job that swallows it would keep us waiting for ever, so kill."""
+        super()._interrupt_workers()
+        end = time.monotonic() + KILL_AFTER_S
+        for _, child in self.worker_threads:
+            child.join(max(end - time.monotonic(), 0))
+            if child.is_alive():
+                log.warning("worker %s did not stop: killed", child.pid)
+                child.kill()
+
+
+class LedgerHuey:
+    """Mixed into stock Huey: our consumer, our alarm, and a damaged ticket file replaced."""
+
+    runtime: WorkerRuntime
+
+    def create_consumer(self, **options: Any) -> LedgerConsumer:
+        logging.getLogger("huey").setLevel(logging.ERROR)  # INFO alone costs 30 %; refusals are normal here
+        logging.getLogger("huey.consumer").setLevel(logging.INFO)
+        for handler in list(logging.getLogger("huey").handlers):
+            logging.getLogger("huey").removeHandler(handler)  # our root handler redacts
+        return LedgerConsumer(self, **options)
+
+    def _timeout_context(self, task: Any) -> Any:
+        attempt = getattr(task, "attempt", None)
+        return contextlib.nullcontext() if attempt is None else JobAlarm(attempt)
+
+    def is_revoked(self, *_: Any, **__: Any) -> bool:
+        return False  # Huey's revoke is not used; looking for it costs a read a job,
+
+    def delete(self, key: str) -> bool:
+        return False  # and clearing it an exclusive transaction
+
+    def dequeue(self) -> Any:
+        try:
+            return self.runtime.tickets.take(super().dequeue)
+        except Exception as error:
+            self.runtime.tickets.opened = None
+            replace_if_damaged(self.runtime.connection, error)
+            time.sleep(AWAY_S)  # a store that does not answer must not be asked 3,000 times a second
+            self.runtime.reopen_tickets()
+            return None

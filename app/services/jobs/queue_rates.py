@@ -1,0 +1,74 @@
+"""Counts the jobs that were sent to each queue and that ended there in the last minutes, to the second.
+
+job_history (one row a finished job) -> `advance` (the monitor, each second, in the order of the ids) -> queue_seconds,
+and the watermark `pace_reach`. Rows past the watermark and live jobs are read from their own tables in one statement,
+so that a job that ends meanwhile is not counted twice. A job counts as sent once, when it was created; one that a
+person puts back (round 2 and later) does not count again.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+from app.ledger import watermark
+from app.ledger.dialect import Connection, Executor
+from app.models.outcome_stats import KEEP_SECONDS_MS
+from app.models.outcome_stats import watermark as watermark_sql
+from app.models.types import as_integer, as_text
+
+KEY = "pace_reach"
+_ADD = """INSERT INTO queue_seconds (second_ms, queue, sent, ended) VALUES (:second, :queue, :sent, :ended)
+ ON CONFLICT (second_ms, queue)
+ DO UPDATE SET sent = queue_seconds.sent + excluded.sent, ended = queue_seconds.ended + excluded.ended"""
+# Ids of `jobs` rise with the time of sending. `+id` makes the databases use the small index of each state, where
+# 100,000 waiting rows are counted in 7 ms; through the table it takes 24 ms.
+_STATES = "state = 'processing'", "state = 'scheduled'", "state IN ('held', 'blocked', 'waiting')"
+_LIVE = " UNION ALL ".join(
+    f"SELECT queue, 1, 0 FROM jobs WHERE {state} AND +id >= :first AND round = 1" for state in _STATES)
+_RATES = f"""SELECT queue, SUM(sent + 0.0), SUM(ended + 0.0) FROM (
+ SELECT queue, sent, ended FROM queue_seconds WHERE second_ms >= :since
+ UNION ALL SELECT queue, CASE WHEN created_ms >= :since AND round = 1 THEN 1 ELSE 0 END,
+ CASE WHEN finished_ms >= :since THEN 1 ELSE 0 END FROM job_history WHERE id > {watermark_sql(KEY)}
+ UNION ALL SELECT queue, COUNT(*), 0 FROM jobs WHERE state = 'pending' AND +id >= :first GROUP BY queue
+ UNION ALL SELECT queue, -COUNT(*), 0 FROM jobs WHERE round > 1 AND +id >= :first AND state = 'pending' GROUP BY queue
+ UNION ALL {_LIVE}) found GROUP BY queue"""
+
+
+def advance(connection: Connection, steps: int = 5) -> int:
+    """Count the next finished jobs, at most 2,000 a step; returns how many."""
+    columns = "id, queue, created_ms, finished_ms, round"
+    return watermark.advance(connection, KEY, "job_history", columns, _count, _add, steps)
+
+
+def _count(rows: list[tuple], now: int) -> dict[tuple[int, str], list[int]]:
+    """[sent, ended] by (second in ms, queue), of the last 15 minutes."""
+    sums: dict[tuple[int, str], list[int]] = defaultdict(lambda: [0, 0])
+    for _id, queue, created, finished, round_ in rows:
+        for place, at in enumerate((created if round_ == 1 else None, finished)):
+            if isinstance(at, int) and at >= now - KEEP_SECONDS_MS:
+                sums[at - at % 1000, as_text(queue) or ""][place] += 1
+    return sums
+
+
+def _add(tx: Executor, sums: dict[tuple[int, str], list[int]]) -> None:
+    tx.execute_many(_ADD, [{"second": second, "queue": queue, "sent": sent, "ended": ended}
+                           for (second, queue), (sent, ended) in sorted(sums.items())])
+
+
+def rates(tx: Executor, since: int) -> dict[str, tuple[int, int]]:
+    """{queue: (jobs sent, jobs ended)} since `since` (ms), which is rounded down to the second."""
+    since -= since % 1000
+    rows = tx.fetch_all(_RATES, since=since, first=first_id(tx, "jobs", "created_ms", since, "round = 1"))
+    return {as_text(queue) or "": (as_integer(sent, 0) or 0, as_integer(ended, 0) or 0) for queue, sent, ended in rows}
+
+
+def first_id(tx: Executor, table: str, column: str, at: int, condition: str = "1 = 1") -> int:
+    """The lowest id whose `column` is `at` (ms) or later, or the id after the last one. A binary search, because the
+    ids of these tables rise with that time."""
+    following = f"SELECT id, {column} FROM {table} WHERE id >= :middle AND {condition} ORDER BY id LIMIT 1"
+    low, high = 0, (tx.fetch_all(f"SELECT MAX(id) FROM {table}")[0][0] or 0) + 1
+    while low < high:
+        middle = (low + high) // 2
+        rows = tx.fetch_all(following, middle=middle)
+        low, high = (low, middle) if not rows or (as_integer(rows[0][1], 0) or 0) >= at else (rows[0][0] + 1, high)
+    return low

@@ -1,0 +1,171 @@
+"""What is told of jobs: values for pages, JSON and the command line. Times are aware datetimes, memory is in bytes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Steps `done` of `total` (None: unknown), and what the job says of them."""
+
+    done: int
+    total: int | None
+    note: str | None
+
+
+@dataclass(frozen=True)
+class JobView:
+    """All that is known of one job. `state` is its live state, once it has ended its `status` (None while it lives).
+
+    `args` are its arguments, secrets hidden by name; `known`: its type is declared here; `failed_open`: it failed and
+    waits for a decision; `in_bin`: it failed and was deleted. `timeout` is in seconds. What follows `error` is None or
+    False where it says nothing: of a job that has ended what only living ones have, and the reverse.
+    """
+
+    uuid: str
+    job_type: str
+    label: str
+    known: bool
+    queue: str
+    tenant_id: str | None
+    args: dict[str, Any]
+    tries: int
+    retry_round: int
+    created_by: str | None
+    created_at: datetime | None
+    live: bool
+    failed_open: bool
+    in_bin: bool
+    state: str
+    status: str | None
+    attempts: int
+    claim_no: int
+    error: str | None
+    result: Any = None
+    traceback: str | None = None
+    finished_at: datetime | None = None
+    cancel_requested: bool = False
+    timeout: int | None = None
+    next_at: datetime | None = None
+    reserved_at: datetime | None = None
+    progress: Progress | None = None
+    worker: str | None = None
+    memory: int | None = None
+
+
+@dataclass(frozen=True)
+class AttemptView:
+    """How an attempt ended; `started_at` is `started` as text; `processing_time` is in ms, `memory_used` is a peak."""
+
+    attempt: int
+    status: str
+    worker: str | None
+    retry_round: int
+    claim_no: int
+    started_at: str | None
+    started: datetime | None
+    finished: datetime | None
+    wait_ms: int | None
+    processing_time: int | None
+    memory_used: int | None
+    error_message: str | None
+    details: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class LogLine:
+    """A line that a job logged or printed (`source`: by what)."""
+
+    at: datetime | None
+    level: str
+    attempt: int | None
+    text: str
+    source: str | None
+    id: int
+
+
+@dataclass(frozen=True)
+class JobSummary:
+    """A job in `jobs list --json` and in the JSON of the list; `state`: its live state or final status."""
+
+    uuid: str
+    type: str
+    queue: str
+    state: str
+    tenant_id: str | None
+    attempts: int
+
+
+@dataclass(frozen=True)
+class ListedJob:
+    """What every row of a list says of its job; `label` of its type."""
+
+    uuid: str
+    job_type: str
+    label: str
+    tenant_id: str | None
+    queue: str
+
+
+@dataclass(frozen=True)
+class QueuedJob(ListedJob):
+    """A live job on the dashboard; `summary`: the argument that tells it from its like, `reason`: why it waits."""
+
+    id: int
+    summary: str
+    state: str
+    attempts: int
+    created_at: datetime | None
+    reason: str | None
+
+
+@dataclass(frozen=True)
+class FailedJobView(ListedJob):
+    """A failed job that waits for a decision; `exception` is the end of its traceback."""
+
+    id: int
+    error: str
+    exception: str
+    status: str
+    failed_at: datetime | None
+
+
+@dataclass(frozen=True)
+class JobRow(ListedJob):
+    """A job in the list. `key` is its place for cursors; `args` are read for an export only; `percent` of its progress.
+
+    `waited_ms` and `ran_ms` are those of the last attempt, until now where it is still waiting or running.
+    """
+
+    key: str
+    args: dict[str, Any] | None
+    summary: str
+    attempts: int
+    tries: int
+    state: str
+    error: str | None
+    created_at: datetime | None
+    finished_at: datetime | None
+    next_at: datetime | None
+    reserved_at: datetime | None
+    percent: int | None
+    live: bool
+    waited_ms: int | None
+    ran_ms: int | None
+    in_bin: bool
+
+
+@dataclass(frozen=True)
+class JobPage:
+    """A page of the list, newest first, and the cursors of its neighbours (None at either end).
+
+    `seen`: of each table (`l` live, `h` finished) that was read to its end, how many rows matched.
+    """
+
+    rows: list[JobRow]
+    seen: dict[str, int]
+    older: str | None
+    newer: str | None

@@ -1,0 +1,21 @@
+"""The words for states: live states of jobs, outcomes of attempts, health of workers, pauses."""
+
+from __future__ import annotations
+
+from flask_babel import lazy_gettext as _
+
+STATE_LABELS = {
+    "pending": _("Pending"), "scheduled": _("Scheduled"), "waiting": _("Waiting"), "held": _("Held"),
+    "blocked": _("Blocked"), "processing": _("Processing"), "completed": _("Completed"), "failed": _("Failed"),
+    "timeout": _("Timed out"), "cancelled": _("Cancelled"), "retried": _("Failed, retried"), "lost": _("Lost"),
+    "late": _("Late"), "paused": _("Paused"), "healthy": _("Healthy"), "watch": _("Look at it"),
+    "unresponsive": _("Not responding"), "stuck": _("Stuck"), "stopped": _("Stopped"),
+}
+
+
+def state_label(state: str | None) -> str:
+    """The word in the reader's language; a state that is none of these is shown as it is.
+
+    In a template only of a variable: the filter of a constant is worked out once, in the language of its first reader.
+    """
+    return str(STATE_LABELS.get(state or "", state or "–"))

@@ -1,0 +1,114 @@
+"""The alerts page: what is wrong, taking and silencing it, rules checked field by field, and no address of a channel anywhere."""
+
+from __future__ import annotations
+
+import pytest
+
+from app.extensions import db
+from app.ledger import counts
+from app.ledger.dialect import Connection
+from app.models import Alert, AlertMessage, AlertRule, Audit
+
+
+@pytest.fixture
+def wrong(app):
+    """An open alert and a channel."""
+    connection = Connection(app.extensions["settings"].database_url)
+    with connection.transaction() as tx:
+        tx.execute("INSERT INTO alerts (rule_id, kind, severity, facts, link, opened_ms, seen_ms, tell_ms) VALUES "
+                "(1, 'failures', 'critical', '{\"n\": 7, \"minutes\": 60, \"limit\": 5}', '/admin/jobs/list?state=unsuccessful', :now, :now, :now)", now=tx.now())
+        counts.save(tx, "channels", ["team"])
+    connection.close()
+    return 1
+
+
+def post(admin, path: str, **fields):
+    return admin.post(f"/admin/jobs/alerts/{path}", data={"csrf_token": admin.csrf} | fields)
+
+
+def page(admin, path: str = "/admin/jobs/alerts/") -> str:
+    answer = admin.get(path, headers={"Accept-Language": "en"})
+    assert answer.status_code == 200
+    return answer.get_data(as_text=True)
+
+
+def test_an_open_alert_stands_on_its_page_on_the_dashboard_and_in_the_title(admin, wrong):
+    for text in (page(admin), page(admin, "/admin/jobs/")):
+        assert "<strong>Too many failures:</strong> 7 jobs failed in 60 min, threshold 5." in text
+        assert "<title>(!) " in text
+    assert admin.get("/admin/jobs/realtime-stats").json["alerts"] == {"open": 1}
+    assert "Troppi fallimenti:" in admin.get("/admin/jobs/alerts/", headers={"Accept-Language": "it"}).get_data(as_text=True)
+
+
+def test_take_silence_and_end_the_silence(admin, wrong):
+    assert post(admin, "1/snooze", minutes="240").status_code == 303
+    assert "End silence" in page(admin) and "<title>(!)" not in page(admin)
+    assert post(admin, "1/unsnooze").status_code == 303
+    assert post(admin, "1/ack").status_code == 303
+    text = page(admin)
+    assert "Acknowledged by admin@example.org." in text and ">Acknowledge<" not in text
+    again = admin.post("/admin/jobs/alerts/1/ack", data={"csrf_token": admin.csrf}, headers={"Accept": "application/json"})
+    assert again.status_code == 409
+    assert post(admin, "99/ack").status_code == 404
+    with admin.application.app_context():
+        assert [a.action for a in db.session.query(Audit).order_by(Audit.id)][-3:] == ["silence alert", "end silence", "acknowledge alert"]
+
+
+@pytest.mark.parametrize("path", ["1/ack", "1/snooze", "rules/1", "rules/1/off", "channels/team/test"])
+def test_others_may_not(user_client, wrong, path):
+    assert user_client.post(f"/admin/jobs/alerts/{path}").status_code == 403
+
+
+def test_a_rule_is_changed_and_each_wrong_field_is_told(admin):
+    good = {"threshold": "7,5", "window_min": "30", "cooldown_min": "5", "severity": "warning", "queue": "high", "tenant_id": "acme", "job_type": "TestFail",
+            "quiet_from": "22:00", "quiet_until": "07:00", "channels": "*"}
+    assert post(admin, "rules/1", **good).status_code == 303
+    with admin.application.app_context():
+        row = db.session.get(AlertRule, 1)
+        assert (row.threshold, row.window_min, row.queue, row.tenant_id, row.quiet_from, row.channels) == (7.5, 30, "high", "acme", "22:00", "*")
+    for field, value in [("threshold", "many"), ("threshold", "-1"), ("window_min", "0"), ("window_min", "99999"), ("cooldown_min", ""), ("severity", "loud"),
+                         ("queue", "nowhere"), ("tenant_id", "a b"), ("job_type", "x; drop"), ("quiet_from", "25:00"), ("quiet_until", ""), ("channels", "nobody")]:
+        answer = admin.post("/admin/jobs/alerts/rules/1", data={"csrf_token": admin.csrf} | good | {field: value}, headers={"Accept": "application/json"})
+        assert answer.status_code == 400, (field, value)
+        assert {"quiet_until": "quiet_from"}.get(field, field) in answer.json["fields"]
+        assert post(admin, "rules/1", **good | {field: value}).status_code == 400
+
+
+def test_rules_are_made_switched_and_deleted(admin):
+    assert "Queue grows" in page(admin, "/admin/jobs/alerts/rules/new")
+    assert post(admin, "rules/new", kind="oldest", threshold="2", cooldown_min="15", severity="critical", queue="high").status_code == 303
+    with admin.application.app_context():
+        new = db.session.query(AlertRule).order_by(AlertRule.id.desc()).first()
+        assert (new.kind, new.threshold, new.queue, new.channels) == ("oldest", 2.0, "high", "")
+        id_ = new.id
+    assert post(admin, f"rules/{id_}/off").status_code == 303
+    asked = admin.post(f"/admin/jobs/alerts/rules/{id_}/delete", data={"csrf_token": admin.csrf, "ask": "1"}, headers={"Accept-Language": "en"}).get_data(as_text=True)
+    assert "Delete the rule A job waits too long?" in asked and "Its open alerts end without a message." in asked
+    with admin.application.app_context():
+        assert db.session.get(AlertRule, id_), "asked, not done"
+    assert post(admin, f"rules/{id_}/delete").status_code == 303
+    assert post(admin, f"rules/{id_}/delete").status_code == 404
+    assert post(admin, "rules/new", kind="nonsense").status_code == 404
+    assert admin.get("/admin/jobs/alerts/rules/4711").status_code == 404
+    assert admin.get(f"/admin/jobs/alerts/rules/{2**70}").status_code == 404
+
+
+def test_a_test_message_is_left_to_the_monitor(admin, wrong):
+    assert post(admin, "channels/team/test").status_code == 303
+    assert post(admin, "channels/elsewhere/test").status_code == 404
+    with admin.application.app_context():
+        assert [(m.channel, m.phase, m.state) for m in db.session.query(AlertMessage)] == [("team", "test", "waiting")]
+        assert db.session.query(Alert).count() == 1
+
+
+def test_messages_that_no_monitor_can_send_are_said(admin, app):
+    connection = Connection(app.extensions["settings"].database_url)
+    with connection.transaction() as tx:
+        for phase in ("open", "over"):
+            tx.execute("INSERT INTO alert_messages (alert_id, channel, phase, title, body, next_ms, created_ms) VALUES (1, 'gone', :p, 't', 'b', :now, :now)",
+                    p=phase, now=tx.now())
+    connection.close()
+    assert "2 messages wait: no running monitor has this channel in its ALERT_URLS" in page(admin)
+    shown = admin.get("/admin/jobs/alerts/", headers={"Accept": "application/json"}).json["channels"]["gone"]
+    assert (shown["live"], shown["waiting"]) == (False, 2)
+    assert post(admin, "channels/gone/test").status_code == 404

@@ -1,0 +1,98 @@
+"""The JSON that scripts read keeps its keys, their order and their types; exports keep their columns.
+
+`json_shapes.json` records them: of each address the types of every value by its path, of an object its keys in their order.
+A key that is gone, new or elsewhere breaks somebody's script: change the record only on purpose.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections import defaultdict
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from app import create_app
+from app.config import load_settings
+from app.extensions import db
+from app.ledger.dialect import Connection
+from app.services.people import accounts
+from tests.both.rows import fill
+from tests.conftest import PASSWORD, sign_in
+from tests.ledger_fixture import Ledger, prepare_empty
+
+RECORD = json.loads(Path(__file__).with_name("json_shapes.json").read_text())
+OWN_KEYS = {"args", "commands"}  # whose keys are a job's own, or what can be done with a worker now
+
+
+def shape(value: object) -> dict[str, str]:
+    """Types by path; of an object its keys in their order; of a list ([]) those of all its elements."""
+    found: dict[str, set[str]] = defaultdict(set)
+    _look(value, "", found)
+    return {path: " | ".join(sorted(types)) for path, types in sorted(found.items())}
+
+
+def _look(value: object, path: str, found: dict[str, set[str]]) -> None:
+    if isinstance(value, dict) and path.rsplit(".", 1)[-1] not in OWN_KEYS:
+        found[path].add(f"{{{' '.join(value)}}}")
+        for key, inner in value.items():
+            _look(inner, f"{path}.{key}", found)
+    elif isinstance(value, list):
+        found[path].add("list")
+        for inner in value:
+            _look(inner, f"{path}[]", found)
+    else:
+        found[path].add({"dict": "object", "NoneType": "null", "str": "text", "bool": "bool", "int": "int", "float": "float"}[
+            type(value).__name__])
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    """The product with rows of every state and kind; `read(address)` is the JSON that a super-admin's script gets."""
+    app = create_app(load_settings({"DATA_DIR": str(tmp_path_factory.mktemp("shapes")), "ALERT_LANGUAGE": "en", "JOB_MODULES": "tests.jobtypes"}))
+    settings = app.extensions["settings"]
+    with app.app_context():
+        prepare_empty(settings)
+        accounts.create_user("admin@example.org", "super-admin", PASSWORD)
+    ledger = Ledger(app, Connection(settings.database_url), "sqlite")
+    uuids = fill(ledger)
+    client = sign_in(app, "admin@example.org")
+    client.post("/admin/jobs/queues/high/pause", data={"csrf_token": client.csrf, "minutes": "5", "reason": "why"})
+    yield SimpleNamespace(client=client, uuids=uuids, runner=app.test_cli_runner(),
+                          read=lambda address: client.get(f"/admin/jobs{address}", headers={"Accept": "application/json"}))
+    ledger.connection.close()
+    with app.app_context():
+        db.session.remove()
+        db.engine.dispose()
+
+
+def answers(site) -> dict[str, dict[str, str]]:
+    """The shape of each answer, by address or command."""
+    addresses = ["/realtime-stats", "/metrics", "/metrics?period=7d", "/metrics?group=type&period=30d", "/list?state=live", "/list?state=ended",
+                 "/list?state=bin", "/workers", "/queues", "/recurring", "/log", "/people/", "/alerts/", "/costs/", "/costs/days", "/generations/",
+                 "/new/", "/new/?type=TestEcho", "/partials?names=cards"]
+    found = {address: shape(site.read(address).get_json()) for address in addresses}
+    for state, uuid in site.uuids.items():
+        if state in ("processing", "retried", "completed", "failed", "timeout", "binned", "lost", "held"):
+            found[f"/job/ {state}"] = shape(site.read(f"/job/{uuid}").get_json())
+            shown = site.runner.invoke(args=["jobs", "show", uuid, "--json"])
+            assert json.loads(shown.output) == site.read(f"/job/{uuid}").get_json(), "page and command say the same"
+    found["jobs list"] = shape(json.loads(site.runner.invoke(args=["jobs", "list", "--json"]).output))
+    found["jobs list failed"] = shape(json.loads(site.runner.invoke(args=["jobs", "list", "--state", "failed", "--json"]).output))
+    found["users list"] = shape(json.loads(site.runner.invoke(args=["users", "list", "--json"]).output))
+    for address in ("/list.csv", "/costs/costs.csv", f"/contents/report/{site.uuids['completed']}.csv"):
+        head = next(csv.reader(io.StringIO(site.client.get(f"/admin/jobs{address}").get_data(as_text=True).lstrip("\ufeff"))))
+        found[address.rsplit("/", 1)[0] if "report" in address else address] = {"": ",".join(head)}
+    return found
+
+
+def test_json_and_exports_keep_their_keys_and_types(site):
+    found = answers(site)
+    assert found.keys() == RECORD.keys()
+    for address, wanted in RECORD.items():
+        assert found[address].keys() == wanted.keys(), address
+        for path, types in found[address].items():
+            assert set(types.split(" | ")) <= set(wanted[path].split(" | ")), f"{address} {path}"

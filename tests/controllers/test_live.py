@@ -1,0 +1,94 @@
+"""One poll a page: its shape, its parts, what it costs the database; and who stays signed in by it."""
+
+from __future__ import annotations
+
+import pytest
+from sqlalchemy import event
+
+from app import registry
+from app.extensions import db
+from app.models import UserSession
+from tests.web.test_gate import JSON
+from tests.web.test_specification import insert_failed
+
+SHAPE = {"stats", "timestamp", "monitor", "alerts", "partials"}
+PAGES = {"list": "jobs_table", "queues?queue=low": "queues", "workers": "workers_table", "recurring": "recurring_table", "alerts/": "alerts"}
+DASHBOARD = "actions,notices,cards,live_jobs,failed_table"
+
+
+def poll(client, path: str, names: str, **headers: str):
+    return client.get(f"/admin/jobs/{path}", headers=JSON | {"X-Partials": names} | headers)
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_a_page_answers_its_own_parts_beside_the_figures_and_ignores_other_names(admin, path):
+    answer = poll(admin, path, f"{PAGES[path]},cards,../../base,nothing").json
+    assert set(answer) == SHAPE and list(answer["partials"]) == [PAGES[path]]
+    html = answer["partials"][PAGES[path]]
+    page = admin.get(f"/admin/jobs/{path}").text
+    assert "<html" not in html and html.split("</h1>")[0][-40:] in page
+    assert f'data-partial="{PAGES[path]}"' in page
+    assert poll(admin, path, "").json["partials"] == {}
+    assert "partials" not in admin.get(f"/admin/jobs/{path}", headers=JSON).json, "scripts get what they got"
+    assert "<html" in admin.get(f"/admin/jobs/{path}", headers={"X-Partials": PAGES[path], "Accept": "text/html"}).text
+
+
+def test_the_dashboard_polls_the_address_of_the_specification(admin, data_dir):
+    insert_failed(data_dir)
+    plain = admin.get("/admin/jobs/realtime-stats").json
+    answer = poll(admin, "realtime-stats", DASHBOARD + ",jobs_table").json
+    assert set(plain) == SHAPE - {"partials"} and set(answer) == SHAPE
+    assert set(answer["partials"]) == set(DASHBOARD.split(",")) and "Test exception" in answer["partials"]["failed_table"]
+    for path in ("", "costs/", "log"):
+        assert 'data-url="/admin/jobs/realtime-stats"' in admin.get(f"/admin/jobs/{path}").text, path
+    assert admin.get("/admin/jobs/partials").status_code == 404
+
+
+def test_a_page_polls_itself_unless_it_stands_still(admin, app):
+    with app.app_context():
+        uuid = registry.find("TestEcho").with_options(delay=600).dispatch(text="x")
+        db.session.commit()
+    for path, address in (("workers", "workers"), ("list?state=live&other=1", "list?state=live"), ("queues", "queues?queue=default"),
+                          (f"job/{uuid}", f"job/{uuid}"), ("list?before=l9", "realtime-stats")):
+        assert f'data-url="/admin/jobs/{address}"' in admin.get(f"/admin/jobs/{path}").text, path
+    assert set(poll(admin, f"job/{uuid}", "job").json["partials"]) == {"job"}
+    admin.post(f"/admin/jobs/cancel/{uuid}", data={"csrf_token": admin.csrf})
+    assert 'data-url="/admin/jobs/realtime-stats"' in admin.get(f"/admin/jobs/job/{uuid}").text, "an ended job changes no more"
+    assert "job" in poll(admin, f"job/{uuid}", "job").json["partials"], "but who saw it run sees its end"
+    gone = poll(admin, "job/00000000-0000-0000-0000-000000000000", "job")
+    assert gone.status_code == 404 and list(gone.json) == ["error"]
+
+
+def test_a_poll_of_the_dashboard_asks_the_database_nothing_twice(admin, app, data_dir):
+    insert_failed(data_dir, 3)
+    poll(admin, "realtime-stats", DASHBOARD)
+    asked: list[tuple[str, str]] = []
+
+    def note(connection, cursor, statement, parameters, *rest) -> None:
+        asked.append((statement, repr(parameters)))
+
+    with app.app_context():
+        event.listen(db.engine, "before_cursor_execute", note)
+    poll(admin, "realtime-stats", DASHBOARD)
+    counted, asked[:] = list(asked), []
+    poll(admin, "realtime-stats", "")
+    without_parts, asked[:] = len(asked), []
+    with app.app_context():
+        event.remove(db.engine, "before_cursor_execute", note)
+    twice = {statement for statement in counted if counted.count(statement) > 1}
+    assert not twice, twice
+    assert without_parts <= 12 and len(counted) <= 25, (without_parts, len(counted))
+
+
+@pytest.mark.parametrize("headers,kept", [({}, False), ({"X-Partials": ""}, True), ({"X-Poll": "1"}, True)])
+def test_what_a_script_asks_for_by_itself_keeps_nobody_signed_in(admin, app, headers, kept):
+    def seen() -> int:
+        with app.app_context():
+            return db.session.scalar(db.select(UserSession.seen_ms))
+
+    with app.app_context():
+        db.session.execute(db.update(UserSession).values(seen_ms=UserSession.seen_ms - 600_000))
+        db.session.commit()
+    before = seen()
+    assert admin.get("/admin/jobs/costs/days", headers=JSON | headers).status_code == 200
+    assert (seen() == before) is kept

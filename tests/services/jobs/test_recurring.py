@@ -1,0 +1,117 @@
+"""Recurring jobs on both databases, by a clock that the test moves."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from app import registry
+from app.services.audit import ActionRefused
+from app.services.jobs import recurring
+from app.support.clock import DAY_MS, MINUTE_MS, millis
+
+ROME = ZoneInfo("Europe/Rome")
+
+
+def at(text: str) -> int:
+    return millis(datetime.fromisoformat(text).replace(tzinfo=ROME))
+
+
+@pytest.fixture
+def schedule(ledger, monkeypatch):
+    """`schedule("*/5 * * * *")` declares one, looked at first at 10:02:30 on 24 March 2026."""
+    monkeypatch.setattr(registry, "_schedules", {})
+
+    def declare(cron: str, first: str = "2026-03-24 10:02:30", **options) -> None:
+        registry.recurring(cron, name="report", **options)(registry.find("TestNoop"))
+        assert look(first) == 0
+
+    def look(text: str) -> int:
+        return recurring.run_due(ROME, at(text))
+
+    declare.look = look
+    with ledger.app.app_context():
+        yield declare
+
+
+def test_each_minute_runs_once_however_often_one_looks(ledger, schedule):
+    schedule("*/5 * * * *")
+    assert [schedule.look(f"2026-03-24 10:{t}") for t in ("04:59", "05:00", "05:00", "05:30", "06:00", "10:01", "10:59")] == [0, 1, 0, 0, 0, 1, 0]
+    assert ledger.one("SELECT COUNT(*) FROM jobs WHERE created_by = 'recurring report'") == 2
+
+
+def test_a_second_monitor_and_a_lost_look_repeat_nothing(ledger, schedule):
+    schedule("*/5 * * * *")
+    assert schedule.look("2026-03-24 10:05:01") == 1
+    ledger.change("UPDATE recurring SET looked_ms = looked_ms - 300000")
+    assert schedule.look("2026-03-24 10:05:40") == 0
+    assert ledger.one("SELECT COUNT(*) FROM jobs") == 1
+
+
+def test_a_clock_set_back_an_hour_runs_no_minute_again(ledger, schedule):
+    schedule("*/5 * * * *")
+    assert schedule.look("2026-03-24 10:05:01") == 1
+    assert [schedule.look(f"2026-03-24 09:{m}:01") for m in ("06", "10", "55")] == [0, 0, 0]
+    assert schedule.look("2026-03-24 10:05:20") == 0 and schedule.look("2026-03-24 10:10:01") == 1
+
+
+def test_missed_minutes_are_shown_and_not_run(ledger, schedule):
+    schedule("*/5 * * * *")
+    assert schedule.look("2026-03-24 10:43:00") == 0
+    (row,) = recurring.listing(ROME)
+    assert row.missed_at.astimezone(ROME).strftime("%H:%M") == "10:40"
+    assert schedule.look("2026-03-24 10:45:00") == 1
+
+
+def test_missed_minutes_are_caught_up_once_when_so_declared(ledger, schedule):
+    schedule("0 3 * * *", catch_up=True, queue="low", tenant_id="acme")
+    assert schedule.look("2026-03-27 14:00:00") == 1
+    assert schedule.look("2026-03-27 14:01:00") == 0
+    assert ledger.connection.fetch_all("SELECT queue, tenant_id FROM jobs") == [("low", "acme")]
+    assert schedule.look("2026-03-28 03:00:05") == 1
+
+
+@pytest.mark.parametrize("night,runs", [("2026-03-29", ["03:00"]), ("2026-10-25", ["02:30"])])
+def test_daylight_saving_neither_drops_nor_doubles_a_nightly_run(ledger, schedule, night, runs):
+    schedule("30 2 * * *", first=f"{night} 00:00")
+    start, seen = at(f"{night} 00:00"), []
+    for minute in range(0, 8 * 60, 1):
+        if recurring.run_due(ROME, start + minute * MINUTE_MS):
+            seen.append(datetime.fromtimestamp((start + minute * MINUTE_MS) / 1000, ROME).strftime("%H:%M"))
+    assert seen == runs
+
+
+def test_switched_off_it_rests_and_on_again_it_does_not_catch_up(ledger, schedule, monkeypatch):
+    schedule("*/5 * * * *", catch_up=True)
+    recurring.switch("report", False, "ada")
+    assert schedule.look("2026-03-24 10:05:01") == 0
+    monkeypatch.setattr(recurring, "now_ms", lambda: at("2026-03-24 12:02:00"))
+    recurring.switch("report", True, "ada")
+    assert schedule.look("2026-03-24 12:03:00") == 0 and schedule.look("2026-03-24 12:05:00") == 1
+    assert ledger.one("SELECT COUNT(*) FROM audit") == 2
+
+
+def test_run_now_stands_beside_the_schedule(ledger, schedule):
+    schedule("*/5 * * * *")
+    uuid = recurring.run_now("report", "ada")
+    assert ledger.row(uuid).state == "pending" and schedule.look("2026-03-24 10:05:00") == 1
+    with pytest.raises(ActionRefused):
+        recurring.run_now("nothing", "ada")
+
+
+def test_runs_are_forgotten_after_90_days(ledger, schedule, monkeypatch):
+    schedule("*/5 * * * *")
+    schedule.look("2026-03-24 10:05:00")
+    for days, left in ((90, 1), (91, 0)):
+        monkeypatch.setattr(recurring, "now_ms", lambda d=days: at("2026-03-24 10:05:00") + d * DAY_MS)
+        recurring.sweep()
+        assert ledger.one("SELECT COUNT(*) FROM recurring_runs") == left
+
+
+@pytest.mark.parametrize("cron", ["61 * * * *", "* * * *", "", "@daily now"])
+def test_a_bad_schedule_stops_the_start_with_a_sentence(cron, monkeypatch):
+    monkeypatch.setattr(registry, "_schedules", {})
+    with pytest.raises(ValueError, match="crontab"):
+        registry.recurring(cron)(registry.find("TestNoop"))
