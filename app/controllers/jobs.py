@@ -98,4 +98,4 @@ def job(uuid: str):
     found = lookup.find(uuid)
     if found is None:
         return render_error(404, _("There is no such job."))
-    return live("admin/job.html", job_context(found), "job", follow=not found["status"], plain=lambda: lookup.as_json(uuid))
+    return live("admin/job.html", job_context(found), "job", follow=not found.status, plain=lambda: lookup.as_json(uuid))

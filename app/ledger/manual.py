@@ -27,11 +27,11 @@ _REQUEUE = insert(
     retry_until_ms=":until")
 _CANCELLED = insert(
     "job_metrics", METRIC, "DO NOTHING", "jobs WHERE {where}", worker="NULL", status="'cancelled'", processing_time="0",
-    wait_ms="{wait}", memory_used="NULL", error_message=":why", error_json=":why_json", metadata="NULL", started_at="NULL", completed_at=":at",
-    created_at=":at")
+    wait_ms="{wait}", memory_used="NULL", error_message=":why", error_json=":why_json", metadata="NULL",
+    started_at="NULL", completed_at=":at", created_at=":at")
 _HISTORY = insert(
-    "job_history", HISTORY, "(uuid) DO NOTHING", "jobs WHERE {where} ORDER BY id", status="'cancelled'", error=":why", error_json=":why_json",
-    result="NULL", traceback="NULL", finished_ms=":now")
+    "job_history", HISTORY, "(uuid) DO NOTHING", "jobs WHERE {where} ORDER BY id", status="'cancelled'", error=":why",
+    error_json=":why_json", result="NULL", traceback="NULL", finished_ms=":now")
 _WAIT = "CASE WHEN available_ms < :now THEN :now - available_ms ELSE 0 END"
 
 

@@ -18,7 +18,7 @@ from app.ledger import control
 from app.ledger.rescue import forget_worker, rescue
 from app.ledger.settle import Outcome, Parked, settle
 from app.monitor.liveness import Facts, Seen, judge
-from app.services.alerts.delivery import Outbox
+from app.services.alerts.delivery import Outbox, OutboxRow
 from app.services.content import generations
 from app.services.instance import retention
 from app.services.jobs import actions
@@ -148,14 +148,14 @@ def test_a_job_that_runs_tells_its_progress_and_lines_in_italian(ledger, page):
 def test_workers_generations_and_channels_say_why_in_italian(ledger, page):
     url = ledger.app.extensions["settings"].database_url
     for n, end in enumerate(("forgotten", "ended")):
-        beat = Heartbeat(SimpleNamespace(worker_id=f"w-{n}", worker=f"box_{n}"), url, ("high",), "c", "code")
+        beat = Heartbeat(SimpleNamespace(worker="", current=None, done=0), f"a-b-c-d-{n}", url, ("high",), "c", "code")
         beat.register()
         if end == "forgotten":
             forget_worker(ledger.connection, beat.row["w"], Message("unheard for %(n)s s", n=130))
         else:
             beat.end(Message("recycled: %(n)s MB over its start, limit %(limit)s MB", n=140, limit=128))
-    words = page("/admin/jobs/workers")
-    assert not english_in(words) and "130" in words and "140" in words
+        words = page("/admin/jobs/workers")
+        assert not english_in(words) and ("130 s" if end == "forgotten" else "140 MB") in words
     uuid = ledger.dispatch("ProcessContentGeneration", args={"prompt": "p"})
     with ledger.connection.transaction() as tx:
         generations.begin(tx, uuid, 1, None, "p", "m", None, None)
@@ -171,8 +171,8 @@ def test_workers_generations_and_channels_say_why_in_italian(ledger, page):
     ledger.change(message, c="team", s="sending", at=now)
     ledger.change(message, c="lost", s="waiting", at=now - 9 * DAY_MS)
     row = ledger.connection.fetch_all("SELECT id FROM alert_messages WHERE channel = 'team'")[0]
-    outbox = Outbox(ledger.app)
-    outbox._end(ledger.connection, [(row[0], "open", "t", "b", "sending", 1, 1, 1, 0, now, None)], 1, Message("no answer within %(n)s s", n="20"), True)
+    due = OutboxRow(row[0], "open", "t", "b", "sending", 1, 1, 1, 0, now, None)
+    Outbox(ledger.app)._end(ledger.connection, [due], 1, Message("no answer within %(n)s s", n="20"), True)
     retention.delete_old_minutes(ledger.connection)
     assert ledger.one("SELECT error FROM alert_messages WHERE channel = 'lost'") == retention.EXPIRED
     words = page("/admin/jobs/alerts/")

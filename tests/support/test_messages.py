@@ -23,7 +23,7 @@ FOR_PEOPLE = {  # what is raised with a sentence as its first argument
     "UserFacingError", "PermanentError", "TemporaryError", "HoldJob", "ValidationError", "DiskLow", "InvalidArguments", "ActionRefused",
     "CancelExecution", "RetryTask", "ApiError", "RequestRejected", "ApiUnavailable", "TooMuch", "__init__", "lines.add", "ctx.log",
 }
-PLACES = {"progress": (2,), "audit": (1, 3), "_done": (2, 3), "in_steps": (2,)}  # other functions, and which arguments are sentences
+PLACES = {"progress": (2,), "audit": (1, 3), "_done": (2, 3), "in_steps": (2,), "cancel": (2,)}  # other functions, and which arguments are sentences
 NAMED = {"error", "blocked", "why", "description"}  # keywords of Outcome, Verdict, rescue, @job ...
 KEPT_IN = {"fault", "why", "broken", "reason", "result", "error"}  # variables and attributes that are stored later
 NOT_FOR_PEOPLE = {

@@ -58,7 +58,7 @@ ACTIONS = {
     "delete": Action(FailedJob, lambda tx, ids, _: manual.to_bin(tx, ids)),
     "restore": Action(FailedJob, lambda tx, ids, _: manual.restore(tx, ids)),
     "erase": Action(FailedJob, lambda tx, ids, _: manual.erase(tx, ids)),
-    "cancel": Action(Job, lambda tx, ids, by: manual.cancel(tx, ids, f"Cancelled by {by}.")),
+    "cancel": Action(Job, lambda tx, ids, by: manual.cancel(tx, ids, Message("Cancelled by %(name)s.", name=by))),
     "stop": Action(Job, lambda tx, ids, _: manual.stop_at(tx, ids, tx.now())),
     "run_now": Action(Job, lambda tx, ids, _: manual.run_now(tx, ids), wakes=True),
     "hold": Action(Job, control.hold), "release": Action(Job, control.release, wakes=True), "delay": Action(Job, control.delay),
