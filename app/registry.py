@@ -58,7 +58,7 @@ class HoldJob(UserFacingError):
 @dataclass(frozen=True)
 class Options:
     """How a type runs; `backoff` and `timeout` in seconds; `fair`: tenants take turns in its queue;
-    `capture`: what it prints and logs are lines of its log."""
+    `capture`: what it prints and logs are lines of its log; `description`: what the form says, else the docstring's first line."""
 
     queue: str = "default"
     tries: int = 3
@@ -68,6 +68,7 @@ class Options:
     durable: bool = False
     web: bool = True
     label: str = ""
+    description: str = ""
     fair: bool = False
     capture: bool = True
     retry_until: int = 86_400
@@ -90,8 +91,8 @@ class JobDefinition:
 
     @property
     def description(self) -> str:
-        """The first line of the function's docstring."""
-        return (inspect.getdoc(self.function) or "").strip().split("\n")[0]
+        """As declared, else the first line of the function's docstring."""
+        return self.options.description or (inspect.getdoc(self.function) or "").strip().split("\n")[0]
 
     @property
     def signature(self) -> str:

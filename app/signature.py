@@ -5,6 +5,7 @@ Type hints are read with `typing.get_type_hints`. `check` takes JSON values; it 
 
 from __future__ import annotations
 
+import functools
 import inspect
 import types
 import typing
@@ -125,4 +126,4 @@ def _expected(hint: Any) -> str:
             parts.append(_("one of %(list)s", list=", ".join(map(str, get_args(member)))))
         else:
             parts.append(names.get(member) or names.get(get_origin(member)) or getattr(member, "__name__", str(member)))
-    return _(" or ").join(parts)
+    return functools.reduce(lambda one, other: _("%(one)s or %(other)s", one=one, other=other), parts)

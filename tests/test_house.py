@@ -165,7 +165,7 @@ def test_every_text_of_the_code_is_in_the_catalogue(tmp_path):
     from babel.messages.extract import extract_from_dir
 
     methods = [("**.py", "python"), ("**.html", "jinja2")]
-    keywords = {"_": None, "gettext": None, "ngettext": (1, 2), "pgettext": ((1, "c"), 2)}
+    keywords = {"_": None, "Message": None, "gettext": None, "ngettext": (1, 2), "pgettext": ((1, "c"), 2)}
     catalogue = read_po(open(ROOT / "app/translations/it/LC_MESSAGES/messages.po", "rb"), locale="it")
     have = {(m.id if isinstance(m.id, str) else m.id[0]) for m in catalogue if m.id}
     for folder in ("app", "templates"):

@@ -50,14 +50,14 @@ _OF_AN_ATTEMPT = _OF_A_JOB | {"round": "1", "claim_no": ":n"}
 _OPTIONS = {"tries": "3", "backoff": "'60,300,1800'", "timeout": "300", "durable": "0", "created_by": "'demo'"}
 _METRIC = insert(
     "job_metrics", METRIC, **_OF_AN_ATTEMPT, attempts=":n", processing_time=":ms", wait_ms=":wait",
-    memory_used=":memory", error_message=":error", metadata=":mark", started_at=":started", completed_at=":at",
-    created_at=":at")
+    memory_used=":memory", error_message=":error", error_json="NULL", metadata=":mark", started_at=":started",
+    completed_at=":at", created_at=":at")
 _HISTORY = insert(
-    "job_history", HISTORY, **_OF_AN_ATTEMPT, attempts=":n", tries="3", created_by="'demo'", created_ms=":created",
-    finished_ms=":finished")
+    "job_history", HISTORY, error_json="NULL", **_OF_AN_ATTEMPT, attempts=":n", tries="3", created_by="'demo'",
+    created_ms=":created", finished_ms=":finished")
 _FAILED = insert(
-    "failed_jobs", FAILED, **_OF_AN_ATTEMPT, **_OPTIONS, connection="'sqlite'", exception=":traceback", failed_at=":at",
-    created_ms=":created")
+    "failed_jobs", FAILED, error_json="NULL", **_OF_AN_ATTEMPT, **_OPTIONS, connection="'sqlite'", exception=":traceback",
+    failed_at=":at", created_ms=":created")
 _JOB = insert(
     "jobs", [*NEW_JOB, "reason", "hold_code"], **_OF_A_JOB, **_OPTIONS, attempts="0", available_at=":at / 1000",
     created_at=":now / 1000", created_ms=":now", available_ms=":at", retry_until_ms=":now + 86400000", hold_code=":code")

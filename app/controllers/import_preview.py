@@ -24,7 +24,7 @@ from app.integrations.text_files import NAMES, Unsure, find_encoding, shown
 from app.registry import JobDefinition
 from app.services.content.import_rows import REQUIRED, first_rows, look, suggested
 from app.services.jobs import actions, uploads
-from app.support.messages import translate_stored
+from app.support.messages import tell, translate_stored
 from app.support.validation import ValidationError, check_text, parse_delay, parse_json, parse_queue
 
 TYPE = "ProcessCsvImport"
@@ -75,10 +75,10 @@ def preview(upload_id: str):
         if not posted:
             page["look"] = look(peek, page["mapping"])
     except Unsure as error:
-        page |= {"error": str(error).partition("\n")[0], "unsure": error.readings}
+        page |= {"error": tell(error).partition("\n")[0], "unsure": error.readings}
     except (ValidationError, registry.InvalidArguments) as error:
         only_read()
-        page["error"] = str(error)
+        page["error"] = tell(error)
     if posted and given.get("step") != "start" and (page["error"] is None or page["peek"] is None):
         return redirect(address(upload_id, encoding, page["mapping"], choices), 303)
     shown_file = {"name": file.filename, "size": size, "tenant": tenant}
@@ -165,7 +165,7 @@ def shape(page: dict[str, Any]) -> dict[str, Any]:
             }
         )
     return {
-        "error": translate_stored(page["error"]),
+        "error": page["error"],
         "unsure": [{"name": n, "shown": shown(n), "lines": lines} for n, lines in page["unsure"]],
         "peek": peek,
         "columns": columns,

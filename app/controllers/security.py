@@ -21,6 +21,7 @@ from app.services.audit import ActionRefused
 from app.services.instance import schema
 from app.support import error_texts
 from app.support.disk import DiskLow
+from app.support.messages import tell
 from app.support.settings import settings
 from app.support.validation import ValidationError
 
@@ -46,7 +47,7 @@ def protect(app: Flask) -> None:
     app.register_error_handler(HTTPException, http_error)
     app.register_error_handler(CSRFError, csrf_error)
     app.register_error_handler(ActionRefused, refused)
-    app.register_error_handler(ValidationError, lambda error: render_error(507 if isinstance(error, DiskLow) else 400, str(error)))
+    app.register_error_handler(ValidationError, lambda error: render_error(507 if isinstance(error, DiskLow) else 400, tell(error)))
     for kind in (*error_texts.errors, *database_errors()):
         app.register_error_handler(kind, database_error)
     app.register_error_handler(UnicodeError, lambda error: render_error(400, _("The request has characters that cannot be read.")))

@@ -26,7 +26,7 @@ from app.services.stats.recent_events import recent_events
 from app.support import disk
 from app.support.clock import DAY_MS, millis, now_ms
 from app.support.formatting import duration, localtime, number
-from app.support.messages import translate_stored
+from app.support.messages import Message, translate_stored
 from app.support.settings import settings
 from app.support.tracebacks import parse_traceback
 
@@ -165,6 +165,10 @@ def job_context(found: JobView) -> dict[str, Any]:
     uuid, state = found.uuid, found.state
     attempts = [replace(a, error_message=translate_stored(a.error_message)) for a in lookup.attempts_of(uuid)]
     progress = found.progress and replace(found.progress, note=translate_stored(found.progress.note))
+    log = [replace(line, text=translate_stored(line.text)) if type(line.text) is Message else line for line in lookup.log_of(uuid)]
+    error, trace = translate_stored(found.error), found.traceback
+    if trace and type(found.error) is Message:
+        trace = trace.replace(str(found.error), error)  # a sentence of ours is the last line of its traceback
     files = uploads.names_of(found.args)
     has_report = contents.has_report(uuid)
     editable = found.failed_open or state in EDITABLE
@@ -174,10 +178,10 @@ def job_context(found: JobView) -> dict[str, Any]:
                  for k, v in found.args.items()]
     steps = STEPS.get("bin" if found.in_bin else state, ())
     job = JobPage(
-        **vars(found) | {"error": translate_stored(found.error), "progress": progress}, arguments=arguments,
+        **vars(found) | {"error": error, "traceback": trace, "progress": progress}, arguments=arguments,
         args_json=pretty(found.args), result_json=None if found.result is None else pretty(found.result),
         command=command(found), running_ms=running_ms, eta_ms=eta(progress, running_ms),
-        ended_because=why_ended(found, attempts), frames=parse_traceback(found.traceback, f"{ROOT}/"),
+        ended_because=why_ended(found, attempts), frames=parse_traceback(trace, f"{ROOT}/"),
         report_url=url_for("admin.jobs.contents.report", uuid=uuid) if has_report else None,
         can={a: url_for("admin.jobs.act", uuid=uuid, action=a) for a in steps} | {
             "retry": url_for("admin.jobs.retry", uuid=uuid) if found.failed_open or state == "scheduled" else None,
@@ -188,7 +192,7 @@ def job_context(found: JobView) -> dict[str, Any]:
         })
     marks = [a.details["cut"] for a in attempts if isinstance(a.details.get("cut"), list)]
     cut = {part for parts in marks for part in parts if isinstance(part, str)}
-    return {"job": job, "queues": QUEUES, "attempts": list(reversed(attempts)), "log": lookup.log_of(uuid), "cut": cut,
+    return {"job": job, "queues": QUEUES, "attempts": list(reversed(attempts)), "log": log, "cut": cut,
             "links": links(found), "rejects": contents.reject_report(uuid) if has_report else None}
 
 

@@ -22,6 +22,7 @@ from typing import Any
 from app.execution.alarm import signals_blocked
 from app.ledger.claim import Claim
 from app.ledger.dialect import Connection
+from app.support.messages import cleaned, to_json
 from app.support.outage import database_errors
 from app.support.redaction import cut, printable, redact
 
@@ -30,8 +31,8 @@ LINE_BYTES, LINE_CHARS = 2048, 8192  # kept, and looked at
 FIRST_LINES, LAST_LINES = 200, 800
 EVERY_S = 0.5
 LEVELS = {"DEBUG": "DEBUG", "INFO": "INFO", "WARN": "WARN", "WARNING": "WARN", "ERROR": "ERROR", "CRITICAL": "ERROR", "FATAL": "ERROR"}
-_INSERT = """INSERT INTO job_logs (uuid, claim_no, attempt, at_ms, level, message, source)
- VALUES (:uuid, :claim_no, :attempt, :at, :level, :text, :source)"""
+_INSERT = """INSERT INTO job_logs (uuid, claim_no, attempt, at_ms, level, message, message_json, source)
+ VALUES (:uuid, :claim_no, :attempt, :at, :level, :text, :json, :source)"""
 _OVERFLOW = """DELETE FROM job_logs WHERE id IN (SELECT id FROM job_logs WHERE uuid = :u ORDER BY id LIMIT :n OFFSET :first)"""
 
 
@@ -63,7 +64,8 @@ class JobLines:
 
     def add(self, text: str, level: str = "INFO", source: str | None = None, at_once: bool = False) -> None:
         """Keep one line; `source` says who wrote it when it was not `ctx.log`."""
-        line = {"level": level, "text": text[:LINE_CHARS], "cut": len(text) > LINE_CHARS, "source": source, "at": time.monotonic()}
+        kept = cleaned(text, str) if len(text) <= LINE_CHARS else text[:LINE_CHARS]  # a Message made anew: nobody can change it
+        line = {"level": level, "text": kept, "cut": len(text) > LINE_CHARS, "source": source, "at": time.monotonic()}
         with signals_blocked():
             with self._lock:
                 (self._first if self._added < FIRST_LINES else self._last).append(line)
@@ -103,10 +105,11 @@ class JobLines:
             self.write()
 
     def _row(self, line: dict[str, Any]) -> dict[str, Any]:
-        text, was_cut = cut(printable(redact(line["text"])), LINE_BYTES)
+        text, was_cut = cut(cleaned(line["text"], lambda part: printable(redact(part))), LINE_BYTES)
+        was_cut = was_cut or line["cut"]
         return {
             "uuid": self._job.uuid, "claim_no": self._job.claim_no, "attempt": self._job.attempts, "at": line["at"],
-            "level": line["level"], "text": text + (" … [cut]" if was_cut or line["cut"] else ""), "source": line["source"],
+            "level": line["level"], "text": text + " … [cut]" if was_cut else text, "json": to_json(text), "source": line["source"],
         }
 
 

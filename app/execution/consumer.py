@@ -33,6 +33,7 @@ from app.ledger.worker_slots import EMPTY, STOPPED
 from app.services.instance import schema
 from app.services.jobs.tickets import replace_if_damaged
 from app.support import descendants
+from app.support.messages import Message
 from app.support.outage import database_errors, wait_for
 from app.support.process import die_with_parent, hold_lock, identity
 
@@ -53,7 +54,7 @@ def build_consumer(app: Flask) -> Huey:
 class LedgerWorker(stock.Worker):
     """Huey's worker, which asks the ledger once when its dequeue came back empty."""
 
-    reason, stop_code = "stopped", None
+    reason, stop_code = Message("stopped"), None
 
     def __init__(self, huey: Huey, *arguments: Any, **options: Any) -> None:
         super().__init__(huey, *arguments, **options)
@@ -144,12 +145,12 @@ class LedgerWorker(stock.Worker):
             self.stop_code = EMPTY
             return STOPPED
         if self.beat.command == "restart":
-            return "restarted by hand"
+            return Message("restarted by hand")
         if self.lifecycle.broken:
-            return "replaced: an outcome could not be written"
+            return Message("replaced: an outcome could not be written")
         grown = JobMeter.last_resident() - self.memory_start  # as read at the end of the last job: costs nothing
         if grown > (limit := self.runtime.settings.worker_memory_mb) * 2**20:
-            return f"recycled: {grown // 2**20} MB over its start, limit {limit} MB"
+            return Message("recycled: %(n)s MB over its start, limit %(limit)s MB", n=grown // 2**20, limit=limit)
         return None
 
     def _recycle_if_asked(self) -> None:

@@ -20,6 +20,7 @@ from app.execution.lifecycle import Lifecycle
 from app.ledger.claim import show
 from app.ledger.dialect import Connection, database_errors
 from app.support.clock import stamp
+from app.support.messages import to_json
 
 log = logging.getLogger(__name__)
 BEAT_S, SHOWN_S, ASK_S = 10.0, 30.0, 1.0
@@ -135,7 +136,8 @@ class Heartbeat(threading.Thread):
         with contextlib.suppress(*database_errors()), self.connection.transaction() as tx:
             now = tx.now()
             tx.execute(
-                "UPDATE worker_heartbeats SET status = 'stopped', stopped_ms = :now, last_heartbeat = :at, reason = :r, stop_code = :c, "
+                "UPDATE worker_heartbeats SET status = 'stopped', stopped_ms = :now, last_heartbeat = :at, reason = :r, reason_json = :json, "
+                "stop_code = :c, "
                 "current_job_id = NULL, current_job_type = NULL, job_uuid = NULL, job_since = NULL, command = NULL WHERE worker_id = :w",
-                now=now, at=stamp(now), r=reason, c=stop_code, w=self.row["w"],
+                now=now, at=stamp(now), r=reason, json=to_json(reason), c=stop_code, w=self.row["w"],
             )

@@ -18,6 +18,7 @@ from app.execution.alarm import signals_blocked
 from app.execution.capture import LEVELS, JobLines
 from app.ledger.claim import FENCE, Claim
 from app.ledger.dialect import Connection
+from app.support.messages import MOST_CHARS, Message, cleaned, to_json
 from app.support.outage import database_errors, wait_for
 from app.support.redaction import printable, redact, redact_json
 from app.support.values import billionths, plain_details, whole
@@ -78,10 +79,11 @@ class JobContext:
         if now < self._next_progress and done != total:
             return
         self._next_progress = now + EVERY_S
-        text = None if note is None else printable(redact(str(note)[: 4 * NOTE_CHARS]))[:NOTE_CHARS]
+        text = None if note is None else cleaned(_text(note, 4 * NOTE_CHARS), lambda part: printable(redact(part)))
+        text = text if text is None or len(text) <= NOTE_CHARS else text[:NOTE_CHARS]
         self._write(
-            f"UPDATE jobs SET progress_done = :done, progress_total = :total, progress_note = :note WHERE {FENCE}",
-            done=done, total=total, note=text, **self._job.fence,
+            f"UPDATE jobs SET progress_done = :done, progress_total = :total, progress_note = :note, progress_json = :json WHERE {FENCE}",
+            done=done, total=total, note=text, json=to_json(text), **self._job.fence,
         )
 
     def log(self, message: object, level: str = "INFO") -> None:
@@ -91,7 +93,7 @@ class JobContext:
         """
         if not isinstance(level, str):
             raise TypeError(f"log: level must be text such as 'INFO', not {type(level).__name__}.")
-        self._lines.add(str(message), LEVELS.get(level.upper(), "INFO"), at_once=True)
+        self._lines.add(_text(message), LEVELS.get(level.upper(), "INFO"), at_once=True)
 
     def cancelled(self) -> bool:
         """Whether somebody asked this job to stop, or it is no longer ours; asked at most twice a second."""
@@ -155,3 +157,8 @@ class JobContext:
             yield
         except database_errors() as error:
             log.warning("job %s: a note could not be written (%s)", self.uuid, type(error).__name__)
+
+
+def _text(given: object, most: int = MOST_CHARS) -> str:
+    """What a job gives as text: a Message of its own, or the beginning of `str()` of anything."""
+    return given if type(given) is Message and len(given) <= most else str.__getitem__(str(given), slice(most))

@@ -27,13 +27,14 @@ from app.ledger.claim import Claim
 from app.ledger.dialect import Connection
 from app.ledger.rescue import claims_of, rescue
 from app.ledger.settle import Outcome, Parked, settle, settle_and_claim_next
+from app.support.messages import Message
 from app.support.open_files import GONE, holds_write_lock, roll_back_others
 from app.support.outage import LOCKED, database_errors, kind_of, wait_for
 from app.support.redaction import one_line, redact
 
 log = logging.getLogger(__name__)
 CALM_S = 1.0  # after an outcome that could not be written at all
-UNSETTLED = "its worker went on without writing an outcome"
+UNSETTLED = Message("its worker went on without writing an outcome")
 EVENTS = (
     # Huey's event               what we do
     ("pre_execute", "ticket_taken"),
@@ -130,7 +131,7 @@ class Lifecycle:
         self.broken = True
         why = one_line(redact(f"{type(error).__name__}: {error}"), 500)
         log.error("job %s (%s): its outcome could not be written (%s)", job.uuid, job.job_type, why)
-        said = Outcome("failed", error=f"Its outcome could not be written ({why}).", retry=False)
+        said = Outcome("failed", error=Message("Its outcome could not be written (%(why)s).", why=why), retry=False)
         if isinstance(outcome, Outcome):
             said.run_ms = max(int(outcome.run_ms or 0), 0)
         for attempt in (outcome, said):
@@ -146,8 +147,8 @@ class Lifecycle:
     @staticmethod
     def _unset(exception: BaseException | None, job: Claim) -> Outcome:
         if isinstance(exception, TaskTimeout):
-            return Outcome("timeout", error=f"timeout after {job.timeout} s")
-        return Outcome("failed", error=f"The worker could not run the job ({class_name(exception)}).")
+            return Outcome("timeout", error=Message("timeout after %(n)s s", n=job.timeout))
+        return Outcome("failed", error=Message("The worker could not run the job (%(why)s).", why=class_name(exception)))
 
     def job_interrupted(self, _signal: str, task: Any) -> None:
         """A stop: hand the row back uncounted, or write the outcome if it was set already."""
@@ -156,7 +157,7 @@ class Lifecycle:
             return
         job = attempt.claim
         if attempt.outcome is None and job.over:
-            attempt.outcome = Outcome("timeout", error=f"timeout after {job.timeout} s")
+            attempt.outcome = Outcome("timeout", error=Message("timeout after %(n)s s", n=job.timeout))
         if attempt.outcome is not None:
             return self.job_ran(task, None, None)
 
@@ -164,7 +165,8 @@ class Lifecycle:
             with self.connection.transaction() as tx:
                 released = ledger.release(tx, job)
             if not released:
-                settle(self.connection, job, Outcome("cancelled", error="Cancelled while a worker was stopping."), self.store)
+                cancelled = Outcome("cancelled", error=Message("Cancelled while a worker was stopping."))
+                settle(self.connection, job, cancelled, self.store)
 
         wait_for(hand_back, on_error=lambda e: self._trouble("release", e))
         task.attempt = self.current = None

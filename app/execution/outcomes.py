@@ -16,12 +16,13 @@ from app.execution.alarm import JobTimeout, armed
 from app.execution.attempt import Attempt
 from app.ledger.claim import Claim
 from app.ledger.settle import Outcome, Parked
+from app.support.messages import Message, cleaned, text_of
 from app.support.redaction import cut, printable, redact
 from app.support.values import delay_s
 
 TRACEBACK_BYTES = 64 * 1024
 ERROR_BYTES = 2000
-MOST_CHARS = 4 * TRACEBACK_BYTES  # what is looked at: redaction costs time with the length of a text
+MOST_CHARS = 4 * TRACEBACK_BYTES  # of a traceback, what is looked at: redaction costs time with the length of a text
 OURS = "app.execution.runner"
 
 
@@ -41,17 +42,18 @@ def outcome_of(attempt: Attempt, error: BaseException) -> Outcome | Parked:
     except JobTimeout as over:
         return _outcome(over, job)
     except BaseException as other:
-        return Outcome("failed", error=f"{class_name(error)}: its text cannot be shown ({class_name(other)} in its own code)")
+        return Outcome("failed", error=Message(
+            "%(name)s: its text cannot be shown (%(why)s in its own code)", name=class_name(error), why=class_name(other)))
 
 
 def _outcome(error: BaseException, job: Claim) -> Outcome | Parked:
     """What an exception means for the job."""
     if isinstance(error, JobTimeout):
-        return Outcome("timeout", error=f"timeout after {job.timeout} s", traceback=format_traceback(error))
+        return Outcome("timeout", error=Message("timeout after %(n)s s", n=job.timeout), traceback=format_traceback(error))
     if isinstance(error, registry.HoldJob):
         return Parked("held", sentence(error), error.code)
     if isinstance(error, CancelExecution) and not error.retry:
-        return Outcome("cancelled", error=_short(str(error) or "Stopped on request."))
+        return Outcome("cancelled", error=stored(text_of(error) or Message("Stopped on request.")))
     if isinstance(error, TaskLockedException | RateLimitExceeded):
         return _after(Outcome("failed", error=sentence(error)), error, getattr(error, "delay", None) or 5)
     outcome = Outcome("failed", error=sentence(error), traceback=format_traceback(error))
@@ -72,33 +74,34 @@ def _after(outcome: Outcome, error: BaseException, delay: object) -> Outcome:
     try:
         if isinstance(delay, Exception):
             raise delay
-        outcome.delay = delay_s(f"The delay of {type(error).__name__}", delay)
+        outcome.delay = delay_s(Message("The delay of %(name)s", name=type(error).__name__), delay)
     except (TypeError, ValueError) as wrong:
-        outcome.error = _short(f"{wrong} It counts as a failure. ({outcome.error})")
+        outcome.error = stored(Message("%(why)s It counts as a failure. (%(error)s)", why=text_of(wrong), error=outcome.error))
     return outcome
 
 
 def _until(eta: object) -> object:
     """Seconds from now until `eta` (a datetime; without a zone in local time, as Huey reads it), or the error it is."""
     if not isinstance(eta, datetime):
-        return TypeError(f"The eta of RetryTask must be a datetime, not {type(eta).__name__}.")
+        return TypeError(Message("The eta of RetryTask must be a datetime, not %(value)s.", value=type(eta).__name__))
     try:
         return max((eta - (datetime.now(UTC) if eta.tzinfo else datetime.now())).total_seconds(), 0)  # the job's clock, not a stored time
     except (TypeError, ValueError, OverflowError):
-        return ValueError("The eta of RetryTask is no time that can be waited for.")
+        return ValueError(Message("The eta of RetryTask is no time that can be waited for."))
 
 
 def sentence(error: BaseException) -> str:
     """One line for people: "KeyError: 'x'", or only the text of a Sentence."""
-    if isinstance(error, registry.UserFacingError | RetryTask) and (text := str(error)) and text != "None":
-        return _short(text)
+    if isinstance(error, registry.UserFacingError | RetryTask) and (text := text_of(error)) and text != "None":
+        return stored(text)
     lines = list(traceback.TracebackException(type(error), error, None, compact=True).format_exception_only())
     line = lines[-1] if isinstance(error, SyntaxError) else lines[0]  # notes follow; a SyntaxError begins with its place
-    return _short(line.strip() or type(error).__name__)
+    return stored(line.strip() or type(error).__name__)
 
 
-def _short(text: str) -> str:
-    return cut(printable(redact(text[:MOST_CHARS])), ERROR_BYTES)[0]
+def stored(text: str) -> str:
+    """As it is written into a row: without secrets, at most 2,000 bytes. A Message that is longer becomes a text."""
+    return cut(cleaned(text, lambda part: printable(redact(part))), ERROR_BYTES)[0]
 
 
 def format_traceback(error: BaseException) -> str:

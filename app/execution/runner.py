@@ -25,7 +25,7 @@ from app.execution.alarm import JobTimeout, armed, signals_blocked
 from app.execution.attempt import Attempt
 from app.execution.capture import Capture, JobLines
 from app.execution.job_context import JobContext
-from app.execution.outcomes import class_name, outcome_of
+from app.execution.outcomes import class_name, outcome_of, stored
 from app.execution.process_guard import ProcessGuard
 from app.extensions import db
 from app.ledger.dialect import Connection
@@ -34,6 +34,7 @@ from app.services.jobs import uploads
 from app.support import descendants
 from app.support.bounded_json import as_json
 from app.support.logs import job_of_line, report_failure
+from app.support.messages import Message, text_of
 
 log = logging.getLogger(__name__)
 INTERRUPT_S = 1.0
@@ -114,12 +115,12 @@ def execute(
             outcome = outcome_of(attempt, error)  # raised by the job itself: handed back it would come again for ever
         except BaseException as error:  # told without its traceback: formatting it calls the job's own code
             log.error("job %s: its outcome could not be told (%s)", job.uuid, class_name(error))
-            outcome = Outcome("failed", error=f"The worker could not tell its outcome ({class_name(error)}).", retry=False)
+            outcome = Outcome("failed", error=Message("The worker could not tell its outcome (%(why)s).", why=class_name(error)), retry=False)
         meter.read_into(outcome)
         if isinstance(outcome, Outcome):
             swallowed = attempt.timed_out and outcome.status == "failed"
             if swallowed or outcome.run_ms > (job.timeout + OVER_S) * 1000:
-                why = f"timeout after {job.timeout} s"
+                why = Message("timeout after %(n)s s", n=job.timeout)
                 outcome = replace(outcome, status="timeout", result=None, error=why, delay=None, retry=True)
         with signals_blocked():  # a stop that arrives now finds the outcome
             _clean_up(lines, guard, completed=isinstance(outcome, Outcome) and outcome.status == "completed")
@@ -140,16 +141,16 @@ def _clean_up(lines: JobLines, guard: ProcessGuard | None, completed: bool) -> N
         changed = guard.restore() if guard else []  # first: under a limit that the job has set nothing can be written
         if guard and descendants.any_left():  # in a worker: elsewhere the children are not the job's
             if completed and (names := descendants.tolerate()):
-                lines.add(f"Left running, until this worker ends: {', '.join(names)}", "WARN", "worker")
+                lines.add(Message("Left running, until this worker ends: %(names)s", names=", ".join(names)), "WARN", "worker")
             elif not completed and (names := descendants.end_all()):
-                lines.add(f"Ended with the job: {', '.join(names)}", "INFO", "worker")
+                lines.add(Message("Ended with the job: %(names)s", names=", ".join(names)), "INFO", "worker")
         for stream in guard.streams if guard else ():
             if stream.touched:
                 stream.end()
         if guard and (threads := guard.new_threads()):
-            lines.add(f"Threads left running, until this worker ends: {', '.join(threads)}", "WARN", "worker")
+            lines.add(Message("Threads left running, until this worker ends: %(names)s", names=", ".join(threads)), "WARN", "worker")
         if changed:
-            lines.add(f"Put back after the job: {', '.join(changed)}", "WARN", "worker")
+            lines.add(Message("Put back after the job: %(names)s", names=", ".join(changed)), "WARN", "worker")
         if lines.waiting:
             lines.write()
     except Exception as error:
@@ -170,8 +171,8 @@ def _run(
     job = attempt.claim
     definition = registry.find(job.job_type)
     if definition is None:
-        why = f"No job type {job.job_type} is known here. Deploy the code that declares it, or delete the job."
-        return Parked("blocked", why)
+        return Parked("blocked", Message(
+            "No job type %(name)s is known here. Deploy the code that declares it, or delete the job.", name=job.job_type))
     ctx = JobContext(job, job_connection, lines)
     try:
         with guard.context if guard else app.app_context():
@@ -181,8 +182,8 @@ def _run(
                 if definition.wants_ctx:
                     args["ctx"] = ctx
             except registry.InvalidArguments as error:
-                why = f"The arguments no longer fit {job.job_type}: {error} Edit and retry, or delete the job."
-                return Parked("blocked", why)
+                return Parked("blocked", stored(Message(
+                    "The arguments no longer fit %(name)s: %(why)s Edit and retry, or delete the job.", name=job.job_type, why=text_of(error))))
             try:
                 lines.capture = definition.options.capture
                 Capture.lines = lines

@@ -18,10 +18,11 @@ from pathlib import Path
 from app.integrations.csv_cells import UNSEEN, guard, is_empty, trim, unguard, write_rows  # noqa: F401  (handed on)
 from app.integrations.csv_records import CELL_MAX, HINT, RECORD_MAX, Record, read_records  # noqa: F401
 from app.integrations.text_files import Encoding, find_encoding
+from app.support.messages import Message
 from app.support.validation import ValidationError
 
 COLUMNS_MAX = 1000
-DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
+DELIMITERS = {",": Message("comma"), ";": Message("semicolon"), "\t": Message("tab"), "|": Message("bar")}
 OFFERED = ",;\t"  # a bar only when `sep=|` asks for it
 _NO_UNSEEN = dict.fromkeys(map(ord, UNSEEN))
 
@@ -40,7 +41,7 @@ class CsvFile:
     @property
     def dialect(self) -> str:
         """For people: 'UTF-8, separated by comma'."""
-        return f"{self.encoding.shown}, separated by {DELIMITERS[self.delimiter]}"
+        return Message("%(encoding)s, separated by %(name)s", encoding=self.encoding.shown, name=DELIMITERS[self.delimiter])
 
     @property
     def least(self) -> int:
@@ -72,10 +73,11 @@ def placed(peek: CsvFile, required: tuple[str, ...], columns: dict[str, str] | N
     missing = [name for name in required if name not in places]
     if missing:
         shown = ", ".join(name[:40] for name in peek.columns[:12])
-        raise ValidationError(
-            f"The file has no column {_list(missing)}. Its first line must name the columns {_list(required)}, "
-            f"separated by comma, semicolon or tab; it has: {shown}."
-        )
+        raise ValidationError(Message(
+            "The file has no column %(missing)s. Its first line must name the columns %(columns)s, "
+            "separated by comma, semicolon or tab; it has: %(found)s.",
+            missing=_list(missing), columns=_list(required), found=shown,
+        ))
     return replace(peek, columns=names, places=places)
 
 
@@ -96,16 +98,19 @@ def peek_csv(
         stream.seek(0)
         header = next(read_records(stream, delimiter, hinted=bool(hint)), None)
     if header is None:
-        raise ValidationError(f"The file is empty. Its first line must name the columns {_list(required)}.")
+        why = Message("The file is empty. Its first line must name the columns %(columns)s.", columns=_list(required))
+        raise ValidationError(why)
     if header.fault:
-        raise ValidationError(f"The first line, which names the columns, cannot be read: {header.fault}")
+        raise ValidationError(Message("The first line, which names the columns, cannot be read: %(why)s", why=header.fault))
     names = tuple(clean(cell) or f"column {i}" for i, cell in enumerate(header.cells, 1))
     if len(names) > COLUMNS_MAX:
-        raise ValidationError(f"The first line names {len(names)} columns; at most {COLUMNS_MAX} are read. Remove some.")
+        limit = {"n": len(names), "most": COLUMNS_MAX}
+        raise ValidationError(Message("The first line names %(n)s columns; at most %(most)s are read. Remove some.", **limit))
     keys = [key_of(name) for name in names]
     twice = next((name for name, key in zip(names, keys, strict=True) if keys.count(key) > 1), None)
     if twice is not None:
-        raise ValidationError(f"The column {twice[:40]!r} is named twice in the first line. Rename or remove one of them.")
+        name = repr(twice[:40])
+        raise ValidationError(Message("The column %(name)s is named twice in the first line. Rename or remove one of them.", name=name))
     return CsvFile(path, encoding, delimiter, names, {}, bool(hint))
 
 
@@ -115,14 +120,17 @@ def _mapped(
     """Names after the mapping, and the place of each required column; a mapped one goes before one of that name."""
     keys, renamed, taken = [key_of(name) for name in names], list(names), {}
     for source, target in columns.items():
-        said = f"{clean(source)[:40]!r} as {clean(target)[:40]!r}"
+        said = {"name": repr(clean(source)[:40]), "target": repr(clean(target)[:40])}
         if key_of(source) not in keys:
-            raise ValidationError(f"The column {said} cannot be read: the file has no such column. Choose the columns again.")
+            raise ValidationError(Message(
+                "The column %(name)s as %(target)s cannot be read: the file has no such column. Choose the columns again.", **said
+            ))
         at, wanted = keys.index(key_of(source)), key_of(target)
         if not wanted or wanted in taken or at in taken.values():
-            raise ValidationError(
-                f"The column {said} cannot be read: each column is read once, as one name. Choose the columns again."
-            )
+            raise ValidationError(Message(
+                "The column %(name)s as %(target)s cannot be read: each column is read once, as one name. "
+                "Choose the columns again.", **said,
+            ))
         taken[wanted], renamed[at] = at, clean(target)
     places = {name: taken[name] for name in required if name in taken}
     places |= {
@@ -157,4 +165,4 @@ def _header_score(line: str, delimiter: str, wanted: set[str]) -> tuple[int, int
 
 def _list(names: Iterable[str]) -> str:
     *most, last = names
-    return f"{', '.join(most)} and {last}" if most else last
+    return Message("%(names)s and %(last)s", names=", ".join(most), last=last) if most else last

@@ -20,14 +20,16 @@ import io
 import re
 from collections import deque
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import NamedTuple
 
 from app.integrations.csv_cells import is_empty, unguard
+from app.support.messages import Message
 
 CELL_MAX, RECORD_MAX = 1 << 20, 4 << 20
-_LONG = "A cell is longer than 1 MB or the record longer than 4 MB, or a quote is not closed."
-_QUOTE = "A quote is not closed, or text follows a closing quote. A quote inside quotes is written twice."
-_INSIDE = "A quote is not closed: the lines that follow are records of their own."
+_LONG = Message("A cell is longer than 1 MB or the record longer than 4 MB, or a quote is not closed.")
+_QUOTE = Message("A quote is not closed, or text follows a closing quote. A quote inside quotes is written twice.")
+_INSIDE = Message("A quote is not closed: the lines that follow are records of their own.")
 HINT = re.compile(r'[\s\ufeff]*"?sep=(\\t|[,;\t|])?"?[\s,;|"]*', re.IGNORECASE)
 
 
@@ -123,9 +125,16 @@ def read_records(stream: io.TextIOBase, delimiter: str, width: int | None = None
             elif len(cells) < width and len(cells) >= least:
                 cells += [""] * (width - len(cells))
             else:
-                amount = "few" if len(cells) < width else "many"
-                fault = f"Too {amount} cells: {len(cells)}, the first line names {width}."
+                fault = _wrong_count(len(cells), width)
         yield Record(lines.line, [unguard(cell) for cell in cells] if "'" in raw else cells, fault, raw)
+
+
+@lru_cache
+def _wrong_count(n: int, width: int) -> Message:
+    """Made once for each number: a file may have it a million times."""
+    if n < width:
+        return Message("Too few cells: %(n)s, the first line names %(width)s.", n=n, width=width)
+    return Message("Too many cells: %(n)s, the first line names %(width)s.", n=n, width=width)
 
 
 def _are_records(lines: list[str], delimiter: str, least: int, width: int) -> bool:

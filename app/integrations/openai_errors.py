@@ -16,6 +16,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 
 from app.integrations.openai_stream import clean, error_in, parsed
+from app.support.messages import Message
 from app.support.redaction import one_line, redact
 
 MOST_WAIT_S, USUAL_WAIT_S = 3600.0, 20.0
@@ -69,7 +70,7 @@ class Throttled(ApiError):
     """429: wait `delay` seconds; not counted as a try."""
 
     def __init__(self, delay: float) -> None:
-        super().__init__(f"The API asks to wait {delay:.0f} s (429).")
+        super().__init__(Message("The API asks to wait %(n)s s (429).", n=f"{delay:.0f}"))
         self.delay = delay
 
 
@@ -77,7 +78,7 @@ class Humbler(ApiError):
     """The server refuses what was added to the request (and nothing was paid): ask once more, in this `way`."""
 
     def __init__(self, way: int) -> None:
-        super().__init__("The server does not take every part of the request; it is asked again without.")
+        super().__init__(Message("The server does not take every part of the request; it is asked again without."))
         self.way = way
 
 
@@ -90,19 +91,27 @@ def judged(status: int | None, error: Any, headers: Mapping[str, str], way: int,
         return Humbler(humbler)
     said = one_line(redact(clean(_sentence(error))), 1200)[:300]
     if status == 402 or (status == 429 and any(_QUOTA.search(name) for name in names)):
-        return RequestRejected(f"The account's quota is used up (insufficient_quota). Raise it, then retry. {said}".strip())
+        return RequestRejected(_with(Message("The account's quota is used up (insufficient_quota). Raise it, then retry."), said))
     if status == 429:
         return Throttled(wait_of(headers, error))
     if 300 <= status < 400:
-        return RequestRejected(f"The API answered with a redirect ({status}), which is not followed: correct OPENAI_BASE_URL.")
+        return RequestRejected(
+            Message("The API answered with a redirect (%(n)s), which is not followed: correct OPENAI_BASE_URL.", n=status)
+        )
     if status >= 500 or status in (408, 409, 425):
-        return ApiUnavailable(f"The API answered {status}. {said}".strip())
+        return ApiUnavailable(_with(Message("The API answered %(n)s.", n=status), said))
     sentences = {
-        401: "The API refused the key (401). Set OPENAI_API_KEY for the workers and restart them.",
-        403: "The API refused this account (403).",
-        404: "The API does not know this model or address (404).",
+        401: Message("The API refused the key (401). Set OPENAI_API_KEY for the workers and restart them."),
+        403: Message("The API refused this account (403)."),
+        404: Message("The API does not know this model or address (404)."),
     }
-    return RequestRejected(f"{sentences.get(status, f'The API refused the request ({status}).')} {said}".strip())
+    sentence = sentences.get(status) or Message("The API refused the request (%(n)s).", n=status)
+    return RequestRejected(_with(sentence, said))
+
+
+def _with(sentence: Message, said: str) -> Message:
+    """Our sentence, and behind it the server's own words when there are some."""
+    return Message("%(sentence)s %(said)s", sentence=sentence, said=said) if said else sentence
 
 
 def body_of(raw: bytes) -> Any:

@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from app.support.messages import Message, text_of
+
 MOST_CHARS = 2 * 2**20  # of text; an article has some ten thousand
 MOST_BYTES, MOST_LINE = 64 * 2**20, 8 * 2**20  # of the whole stream, of one line
 MOST_TOKENS = 10**9
@@ -111,10 +113,10 @@ def read(chunks: Iterable[bytes], whole: bool, answer: Answer, grows: Callable[[
                 if error is not None:
                     if not answer.begun:
                         raise Reported(error)
-                    answer.broken = clean(_short(error))
+                    answer.broken = _short(error)
                     return
             if text.size + refusal.size > MOST_CHARS:
-                answer.broken = f"longer than {MOST_CHARS} characters"
+                answer.broken = Message("longer than %(n)s characters", n=MOST_CHARS)
                 return
             if time.monotonic() >= look:
                 look = time.monotonic() + LOOK_S
@@ -122,7 +124,7 @@ def read(chunks: Iterable[bytes], whole: bool, answer: Answer, grows: Callable[[
                     answer.broken = "stopped"
                     return
     except TooMuch as error:
-        answer.broken = str(error)
+        answer.broken = text_of(error)
     finally:
         answer.text, answer.refusal = text.end(), refusal.end()
         answer.broken = answer.broken or (f"finish_reason {answer.finish}" if answer.finish in _BROKEN_ENDS else "")
@@ -166,7 +168,7 @@ def _lines(chunks: Iterable[bytes]) -> Iterator[bytes]:
             yield from lines
             rest, held = [last], len(last)
         if total > MOST_BYTES or held > MOST_LINE:
-            raise TooMuch(f"longer than {MOST_BYTES if total > MOST_BYTES else MOST_LINE} bytes")
+            raise TooMuch(Message("longer than %(n)s bytes", n=MOST_BYTES if total > MOST_BYTES else MOST_LINE))
     yield from b"".join(rest).splitlines()
 
 
@@ -190,7 +192,7 @@ def _values(data: bytes, answer: Answer) -> Iterator[Any]:
         if value is not None:
             yield value
         elif line.lstrip()[:1] in (b"{", b"["):
-            answer.broken = answer.broken or "an event that cannot be read"
+            answer.broken = answer.broken or Message("an event that cannot be read")
 
 
 def parsed(data: bytes) -> Any:
@@ -288,4 +290,4 @@ def _number(value: Any) -> int | None:
 
 def _short(error: Any) -> str:
     said = error.get("message") or error.get("error") or error.get("detail") if isinstance(error, dict) else error
-    return f"error: {said}"[:200]
+    return Message("error: %(why)s", why=clean(str(said)[:190]))

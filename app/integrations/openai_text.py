@@ -30,6 +30,7 @@ from app.integrations.openai_errors import (
     judged,
 )
 from app.integrations.openai_stream import Answer, Reported, clean, read
+from app.support.messages import Message, cleaned
 from app.support.redaction import one_line, redact
 
 __all__ = [
@@ -92,7 +93,7 @@ def generate(
 
     key = os.environ.get("OPENAI_API_KEY", "").strip()
     if not key:
-        raise RequestRejected("OPENAI_API_KEY is not set for the workers.")
+        raise RequestRejected(Message("OPENAI_API_KEY is not set for the workers."))
     silent = seconds if way == WHOLE else min(SILENT_S, seconds)
     timeout = httpx2.Timeout(silent, connect=min(CONNECT_S, seconds))
     answer = Answer()
@@ -120,8 +121,9 @@ def generate(
         except Exception as error:  # paid: whatever broke it, what came is kept (a timeout of the job is no Exception)
             answer.broken = f"{type(error).__name__}: {error}"
     if deadline.late and (answer.broken or answer.finish is None):
-        answer.broken = f"no end within {seconds:.0f} s"
-    answer.broken = one_line(redact(clean(answer.broken)), 800)[:200]
+        answer.broken = Message("no end within %(n)s s", n=f"{seconds:.0f}")
+    broken = cleaned(answer.broken, lambda part: one_line(redact(clean(part)), 800))
+    answer.broken = broken if len(broken) <= 200 else broken[:200]
     return answer
 
 
@@ -133,15 +135,18 @@ def _unsent(error: Exception, waited: float, late: bool) -> ApiError:
     cause = error.__cause__ if isinstance(error, openai.APIConnectionError) and error.__cause__ else error
     if late or isinstance(cause, httpx2.TimeoutException):
         return ApiUnavailable(
-            f"The API did not answer within {waited:.0f} s.",
+            Message("The API did not answer within %(n)s s.", n=f"{waited:.0f}"),
             sent=not isinstance(cause, (httpx2.ConnectTimeout, httpx2.PoolTimeout)),
         )
     if isinstance(cause, (ValueError, httpx2.InvalidURL, httpx2.UnsupportedProtocol, httpx2.LocalProtocolError)):
         return RequestRejected(
-            f"The request cannot be sent ({type(cause).__name__}): correct OPENAI_BASE_URL and OPENAI_API_KEY."
+            Message(
+                "The request cannot be sent (%(why)s): correct OPENAI_BASE_URL and OPENAI_API_KEY.",
+                why=type(cause).__name__,
+            )
         )
     sent = not isinstance(cause, (httpx2.ConnectError, httpx2.ProxyError))
-    return ApiUnavailable(f"The connection to the API failed ({type(cause).__name__}).", sent=sent)
+    return ApiUnavailable(Message("The connection to the API failed (%(why)s).", why=type(cause).__name__), sent=sent)
 
 
 def _judge_before_reading(response: Any) -> None:

@@ -17,20 +17,20 @@ from typing import NamedTuple
 
 from app.integrations.encodings import CLOSE, ENCODINGS, Reading, likely
 from app.integrations.text_sample import ASCII, chunks, line_ends, lines_with_high_bytes, sample
+from app.support.messages import Message
 from app.support.validation import ValidationError
 
 NAMES = ("utf-8", "utf-16", *ENCODINGS)
-AGAIN = "Save it again as CSV UTF-8 and upload that file."
 SHOWN_LINES, SHOWN_CHARS, SHOWN_READINGS = 3, 70, 4
 # Beginnings of files that people take for CSV; each of them is sent sooner or later.
 _MAGIC = (
-    (b"PK\x03\x04", "an Excel workbook or a ZIP archive"),
-    (b"\xd0\xcf\x11\xe0", "an Excel workbook"),
-    (b"%PDF", "a PDF"),
-    (b"\x1f\x8b", "a compressed file"),
-    (b"\x89PNG", "a picture"),
-    (b"\xff\xd8\xff", "a picture"),
-    (b"SQLite format 3", "a database"),
+    (b"PK\x03\x04", Message("an Excel workbook or a ZIP archive")),
+    (b"\xd0\xcf\x11\xe0", Message("an Excel workbook")),
+    (b"%PDF", Message("a PDF")),
+    (b"\x1f\x8b", Message("a compressed file")),
+    (b"\x89PNG", Message("a picture")),
+    (b"\xff\xd8\xff", Message("a picture")),
+    (b"SQLite format 3", Message("a database")),
 )
 _MARKS = (  # the four bytes of UTF-32 begin like UTF-16
     (codecs.BOM_UTF32_LE, "utf-32", "utf-32"),
@@ -64,10 +64,11 @@ class Unsure(ValidationError):
         lines = "\n".join(
             f"{shown(name)}: " + " | ".join(f"{n}: {text}" for n, text in found) for name, found in readings
         )
-        super().__init__(
-            f"The file may be in {names}, and its text does not tell which. Import it again with the encoding in "
-            f"which these lines are right, or save it as CSV UTF-8.\n{lines}"
-        )
+        super().__init__(Message(
+            "The file may be in %(names)s, and its text does not tell which. "
+            "Import it again with the encoding in which these lines are right, or save it as CSV UTF-8.\n%(lines)s",
+            names=names, lines=lines,
+        ))
 
 
 def shown(name: str) -> str:
@@ -90,22 +91,28 @@ def find_encoding(path: Path, chosen: str | None = None) -> Encoding:
                 raise _damaged(bad)
             found = _by_letters(stream, bad)
         if line := _first_bad(stream, found.codec):
-            raise (
-                _damaged(line)
-                if found.name == "utf-8"
-                else ValidationError(
-                    f"The file is not {found.shown}, or damaged: line {line} cannot be read in it. "
-                    "Choose another encoding, or save it as CSV UTF-8."
-                )
-            )
+            if found.name == "utf-8":
+                raise _damaged(line)
+            raise ValidationError(Message(
+                "The file is not %(name)s, or damaged: line %(n)s cannot be read in it. "
+                "Choose another encoding, or save it as CSV UTF-8.", name=found.shown, n=line,
+            ))
     return found
 
 
 def _damaged(line: int) -> ValidationError:
-    return ValidationError(
-        f"The file is UTF-8 but damaged: line {line} has a byte that does not belong there, and read as "
-        f"Windows-1252 its accents would be wrong. {AGAIN}"
-    )
+    return _save_again(Message(
+        "The file is UTF-8 but damaged: line %(n)s has a byte that does not belong there, "
+        "and read as Windows-1252 its accents would be wrong.", n=line,
+    ))
+
+
+def _not_read(name: str) -> ValidationError:
+    return _save_again(Message("The file seems to be in %(name)s, which is not read.", name=name))
+
+
+def _save_again(why: Message) -> ValidationError:
+    return ValidationError(Message("%(why)s Save it again as CSV UTF-8 and upload that file.", why=why))
 
 
 def _by_mark(head: bytes) -> Encoding | None:
@@ -121,12 +128,15 @@ def _by_choice(head: bytes, chosen: str) -> Encoding:
 def _refuse_magic(head: bytes) -> None:
     for magic, name in _MAGIC:
         if head.startswith(magic):
-            raise ValidationError(f"The file is {name}, not CSV. Open it in its program and save it as CSV UTF-8.")
+            why = Message("The file is %(kind)s, not CSV. Open it in its program and save it as CSV UTF-8.", kind=name)
+            raise ValidationError(why)
 
 
 def _refuse_control(head: bytes) -> None:
     if len(head) - len(head.translate(None, _CONTROL)) > len(head) * 0.02:
-        raise ValidationError("The file is not text: it is full of control characters. Upload a CSV file saved as UTF-8 text.")
+        raise ValidationError(
+            Message("The file is not text: it is full of control characters. Upload a CSV file saved as UTF-8 text.")
+        )
 
 
 def _wide(head: bytes) -> Encoding | None:
@@ -148,9 +158,9 @@ def _first_not_utf8(stream: io.BufferedReader) -> int:
     for chunk in chunks(stream):
         if b"\0" in chunk:
             line = lines + line_ends(chunk, chunk.index(0))
-            raise ValidationError(f"The file has a NUL byte in line {line}, so it is damaged or no text. {AGAIN}")
+            raise _save_again(Message("The file has a NUL byte in line %(n)s, so it is damaged or no text.", n=line))
         if b"\x1b$" in chunk:
-            raise ValidationError(f"The file seems to be in ISO-2022-JP, which is not read. {AGAIN}")
+            raise _not_read("ISO-2022-JP")
         bad = bad or _bad_line(decoder, chunk, lines)
         lines += line_ends(chunk)
     return bad or (lines if decoder.getstate()[0] else 0)
@@ -200,13 +210,12 @@ def _by_letters(stream: io.BufferedReader, bad: int) -> Encoding:
 
         best = from_bytes(text).best() if len(text.translate(None, ASCII)) > 15 else None
         if best is not None and best.encoding not in {codec for codec, _ in ENCODINGS.values()}:
-            raise ValidationError(
-                f"The file seems to be in {best.encoding.replace('_', '-').upper()}, which is not read. {AGAIN}"
-            )
+            raise _not_read(best.encoding.replace("_", "-").upper())
         if undefined:
-            raise ValidationError(f"The file is neither UTF-8 (line {bad}) nor Windows-1252 (line {undefined}). {AGAIN}")
-        raise ValidationError(
-            f"The file is not UTF-8 (line {bad}), and in no encoding that is known here is it a text. {AGAIN}"
+            lines = {"a": bad, "b": undefined}
+            raise _save_again(Message("The file is neither UTF-8 (line %(a)s) nor Windows-1252 (line %(b)s).", **lines))
+        raise _save_again(
+            Message("The file is not UTF-8 (line %(n)s), and in no encoding that is known here is it a text.", n=bad)
         )
     rivals: list[Reading] = []
     for reading in readings:

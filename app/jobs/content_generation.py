@@ -14,33 +14,34 @@ from app.ledger.dialect import Connection
 from app.models.job import BY_BUDGET
 from app.registry import HoldJob, PermanentError, TemporaryError, job
 from app.services.content import generations
+from app.support.messages import Message, text_of
 
 TYPE = "ProcessContentGeneration"
 SPARE_S, KEEP_S = 15.0, 2.0
-PAID = "It was paid and is kept; retry asks for a new one, which is paid again."
 UNDER_WAY = ("asking", "answering")
-MAYBE = "It may have been paid; what came is kept. Retry asks for a new one, which is paid again."
 
 
-@job(TYPE, label="Content Generation", timeout=300, durable=True, fair=True)
+@job(TYPE, label="Content Generation", timeout=300, durable=True, fair=True,
+     description=Message("Write a text with OpenAI; with a reference it becomes that content's body."))
 def process_content_generation(
     prompt: str, model: str = "gpt-4o-mini", reference: str | None = None, template: str | None = None, *, ctx: JobContext,
 ) -> dict:
-    """Write a text with OpenAI; with a reference it becomes that content's body."""
+    """Returns the number of characters and the reference."""
     if ctx.created_by == "demo" and not openai_text.is_local():
-        raise PermanentError("A demo asks no real model. For one that answers, set OPENAI_BASE_URL to scripts/fake-openai.py on 127.0.0.1.")
+        raise PermanentError(Message(
+            "A demo asks no real model. For one that answers, set OPENAI_BASE_URL to scripts/fake-openai.py on 127.0.0.1."))
     kept = generations.find(ctx.connection, ctx.uuid)
     if kept is not None and kept.status in UNDER_WAY:
-        error = "The worker stopped while the API answered. " + MAYBE
+        error = _maybe_paid(Message("The worker stopped while the API answered."))
         ctx.save_durably(lambda tx: generations.interrupted(tx, ctx.uuid, error))
         if kept.retry_round == ctx.retry_round:
             ctx.log(error, "WARN")
             raise PermanentError(error)
     if kept is not None and kept.status == "answered":
-        ctx.log("The answer of an earlier attempt is used; nothing is asked again.")
+        ctx.log(Message("The answer of an earlier attempt is used; nothing is asked again."))
         return finish(ctx, reference, kept.text or "")
     if kept is not None and kept.spent and kept.retry_round == ctx.retry_round:
-        raise PermanentError(kept.error or PAID)
+        raise PermanentError(kept.error or _paid(Message("The answer is of no use.")))
     text = ask(ctx, prompt, model, reference, template)
     return finish(ctx, reference, text)
 
@@ -49,7 +50,8 @@ def ask(ctx: JobContext, prompt: str, model: str, reference: str | None, templat
     settings = current_app.extensions["settings"]
     filled = generations.fill(ctx.connection, ctx.tenant_id, template, prompt, reference)
     if filled is None:
-        raise PermanentError(f"There is no prompt template {template}. Create it, or choose another, then retry.")
+        raise PermanentError(
+            Message("There is no prompt template %(name)s. Create it, or choose another, then retry.", name=template))
     if why := generations.over_budget(ctx.connection, ctx.tenant_id, settings):
         raise HoldJob(why, code=BY_BUDGET)
 
@@ -61,12 +63,13 @@ def ask(ctx: JobContext, prompt: str, model: str, reference: str | None, templat
         return wait
 
     if wait := ctx.save_durably(begin):
-        raise RetryTask(f"The account's limit of {settings.openai_rpm} requests a minute is reached.", delay=wait)
+        raise RetryTask(
+            Message("The account's limit of %(n)s requests a minute is reached.", n=settings.openai_rpm), delay=wait)
     next_keep = 0.0
 
     def grows(text: str) -> bool:
         nonlocal next_keep
-        ctx.progress(len(text), None, "characters so far")
+        ctx.progress(len(text), None, Message("characters so far"))
         if time.monotonic() > next_keep:
             next_keep = time.monotonic() + KEEP_S
             ctx.save_soft(lambda tx: generations.keep_text(tx, ctx.uuid, text))
@@ -77,7 +80,7 @@ def ask(ctx: JobContext, prompt: str, model: str, reference: str | None, templat
     try:
         answer, way = _ask_in_some_way(ctx, filled, model, grows, way, proven)
     except openai_text.ApiError as error:
-        why, sent = str(error), error.sent
+        why, sent = text_of(error), error.sent
         ctx.save_durably(lambda tx: generations.unanswered(tx, ctx.uuid, why, sent))
         if isinstance(error, openai_text.Throttled):
             ctx.log(why, "WARN")
@@ -88,7 +91,7 @@ def ask(ctx: JobContext, prompt: str, model: str, reference: str | None, templat
     if not proven and answer.begun:
         ctx.save_soft(lambda tx: generations.keep_way(tx, server, model, way))
     if status == "cancelled":
-        raise CancelExecution("Stopped on request.", retry=False)
+        raise CancelExecution(Message("Stopped on request."), retry=False)
     if wrong:
         raise PermanentError(wrong)
     return answer.text
@@ -105,7 +108,7 @@ def _ask_in_some_way(
             began = lambda: ctx.save_durably(lambda tx: generations.answering(tx, ctx.uuid))  # noqa: E731
             return openai_text.generate(prompt, model, max(end - time.monotonic(), 1.0), began, grows, way, proven), way
         except openai_text.Humbler as error:
-            ctx.log(str(error))
+            ctx.log(text_of(error))
             way, proven = error.way, False
             ctx.save_durably(lambda tx: generations.asking(tx, ctx.uuid))
 
@@ -113,22 +116,32 @@ def _ask_in_some_way(
 def judge(answer: openai_text.Answer) -> tuple[str, str | None]:
     """Status of the generation, and the sentence of its failure."""
     if answer.broken == "stopped":
-        return "cancelled", "Stopped on request. " + MAYBE
+        return "cancelled", _maybe_paid(Message("Stopped on request."))
     if answer.refusal or answer.finish == "content_filter":
-        return "failed", f"The model refused to write this. {answer.refusal} {PAID}".replace("  ", " ")
+        refused = Message("The model refused to write this.")
+        return "failed", _paid(Message("%(sentence)s %(said)s", sentence=refused, said=answer.refusal) if answer.refusal else refused)
     if answer.broken or answer.finish is None:
-        why = f"The answer broke off ({answer.broken or 'the stream ended early'}). {MAYBE}"
+        why = _maybe_paid(Message("The answer broke off (%(why)s).", why=answer.broken or Message("the stream ended early")))
         return ("partial" if answer.text.strip() else "failed"), why
     if answer.finish == "length":
-        return "partial", f"The answer was cut at the model's length limit. {PAID}"
+        return "partial", _paid(Message("The answer was cut at the model's length limit."))
     if not answer.text.strip():
-        return "failed", f"The answer is empty. {PAID}"
+        return "failed", _paid(Message("The answer is empty."))
     return "answered", None
+
+
+def _paid(what: Message) -> Message:
+    return Message("%(what)s It was paid and is kept; retry asks for a new one, which is paid again.", what=what)
+
+
+def _maybe_paid(what: Message) -> Message:
+    return Message("%(what)s It may have been paid; what came is kept. Retry asks for a new one, which is paid again.", what=what)
 
 
 def finish(ctx: JobContext, reference: str | None, text: str) -> dict:
     """Into the content, when one is meant; returns the job's result."""
     if reference and not ctx.save_durably(lambda tx: generations.apply(tx, ctx.uuid, ctx.tenant_id, reference, text)):
-        raise PermanentError(f"There is no content {reference}. The text is kept with the generation: import the content, then retry; "
-                             "nothing is paid again.")
+        raise PermanentError(Message(
+            "There is no content %(name)s. The text is kept with the generation: import the content, then retry; nothing is paid again.",
+            name=reference))
     return {"characters": len(text), "reference": reference}

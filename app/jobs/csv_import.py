@@ -36,6 +36,7 @@ from app.models import Content, ImportReject, ImportRun
 from app.registry import PermanentError, UploadedFile, job
 from app.services.content.import_rows import REQUIRED, LastOnes, Row, read_rows
 from app.support.clock import now_ms
+from app.support.messages import Message, text_of, to_json
 from app.support.redaction import cut
 from app.support.validation import ValidationError
 
@@ -48,7 +49,10 @@ CLEARING = -1  # row_no while the rejects of the round before are being deleted
 CONTENTS, REJECTS, RUNS = Content.__table__, ImportReject.__table__, ImportRun.__table__
 
 
-@job("ProcessCsvImport", queue="low", tries=3, backoff=(60, 300, 1800), timeout=300, label="CSV Import")
+@job(
+    "ProcessCsvImport", queue="low", tries=3, backoff=(60, 300, 1800), timeout=300, label="CSV Import",
+    description=Message("Import a file of contents: returns the counts of all attempts of this round, and the encoding it was read in."),
+)
 def process_csv_import(
     path: UploadedFile,
     encoding: Literal[NAMES] | None = None,
@@ -64,22 +68,23 @@ def process_csv_import(
     try:
         source = open_csv(path.path, REQUIRED, encoding, columns)
     except ValidationError as error:
-        raise PermanentError(str(error)) from None
+        raise PermanentError(text_of(error)) from None
     last = LastOnes(path.path.stat().st_size)
     total = survey(source, last, done, ctx)
-    resumed = f"; going on behind record {done}" if done else ""
-    ctx.log(f"{path.filename}: {source.dialect}, {total} records{resumed}")
+    said = {"file": path.filename, "dialect": source.dialect, "n": total}
+    resumed = Message("%(file)s: %(dialect)s, %(n)s records; going on behind record %(done)s", done=done, **said)
+    ctx.log(resumed if done else Message("%(file)s: %(dialect)s, %(n)s records", **said))
     for chunk in chunks(source, done):
         done = save(chunk, source, last, done, ctx)
-        ctx.progress(done, total, f"{done} of {total} records")
+        ctx.progress(done, total, Message("%(done)s of %(total)s records", done=done, total=total))
     shown = (*COUNTS, "repeated", "kept")
     query = select(*(RUNS.c[name] for name in shown)).where(RUNS.c.uuid == ctx.uuid)
     counts = dict(db.session.execute(query).mappings().one())
     db.session.rollback()
     kept, told = counts.pop("kept"), counts["rejected"] + counts["repeated"]
     if kept < told:
-        ctx.log(f"The report keeps the first {kept} of {told} rows; all are counted.", "WARN")
-    ctx.progress(total, total, f"{total} of {total} records")
+        ctx.log(Message("The report keeps the first %(kept)s of %(total)s rows; all are counted.", kept=kept, total=told), "WARN")
+    ctx.progress(total, total, Message("%(done)s of %(total)s records", done=total, total=total))
     return {"rows": sum(counts[name] for name in COUNTS), **counts, "encoding": source.encoding.shown}
 
 
@@ -101,7 +106,7 @@ def begin(uuid: str, round_no: int) -> int:
                 session.rollback()
         elif run.round > round_no:
             session.rollback()
-            raise CancelExecution("A later round of this import is under way.")
+            raise CancelExecution(Message("A later round of this import is under way."))
         elif run.round < round_no:
             session.execute(update(RUNS).where(mine, RUNS.c.round == run.round).values(row_no=CLEARING, **fresh))
             session.commit()
@@ -131,7 +136,7 @@ def survey(source: CsvFile, last: LastOnes, done: int, ctx: JobContext) -> int:
             last.note(row.reference, total, row.record.line)
         if total % SURVEY_STEP == 0:
             stop_if_asked(ctx, done)
-            ctx.progress(done, None, f"Checking the file: {total} records read")
+            ctx.progress(done, None, Message("Checking the file: %(n)s records read", n=total))
     return total
 
 
@@ -211,11 +216,13 @@ def report(rows: list[Row], lost: dict[int, int], uuid: str) -> list[dict[str, A
 def reject(row: Row, uuid: str, again: int = 0) -> dict[str, Any]:
     """The row of `import_rejects`: the record as read, cut to 2 KB; `again` is the line in which its reference counts."""
     text, was_cut = cut(row.record.raw.rstrip("\r\n"), RAW_BYTES)
-    reason = (
-        row.fault
-        or f"The reference {row.reference[:80]!r} stands again in line {again}: that row counts, this one changed nothing."
+    reason = row.fault or Message(
+        "The reference %(name)s stands again in line %(n)s: that row counts, this one changed nothing.", name=repr(row.reference[:80]), n=again
     )
-    return {"uuid": uuid, "line": row.record.line, "reason": reason, "row": text + (" … [cut]" if was_cut else "")}
+    return {
+        "uuid": uuid, "line": row.record.line, "reason": reason, "reason_json": to_json(reason),
+        "row": text + (" … [cut]" if was_cut else ""),
+    }
 
 
 def store(
@@ -269,4 +276,6 @@ def store(
 def stop_if_asked(ctx: JobContext, done: int) -> None:
     """Raises CancelExecution when somebody cancelled the job, or another worker has it."""
     if ctx.cancelled():
-        raise CancelExecution(f"Stopped on request behind record {done}; what was imported until then stays.")
+        raise CancelExecution(
+            Message("Stopped on request behind record %(n)s; what was imported until then stays.", n=done)
+        )

@@ -11,6 +11,7 @@ from huey.exceptions import CancelExecution
 
 from app.execution.job_context import JobContext
 from app.registry import LABELS, PermanentError, job
+from app.support.messages import Message
 
 # Types of which a demo writes finished jobs, and which are not declared.
 LABELS.update(ProcessWordPressSync="WordPress Sync", ProcessPrestaShopSync="PrestaShop Sync")
@@ -24,7 +25,7 @@ def demo_work(ms: int = 100, text: str = "", ending: Ending = "completes", *, ct
     ms = min(max(ms, 0), 60_000)
     steps = max(ms // STEP_MS, 1)
     if steps > 1:
-        ctx.log(f"Demo begins: {steps} steps, {text or 'no text'}")
+        ctx.log(Message("Demo begins: %(n)s steps, %(text)s", n=steps, text=text or "–"))
     for step in range(steps):
         time.sleep(ms / steps / 1000)
         if steps > 1:
@@ -34,9 +35,10 @@ def demo_work(ms: int = 100, text: str = "", ending: Ending = "completes", *, ct
     if ending == "loses its worker" and ctx.attempt == 1:
         os.kill(os.getpid(), signal.SIGKILL)
     if ending == "gives up":
-        raise PermanentError("The shop refused the sign-in (401). Enter a new application password, then retry.")
+        raise PermanentError(
+            Message("The shop refused the sign-in (401). Enter a new application password, then retry."))
     if ending == "fails" or (ending == "recovers" and ctx.attempt == 1):
-        ctx.log("The shop did not answer within 30 s", "WARN")
+        ctx.log(Message("The shop did not answer within 30 s"), "WARN")
         raise ConnectionError("the shop does not answer after 30 s")
     if ending == "overruns":
         time.sleep(3600)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from app.ledger.dialect import Connection, Executor
 from app.support.clock import stamp
+from app.support.messages import Message, to_json
 
 FENCE = "id = :id AND state = 'processing' AND worker_id = :w AND claim_no = :k"
 COLUMNS = (
@@ -98,7 +99,8 @@ RELEASE = f"""UPDATE jobs SET state = 'pending', worker_id = NULL, reserved_at =
  available_ms = :now, attempts = attempts - 1 WHERE {FENCE} AND cancel_requested = 0"""
 
 
-_NOTE_OVER = f"UPDATE jobs SET over_time = 1, reason = 'Over its time limit.' WHERE {FENCE}"
+OVER = Message("Over its time limit.")
+_NOTE_OVER = f"UPDATE jobs SET over_time = 1, reason = :reason, reason_json = :json WHERE {FENCE}"
 
 
 def show(tx: Executor, worker_id: str, job: Claim | None, done: int) -> None:
@@ -108,7 +110,7 @@ def show(tx: Executor, worker_id: str, job: Claim | None, done: int) -> None:
         since=job and job.reserved_ms, at=stamp(tx.now()), done=done, w=worker_id,
     )
     if job and job.over:
-        tx.execute(_NOTE_OVER, **job.fence)  # should the worker die before it stops the job: a timeout, not a loss
+        tx.execute(_NOTE_OVER, reason=OVER, json=to_json(OVER), **job.fence)  # should the worker die before it stops the job: a timeout, not a loss
 
 
 def claim(connection: Connection, statement: str, worker_id: str, worker: str) -> Claim | None:

@@ -14,8 +14,10 @@ from app.ledger.dialect import Connection, Executor
 from app.ledger.fairness import assign_fair_ranks
 from app.ledger.manual import among
 from app.models.job import BY_PERSON, BY_TYPE
+from app.support.messages import Message, to_json
 
 TYPE = "type:"
+PAUSED = Message("Its type is paused.")
 STEP, MOST_SHOWN = 500, 200
 
 _PAUSE = """INSERT INTO queues (name, paused_at, paused_until, paused_by, reason) VALUES (:name, :now, :until, :by, :reason)
@@ -47,7 +49,8 @@ def sweep_types(connection: Connection) -> int:
     paused, total, job_type = [row[0].removeprefix(TYPE) for row in rows], 0, ""
     for name in paused:
         total += _in_steps(connection, "state = 'pending' AND job_type = :t",
-                           f"state = 'held', hold_code = '{BY_TYPE}', reason = 'Its type is paused.'", t=name)
+                           f"state = 'held', hold_code = '{BY_TYPE}', reason = :why, reason_json = :json", t=name,
+                           why=PAUSED, json=to_json(PAUSED))
     while (job_type := connection.fetch_all(_NEXT_TYPE, last=job_type)[0][0]) is not None:
         if job_type not in paused:
             total += free_held(connection, f"hold_code = '{BY_TYPE}' AND job_type = :t", t=job_type)
@@ -65,7 +68,8 @@ def _in_steps(connection: Connection, condition: str, change: str, **values: str
     total = 0
     while True:
         with connection.transaction() as tx:
-            ids = [row[0] for row in tx.fetch_all(f"SELECT id FROM jobs WHERE {condition} LIMIT {STEP}", **values)]
+            known = {name: value for name, value in values.items() if f":{name}" in condition}
+            ids = [row[0] for row in tx.fetch_all(f"SELECT id FROM jobs WHERE {condition} LIMIT {STEP}", **known)]
             done = tx.execute(f"UPDATE jobs SET {change} WHERE {among(ids)} AND {condition}", **values)
         total += done
         if done < STEP:
@@ -74,8 +78,9 @@ def _in_steps(connection: Connection, condition: str, change: str, **values: str
 
 def hold(tx: Executor, ids: Sequence[int], by: str) -> int:
     """Keep waiting rows back."""
-    return tx.execute(f"UPDATE jobs SET state = 'held', hold_code = '{BY_PERSON}', reason = :r "
-                   f"WHERE {among(ids)} AND state IN ('pending', 'scheduled')", r=f"Held by {by}.")
+    why = Message("Held by %(name)s.", name=by)
+    return tx.execute(f"UPDATE jobs SET state = 'held', hold_code = '{BY_PERSON}', reason = :r, reason_json = :json "
+                   f"WHERE {among(ids)} AND state IN ('pending', 'scheduled')", r=why, json=to_json(why))
 
 
 def release(tx: Executor, ids: Sequence[int], _by: str) -> int:

@@ -15,6 +15,7 @@ from app.ledger.dialect import Connection, Executor
 from app.ledger.fairness import assign_fair_ranks
 from app.ledger.rows import HISTORY, METRIC, NEW_JOB, OF_A_ROUND, insert
 from app.support.clock import DAY_MS, stamp
+from app.support.messages import to_json
 from app.support.validation import stored_object
 
 _FOREIGN = "SELECT id, uuid, payload, tenant_id, queue FROM failed_jobs WHERE {where} AND (job_type IS NULL OR created_ms IS NULL)"
@@ -26,11 +27,11 @@ _REQUEUE = insert(
     retry_until_ms=":until")
 _CANCELLED = insert(
     "job_metrics", METRIC, "DO NOTHING", "jobs WHERE {where}", worker="NULL", status="'cancelled'", processing_time="0",
-    wait_ms="{wait}", memory_used="NULL", error_message=":why", metadata="NULL", started_at="NULL", completed_at=":at",
-    created_at=":at")
+    wait_ms="{wait}", memory_used="NULL", error_message=":why", error_json=":why_json", metadata="NULL",
+    started_at="NULL", completed_at=":at", created_at=":at")
 _HISTORY = insert(
     "job_history", HISTORY, "(uuid) DO NOTHING", "jobs WHERE {where} ORDER BY id", status="'cancelled'", error=":why",
-    result="NULL", traceback="NULL", finished_ms=":now")
+    error_json=":why_json", result="NULL", traceback="NULL", finished_ms=":now")
 _WAIT = "CASE WHEN available_ms < :now THEN :now - available_ms ELSE 0 END"
 
 
@@ -108,7 +109,7 @@ class Cancelled(NamedTuple):
 def cancel(tx: Executor, ids: Sequence[int], why: str | None = None) -> Cancelled:
     """End waiting rows and ask running ones to stop."""
     now, where = tx.now(), _mine(tx, "jobs", ids, "j.state <> 'processing'")
-    values = {"now": now, "why": why}
+    values = {"now": now, "why": why, "why_json": to_json(why)}
     tx.execute(_CANCELLED.format(where=where, wait=_WAIT), at=stamp(now), **values)
     tx.execute(_HISTORY.format(where=where), **values)
     gone = tx.execute(f"DELETE FROM jobs WHERE {where}")

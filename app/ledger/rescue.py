@@ -6,6 +6,7 @@ from app.ledger.claim import COLUMNS, FENCE, Claim, read_claim
 from app.ledger.dialect import Connection, Executor
 from app.ledger.settle import Outcome, finish, metric
 from app.support.clock import stamp
+from app.support.messages import Message, to_json
 
 MAX_CRASHES, MAX_LOST = 3, 20
 
@@ -57,8 +58,8 @@ def rescue(connection: Connection, job: Claim, crash: bool, why: str, store: str
         metric(tx, job, "lost", now, outcome)
         final = Outcome("failed" if poison else "cancelled", error=why)
         if poison:
-            final.error = (f"Stopped after killing its worker {crashes} times. Last: {why}" if crashes >= MAX_CRASHES
-                           else f"Stopped after it was lost {lost} times. Last: {why}")
+            final.error = (Message("Stopped after killing its worker %(n)s times. Last: %(why)s", n=crashes, why=why) if crashes >= MAX_CRASHES
+                           else Message("Stopped after it was lost %(n)s times. Last: %(why)s", n=lost, why=why))
         finish(tx, job, final.status, now, final, store)
         return final.status
 
@@ -68,10 +69,10 @@ def forget_worker(connection: Connection, worker_id: str, reason: str) -> None:
     with connection.transaction() as tx:
         now = tx.now()
         tx.execute(
-            "UPDATE worker_heartbeats SET status = 'stopped', stale = 0, stopped_ms = :now, reason = :r, current_job_id = NULL, "
+            "UPDATE worker_heartbeats SET status = 'stopped', stale = 0, stopped_ms = :now, reason = :r, reason_json = :json, current_job_id = NULL, "
             "current_job_type = NULL, job_uuid = NULL, job_claim = NULL, job_since = NULL, last_heartbeat = :at, command = NULL "
             "WHERE worker_id = :w AND status <> 'stopped'",
-            now=now, r=reason, at=stamp(now), w=worker_id,
+            now=now, r=reason, json=to_json(reason), at=stamp(now), w=worker_id,
         )
 
 

@@ -6,13 +6,13 @@ from collections.abc import Iterable
 
 METRIC = (
     "uuid round claim_no job_type tenant_id queue worker status processing_time wait_ms memory_used attempts "
-    "error_message metadata started_at completed_at created_at").split()
+    "error_message error_json metadata started_at completed_at created_at").split()
 HISTORY = (
-    "uuid job_type tenant_id queue status payload result error traceback attempts tries claim_no round created_by "
-    "created_ms finished_ms").split()
+    "uuid job_type tenant_id queue status payload result error error_json traceback attempts tries claim_no round "
+    "created_by created_ms finished_ms").split()
 FAILED = (
-    "uuid connection queue payload exception failed_at job_type tenant_id status error claim_no round tries backoff "
-    "timeout durable created_ms created_by").split()
+    "uuid connection queue payload exception failed_at job_type tenant_id status error error_json claim_no round tries "
+    "backoff timeout durable created_ms created_by").split()
 # of a new row, and what a row that comes back from failed_jobs has besides
 NEW_JOB = (
     "uuid queue payload attempts available_at created_at state job_type tenant_id tries backoff timeout durable "

@@ -16,6 +16,7 @@ from app.ledger.claim import FENCE, Claim, claim_in
 from app.ledger.dialect import Connection, Executor
 from app.ledger.rows import FAILED, HISTORY, METRIC, insert, replacing
 from app.support.clock import stamp
+from app.support.messages import to_json
 
 FINAL = ("completed", "failed", "timeout", "cancelled")
 LEAST_DELAY_S = 1.0  # a job that asks for no delay at all ran 11 times in 15 s, without end
@@ -86,11 +87,11 @@ def decide(outcome: Outcome, job: Claim, now: int) -> Decision:
 
 _METRIC = insert("job_metrics", METRIC, "DO NOTHING")
 _HISTORY = insert("job_history", HISTORY, "(uuid) " + replacing(
-    "status result error traceback attempts claim_no round finished_ms payload queue"))
+    "status result error error_json traceback attempts claim_no round finished_ms payload queue"))
 _FAILED = insert("failed_jobs", FAILED, "(uuid) DO NOTHING")
 _AGAIN = f"""UPDATE jobs SET state = 'scheduled', available_at = :at / 1000, available_ms = :at, failures = failures + :f,
- attempts = attempts - :u, worker_id = NULL, reserved_at = NULL, reserved_ms = NULL, reason = :reason
- WHERE {FENCE} AND cancel_requested = 0"""
+ attempts = attempts - :u, worker_id = NULL, reserved_at = NULL, reserved_ms = NULL, reason = :reason,
+ reason_json = :json WHERE {FENCE} AND cancel_requested = 0"""
 
 
 def settle(connection: Connection, job: Claim, outcome: Outcome | Parked, store: str) -> str:
@@ -118,7 +119,7 @@ def _outcome(tx: Executor, job: Claim, outcome: Outcome, now: int, store: str) -
     if decision.run_at is not None:
         uncounted = 0 if decision.counted else 1
         again = tx.execute(
-            _AGAIN, at=decision.run_at, f=0 if uncounted else 1, u=uncounted, reason=outcome.error, **job.fence
+            _AGAIN, at=decision.run_at, f=0 if uncounted else 1, u=uncounted, reason=outcome.error, json=to_json(outcome.error), **job.fence
         )
         if again:
             metric(tx, job, "retried", now, outcome)
@@ -144,9 +145,9 @@ def _vanished(tx: Executor, job: Claim) -> bool:
 
 def _park(tx: Executor, job: Claim, parked: Parked, now: int) -> str:
     changed = tx.execute(
-        "UPDATE jobs SET state = :state, hold_code = :code, reason = :reason, worker_id = NULL, reserved_at = NULL, reserved_ms = NULL, "
-        f"available_ms = :now, attempts = attempts - 1 WHERE {FENCE}",
-        state=parked.state, code=parked.hold_code, reason=parked.reason, now=now, **job.fence,
+        "UPDATE jobs SET state = :state, hold_code = :code, reason = :reason, reason_json = :json, worker_id = NULL, "
+        f"reserved_at = NULL, reserved_ms = NULL, available_ms = :now, attempts = attempts - 1 WHERE {FENCE}",
+        state=parked.state, code=parked.hold_code, reason=parked.reason, json=to_json(parked.reason), now=now, **job.fence,
     )
     return parked.state if changed else late(tx, job, now, Outcome("late"))
 
@@ -168,7 +169,8 @@ def finish(tx: Executor, job: Claim, status: str, now: int, outcome: Outcome, st
     metric(tx, job, status, now, outcome)
     values = {
         "uuid": job.uuid, "job_type": job.job_type, "tenant_id": job.tenant_id, "queue": job.queue, "status": status,
-        "payload": job.payload, "error": outcome.error, "claim_no": job.claim_no, "round": job.round, "tries": job.tries,
+        "payload": job.payload, "error": outcome.error, "error_json": to_json(outcome.error),
+        "claim_no": job.claim_no, "round": job.round, "tries": job.tries,
         "created_by": job.created_by, "created_ms": job.created_ms,
     }
     tx.execute(
@@ -189,7 +191,7 @@ def metric(tx: Executor, job: Claim, status: str, now: int, outcome: Outcome) ->
     inserted = tx.execute(
         _METRIC, uuid=job.uuid, round=job.round, claim_no=job.claim_no, job_type=job.job_type, tenant_id=job.tenant_id,
         queue=job.queue, worker=job.worker, status=status, processing_time=outcome.run_ms, wait_ms=wait,
-        memory_used=outcome.memory_peak, attempts=job.attempts, error_message=outcome.error,
+        memory_used=outcome.memory_peak, attempts=job.attempts, error_message=outcome.error, error_json=to_json(outcome.error),
         metadata=json.dumps(outcome.details) if outcome.details else None, started_at=started, completed_at=at,
         created_at=at,
     )

@@ -19,16 +19,18 @@ import os
 import socket
 
 from app.ledger.dialect import Connection, database_errors
+from app.support.messages import Message, to_json
 from app.support.process import has_ended, is_here
 
 EMPTY, FILLED, ENDED = "empty", "filled", "ended"
-STOPPED = "stopped by hand"
+STOPPED, AGAIN = Message("stopped by hand"), Message("stopped by hand; started again")
+UNFILLED = Message("stopped by hand; then its consumer ended")
 _MINE = f"consumer_id = :c AND status = 'stopped' AND stop_code = '{EMPTY}'"
 _ASKED = f"SELECT id FROM worker_heartbeats WHERE {_MINE} AND command = 'start'"
-_TAKE = f"""UPDATE worker_heartbeats SET command = NULL, stop_code = '{FILLED}', reason = '{STOPPED}; started again'
+_TAKE = f"""UPDATE worker_heartbeats SET command = NULL, stop_code = '{FILLED}', reason = :why, reason_json = :json
  WHERE id = :id AND {_MINE} AND command = 'start'"""
 _END = f"""UPDATE worker_heartbeats SET command = NULL, stop_code = '{ENDED}',
- reason = '{STOPPED}; then its consumer ended' WHERE {_MINE}"""
+ reason = :why, reason_json = :json WHERE {_MINE}"""
 
 
 def can_start(status: str, stop_code: str | None, consumer_id: str, host: str) -> bool:
@@ -51,7 +53,7 @@ class Places:
         with contextlib.suppress(*database_errors()):
             for (id_,) in self.connection.fetch_all(_ASKED, c=self.consumer_id):
                 with self.connection.transaction() as tx:
-                    taken = tx.execute(_TAKE, id=id_, c=self.consumer_id)
+                    taken = tx.execute(_TAKE, id=id_, c=self.consumer_id, why=AGAIN, json=to_json(AGAIN))
                 if taken:
                     os.write(self._in, b"1")
             return
@@ -62,7 +64,7 @@ class Places:
         with contextlib.suppress(*database_errors()):
             if self.connection.fetch_all(f"SELECT 1 FROM worker_heartbeats WHERE {_MINE}", c=self.consumer_id):
                 with self.connection.transaction() as tx:
-                    tx.execute(_END, c=self.consumer_id)
+                    tx.execute(_END, c=self.consumer_id, why=UNFILLED, json=to_json(UNFILLED))
 
     def asked(self) -> int:
         """How many were asked for since the last time."""

@@ -90,5 +90,6 @@ class AlertMessage(db.Model):
     lease_ms: Mapped[int] = mapped_column(BigInteger, server_default="0")
     repeated: Mapped[int] = mapped_column(Integer, server_default="0")
     error: Mapped[str | None] = mapped_column(Text)
+    error_json: Mapped[str | None] = mapped_column(Text)
     created_ms: Mapped[int] = mapped_column(BigInteger)
     ended_ms: Mapped[int | None] = mapped_column(BigInteger)

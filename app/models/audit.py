@@ -24,4 +24,7 @@ class Audit(db.Model):
     action: Mapped[str] = mapped_column(String(64))
     subject: Mapped[str] = mapped_column(String(255))
     result: Mapped[str] = mapped_column(Text)
+    action_json: Mapped[str | None] = mapped_column(Text)
+    subject_json: Mapped[str | None] = mapped_column(Text)
+    result_json: Mapped[str | None] = mapped_column(Text)
     times: Mapped[int] = mapped_column(Integer, server_default="1")

@@ -37,6 +37,7 @@ class ImportReject(db.Model):
     uuid: Mapped[str] = mapped_column(String(36))
     line: Mapped[int] = mapped_column(Integer)
     reason: Mapped[str] = mapped_column(Text)
+    reason_json: Mapped[str | None] = mapped_column(Text)
     row: Mapped[str] = mapped_column(Text)
 
 

@@ -33,6 +33,7 @@ class FailedJob(db.Model):
     tenant_id: Mapped[str | None] = mapped_column(String(255))
     status: Mapped[str] = mapped_column(String(50), server_default="failed")
     error: Mapped[str | None] = mapped_column(Text)
+    error_json: Mapped[str | None] = mapped_column(Text)
     claim_no: Mapped[int] = mapped_column(Integer, server_default="0")
     retry_round: Mapped[int] = mapped_column("round", Integer, server_default="1")
     tries: Mapped[int] = mapped_column(Integer, server_default="3")

@@ -41,6 +41,7 @@ class Generation(db.Model):
     asks: Mapped[int] = mapped_column(Integer, server_default="0")
     maybe_paid: Mapped[int] = mapped_column(Integer, server_default="0")
     error: Mapped[str | None] = mapped_column(Text)
+    error_json: Mapped[str | None] = mapped_column(Text)
     created_ms: Mapped[int] = mapped_column(BigInteger)
     asked_ms: Mapped[int | None] = mapped_column(BigInteger)
     first_ms: Mapped[int | None] = mapped_column(BigInteger)

@@ -24,4 +24,5 @@ class JobLog(db.Model):
     at_ms: Mapped[int] = mapped_column(BigInteger)
     level: Mapped[str] = mapped_column(String(10))
     message: Mapped[str] = mapped_column(Text)
+    message_json: Mapped[str | None] = mapped_column(Text)
     source: Mapped[str | None] = mapped_column(String(100))

@@ -42,6 +42,7 @@ class JobMetric(db.Model):
     memory_used: Mapped[int | None] = mapped_column(BigInteger().with_variant(Integer, "sqlite"))
     attempts: Mapped[int] = mapped_column(Integer)
     error_message: Mapped[str | None] = mapped_column(Text)
+    error_json: Mapped[str | None] = mapped_column(Text)
     details: Mapped[str | None] = mapped_column("metadata", Text)
     completed_at: Mapped[datetime] = mapped_column(TIMESTAMP)
     created_at: Mapped[datetime | None] = mapped_column(TIMESTAMP, server_default=text("CURRENT_TIMESTAMP"))

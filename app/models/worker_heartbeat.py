@@ -38,6 +38,7 @@ class WorkerHeartbeat(db.Model):
     beat: Mapped[int] = mapped_column(BigInteger, server_default="0")
     stale: Mapped[int] = mapped_column(Integer, server_default="0")
     reason: Mapped[str | None] = mapped_column(Text)
+    reason_json: Mapped[str | None] = mapped_column(Text)
     stop_code: Mapped[str | None] = mapped_column(String(20))
     job_uuid: Mapped[str | None] = mapped_column(String(36))
     job_claim: Mapped[int | None] = mapped_column(Integer)

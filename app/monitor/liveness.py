@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from app.support.messages import Message
+
 SILENT_S = 120.0
 HARD_S = 30.0
 
@@ -51,7 +53,7 @@ class Verdict:
 def judge(facts: Facts, seen: Seen, now: float) -> Verdict:
     """Dead at once when it is proved; else by 120 s of silence, and on this host only if it also stands still."""
     if facts.gone:
-        return Verdict(dead=True, why="the process is gone")
+        return Verdict(dead=True, why=Message("the process is gone"))
     if facts.beat != seen.beat:
         seen.beat, seen.beat_at = facts.beat, now
     if facts.cpu != seen.cpu:
@@ -60,10 +62,11 @@ def judge(facts: Facts, seen: Seen, now: float) -> Verdict:
     if silent < SILENT_S:
         return Verdict()
     if not facts.here:
-        return Verdict(dead=True, stale=True, why=f"unheard for {int(silent)} s")
+        return Verdict(dead=True, stale=True, why=Message("unheard for %(n)s s", n=int(silent)))
     if facts.stopped or now - seen.cpu_at >= SILENT_S:
-        return Verdict(dead=True, stale=True, why="frozen" if facts.stopped else f"unheard for {int(silent)} s and standing still")
-    return Verdict(stale=True, why="busy, not reporting")
+        still = Message("unheard for %(n)s s and standing still", n=int(silent))
+        return Verdict(dead=True, stale=True, why=Message("frozen") if facts.stopped else still)
+    return Verdict(stale=True, why=Message("busy, not reporting"))
 
 
 def over_time(seen: Seen, held: tuple[str, int], timeout_s: int, first_seen_run_s: float, now: float) -> bool:

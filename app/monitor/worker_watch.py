@@ -23,6 +23,7 @@ from app.ledger.rescue import claims_of, forget_worker, rescue
 from app.ledger.settle import Outcome, settle
 from app.monitor.liveness import Facts, Seen, holds_something_else, judge, over_time
 from app.support import descendants
+from app.support.messages import Message, to_json
 from app.support.process import (
     cpu_ticks,
     folder_id,
@@ -66,7 +67,7 @@ class WorkerWatch:
         self._to_stop = due_to_stop(self.connection, min(self.settings.grace, MOST_GRACE_S) * 1000)
         for (worker_id,) in self.connection.fetch_all("SELECT DISTINCT worker_id FROM jobs WHERE state = 'processing'"):
             if isinstance(worker_id, str) and worker_id not in known:
-                rows.append((worker_id, "its worker", "", 0, -1, 0, None, None, None))
+                rows.append((worker_id, Message("its worker"), "", 0, -1, 0, None, None, None))
         freed, trouble = 0, None
         for row in rows:
             try:
@@ -93,13 +94,13 @@ class WorkerWatch:
         jobs = claims_of(self.connection, worker_id, name)
         if command == "kill" and here and (facts.gone or kill_if_same(worker_id, signal.SIGKILL)):
             # by us now; or it is gone since a round that broke off after the kill, or by another monitor
-            return self._reap(worker_id, name, "", "killed by hand", jobs, gone=True)
+            return self._reap(worker_id, name, "", Message("killed by hand"), jobs, gone=True)
         if verdict.dead and (facts.gone or now >= self.calm_until):
             return self._reap(worker_id, name, consumer, verdict.why or "", jobs, gone=facts.gone)
         if verdict.stale != bool(stale):
             with self.connection.transaction() as tx:
-                tx.execute("UPDATE worker_heartbeats SET stale = :s, reason = :r WHERE worker_id = :w AND status <> 'stopped'",
-                        s=int(verdict.stale), r=verdict.why, w=worker_id)
+                tx.execute("UPDATE worker_heartbeats SET stale = :s, reason = :r, reason_json = :json WHERE worker_id = :w AND status <> 'stopped'",
+                        s=int(verdict.stale), r=verdict.why, json=to_json(verdict.why), w=worker_id)
         reported = (held_uuid, held_claim) if held_uuid and held_claim is not None else None
         return sum(self._look_at_job(job, seen, reported, beat, now, here) for job in jobs)
 
@@ -110,16 +111,16 @@ class WorkerWatch:
         if here and over_time(seen, row, job.timeout, ran_s, now):
             log.warning("job %s is over its time and does not stop: worker %s killed", job.uuid, job.worker)
             kill_if_same(job.worker_id, signal.SIGKILL)
-            why = f"timeout after {job.timeout} s; the job did not stop and its worker was killed"
+            why = Message("timeout after %(n)s s; the job did not stop and its worker was killed", n=job.timeout)
             outcome = Outcome("timeout", error=why, run_ms=int(ran_s * 1000))
             return settle(self.connection, job, outcome, self.store) != "late"
         if here and job.id in self._to_stop:
             log.warning("job %s was asked to stop and did not: worker %s killed", job.uuid, job.worker)
             kill_if_same(job.worker_id, signal.SIGKILL)
-            outcome = Outcome("cancelled", error="Stopped by hand; its worker was killed.", run_ms=int(ran_s * 1000))
+            outcome = Outcome("cancelled", error=Message("Stopped by hand; its worker was killed."), run_ms=int(ran_s * 1000))
             return settle(self.connection, job, outcome, self.store) != "late"
         if holds_something_else(seen, row, reported, beat):
-            return self._release(job, crash=False, why="its worker lives but no longer holds it")
+            return self._release(job, crash=False, why=Message("its worker lives but no longer holds it"))
         return 0
 
     def _reap(self, worker_id: str, name: str, consumer: str, why: str, jobs: list[Claim], gone: bool) -> int:
@@ -129,7 +130,7 @@ class WorkerWatch:
             kill_if_same(worker_id, signal.SIGKILL)  # a job that closed the descriptor of its worker's lock runs on
             if names := descendants.end_marked(worker_id, self._lock(worker_id)):
                 log.warning("worker %s: what its job had started was ended: %s", name, ", ".join(names))
-        freed = sum(self._release(job, alone, f"{name}: {why}") for job in jobs)
+        freed = sum(self._release(job, alone, Message("%(worker)s: %(why)s", worker=name, why=why)) for job in jobs)
         forget_worker(self.connection, worker_id, why)
         log.info("worker %s: %s; %d job(s) rescued", name, why, freed)
         if gone:
@@ -138,7 +139,8 @@ class WorkerWatch:
 
     def _release(self, job: Claim, crash: bool, why: str) -> int:
         if job.over:  # it had not stopped in time when its worker went
-            outcome = Outcome("timeout", error=f"timeout after {job.timeout} s; then its worker ended: {why}", run_ms=job.timeout * 1000)
+            ended = Message("timeout after %(n)s s; then its worker ended: %(why)s", n=job.timeout, why=why)
+            outcome = Outcome("timeout", error=ended, run_ms=job.timeout * 1000)
             return int(settle(self.connection, job, outcome, self.store) != "late")
         state = rescue(self.connection, job, crash and not job.cancel_requested, why, self.store)
         if state:

@@ -10,6 +10,7 @@ from sqlalchemy import select
 from app.extensions import db
 from app.models import Audit
 from app.support.clock import now_ms, when
+from app.support.messages import from_row, to_json
 from app.support.validation import parse_uuid
 
 
@@ -35,14 +36,16 @@ class AuditRow:
 
 
 def audit(actor: str, action: str, subject: str, result: str) -> None:
-    """Note who did what, in the caller's transaction."""
-    db.session.add(Audit(at_ms=now_ms(), actor=actor[:255], action=action, subject=subject[:255], result=result))
+    """Note who did what, in the caller's transaction. What is a sentence of ours is given as a Message."""
+    db.session.add(Audit(at_ms=now_ms(), actor=actor[:255], action=action, action_json=to_json(action), subject=subject[:255],
+                         subject_json=to_json(subject), result=result, result_json=to_json(result)))
 
 
 def log(before: int | None = None, size: int = 100) -> tuple[list[AuditRow], bool]:
     """Rows of the audit table, the latest first, and whether there are more."""
     query = select(Audit).order_by(Audit.id.desc()).limit(size + 1)
     found = list(db.session.scalars(query if before is None else query.where(Audit.id < before)))
-    rows = [AuditRow(r.id, when(r.at_ms), r.actor, r.action, r.subject, r.result, parse_uuid(r.subject))
+    rows = [AuditRow(r.id, when(r.at_ms), r.actor, from_row(r.action, r.action_json), from_row(r.subject, r.subject_json),
+                     from_row(r.result, r.result_json), parse_uuid(r.subject))
             for r in found[:size]]
     return rows, len(found) > size

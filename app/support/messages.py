@@ -1,42 +1,173 @@
 """Sentences for whoever reads them: the language of the request, English on the command line and in workers.
 
-What workers and the monitor write into the database is English; `retell` finds the sentence it was made from and
-tells it again in the reader's language. A sentence that is not in the list stays as it was written.
+A sentence stands once, where it is raised or written, as a `Message`: its text is the English sentence, which goes into
+the row's old column; its id and values go as JSON into the column beside it (`to_json`). Whoever reads the row makes the
+Message of both again (`from_row`) and tells it in the reader's language (`translate_stored`). The text is the fact: JSON
+that says anything else than the text beside it is not looked at. Rows without JSON are old, or another program's: what
+reads like a sentence that is declared today (translations/stored.pot, collected by scripts/i18n.sh) is told like it.
 """
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 from flask import has_request_context
 from flask_babel import gettext
 
 LONGEST, DEEPEST = 20_000, 3  # characters of a sentence of ours; sentences within sentences
+MOST_JSON, MOST_CHARS = 8_000, 256 * 1024  # characters of the parts of a sentence; of any text that is looked at
+LEAST_FIXED = 6  # characters beside its values by which a sentence is known again: " and " stands in any text
 _NAMED = re.compile(r"%\((\w+)\)s")
+_DECLARED = Path(__file__).parents[1] / "translations" / "stored.pot"
 
 
-def translate(text: str, **values: Any) -> str:
-    """`text` with `%(name)s` filled in, translated when a person's request is being answered."""
-    if has_request_context():
-        return gettext(text, **values)
-    return text % values if values else text
+class Message(str):
+    """A sentence of ours: `Message("%(n)s rows, %(why)s", n=3, why=Message("no more"))`.
+
+    The text is English with its values filled in, at most 20,000 characters; `id` and `values` (texts, numbers, Messages)
+    are what it is translated by.
+    """
+
+    id: str
+    values: dict[str, Any]
+
+    def __new__(cls, id: str, /, **values: object) -> Message:
+        kept = {name: value if type(value) in (Message, int, float) else str(value)
+                for name, value in values.items() if f"%({name})s" in id}  # a value that is not shown might be a secret
+        self = super().__new__(cls, _filled(id, kept))
+        self.id, self.values = id, kept
+        return self
 
 
-def translate_stored(text: str | None, depth: int = 0) -> str | None:
-    """A stored sentence in the reader's language."""
-    if not text or depth >= DEEPEST or len(text) > LONGEST or not has_request_context():
+def translate(text: str, /, **values: Any) -> str:
+    """`text` with `%(name)s` filled in: translated when a person's request is being answered, else a Message."""
+    message = Message(text, **values)
+    return _told(message) if has_request_context() else message
+
+
+def translate_stored(text: str | None) -> str | None:
+    """A sentence that was written for the store, in the reader's language."""
+    if not text or not has_request_context():
         return text
-    for parts, names, template in _patterns():
-        values = _fill(parts, text)
+    return _told(text) if type(text) is Message else _known_again(text)
+
+
+def text_of(error: BaseException) -> str:
+    """What an exception says: the Message that it was raised with, or its text. Calls the exception's own code."""
+    text = str(error)
+    return error.args[0] if error.args and type(error.args[0]) is Message and error.args[0] == text else text
+
+
+def tell(error: BaseException) -> str:
+    """What an exception says, in the reader's language."""
+    return translate_stored(text_of(error)) or ""
+
+
+def to_json(text: str | None) -> str | None:
+    """For the column beside the text: `["id", {"name": value}]` of a Message, at most 8,000 characters of parts, else None."""
+    if type(text) is not Message:
+        return None
+    try:
+        return json.dumps(_form(text, str, [MOST_JSON]), ensure_ascii=False, separators=(",", ":"))
+    except (TypeError, ValueError):
+        return None
+
+
+def from_row(text: str | None, stored: Any) -> str | None:
+    """The text of a row, as a Message when its JSON says the same."""
+    if not text or type(stored) is not str or len(stored) > 8 * MOST_JSON:
+        return text
+    try:
+        message = _read(json.loads(stored))
+    except (TypeError, ValueError, AttributeError, RecursionError):
+        return text
+    return message if message == text else text
+
+
+def cleaned(text: str, clean: Callable[[str], str]) -> str:
+    """The first 256 K characters of `text` through `clean`; a Message stays one when all of it passes and then says the same.
+
+    Of a Message every part is made anew, so nothing of whoever made it is left in it.
+    """
+    whole = clean(str.__getitem__(text, slice(MOST_CHARS)))  # of whatever kind of text, a plain one
+    if type(text) is Message:
+        try:
+            message = _read(_form(text, clean, [MOST_JSON]))
+        except (TypeError, ValueError):
+            return whole
+        return message if message == whole else whole
+    return whole
+
+
+def _filled(id: str, values: dict[str, Any]) -> str:
+    """Never raises and never formats: an id may come from a row."""
+    if not values:
+        return id[:LONGEST]
+    pieces, size = [], 0
+    for n, part in enumerate(_NAMED.split(id)):
+        pieces.append(str(values.get(part, f"%({part})s")) if n % 2 else part.replace("%%", "%"))
+        size += len(pieces[-1])
+        if size > LONGEST:
+            break
+    return "".join(pieces)[:LONGEST]
+
+
+def _told(message: Message) -> str:
+    values = {name: _told(value) if type(value) is Message else value for name, value in message.values.items()}
+    return _filled(gettext(message.id) if message.id else "", values)
+
+
+def _form(message: Message, clean: Callable[[str], str], left: list[int], depth: int = 0) -> list[Any]:
+    """A Message as lists and texts. TypeError or ValueError when a part is not what it should be, or they are too large."""
+    if type(message.id) is not str or type(message.values) is not dict:
+        raise TypeError("not as it was made")
+    form: dict[str, Any] = {}
+    left[0] -= len(message.id)
+    for name, value in message.values.items():
+        if type(value) is int or type(value) is float:
+            form[name] = value
+            left[0] -= value.bit_length() if type(value) is int else 20
+        elif type(value) is Message and depth < DEEPEST:
+            form[name] = _form(value, clean, left, depth + 1)
+        elif type(value) is str or type(value) is Message:
+            left[0] -= len(value)
+            form[name] = clean(str(value)) if left[0] >= 0 else ""
+        else:
+            raise TypeError("not as it was made")
+        left[0] -= len(name)
+        if left[0] < 0:
+            raise ValueError("too large")
+    if left[0] < 0:
+        raise ValueError("too large")
+    return [clean(message.id), form]
+
+
+def _read(form: Any, depth: int = 0) -> Message:
+    id, values = form
+    if type(id) is not str or depth > DEEPEST:
+        raise ValueError("no message")
+    return Message(id, **{name: _read(value, depth + 1) if type(value) is list else value for name, value in values.items()})
+
+
+# ---- rows without JSON ---------------------------------------------------------------------------------------------
+
+
+def _known_again(text: str, depth: int = 0) -> str:
+    if depth >= DEEPEST or len(text) > LONGEST:
+        return text
+    for parts, names, id in _patterns():
+        values = _match(parts, text)
         if values is not None:
-            return gettext(template, **{name: translate_stored(value, depth + 1) for name, value in zip(names, values, strict=True)})
+            return _filled(gettext(id), {name: _known_again(value, depth + 1) for name, value in zip(names, values, strict=True)})
     return text
 
 
-def _fill(parts: tuple[str, ...], text: str) -> list[str] | None:
+def _match(parts: tuple[str, ...], text: str) -> list[str] | None:
     """What stands in `text` between the fixed parts of a sentence, each at least one character; None when it is another sentence.
 
     Each part is taken at its first place, so the text is passed once, where a pattern with several `.+?` goes back and forth.
@@ -58,107 +189,12 @@ def _fill(parts: tuple[str, ...], text: str) -> list[str] | None:
 
 @cache
 def _patterns() -> list[tuple[tuple[str, ...], tuple[str, ...], str]]:
-    """For each sentence: its fixed parts, and the names of what stands between them."""
-    return [(tuple(_NAMED.split(t)[::2]), tuple(_NAMED.findall(t)), t) for t in _stored()]
+    """For each sentence: its fixed parts, and the names of what stands between them; the most particular one first."""
+    from babel.messages.pofile import read_po  # here: workers never need it
 
-
-def _stored(_: Callable[[str], str] = lambda text: text) -> tuple[str, ...]:
-    """Sentences that are written by others than the web; the more particular ones first."""
-    return (
-        _("sign in"), _("sign out"), _("sign-in failed"), _("sign out everywhere"), _("end session"),
-        _("create account"), _("change password"), _("change role"), _("disable account"), _("enable account"),
-        _("unlock account"),
-        _("unknown account"), _("many accounts"), _("attempts: %(n)s"), _("attempts forgotten: %(n)s"),
-        _("sessions ended: %(n)s"), _("sessions ended"),
-        _("the process is gone"), _("unheard for %(n)s s and standing still"), _("unheard for %(n)s s"), _("frozen"), _("busy, not reporting"),
-        _("stopped by hand; started again"), _("stopped by hand; then its consumer ended"), _("stopped by hand"),
-        _("restarted by hand"), _("killed by hand"), _("restored from a backup"), _("stopped"),
-        _("recycled: %(n)s MB over its start, limit %(limit)s MB"), _("its worker lives but no longer holds it"),
-        _("timeout after %(n)s s"), _("timeout after %(n)s s; then its worker ended: %(why)s"),
-        _("timeout after %(n)s s; the job did not stop and its worker was killed"), _("Over its time limit."),
-        _("Held by %(name)s."), _("Cancelled by %(name)s."), _("Its type is paused."), _("Stopped by hand; its worker was killed."),
-        _("Cancelled while a worker was stopping."), _("Stopped on request."), _("Stopped after killing its worker %(n)s times. Last: %(why)s"),
-        _("Stopped after it was lost %(n)s times. Last: %(why)s"),
-        _("its worker went on without writing an outcome"), _("Its outcome could not be written (%(why)s)."),
-        _("The worker could not tell its outcome (%(why)s)."), _("%(name)s: its text cannot be shown (%(why)s in its own code)"),
-        _("The delay of %(name)s must be a number, not %(value)s."), _("The delay of %(name)s must be a finite number, not %(value)s."),
-        _("The delay of %(name)s must be at most %(n)s seconds (366 days), not %(value)s."),
-        _("The eta of RetryTask must be a datetime, not %(value)s."), _("The eta of RetryTask is no time that can be waited for."),
-        _("%(why)s It counts as a failure. (%(error)s)"),
-        _("replaced: an outcome could not be written"), _("its worker"),
-        _("Write a text with OpenAI; with a reference it becomes that content's body."),
-        _("Import a file of contents: returns the counts of all attempts of this round, and the encoding it was read in."),
-        _("No job type %(name)s is known here. Deploy the code that declares it, or delete the job."),
-        _("The arguments no longer fit %(name)s: %(why)s Edit and retry, or delete the job."),
-        _("%(job)s has no argument %(names)s; it takes %(known)s."), _("%(job)s needs %(names)s."), _("%(name)s must be %(wanted)s, not %(value)s."),
-        _("The uploaded file of %(name)s is no longer there. Upload it again with a new job."),
-        _("The file has no column %(missing)s. Its first line must name the columns %(columns)s, separated by comma, semicolon or tab; "
-          "it has: %(found)s."),
-        _("The file is empty. Its first line must name the columns %(columns)s."),
-        _("reference, title and body"), _("reference and title"), _("reference and body"), _("title and body"),
-        _("The first line, which names the columns, cannot be read: %(why)s"),
-        _("The first line names %(n)s columns; at most %(most)s are read. Remove some."),
-        _("The column %(name)s is named twice in the first line. Rename or remove one of them."),
-        _("The column %(name)s as %(target)s cannot be read: the file has no such column. Choose the columns again."),
-        _("The column %(name)s as %(target)s cannot be read: each column is read once, as one name. "
-          "Choose the columns again."),
-        # The next two are written no more; they stand in the history.
-        _("The first line is a hint for a spreadsheet program (sep=). Delete it: the first line must name the columns."),
-        _("The file is UTF-16 or UTF-32 text (some programs say 'Unicode'), which is not read. "
-          "Save it again as CSV UTF-8 and upload that file."),
-        _("The file has a NUL byte in line %(n)s, so it is damaged or no text. Save it again as CSV UTF-8 and upload that file."),
-        _("The file is UTF-8 but damaged: line %(n)s has a byte that does not belong there, and read as Windows-1252 its accents would be wrong. "
-          "Save it again as CSV UTF-8 and upload that file."),
-        _("The file is not %(name)s, or damaged: line %(n)s cannot be read in it. "
-          "Choose another encoding, or save it as CSV UTF-8."),
-        _("The file may be in %(names)s, and its text does not tell which. "
-          "Import it again with the encoding in which these lines are right, or save it as CSV UTF-8.\n%(lines)s"),
-        _("The file is neither UTF-8 (line %(a)s) nor Windows-1252 (line %(b)s). Save it again as CSV UTF-8 and upload that file."),
-        _("The file is not UTF-8 (line %(n)s), and in no encoding that is known here is it a text. "
-          "Save it again as CSV UTF-8 and upload that file."),
-        _("The file seems to be in %(name)s, which is not read. Save it again as CSV UTF-8 and upload that file."),
-        _("The file is %(kind)s, not CSV. Open it in its program and save it as CSV UTF-8."),
-        _("an Excel workbook or a ZIP archive"), _("an Excel workbook"), _("a PDF"), _("a compressed file"),
-        _("a picture"), _("a database"),
-        _("Empty cell in a required column: %(names)s."),
-        _("The reference has %(n)s characters; at most %(most)s are allowed."),
-        _("Too few cells: %(n)s, the first line names %(width)s."),
-        _("Too many cells: %(n)s, the first line names %(width)s."),
-        _("A cell is longer than 1 MB or the record longer than 4 MB, or a quote is not closed."),
-        _("A quote is not closed, or text follows a closing quote. A quote inside quotes is written twice."),
-        _("A quote is not closed: the lines that follow are records of their own."),
-        _("The reference %(name)s stands again in line %(n)s: that row counts, this one changed nothing."),
-        _("Checking the file: %(n)s records read"), _("%(done)s of %(total)s records"),
-        _("Stopped on request behind record %(n)s; what was imported until then stays."),
-        _("A later round of this import is under way."),
-        _("The worker stopped while the API answered. It may have been paid; what came is kept. Retry asks for a new one, which is paid again."),
-        _("Stopped on request. It may have been paid; what came is kept. Retry asks for a new one, which is paid again."),
-        _("The answer broke off (%(why)s). It may have been paid; what came is kept. Retry asks for a new one, which is paid again."),
-        _("The model refused to write this. It was paid and is kept; retry asks for a new one, which is paid again."),
-        _("The model refused to write this. %(why)s It was paid and is kept; retry asks for a new one, which is paid again."),
-        _("The answer was cut at the model's length limit. It was paid and is kept; retry asks for a new one, which is paid again."),
-        _("The answer is empty. It was paid and is kept; retry asks for a new one, which is paid again."),
-        _("the stream ended early"), _("no end within %(n)s s"), _("The API did not answer within %(n)s s."),
-        _("The connection to the API failed (%(why)s)."), _("The API asks to wait %(n)s s (429)."),
-        _("The account's limit of %(n)s requests a minute is reached."), _("OPENAI_API_KEY is not set for the workers."),
-        _("The API refused the key (401). Set OPENAI_API_KEY for the workers and restart them. %(why)s"),
-        _("The account's quota is used up (insufficient_quota). Raise it, then retry. %(why)s"),
-        _("The API does not know this model or address (404). %(why)s"), _("The API refused the request (%(n)s). %(why)s"),
-        _("The API answered with a redirect (%(n)s), which is not followed: correct OPENAI_BASE_URL."), _("The API answered %(n)s. %(why)s"),
-        _("The API refused the key (401). Set OPENAI_API_KEY for the workers and restart them."),
-        _("The API refused this account (403)."), _("The API refused this account (403). %(why)s"),
-        _("The account's quota is used up (insufficient_quota). Raise it, then retry."),
-        _("The API does not know this model or address (404)."), _("The API refused the request (%(n)s)."),
-        _("The API answered %(n)s."),
-        _("The request cannot be sent (%(why)s): correct OPENAI_BASE_URL and OPENAI_API_KEY."),
-        _("an event that cannot be read"),
-        _("longer than %(n)s characters"), _("longer than %(n)s bytes"), _("error: %(why)s"),
-        _("The server does not take every part of the request; it is asked again without."),
-        _("There is no content %(name)s. The text is kept with the generation: import the content, then retry; nothing is paid again."),
-        _("A demo asks no real model. For one that answers, set OPENAI_BASE_URL to scripts/fake-openai.py on 127.0.0.1."),
-        _("There is no prompt template %(name)s. Create it, or choose another, then retry."),
-        _("The monthly budget of %(tenant)s is spent (%(spent)s)."),
-        _("no monitor had this channel for 8 days"),
-        _("The file is not text: it is full of control characters. Upload a CSV file saved as UTF-8 text."),
-        _("%(worker)s: %(why)s"),  # the last: it fits many
-    )
+    with open(_DECLARED, "rb") as file:
+        ids = [message.id for message in read_po(file) if message.id]
+    found = [(tuple(_NAMED.split(id)[::2]), tuple(_NAMED.findall(id)), id) for id in ids]
+    fixed = {id: len("".join(parts)) for parts, _names, id in found}
+    telling = [entry for entry in found if fixed[entry[2]] >= LEAST_FIXED or len(entry[0]) == 1 or entry[0] == ("", ": ", "")]
+    return sorted(telling, key=lambda entry: -fixed[entry[2]])

@@ -79,14 +79,14 @@ def check_value(value: Any, depth: int = 0) -> None:
     elif isinstance(value, dict):
         for key, inner in value.items():
             if not isinstance(key, str):
-                raise ValidationError(f"Names in an object must be text, not {type(key).__name__}.")
+                raise ValidationError(_("Names in an object must be text, not %(kind)s.", kind=type(key).__name__))
             check_text(key)
             check_value(inner, depth + 1)
     elif isinstance(value, list | tuple):
         for inner in value:
             check_value(inner, depth + 1)
     else:
-        raise ValidationError(f"{type(value).__name__} is not JSON; use text, numbers, true, false, null, lists and objects.")
+        raise ValidationError(_("%(kind)s is not JSON; use text, numbers, true, false, null, lists and objects.", kind=type(value).__name__))
 
 
 def check_text(text: str) -> str:

@@ -6,6 +6,8 @@ import numbers
 from decimal import Context, Decimal, DecimalException
 from typing import Any
 
+from app.support.messages import Message
+
 MOST_WHOLE = 2**63 - 1
 MOST_DELAY_S = 366 * 86_400
 TEXT_CHARS = 200
@@ -15,19 +17,19 @@ _EXACT = Context(prec=60)  # a context of its own, because a job may change that
 def number(what: str, value: object) -> Decimal:
     """An int, float, Decimal, fraction or text as a finite Decimal. Raises TypeError or ValueError naming `what`."""
     if isinstance(value, bool) or not isinstance(value, numbers.Real | Decimal | str):
-        raise TypeError(f"{what} must be a number, not {type(value).__name__}.")
+        raise TypeError(Message("%(what)s must be a number, not %(value)s.", what=what, value=type(value).__name__))
     if isinstance(value, numbers.Integral):
         if abs(int(value)).bit_length() > 256:
-            raise ValueError(f"{what} is too large a number.")
+            raise ValueError(Message("%(what)s is too large a number.", what=what))
         return Decimal(int(value))
     try:
         if not isinstance(value, str | Decimal):
             value = repr(float(value))
         found = _EXACT.create_decimal(value if isinstance(value, Decimal) else value[:TEXT_CHARS].strip())
     except (DecimalException, ValueError, OverflowError):
-        raise ValueError(f"{what} must be a number, not {str(value)[:40]!r}.") from None
+        raise ValueError(Message("%(what)s must be a number, not %(value)s.", what=what, value=repr(str(value)[:40]))) from None
     if not found.is_finite():
-        raise ValueError(f"{what} must be a finite number, not {found}.")
+        raise ValueError(Message("%(what)s must be a finite number, not %(value)s.", what=what, value=found))
     return found
 
 
@@ -53,7 +55,9 @@ def delay_s(what: str, value: object) -> float:
     """Seconds to wait, at most 366 days; a negative number counts as 0. Raises TypeError or ValueError."""
     found = number(what, value)
     if found > MOST_DELAY_S:
-        raise ValueError(f"{what} must be at most {MOST_DELAY_S} seconds (366 days), not {found:.6g}.")
+        raise ValueError(
+            Message("%(what)s must be at most %(n)s seconds (366 days), not %(value)s.", what=what, n=MOST_DELAY_S, value=f"{found:.6g}")
+        )
     return max(float(found), 0.0)
 
 

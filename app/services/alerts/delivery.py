@@ -26,6 +26,7 @@ from app.config import ROOT, Settings
 from app.ledger.dialect import Connection, Executor
 from app.services.alerts import channels, texts
 from app.support.clock import DAY_MS
+from app.support.messages import Message, to_json
 from app.support.redaction import one_line, redact
 
 log = logging.getLogger(__name__)
@@ -38,11 +39,11 @@ _WAITING = f"""SELECT m.id, m.phase, m.title, m.body, m.state, m.attempts, m.nex
 _LEVELS = ("info", "success", "warning", "failure")  # of Apprise, the worst last
 _LEASE = """UPDATE alert_messages SET repeated = CASE WHEN state = 'sending' THEN 1 ELSE repeated END, state = 'sending', lease_ms = :until,
  attempts = attempts + 1 WHERE id = :id AND (state = 'waiting' OR (state = 'sending' AND lease_ms = :held))"""
-_END = """UPDATE alert_messages SET state = :state, error = :error, next_ms = :next, ended_ms = :ended,
+_END = """UPDATE alert_messages SET state = :state, error = :error, error_json = :json, next_ms = :next, ended_ms = :ended,
  repeated = CASE WHEN :doubt = 1 THEN 1 ELSE repeated END WHERE id = :id AND state = 'sending' AND lease_ms = :until"""
 
 
-class Message(NamedTuple):
+class OutboxRow(NamedTuple):
     """A row of `alert_messages` that is not sent yet, with its incident's severity (None for a test)."""
 
     id: int
@@ -97,10 +98,10 @@ class Outbox:
     def _now(self, tx: Executor) -> int:
         return self.clock() if self.clock else tx.now()
 
-    def _take(self, connection: Connection, channel: str) -> tuple[list[Message], int] | None:
+    def _take(self, connection: Connection, channel: str) -> tuple[list[OutboxRow], int] | None:
         """The rows to send now, leased; None when nothing is due or another monitor was first."""
         now = self._now(connection)
-        rows = [Message(*row) for row in connection.fetch_all(_WAITING, c=channel)]
+        rows = [OutboxRow(*row) for row in connection.fetch_all(_WAITING, c=channel)]
         queue = [m for m in rows if m.phase == "test"][:1] or rows
         if not queue or queue[0].waits(now):
             return None
@@ -110,7 +111,7 @@ class Outbox:
             taken = [m for m in batch if tx.execute(_LEASE, id=m.id, held=m.lease_ms, until=until)]
         return (taken, until) if taken else None
 
-    def _send(self, channel: str, messages: list[Message], until: int) -> None:
+    def _send(self, channel: str, messages: list[OutboxRow], until: int) -> None:
         with self.app.app_context(), force_locale(self.settings.alert_language):
             parts = [(m.title, f"{texts.repeated()}\n{m.body}" if m.sending or m.repeated else m.body)
                      for m in messages]
@@ -128,14 +129,14 @@ class Outbox:
             log.warning("channel %s %s", channel, f"fails ({why}); it is tried again" if why else "works again")
         self.trouble[channel] = why
 
-    def _end(self, connection: Connection, messages: list[Message], until: int, why: str, doubtful: bool) -> None:
+    def _end(self, connection: Connection, messages: list[OutboxRow], until: int, why: str, doubtful: bool) -> None:
         now = self._now(connection)
         with connection.transaction() as tx:
             for m in messages:
                 lost = why and (m.phase == "test" or now - m.created_ms > KEEP_MS)
                 wait = min(FIRST_MS * 2 ** min(m.attempts, 12), MOST_MS)
                 state = "sent" if not why else "dropped" if lost else "waiting"
-                tx.execute(_END, id=m.id, until=until, state=state, error=why or None, next=now + wait,
+                tx.execute(_END, id=m.id, until=until, state=state, error=why or None, json=to_json(why), next=now + wait,
                            doubt=int(doubtful), ended=None if state == "waiting" else now)
 
     def busy(self) -> bool:
@@ -165,7 +166,7 @@ def deliver(url: str, title: str, body: str, seconds: float, level: str = "info"
                               capture_output=True, text=True, timeout=seconds, cwd=ROOT, env=kept)
         answer = json.loads(done.stdout)
     except subprocess.TimeoutExpired:
-        return f"no answer within {seconds:.0f} s", True
+        return Message("no answer within %(n)s s", n=f"{seconds:.0f}"), True
     except (OSError, ValueError) as error:
-        return f"the sending broke off ({type(error).__name__})", True
+        return Message("the sending broke off (%(why)s)", why=type(error).__name__), True
     return "" if answer["ok"] else one_line(redact(answer["why"]), 300), answer["doubtful"]

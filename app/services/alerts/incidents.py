@@ -30,8 +30,8 @@ from app.services.alerts import texts
 from app.services.alerts.checks import KINDS, RULE_COLUMNS, Finding, Rule, Snapshot
 from app.services.audit import ActionRefused, audit
 from app.support.clock import DAY_MS, MINUTE_MS, millis, now_ms, when
+from app.support.messages import Message, from_row, translate_stored
 from app.support.messages import translate as _
-from app.support.messages import translate_stored
 from app.support.validation import stored_object
 
 log = logging.getLogger(__name__)
@@ -234,7 +234,7 @@ def acknowledge(alert: int, actor: str) -> None:
         db.session.rollback()
         raise ActionRefused(_("%(name)s has acknowledged this alert already.", name=name))
     row.acked_ms, row.acked_by = now_ms(), actor[:255]
-    audit(actor, "acknowledge alert", f"{row.kind} {row.id}", "done")
+    audit(actor, Message("acknowledge alert"), f"{row.kind} {row.id}", Message("done"))
     db.session.commit()
 
 
@@ -244,7 +244,8 @@ def snooze(alert: int, minutes: int, actor: str) -> None:
     row.snoozed_ms, row.snoozed_by = now_ms() + min(max(minutes, 0), MOST_SNOOZE_MIN) * MINUTE_MS, actor[:255]
     if not row.notified:
         row.notify_at = max(row.notify_at, row.snoozed_ms) if minutes else now_ms()
-    audit(actor, "silence alert" if minutes else "end silence", f"{row.kind} {row.id}", f"{minutes} minutes")
+    audit(actor, Message("silence alert") if minutes else Message("end silence"), f"{row.kind} {row.id}",
+          Message("%(n)s minutes", n=minutes or 0))
     db.session.commit()
 
 
@@ -264,7 +265,7 @@ def test_channel(name: str, actor: str) -> int:
     title, body = texts.test_message(actor)
     row = AlertMessage(channel=name, phase="test", title=title, body=body, next_ms=now_ms(), created_ms=now_ms())
     db.session.add(row)
-    audit(actor, "test channel", name, "asked")
+    audit(actor, Message("test channel"), name, Message("asked"))
     db.session.commit()
     return row.id
 
@@ -288,7 +289,8 @@ def channels() -> dict[str, ChannelView]:
         result[name] = ChannelView(
             live=ages.get(name, announced.LIVE_MS) < announced.LIVE_MS, sent_at=when(sent.ended_ms) if sent else None,
             waiting=int(waiting or 0), next_at=when(failing.next_ms) if failing and failing is head else None,
-            error=failing and translate_stored(failing.error), attempts=failing.attempts if failing else 0)
+            error=failing and translate_stored(from_row(failing.error, failing.error_json)),
+            attempts=failing.attempts if failing else 0)
     return result
 
 

@@ -16,6 +16,7 @@ from app.services.alerts import texts
 from app.services.alerts.checks import KINDS
 from app.services.alerts.incidents import channels, last_check
 from app.services.audit import ActionRefused, audit
+from app.support.messages import Message
 from app.support.messages import translate as _
 from app.support.validation import ValidationError
 
@@ -136,7 +137,8 @@ def save(row: AlertRule, values: Mapping[str, Any], actor: str) -> None:
     new = row.id is None
     db.session.add(row)
     db.session.flush()
-    audit(actor, "new rule" if new else "change rule", f"{row.kind} {row.id}", f"threshold {row.threshold:g}")
+    audit(actor, Message("new rule") if new else Message("change rule"), f"{row.kind} {row.id}",
+          Message("threshold %(n)s", n=f"{row.threshold:g}"))
     db.session.commit()
 
 
@@ -144,13 +146,13 @@ def switch(rule: int, on: bool, actor: str) -> None:
     """Raises ActionRefused when there is no such rule."""
     row = find(rule)
     row.enabled = int(on)
-    audit(actor, "switch on rule" if on else "switch off rule", f"{row.kind} {row.id}", "done")
+    audit(actor, Message("switch on rule") if on else Message("switch off rule"), f"{row.kind} {row.id}", Message("done"))
     db.session.commit()
 
 
 def delete(rule: int, actor: str) -> None:
     """Its open incidents end without a message at the next check. Raises ActionRefused when there is no such rule."""
     row = find(rule)
-    audit(actor, "delete rule", f"{row.kind} {row.id}", "done")
+    audit(actor, Message("delete rule"), f"{row.kind} {row.id}", Message("done"))
     db.session.delete(row)
     db.session.commit()

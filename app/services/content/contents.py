@@ -16,8 +16,8 @@ from app.integrations.csv_cells import write_rows
 from app.models import Content, ImportReject, ImportRun
 from app.support.clock import when
 from app.support.formatting import number
+from app.support.messages import from_row, translate_stored
 from app.support.messages import translate as _
-from app.support.messages import translate_stored
 from app.support.redaction import redact_json
 from app.support.validation import stored_object
 
@@ -111,8 +111,8 @@ def report_counts(uuid: str) -> RejectReport:
 def reject_report(uuid: str, limit: int = 50) -> RejectReport:
     """The report with its first `limit` rows."""
     mine = ImportReject.uuid == uuid
-    query = select(ImportReject.line, ImportReject.reason, ImportReject.row).where(mine).order_by(ImportReject.line)
-    rows = (RejectedRow(r.line, translate_stored(r.reason), r.row) for r in db.session.execute(query.limit(limit)))
+    query = select(ImportReject.line, ImportReject.reason, ImportReject.reason_json, ImportReject.row).where(mine).order_by(ImportReject.line)
+    rows = (RejectedRow(r.line, translate_stored(from_row(r.reason, r.reason_json)), r.row) for r in db.session.execute(query.limit(limit)))
     return replace(report_counts(uuid), rows=tuple(rows))
 
 
@@ -126,12 +126,12 @@ def reject_csv(uuid: str) -> Iterator[str]:
 def _report_rows(engine: Engine, uuid: str, counts: RejectReport) -> Iterator[tuple]:
     """500 rows a transaction: a slow download must not hold one open (the WAL could not shrink)."""
     yield REPORT_COLUMNS
-    columns, line = (ImportReject.line, ImportReject.reason, ImportReject.row), 0
+    columns, line = (ImportReject.line, ImportReject.reason, ImportReject.reason_json, ImportReject.row), 0
     while True:
         query = select(*columns).where(ImportReject.uuid == uuid, ImportReject.line > line)
         with engine.connect().execution_options(begin="BEGIN") as connection:
             rows = connection.execute(query.order_by(ImportReject.line).limit(STEP)).all()
-        yield from ((row.line, translate_stored(row.reason), row.row) for row in rows)
+        yield from ((row.line, translate_stored(from_row(row.reason, row.reason_json)), row.row) for row in rows)
         if len(rows) < STEP:
             break
         line = rows[-1].line

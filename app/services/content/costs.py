@@ -19,6 +19,7 @@ from app.models import JobCost, TenantBudget
 from app.models.types import as_integer
 from app.services.audit import audit
 from app.support.clock import day_of, midnight, month_start, now_ms
+from app.support.messages import Message
 from app.support.messages import translate as _
 from app.support.settings import settings
 from app.support.validation import ValidationError, check_text, parse_tenant
@@ -166,5 +167,7 @@ def save_budget(tenant: str, amount: Decimal | str | None, currency: str, hold: 
         row = row or TenantBudget(tenant_id=name)
         row.month_nano, row.currency, row.hold, row.changed_by = int(amount * costs.NANO), currency, int(hold), actor[:255]
         db.session.add(row)
-    audit(actor, "budget", name, f"{amount} {currency}{', holds' if hold else ''}" if amount is not None else "removed")
+    spent = f"{amount} {currency}"
+    audit(actor, Message("budget"), name,
+          Message("removed") if amount is None else Message("%(amount)s, holds", amount=spent) if hold else spent)
     db.session.commit()

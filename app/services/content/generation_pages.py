@@ -13,6 +13,7 @@ from app.extensions import db
 from app.models import Content, ContentVersion, Generation, PromptTemplate
 from app.services.audit import ActionRefused, audit
 from app.support.clock import now_ms, when
+from app.support.messages import Message, from_row
 from app.support.messages import translate as _
 from app.support.validation import ValidationError, check_text, parse_tenant
 
@@ -94,6 +95,7 @@ def listing(q: str, tenant: str, status: str, before: int | None, limit: int) ->
 
 def _view(row: Generation) -> GenerationView:
     columns: dict[str, Any] = {name: getattr(row, name) for name in _COLUMNS}
+    columns["error"] = from_row(row.error, row.error_json)
     return GenerationView(
         **columns, created_at=when(row.created_ms), ended_at=when(row.ended_ms), applied_at=when(row.applied_ms),
         first_after_ms=row.first_ms - row.asked_ms if row.first_ms and row.asked_ms else None,
@@ -144,7 +146,7 @@ def save_template(tenant: str | None, name: str, body: str, actor: str) -> None:
     row = row or PromptTemplate(tenant_id=tenant_id, name=name)
     row.body, row.updated_ms, row.updated_by = body, now_ms(), actor[:255]
     db.session.add(row)
-    audit(actor, "prompt template", f"{tenant_id or '*'} {name}", "saved")
+    audit(actor, Message("prompt template"), f"{tenant_id or '*'} {name}", Message("saved"))
     db.session.commit()
 
 
@@ -154,6 +156,6 @@ def delete_template(template: int, actor: str) -> None:
     if row is None:
         db.session.rollback()
         raise ActionRefused(_("There is no such template."), unknown=True)
-    audit(actor, "prompt template", f"{row.tenant_id or '*'} {row.name}", "deleted")
+    audit(actor, Message("prompt template"), f"{row.tenant_id or '*'} {row.name}", Message("deleted"))
     db.session.delete(row)
     db.session.commit()

@@ -23,19 +23,22 @@ from app.ledger.dialect import Executor
 from app.models.job import BY_BUDGET
 from app.services.content import prices
 from app.support.clock import DAY_MS, MINUTE_MS, month_start
+from app.support.messages import Message, from_row, to_json
 
 log = logging.getLogger(__name__)
 RATE = "rate limit"
 WAYS = "openai_ways"  # the fact of the `meta` table: [way, when (ms)] by server and model
 MOST_WAYS, WAY_MS = 200, 7 * DAY_MS
-_COLUMNS = "round, status, text, model, error, raw"
+_COLUMNS = "round, status, text, model, raw, error, error_json"
 _NEW = """INSERT INTO generations (uuid, round, tenant_id, reference, template, prompt, parameters, model, status, created_ms)
  VALUES (:uuid, :round, :tenant, :reference, :template, :prompt, :parameters, :model, 'new', :now) ON CONFLICT (uuid) DO UPDATE SET
  round = excluded.round, prompt = excluded.prompt, model = excluded.model, reference = excluded.reference, template = excluded.template"""
-_ASKING = """UPDATE generations SET status = 'asking', asks = asks + 1, asked_ms = :now, first_ms = NULL, ended_ms = NULL, error = NULL, text = NULL,
- raw = NULL, answered_by = NULL, tokens_in = NULL, tokens_cached = NULL, tokens_out = NULL, cost_nano = NULL, currency = NULL WHERE uuid = :uuid"""
+_ASKING = """UPDATE generations SET status = 'asking', asks = asks + 1, asked_ms = :now, first_ms = NULL, ended_ms = NULL,
+ error = NULL, error_json = NULL, text = NULL, raw = NULL, answered_by = NULL, tokens_in = NULL, tokens_cached = NULL, tokens_out = NULL,
+ cost_nano = NULL, currency = NULL WHERE uuid = :uuid"""
 _ANSWERED = """UPDATE generations SET status = :status, text = :text, raw = :raw, answered_by = :by, tokens_in = :i, tokens_cached = :c,
- tokens_out = :o, cost_nano = :nano, currency = :currency, error = :error, ended_ms = :now, maybe_paid = maybe_paid + :maybe WHERE uuid = :uuid"""
+ tokens_out = :o, cost_nano = :nano, currency = :currency, error = :error, error_json = :error_json, ended_ms = :now,
+ maybe_paid = maybe_paid + :maybe WHERE uuid = :uuid"""
 
 
 @dataclass
@@ -46,8 +49,8 @@ class Kept:
     status: str
     text: str | None
     model: str
-    error: str | None
     raw: str | None
+    error: str | None
 
     @property
     def spent(self) -> bool:
@@ -57,7 +60,7 @@ class Kept:
 
 def find(tx: Executor, uuid: str) -> Kept | None:
     rows = tx.fetch_all(f"SELECT {_COLUMNS} FROM generations WHERE uuid = :u", u=uuid)
-    return Kept(*rows[0]) if rows else None
+    return Kept(*rows[0][:-2], from_row(*rows[0][-2:])) if rows else None
 
 
 def begin(tx: Executor, uuid: str, retry_round: int, tenant: str | None, prompt: str, model: str, reference: str | None,
@@ -82,14 +85,15 @@ def keep_text(tx: Executor, uuid: str, text: str) -> None:
 
 def unanswered(tx: Executor, uuid: str, error: str, sent: bool) -> None:
     """No answer began; `sent`: it may have been paid all the same."""
-    tx.execute("UPDATE generations SET status = 'failed', error = :e, ended_ms = :now, maybe_paid = maybe_paid + :m WHERE uuid = :u",
-            e=error, now=tx.now(), m=int(sent), u=uuid)
+    tx.execute("UPDATE generations SET status = 'failed', error = :e, error_json = :json, ended_ms = :now, maybe_paid = maybe_paid + :m "
+            "WHERE uuid = :u", e=error, json=to_json(error), now=tx.now(), m=int(sent), u=uuid)
 
 
 def interrupted(tx: Executor, uuid: str, error: str) -> None:
     """The worker that asked was killed before the answer was whole; what had come is kept."""
-    tx.execute("UPDATE generations SET status = CASE WHEN text IS NULL OR text = '' THEN 'failed' ELSE 'partial' END, error = :e, ended_ms = :now, "
-            "maybe_paid = maybe_paid + 1 WHERE uuid = :u", e=error, now=tx.now(), u=uuid)
+    tx.execute("UPDATE generations SET status = CASE WHEN text IS NULL OR text = '' THEN 'failed' ELSE 'partial' END, "
+            "error = :e, error_json = :json, ended_ms = :now, maybe_paid = maybe_paid + 1 WHERE uuid = :u",
+            e=error, json=to_json(error), now=tx.now(), u=uuid)
 
 
 def answered(tx: Executor, uuid: str, job_type: str, tenant: str | None, status: str, answer: Answer, error: str | None, table: Path) -> None:
@@ -107,7 +111,7 @@ def answered(tx: Executor, uuid: str, job_type: str, tenant: str | None, status:
     i, c, o = tokens or (None, None, None)
     raw = json.dumps({"id": answer.id, "finish": answer.finish, "refusal": answer.refusal, "broken": answer.broken})
     tx.execute(_ANSWERED, uuid=uuid, status=status, text=answer.text, raw=raw, by=model[:100], i=i, c=c, o=o, nano=nano, currency=currency,
-            error=error, now=tx.now(), maybe=int(doubtful))
+            error=error, error_json=to_json(error), now=tx.now(), maybe=int(doubtful))
     costs.add(tx, uuid, job_type, tenant, model, tokens, nano, currency)  # type: ignore[arg-type]
 
 
@@ -172,7 +176,9 @@ def over_budget(tx: Executor, tenant: str | None, settings: Settings) -> str | N
     spent = costs.spent(tx, tenant or "", month_start(tx.now(), settings.timezone), currency)
     if spent < limit:
         return None
-    return f"The monthly budget of {tenant} is spent ({spent / costs.NANO:.2f} of {limit / costs.NANO:.2f} {currency})."
+    amounts = {"spent": f"{spent / costs.NANO:.2f}", "limit": f"{limit / costs.NANO:.2f} {currency}"}
+    return Message("The monthly budget of %(tenant)s is spent (%(spent)s).", tenant=tenant,
+                   spent=Message("%(spent)s of %(limit)s", **amounts))
 
 
 def release_within_budget(connection: Any, settings: Settings) -> int:

@@ -11,10 +11,12 @@ import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import islice
 from typing import NamedTuple
 
 from app.integrations.csv_files import CsvFile, Record, is_empty, key_of, placed, trim
+from app.support.messages import Message
 
 REQUIRED = ("reference", "title", "body")
 REFERENCE_MAX = 255
@@ -36,6 +38,12 @@ class Row(NamedTuple):
     record: Record
 
 
+@lru_cache
+def _empty(names: str) -> Message:
+    """Made once: a file has it a million times."""
+    return Message("Empty cell in a required column: %(names)s.", names=names)
+
+
 def read_rows(source: CsvFile) -> Iterator[Row]:
     """All records, checked one by one."""
     places = [(name, source.places[name]) for name in REQUIRED]
@@ -46,9 +54,11 @@ def read_rows(source: CsvFile) -> Iterator[Row]:
             cells = record.cells
             reference = trim(cells[first])
             if empty := [name for name, at in places if is_empty(cells[at])]:
-                fault = f"Empty cell in a required column: {', '.join(empty)}."
+                fault = _empty(", ".join(empty))
             elif len(reference) > REFERENCE_MAX:
-                fault = f"The reference has {len(reference)} characters; at most {REFERENCE_MAX} are allowed."
+                fault = Message(
+                    "The reference has %(n)s characters; at most %(most)s are allowed.", n=len(reference), most=REFERENCE_MAX
+                )
         yield Row(number, reference, fault, record)
 
 

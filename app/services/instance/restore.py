@@ -27,13 +27,15 @@ from app.services.instance import archive, schema
 from app.services.instance.archive import KEYS
 from app.services.instance.backup import CannotBackup, postgres
 from app.support.disk import RESERVE_BYTES
+from app.support.messages import Message
 from app.support.process import lock_state
 from app.support.redaction import redact
 
 CORE = {"jobs", "job_metrics", "job_history", "failed_jobs", "worker_heartbeats", "users", "uploads", "queues", "meta"}
 OF_SEARCH = {"job_search_rows", "job_search_deleted", "job_search_updated"}
+RESTORED = Message("restored from a backup")  # without its JSON: the ledger may be of a version that has no such column
 _PAUSE = """INSERT INTO queues (name, paused_at, paused_by, reason)
- VALUES (:name, :now, 'restore', 'restored from a backup')
+ VALUES (:name, :now, 'restore', :why)
  ON CONFLICT (name) DO UPDATE SET paused_at = excluded.paused_at, paused_until = NULL, paused_by = 'restore',
  reason = excluded.reason"""
 
@@ -235,10 +237,10 @@ def _pause_all(url: str) -> None:
             tx.execute("UPDATE jobs SET state = 'pending', worker_id = NULL, reserved_at = NULL, reserved_ms = NULL, "
                     "attempts = attempts - 1 WHERE state = 'processing'")
             tx.execute("UPDATE worker_heartbeats SET status = 'stopped', stopped_ms = :now, "
-                    "reason = 'restored from a backup' WHERE status <> 'stopped'", now=tx.now())
+                       "reason = :why WHERE status <> 'stopped'", why=RESTORED, now=tx.now())
             tx.execute("DELETE FROM user_sessions")
             for name in QUEUES:
-                tx.execute(_PAUSE, name=name, now=tx.now())
+                tx.execute(_PAUSE, name=name, why=RESTORED, now=tx.now())
             counts.save(tx, counts.AFTER_RESTORE, True)
     finally:
         connection.close()

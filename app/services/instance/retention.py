@@ -15,11 +15,13 @@ from app.ledger.rescue import unblock
 from app.models.outcome_stats import KEEP_MINUTES_MS, KEEP_SECONDS_MS
 from app.models.upload import UPLOAD_ID
 from app.support.clock import DAY_MS, stamp
+from app.support.messages import Message, to_json
 from app.support.process import inside
 from app.support.redaction import one_line
 
 log = logging.getLogger(__name__)
 STEP, MOST_STEPS = 500, 200
+EXPIRED = Message("no monitor had this channel for 8 days")
 KEEP_DAYS, KEEP_FAILED_DAYS, KEEP_BIN_DAYS, KEEP_STOPPED_DAYS = 32, 90, 7, 1
 ORPHAN_S = 3600
 KEEP_UNSENT_DAYS = 8
@@ -62,8 +64,8 @@ def delete_old_minutes(connection: Connection) -> None:
         tx.execute("DELETE FROM queue_seconds WHERE second_ms < :old", old=now - KEEP_SECONDS_MS)
         tx.execute("DELETE FROM alerts WHERE closed_ms < :old", old=now - KEEP_FAILED_DAYS * DAY_MS)
         tx.execute("UPDATE alert_messages SET state = 'expired', ended_ms = :now, "
-                "error = 'no monitor had this channel for 8 days' WHERE state IN ('waiting', 'sending') AND created_ms < :old",
-                now=now, old=now - KEEP_UNSENT_DAYS * DAY_MS)
+                "error = :why, error_json = :json WHERE state IN ('waiting', 'sending') AND created_ms < :old",
+                now=now, old=now - KEEP_UNSENT_DAYS * DAY_MS, why=EXPIRED, json=to_json(EXPIRED))
         tx.execute("DELETE FROM alert_messages WHERE ended_ms < :old", old=now - KEEP_DAYS * DAY_MS)
 
 

@@ -23,6 +23,7 @@ from app.services.jobs import uploads
 from app.services.jobs.dispatch import dispatch, payload
 from app.services.jobs.tickets import want_tickets
 from app.support.clock import now_ms
+from app.support.messages import Message
 from app.support.messages import translate as _
 from app.support.states import state_label
 from app.support.validation import parse_uuid
@@ -57,13 +58,19 @@ ACTIONS = {
     "delete": Action(FailedJob, lambda tx, ids, _: manual.to_bin(tx, ids)),
     "restore": Action(FailedJob, lambda tx, ids, _: manual.restore(tx, ids)),
     "erase": Action(FailedJob, lambda tx, ids, _: manual.erase(tx, ids)),
-    "cancel": Action(Job, lambda tx, ids, by: manual.cancel(tx, ids, f"Cancelled by {by}.")),
+    "cancel": Action(Job, lambda tx, ids, by: manual.cancel(tx, ids, Message("Cancelled by %(name)s.", name=by))),
     "stop": Action(Job, lambda tx, ids, _: manual.stop_at(tx, ids, tx.now())),
     "run_now": Action(Job, lambda tx, ids, _: manual.run_now(tx, ids), wakes=True),
     "hold": Action(Job, control.hold), "release": Action(Job, control.release, wakes=True), "delay": Action(Job, control.delay),
     "move": Action(Job, lambda tx, ids, by, queue: control.move(tx, ids, by, queue, registry.fair_types())),
     "top": Action(Job, control.to_top), "up": Action(Job, partial(control.step, up=True)), "down": Action(Job, partial(control.step, up=False)),
 }
+NOTED = {action: action for action in (  # as the log of actions names them
+    Message("retry"), Message("delete"), Message("restore"), Message("erase"), Message("cancel"), Message("stop"), Message("run now"),
+    Message("hold"), Message("release"), Message("delay"), Message("move"), Message("top"), Message("up"), Message("down"),
+    Message("restart worker"), Message("quiet worker"), Message("resume worker"), Message("stop worker"), Message("kill worker"),
+    Message("start worker"),
+)}
 
 
 def act(action: str, uuid: str, actor: str, **options: Any) -> int | manual.Cancelled:
@@ -82,8 +89,8 @@ def _act(action: str, ids: list[int], key: str, actor: str, **options: Any) -> i
     done = how.change(_run(), ids, actor, **options)
     if not _total(done):
         raise _changed(key)
-    result = ", ".join(f"{k} {v}" for k, v in options.items()) or "done"
-    audit(actor, action.replace("_", " "), key, result)  # words for people, as the log of actions has always had them
+    result, words = ", ".join(f"{k} {v}" for k, v in options.items()) or Message("done"), action.replace("_", " ")
+    audit(actor, NOTED.get(words, words), key, result)  # words for people, as the log of actions has always had them
     if how.wakes:
         want_tickets(db.session, [key])
     db.session.commit()
@@ -146,7 +153,8 @@ def retry_edited(uuid: str, args: dict[str, Any], actor: str) -> str:
     if isinstance(row, FailedJob):
         manual.requeue(_run(), [row.id], registry.fair_types())
         db.session.expunge(row)
-    audit(actor, "edit" if kept else "edit and retry", uuid, f"stays {state}" if kept else "requeued")
+    audit(actor, Message("edit") if kept else Message("edit and retry"), uuid,
+          Message("stays %(state)s", state=Message(state)) if kept else Message("requeued"))
     if not kept:
         want_tickets(db.session, [uuid])
     db.session.commit()
@@ -165,7 +173,7 @@ def delete_all(actor: str, upto: int | None = None) -> int:
 
 def _all_failed(actor: str, action: str, upto: int | None) -> int:
     query = select(FailedJob.id).where(FailedJob.deleted_at.is_(None)).order_by(FailedJob.id)
-    return in_steps(actor, action, "all failed", list(db.session.scalars(query if upto is None else query.where(FailedJob.id <= upto))))
+    return in_steps(actor, action, Message("all failed"), list(db.session.scalars(query if upto is None else query.where(FailedJob.id <= upto))))
 
 
 def in_steps(actor: str, action: str, subject: str, ids: list[int]) -> int:
@@ -181,7 +189,7 @@ def in_steps(actor: str, action: str, subject: str, ids: list[int]) -> int:
             want_tickets(db.session, [""] * min(done, WAKE))
         total += done
         db.session.commit()
-    audit(actor, action, subject, f"{total} of {len(ids)}")
+    audit(actor, NOTED.get(action, action), subject, Message("%(n)s of %(total)s", n=total, total=len(ids)))
     db.session.commit()
     return total
 
@@ -209,7 +217,7 @@ def command_worker(worker: int, command: str, actor: str) -> str:
         db.session.rollback()
         raise ActionRefused(_("This worker has stopped already."))
     name, row.command = row.worker_name, None if command == "resume" else command
-    audit(actor, f"{command} worker", name, "asked")
+    audit(actor, NOTED[f"{command} worker"], name, Message("asked"))
     db.session.commit()
     return name
 
@@ -225,7 +233,7 @@ def command_workers(command: str, actor: str) -> int:
             fits = row.command not in ("stop", "kill", command) and (command != "resume" or row.command == "quiet")
         if fits:
             row.command, total = None if command == "resume" else command, total + 1
-    audit(actor, f"{command} worker", "all", f"{total} asked")
+    audit(actor, NOTED[f"{command} worker"], Message("all"), Message("%(n)s asked", n=total))
     db.session.commit()
     return total
 

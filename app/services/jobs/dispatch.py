@@ -45,7 +45,7 @@ def dispatch(
     options = definition.options
     queue = queue or options.queue
     if queue not in QUEUES:
-        raise ValidationError(f"Unknown queue {str(queue)[:40]!r}. Use {', '.join(QUEUES)}.")
+        raise ValidationError(_("Unknown queue %(name)s. Use %(known)s.", name=repr(str(queue)[:40]), known=", ".join(QUEUES)))
     tenant_id, delay = parse_tenant(tenant_id), parse_delay(delay)
     fitted = definition.fit(args)
     uuid = new_uuid()

@@ -30,8 +30,8 @@ from app.services.jobs.job_filter import JobFilter
 from app.services.jobs.queue_rates import first_id
 from app.services.jobs.views import JobPage, JobRow
 from app.support.clock import now_ms, when
+from app.support.messages import cleaned, from_row, translate_stored
 from app.support.messages import translate as _
-from app.support.messages import translate_stored
 from app.support.redaction import printable, redact
 from app.support.validation import ValidationError, parse_uuid
 
@@ -42,8 +42,8 @@ MOST_ERROR = 2_000  # characters of an error that a list reads
 _ROW = "r.uuid, r.job_type, r.tenant_id, r.queue, {payload}, r.attempts, r.tries, r.created_ms"
 _COLUMNS = {
     "l": f"r.id, {_ROW}, r.state, substr(r.reason, 1, {MOST_ERROR}), NULL, r.available_ms, r.reserved_ms, "
-         "r.progress_done, r.progress_total",
-    "h": f"r.id, {_ROW}, r.status, substr(r.error, 1, {MOST_ERROR}), r.finished_ms, NULL, NULL, NULL, NULL",
+         "r.progress_done, r.progress_total, r.reason_json",
+    "h": f"r.id, {_ROW}, r.status, substr(r.error, 1, {MOST_ERROR}), r.finished_ms, NULL, NULL, NULL, NULL, r.error_json",
 }
 _PAYLOAD = {False: f"substr(r.payload, 1, {payloads.HEAD})", True: "r.payload"}  # whole for an export, which shows all arguments
 
@@ -67,6 +67,7 @@ class _Read(NamedTuple):
     reserved_ms: Any
     progress_done: Any
     progress_total: Any
+    error_json: Any
 
 
 @dataclass(frozen=True)
@@ -264,6 +265,7 @@ def _rows(read: list[tuple[str, _Read]], whole: bool) -> list[JobRow]:
 
 def _row(kind: str, r: _Read, whole: bool, now: int, times: tuple[int | None, int | None], in_bin: bool) -> JobRow:
     job_type, tenant, payload, state, error = map(as_text, (r.job_type, r.tenant_id, r.payload, r.state, r.error))
+    error = from_row(error, as_text(r.error_json))
     ready, reserved, done, total = map(integer, (r.available_ms, r.reserved_ms, r.progress_done, r.progress_total))
     waited, ran = times
     if state == "pending":
@@ -275,7 +277,8 @@ def _row(kind: str, r: _Read, whole: bool, now: int, times: tuple[int | None, in
         queue=as_text(r.queue)[:255], tenant_id=tenant and tenant[:255],
         args=payloads.arguments(payload) if whole else None, summary=payloads.headline_argument(payload),
         attempts=integer(r.attempts, 0), tries=integer(r.tries, 0),
-        state=state, error=translate_stored(error and redact(printable(error))), created_at=when(integer(r.created_ms)),
+        state=state, error=translate_stored(error and cleaned(error, lambda part: redact(printable(part)))),
+        created_at=when(integer(r.created_ms)),
         finished_at=when(integer(r.finished_ms)), next_at=when(ready) if state == "scheduled" else None,
         reserved_at=when(reserved), percent=min(100 * done // total, 100) if done is not None and total else None,
         live=kind == "l", waited_ms=waited, ran_ms=ran, in_bin=in_bin)

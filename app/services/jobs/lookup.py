@@ -24,6 +24,8 @@ from app.services.jobs.views import (
     QueuedJob,
 )
 from app.support.clock import iso, millis, when
+from app.support.messages import cleaned, from_row
+from app.support.messages import translate as _
 from app.support.redaction import printable, redact, redact_json
 from app.support.validation import ValidationError, parse_uuid, stored_json, stored_object
 
@@ -57,7 +59,8 @@ def called(text: str) -> str:
         found.update(db.session.scalars(query.limit(MOST_NAMED)))
     if len(found) > 1:
         more = "" if len(found) < MOST_NAMED else " or more"
-        raise ValidationError(f"{len(found)}{more} jobs begin with {text}: {', '.join(sorted(found))}. Type more of it.")
+        raise ValidationError(_("%(n)s jobs begin with %(text)s: %(names)s. Type more of it.",
+                                n=f"{len(found)}{more}", text=text, names=", ".join(sorted(found))))
     return found.pop() if found else text
 
 
@@ -68,7 +71,7 @@ def in_bin(uuid: str) -> bool:
 def summaries(state: str | None = None, limit: int | None = None) -> list[JobSummary]:
     """The live jobs, or those in a state or status; raises ValidationError for an unknown one."""
     if state is not None and state not in (*LIVE_STATES, *FINAL):
-        raise ValidationError(f"Unknown state {state[:40]!r}. Use {', '.join((*LIVE_STATES, *FINAL))}.")
+        raise ValidationError(_("Unknown state %(name)s. Use %(known)s.", name=repr(state[:40]), known=", ".join((*LIVE_STATES, *FINAL))))
     if state in FINAL:
         columns = (JobHistory.uuid, JobHistory.job_type, JobHistory.queue, JobHistory.status, JobHistory.tenant_id, JobHistory.attempts)
         query = select(*columns).where(JobHistory.status == state).order_by(JobHistory.id.desc())
@@ -89,7 +92,7 @@ def attempts_of(uuid: str) -> list[AttemptView]:
             started_at=iso(millis(m.started_at)) if m.started_at else None,
             started=when(millis(m.started_at)) if m.started_at else None, finished=when(millis(m.completed_at)),
             wait_ms=m.wait_ms, processing_time=m.processing_time, memory_used=m.memory_used,
-            error_message=_shown(m.error_message, MOST_ERROR), details=redact_json(stored_object(m.details)))
+            error_message=_shown(m.error_message, MOST_ERROR, m.error_json), details=redact_json(stored_object(m.details)))
         for m in rows
     ]
 
@@ -132,11 +135,11 @@ def _living(job: Job) -> dict[str, Any]:
     w = WorkerHeartbeat
     worker = db.session.execute(select(w.worker_name, w.memory).where(w.worker_id == job.worker_id)).first()
     return {
-        "state": job.state, "status": None, "attempts": job.attempts, "error": _shown(job.reason, MOST_ERROR),
+        "state": job.state, "status": None, "attempts": job.attempts, "error": _shown(job.reason, MOST_ERROR, job.reason_json),
         "cancel_requested": bool(job.cancel_requested), "timeout": job.timeout,
         "next_at": when(job.available_ms) if job.state == "scheduled" else None, "reserved_at": when(job.reserved_ms),
         "progress": None if job.progress_done is None
-        else Progress(job.progress_done, job.progress_total, job.progress_note),
+        else Progress(job.progress_done, job.progress_total, from_row(job.progress_note, job.progress_json)),
         "worker": worker and worker.worker_name, "memory": worker and worker.memory,
     }
 
@@ -145,11 +148,11 @@ def _ended(ended: JobHistory | None, failed: FailedJob | None) -> dict[str, Any]
     """What a JobView says of a job that has ended: as its history has it, of a foreign row as `failed_jobs` has it."""
     status = ended.status if ended else failed.status
     finished = when(ended.finished_ms) if ended else when(millis(failed.failed_at)) if failed.failed_at else None
-    error = (failed.error if failed else None) or (ended.error if ended else None)
+    told = failed if failed and failed.error else ended
     traceback = (ended.traceback if ended else None) or (failed.exception if failed else None)
     return {
         "state": status, "status": status, "attempts": ended.attempts if ended else 0,
-        "error": _shown(error, MOST_ERROR), "result": _result(ended.result if ended else None),
+        "error": told and _shown(told.error, MOST_ERROR, told.error_json), "result": _result(ended.result if ended else None),
         "traceback": _shown(traceback, -MOST_TRACE), "finished_at": finished,
     }
 
@@ -157,7 +160,7 @@ def _ended(ended: JobHistory | None, failed: FailedJob | None) -> dict[str, Any]
 def log_of(uuid: str) -> list[LogLine]:
     """Lines a job logged, oldest first."""
     rows = db.session.scalars(select(JobLog).where(JobLog.uuid == uuid).order_by(JobLog.id))
-    return [LogLine(when(r.at_ms), r.level[:10], r.attempt, _shown(r.message, MOST_ERROR), r.source, r.id)
+    return [LogLine(when(r.at_ms), r.level[:10], r.attempt, _shown(r.message, MOST_ERROR, r.message_json), r.source, r.id)
             for r in rows]
 
 
@@ -165,7 +168,7 @@ def queued(limit: int = SHOWN) -> list[QueuedJob]:
     """The first live jobs in the order in which they will run: running, ready by band and rank, then the rest."""
     rows: list[Any] = []
     columns = (Job.id, Job.uuid, Job.job_type, Job.tenant_id, payloads.head(Job.payload).label("head"), Job.queue, Job.state, Job.attempts,
-               Job.created_ms, Job.reason)
+               Job.created_ms, Job.reason, Job.reason_json)
     ready = ((Job.state == "pending", Job.queue == q) for q in QUEUES)
     groups = [(Job.state == "processing",), *ready, (Job.state == "scheduled",), (Job.state.in_(("held", "blocked", "waiting")),)]
     orders = [(Job.id,), *(((Job.rank.desc(), Job.id),) * 3), (Job.available_ms,), (Job.id,)]
@@ -176,7 +179,7 @@ def queued(limit: int = SHOWN) -> list[QueuedJob]:
         QueuedJob(
             id=r.id, uuid=r.uuid, job_type=r.job_type, label=registry.label_of(r.job_type), tenant_id=r.tenant_id,
             summary=payloads.headline_argument(r.head), queue=r.queue, state=r.state, attempts=r.attempts,
-            created_at=when(r.created_ms), reason=r.reason)
+            created_at=when(r.created_ms), reason=from_row(r.reason, r.reason_json))
         for r in rows
     ]
 
@@ -186,7 +189,7 @@ def failed(limit: int = SHOWN) -> list[FailedJobView]:
     length = func.length(FailedJob.exception)
     columns = (FailedJob.id, FailedJob.uuid, FailedJob.status, FailedJob.failed_at, *(func.substr(c, 1, 255).label(c.key) for c in (
         FailedJob.queue, FailedJob.job_type, FailedJob.tenant_id)), payloads.head(FailedJob.payload).label("head"),
-        func.substr(FailedJob.error, 1, MOST_BRIEF).label("error"),
+        func.substr(FailedJob.error, 1, MOST_BRIEF).label("error"), FailedJob.error_json,
         func.substr(FailedJob.exception, case((length > MOST_END, length - MOST_END + 1), else_=1)).label("end"))
     rows = db.session.execute(select(*columns).where(FailedJob.deleted_at.is_(None)).order_by(FailedJob.id.desc()).limit(limit))
     result = []
@@ -194,7 +197,7 @@ def failed(limit: int = SHOWN) -> list[FailedJobView]:
         job_type, end = payloads.name_of(r.head, r.job_type), _shown(r.end, MOST_END) or ""
         result.append(FailedJobView(
             id=r.id, uuid=r.uuid, job_type=job_type, label=registry.label_of(job_type), tenant_id=r.tenant_id,
-            queue=r.queue, error=_shown(r.error, MOST_BRIEF) or end.strip().rsplit("\n", 1)[-1], exception=end.strip(),
+            queue=r.queue, error=_shown(r.error, MOST_BRIEF, r.error_json) or end.strip().rsplit("\n", 1)[-1], exception=end.strip(),
             status=r.status, failed_at=when(millis(r.failed_at)) if r.failed_at else None))
     return result
 
@@ -212,9 +215,10 @@ def keys_of(uuid: str) -> list[str]:
     return list(dict.fromkeys((parse_uuid(uuid) or uuid, uuid)))
 
 
-def _shown(text: str | None, most: int) -> str | None:
-    """A stored text for a page, without secrets: its first `most` characters, or its last."""
-    return text and redact(printable(text[:most] if most > 0 else text[most:]))
+def _shown(text: str | None, most: int, stored: str | None = None) -> str | None:
+    """A stored text for a page, without secrets: its first `most` characters, or its last. A Message when its JSON is given."""
+    text = from_row(text, stored)
+    return text and cleaned(text, lambda part: redact(printable(part[:most] if most > 0 else part[most:])))
 
 
 def _result(text: str | None) -> Any:

@@ -16,6 +16,7 @@ from app.models import Job, Queue, QueueMinute
 from app.services.audit import ActionRefused, audit
 from app.services.jobs import payloads, queue_rates
 from app.support.clock import MINUTE_MS, now_ms, when
+from app.support.messages import Message, translate_stored
 from app.support.messages import translate as _
 from app.support.validation import ValidationError
 
@@ -110,7 +111,7 @@ def _lines(now: int) -> dict[str, list[tuple[int, int]]]:
 
 def _pauses() -> dict[str, PauseView]:
     rows = db.session.scalars(select(Queue).where(Queue.paused_at.is_not(None)))
-    return {r.name: PauseView(when(r.paused_at), when(r.paused_until), r.paused_by, r.reason) for r in rows}
+    return {r.name: PauseView(when(r.paused_at), when(r.paused_until), r.paused_by, translate_stored(r.reason)) for r in rows}
 
 
 def types() -> list[TypeView]:
@@ -154,7 +155,7 @@ def pause(name: str, actor: str, minutes: int | None = None, reason: str | None 
     _check(name)
     until = None if minutes is None else now_ms() + minutes * MINUTE_MS
     control.pause(SessionExecutor(db.session), name, until, actor, (reason or "").strip()[:500] or None)
-    audit(actor, "pause", name, f"{minutes} minutes" if minutes else "until resumed")
+    audit(actor, Message("pause"), name, Message("%(n)s minutes", n=minutes) if minutes else Message("until resumed"))
     db.session.commit()
     _move_rows(name)
 
@@ -164,7 +165,7 @@ def resume(name: str, actor: str) -> None:
     if not control.resume(SessionExecutor(db.session), name):
         db.session.rollback()
         raise ActionRefused(_("This is not paused."))
-    audit(actor, "resume", name, "resumed")
+    audit(actor, Message("resume"), name, Message("resumed"))
     db.session.commit()
     _move_rows(name)
 
@@ -178,7 +179,7 @@ def resume_all(actor: str) -> list[str]:
     if counts.load(tx, "paused_after_restore"):
         tx.execute("DELETE FROM meta WHERE key = 'paused_after_restore'")
         tx.execute("UPDATE recurring SET looked_ms = :now WHERE looked_ms < :now", now=tx.now())
-        audit(actor, "resume", "schedules and alerts", "resumed")
+        audit(actor, Message("resume"), Message("schedules and alerts"), Message("resumed"))
         names.append("schedules and alerts")
     db.session.commit()
     return names

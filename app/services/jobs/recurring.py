@@ -28,6 +28,7 @@ from app.services.jobs import lookup
 from app.services.jobs.actions import not_from_web
 from app.services.jobs.dispatch import dispatch
 from app.support.clock import DAY_MS, MINUTE_MS, millis, now_ms, when
+from app.support.messages import Message
 from app.support.messages import translate as _
 
 log = logging.getLogger(__name__)
@@ -111,7 +112,6 @@ class RecurringView:
 
     name: str
     cron: str
-    explained: str
     job_type: str
     label: str
     enabled: bool
@@ -135,7 +135,7 @@ def listing(zone: Any) -> list[RecurringView]:
         enabled = row is None or bool(row.enabled)
         upcoming = next(CronSim(schedule.cron, datetime.fromtimestamp(now / 1000, zone)), None) if enabled else None
         result.append(RecurringView(
-            name=schedule.name, cron=schedule.cron, explained=CronSim(schedule.cron, datetime.now(zone)).explain(),
+            name=schedule.name, cron=schedule.cron,
             job_type=schedule.definition.name, label=schedule.definition.label, enabled=enabled, next_at=upcoming,
             last_at=when(last.minute_utc) if last else None, last_uuid=last and last.uuid,
             last_state=lookup.state_of(last.uuid) if last and last.uuid else None,
@@ -161,7 +161,7 @@ def switch(name: str, on: bool, actor: str) -> None:
     if on and not row.enabled:
         row.looked_ms = now_ms()
     row.enabled, row.changed_by, row.missed_ms = int(on), actor[:255], None if on else row.missed_ms
-    audit(actor, "switch on" if on else "switch off", name, "done")
+    audit(actor, Message("switch on") if on else Message("switch off"), name, Message("done"))
     db.session.commit()
 
 
@@ -171,6 +171,6 @@ def run_now(name: str, actor: str) -> str:
     if not schedule.definition.options.web:
         raise ActionRefused(not_from_web(schedule.definition), forbidden=True)
     uuid = dispatch(schedule.definition, schedule.args, **schedule.definition.given, created_by=actor)
-    audit(actor, "run recurring", name, uuid)
+    audit(actor, Message("run recurring"), name, uuid)
     db.session.commit()
     return uuid

@@ -20,6 +20,7 @@ from app.models.upload import UPLOAD_ID
 from app.registry import InvalidArguments, JobDefinition, PermanentError, UploadedFile
 from app.support import disk
 from app.support.clock import now_ms
+from app.support.messages import Message
 from app.support.messages import translate as _
 from app.support.process import inside
 from app.support.settings import settings
@@ -78,10 +79,11 @@ def copy_in(path: str, tenant_id: str | None, filename: str | None = None) -> Up
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except (OSError, ValueError) as error:
-        raise ValidationError(f"The file {path!r} cannot be read: {getattr(error, 'strerror', None) or error}.") from None
+        raise ValidationError(_(
+            "The file %(name)s cannot be read: %(why)s.", name=repr(path), why=getattr(error, "strerror", None) or error)) from None
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
-        raise ValidationError(f"{path!r} is not a regular file.")
+        raise ValidationError(_("%(name)s is not a regular file.", name=repr(path)))
     with open(descriptor, "rb") as stream:
         return save(stream, filename or os.path.basename(path), tenant_id)
 
@@ -153,7 +155,8 @@ def open_files(definition: JobDefinition, args: dict[str, Any], tenant_id: str |
         row = db.session.get(Upload, str(args[name]))
         path = path_of(row.id) if row is not None and row.tenant_id == tenant_id else None
         if row is None or path is None:
-            raise PermanentError(f"The uploaded file of {name} is no longer there. Upload it again with a new job.")
+            raise PermanentError(
+                Message("The uploaded file of %(name)s is no longer there. Upload it again with a new job.", name=name))
         result[name] = UploadedFile(path, row.filename, row.id)
     db.session.rollback()  # read only: hold no transaction while the job runs
     return result

@@ -33,6 +33,7 @@ from app.services.people.sign_in import (  # noqa: F401  (handed on)
     sweep,
 )
 from app.support.clock import now_ms, when
+from app.support.messages import Message
 from app.support.messages import translate as _
 from app.support.settings import settings
 from app.support.validation import ValidationError, check_text
@@ -59,7 +60,7 @@ def create_user(email: str, role: str, password: str, actor: str = "code") -> No
     hashed = hash_password(password, email)
     try:
         db.session.add(User(email=email, password_hash=hashed, role=role, created_ms=now_ms()))
-        audit(actor, "create account", email, role)
+        audit(actor, Message("create account"), email, role)
         db.session.commit()
     except IntegrityError:
         db.session.rollback()
@@ -84,7 +85,7 @@ def set_password(email: str, password: str, actor: str = "code") -> None:
     if user.id == db.session.scalar(select(func.min(User.id))):
         with contextlib.suppress(OSError):
             (settings().data_dir / "first-password").unlink(missing_ok=True)
-    _done(user, actor, "change password", "sessions ended")
+    _done(user, actor, Message("change password"), Message("sessions ended"))
 
 
 def set_role(email: str, role: str, actor: str = "code") -> None:
@@ -94,7 +95,7 @@ def set_role(email: str, role: str, actor: str = "code") -> None:
     if role != SUPER:
         _keep_one(user)
     was, user.role = user.role, role
-    _done(user, actor, "change role", f"{was} → {role}")
+    _done(user, actor, Message("change role"), f"{was} → {role}")
 
 
 def disable(email: str, actor: str = "code") -> None:
@@ -102,14 +103,14 @@ def disable(email: str, actor: str = "code") -> None:
     user = _user(email)
     _keep_one(user)
     user.disabled_ms = user.disabled_ms or now_ms()
-    _done(user, actor, "disable account", "sessions ended")
+    _done(user, actor, Message("disable account"), Message("sessions ended"))
 
 
 def enable(email: str, actor: str = "code") -> None:
     """Let this account sign in again."""
     user = _user(email)
     user.disabled_ms = None
-    audit(actor, "enable account", user.email, "done")
+    audit(actor, Message("enable account"), user.email, Message("done"))
     db.session.commit()
 
 
@@ -120,7 +121,7 @@ def unlock(email: str, actor: str = "code") -> int:
     slowed = list(db.session.scalars(tried.group_by(LoginAttempt.network).having(func.count() >= PER_NETWORK)))
     concerned = or_(LoginAttempt.account == account_key(user.email), LoginAttempt.network.in_(slowed))
     found = db.session.execute(delete(LoginAttempt).where(concerned))
-    audit(actor, "unlock account", user.email, f"attempts forgotten: {found.rowcount}")
+    audit(actor, Message("unlock account"), user.email, Message("attempts forgotten: %(n)s", n=found.rowcount))
     db.session.commit()
     return found.rowcount
 
@@ -129,7 +130,7 @@ def end_sessions(email: str, actor: str = "code") -> int:
     """Sign this account out everywhere; returns how many sessions ended."""
     user = _user(email)
     ended = db.session.execute(delete(UserSession).where(UserSession.user_id == user.id)).rowcount
-    audit(actor, "sign out everywhere", user.email, f"sessions ended: {ended}")
+    audit(actor, Message("sign out everywhere"), user.email, Message("sessions ended: %(n)s", n=ended))
     db.session.commit()
     return ended
 
@@ -142,7 +143,7 @@ def end_session(session: int, actor: str = "code") -> str:
         raise ActionRefused(_("This session has ended already."), unknown=True)
     email = row.user.email
     db.session.delete(row)
-    audit(actor, "end session", email, "sessions ended: 1")
+    audit(actor, Message("end session"), email, Message("sessions ended: %(n)s", n=1))
     db.session.commit()
     return email
 

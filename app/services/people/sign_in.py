@@ -28,6 +28,7 @@ from app.services.audit import audit
 from app.services.people.passwords import matches
 from app.support import disk, outage
 from app.support.clock import now_ms
+from app.support.messages import Message, to_json
 from app.support.redaction import printable
 from app.support.settings import settings
 
@@ -36,7 +37,7 @@ IDLE_MS, AGE_MS, SEEN_EVERY_MS = 12 * 3_600_000, 7 * 86_400_000, 60_000
 DEVICE_S, DEVICE_ACCOUNTS = 365 * 86_400, 5
 MOST_NOTED = 50  # rows about failures in 15 minutes; what goes beyond is counted in one row
 KEEP_FAILURES_MS = 30 * 86_400_000
-FAILED = "sign-in failed"
+FAILED = Message("sign-in failed")
 
 
 def network_of(address: str | None) -> str:
@@ -151,7 +152,7 @@ def _begin_session(token: str, user_id: int, email: str, network: str, previous:
         db.session.execute(delete(UserSession).where(UserSession.token_hash == _digest(previous)))
     row = {"token_hash": _digest(token), "user_id": user_id, "created_ms": now, "seen_ms": now}
     db.session.add(UserSession(**row, agent=shown, network=network))
-    audit(email, "sign in", email, network)
+    audit(email, Message("sign in"), email, network)
     db.session.commit()
 
 
@@ -160,16 +161,17 @@ def _note_failure(email: str | None, network: str, now: int) -> None:
     without an account nothing is kept: people type passwords there."""
     counts.save(SessionExecutor(db.session), "sign-ins", now)
     lately = select(Audit).where(Audit.action == FAILED, Audit.at_ms > now - WINDOW_MS)
-    who, subject = network, email or "unknown account"
+    who, subject = network, email or Message("unknown account")
     row = db.session.scalar(lately.where(Audit.actor == who, Audit.subject == subject).limit(1))
     if row is None and (db.session.scalar(select(func.count()).select_from(lately.subquery())) or 0) >= MOST_NOTED:
-        who, subject = "many networks", "many accounts"
+        who, subject = "many networks", Message("many accounts")
         row = db.session.scalar(lately.where(Audit.actor == who, Audit.subject == subject).limit(1))
     if row is None:
-        audit(who, FAILED, subject, "attempts: 1")
+        audit(who, FAILED, subject, Message("attempts: %(n)s", n=1))
     else:
         row.times += 1
-        row.result = f"attempts: {row.times}"
+        row.result = Message("attempts: %(n)s", n=row.times)
+        row.result_json = to_json(row.result)
     db.session.commit()
 
 
@@ -189,7 +191,7 @@ def sign_out(token: str) -> None:
     def change() -> None:
         row = db.session.scalar(select(UserSession).where(UserSession.token_hash == _digest(token)))
         if row is not None:
-            audit(row.user.email, "sign out", row.user.email, row.network or "–")
+            audit(row.user.email, Message("sign out"), row.user.email, row.network or "–")
             db.session.delete(row)
         db.session.commit()
 

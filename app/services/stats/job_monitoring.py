@@ -17,6 +17,7 @@ from app.models import JobMetric, WorkerHeartbeat, outcome_stats
 from app.models.job import LIVE_STATES
 from app.services.jobs import actions, lookup
 from app.support.clock import HOUR_MS, day_of, iso, midnight, now_ms
+from app.support.messages import translate as _
 from app.support.settings import settings
 from app.support.validation import ValidationError
 
@@ -164,14 +165,14 @@ class JobMonitoringService:
         Raises ValidationError for an unknown period, type, bucket or group.
         """
         if period not in PERIODS:
-            raise ValidationError(f"Unknown period {period[:20]!r}. Use {', '.join(PERIODS)}.")
+            raise ValidationError(_("Unknown period %(name)s. Use %(known)s.", name=repr(period[:20]), known=", ".join(PERIODS)))
         natural = "hour" if period == "24h" else "day"
         if bucket not in (None, natural):
-            raise ValidationError(f"Unknown bucket {bucket[:20]!r} for {period}. Use {natural}.")
+            raise ValidationError(_("Unknown bucket %(name)s for %(period)s. Use %(known)s.", name=repr(bucket[:20]), period=period, known=natural))
         if group not in (None, "type"):
-            raise ValidationError(f"Unknown group {group[:20]!r}. Use type.")
+            raise ValidationError(_("Unknown group %(name)s. Use %(known)s.", name=repr(group[:20]), known="type"))
         if job_type is not None and registry.find(job_type) is None and not self._in_history(job_type):
-            raise ValidationError(f"Unknown job type {job_type[:60]!r}.")
+            raise ValidationError(_("Unknown job type %(name)s.", name=repr(job_type[:60])))
         now = now_ms()
         bounds = self._bounds(now, period)
         if group == "type":

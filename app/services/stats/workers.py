@@ -11,8 +11,8 @@ from app.extensions import db
 from app.ledger import worker_slots
 from app.models import Job, WorkerHeartbeat
 from app.support.clock import iso, millis, now_ms, when
+from app.support.messages import from_row, translate_stored
 from app.support.messages import translate as _
-from app.support.messages import translate_stored
 
 ORDER = {"unresponsive": 0, "stuck": 1, "watch": 2, "healthy": 3, "stopped": 4}
 
@@ -71,7 +71,7 @@ def reason(worker: WorkerHeartbeat, memory_limit: int, over: bool) -> str | None
     if worker.status == "stopped" and worker.command == "start":
         return _("Is being started again.")
     if worker.reason or worker.status == "stopped":
-        return translate_stored(worker.reason)
+        return translate_stored(from_row(worker.reason, worker.reason_json))
     if over:
         return _("Its job is past its time limit; 30 s after that the worker is killed and the job gets its timeout.")
     if worker.command:
