@@ -38,16 +38,17 @@ def test(channel: str) -> None:
     """Have the monitor send a test message through CHANNEL; exit 0 when it was delivered."""
     try:
         number = service.test_channel(channel, actor())
-    except ActionRefused as error:  # here the names help: who types one has no list before his eyes
+    except ActionRefused as error:  # the command line shows no list of channels, so the error names them
         refuse(f"{error} Known: {', '.join(service.channels()) or 'none'}")
     if monitor_state().late:
-        click.echo("The monitor, which alone knows the addresses, is not running; the test is sent when it does.", err=True)
+        click.echo("The monitor, which alone knows the addresses, is not running; the test is sent when it does.",
+                   err=True)
     for _ in range(WAIT_S * 5):
         state, error = channels.message_state(number)
         if state in ("sent", "dropped"):
             break
         time.sleep(0.2)
-    if state not in ("sent", "dropped"):
+    else:
         refuse(f"Not sent within {WAIT_S} s; it stays in the queue of messages.")
     if state == "dropped":
         refuse(f"Not delivered: {error}")
@@ -59,17 +60,19 @@ def test(channel: str) -> None:
 def acknowledge(number: int) -> None:
     """Acknowledge alert NUMBER: it stays listed but no longer counts as open."""
     service.acknowledge(number, actor())
-    _said("taken")
+    _echo("taken")
 
 
 @alerts.command("snooze")
 @click.argument("number", type=int)
-@click.option("--minutes", type=click.IntRange(0, service.MOST_SNOOZE_MIN), default=60, show_default=True, help="0 ends the silence.")
+@click.option("--minutes", type=click.IntRange(0, service.MOST_SNOOZE_MIN), default=60, show_default=True,
+              help="0 ends the silence.")
 def snooze(number: int, minutes: int) -> None:
     """Silence alert NUMBER, and the same thing should it come again."""
     service.snooze(number, minutes, actor())
-    _said(f"silenced for {minutes} minutes" if minutes else "no longer silenced")
+    _echo(f"silenced for {minutes} minutes" if minutes else "no longer silenced")
 
 
-def _said(what: str) -> None:
-    click.echo(f"{settings().public_url}/admin/jobs/alerts: {what}")
+def _echo(result: str) -> None:
+    """Print the result with the address of the page."""
+    click.echo(f"{settings().public_url}/admin/jobs/alerts: {result}")

@@ -1,9 +1,9 @@
-"""What all commands share: who asks, how one that fails ends, and which only read.
+"""Shared by all commands: the actor, the exit codes, and the mark of commands that only read.
 
-    guard(command): the database looked at first -> the command -> an error as one sentence on stderr and an exit code
+    guard(command): check the database -> run the command -> print an error as one sentence on stderr, set the exit code
 
-Exit codes: 1 it was refused or failed, 2 what was typed does not fit, 3 unknown or too late, 4 database or disk do not
-serve now.
+Exit codes: 1 refused or failed, 2 the arguments do not fit, 3 unknown or too late, 4 the database does not answer or
+the disk is full.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 
 import click
 from flask import g
-from flask.cli import ScriptInfo
+from flask.cli import AppGroup, ScriptInfo
 
 from app.ledger.dialect import database_errors
 from app.services.audit import ActionRefused
@@ -26,22 +26,24 @@ from app.support.disk import DiskLow
 from app.support.validation import ValidationError
 
 UNAVAILABLE = 4
-LOOK_FOR_THEMSELVES = ("monitor", "db-prepare", "check-settings", "restore")  # the database may be not as it should be
+# These run on a database that is not migrated or does not answer; `monitor --once` is checked all the same.
+UNCHECKED = ("monitor", "db-prepare", "check-settings", "restore")
+single = AppGroup()  # commands without a group
 
 
 def actor() -> str:
-    """Who acts, as the log of actions names it."""
+    """The name of the user for the audit log: 'cli:' and the user name or number."""
     return f"cli:{os.environ.get('USER') or os.getuid()}"
 
 
 def refuse(sentence: object, code: int = 1) -> NoReturn:
-    """End with a sentence on stderr; stdout stays what a script may parse."""
+    """Print a sentence on stderr and exit with `code`; stdout stays readable for scripts."""
     click.echo(str(sentence), err=True)
     sys.exit(code)
 
 
 def reading(function: Callable[..., Any]) -> Callable[..., Any]:
-    """For commands that change nothing: on SQLite they take no write lock, so they answer while another holds it."""
+    """Marks a command that changes nothing: on SQLite it takes no write lock, so it runs while another process writes."""
     @wraps(function)
     def read(*args: Any, **kwargs: Any) -> Any:
         g.reads = True
@@ -49,21 +51,22 @@ def reading(function: Callable[..., Any]) -> Callable[..., Any]:
     return read
 
 
-def guard(command: click.Command, looks: bool = True) -> click.Command:
-    """Give a command, or all of a group, its ending; `looks`: only on a database that is migrated and answers."""
-    looks = looks and command.name not in LOOK_FOR_THEMSELVES
+def guard(command: click.Command, checked: bool = True) -> click.Command:
+    """Give a command, or all commands of a group, the exit codes; returns it. `checked`: it runs only on a database that
+    is migrated and answers."""
+    checked = checked and command.name not in UNCHECKED
     if isinstance(command, click.Group):
         for inner in command.commands.values():
-            guard(inner, looks)
+            guard(inner, checked)
     elif not hasattr(command, "unguarded"):
         command.unguarded = command.invoke  # type: ignore[attr-defined]
-        command.invoke = lambda ctx: _run(command.unguarded, ctx, looks)  # type: ignore[attr-defined,method-assign]
+        command.invoke = lambda ctx: _run(command.unguarded, ctx, checked)  # type: ignore[attr-defined,method-assign]
     return command
 
 
-def _run(invoke: Callable[[click.Context], Any], ctx: click.Context, looks: bool) -> Any:
+def _run(invoke: Callable[[click.Context], Any], ctx: click.Context, checked: bool) -> Any:
     try:
-        if looks or ctx.params.get("once"):
+        if checked or ctx.params.get("once"):
             state, why = schema.look(ctx.ensure_object(ScriptInfo).load_app().extensions["settings"])
             if state != "current":
                 refuse(why, UNAVAILABLE)

@@ -38,10 +38,11 @@ def dispatch(name: str, queue: str | None, tenant: str | None, delay: str | None
     tenant_id = parse_tenant(tenant)
     try:
         definition.fit(args)
-        for field in uploads.file_fields(definition):
-            if isinstance(args.get(field), str) and not uploads.ID.fullmatch(args[field]):
+        for field in uploads.file_fields(definition, args):
+            if isinstance(args[field], str) and not uploads.ID.fullmatch(args[field]):
                 args[field] = uploads.copy_in(args[field], tenant_id)
-        uuid = actions.start(definition, args, actor(), tenant_id=tenant_id, queue=parse_queue(queue), delay=parse_delay(delay))
+        options = {"tenant_id": tenant_id, "queue": parse_queue(queue), "delay": parse_delay(delay)}
+        uuid = actions.start(definition, args, actor(), **options)
     except TypeError as error:
         refuse(error, 2)
     click.echo(uuid)

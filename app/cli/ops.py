@@ -1,13 +1,13 @@
-"""`flask --app wsgi backup|restore|workers`: what an operator does to the whole."""
+"""`flask --app wsgi backup|restore|workers`: the commands of an operator."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import click
-from flask.cli import AppGroup, with_appcontext
+from flask.cli import AppGroup
 
-from app.cli.command import actor, reading, refuse
+from app.cli.command import actor, reading, refuse, single
 from app.services.instance import backup as backups
 from app.services.instance import restore as restores
 from app.services.jobs import actions
@@ -15,11 +15,10 @@ from app.services.stats import workers as worker_list
 from app.support.settings import settings
 
 
-@click.command("backup")
+@single.command("backup")
 @click.argument("path", type=click.Path(dir_okay=False, path_type=Path))
 @click.option("--with-keys", is_flag=True, help="Also the secret key: whoever has the file can then sign sessions.")
 @click.option("--force", is_flag=True, help="Replace a file that is there.")
-@with_appcontext
 def backup(path: Path, with_keys: bool, force: bool) -> None:
     """Write ledger and uploads into one .tar.gz while everything runs."""
     try:
@@ -30,9 +29,8 @@ def backup(path: Path, with_keys: bool, force: bool) -> None:
     click.echo(f"{path}: revision {manifest['revision']}, {len(manifest['files'])} files, {keys}")
 
 
-@click.command("restore")
+@single.command("restore")
 @click.argument("path", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@with_appcontext
 def restore(path: Path) -> None:
     """Put a backup in place of what is in DATA_DIR (kept aside). Everything is paused until `jobs resume --all`."""
     try:
@@ -55,18 +53,19 @@ def list_workers() -> None:
 
 
 class WorkerOrAll(click.ParamType):
-    """A worker's number, or `all`."""
+    """The type of an argument that is a worker's number or `all`."""
 
     name = "ID|all"
 
     def convert(self, value: str | int, param: click.Parameter | None, ctx: click.Context | None) -> str | int:
+        """The number, or 'all'. Raises click's BadParameter for any other value."""
         return value if value == "all" else click.IntRange(1, 2**63 - 1).convert(value, param, ctx)
 
 
 def _command(name: str, help_: str) -> None:
     @workers.command(name, help=help_)
     @click.argument("worker", type=WorkerOrAll(), metavar="ID|all")
-    def tell(worker: int | str) -> None:
+    def command(worker: int | str) -> None:
         if worker == "all":
             count = actions.command_workers(name, actor())
             click.echo(f"{count} {'worker' if count == 1 else 'workers'}: {name} asked")
@@ -76,8 +75,7 @@ def _command(name: str, help_: str) -> None:
 
 for _name, _help in {
     "restart": "End after its job; another takes its place.", "quiet": "Take no more jobs until resume.",
-    "resume": "Take jobs again.",
-    "stop": "End after its job, until started again.", "start": "Another worker in the place of one that was stopped.",
-    "kill": "Kill it now; its job runs elsewhere, and nothing is counted against it.",
-}.items():
+    "resume": "Take jobs again.", "stop": "End after its job, until started again.",
+    "start": "Another worker in the place of one that was stopped.",
+    "kill": "Kill it now; its job runs elsewhere, and nothing is counted against it."}.items():
     _command(_name, _help)

@@ -1,8 +1,8 @@
-"""An archive that nobody vouches for: looked through whole before a byte of it is written, then unpacked by name.
+"""Reads an untrusted archive: inspects all of it before a byte is written, then unpacks the files by name.
 
 Members are regular files with the names below, each once, each with the size and sha256 of the manifest. Nothing else
-of an archive is used: no mode, no owner, no time, no link. Bytes are counted as they are unzipped; a header that wants
-more than 1 MB at a time is refused (a pax header is read whole by tarfile), as is what does not fit on the disk.
+of an archive is used: no mode, owner, time or link. Bytes are counted while they are unzipped, and an archive that does
+not fit on the disk is refused. A header of more than 1 MB is refused too, because tarfile reads a pax header whole.
 """
 
 from __future__ import annotations
@@ -33,23 +33,24 @@ _BROKEN = (OSError, EOFError, tarfile.TarError, zlib.error, ValueError, Overflow
 
 
 class Damaged(Exception):
-    """It is no archive of ours; the text says why."""
+    """The archive is damaged or no backup of this program; the text says why."""
 
 
 @dataclass(frozen=True)
 class Contents:
-    """What an archive holds: its manifest, and the size of each file by name (the manifest's own not among them)."""
+    """The content of an archive: its manifest, and the size in bytes of each other file by name."""
 
     manifest: dict[str, Any]
     sizes: dict[str, int]
 
     @property
     def ledger(self) -> str:
+        """The name of the ledger's file, one of LEDGERS."""
         return self.manifest["ledger"]
 
 
 class _Unzipped:
-    """A gzip file as tarfile reads it: forward only, and never more than 1 MB at a time."""
+    """A gzip file for tarfile, which reads it forward only and at most 1 MB at a time. Raises Damaged otherwise."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file, self._zip, self._raw, self._at = file, zlib.decompressobj(31), b"", 0
@@ -82,7 +83,7 @@ class _Unzipped:
 
 @contextmanager
 def _understood() -> Iterator[None]:
-    """What tarfile, zlib and json raise for bytes they do not understand becomes Damaged; a disk's error stays."""
+    """Raises Damaged for an error of tarfile, zlib or json about the bytes; an error of the disk stays an OSError."""
     try:
         yield
     except _BROKEN as error:
@@ -93,7 +94,7 @@ def _understood() -> Iterator[None]:
 
 @contextmanager
 def opened(path: Path) -> Iterator[BinaryIO]:
-    """The archive's file. Raises Damaged for what is no regular file (a pipe may never end)."""
+    """The archive's open file. Raises Damaged when it is no regular file, as a pipe may never end."""
     with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             raise Damaged("it is no regular file")
@@ -102,7 +103,7 @@ def opened(path: Path) -> Iterator[BinaryIO]:
 
 @_understood()
 def look_through(file: BinaryIO, room: int) -> Contents:
-    """Read all of it, write nothing; `room`: bytes that may be unpacked. Raises Damaged."""
+    """Read all of the archive and write nothing; `room` is the number of bytes that may be unpacked. Raises Damaged."""
     sums: dict[str, str] = {}
     sizes: dict[str, int] = {}
     manifest: dict[str, Any] = {}
@@ -132,8 +133,10 @@ def look_through(file: BinaryIO, room: int) -> Contents:
 
 @_understood()
 def unpack(file: BinaryIO, contents: Contents, places: dict[str, Path]) -> None:
-    """Write each file into its place (new, 0600); `places` by name, for uploads one folder under `uploads`. Raises
-    Damaged when the archive is no longer what was looked through, OSError when the disk fails."""
+    """Write each file to its place, a new file with mode 0600; `places` has a path by name and the folder of `uploads`.
+
+    Raises Damaged when the archive has changed since `look_through`, OSError when the disk fails.
+    """
     for name, size, content in _members(file):
         if name == MANIFEST:
             continue
@@ -150,7 +153,7 @@ def unpack(file: BinaryIO, contents: Contents, places: dict[str, Path]) -> None:
 
 
 def copy(source: BinaryIO, out: BinaryIO | None) -> str:
-    """Copy all that is read from `source`; returns its sha256."""
+    """Read `source` to its end and copy it to `out`, if given; returns the sha256 in hex."""
     digest = hashlib.sha256()
     while chunk := source.read(CHUNK):
         digest.update(chunk)
@@ -160,14 +163,15 @@ def copy(source: BinaryIO, out: BinaryIO | None) -> str:
 
 
 def _members(file: BinaryIO) -> Iterator[tuple[str, int, BinaryIO]]:
-    """Name, size and content of each member, read before the next; raises Damaged for one that may not be in it."""
+    """Name, size and content of each member; a content must be read before the next one. Raises Damaged for a member
+    that no backup has."""
     file.seek(0)
     with tarfile.open(fileobj=_Unzipped(file), mode="r:") as archive:  # type: ignore[arg-type]
         while (member := archive.next()) is not None:
-            archive.members = []  # it would keep them all
+            archive.members = []  # tarfile would keep all members in memory
             name = member.name
             if name == "uploads" and member.type == tarfile.DIRTYPE:
-                continue  # of somebody who has packed it again; nothing is made of it
+                continue  # somebody has packed the archive again; the folder is not used
             if not (name in (MANIFEST, *LEDGERS, *KEYS) or UPLOAD.fullmatch(name)):
                 raise Damaged(f"{name[:80]!r} is no name of a backup")
             if member.type not in (tarfile.REGTYPE, tarfile.AREGTYPE) or member.issparse() or member.size < 0:

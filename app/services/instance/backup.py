@@ -1,8 +1,8 @@
-"""Backup while everything runs: one .tar.gz, 0600, that archive.py restores.
+"""Makes a backup while everything runs: one .tar.gz with mode 0600, which restore.py reads.
 
-ledger (SQLite's backup API, or pg_dump) + uploads (linked aside, so that none is swept meanwhile) + keys, when asked
--> manifest (revision, sha256 and size of each file), the first in the archive -> a part under a name that nobody knows
--> put at its place, which must be free or given up with `force`. The part of a killed backup is removed by the next.
+ledger (SQLite's backup API, or pg_dump) + uploads (hard links, so that none is deleted meanwhile) + keys, if wanted
+-> manifest (revision, sha256 and size of each file), the first in the archive -> a part file with a random name
+-> renamed to the path, which must be free unless `force` is given. The next backup removes the part of a killed one.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class CannotBackup(Exception):
 
 
 def backup(settings: Settings, path: Path, with_keys: bool = False, force: bool = False) -> dict[str, object]:
-    """Write the archive; returns its manifest. Raises CannotBackup, or OSError."""
+    """Write the archive; returns its manifest. Raises CannotBackup or OSError; no archive is written then."""
     path = path.absolute()
     _require_free(settings, path, force)
     with tempfile.TemporaryDirectory(dir=settings.data_dir, prefix="backup-") as name:
@@ -57,7 +57,7 @@ def backup(settings: Settings, path: Path, with_keys: bool = False, force: bool 
 
 
 def _require_free(settings: Settings, path: Path, force: bool) -> None:
-    """Refuse, before the work, a place that is taken (asked again when the archive is put there) or that is our own."""
+    """Raises CannotBackup before the work when the path exists (`_put` checks again) or is a file of the program."""
     if not path.parent.is_dir():
         raise CannotBackup(f"There is no folder {path.parent}.")
     if os.path.lexists(path) and not force:
@@ -71,12 +71,12 @@ def _require_free(settings: Settings, path: Path, force: bool) -> None:
 
 
 def _uploads(source: Path, folder: Path) -> dict[str, Path]:
-    """The uploads by their names in the archive: regular files, linked so that none is swept before it is packed."""
+    """The uploads by their names in the archive: regular files, linked so that none is deleted before it is packed."""
     found = {}
     (folder / "uploads").mkdir()
     for entry in sorted(source.iterdir()) if source.is_dir() else ():
         name, copy = f"uploads/{entry.name}", folder / "uploads" / entry.name
-        with contextlib.suppress(FileNotFoundError):  # swept meanwhile
+        with contextlib.suppress(FileNotFoundError):  # the monitor has deleted it meanwhile
             if UPLOAD.fullmatch(name) and stat.S_ISREG(entry.lstat().st_mode):
                 try:
                     os.link(entry, copy, follow_symlinks=False)
@@ -90,14 +90,14 @@ def _uploads(source: Path, folder: Path) -> dict[str, Path]:
 
 
 def _write(path: Path, manifest: bytes, members: dict[str, Path], force: bool) -> None:
-    """Under a name that nobody knows (never through a link, never into a file that is there), then put at its place."""
+    """Write the archive under a random name (never through a link or into an existing file), then move it to `path`."""
     if len(manifest) > MOST_MANIFEST or len(members) > MOST_FILES:
         raise CannotBackup(f"{len(members)} files are more than an archive can hold. Delete jobs with files first.")
     _remove_stale(path)
     part = path.with_name(f"{path.name}.{secrets.token_hex(8)}.part")
     try:
         with open(os.open(part, NEW, 0o600), "wb") as out:
-            fcntl.flock(out, fcntl.LOCK_EX)  # says that it is no stale one
+            fcntl.flock(out, fcntl.LOCK_EX)  # shows `_remove_stale` that this backup runs
             with tarfile.open(fileobj=out, mode="w:gz") as archive:
                 archive.addfile(_plain(MANIFEST, len(manifest)), io.BytesIO(manifest))
                 for name, file in members.items():
@@ -133,18 +133,15 @@ def _put(part: Path, path: Path, force: bool) -> None:
 
 
 def _remove_stale(path: Path) -> None:
-    """Parts of this archive that a killed backup left: ours, regular, and held by nobody."""
+    """Remove the parts of this archive that killed backups left: regular files of this user that nobody has locked."""
     for entry in path.parent.iterdir():
         if entry.name.startswith(path.name) and re.fullmatch(r"\.[0-9a-f]{16}\.part", entry.name[len(path.name):]):
-            with contextlib.suppress(OSError):
-                descriptor = os.open(entry, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-                try:
-                    found = os.fstat(descriptor)
-                    if stat.S_ISREG(found.st_mode) and found.st_uid == os.geteuid():
-                        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                        entry.unlink()
-                finally:
-                    os.close(descriptor)
+            flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
+            with contextlib.suppress(OSError), open(os.open(entry, flags), "rb") as file:
+                found = os.fstat(file.fileno())
+                if stat.S_ISREG(found.st_mode) and found.st_uid == os.geteuid():
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    entry.unlink()
 
 
 def _plain(name: str, size: int) -> tarfile.TarInfo:
@@ -159,15 +156,13 @@ def _sum(path: Path) -> str:
 
 
 def _dump(settings: Settings, folder: Path) -> tuple[Path, str]:
-    """The ledger's copy and its revision."""
+    """A copy of the ledger in `folder`, and its revision."""
     if not settings.sqlite:
-        connection = Connection(settings.database_url)
         try:
-            revision = schema.revision(connection)
+            with contextlib.closing(Connection(settings.database_url)) as connection:
+                revision = schema.revision(connection)
         except database_errors() as error:
             raise CannotBackup(f"The database does not answer: {redact(str(error)).strip()}") from None
-        finally:
-            connection.close()
         postgres(settings, "pg_dump", "--format=custom", "--no-owner", f"--file={folder / 'ledger.pgdump'}")
         return folder / "ledger.pgdump", _known(revision)
     if not settings.database_file.is_file():
@@ -193,8 +188,8 @@ def _known(revision: str | None) -> str:
 
 
 def postgres(settings: Settings, program: str, *options: str) -> bytes:
-    """Run a PostgreSQL program and return what it printed; the password goes through the environment, never through an
-    argument. Raises CannotBackup with the program's last words."""
+    """Run a PostgreSQL program and return its output. The password goes through the environment, never through an
+    argument. Raises CannotBackup with the last line of the program's errors."""
     url = make_url(settings.database_url)
     bare = url.set(drivername="postgresql", password=None).render_as_string(hide_password=False)
     env = os.environ | ({"PGPASSWORD": url.password} if url.password else {})

@@ -1,6 +1,7 @@
-"""Migrating under SAFETY: backup first, foreign keys off on SQLite, one transaction, checked before COMMIT.
+"""Migrates the database: a backup first, then one transaction, on SQLite with foreign keys off and checked before the
+COMMIT.
 
-Only run.sh (under the lock on DATA_DIR) and `flask db upgrade` come here.
+Callers are `db-prepare` (in run.sh, which holds the lock on DATA_DIR) and `flask db upgrade`.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ class CannotMigrate(Exception):
 
 
 def prepare(settings: Settings) -> str:
-    """Bring the database to the code's revision; returns one line that says what was done."""
+    """Bring the database to the code's revision; returns a line that says what was done. Raises CannotMigrate."""
     state, why = schema.look(settings)
     if state == "current":
         return f"database is at revision {schema.HEAD}"
@@ -39,13 +40,15 @@ def prepare(settings: Settings) -> str:
     try:
         flask_migrate.upgrade(directory=str(ROOT / "migrations"))
     except SystemExit:
-        raise CannotMigrate(f"The migration failed and nothing was changed{f'; backup: {kept}' if kept else ''}. See the log above.") from None
+        saved = f"; backup: {kept}" if kept else ""
+        raise CannotMigrate(f"The migration failed and nothing was changed{saved}. See the log above.") from None
     return f"database migrated to revision {schema.HEAD}" + (f", backup in {kept}" if kept else "")
 
 
 @contextlib.contextmanager
 def guarded(settings: Settings) -> Iterator[None]:
-    """What `flask db upgrade` by hand needs as well: nobody else running on this DATA_DIR, and a backup first."""
+    """Guards a `flask db upgrade` by hand: takes the lock on DATA_DIR and makes a backup. Raises SystemExit while an
+    instance runs there."""
     if current_app.extensions.get("migration_guarded"):
         yield
         return
@@ -60,17 +63,15 @@ def guarded(settings: Settings) -> Iterator[None]:
 
 
 def backup(settings: Settings) -> Path:
-    """Copy the SQLite database by the backup API into DATA_DIR/backups; the newest five are kept."""
+    """Copy the SQLite database with the backup API into DATA_DIR/backups, where the newest five stay; returns the
+    path."""
     folder = settings.data_dir / "backups"
     folder.mkdir(mode=0o700, exist_ok=True)
     path = folder / f"before-migration-{datetime.now(UTC):%Y%m%dT%H%M%S%f}.sqlite3"
     os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
-    source, target = sqlite3.connect(settings.database_file), sqlite3.connect(path)
-    try:
+    ends = sqlite3.connect(settings.database_file), sqlite3.connect(path)
+    with contextlib.closing(ends[0]) as source, contextlib.closing(ends[1]) as target:
         source.backup(target)
-    finally:
-        source.close()
-        target.close()
     for old in sorted(folder.glob("before-migration-*.sqlite3"))[:-KEEP]:
         old.unlink()
     return path

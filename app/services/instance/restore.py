@@ -1,9 +1,10 @@
-"""Restore of a stopped instance from what backup.py wrote, here or elsewhere: by anybody.
+"""Restores a stopped instance from an archive of backup.py. The archive is not trusted: anybody may have made it.
 
-lock on DATA_DIR -> look through (packed.py: names, kinds, sizes, checksums; nothing is written) -> unpack aside
--> the ledger is opened, checked, its reservations cleared, everything paused until `jobs resume --all` -> put in place
-A damaged, forged or newer archive, or a running instance, is refused before anything is touched; a failure while
-putting in place is undone, or says what is where. What was there before lies in DATA_DIR/backups.
+lock on DATA_DIR -> inspect (archive.py: names, kinds, sizes, checksums; nothing is written) -> unpack aside -> check
+the ledger, clear its reservations, pause everything until `jobs resume --all` -> put everything in place
+A damaged, forged or newer archive, or a running instance, is refused before anything is changed. A failure while files
+are put in place is undone; if that fails too, the error says where the files are. The previous files stay in
+DATA_DIR/backups.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from app.support.redaction import redact
 
 CORE = {"jobs", "job_metrics", "job_history", "failed_jobs", "worker_heartbeats", "users", "uploads", "queues", "meta"}
 OF_SEARCH = {"job_search_rows", "job_search_deleted", "job_search_updated"}
-RESTORED = Message("restored from a backup")  # without its JSON: the ledger may be of a version that has no such column
+RESTORED = Message("restored from a backup")  # stored without its JSON: an older ledger has no column for it
 _PAUSE = """INSERT INTO queues (name, paused_at, paused_by, reason)
  VALUES (:name, :now, 'restore', :why)
  ON CONFLICT (name) DO UPDATE SET paused_at = excluded.paused_at, paused_until = NULL, paused_by = 'restore',
@@ -41,11 +42,11 @@ _PAUSE = """INSERT INTO queues (name, paused_at, paused_by, reason)
 
 
 class CannotRestore(Exception):
-    """Nothing was changed; the text says why."""
+    """The restore was refused and nothing was changed; the text says why."""
 
 
 class HalfRestored(Exception):
-    """Putting in place failed and could not be undone; the text says what is where."""
+    """Putting the files in place failed and could not be undone; the text says where they are."""
 
 
 def restore(settings: Settings, path: Path) -> dict[str, object]:
@@ -53,9 +54,10 @@ def restore(settings: Settings, path: Path) -> dict[str, object]:
     try:
         settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         with _alone(settings):
-            for left in settings.data_dir.glob("restore-*"):  # of a restore that was killed
+            for left in settings.data_dir.glob("restore-*"):  # a killed restore left it
                 shutil.rmtree(left, ignore_errors=True)
-            places = settings.data_dir, _database(settings).parent  # of the ledger: a rename puts it in place then
+            # The ledger is unpacked beside its database, so that a rename can put it in place.
+            places = settings.data_dir, _database(settings).parent
             aside = [tempfile.TemporaryDirectory(dir=place, prefix="restore-") for place in places]
             with aside[0] as name, aside[1] as beside:
                 folder, ledger = Path(name), Path(beside) / "ledger"
@@ -68,31 +70,29 @@ def restore(settings: Settings, path: Path) -> dict[str, object]:
 
 @contextlib.contextmanager
 def _alone(settings: Settings) -> Iterator[None]:
-    """The lock on DATA_DIR, and no worker at work in it."""
+    """Holds the lock on DATA_DIR. Raises CannotRestore while a worker or another program of the instance runs."""
     in_use = f"DATA_DIR={settings.data_dir} is in use: stop the running instance first."
     flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
     with open(os.open(settings.data_dir / "lock", flags, 0o600), "r+") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise CannotRestore(in_use) from None
-        if any(lock_state(held) == "held" for held in (settings.data_dir / "workers").glob("*.lock")):
-            raise CannotRestore(in_use)
-        with contextlib.suppress(FileNotFoundError), open(settings.data_dir / "run" / "alive") as alive:
-            try:  # each program that runs holds it, whoever has started it
+            if any(lock_state(path) == "held" for path in (settings.data_dir / "workers").glob("*.lock")):
+                raise BlockingIOError
+            with contextlib.suppress(FileNotFoundError), open(settings.data_dir / "run" / "alive") as alive:
+                # Each running program locks it, whoever has started the program.
                 fcntl.flock(alive, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                raise CannotRestore(in_use) from None
+        except BlockingIOError:
+            raise CannotRestore(in_use) from None
         yield
 
 
 def _database(settings: Settings) -> Path:
-    """Where the ledger's file really is; DATA_DIR/ledger where it has none."""
+    """The real path of SQLite's file, links followed; DATA_DIR/ledger for PostgreSQL, which has none."""
     return settings.database_file.resolve() if settings.sqlite else settings.data_dir / "ledger"
 
 
 def _unpack(settings: Settings, path: Path, folder: Path, ledger: Path) -> dict[str, object]:
-    """Everything aside, the ledger ready to be used (on SQLite)."""
+    """Unpack the archive into `folder` and `ledger`, and on SQLite make the ledger ready; returns the manifest."""
     try:
         with archive.opened(path) as file:
             room = min(shutil.disk_usage(place).free for place in (folder, ledger.parent)) - RESERVE_BYTES
@@ -120,7 +120,7 @@ def _unpack(settings: Settings, path: Path, folder: Path, ledger: Path) -> dict[
 
 
 def _ready(ledger: Path, revision: str) -> None:
-    """Check that the file is a ledger of that revision, whole, and pause it. Raises CannotRestore."""
+    """Check that the file is an intact ledger of that revision, and pause it. Raises CannotRestore."""
     try:
         with contextlib.closing(sqlite3.connect(ledger)) as connection:
             connection.execute("PRAGMA trusted_schema=OFF")
@@ -138,20 +138,23 @@ def _ready(ledger: Path, revision: str) -> None:
             connection.execute("PRAGMA journal_mode=DELETE")
         _pause_all(f"sqlite:///{ledger}")
         with contextlib.closing(sqlite3.connect(ledger)) as connection:
-            connection.execute("PRAGMA journal_mode=DELETE")  # one file again
+            connection.execute("PRAGMA journal_mode=DELETE")  # the ledger is one file again, without WAL
     except sqlite3.Error as error:
         raise CannotRestore(f"The ledger in the backup is no database, or a damaged one: {error}.") from None
 
 
 def _revision_in(settings: Settings, dump: Path) -> str:
-    """The revision inside a pg_dump, without a database."""
+    """The revision inside a pg_dump, read without a database; 'none' when the dump has none."""
     text = postgres(settings, "pg_restore", "--data-only", "--table=alembic_version", "--file=-", str(dump))
     found = re.search(rb"^COPY [^\n]*alembic_version [^\n]*;\n(\d{4})\n\\\.$", text, re.MULTILINE)
     return found[1].decode() if found else "none"
 
 
 def _put_in_place(settings: Settings, folder: Path, ledger: Path) -> None:
-    """Each step leaves something that starts; one that fails undoes those before it."""
+    """Put everything in place, in steps after each of which the instance could start. A failing step undoes the others.
+
+    Raises HalfRestored when that fails too, else the error of the step.
+    """
     aside = settings.data_dir / "backups" / f"before-restore-{datetime.now(UTC):%Y%m%dT%H%M%S%f}"
     aside.mkdir(mode=0o700, parents=True)
     undo: list[Callable[[], object]] = []
@@ -161,7 +164,7 @@ def _put_in_place(settings: Settings, folder: Path, ledger: Path) -> None:
         undo.append(lambda: target.rename(source))
 
     def replace(source: Path, target: Path) -> None:
-        """The old one is kept under a second name first, so there is no moment without one."""
+        """Give the old file a second name, then rename the new one over it: the target exists at every moment."""
         kept = aside / target.name
         if target.exists():
             _keep(target, kept)
@@ -193,7 +196,7 @@ def _put_in_place(settings: Settings, folder: Path, ledger: Path) -> None:
         if left := _undone(undo):
             raise HalfRestored(f"The restore failed ({error}), and {left} could not be put back. What was there before "
                                f"lies in {aside}: move it back, or restore again.") from None
-        shutil.rmtree(aside, ignore_errors=True)  # second names and copies only
+        shutil.rmtree(aside, ignore_errors=True)  # it holds only second names and copies
         raise
     if not settings.sqlite:
         try:
@@ -204,7 +207,7 @@ def _put_in_place(settings: Settings, folder: Path, ledger: Path) -> None:
 
 
 def _undone(undo: list[Callable[[], object]]) -> str:
-    """Take back what was done, the last first; returns what could not be."""
+    """Undo the steps, the last first; returns the names of the files that could not be put back."""
     left = []
     for step in reversed(undo):
         try:
@@ -215,7 +218,7 @@ def _undone(undo: list[Callable[[], object]]) -> str:
 
 
 def _keep(file: Path, kept: Path) -> None:
-    """The same file under a second name; on another disk, a copy."""
+    """Keep the file under a second name; on another disk, as a copy."""
     try:
         os.link(file, kept)
     except OSError:
@@ -223,25 +226,20 @@ def _keep(file: Path, kept: Path) -> None:
 
 
 def _gather(database: Path) -> None:
-    """What is in the WAL into the file, so that the file alone is whole; a damaged one stays as it is."""
+    """Write the WAL into SQLite's file, so that the file alone is complete; a damaged database stays as it is."""
     if database.is_file():
         with contextlib.suppress(sqlite3.Error), contextlib.closing(sqlite3.connect(database)) as connection:
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
 
 def _pause_all(url: str) -> None:
-    """No worker of that time lives: rows go back to waiting; queues are paused, schedules and alerts rest until
-    resumed."""
-    connection = Connection(url, synchronous="FULL")
-    try:
-        with connection.transaction() as tx:
-            tx.execute("UPDATE jobs SET state = 'pending', worker_id = NULL, reserved_at = NULL, reserved_ms = NULL, "
-                    "attempts = attempts - 1 WHERE state = 'processing'")
-            tx.execute("UPDATE worker_heartbeats SET status = 'stopped', stopped_ms = :now, "
-                       "reason = :why WHERE status <> 'stopped'", why=RESTORED, now=tx.now())
-            tx.execute("DELETE FROM user_sessions")
-            for name in QUEUES:
-                tx.execute(_PAUSE, name=name, why=RESTORED, now=tx.now())
-            counts.save(tx, counts.AFTER_RESTORE, True)
-    finally:
-        connection.close()
+    """Free the running jobs, as their workers are gone, end all sessions, and pause queues, schedules and alerts."""
+    with contextlib.closing(Connection(url, synchronous="FULL")) as connection, connection.transaction() as tx:
+        tx.execute("UPDATE jobs SET state = 'pending', worker_id = NULL, reserved_at = NULL, reserved_ms = NULL, "
+                   "attempts = attempts - 1 WHERE state = 'processing'")
+        tx.execute("UPDATE worker_heartbeats SET status = 'stopped', stopped_ms = :now, reason = :why "
+                   "WHERE status <> 'stopped'", why=RESTORED, now=tx.now())
+        tx.execute("DELETE FROM user_sessions")
+        for name in QUEUES:
+            tx.execute(_PAUSE, name=name, why=RESTORED, now=tx.now())
+        counts.save(tx, counts.AFTER_RESTORE, True)

@@ -1,4 +1,4 @@
-"""The monitor's housekeeping: retention in small steps, stopped workers, blocked rows, files."""
+"""The monitor's housekeeping: deletes old rows and files in small steps, and unblocks jobs."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import logging
 import stat
 import time
 from pathlib import Path
+from typing import Any
 
 from app import registry
 from app.ledger import worker_slots
@@ -27,8 +28,8 @@ ORPHAN_S = 3600
 KEEP_UNSENT_DAYS = 8
 
 _NOT_FAILED = "('completed', 'cancelled', 'retried', 'lost', 'late')"
-_EMPTY = f"COALESCE(stop_code, '') = '{worker_slots.EMPTY}'"  # a place that can be filled again
-_OLD = (  # table, condition, days kept, and whether its time is text; STEP rows by id are deleted in a transaction
+_EMPTY = f"COALESCE(stop_code, '') = '{worker_slots.EMPTY}'"  # a worker's place that can be filled again
+_OLD = (  # table, condition, days kept, whether its time is text
     ("job_metrics", f"completed_at < :old AND status IN {_NOT_FAILED}", KEEP_DAYS, True),
     ("job_metrics", "completed_at < :old", KEEP_FAILED_DAYS, True),
     ("job_logs", "at_ms < :old", KEEP_FAILED_DAYS, False),
@@ -40,46 +41,59 @@ _OLD = (  # table, condition, days kept, and whether its time is text; STEP rows
 
 
 def delete_old(connection: Connection) -> int:
-    """Delete raw rows past their time (32 days; failed 90; bin 7; stopped workers 1); returns how many."""
+    """Delete old rows: outcomes after 32 days, failures after 90, the bin after 7, stopped workers after 1; returns how
+    many."""
     now, total = connection.now(), 0
     for table, condition, days, is_text in _OLD:
         old = now - days * DAY_MS
-        rows = f"SELECT id FROM {table} WHERE {condition} LIMIT {STEP}"
-        for _ in range(MOST_STEPS):
-            with connection.transaction() as tx:
-                done = tx.execute(f"DELETE FROM {table} WHERE id IN ({rows})", old=stamp(old) if is_text else old)
-            total += done
-            if done < STEP:
-                break
+        total += delete_in_steps(connection, table, condition, MOST_STEPS, STEP, old=stamp(old) if is_text else old)
     return total + _old_history(connection, now - KEEP_DAYS * DAY_MS, now - KEEP_FAILED_DAYS * DAY_MS)
 
 
+def delete_in_steps(connection: Connection, table: str, condition: str, steps: int, step: int, **params: Any) -> int:
+    """Delete the matching rows of a table, `step` rows a transaction, at most `steps` transactions; returns how many.
+
+    `condition` is SQL with `params`; the table has a column `id`.
+    """
+    total, rows = 0, f"SELECT id FROM {table} WHERE {condition} LIMIT {step}"
+    for _ in range(steps):
+        with connection.transaction() as tx:
+            done = tx.execute(f"DELETE FROM {table} WHERE id IN ({rows})", **params)
+        total += done
+        if done < step:
+            break
+    return total
+
+
 def delete_old_minutes(connection: Connection) -> None:
-    """Figures by the minute past 26 hours, incidents past 90 days and messages past 30; a message that no monitor could
-    send for 8 days is given up, as the page says (what a channel refuses, the courier gives up after 7)."""
+    """Delete figures by the minute after 26 hours, incidents after 90 days and alert messages after 32.
+
+    A message that no monitor could send for 8 days expires, as the page says. One that its channel refuses expires
+    after 7 days, in app/services/alerts/delivery.py.
+    """
     now = connection.now()
     with connection.transaction() as tx:
         for table in ("job_minutes", "queue_minutes"):
             tx.execute(f"DELETE FROM {table} WHERE minute_ms < :old", old=now - KEEP_MINUTES_MS)
         tx.execute("DELETE FROM queue_seconds WHERE second_ms < :old", old=now - KEEP_SECONDS_MS)
         tx.execute("DELETE FROM alerts WHERE closed_ms < :old", old=now - KEEP_FAILED_DAYS * DAY_MS)
-        tx.execute("UPDATE alert_messages SET state = 'expired', ended_ms = :now, "
-                "error = :why, error_json = :json WHERE state IN ('waiting', 'sending') AND created_ms < :old",
-                now=now, old=now - KEEP_UNSENT_DAYS * DAY_MS, why=EXPIRED, json=to_json(EXPIRED))
+        tx.execute("UPDATE alert_messages SET state = 'expired', ended_ms = :now, error = :why, error_json = :json "
+                   "WHERE state IN ('waiting', 'sending') AND created_ms < :old",
+                   now=now, old=now - KEEP_UNSENT_DAYS * DAY_MS, why=EXPIRED, json=to_json(EXPIRED))
         tx.execute("DELETE FROM alert_messages WHERE ended_ms < :old", old=now - KEEP_DAYS * DAY_MS)
 
 
 def _old_history(connection: Connection, old: int, old_failed: int) -> int:
-    """Old rows of job_history, walking by id (which rises with the time) until the first that is young enough."""
+    """Delete old rows of job_history, in the order of ids, which rise with the time, up to the first younger row."""
     last, total = 0, 0
     for _ in range(MOST_STEPS):
         with connection.transaction() as tx:
             rows = tx.fetch_all(
-                "SELECT h.id, h.status, h.finished_ms, f.id FROM job_history h LEFT JOIN failed_jobs f ON f.uuid = h.uuid "
-                f"WHERE h.id > :last ORDER BY h.id LIMIT {STEP}", last=last,
-            )
-            gone = [r[0] for r in rows if r[2] < (old if r[1] in ("completed", "cancelled") else old_failed) and r[3] is None]
-            tx.execute_many("DELETE FROM job_history WHERE id = :id", [{"id": id_} for id_ in gone])
+                "SELECT h.id, h.status, h.finished_ms, f.id FROM job_history h "
+                f"LEFT JOIN failed_jobs f ON f.uuid = h.uuid WHERE h.id > :last ORDER BY h.id LIMIT {STEP}", last=last)
+            gone = [{"id": id_} for id_, status, finished, failed in rows
+                    if failed is None and finished < (old if status in ("completed", "cancelled") else old_failed)]
+            tx.execute_many("DELETE FROM job_history WHERE id = :id", gone)
         total += len(gone)
         if len(rows) < STEP or rows[-1][2] >= old:
             break
@@ -88,9 +102,9 @@ def _old_history(connection: Connection, old: int, old_failed: int) -> int:
 
 
 def unblock_fitting(connection: Connection) -> int:
-    """Blocked rows whose type and arguments fit again become ready."""
-    rows = connection.fetch_all("SELECT uuid, job_type, payload FROM jobs WHERE state = 'blocked' ORDER BY id LIMIT 1000")
-    fitting = []
+    """Make blocked rows ready whose type and arguments fit again, of the first 1,000; returns how many."""
+    query = "SELECT uuid, job_type, payload FROM jobs WHERE state = 'blocked' ORDER BY id LIMIT 1000"
+    rows, fitting = connection.fetch_all(query), []
     for uuid, job_type, payload in rows:
         definition = registry.find(job_type)
         try:
@@ -103,17 +117,17 @@ def unblock_fitting(connection: Connection) -> int:
 
 
 def sweep_uploads(connection: Connection, folder: Path) -> int:
-    """Delete uploads whose job is final and out of the bin, and files that no row knows; returns how many."""
+    """Delete uploads whose job is final and out of the bin, and files without a row; returns how many."""
     removed = 0
     rows = connection.fetch_all(
         """SELECT id, job_uuid FROM uploads WHERE created_ms < :old
          AND NOT EXISTS (SELECT 1 FROM jobs WHERE jobs.uuid = uploads.job_uuid)
          AND NOT EXISTS (SELECT 1 FROM failed_jobs WHERE failed_jobs.uuid = uploads.job_uuid)
          AND NOT EXISTS (SELECT 1 FROM job_history WHERE job_history.uuid = uploads.job_uuid AND finished_ms > :kept)""",
-        old=connection.now() - ORPHAN_S * 1000, kept=connection.now() - KEEP_BIN_DAYS * DAY_MS,
-    )
+        old=connection.now() - ORPHAN_S * 1000, kept=connection.now() - KEEP_BIN_DAYS * DAY_MS)
     for upload_id, owner in rows:
-        with connection.transaction() as tx:  # a preview that was open for an hour may have given it to a job since
+        with connection.transaction() as tx:
+            # A preview that was open for an hour may have given the upload to a job since: then it has another owner.
             sql = "DELETE FROM uploads WHERE id = :id AND COALESCE(job_uuid, '') = :owner"
             gone = tx.execute(sql, id=upload_id, owner=owner or "")
         if not gone:

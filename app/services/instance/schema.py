@@ -1,10 +1,11 @@
-"""The database's revision beside the code's. Only `flask db upgrade` and `db-prepare` migrate."""
+"""Compares the database's revision with the code's. Only `flask db upgrade` and `db-prepare` migrate."""
 
 from __future__ import annotations
 
 import logging
 import sys
 import time
+from contextlib import closing
 
 from app.config import Settings
 from app.ledger.dialect import Connection, database_errors
@@ -23,43 +24,43 @@ def revision(connection: Connection) -> str | None:
         rows = connection.fetch_all("SELECT version_num FROM alembic_version")
     except database_errors() as error:
         if error_texts.kind_of(error) is None and ("no such table" in str(error) or "does not exist" in str(error)):
-            return None  # a role or database that does not exist is another matter
+            return None  # the table does not exist; `kind_of` knows a missing role or database, which is raised
         raise
     return rows[0][0] if rows else None
 
 
 def look(settings: Settings) -> tuple[str, str]:
-    """'current', 'older', 'newer' or 'down', and for the last three a sentence that says what to do, in the driver's
-    own words."""
+    """The state 'current', 'older', 'newer' or 'down', and a sentence: '' for 'current', what to do for 'older' and
+    'newer', the driver's own words for 'down'."""
     if settings.sqlite and not settings.database_file.exists():
         return "older", OLDER
     url = settings.database_url
     if not settings.sqlite and "connect_timeout" not in url:
-        url += f"{'&' if '?' in url else '?'}connect_timeout={CONNECT_S}"  # a host that is off is silent for 2 minutes
-    connection = Connection(url, wait_s=2)
+        # Without it, connecting to a host that is off takes 2 minutes.
+        url += f"{'&' if '?' in url else '?'}connect_timeout={CONNECT_S}"
     try:
-        found = revision(connection)
+        with closing(Connection(url, wait_s=2)) as connection:
+            found = revision(connection)
     except database_errors() as error:
         return "down", error_texts.sentence(error)
-    finally:
-        connection.close()
     if found == HEAD:
         return "current", ""
     return ("newer", NEWER) if (found or "") > HEAD else ("older", OLDER)
 
 
 def check(settings: Settings) -> str:
-    """'current', 'older', 'newer' or 'down'."""
+    """The state of the database: 'current', 'older', 'newer' or 'down'."""
     return look(settings)[0]
 
 
 def wait_until_current(settings: Settings, wait_s: float = 1.0) -> None:
-    """Wait with one line while the database is older or out of reach; exit with one line when it is newer."""
-    said = None
+    """Wait while the database is older or does not answer, and log each reason once; exit when it is newer. It checks
+    every `wait_s` seconds."""
+    logged = None
     while (found := look(settings))[0] != "current":
         if found[0] == "newer":
             sys.exit(NEWER)
-        if said != found:
-            said = found
+        if logged != found:
+            logged = found
             log.warning("waiting: %s", found[1])
         time.sleep(wait_s)

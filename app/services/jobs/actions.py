@@ -1,7 +1,7 @@
-"""What a person may do with jobs and workers: each change with its audit row, in one transaction.
+"""Actions of a person on jobs and workers. The change and its audit row are written in one transaction.
 
-Retry All and Delete All act on what had failed when the page was rendered (`upto`, the highest
-id then), in steps of 2,000 rows a transaction.
+"Retry all" and "delete all" act on the jobs that had failed when the page was rendered (`upto` is the highest id at
+that time), 2,000 rows a transaction.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from app.ledger import control, manual, worker_slots
 from app.ledger.dialect import SessionExecutor
 from app.models import FailedJob, Job, WorkerHeartbeat
 from app.services.audit import ActionRefused, audit
-from app.services.jobs import uploads
+from app.services.jobs import lookup, uploads
 from app.services.jobs.dispatch import dispatch, payload
 from app.services.jobs.tickets import want_tickets
 from app.support.clock import now_ms
@@ -30,24 +30,21 @@ from app.support.validation import parse_uuid
 
 STEP = 2000
 EDITABLE = ("blocked", "held", "scheduled")
-KEPT = ("held", "scheduled")  # these stay what they are when their arguments change
-WAKE = 64  # enough to wake every worker; the others are found without a ticket
+KEPT = ("held", "scheduled")  # a job in one of these states keeps it when its arguments change
+WAKE = 64  # tickets a step: enough to wake every worker, which finds the other rows without a ticket
+COMMANDS = ("restart", "quiet", "resume", "stop", "kill", "start")
 
 
 def not_from_web(definition: registry.JobDefinition) -> str:
-    """Why people neither start nor change a type with `web=False` on the web; they may retry and delete what exists."""
+    """The sentence that refuses to start or change jobs of a type with `web=False`; retry and delete are allowed."""
     return _("Jobs of type %(name)s are not started or changed from the web, as the code says web=False.",
              name=definition.name)
 
 
-def _run() -> SessionExecutor:
-    return SessionExecutor(db.session)
-
-
 @dataclass(frozen=True)
 class Action:
-    """What can be done to rows of `table`: `change(tx, ids, actor, **options)` returns how many it changed, for a
-    cancel by kind."""
+    """A change of rows of `table`. `change(tx, ids, actor, **options)` returns the number of changed rows; a cancel
+    returns these by kind. `wakes`: the rows are ready afterwards, so workers get tickets."""
 
     table: Any
     change: Callable[..., int | manual.Cancelled]
@@ -62,36 +59,39 @@ ACTIONS = {
     "cancel": Action(Job, lambda tx, ids, by: manual.cancel(tx, ids, Message("Cancelled by %(name)s.", name=by))),
     "stop": Action(Job, lambda tx, ids, _: manual.stop_at(tx, ids, tx.now())),
     "run_now": Action(Job, lambda tx, ids, _: manual.run_now(tx, ids), wakes=True),
-    "hold": Action(Job, control.hold), "release": Action(Job, control.release, wakes=True), "delay": Action(Job, control.delay),
+    "hold": Action(Job, control.hold),
+    "release": Action(Job, control.release, wakes=True),
+    "delay": Action(Job, control.delay),
     "move": Action(Job, lambda tx, ids, by, queue: control.move(tx, ids, by, queue, registry.fair_types())),
-    "top": Action(Job, control.to_top), "up": Action(Job, partial(control.step, up=True)), "down": Action(Job, partial(control.step, up=False)),
-}
-NOTED = {action: action for action in (  # as the log of actions names them
-    Message("retry"), Message("delete"), Message("restore"), Message("erase"), Message("cancel"), Message("stop"), Message("run now"),
-    Message("hold"), Message("release"), Message("delay"), Message("move"), Message("top"), Message("up"), Message("down"),
-    Message("restart worker"), Message("quiet worker"), Message("resume worker"), Message("stop worker"), Message("kill worker"),
-    Message("start worker"),
-)}
+    "top": Action(Job, control.to_top),
+    "up": Action(Job, partial(control.step, up=True)),
+    "down": Action(Job, partial(control.step, up=False))}
+NOTED = {action: action for action in (  # the names in the audit log
+    Message("retry"), Message("delete"), Message("restore"), Message("erase"), Message("cancel"), Message("stop"),
+    Message("run now"), Message("hold"), Message("release"), Message("delay"), Message("move"), Message("top"),
+    Message("up"), Message("down"), Message("restart worker"), Message("quiet worker"), Message("resume worker"),
+    Message("stop worker"), Message("kill worker"), Message("start worker"))}
 
 
 def act(action: str, uuid: str, actor: str, **options: Any) -> int | manual.Cancelled:
-    """Do one of ACTIONS to one job; returns what its `change` does. Raises ActionRefused when the job is unknown or has
-    changed meanwhile."""
+    """Do one of ACTIONS to one job; returns the result of its `change`. Raises ActionRefused when the job is unknown or
+    has changed meanwhile."""
     key = parse_uuid(uuid) or uuid
     return _act(action, _ids(ACTIONS[action].table, uuid, key), key, actor, **options)
 
 
 def _ids(table: Any, uuid: str, key: str) -> list[int]:
-    return list(db.session.scalars(select(table.id).where(table.uuid.in_((key, uuid)))))  # others may have written it otherwise
+    """Row ids of a job: `key` is its normalised uuid; another program may have written it as given."""
+    return list(db.session.scalars(select(table.id).where(table.uuid.in_((key, uuid)))))
 
 
 def _act(action: str, ids: list[int], key: str, actor: str, **options: Any) -> int | manual.Cancelled:
     how = ACTIONS[action]
-    done = how.change(_run(), ids, actor, **options)
+    done = how.change(SessionExecutor(db.session), ids, actor, **options)
     if not _total(done):
         raise _changed(key)
     result, words = ", ".join(f"{k} {v}" for k, v in options.items()) or Message("done"), action.replace("_", " ")
-    audit(actor, NOTED.get(words, words), key, result)  # words for people, as the log of actions has always had them
+    audit(actor, NOTED.get(words, words), key, result)
     if how.wakes:
         want_tickets(db.session, [key])
     db.session.commit()
@@ -103,15 +103,17 @@ def _total(done: int | manual.Cancelled) -> int:
 
 
 def start(definition: registry.JobDefinition, args: dict[str, Any], actor: str, **options: Any) -> str:
-    """Dispatch a job for a person, in a transaction of its own; returns its uuid. Raises what `dispatch` raises."""
+    """Dispatch a job for a person and commit; returns its uuid. Raises the errors of `dispatch`."""
     uuid = dispatch(definition, args, created_by=actor, **options)
     db.session.commit()
     return uuid
 
 
 def retry(uuid: str, actor: str) -> None:
-    """A failed job back into its queue (same uuid and history, attempt 1); a scheduled one runs now. Raises
-    ActionRefused."""
+    """Put a failed job back into its queue (same uuid and history, attempt 1), or run a scheduled job now.
+
+    Raises ActionRefused.
+    """
     key = parse_uuid(uuid) or uuid
     if failed := _ids(FailedJob, uuid, key):
         _act("retry", failed, key, actor)
@@ -120,21 +122,22 @@ def retry(uuid: str, actor: str) -> None:
 
 
 def delete_failed(uuid: str, actor: str) -> None:
-    """A failed job into the bin for 7 days."""
+    """Put a failed job into the bin for 7 days. Raises ActionRefused."""
     act("delete", uuid, actor)
 
 
 def cancel(uuid: str, actor: str) -> str:
-    """Cancel a waiting job ('cancelled'); ask a running one to stop ('asked'). Raises ActionRefused."""
+    """Cancel a waiting job (returns 'cancelled') or ask a running one to stop ('asked'). Raises ActionRefused."""
     done = act("cancel", uuid, actor)
     return "asked" if isinstance(done, manual.Cancelled) and done.asked else "cancelled"
 
 
 def retry_edited(uuid: str, args: dict[str, Any], actor: str) -> str:
-    """Other arguments for a failed or blocked job, which then runs, or for a scheduled or held one, which keeps its
-    time or stays held.
+    """Replace the arguments of a job; returns its new state. A failed or blocked job becomes ready; a scheduled or held
+    one keeps its state.
 
-    Returns its state from now on. Raises InvalidArguments or ValidationError when they do not fit.
+    Raises InvalidArguments or ValidationError when the arguments do not fit, ActionRefused when the job is in another
+    state or its type is unknown or not for the web.
     """
     row = db.session.scalar(select(FailedJob).where(FailedJob.uuid == uuid, FailedJob.deleted_at.is_(None)))
     row = row or db.session.scalar(select(Job).where(Job.uuid == uuid, Job.state.in_(EDITABLE)).with_for_update())
@@ -147,14 +150,15 @@ def retry_edited(uuid: str, args: dict[str, Any], actor: str) -> str:
         db.session.rollback()
         raise ActionRefused(not_from_web(definition), forbidden=True)
     definition.fit(args)
-    row.payload = payload(uuid, definition.name, uploads.to_ids(definition, args, row.tenant_id, uuid), row.tenant_id, row.queue)
+    stored = uploads.to_ids(definition, args, row.tenant_id, uuid)
+    row.payload = payload(uuid, definition.name, stored, row.tenant_id, row.queue)
     kept = isinstance(row, Job) and row.state in KEPT
     state = row.state if kept else "pending"
     if isinstance(row, Job) and not kept:
         row.state, row.reason, row.available_ms = "pending", None, now_ms()
     db.session.flush()
     if isinstance(row, FailedJob):
-        manual.requeue(_run(), [row.id], registry.fair_types())
+        manual.requeue(SessionExecutor(db.session), [row.id], registry.fair_types())
         db.session.expunge(row)
     audit(actor, Message("edit") if kept else Message("edit and retry"), uuid,
           Message("stays %(state)s", state=Message(state)) if kept else Message("requeued"))
@@ -165,29 +169,30 @@ def retry_edited(uuid: str, args: dict[str, Any], actor: str) -> str:
 
 
 def retry_all(actor: str, upto: int | None = None) -> int:
-    """Requeue every failed job up to the id shown; returns how many."""
+    """Put every failed job up to the id `upto` back into its queue; returns how many."""
     return _all_failed(actor, "retry", upto)
 
 
 def delete_all(actor: str, upto: int | None = None) -> int:
-    """Put every failed job up to the id shown into the bin; returns how many."""
+    """Put every failed job up to the id `upto` into the bin; returns how many."""
     return _all_failed(actor, "delete", upto)
 
 
 def _all_failed(actor: str, action: str, upto: int | None) -> int:
     query = select(FailedJob.id).where(FailedJob.deleted_at.is_(None)).order_by(FailedJob.id)
-    return in_steps(actor, action, Message("all failed"), list(db.session.scalars(query if upto is None else query.where(FailedJob.id <= upto))))
+    ids = db.session.scalars(query if upto is None else query.where(FailedJob.id <= upto))
+    return in_steps(actor, action, Message("all failed"), list(ids))
 
 
 def in_steps(actor: str, action: str, subject: str, ids: list[int]) -> int:
-    """Do one of ACTIONS to these rows, each step a transaction; returns how many it changed.
+    """Do one of ACTIONS to these rows, 2,000 a transaction; returns the number of changed rows.
 
-    The audit row comes with the last step.
+    One audit row, for `subject`, is written at the end.
     """
     total, how = 0, ACTIONS[action]
     db.session.rollback()
     for start in range(0, len(ids), STEP):
-        done = _total(how.change(_run(), ids[start : start + STEP], actor))
+        done = _total(how.change(SessionExecutor(db.session), ids[start : start + STEP], actor))
         if how.wakes:
             want_tickets(db.session, [""] * min(done, WAKE))
         total += done
@@ -197,28 +202,24 @@ def in_steps(actor: str, action: str, subject: str, ids: list[int]) -> int:
     return total
 
 
-COMMANDS = ("restart", "quiet", "resume", "stop", "kill", "start")
-
-
 def command_worker(worker: int, command: str, actor: str) -> str:
-    """Tell a worker what to do, through its row, which it reads each second; returns its name.
+    """Write one of COMMANDS into a worker's row, which the worker reads each second; returns the worker's name.
 
-    restart: end after its job, another takes its place. quiet: take no more jobs, until resume. stop: end after its
-    job, until started. start: another in the place of a stopped one. kill: the monitor kills it at once, its job runs
-    elsewhere.
+    restart: it ends after its job, and another worker takes its place. quiet: it takes no more jobs until `resume`.
+    stop: it ends after its job, and its place stays empty until `start`. kill: the monitor kills it at once, and its
+    job runs elsewhere. Raises ActionRefused.
     """
     row = db.session.get(WorkerHeartbeat, worker)
     if row is None or command not in COMMANDS:
         db.session.rollback()
         raise ActionRefused(_("There is no such worker."), unknown=True)
     stopped, can = row.status == "stopped", worker_slots.can_start(row.status, row.stop_code, row.consumer_id, row.host)
-    if command == "start" and not (stopped and can):
+    if not (stopped and can) if command == "start" else stopped:
         db.session.rollback()
-        raise ActionRefused(_("This worker has not stopped.") if not stopped else
-                      _("Nobody keeps its place: start workers with bash scripts/start-workers.sh, or restart the site."))
-    if stopped and command != "start":
-        db.session.rollback()
-        raise ActionRefused(_("This worker has stopped already."))
+        raise ActionRefused(
+            _("This worker has stopped already.") if command != "start" else
+            _("This worker has not stopped.") if not stopped else
+            _("Nobody keeps its place: start workers with bash scripts/start-workers.sh, or restart the site."))
     name, row.command = row.worker_name, None if command == "resume" else command
     audit(actor, NOTED[f"{command} worker"], name, Message("asked"))
     db.session.commit()
@@ -226,7 +227,8 @@ def command_worker(worker: int, command: str, actor: str) -> str:
 
 
 def command_workers(command: str, actor: str) -> int:
-    """The same to all it can be said to; returns how many. Those that end already are left alone."""
+    """Write a command into the row of each worker that can follow it; returns how many. A worker that is already ending
+    gets no other command."""
     w, total = WorkerHeartbeat, 0
     wanted = w.status == "stopped" if command == "start" else w.status != "stopped"
     for row in db.session.scalars(select(w).where(wanted).order_by(w.id)):
@@ -242,8 +244,7 @@ def command_workers(command: str, actor: str) -> int:
 
 
 def _changed(key: str) -> ActionRefused:
-    from app.services.jobs import lookup
-
+    """The refusal for a job that is not in the expected state, with the state in which it is."""
     db.session.rollback()
     state, binned = lookup.state_of(key), lookup.in_bin(key)
     db.session.rollback()

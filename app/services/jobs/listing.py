@@ -1,19 +1,20 @@
-"""Live and finished jobs in one list: one filter feeds the rows, the count, the next page, bulk actions and the CSV.
+"""Lists live and finished jobs together. One filter serves the rows, the count, bulk actions and the CSV.
 
     address -> JobFilter -> _parts (live, finished) with their ways -> _take -> page | count | matching_ids | iterate
 
-Live jobs come first, the latest first by id; then the finished by the id of `job_history`, which rises with
-the time of finishing. Pages go by these ids (`before`, `after`), so the 1,000th costs what the first does.
-Finished jobs are found through SQLite's full-text index as far as it reaches (the monitor fills it), and by
-reading the few rows beyond; where there is no such index, by reading rows.
+Live jobs come first, sorted by id, newest first. Finished jobs follow, sorted by the id of `job_history`, which rises
+with the time of finishing. A cursor is such an id (`before`, `after`), so the 1,000th page costs as much as the first.
+On SQLite a full-text index finds finished jobs; the monitor fills it, and the few rows past its watermark are read one
+by one. Without such an index all rows are read.
 """
 
 from __future__ import annotations
 
 import re
+from collections import namedtuple
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple
+from typing import Any
 
 from sqlalchemy import func, select
 
@@ -35,46 +36,27 @@ from app.support.messages import translate as _
 from app.support.redaction import printable, redact
 from app.support.validation import ValidationError, parse_uuid
 
-OF_BIN = ("restore", "erase")  # what can be done to jobs in the bin, and to no others
+OF_BIN = ("restore", "erase")  # actions on jobs in the bin, and on no others
 SIZE, COUNTED, NO_END = 50, 1000, 2**62
 CURSOR = re.compile(r"[lh]\d{1,18}")
 MOST_ERROR = 2_000  # characters of an error that a list reads
-_ROW = "r.uuid, r.job_type, r.tenant_id, r.queue, {payload}, r.attempts, r.tries, r.created_ms"
+_ROW = "r.id, r.uuid, r.job_type, r.tenant_id, r.queue, {payload}, r.attempts, r.tries, r.created_ms"
 _COLUMNS = {
-    "l": f"r.id, {_ROW}, r.state, substr(r.reason, 1, {MOST_ERROR}), NULL, r.available_ms, r.reserved_ms, "
-         "r.progress_done, r.progress_total, r.reason_json",
-    "h": f"r.id, {_ROW}, r.status, substr(r.error, 1, {MOST_ERROR}), r.finished_ms, NULL, NULL, NULL, NULL, r.error_json",
-}
-_PAYLOAD = {False: f"substr(r.payload, 1, {payloads.HEAD})", True: "r.payload"}  # whole for an export, which shows all arguments
-
-
-class _Read(NamedTuple):
-    """A row as `_COLUMNS` reads it; SQLite may hold anything in any column."""
-
-    id: int
-    uuid: Any
-    job_type: Any
-    tenant_id: Any
-    queue: Any
-    payload: Any
-    attempts: Any
-    tries: Any
-    created_ms: Any
-    state: Any
-    error: Any
-    finished_ms: Any
-    available_ms: Any
-    reserved_ms: Any
-    progress_done: Any
-    progress_total: Any
-    error_json: Any
+    "l": f"{_ROW}, r.state, substr(r.reason, 1, {MOST_ERROR}), r.reason_json, NULL, r.available_ms, r.reserved_ms, "
+         "r.progress_done, r.progress_total",
+    "h": f"{_ROW}, r.status, substr(r.error, 1, {MOST_ERROR}), r.error_json, r.finished_ms, NULL, NULL, NULL, NULL"}
+# An export shows all arguments, so it reads the whole payload.
+_PAYLOAD = {False: f"substr(r.payload, 1, {payloads.HEAD})", True: "r.payload"}
+# A row as `_COLUMNS` reads it. SQLite may hold a value of any type in any column but the id.
+_Read = namedtuple("_Read", "id uuid job_type tenant_id queue payload attempts tries created_ms state error error_json "
+                            "finished_ms available_ms reserved_ms progress_done progress_total")
 
 
 @dataclass(frozen=True)
 class Way:
-    """One way to read a part's rows: `condition` over `source` (alias r) with its parameters; `key` is the id there.
+    """One way to read rows of a part: `condition` over `source` (alias r) with its parameters; `key` is the id there.
 
-    `unordered`: through an index of its own, and sorted afterwards, rather than along the ids.
+    `unordered`: the condition has an index of its own; the rows are sorted afterwards, not read in the order of ids.
     """
 
     source: str
@@ -86,8 +68,8 @@ class Way:
 
 @dataclass
 class _Part:
-    """One of the two tables (`l` live, `h` finished): conditions over alias r with their parameters, the bounds of its
-    ids, and the ways to read it, which find all of its rows together."""
+    """One of the two tables (`l` live, `h` finished): conditions over alias r with their parameters, exclusive bounds
+    of the ids, and the ways to read it. Together the ways find all matching rows."""
 
     kind: str
     where: list[str] = field(default_factory=lambda: ["1 = 1"])
@@ -97,23 +79,26 @@ class _Part:
     ways: list[Way] = field(default_factory=list)
 
     def add(self, condition: str, **values: Any) -> None:
+        """Add a condition with its parameters."""
         self.where.append(condition)
         self.values |= values
 
     def join(self, table: str, condition: str) -> None:
-        """Only rows that have one in `table`."""
+        """Keep only the rows that have a row in `table` (with its alias) for which `condition` holds."""
         self.ways = [replace(way, source=f"{way.source} JOIN {table}") for way in self.ways]
         self.add(condition)
 
 
 def snapshot_ids() -> dict[str, int]:
-    """The highest ids there are now: what a page that is rendered now can show."""
-    return {"l": db.session.scalar(select(func.max(Job.id))) or 0, "h": db.session.scalar(select(func.max(JobHistory.id))) or 0}
+    """The highest ids now, by table (`l` live, `h` finished): a page rendered now shows no higher ones."""
+    return {kind: db.session.scalar(select(func.max(table.id))) or 0 for kind, table in (("l", Job), ("h", JobHistory))}
 
 
 def _parts(wanted: JobFilter, top: dict[str, int] | None = None) -> list[_Part]:
+    """The tables that can hold matching jobs, the live one first; with `top` only rows up to these ids."""
     found = []
-    for kind, all_states, column, time in (("l", LIVE_STATES, "state", "created_ms"), ("h", FINAL, "status", "finished_ms")):
+    tables = ("l", LIVE_STATES, "state", "created_ms"), ("h", FINAL, "status", "finished_ms")
+    for kind, all_states, column, time in tables:
         states = wanted.states(all_states)
         if not states:
             continue
@@ -141,12 +126,12 @@ def _parts(wanted: JobFilter, top: dict[str, int] | None = None) -> list[_Part]:
 
 
 def _first_id(at: int) -> int:
-    """The lowest id of job_history finished at or after `at` (ms)."""
+    """The lowest id of job_history with a finishing time of `at` (ms) or later."""
     return first_id(SessionExecutor(db.session), "job_history", "finished_ms", at)
 
 
 def _ways(kind: str, wanted: JobFilter, states: list[str]) -> list[Way]:
-    """By a whole uuid; or by words in arguments and error (the index as far as it reaches), and by the start of one."""
+    """By the whole uuid; else by words in arguments and error (index up to its watermark) and by the start of a uuid."""
     tx, table = SessionExecutor(db.session), "jobs r" if kind == "l" else "job_history r"
     words, text = wanted.q.split(), wanted.q.lower()
     if uuid := parse_uuid(text):
@@ -169,11 +154,11 @@ def _ways(kind: str, wanted: JobFilter, states: list[str]) -> list[Way]:
 
 
 def _take(part: _Part, columns: str, size: int, newest_first: bool = True) -> list[tuple]:
-    """At most `size` rows of the part, in order of id (the first column), read in each of its ways and merged."""
+    """At most `size` rows of the part, sorted by id (the first column): the rows of all its ways, merged."""
     tx, rows, order = SessionExecutor(db.session), {}, "DESC" if newest_first else "ASC"
     for way in part.ways:
         where = " AND ".join([way.condition, *part.where, f"{way.key} > :above AND {way.key} < :below"])
-        by = f"+{way.key}" if way.unordered else way.key  # a sum is in no index
+        by = f"+{way.key}" if way.unordered else way.key  # no index holds a sum, so the condition's own index is used
         found = tx.fetch_all(f"SELECT {columns} FROM {way.source} WHERE {where} ORDER BY {by} {order} LIMIT {size}",
                              above=part.above, below=part.below, **part.values, **way.values)
         rows |= {row[0]: row for row in found}
@@ -181,15 +166,15 @@ def _take(part: _Part, columns: str, size: int, newest_first: bool = True) -> li
 
 
 def page(wanted: JobFilter, before: str = "", after: str = "", size: int = SIZE, whole: bool = False) -> JobPage:
-    """The first page, or that behind cursor `before` or ahead of cursor `after`; with arguments when `whole`.
+    """The first page, or the page of older jobs than cursor `before`, or of newer jobs than cursor `after`.
 
-    Raises ValidationError for a bad cursor.
+    `whole`: with all arguments. Raises ValidationError for a bad cursor.
     """
     cursor, newer = after or before, bool(after)
     if cursor and not CURSOR.fullmatch(cursor):
         raise ValidationError(_("This address is not complete: go back to the list."))
     read: list[tuple[str, _Read]] = []
-    seen: dict[str, int] = {}  # so that nobody need count them again
+    seen: dict[str, int] = {}  # saves counting these rows again
     for part in reversed(_parts(wanted)) if newer else _parts(wanted):
         if cursor and part.kind != cursor[0] and part.kind == ("h" if newer else "l"):
             continue  # all of it lies on the other side of the cursor
@@ -210,7 +195,7 @@ def page(wanted: JobFilter, before: str = "", after: str = "", size: int = SIZE,
 
 
 def count(wanted: JobFilter, seen: dict[str, int] | None = None) -> tuple[int, bool]:
-    """How many jobs match, counted to 1,000, and whether there are no more; `seen` is what a page has counted."""
+    """The number of matching jobs, at most 1,000, and whether it is exact; `seen` is `JobPage.seen`."""
     seen = seen or {}
     total = sum(seen.values())
     for part in _parts(wanted):
@@ -220,7 +205,7 @@ def count(wanted: JobFilter, seen: dict[str, int] | None = None) -> tuple[int, b
 
 
 def matching_ids(wanted: JobFilter, action: str, top: dict[str, int]) -> list[int]:
-    """Row ids that `action` may change among all that match and stood there at `top`: of `jobs` for cancel, else of
+    """Sorted ids of the matching rows up to `top` that `action` may change: of `jobs` for cancel, else of
     `failed_jobs`."""
     ids: list[int] = []
     for part in _parts(wanted, top):
@@ -234,17 +219,18 @@ def matching_ids(wanted: JobFilter, action: str, top: dict[str, int]) -> list[in
 
 
 def rows_of(uuids: list[str], action: str) -> list[int]:
-    """Row ids of the ticked jobs that `action` may change: of `jobs` for cancel, else of `failed_jobs`."""
+    """Sorted row ids of these jobs that `action` may change: of `jobs` for cancel, else of `failed_jobs`."""
     keys = [key for uuid in uuids if (key := parse_uuid(uuid))]
     query = select(Job.id).where(Job.uuid.in_(keys))
     if action != "cancel":
         deleted = FailedJob.deleted_at
-        query = select(FailedJob.id).where(FailedJob.uuid.in_(keys), deleted.is_not(None) if action in OF_BIN else deleted.is_(None))
+        binned = deleted.is_not(None) if action in OF_BIN else deleted.is_(None)
+        query = select(FailedJob.id).where(FailedJob.uuid.in_(keys), binned)
     return sorted(db.session.scalars(query))
 
 
 def iterate(wanted: JobFilter, step: int = 200) -> Iterator[JobRow]:
-    """All jobs that match, with their arguments, newest first, in short transactions: 200 of at most 256 KB each."""
+    """All matching jobs with their arguments, newest first. A transaction reads 200 jobs, each of at most 256 KB."""
     older: str | None = ""
     while older is not None:
         found = page(wanted, before=older, size=step, whole=True)
@@ -254,7 +240,7 @@ def iterate(wanted: JobFilter, step: int = 200) -> Iterator[JobRow]:
 
 
 def _rows(read: list[tuple[str, _Read]], whole: bool) -> list[JobRow]:
-    """The rows with what other tables say of them: wait and run of the last attempt, whether they lie in the bin."""
+    """The rows, with facts of other tables: wait and run time of the last attempt, and whether the job is in the bin."""
     uuids, now = [as_text(row.uuid) for _kind, row in read], now_ms()
     query = select(JobMetric.uuid, JobMetric.wait_ms, JobMetric.processing_time).where(JobMetric.uuid.in_(uuids))
     last = {uuid: (wait, ran) for uuid, wait, ran in db.session.execute(query.order_by(JobMetric.id))}
@@ -277,9 +263,9 @@ def _row(kind: str, r: _Read, whole: bool, now: int, times: tuple[int | None, in
         key=f"{kind}{r.id}", uuid=as_text(r.uuid), job_type=job_type[:255], label=registry.label_of(job_type[:255]),
         queue=as_text(r.queue)[:255], tenant_id=tenant and tenant[:255],
         args=payloads.arguments(payload) if whole else None, summary=payloads.headline_argument(payload),
-        attempts=integer(r.attempts, 0), tries=integer(r.tries, 0),
-        state=state, error=translate_stored(error and cleaned(error, lambda part: redact(printable(part)))),
-        created_at=when(integer(r.created_ms)),
-        finished_at=when(integer(r.finished_ms)), next_at=when(ready) if state == "scheduled" else None,
-        reserved_at=when(reserved), percent=min(100 * done // total, 100) if done is not None and total else None,
+        attempts=integer(r.attempts, 0), tries=integer(r.tries, 0), state=state,
+        error=translate_stored(error and cleaned(error, lambda part: redact(printable(part)))),
+        created_at=when(integer(r.created_ms)), finished_at=when(integer(r.finished_ms)),
+        next_at=when(ready) if state == "scheduled" else None, reserved_at=when(reserved),
+        percent=min(100 * done // total, 100) if done is not None and total else None,
         live=kind == "l", waited_ms=waited, ran_ms=ran, in_bin=in_bin)

@@ -1,8 +1,9 @@
-"""Looking jobs up: live, finished or failed, as plain values for pages, JSON and the CLI."""
+"""Reads jobs, live, finished or failed, as plain values for pages, JSON and the command line."""
 
 from __future__ import annotations
 
 import re
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import case, func, select
@@ -14,15 +15,7 @@ from app.models import FailedJob, Job, JobHistory, JobLog, JobMetric, WorkerHear
 from app.models.job import LIVE_STATES
 from app.models.job_metric import FINAL
 from app.services.jobs import payloads
-from app.services.jobs.views import (
-    AttemptView,
-    FailedJobView,
-    JobSummary,
-    JobView,
-    LogLine,
-    Progress,
-    QueuedJob,
-)
+from app.services.jobs.views import AttemptView, FailedJobView, JobSummary, JobView, LogLine, Progress, QueuedJob
 from app.support.clock import iso, millis, when
 from app.support.messages import cleaned, from_row
 from app.support.messages import translate as _
@@ -31,23 +24,23 @@ from app.support.validation import ValidationError, parse_uuid, stored_json, sto
 
 SHOWN = 50
 BEGINNING, MOST_NAMED = re.compile(r"[0-9a-f]{8,31}"), 5
-MOST_ERROR, MOST_BRIEF = 8_192, 2_000  # characters of an error that a job's page and a list read
-MOST_TRACE, MOST_END = 65_536, 1_000  # and of a traceback, from its end
+MOST_ERROR, MOST_BRIEF = 8_192, 2_000  # characters of an error: on the page of a job, in a list
+MOST_TRACE, MOST_END = 65_536, 1_000  # characters of a traceback, counted from its end: the same
+ATTEMPT_KEYS = ("attempt", "status", "worker", "started_at", "processing_time", "memory_used", "error_message")
 
 
 def state_of(uuid: str) -> str | None:
-    """Live state or final status of a job; None when it is unknown."""
-    uuid = parse_uuid(uuid) or ""
-    live = db.session.scalar(select(Job.state).where(Job.uuid == uuid))
-    return live or db.session.scalar(select(JobHistory.status).where(JobHistory.uuid == uuid)) or db.session.scalar(
-        select(FailedJob.status).where(FailedJob.uuid == uuid, FailedJob.deleted_at.is_(None))
-    )
+    """Live state or final status of a job; None when the job is unknown."""
+    key = parse_uuid(uuid) or ""
+    queries = (select(Job.state).where(Job.uuid == key), select(JobHistory.status).where(JobHistory.uuid == key),
+               select(FailedJob.status).where(FailedJob.uuid == key, FailedJob.deleted_at.is_(None)))
+    return next(filter(None, map(db.session.scalar, queries)), None)
 
 
 def called(text: str) -> str:
-    """The uuid that a person means by it or by its first eight digits or more; the text itself when no job begins so.
+    """The full uuid for a uuid or its first eight or more digits; the text itself when no uuid begins with it.
 
-    Raises ValidationError, which names them, when several do.
+    Raises ValidationError, which names the jobs, when several uuids begin with it.
     """
     digits = text.strip().lower().replace("-", "")
     if parse_uuid(text) or not BEGINNING.fullmatch(digits):
@@ -58,61 +51,62 @@ def called(text: str) -> str:
         query = select(table.uuid).where(table.uuid >= start, table.uuid < start + "g").order_by(table.uuid)
         found.update(db.session.scalars(query.limit(MOST_NAMED)))
     if len(found) > 1:
-        more = "" if len(found) < MOST_NAMED else " or more"
+        number, names = f"{len(found)}{' or more' if len(found) >= MOST_NAMED else ''}", ", ".join(sorted(found))
         raise ValidationError(_("%(n)s jobs begin with %(text)s: %(names)s. Type more of it.",
-                                n=f"{len(found)}{more}", text=text, names=", ".join(sorted(found))))
+                                n=number, text=text, names=names))
     return found.pop() if found else text
 
 
 def in_bin(uuid: str) -> bool:
-    return db.session.scalar(select(FailedJob.id).where(FailedJob.uuid == uuid, FailedJob.deleted_at.is_not(None))) is not None
+    """Whether the job failed and was put into the bin."""
+    query = select(FailedJob.id).where(FailedJob.uuid == uuid, FailedJob.deleted_at.is_not(None))
+    return db.session.scalar(query) is not None
 
 
 def summaries(state: str | None = None, limit: int | None = None) -> list[JobSummary]:
-    """The live jobs, or those in a state or status; raises ValidationError for an unknown one."""
-    if state is not None and state not in (*LIVE_STATES, *FINAL):
-        raise ValidationError(_("Unknown state %(name)s. Use %(known)s.", name=repr(state[:40]), known=", ".join((*LIVE_STATES, *FINAL))))
-    if state in FINAL:
-        columns = (JobHistory.uuid, JobHistory.job_type, JobHistory.queue, JobHistory.status, JobHistory.tenant_id, JobHistory.attempts)
-        query = select(*columns).where(JobHistory.status == state).order_by(JobHistory.id.desc())
-    else:
-        columns = (Job.uuid, Job.job_type, Job.queue, Job.state, Job.tenant_id, Job.attempts)
-        query = select(*columns).order_by(Job.id)
-        if state:
-            query = query.where(Job.state == state)
-    return [JobSummary(*row) for row in db.session.execute(query.limit(limit))]
+    """All live jobs, oldest first, or the jobs with a state, or the newest with a final status.
+
+    Raises ValidationError for an unknown state.
+    """
+    known = (*LIVE_STATES, *FINAL)
+    if state is not None and state not in known:
+        names = {"name": repr(state[:40]), "known": ", ".join(known)}
+        raise ValidationError(_("Unknown state %(name)s. Use %(known)s.", **names))
+    ended = state in FINAL
+    table, column = (JobHistory, JobHistory.status) if ended else (Job, Job.state)
+    query = select(table.uuid, table.job_type, table.queue, column, table.tenant_id, table.attempts)
+    if state:
+        query = query.where(column == state)
+    rows = db.session.execute(query.order_by(table.id.desc() if ended else table.id).limit(limit))
+    return [JobSummary(*row) for row in rows]
 
 
 def attempts_of(uuid: str) -> list[AttemptView]:
-    """Outcomes of a job's attempts, oldest first."""
-    rows = db.session.scalars(select(JobMetric).where(JobMetric.uuid == uuid).order_by(JobMetric.claim_no, JobMetric.id))
+    """The outcomes of a job's attempts, oldest first."""
+    copied = ("status", "worker", "retry_round", "claim_no", "wait_ms", "processing_time", "memory_used")
+    query = select(JobMetric).where(JobMetric.uuid == uuid).order_by(JobMetric.claim_no, JobMetric.id)
     return [
         AttemptView(
-            attempt=m.attempts, status=m.status, worker=m.worker, retry_round=m.retry_round, claim_no=m.claim_no,
-            started_at=iso(millis(m.started_at)) if m.started_at else None,
-            started=when(millis(m.started_at)) if m.started_at else None, finished=when(millis(m.completed_at)),
-            wait_ms=m.wait_ms, processing_time=m.processing_time, memory_used=m.memory_used,
-            error_message=_shown(m.error_message, MOST_ERROR, m.error_json), details=redact_json(stored_object(m.details)))
-        for m in rows
-    ]
+            attempt=m.attempts, **{name: getattr(m, name) for name in copied},
+            started_at=iso(millis(m.started_at)) if m.started_at else None, started=_when(m.started_at),
+            finished=_when(m.completed_at), error_message=_shown(m.error_message, MOST_ERROR, m.error_json),
+            details=redact_json(stored_object(m.details)))
+        for m in db.session.scalars(query)]
 
 
 def as_json(uuid: str) -> dict[str, Any] | None:
-    """One job as `jobs show --json` prints it, or None."""
+    """One job as `jobs show --json` prints it; None when the job is unknown."""
     found = find(uuid)
     if found is None:
         return None
-    keys = ("attempt", "status", "worker", "started_at", "processing_time", "memory_used", "error_message")
-    return {
-        "uuid": found.uuid, "type": found.job_type, "queue": found.queue, "state": found.state,
-        "tenant_id": found.tenant_id, "args": found.args, "result": found.result, "error": found.error,
-        "in_bin": found.in_bin,
-        "attempts": [{key: getattr(attempt, key) for key in keys} for attempt in attempts_of(found.uuid)],
-    }
+    copied = ("queue", "state", "tenant_id", "args", "result", "error", "in_bin")
+    attempts = [{key: getattr(attempt, key) for key in ATTEMPT_KEYS} for attempt in attempts_of(found.uuid)]
+    return {"uuid": found.uuid, "type": found.job_type, **{key: getattr(found, key) for key in copied},
+            "attempts": attempts}
 
 
 def find(uuid: str) -> JobView | None:
-    """Everything known of one job, live or finished; None when unknown."""
+    """All that is known of one job, live or finished; None when the job is unknown."""
     keys = keys_of(uuid)
     live = db.session.scalar(select(Job).where(Job.uuid.in_(keys)))
     ended = None if live else db.session.scalar(select(JobHistory).where(JobHistory.uuid.in_(keys)))
@@ -131,48 +125,50 @@ def find(uuid: str) -> JobView | None:
 
 
 def _living(job: Job) -> dict[str, Any]:
-    """What a JobView says of a live job."""
-    w = WorkerHeartbeat
+    """The fields of a JobView that come from a live row."""
+    w, note = WorkerHeartbeat, from_row(job.progress_note, job.progress_json)
     worker = db.session.execute(select(w.worker_name, w.memory).where(w.worker_id == job.worker_id)).first()
     return {
-        "state": job.state, "status": None, "attempts": job.attempts, "error": _shown(job.reason, MOST_ERROR, job.reason_json),
-        "cancel_requested": bool(job.cancel_requested), "timeout": job.timeout,
+        "state": job.state, "status": None, "attempts": job.attempts, "cancel_requested": bool(job.cancel_requested),
+        "error": _shown(job.reason, MOST_ERROR, job.reason_json), "timeout": job.timeout,
         "next_at": when(job.available_ms) if job.state == "scheduled" else None, "reserved_at": when(job.reserved_ms),
-        "progress": None if job.progress_done is None
-        else Progress(job.progress_done, job.progress_total, from_row(job.progress_note, job.progress_json)),
-        "worker": worker and worker.worker_name, "memory": worker and worker.memory,
-    }
+        "progress": None if job.progress_done is None else Progress(job.progress_done, job.progress_total, note),
+        "worker": worker and worker.worker_name, "memory": worker and worker.memory}
 
 
 def _ended(ended: JobHistory | None, failed: FailedJob | None) -> dict[str, Any]:
-    """What a JobView says of a job that has ended: as its history has it, of a foreign row as `failed_jobs` has it."""
+    """The fields of a JobView of a job that has ended. A row of another program is in `failed_jobs` only."""
     status = ended.status if ended else failed.status
-    finished = when(ended.finished_ms) if ended else when(millis(failed.failed_at)) if failed.failed_at else None
-    told = failed if failed and failed.error else ended
+    source = failed if failed and failed.error else ended
     traceback = (ended.traceback if ended else None) or (failed.exception if failed else None)
     return {
         "state": status, "status": status, "attempts": ended.attempts if ended else 0,
-        "error": told and _shown(told.error, MOST_ERROR, told.error_json), "result": _result(ended.result if ended else None),
-        "traceback": _shown(traceback, -MOST_TRACE), "finished_at": finished,
-    }
+        "error": source and _shown(source.error, MOST_ERROR, source.error_json),
+        "result": _result(ended.result if ended else None), "traceback": _shown(traceback, -MOST_TRACE),
+        "finished_at": when(ended.finished_ms) if ended else _when(failed.failed_at)}
+
+
+def _when(moment: datetime | None) -> datetime | None:
+    """A TIMESTAMP as an aware datetime; None stays None."""
+    return when(millis(moment)) if moment else None
 
 
 def log_of(uuid: str) -> list[LogLine]:
-    """Lines a job logged, oldest first."""
+    """The lines that a job logged, oldest first."""
     rows = db.session.scalars(select(JobLog).where(JobLog.uuid == uuid).order_by(JobLog.id))
     return [LogLine(when(r.at_ms), r.level[:10], r.attempt, _shown(r.message, MOST_ERROR, r.message_json), r.source, r.id)
             for r in rows]
 
 
 def queued(limit: int = SHOWN) -> list[QueuedJob]:
-    """The first live jobs in the order in which they will run: running, ready by band and rank, then the rest."""
+    """The first live jobs in the order in which they will run: running, ready by queue and rank, then the rest."""
     rows: list[Any] = []
-    columns = (Job.id, Job.uuid, Job.job_type, Job.tenant_id, payloads.head(Job.payload).label("head"), Job.queue, Job.state, Job.attempts,
-               Job.created_ms, Job.reason, Job.reason_json)
-    ready = ((Job.state == "pending", Job.queue == q) for q in QUEUES)
-    groups = [(Job.state == "processing",), *ready, (Job.state == "scheduled",), (Job.state.in_(("held", "blocked", "waiting")),)]
-    orders = [(Job.id,), *(((Job.rank.desc(), Job.id),) * 3), (Job.available_ms,), (Job.id,)]
-    for conditions, order in zip(groups, orders, strict=True):
+    columns = (Job.id, Job.uuid, Job.job_type, Job.tenant_id, payloads.head(Job.payload).label("head"), Job.queue,
+               Job.state, Job.attempts, Job.created_ms, Job.reason, Job.reason_json)
+    ready = [((Job.state == "pending", Job.queue == queue), (Job.rank.desc(), Job.id)) for queue in QUEUES]
+    groups = [((Job.state == "processing",), (Job.id,)), *ready, ((Job.state == "scheduled",), (Job.available_ms,)),
+              ((Job.state.in_(("held", "blocked", "waiting")),), (Job.id,))]
+    for conditions, order in groups:
         if len(rows) < limit:
             rows += db.session.execute(select(*columns).where(*conditions).order_by(*order).limit(limit - len(rows)))
     return [
@@ -180,30 +176,29 @@ def queued(limit: int = SHOWN) -> list[QueuedJob]:
             id=r.id, uuid=r.uuid, job_type=r.job_type, label=registry.label_of(r.job_type), tenant_id=r.tenant_id,
             summary=payloads.headline_argument(r.head), queue=r.queue, state=r.state, attempts=r.attempts,
             created_at=when(r.created_ms), reason=from_row(r.reason, r.reason_json))
-        for r in rows
-    ]
+        for r in rows]
 
 
 def failed(limit: int = SHOWN) -> list[FailedJobView]:
-    """The newest failed jobs that wait for a decision; of each traceback the end, which says what happened."""
-    length = func.length(FailedJob.exception)
-    columns = (FailedJob.id, FailedJob.uuid, FailedJob.status, FailedJob.failed_at, *(func.substr(c, 1, 255).label(c.key) for c in (
-        FailedJob.queue, FailedJob.job_type, FailedJob.tenant_id)), payloads.head(FailedJob.payload).label("head"),
-        func.substr(FailedJob.error, 1, MOST_BRIEF).label("error"), FailedJob.error_json,
-        func.substr(FailedJob.exception, case((length > MOST_END, length - MOST_END + 1), else_=1)).label("end"))
-    rows = db.session.execute(select(*columns).where(FailedJob.deleted_at.is_(None)).order_by(FailedJob.id.desc()).limit(limit))
+    """The newest failed jobs that wait for a decision, each with the end of its traceback, which names the error."""
+    f, length = FailedJob, func.length(FailedJob.exception)
+    short = (func.substr(column, 1, 255).label(column.key) for column in (f.queue, f.job_type, f.tenant_id))
+    columns = (f.id, f.uuid, f.status, f.failed_at, f.error_json, *short, payloads.head(f.payload).label("head"),
+               func.substr(f.error, 1, MOST_BRIEF).label("error"),
+               func.substr(f.exception, case((length > MOST_END, length - MOST_END + 1), else_=1)).label("end"))
+    query = select(*columns).where(f.deleted_at.is_(None)).order_by(f.id.desc()).limit(limit)
     result = []
-    for r in rows:
-        job_type, end = payloads.name_of(r.head, r.job_type), _shown(r.end, MOST_END) or ""
+    for r in db.session.execute(query):
+        job_type, end = payloads.name_of(r.head, r.job_type), (_shown(r.end, MOST_END) or "").strip()
         result.append(FailedJobView(
             id=r.id, uuid=r.uuid, job_type=job_type, label=registry.label_of(job_type), tenant_id=r.tenant_id,
-            queue=r.queue, error=_shown(r.error, MOST_BRIEF, r.error_json) or end.strip().rsplit("\n", 1)[-1], exception=end.strip(),
-            status=r.status, failed_at=when(millis(r.failed_at)) if r.failed_at else None))
+            queue=r.queue, error=_shown(r.error, MOST_BRIEF, r.error_json) or end.rsplit("\n", 1)[-1], exception=end,
+            status=r.status, failed_at=_when(r.failed_at)))
     return result
 
 
 def raw_arguments(uuid: str) -> dict[str, Any]:
-    """The arguments as the job gets them, nothing hidden: for a form that sends them again."""
+    """The arguments as the job gets them, with secrets, for a form that sends them again; {} for an unknown job."""
     for model in (Job, FailedJob, JobHistory):
         if (text := db.session.scalar(select(model.payload).where(model.uuid == uuid))) is not None:
             return payloads.raw(text)
@@ -211,13 +206,13 @@ def raw_arguments(uuid: str) -> dict[str, Any]:
 
 
 def keys_of(uuid: str) -> list[str]:
-    """What a job's row may have for this uuid: as we write it, or as another program has."""
+    """The forms in which a row may hold this uuid: normalised, as this program writes it, and as given."""
     return list(dict.fromkeys((parse_uuid(uuid) or uuid, uuid)))
 
 
 def _shown(text: str | None, most: int, stored: str | None = None) -> str | None:
-    """A stored text for a page, without secrets: its first `most` characters, or its last. A Message when its JSON is
-    given."""
+    """A stored text for a page, without secrets: its first `most` characters, or its last ones when `most` is
+    negative. `stored` is the JSON of a Message, which is translated."""
     text = from_row(text, stored)
     return text and cleaned(text, lambda part: redact(printable(part[:most] if most > 0 else part[most:])))
 
@@ -226,4 +221,4 @@ def _result(text: str | None) -> Any:
     if text is None or text == "null":
         return None
     value = stored_json(text)
-    return _shown(text, MOST_TRACE) if value is None else redact_json(value)  # text: was cut at 64 KB
+    return _shown(text, MOST_TRACE) if value is None else redact_json(value)  # no JSON: it was cut at 64 KB

@@ -1,7 +1,8 @@
-"""Queues as people see them: depth, longest wait, pace, forecast, pauses, and the next jobs in order."""
+"""Queues for pages and commands: depth, longest wait, rates, forecast, pauses, and the next jobs in order."""
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -20,7 +21,7 @@ from app.support.messages import Message, translate_stored
 from app.support.messages import translate as _
 from app.support.validation import ValidationError
 
-PACE_MS = 10 * MINUTE_MS
+RATE_MS = 10 * MINUTE_MS
 LINE_MINUTES = 180
 MOST_MINUTES = 7 * 24 * 60
 NEXT = 20
@@ -28,7 +29,7 @@ NEXT = 20
 
 @dataclass(frozen=True)
 class PauseView:
-    """`until` is None until somebody resumes; `by` None when the platform paused it itself."""
+    """A pause. `until` is None when it lasts until somebody resumes; `by` is None when the platform itself paused."""
 
     since: datetime
     until: datetime | None
@@ -38,10 +39,11 @@ class PauseView:
 
 @dataclass(frozen=True)
 class QueueView:
-    """A queue: `depth` ready jobs, of which the oldest has waited for `oldest_ms`.
+    """A queue with `depth` ready jobs, of which the oldest has waited for `oldest_ms`.
 
-    `in_minute` and `out_minute` are jobs a minute over the last 10 minutes, by which it is empty in `left_ms` (None
-    without a forecast). `line`: its depth at each minute of the last 3 h, as (minutes ago, depth), oldest first.
+    `in_minute` and `out_minute` are jobs a minute, sent and ended, over the last 10 minutes; at that rate the queue is
+    empty in `left_ms` (None without a forecast). `line` is its depth at each minute of the last 3 h, as
+    (minutes ago, depth), oldest first.
     """
 
     name: str
@@ -65,7 +67,7 @@ class TypeView:
 
 @dataclass(frozen=True)
 class NextJob:
-    """A ready job: its `place` from 1 on, the argument that tells it from its like, how long it has waited."""
+    """A ready job: its `place` in the queue (from 1), its telling argument, and how long it has waited."""
 
     place: int
     uuid: str
@@ -78,77 +80,80 @@ class NextJob:
 
 @dataclass(frozen=True)
 class TenantBacklog:
-    """Waiting jobs of a tenant that takes turns with others."""
+    """The number of waiting jobs of a tenant that shares a queue fairly with other tenants."""
 
     tenant_id: str | None
     waiting: int
 
 
 def queues() -> list[QueueView]:
-    """In the order in which they are served."""
-    now = now_ms()
-    live, _age = counts.recent(SessionExecutor(db.session))
-    pauses, rates, lines = _pauses(), queue_rates.rates(SessionExecutor(db.session), now - PACE_MS), _lines(now)
+    """The queues in the order in which they are served."""
+    now, tx = now_ms(), SessionExecutor(db.session)
+    live, _age = counts.recent(tx)
+    pauses, rates, lines = _pauses(), queue_rates.rates(tx, now - RATE_MS), _lines(now)
     result = []
     for name in QUEUES:
-        here = live["queues"].get(name, {"depth": 0, "since": None})
-        pause = pauses.get(name)
-        sent, out = (n * MINUTE_MS / PACE_MS for n in rates.get(name, (0, 0)))
-        left = round(here["depth"] / out * MINUTE_MS) if out and here["depth"] and pause is None else None
-        oldest = max(now - here["since"], 0) if here["since"] is not None else None
-        result.append(QueueView(name, here["depth"], oldest, sent, out, left, pause, lines.get(name, [])))
+        depth, since = (live["queues"].get(name, {}).get(key) for key in ("depth", "since"))
+        sent, ended = (n * MINUTE_MS / RATE_MS for n in rates.get(name, (0, 0)))
+        left = round(depth / ended * MINUTE_MS) if ended and depth and name not in pauses else None
+        oldest = max(now - since, 0) if since is not None else None
+        result.append(QueueView(name, depth or 0, oldest, sent, ended, left, pauses.get(name), lines.get(name, [])))
     return result
 
 
 def _lines(now: int) -> dict[str, list[tuple[int, int]]]:
     """Depth at each minute of the last 3 h by queue: (minutes ago, depth)."""
     found: dict[str, list[tuple[int, int]]] = {}
-    query = select(QueueMinute).where(QueueMinute.minute_ms > now - LINE_MINUTES * MINUTE_MS).order_by(QueueMinute.minute_ms)
-    for row in db.session.scalars(query):
+    q = QueueMinute
+    for row in db.session.scalars(select(q).where(q.minute_ms > now - LINE_MINUTES * MINUTE_MS).order_by(q.minute_ms)):
         found.setdefault(row.queue, []).append(((now - row.minute_ms) // MINUTE_MS, row.depth))
     return found
 
 
 def _pauses() -> dict[str, PauseView]:
+    """Pauses by the name of the queue, or of the type as `type:X`."""
     rows = db.session.scalars(select(Queue).where(Queue.paused_at.is_not(None)))
-    return {r.name: PauseView(when(r.paused_at), when(r.paused_until), r.paused_by, translate_stored(r.reason)) for r in rows}
+    return {r.name: PauseView(when(r.paused_at), when(r.paused_until), r.paused_by, translate_stored(r.reason))
+            for r in rows}
 
 
 def types() -> list[TypeView]:
-    """Known types, and unknown ones that are paused, with their pause."""
+    """Known types, and unknown ones that are paused, sorted by name."""
     pauses = {name.removeprefix(control.TYPE): p for name, p in _pauses().items() if name.startswith(control.TYPE)}
     names = sorted({d.name for d in registry.known_types()} | set(pauses))
     return [TypeView(name, registry.label_of(name), pauses.get(name)) for name in names]
 
 
 def next_jobs(queue: str, limit: int = NEXT) -> list[NextJob]:
-    """The first ready jobs of a queue, in the order in which they will be taken."""
+    """The first ready jobs of a queue, in the order in which workers will take them."""
     now = now_ms()
     columns = Job.uuid, Job.job_type, Job.tenant_id, Job.available_ms, payloads.head(Job.payload).label("head")
-    rows = db.session.execute(select(*columns).where(Job.state == "pending", Job.queue == queue).order_by(Job.rank.desc(), Job.id).limit(limit))
+    query = select(*columns).where(Job.state == "pending", Job.queue == queue).order_by(Job.rank.desc(), Job.id)
     return [NextJob(n, r.uuid, r.job_type, registry.label_of(r.job_type), r.tenant_id,
-                    payloads.headline_argument(r.head), max(now - r.available_ms, 0)) for n, r in enumerate(rows, 1)]
+                    payloads.headline_argument(r.head), max(now - r.available_ms, 0))
+            for n, r in enumerate(db.session.execute(query.limit(limit)), 1)]
 
 
 def tenant_backlog(queue: str) -> list[TenantBacklog]:
-    """Tenants that take turns in a queue, with their waiting jobs: of n tenants each gets every n-th turn."""
-    query = select(Job.tenant_id, func.count().label("n")).where(Job.queue == queue, Job.rank < 0, Job.state == "pending")
+    """The 20 tenants with the most waiting jobs in a queue's fair share, where each of n tenants gets every n-th place."""
+    query = select(Job.tenant_id, func.count()).where(Job.queue == queue, Job.rank < 0, Job.state == "pending")
     rows = db.session.execute(query.group_by(Job.tenant_id).order_by(func.count().desc()).limit(20))
     return [TenantBacklog(tenant, int(n)) for tenant, n in rows]
 
 
 def parse_minutes(text: str) -> int | None:
-    """Length of a pause in minutes; None for blank: until somebody resumes."""
+    """Length of a pause in minutes; None for a blank text: until somebody resumes. Raises ValidationError."""
     text = text.strip()
     if not text:
         return None
     if not (text.isascii() and text.isdigit() and 1 <= len(text) <= 6 and 1 <= int(text) <= MOST_MINUTES):
-        raise ValidationError(_("A pause lasts from 1 to %(n)s minutes; leave it empty to pause until somebody resumes.", n=MOST_MINUTES))
+        raise ValidationError(_("A pause lasts from 1 to %(n)s minutes; leave it empty to pause until somebody resumes.",
+                                n=MOST_MINUTES))
     return int(text)
 
 
 def pause(name: str, actor: str, minutes: int | None = None, reason: str | None = None) -> None:
-    """Pause a queue, or a type as `type:X`, for so many minutes or until resumed.
+    """Pause a queue, or a type as `type:X`, for `minutes`, or until somebody resumes.
 
     Raises ActionRefused for an unknown name.
     """
@@ -171,7 +176,7 @@ def resume(name: str, actor: str) -> None:
 
 
 def resume_all(actor: str) -> list[str]:
-    """Resume every queue and type, and what a restore has put to rest; returns their names."""
+    """Resume every queue and type, and the schedules and alerts that a restore has paused; returns the names."""
     names = sorted(_pauses())
     for name in names:
         resume(name, actor)
@@ -186,19 +191,19 @@ def resume_all(actor: str) -> list[str]:
 
 
 def _check(name: str) -> None:
-    kind = name.removeprefix(control.TYPE)
-    if name not in QUEUES and (kind == name or not (registry.find(kind) or db.session.scalar(select(Job.id).where(Job.job_type == kind).limit(1)))):
+    """Raises ActionRefused when there is no such queue, or neither code nor a live job for the type."""
+    job_type = name.removeprefix(control.TYPE)
+    jobs = select(Job.id).where(Job.job_type == job_type).limit(1)
+    if name not in QUEUES and (job_type == name or not (registry.find(job_type) or db.session.scalar(jobs))):
         db.session.rollback()
         raise ActionRefused(_("There is no such queue or type."), unknown=True)
 
 
 def _move_rows(name: str) -> None:
-    """Rows of a type to held, or back; the monitor does it too, should this end in between."""
+    """Hold or release the rows of a type at once. The monitor does it too, in case this process ends before."""
     if name.startswith(control.TYPE):
-        connection = Connection(db.engine.url.render_as_string(hide_password=False), synchronous="FULL")
-        try:
+        url = db.engine.url.render_as_string(hide_password=False)
+        with closing(Connection(url, synchronous="FULL")) as connection:
             control.sweep_types(connection)
-        finally:
-            connection.close()
 
 

@@ -1,10 +1,12 @@
-"""Recurring jobs: schedules declared in code, run by the monitor, once a minute at most.
+"""Recurring jobs: schedules are declared in code; the monitor runs each of them at most once a minute.
 
-monitor, each second -> run_due: for each schedule the minutes from the last look to now, in APP_TIMEZONE
-  -> the newest, if it is at most 90 s old: a row in recurring_runs (the key refuses a second one) and the job, in one transaction
-  -> older ones were missed: shown, and one of them run if the schedule asks to catch up
-Failure cases: two monitors (the key), a restart between look and commit (one transaction), a clock set back (no minute
-between the last look and now, and the key), a clock set forward or a machine asleep (missed), a schedule switched off.
+monitor, each second -> run_due: for each schedule the due minutes since the last check, in APP_TIMEZONE
+  -> the newest, if it is at most 90 s old: a row in recurring_runs (its key refuses a second one) and the job, in one
+     transaction
+  -> older ones were missed: pages show them, and one job is run for all of them if the schedule has `catch_up`
+Failures that are covered: two monitors (the key), a restart between check and commit (one transaction), a clock that is
+set back (no minute is due since the last check; also the key), a clock that is set forward or a machine that slept
+(missed minutes), a schedule that is switched off.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from itertools import islice, takewhile
 from typing import Any
 
 from cronsim import CronSim
-from sqlalchemy import delete, select, text
+from sqlalchemy import delete, select
 
 from app import registry
 from app.extensions import db
@@ -34,11 +36,16 @@ from app.support.messages import translate as _
 log = logging.getLogger(__name__)
 ON_TIME_MS = 90_000
 KEEP_MS = 90 * DAY_MS
-MOST_MINUTES = 2000  # looked at in one go; older ones of a long sleep are missed all the same
+MOST_MINUTES = 2000  # a check counts no more due minutes; after a longer sleep the rest is missed too
+
+
+_INSERT_RUN = """INSERT INTO recurring_runs (name, minute_utc, created_ms) VALUES (:name, :minute, :now)
+ ON CONFLICT (name, minute_utc) DO NOTHING"""
 
 
 def run_due(zone: Any, now: int | None = None) -> int:
-    """Dispatch what is due; returns how many. One schedule that fails does not stop the others."""
+    """Dispatch the due jobs; returns how many. A schedule that fails does not stop the others; its error is raised
+    after them."""
     if not registry.schedules() or counts.paused_after_restore(SessionExecutor(db.session)):
         db.session.rollback()
         return 0
@@ -47,9 +54,9 @@ def run_due(zone: Any, now: int | None = None) -> int:
     for schedule in registry.schedules():
         row = known.get(schedule.name)
         if row is not None and now - now % MINUTE_MS <= row.looked_ms:
-            continue  # looked at in this minute, or the clock was set back
+            continue  # checked in this minute already, or the clock was set back
         try:
-            done += _look(schedule, zone, now)
+            done += _check(schedule, zone, now)
             db.session.commit()
         except Exception as error:
             db.session.rollback()
@@ -60,7 +67,8 @@ def run_due(zone: Any, now: int | None = None) -> int:
     return done
 
 
-def _look(schedule: registry.Schedule, zone: Any, now: int) -> int:
+def _check(schedule: registry.Schedule, zone: Any, now: int) -> int:
+    """Dispatch the schedule's job if a minute is due since the last check; returns the number of jobs (0 or 1)."""
     row = db.session.get(Recurring, schedule.name, populate_existing=True)
     if row is None:
         db.session.add(Recurring(name=schedule.name, enabled=1, since_ms=now, looked_ms=now))
@@ -70,44 +78,47 @@ def _look(schedule: registry.Schedule, zone: Any, now: int) -> int:
     if not minutes or not row.enabled:
         return 0
     late = now - minutes[-1] > ON_TIME_MS
-    missed = minutes if late else minutes[:-1]
-    if late and not schedule.catch_up:
+    missed = minutes[:-1] if not late else [] if schedule.catch_up else minutes
+    if missed:
         row.missed_ms, row.missed_at_ms = missed[-1], now
+    if late and missed:
         log.warning("recurring %s missed %d run(s)", schedule.name, len(missed))
         return 0
-    if missed and not late:
-        row.missed_ms, row.missed_at_ms = missed[-1], now
     return _run(schedule, minutes[-1], now)
 
 
 def due(cron: str, zone: Any, after: int, until: int) -> list[int]:
-    """Minutes (ms) of a schedule in (after, until], at most MOST_MINUTES."""
+    """Due minutes (ms) of a schedule in (after, until], at most MOST_MINUTES; `after` and `until` are in ms."""
     moments = CronSim(cron, datetime.fromtimestamp(after / 1000, zone))
     return list(islice(takewhile(lambda at: at <= until, (millis(m) for m in moments)), MOST_MINUTES))
 
 
 def _run(schedule: registry.Schedule, minute: int, now: int) -> int:
-    values = {"name": schedule.name, "minute": minute, "now": now}
-    new = db.session.execute(text("INSERT INTO recurring_runs (name, minute_utc, created_ms) VALUES (:name, :minute, :now) "
-                                  "ON CONFLICT (name, minute_utc) DO NOTHING"), values).rowcount
-    if not new:
+    """Dispatch the job of this minute (ms) unless another monitor has; returns the number of jobs (0 or 1)."""
+    tx, key = SessionExecutor(db.session), {"name": schedule.name, "minute": minute}
+    if not tx.execute(_INSERT_RUN, **key, now=now):
         return 0
-    uuid = dispatch(schedule.definition, schedule.args, **schedule.definition.given, created_by=f"recurring {schedule.name}"[:255])
-    db.session.execute(text("UPDATE recurring_runs SET uuid = :uuid WHERE name = :name AND minute_utc = :minute"), values | {"uuid": uuid})
+    uuid = _dispatch(schedule, f"recurring {schedule.name}"[:255])
+    tx.execute("UPDATE recurring_runs SET uuid = :uuid WHERE name = :name AND minute_utc = :minute", **key, uuid=uuid)
     return 1
 
 
+def _dispatch(schedule: registry.Schedule, created_by: str) -> str:
+    return dispatch(schedule.definition, schedule.args, **schedule.definition.given, created_by=created_by)
+
+
 def sweep() -> None:
-    """Forget runs of 90 days ago."""
+    """Delete the records of runs that are older than 90 days, and commit."""
     db.session.execute(delete(RecurringRun).where(RecurringRun.created_ms < now_ms() - KEEP_MS))
     db.session.commit()
 
 
 @dataclass(frozen=True)
 class RecurringView:
-    """A declared schedule; `next_at` in its zone, None while it is off; `missed_at`: the last run that was missed.
+    """A declared schedule. `next_at` is in APP_TIMEZONE, and None while the schedule is off; `last_at` and `missed_at`
+    are in UTC: the minutes of the last run and of the last missed run.
 
-    `last_state`: live state or final status of the last run's job; `web`: whether a page may run it now.
+    `last_state` is the live state or final status of the last run's job; `web`: whether a page may run it now.
     """
 
     name: str
@@ -126,7 +137,7 @@ class RecurringView:
 
 
 def listing(zone: Any) -> list[RecurringView]:
-    """Each declared schedule, by name."""
+    """All declared schedules, in the order of `registry.schedules`."""
     known, now, result = {row.name: row for row in db.session.scalars(select(Recurring))}, now_ms(), []
     for schedule in registry.schedules():
         row = known.get(schedule.name)
@@ -135,24 +146,24 @@ def listing(zone: Any) -> list[RecurringView]:
         enabled = row is None or bool(row.enabled)
         upcoming = next(CronSim(schedule.cron, datetime.fromtimestamp(now / 1000, zone)), None) if enabled else None
         result.append(RecurringView(
-            name=schedule.name, cron=schedule.cron,
-            job_type=schedule.definition.name, label=schedule.definition.label, enabled=enabled, next_at=upcoming,
-            last_at=when(last.minute_utc) if last else None, last_uuid=last and last.uuid,
-            last_state=lookup.state_of(last.uuid) if last and last.uuid else None,
+            name=schedule.name, cron=schedule.cron, job_type=schedule.definition.name, label=schedule.definition.label,
+            enabled=enabled, next_at=upcoming, last_at=when(last.minute_utc) if last else None,
+            last_uuid=last and last.uuid, last_state=lookup.state_of(last.uuid) if last and last.uuid else None,
             missed_at=when(row.missed_ms) if row else None, catch_up=schedule.catch_up,
             changed_by=row and row.changed_by, web=schedule.definition.options.web))
     return result
 
 
 def _find(name: str) -> registry.Schedule:
-    for schedule in registry.schedules():
-        if schedule.name == name:
-            return schedule
-    raise ActionRefused(_("There is no such recurring job."), unknown=True)
+    """The schedule of this name. Raises ActionRefused when there is none."""
+    found = next((schedule for schedule in registry.schedules() if schedule.name == name), None)
+    if found is None:
+        raise ActionRefused(_("There is no such recurring job."), unknown=True)
+    return found
 
 
 def switch(name: str, on: bool, actor: str) -> None:
-    """Switch a schedule on or off; minutes that pass while it is off are not missed."""
+    """Switch a schedule on or off; minutes that pass while it is off do not count as missed. Raises ActionRefused."""
     _find(name)
     row = db.session.get(Recurring, name)
     if row is None:
@@ -166,11 +177,12 @@ def switch(name: str, on: bool, actor: str) -> None:
 
 
 def run_now(name: str, actor: str) -> str:
-    """Dispatch it once beside its schedule; returns the uuid."""
+    """Dispatch the schedule's job once, now; returns the uuid. Raises ActionRefused for an unknown schedule or a type
+    with `web=False`."""
     schedule = _find(name)
     if not schedule.definition.options.web:
         raise ActionRefused(not_from_web(schedule.definition), forbidden=True)
-    uuid = dispatch(schedule.definition, schedule.args, **schedule.definition.given, created_by=actor)
+    uuid = _dispatch(schedule, actor)
     audit(actor, Message("run recurring"), name, uuid)
     db.session.commit()
     return uuid

@@ -1,7 +1,7 @@
-"""Ticket generation in the ledger, and publishing after a commit.
+"""Publishes tickets after a commit, and keeps the generation of the ticket store in the ledger.
 
-dispatch -> session.info["tickets"] -> after_commit (outermost only) -> publish, waiting at
-most 250 ms and never raising; a rollback drops them.
+dispatch -> session.info["tickets"] -> after_commit (of the outermost transaction) -> publish, which waits at most 250
+ms and never raises. A rollback drops the tickets.
 """
 
 from __future__ import annotations
@@ -23,27 +23,25 @@ CHECK_S = 5.0
 
 
 def generation(tx: Executor) -> int:
-    """The ticket store's generation; 1 until it was ever replaced."""
+    """The generation of the ticket store: 1, and one more each time the store was replaced."""
     rows = tx.fetch_all("SELECT value FROM meta WHERE key = 'ticket_generation'")
     return int(rows[0][0]) if rows else 1
 
 
 def raise_generation(connection: Connection) -> int:
-    """Give up the ticket store of this generation; everyone reopens at the next look."""
+    """Begin a new generation, at most once in 2 s; returns it. Each process opens the new store at its next check."""
     with connection.transaction() as tx:
-        now = tx.now()
         tx.execute(
             "INSERT INTO meta (key, value, at_ms) VALUES ('ticket_generation', '2', :now) ON CONFLICT (key) DO UPDATE "
             "SET value = CAST(CAST(meta.value AS INTEGER) + 1 AS TEXT), at_ms = :now WHERE meta.at_ms < :now - 2000",
-            now=now,
-        )
+            now=tx.now())
         return generation(tx)
 
 
 def replace_if_damaged(connection: Connection, error: Exception) -> None:
-    """A ticket store that is damaged (not merely locked or out of reach) is replaced by a new one."""
+    """Replace the ticket store when `error` says that it is damaged, not when it is only locked or unreachable."""
     if "locked" in str(error) or "connect" in str(error).lower() or not type(error).__module__.startswith("sqlite3"):
-        return  # the caller says so, once
+        return  # the caller logs it once
     try:
         log.warning("ticket store damaged (%s): generation %s begins", error, raise_generation(connection))
     except Exception:
@@ -51,11 +49,11 @@ def replace_if_damaged(connection: Connection, error: Exception) -> None:
 
 
 class Publisher:
-    """Publishes for web, CLI and monitor; looks at the generation at most every 5 s."""
+    """Publishes tickets for web, command line and monitor. It checks the generation at most every 5 s."""
 
     def __init__(self, app: Flask) -> None:
         settings = app.extensions["settings"]
-        self.app, self._looked = app, 0.0
+        self.app, self._checked = app, 0.0
         self.tickets = Tickets(settings, build(settings, lambda task: None), self._generation)
 
     def _generation(self) -> int:
@@ -63,17 +61,17 @@ class Publisher:
             return generation(SessionExecutor(session))
 
     def publish(self, uuids: list[str]) -> int:
-        if self.tickets.is_file and time.monotonic() >= self._looked + CHECK_S:
-            self._looked, self.tickets.opened = time.monotonic(), None
+        """Publish a ticket for each uuid; returns how many were published."""
+        if self.tickets.is_file and time.monotonic() >= self._checked + CHECK_S:
+            self._checked, self.tickets.opened = time.monotonic(), None
         return self.tickets.publish(uuids)
 
 
 @event.listens_for(db.session, "after_commit")
 def _send(session: Session) -> None:
     if session.in_nested_transaction():
-        return  # fires for savepoints too
-    uuids: list[str] = session.info.pop("tickets", [])
-    if uuids:
+        return  # the event comes for savepoints too
+    if uuids := session.info.pop("tickets", []):
         current_app.extensions["publisher"].publish(uuids)
 
 
@@ -83,5 +81,5 @@ def _drop(session: Session) -> None:
 
 
 def want_tickets(session: Any, uuids: list[str]) -> None:
-    """Ask for wake-ups once the caller's transaction is committed."""
+    """Have a ticket for each uuid published once the transaction of `session` is committed."""
     session.info.setdefault("tickets", []).extend(uuids)

@@ -1,7 +1,7 @@
-"""Files as arguments: copied into DATA_DIR/uploads at dispatch, named in the arguments by id.
+"""Files as arguments: a dispatch copies them into DATA_DIR/uploads, and the arguments hold their ids.
 
-A job argument annotated `UploadedFile` holds an upload id of the job's own tenant and nothing
-else: no path that a person or a script sends is ever opened by a worker.
+A job argument annotated `UploadedFile` holds an upload id of the job's own tenant and nothing else, so a worker never
+opens a path that a person or a script has sent.
 """
 
 from __future__ import annotations
@@ -31,21 +31,23 @@ CHUNK = 1 << 20
 
 
 def folder() -> Path:
+    """DATA_DIR/uploads, which is created when missing."""
     path = settings().data_dir / "uploads"
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
     return path
 
 
 def path_of(upload_id: str) -> Path | None:
-    """The file of an upload; None for what is no upload's id or no regular file of the folder, whatever a row says."""
+    """The file of an upload; None when the id is malformed or names no regular file of the folder."""
     path = inside(folder(), upload_id) if ID.fullmatch(upload_id) else None
     return path if path is not None and path.is_file() else None
 
 
 def save(stream: BinaryIO, filename: str, tenant_id: str | None) -> UploadedFile:
-    """Copy a stream into the upload folder and note it in the caller's transaction.
+    """Copy a stream into the upload folder and add its row to the caller's transaction.
 
-    Raises ValidationError past UPLOAD_MAX_MB. A file whose transaction is rolled back is swept later.
+    Raises ValidationError past UPLOAD_MAX_MB and DiskLow on a nearly full disk. The monitor deletes the file later when
+    the transaction is rolled back.
     """
     disk.require_room()
     upload_id = f"up_{secrets.token_hex(16)}"
@@ -56,7 +58,8 @@ def save(stream: BinaryIO, filename: str, tenant_id: str | None) -> UploadedFile
             while chunk := stream.read(CHUNK):
                 size += len(chunk)
                 if size > limit * 2**20:
-                    raise ValidationError(_("The file is larger than %(n)s MB. Split it, or raise UPLOAD_MAX_MB.", n=limit))
+                    raise ValidationError(
+                        _("The file is larger than %(n)s MB. Split it, or raise UPLOAD_MAX_MB.", n=limit))
                 digest.update(chunk)
                 out.write(chunk)
             out.flush()
@@ -65,22 +68,23 @@ def save(stream: BinaryIO, filename: str, tenant_id: str | None) -> UploadedFile
         path.unlink(missing_ok=True)
         raise
     name = clean_name(filename)
-    db.session.add(Upload(id=upload_id, tenant_id=tenant_id, filename=name, sha256=digest.hexdigest(), size=size, created_ms=now_ms()))
+    db.session.add(Upload(id=upload_id, tenant_id=tenant_id, filename=name, sha256=digest.hexdigest(), size=size,
+                          created_ms=now_ms()))
     return UploadedFile(path, name, upload_id)
 
 
 def keep() -> None:
-    """Keep what was saved in this transaction for a job that may come; it is swept after an hour without one."""
+    """Commit the uploads of this transaction for a later job; the monitor deletes them after an hour without one."""
     db.session.commit()
 
 
 def copy_in(path: str, tenant_id: str | None, filename: str | None = None) -> UploadedFile:
-    """Copy a regular file of this machine (the CLI's way); raises ValidationError with a sentence."""
+    """Copy a regular file of this machine, as `save` does; raises ValidationError when it cannot be read."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except (OSError, ValueError) as error:
-        raise ValidationError(_(
-            "The file %(name)s cannot be read: %(why)s.", name=repr(path), why=getattr(error, "strerror", None) or error)) from None
+        why = getattr(error, "strerror", None) or error
+        raise ValidationError(_("The file %(name)s cannot be read: %(why)s.", name=repr(path), why=why)) from None
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise ValidationError(_("%(name)s is not a regular file.", name=repr(path)))
@@ -94,26 +98,29 @@ def clean_name(filename: str) -> str:
     return name[-200:] or "file"
 
 
-def file_fields(definition: JobDefinition) -> list[str]:
-    return [f.name for f in definition.fields if f.kind == "file"]
+def file_fields(definition: JobDefinition, args: dict[str, Any]) -> list[str]:
+    """Names of the arguments that are files and are given."""
+    return [f.name for f in definition.fields if f.kind == "file" and args.get(f.name) is not None]
 
 
 def to_ids(definition: JobDefinition, args: dict[str, Any], tenant_id: str | None, uuid: str) -> dict[str, Any]:
-    """Arguments with every file as its upload id; refuses anything that is not an upload of this tenant."""
+    """A copy of the arguments with the upload id of each file, which from now on belongs to job `uuid`.
+
+    Raises InvalidArguments for a value that is not an upload of this tenant.
+    """
     result = dict(args)
-    for name in file_fields(definition):
-        value = args.get(name)
-        if value is None:
-            continue
-        upload_id = value.upload_id if isinstance(value, UploadedFile) else value
-        if upload_id is None and isinstance(value, UploadedFile):
-            upload_id = copy_in(str(value.path), tenant_id).upload_id
+    for name in file_fields(definition, args):
+        upload_id = args[name]
+        if isinstance(upload_id, UploadedFile):
+            upload_id = upload_id.upload_id or copy_in(str(upload_id.path), tenant_id).upload_id
         db.session.flush()
         row = db.session.get(Upload, upload_id) if isinstance(upload_id, str) and ID.fullmatch(upload_id) else None
-        if row is None or row.tenant_id != tenant_id:
+        fits = row is not None and row.tenant_id == tenant_id
+        taken = fits and row.job_uuid not in (None, uuid)  # by another job: this one gets a copy, swept with it
+        if not fits or (taken and path_of(upload_id) is None):
             raise InvalidArguments(_("%(name)s must be a file uploaded for this tenant.", name=name))
-        if row.job_uuid not in (None, uuid):  # a duplicate: a file of its own, swept with its own job
-            upload_id = _duplicate(row, name, tenant_id)
+        if taken:
+            upload_id = copy_in(str(path_of(upload_id)), tenant_id, row.filename).upload_id
             db.session.flush()
             row = db.session.get(Upload, upload_id)
         row.job_uuid = uuid
@@ -123,40 +130,29 @@ def to_ids(definition: JobDefinition, args: dict[str, Any], tenant_id: str | Non
 
 
 def find(upload_id: str) -> tuple[UploadedFile, Upload] | None:
-    """A stored file and its row, or None when either is gone."""
-    row = db.session.get(Upload, upload_id) if ID.fullmatch(upload_id) else None
-    path = path_of(row.id) if row is not None else None
-    return (UploadedFile(path, row.filename, row.id), row) if row is not None and path is not None else None
-
-
-def _duplicate(row: Upload, name: str, tenant_id: str | None) -> str | None:
-    path = path_of(row.id)
-    if path is None:
-        raise InvalidArguments(_("%(name)s must be a file uploaded for this tenant.", name=name))
-    return copy_in(str(path), tenant_id, row.filename).upload_id
+    """A stored file and its row; None when either is gone."""
+    path = path_of(upload_id)
+    row = db.session.get(Upload, upload_id) if path is not None else None
+    return (UploadedFile(path, row.filename, row.id), row) if row is not None else None
 
 
 def names_of(args: dict[str, Any]) -> dict[str, str]:
-    """File names of the uploads among the arguments, by argument name."""
-    found = {}
-    for name, value in args.items():
-        if isinstance(value, str) and ID.fullmatch(value) and (row := db.session.get(Upload, value)):
-            found[name] = row.filename
-    return found
+    """{argument: file name} of the uploads among the arguments."""
+    return {name: row.filename for name, value in args.items()
+            if isinstance(value, str) and ID.fullmatch(value) and (row := db.session.get(Upload, value))}
 
 
 def open_files(definition: JobDefinition, args: dict[str, Any], tenant_id: str | None) -> dict[str, Any]:
-    """Arguments as the function gets them: ids become `UploadedFile`. Raises PermanentError when a file is gone."""
-    names = [n for n in file_fields(definition) if args.get(n) is not None]
+    """The arguments with an `UploadedFile` for each upload id. Raises PermanentError when a file is gone."""
+    names = file_fields(definition, args)
     if not names:
         return args
     result = dict(args)
     for name in names:
-        row = db.session.get(Upload, str(args[name]))
-        path = path_of(row.id) if row is not None and row.tenant_id == tenant_id else None
-        if row is None or path is None:
+        found = find(str(args[name]))
+        if found is None or found[1].tenant_id != tenant_id:
             raise PermanentError(
                 Message("The uploaded file of %(name)s is no longer there. Upload it again with a new job.", name=name))
-        result[name] = UploadedFile(path, row.filename, row.id)
-    db.session.rollback()  # read only: hold no transaction while the job runs
+        result[name] = found[0]
+    db.session.rollback()  # no transaction stays open while the job runs
     return result
