@@ -43,7 +43,7 @@ def refuse(sentence: object, code: int = 1) -> NoReturn:
 
 
 def reading(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Marks a command that changes nothing: on SQLite it takes no write lock, so it runs while another process writes."""
+    """Marks a command that only reads: on SQLite it takes no write lock, so it runs while another process writes."""
     @wraps(function)
     def read(*args: Any, **kwargs: Any) -> Any:
         g.reads = True
@@ -52,8 +52,8 @@ def reading(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def guard(command: click.Command, checked: bool = True) -> click.Command:
-    """Give a command, or all commands of a group, the exit codes; returns it. `checked`: it runs only on a database that
-    is migrated and answers."""
+    """Give a command, or all commands of a group, the exit codes; returns it. `checked`: it runs only on a database
+    that is migrated and answers."""
     checked = checked and command.name not in UNCHECKED
     if isinstance(command, click.Group):
         for inner in command.commands.values():
@@ -73,10 +73,8 @@ def _run(invoke: Callable[[click.Context], Any], ctx: click.Context, checked: bo
         return invoke(ctx)
     except ActionRefused as error:
         refuse(error, 3 if error.unknown else 1)
-    except DiskLow as error:
-        refuse(error, UNAVAILABLE)
     except ValidationError as error:
-        refuse(error, 2)
+        refuse(error, UNAVAILABLE if isinstance(error, DiskLow) else 2)
     except UnicodeError:
         refuse("What was typed has bytes that are no UTF-8 text.", 2)
     except (*error_texts.errors, *database_errors(), OSError) as error:

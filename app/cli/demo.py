@@ -66,7 +66,8 @@ _FAILED = insert("failed_jobs", FAILED, **_OF_AN_END, **_OPTIONS, connection="'s
                  failed_at=":at")
 _JOB = insert(
     "jobs", [*NEW_JOB, "reason", "hold_code"], **_OF_A_JOB, **_OPTIONS, attempts="0", available_at=":at / 1000",
-    created_at=":now / 1000", created_ms=":now", available_ms=":at", retry_until_ms=":now + 86400000", hold_code=":code")
+    created_at=":now / 1000", created_ms=":now", available_ms=":at", retry_until_ms=":now + 86400000",
+    hold_code=":code")
 
 
 class NotEmpty(Exception):
@@ -190,8 +191,8 @@ def remove(settings: Settings) -> int:
     by_demo, its_jobs = "created_by = 'demo'", "uuid IN (SELECT uuid FROM job_history WHERE created_by = 'demo')"
     for table, condition in (
             ("jobs", f"{by_demo} AND state <> 'processing'"), ("failed_jobs", by_demo), ("generations", its_jobs),
-            ("job_costs", its_jobs), ("job_logs", its_jobs), ("job_metrics", f"metadata = '{MARK}' OR {its_jobs}"),
+            ("job_costs", its_jobs), ("job_logs", its_jobs), ("job_metrics", f"metadata = :mark OR {its_jobs}"),
             ("job_history", by_demo)):
-        total += delete_in_steps(connection, table, condition, 2**31, STEP)
+        total += delete_in_steps(connection, table, condition, 2**31, STEP, mark=MARK)
     rollups.rebuild(connection, KEEP_DAYS)
     return total

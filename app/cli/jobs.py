@@ -1,4 +1,4 @@
-"""`flask --app wsgi jobs ...`: dispatch, list, show, retry, cancel, delete, wait."""
+"""`flask --app wsgi jobs ...`: dispatch, list, show, retry, cancel, delete, wait, resume, pause."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def dispatch(name: str, queue: str | None, tenant: str | None, delay: str | None
     try:
         definition.fit(args)
         for field in uploads.file_fields(definition, args):
-            if isinstance(args[field], str) and not uploads.ID.fullmatch(args[field]):
+            if isinstance(args[field], str) and not uploads.UPLOAD_ID.fullmatch(args[field]):
                 args[field] = uploads.copy_in(args[field], tenant_id)
         options = {"tenant_id": tenant_id, "queue": parse_queue(queue), "delay": parse_delay(delay)}
         uuid = actions.start(definition, args, actor(), **options)
@@ -75,16 +75,17 @@ def show(uuid: str, wants_json: bool) -> None:
     if wants_json:
         click.echo(json.dumps(found, ensure_ascii=False))
         return
+    attempts = found.pop("attempts")
     for key, value in found.items():
-        if key != "attempts":
-            click.echo(f"{key}: {value if isinstance(value, str | int | None) else json.dumps(value, ensure_ascii=False)}")
-    for attempt in found["attempts"]:
-        click.echo(f"  attempt {attempt['attempt']}: {attempt['status']} on {attempt['worker']}, {attempt['processing_time']} ms"
-                   + (f", {attempt['error_message']}" if attempt["error_message"] else ""))
+        plain = isinstance(value, str | int | None)
+        click.echo(f"{key}: {value if plain else json.dumps(value, ensure_ascii=False)}")
+    for a in attempts:
+        error = f", {a['error_message']}" if a["error_message"] else ""
+        click.echo(f"  attempt {a['attempt']}: {a['status']} on {a['worker']}, {a['processing_time']} ms{error}")
 
 
 def _act(action: Any, uuid: str, done: str, all_of_them: Any = None) -> None:
-    """Do it to one job, or with `all` to every failed one."""
+    """Do an action to one job, or with `all` to every failed job, and print the result."""
     if uuid == "all" and all_of_them is not None:
         count = all_of_them(actor())
         click.echo(f"{count} {'job' if count == 1 else 'jobs'} {done}")
@@ -120,16 +121,16 @@ def delete(uuid: str) -> None:
 @reading
 def wait(uuid: str, timeout: float | None) -> None:
     """Wait for the end: exit 0 completed, 1 failed, timeout or cancelled, 3 time over or unknown."""
-    start = heard = time.monotonic()
+    start = answered = time.monotonic()
     key, state = lookup.called(uuid), None
     while True:
         try:
             state = lookup.state_of(key)
             db.session.rollback()
-            heard = time.monotonic()
-        except error_texts.errors as error:  # a database that starts anew ends no waiting
+            answered = time.monotonic()
+        except error_texts.errors as error:  # waiting goes on while the database restarts
             db.session.remove()
-            if error_texts.kind_of(error) is None or time.monotonic() - heard > UNANSWERED_S:
+            if error_texts.kind_of(error) is None or time.monotonic() - answered > UNANSWERED_S:
                 raise
         else:
             if state is None:

@@ -1,4 +1,4 @@
-"""`flask --app wsgi users ...`: who may sign in. Passwords come on standard input or are asked for."""
+"""`flask --app wsgi users ...`: accounts. A password is read from standard input or asked for."""
 
 from __future__ import annotations
 

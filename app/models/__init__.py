@@ -8,24 +8,24 @@ from app.models.cost import AskMinute, JobCost, TenantBudget
 from app.models.failed_job import FailedJob
 from app.models.generation import ContentVersion, Generation, PromptTemplate
 from app.models.histogram import JobHistogram
-from app.models.job import Job
+from app.models.job import LIVE_STATES, Job
 from app.models.job_batch import JobBatch
 from app.models.job_history import JobHistory
 from app.models.job_log import JobLog
-from app.models.job_metric import JobMetric
+from app.models.job_metric import FINAL, JobMetric
 from app.models.queue_state import Meta, Queue
 from app.models.recurring import Recurring, RecurringRun
 from app.models.rollup import JobMinute, QueueMinute, QueueSecond, RollupTenant, RollupType
 from app.models.types import read_leniently
-from app.models.upload import Upload
+from app.models.upload import UPLOAD_ID, Upload
 from app.models.user import LoginAttempt, User, UserSession
 from app.models.worker_heartbeat import WorkerHeartbeat
 
 read_leniently(db.metadata)
 
 __all__ = [
-    "Alert", "AlertMessage", "AlertRule", "AskMinute", "Audit", "Content", "ContentVersion", "FailedJob", "Generation",
-    "ImportReject", "ImportRun", "Job", "JobBatch", "JobCost", "JobHistogram", "JobHistory", "JobLog", "JobMetric",
-    "JobMinute", "LoginAttempt", "Meta", "PromptTemplate", "Queue", "QueueMinute", "QueueSecond", "Recurring",
-    "RecurringRun", "RollupTenant", "RollupType", "TenantBudget", "Upload", "User", "UserSession", "WorkerHeartbeat",
-]
+    "FINAL", "LIVE_STATES", "UPLOAD_ID", "Alert", "AlertMessage", "AlertRule", "AskMinute", "Audit", "Content",
+    "ContentVersion", "FailedJob", "Generation", "ImportReject", "ImportRun", "Job", "JobBatch", "JobCost",
+    "JobHistogram", "JobHistory", "JobLog", "JobMetric", "JobMinute", "LoginAttempt", "Meta", "PromptTemplate", "Queue",
+    "QueueMinute", "QueueSecond", "Recurring", "RecurringRun", "RollupTenant", "RollupType", "TenantBudget", "Upload",
+    "User", "UserSession", "WorkerHeartbeat"]

@@ -38,15 +38,13 @@ class Damaged(Exception):
 
 @dataclass(frozen=True)
 class Contents:
-    """The content of an archive: its manifest, and the size in bytes of each other file by name."""
+    """The content of an archive: its manifest (`ledger` is one of LEDGERS), and the size in bytes of each other file by
+    name."""
 
     manifest: dict[str, Any]
     sizes: dict[str, int]
 
-    @property
-    def ledger(self) -> str:
-        """The name of the ledger's file, one of LEDGERS."""
-        return self.manifest["ledger"]
+
 
 
 class _Unzipped:
@@ -104,10 +102,7 @@ def opened(path: Path) -> Iterator[BinaryIO]:
 @_understood()
 def look_through(file: BinaryIO, room: int) -> Contents:
     """Read all of the archive and write nothing; `room` is the number of bytes that may be unpacked. Raises Damaged."""
-    sums: dict[str, str] = {}
-    sizes: dict[str, int] = {}
-    manifest: dict[str, Any] = {}
-    total = 0
+    sums, sizes, manifest, total = {}, {}, {}, 0
     for name, size, content in _members(file):
         if name in sums or (name == MANIFEST and manifest):
             raise Damaged(f"{name} is in it twice")
@@ -189,8 +184,7 @@ def _manifest(content: BinaryIO, size: int) -> dict[str, Any]:
     good = (
         isinstance(files, dict) and isinstance(sizes, dict) and given["ledger"] in LEDGERS and given["ledger"] in files
         and all(isinstance(s, str) and re.fullmatch(r"[0-9a-f]{64}", s) for s in files.values())
-        and all(isinstance(n, int) for n in sizes.values()) and re.fullmatch(r"\d{4}", str(given["revision"]))
-    )
+        and all(isinstance(n, int) for n in sizes.values()) and re.fullmatch(r"\d{4}", str(given["revision"])))
     if not good or len(set(files) & set(LEDGERS)) != 1:
         raise Damaged("its manifest is none of ours")
     created = datetime.fromisoformat(given["created"]).isoformat(timespec="seconds")

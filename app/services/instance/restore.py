@@ -97,15 +97,14 @@ def _unpack(settings: Settings, path: Path, folder: Path, ledger: Path) -> dict[
         with archive.opened(path) as file:
             room = min(shutil.disk_usage(place).free for place in (folder, ledger.parent)) - RESERVE_BYTES
             contents = archive.look_through(file, room)
-            revision = str(contents.manifest["revision"])
+            revision, packed = str(contents.manifest["revision"]), contents.manifest["ledger"]
             if revision > schema.HEAD:
                 raise CannotRestore("The backup was made by a newer version of this program. "
                                     "Deploy that version first.")
-            if contents.ledger.endswith(".sqlite3") != settings.sqlite:
-                raise CannotRestore(f"DATABASE_URL: the backup holds {contents.ledger}, "
-                                    "which is of another kind of database.")
+            if packed.endswith(".sqlite3") != settings.sqlite:
+                raise CannotRestore(f"DATABASE_URL: the backup holds {packed}, which is of another kind of database.")
             (folder / "uploads").mkdir()
-            places = {"uploads": folder / "uploads", contents.ledger: ledger} | {key: folder / key for key in KEYS}
+            places = {"uploads": folder / "uploads", packed: ledger} | {key: folder / key for key in KEYS}
             archive.unpack(file, contents, places)
     except archive.Damaged as error:
         raise CannotRestore(f"{path} is no backup of this program, or it is damaged: {error}.") from None

@@ -6,6 +6,7 @@ import json
 import logging
 import stat
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,8 @@ from app import registry
 from app.ledger import worker_slots
 from app.ledger.dialect import Connection
 from app.ledger.rescue import unblock
+from app.models import UPLOAD_ID
 from app.models.outcome_stats import KEEP_MINUTES_MS, KEEP_SECONDS_MS
-from app.models.upload import UPLOAD_ID
 from app.support.clock import DAY_MS, stamp
 from app.support.messages import Message, to_json
 from app.support.process import inside
@@ -36,8 +37,7 @@ _OLD = (  # table, condition, days kept, whether its time is text
     ("failed_jobs", "deleted_at IS NOT NULL AND deleted_at < :old", KEEP_BIN_DAYS, False),
     ("worker_heartbeats", f"status = 'stopped' AND stopped_ms < :old AND NOT {_EMPTY}", KEEP_STOPPED_DAYS, False),
     ("worker_heartbeats", "status = 'stopped' AND stopped_ms < :old", KEEP_DAYS, False),
-    ("import_rejects", "uuid IN (SELECT uuid FROM import_runs WHERE touched_ms < :old)", KEEP_FAILED_DAYS, False),
-)
+    ("import_rejects", "uuid IN (SELECT uuid FROM import_runs WHERE touched_ms < :old)", KEEP_FAILED_DAYS, False))
 
 
 def delete_old(connection: Connection) -> int:
@@ -107,12 +107,10 @@ def unblock_fitting(connection: Connection) -> int:
     rows, fitting = connection.fetch_all(query), []
     for uuid, job_type, payload in rows:
         definition = registry.find(job_type)
-        try:
-            if definition is not None:
+        if definition is not None:
+            with suppress(registry.InvalidArguments, ValueError, KeyError):
                 definition.fit(json.loads(payload)["args"])
                 fitting.append(uuid)
-        except (registry.InvalidArguments, ValueError, KeyError):
-            continue
     return unblock(connection, fitting) if fitting else 0
 
 
@@ -123,7 +121,7 @@ def sweep_uploads(connection: Connection, folder: Path) -> int:
         """SELECT id, job_uuid FROM uploads WHERE created_ms < :old
          AND NOT EXISTS (SELECT 1 FROM jobs WHERE jobs.uuid = uploads.job_uuid)
          AND NOT EXISTS (SELECT 1 FROM failed_jobs WHERE failed_jobs.uuid = uploads.job_uuid)
-         AND NOT EXISTS (SELECT 1 FROM job_history WHERE job_history.uuid = uploads.job_uuid AND finished_ms > :kept)""",
+         AND NOT EXISTS (SELECT 1 FROM job_history h WHERE h.uuid = uploads.job_uuid AND h.finished_ms > :kept)""",
         old=connection.now() - ORPHAN_S * 1000, kept=connection.now() - KEEP_BIN_DAYS * DAY_MS)
     for upload_id, owner in rows:
         with connection.transaction() as tx:

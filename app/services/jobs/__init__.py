@@ -1,1 +1,1 @@
-"""What can be asked of jobs and done to them."""
+"""Reading jobs and acting on them."""

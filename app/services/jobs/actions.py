@@ -76,18 +76,8 @@ NOTED = {action: action for action in (  # the names in the audit log
 def act(action: str, uuid: str, actor: str, **options: Any) -> int | manual.Cancelled:
     """Do one of ACTIONS to one job; returns the result of its `change`. Raises ActionRefused when the job is unknown or
     has changed meanwhile."""
-    key = parse_uuid(uuid) or uuid
-    return _act(action, _ids(ACTIONS[action].table, uuid, key), key, actor, **options)
-
-
-def _ids(table: Any, uuid: str, key: str) -> list[int]:
-    """Row ids of a job: `key` is its normalised uuid; another program may have written it as given."""
-    return list(db.session.scalars(select(table.id).where(table.uuid.in_((key, uuid)))))
-
-
-def _act(action: str, ids: list[int], key: str, actor: str, **options: Any) -> int | manual.Cancelled:
-    how = ACTIONS[action]
-    done = how.change(SessionExecutor(db.session), ids, actor, **options)
+    how, key = ACTIONS[action], parse_uuid(uuid) or uuid
+    done = how.change(SessionExecutor(db.session), _ids(how.table, uuid), actor, **options)
     if not _total(done):
         raise _changed(key)
     result, words = ", ".join(f"{k} {v}" for k, v in options.items()) or Message("done"), action.replace("_", " ")
@@ -96,6 +86,11 @@ def _act(action: str, ids: list[int], key: str, actor: str, **options: Any) -> i
         want_tickets(db.session, [key])
     db.session.commit()
     return done
+
+
+def _ids(table: Any, uuid: str) -> list[int]:
+    """Row ids of a job, whose uuid another program may have written in another form: as it is given here."""
+    return list(db.session.scalars(select(table.id).where(table.uuid.in_((parse_uuid(uuid) or uuid, uuid)))))
 
 
 def _total(done: int | manual.Cancelled) -> int:
@@ -114,11 +109,7 @@ def retry(uuid: str, actor: str) -> None:
 
     Raises ActionRefused.
     """
-    key = parse_uuid(uuid) or uuid
-    if failed := _ids(FailedJob, uuid, key):
-        _act("retry", failed, key, actor)
-    else:
-        _act("run_now", _ids(Job, uuid, key), key, actor)
+    act("retry" if _ids(FailedJob, uuid) else "run_now", uuid, actor)
 
 
 def delete_failed(uuid: str, actor: str) -> None:

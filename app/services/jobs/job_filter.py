@@ -1,4 +1,4 @@
-"""What a person asks the list of jobs for, as addresses and forms say it."""
+"""The filter of the list of jobs, as addresses and forms give it."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ from dataclasses import dataclass, field
 from datetime import date, timedelta
 from typing import Any
 
-from app.models.job import LIVE_STATES
-from app.models.job_metric import FINAL
+from app.models import FINAL, LIVE_STATES
 from app.support.clock import midnight
 from app.support.messages import translate as _
 from app.support.validation import ValidationError, check_text, parse_queue, parse_tenant
 
 GROUPS = {"live": LIVE_STATES, "ended": FINAL, "unsuccessful": ("failed", "timeout"), "bin": ("failed", "timeout")}
-OLD_NAMES = {"unhappy": "unsuccessful"}  # in addresses that people have kept
+OLD_NAMES = {"unhappy": "unsuccessful"}  # in bookmarks of older versions
 NAMES = ("state", "queue", "type", "tenant", "since", "until", "q")
 
 
 @dataclass(frozen=True)
 class JobFilter:
-    """What a person asked for; `since`, `until` are days of `zone`, both included, of sending (live) or finishing."""
+    """The parts of the filter, each '' when not set. `since` and `until` are days (2026-11-23) of `zone`, both
+    included: days of creation for live jobs, of finishing for others."""
 
     state: str = ""
     queue: str = ""
@@ -32,7 +32,7 @@ class JobFilter:
 
     @classmethod
     def read(cls, given: Any, zone: Any) -> JobFilter:
-        """From an address or a form; raises ValidationError with a sentence."""
+        """The filter from the fields of an address or a form. Raises ValidationError."""
         found = {name: check_text(str(given.get(name, ""))).strip() for name in NAMES}
         found["state"] = OLD_NAMES.get(found["state"], found["state"])
         if found["state"] not in ("", *GROUPS, *LIVE_STATES, *FINAL):
@@ -50,14 +50,15 @@ class JobFilter:
 
     @property
     def query(self) -> dict[str, str]:
-        """What stands in the address: the parts that are set."""
+        """The parts that are set, as an address has them."""
         return {name: getattr(self, name) for name in NAMES if getattr(self, name)}
 
     def states(self, of: tuple[str, ...]) -> list[str]:
+        """The states among `of` that the filter admits, in their order."""
         wanted = GROUPS.get(self.state, (self.state,)) if self.state else of
         return [s for s in of if s in wanted]
 
     def start_of(self, day: str, days_later: int = 0) -> int:
-        """Start in ms of a day of the zone, or of one so many days later."""
+        """The start (ms) of the day `days_later` days after `day`, in the zone."""
         first = date.fromisoformat(day)
         return midnight(first + timedelta(days=min(days_later, (date.max - first).days)), self.zone)

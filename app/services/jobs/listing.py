@@ -21,11 +21,8 @@ from sqlalchemy import func, select
 from app import registry
 from app.extensions import db
 from app.ledger.dialect import SessionExecutor
-from app.models import FailedJob, Job, JobHistory, JobMetric
-from app.models.job import LIVE_STATES
-from app.models.job_metric import FINAL
-from app.models.types import as_integer as integer
-from app.models.types import as_text
+from app.models import FINAL, LIVE_STATES, FailedJob, Job, JobHistory, JobMetric
+from app.models.types import as_integer, as_text
 from app.services.jobs import payloads, search_index
 from app.services.jobs.job_filter import JobFilter
 from app.services.jobs.queue_rates import first_id
@@ -131,7 +128,7 @@ def _first_id(at: int) -> int:
 
 
 def _ways(kind: str, wanted: JobFilter, states: list[str]) -> list[Way]:
-    """By the whole uuid; else by words in arguments and error (index up to its watermark) and by the start of a uuid."""
+    """By the whole uuid; else by words in arguments and error (index up to its watermark) and the start of a uuid."""
     tx, table = SessionExecutor(db.session), "jobs r" if kind == "l" else "job_history r"
     words, text = wanted.q.split(), wanted.q.lower()
     if uuid := parse_uuid(text):
@@ -240,21 +237,20 @@ def iterate(wanted: JobFilter, step: int = 200) -> Iterator[JobRow]:
 
 
 def _rows(read: list[tuple[str, _Read]], whole: bool) -> list[JobRow]:
-    """The rows, with facts of other tables: wait and run time of the last attempt, and whether the job is in the bin."""
+    """The rows with facts of other tables: wait and run time of the last attempt, whether the job is in the bin."""
     uuids, now = [as_text(row.uuid) for _kind, row in read], now_ms()
     query = select(JobMetric.uuid, JobMetric.wait_ms, JobMetric.processing_time).where(JobMetric.uuid.in_(uuids))
     last = {uuid: (wait, ran) for uuid, wait, ran in db.session.execute(query.order_by(JobMetric.id))}
     deleted = FailedJob.uuid.in_(uuids), FailedJob.deleted_at.is_not(None)
     binned = set(db.session.scalars(select(FailedJob.uuid).where(*deleted)))
-    return [_row(kind, row, whole, now, last.get(uuid, (None, None)), uuid in binned)
+    return [_row(kind, row, whole, now, uuid in binned, *last.get(uuid, (None, None)))
             for (kind, row), uuid in zip(read, uuids, strict=True)]
 
 
-def _row(kind: str, r: _Read, whole: bool, now: int, times: tuple[int | None, int | None], in_bin: bool) -> JobRow:
+def _row(kind: str, r: _Read, whole: bool, now: int, in_bin: bool, waited: int | None, ran: int | None) -> JobRow:
     job_type, tenant, payload, state, error = map(as_text, (r.job_type, r.tenant_id, r.payload, r.state, r.error))
     error = from_row(error, as_text(r.error_json))
-    ready, reserved, done, total = map(integer, (r.available_ms, r.reserved_ms, r.progress_done, r.progress_total))
-    waited, ran = times
+    ready, reserved, done, total = map(as_integer, (r.available_ms, r.reserved_ms, r.progress_done, r.progress_total))
     if state == "pending":
         waited, ran = max(now - (ready or now), 0), None
     elif state == "processing" and when(reserved):
@@ -263,9 +259,9 @@ def _row(kind: str, r: _Read, whole: bool, now: int, times: tuple[int | None, in
         key=f"{kind}{r.id}", uuid=as_text(r.uuid), job_type=job_type[:255], label=registry.label_of(job_type[:255]),
         queue=as_text(r.queue)[:255], tenant_id=tenant and tenant[:255],
         args=payloads.arguments(payload) if whole else None, summary=payloads.headline_argument(payload),
-        attempts=integer(r.attempts, 0), tries=integer(r.tries, 0), state=state,
+        attempts=as_integer(r.attempts, 0), tries=as_integer(r.tries, 0), state=state,
         error=translate_stored(error and cleaned(error, lambda part: redact(printable(part)))),
-        created_at=when(integer(r.created_ms)), finished_at=when(integer(r.finished_ms)),
+        created_at=when(as_integer(r.created_ms)), finished_at=when(as_integer(r.finished_ms)),
         next_at=when(ready) if state == "scheduled" else None, reserved_at=when(reserved),
         percent=min(100 * done // total, 100) if done is not None and total else None,
         live=kind == "l", waited_ms=waited, ran_ms=ran, in_bin=in_bin)

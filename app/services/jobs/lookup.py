@@ -11,9 +11,7 @@ from sqlalchemy import case, func, select
 from app import registry
 from app.config import QUEUES
 from app.extensions import db
-from app.models import FailedJob, Job, JobHistory, JobLog, JobMetric, WorkerHeartbeat
-from app.models.job import LIVE_STATES
-from app.models.job_metric import FINAL
+from app.models import FINAL, LIVE_STATES, FailedJob, Job, JobHistory, JobLog, JobMetric, WorkerHeartbeat
 from app.services.jobs import payloads
 from app.services.jobs.views import AttemptView, FailedJobView, JobSummary, JobView, LogLine, Progress, QueuedJob
 from app.support.clock import iso, millis, when
@@ -107,7 +105,7 @@ def as_json(uuid: str) -> dict[str, Any] | None:
 
 def find(uuid: str) -> JobView | None:
     """All that is known of one job, live or finished; None when the job is unknown."""
-    keys = keys_of(uuid)
+    keys = parse_uuid(uuid) or uuid, uuid  # another program may have written it as given
     live = db.session.scalar(select(Job).where(Job.uuid.in_(keys)))
     ended = None if live else db.session.scalar(select(JobHistory).where(JobHistory.uuid.in_(keys)))
     failed = None if live else db.session.scalar(select(FailedJob).where(FailedJob.uuid.in_(keys)))
@@ -155,9 +153,9 @@ def _when(moment: datetime | None) -> datetime | None:
 
 def log_of(uuid: str) -> list[LogLine]:
     """The lines that a job logged, oldest first."""
-    rows = db.session.scalars(select(JobLog).where(JobLog.uuid == uuid).order_by(JobLog.id))
-    return [LogLine(when(r.at_ms), r.level[:10], r.attempt, _shown(r.message, MOST_ERROR, r.message_json), r.source, r.id)
-            for r in rows]
+    query = select(JobLog).where(JobLog.uuid == uuid).order_by(JobLog.id)
+    return [LogLine(when(r.at_ms), r.level[:10], r.attempt, _shown(r.message, MOST_ERROR, r.message_json), r.source,
+                    r.id) for r in db.session.scalars(query)]
 
 
 def queued(limit: int = SHOWN) -> list[QueuedJob]:
@@ -205,9 +203,7 @@ def raw_arguments(uuid: str) -> dict[str, Any]:
     return {}
 
 
-def keys_of(uuid: str) -> list[str]:
-    """The forms in which a row may hold this uuid: normalised, as this program writes it, and as given."""
-    return list(dict.fromkeys((parse_uuid(uuid) or uuid, uuid)))
+
 
 
 def _shown(text: str | None, most: int, stored: str | None = None) -> str | None:

@@ -1,7 +1,7 @@
-"""What a payload says, whoever wrote it: its arguments for a page, and the one that tells a job from its like.
+"""Reads payloads, which any program may have written: the arguments for a page, and the telling argument for a list.
 
-A list reads the first 16 KB of a payload (`HEAD`), not the whole: 50 payloads of 256 KB took 1 to 2 s to read and
-redact for a line each. Everything here takes any text: cut, nested without end, or no JSON at all.
+A list reads the first 16 KB of a payload (`HEAD`): to read and redact 50 whole payloads of 256 KB for one line each
+took 1 to 2 s. All functions accept any text: cut, deeply nested, or no JSON at all.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from app.support.secret_names import hides
 from app.support.validation import stored_object
 
 HEAD = 16_000  # characters of a payload that a list reads
-SHOWN, LOOKED = 60, 2_000  # characters of an argument that a list shows, and that are redacted for it
+SHOWN, REDACTED = 60, 2_000  # characters of an argument that a list shows; characters that are redacted for it
 _decode = json.JSONDecoder().raw_decode
 
 
@@ -29,35 +29,35 @@ def head(column: Any) -> Any:
 
 
 def name_of(payload: Any, job_type: str | None) -> str:
-    """The type of a job: of its row, else as its payload names it."""
+    """The type of a job: that of its row, else the name in its payload, else 'Unknown'; at most 255 characters."""
     name = job_type or stored_object(payload).get("displayName")
     return name[:255] if isinstance(name, str) and name else "Unknown"
 
 
 def raw(payload: Any) -> dict[str, Any]:
-    """The arguments in a payload, nothing hidden."""
+    """The arguments in a payload, with secrets; {} when there are none."""
     args = stored_object(payload).get("args")
     return args if isinstance(args, dict) else {}
 
 
 def arguments(payload: Any) -> dict[str, Any]:
-    """The arguments in a payload, secrets hidden by name."""
+    """The arguments in a payload, without secrets; {} when there are none."""
     return redact_json(raw(payload))
 
 
 def headline_argument(payload: Any) -> str:
-    """The one argument that tells jobs of a type apart: the first text, cut to 60 characters. Takes the head of a
-    payload."""
+    """The telling argument, by which people tell jobs of a type apart: the first text, at most 60 characters, without
+    secrets; '' when there is none. The head of a payload is enough."""
     for name, value in _pairs(payload if isinstance(payload, str) else ""):
         if isinstance(value, str) and value.strip() and not value.startswith("up_"):
-            text = HIDDEN if hides(name, value) else redact(value[:LOOKED])
+            text = HIDDEN if hides(name, value) else redact(value[:REDACTED])
             text = text.encode("utf-8", "replace").decode()
             return text if len(text) <= SHOWN else text[: SHOWN - 1] + "…"
     return ""
 
 
 def _pairs(text: str) -> Iterator[tuple[str, Any]]:
-    """Names and values of the object `args` in a payload that may be cut: the last text as far as it reaches."""
+    """Names and values of the object `args` in a payload that may be cut; the last text may be cut too."""
     try:
         for name, at in _names(text, _blank(text, 0)):
             if name == "args":
@@ -69,7 +69,7 @@ def _pairs(text: str) -> Iterator[tuple[str, Any]]:
 
 
 def _names(text: str, at: int) -> Iterator[tuple[str, int]]:
-    """Each name of the object that begins at `at`, and where its value does."""
+    """Each name in the object that begins at `at`, and the position of its value."""
     if text[at] != "{":
         return
     at = _blank(text, at + 1)
@@ -87,8 +87,7 @@ def _names(text: str, at: int) -> Iterator[tuple[str, int]]:
 
 
 def _value(text: str, at: int) -> Any:
-    """The value at `at`; of a text that is cut, what there is without the escape (`\\u20ac`) that the cut may have
-    split."""
+    """The value at `at`; of a cut text its beginning, without an escape (`\\u20ac`) that the cut has split."""
     for lost in range(7) if text[at] == '"' else ():
         with suppress(ValueError):
             return scanstring(text if not lost else text[: len(text) - lost + 1] + '"', at + 1, False)[0]

@@ -1,8 +1,8 @@
-"""Counts the jobs that were sent to each queue and that ended there in the last minutes, to the second.
+"""Counts, by the second, the jobs that were sent to each queue and that ended there in the last minutes.
 
 job_history (one row a finished job) -> `advance` (the monitor, each second, in the order of the ids) -> queue_seconds,
-and the watermark `pace_reach`. Rows past the watermark and live jobs are read from their own tables in one statement,
-so that a job that ends meanwhile is not counted twice. A job counts as sent once, when it was created; one that a
+and the watermark `pace_reach`. One statement reads the rows past the watermark and the live jobs from their own tables,
+so that it does not count a job twice that ends meanwhile. A job counts as sent once, when it was created; a job that a
 person puts back (round 2 and later) does not count again.
 """
 
@@ -56,15 +56,15 @@ def _add(tx: Executor, sums: dict[tuple[int, str], list[int]]) -> None:
 
 
 def rates(tx: Executor, since: int) -> dict[str, tuple[int, int]]:
-    """{queue: (jobs sent, jobs ended)} since `since` (ms), which is rounded down to the second."""
+    """{queue: (jobs sent, jobs ended)} from `since` (ms, rounded down to the second) until now."""
     since -= since % 1000
     rows = tx.fetch_all(_RATES, since=since, first=first_id(tx, "jobs", "created_ms", since, "round = 1"))
     return {as_text(queue) or "": (as_integer(sent, 0) or 0, as_integer(ended, 0) or 0) for queue, sent, ended in rows}
 
 
 def first_id(tx: Executor, table: str, column: str, at: int, condition: str = "1 = 1") -> int:
-    """The lowest id whose `column` is `at` (ms) or later, or the id after the last one. A binary search, because the
-    ids of these tables rise with that time."""
+    """The lowest id whose `column` is `at` (ms) or later, or the id after the last one. It is found by binary search,
+    because the ids of these tables rise with that time."""
     following = f"SELECT id, {column} FROM {table} WHERE id >= :middle AND {condition} ORDER BY id LIMIT 1"
     low, high = 0, (tx.fetch_all(f"SELECT MAX(id) FROM {table}")[0][0] or 0) + 1
     while low < high:

@@ -135,7 +135,8 @@ def next_jobs(queue: str, limit: int = NEXT) -> list[NextJob]:
 
 
 def tenant_backlog(queue: str) -> list[TenantBacklog]:
-    """The 20 tenants with the most waiting jobs in a queue's fair share, where each of n tenants gets every n-th place."""
+    """The 20 tenants with the most waiting jobs among those that share a queue fairly: each of n tenants gets every
+    n-th place."""
     query = select(Job.tenant_id, func.count()).where(Job.queue == queue, Job.rank < 0, Job.state == "pending")
     rows = db.session.execute(query.group_by(Job.tenant_id).order_by(func.count().desc()).limit(20))
     return [TenantBacklog(tenant, int(n)) for tenant, n in rows]
@@ -147,8 +148,8 @@ def parse_minutes(text: str) -> int | None:
     if not text:
         return None
     if not (text.isascii() and text.isdigit() and 1 <= len(text) <= 6 and 1 <= int(text) <= MOST_MINUTES):
-        raise ValidationError(_("A pause lasts from 1 to %(n)s minutes; leave it empty to pause until somebody resumes.",
-                                n=MOST_MINUTES))
+        raise ValidationError(_(
+            "A pause lasts from 1 to %(n)s minutes; leave it empty to pause until somebody resumes.", n=MOST_MINUTES))
     return int(text)
 
 

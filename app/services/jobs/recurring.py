@@ -50,10 +50,9 @@ def run_due(zone: Any, now: int | None = None) -> int:
         db.session.rollback()
         return 0
     now, done, failed = now_ms() if now is None else now, 0, None
-    known = {row.name: row for row in db.session.scalars(select(Recurring))}
+    checked = dict(db.session.execute(select(Recurring.name, Recurring.looked_ms)).all())
     for schedule in registry.schedules():
-        row = known.get(schedule.name)
-        if row is not None and now - now % MINUTE_MS <= row.looked_ms:
+        if now - now % MINUTE_MS <= checked.get(schedule.name, -1):
             continue  # checked in this minute already, or the clock was set back
         try:
             done += _check(schedule, zone, now)
@@ -98,13 +97,13 @@ def _run(schedule: registry.Schedule, minute: int, now: int) -> int:
     tx, key = SessionExecutor(db.session), {"name": schedule.name, "minute": minute}
     if not tx.execute(_INSERT_RUN, **key, now=now):
         return 0
-    uuid = _dispatch(schedule, f"recurring {schedule.name}"[:255])
+    created_by = f"recurring {schedule.name}"[:255]
+    uuid = dispatch(schedule.definition, schedule.args, **schedule.definition.given, created_by=created_by)
     tx.execute("UPDATE recurring_runs SET uuid = :uuid WHERE name = :name AND minute_utc = :minute", **key, uuid=uuid)
     return 1
 
 
-def _dispatch(schedule: registry.Schedule, created_by: str) -> str:
-    return dispatch(schedule.definition, schedule.args, **schedule.definition.given, created_by=created_by)
+
 
 
 def sweep() -> None:
@@ -182,7 +181,7 @@ def run_now(name: str, actor: str) -> str:
     schedule = _find(name)
     if not schedule.definition.options.web:
         raise ActionRefused(not_from_web(schedule.definition), forbidden=True)
-    uuid = _dispatch(schedule, actor)
+    uuid = dispatch(schedule.definition, schedule.args, **schedule.definition.given, created_by=actor)
     audit(actor, Message("run recurring"), name, uuid)
     db.session.commit()
     return uuid

@@ -1,7 +1,8 @@
-"""Search in finished jobs: by SQLite's full-text index (FTS5) where it exists, else by comparing the rows.
+"""Searches finished jobs: with SQLite's full-text index (FTS5) where it exists, else by comparing the rows.
 
-The index has a view of `job_history` as its content (type, tenant, queue, status, arguments, error). The monitor fills
-it, never the settle; the watermark `search_reach` is the highest id in it. Triggers remove deleted rows.
+The content of the index is a view of `job_history` (type, tenant, queue, status, arguments, error). The monitor fills
+the index, so that no settle pays for it; the watermark `search_reach` is the highest id in it. Triggers remove deleted
+rows.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ def watermark(tx: Executor) -> int:
 
 
 def advance(connection: Connection, steps: int = 5) -> int:
-    """Index the next finished jobs, 1,000 a transaction; returns how many."""
+    """Index the next finished jobs, 1,000 a transaction, in at most `steps` transactions; returns how many."""
     total, exists = 0, "SELECT 1 FROM sqlite_master WHERE name = 'job_search'"
     for _ in range(steps if connection.sqlite and connection.fetch_all(exists) else 0):
         with connection.transaction() as tx:
@@ -47,8 +48,8 @@ def advance(connection: Connection, steps: int = 5) -> int:
 
 
 def match(words: Iterable[str], fields: dict[str, str], states: Iterable[str]) -> str:
-    """The FTS5 query: each word as a prefix in arguments or error, each field as a phrase, any of the states; all
-    quoted. '' when nothing is asked for."""
+    """The FTS5 query for each word as a prefix in arguments or error, each field as a phrase, and any of the states.
+    All parts are quoted. '' when there is nothing to search for."""
     tokens = [token for word in words for token in re.findall(r"[^\W_]+", word)]
     parts = [f"{{args error}} : ({' '.join(_quoted(token) + ' *' for token in tokens)})"] if tokens else []
     parts += [f"{column} : {_quoted(value)}" for column, value in fields.items() if value]
@@ -62,7 +63,8 @@ def _quoted(text: str) -> str:
 
 
 def like(tx: Executor, error: str, name: str) -> str:
-    """The condition that arguments or column `error` of a row `r` match the pattern in parameter `name`, without case.
+    """The SQL condition that the arguments or the column `error` of a row `r` match the pattern in parameter `name`.
+    Upper and lower case are the same.
 
     The payload contains the uuid too, so the arguments are extracted from it. Extracting takes 3 times as long as
     comparing, so it is done only where the whole payload matches.

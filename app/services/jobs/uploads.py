@@ -15,8 +15,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from app.extensions import db
-from app.models import Upload
-from app.models.upload import UPLOAD_ID
+from app.models import UPLOAD_ID, Upload
 from app.registry import InvalidArguments, JobDefinition, PermanentError, UploadedFile
 from app.support import disk
 from app.support.clock import now_ms
@@ -26,8 +25,7 @@ from app.support.process import inside
 from app.support.settings import settings
 from app.support.validation import ValidationError
 
-ID = UPLOAD_ID
-CHUNK = 1 << 20
+CHUNK = 1 << 20  # bytes
 
 
 def folder() -> Path:
@@ -39,7 +37,7 @@ def folder() -> Path:
 
 def path_of(upload_id: str) -> Path | None:
     """The file of an upload; None when the id is malformed or names no regular file of the folder."""
-    path = inside(folder(), upload_id) if ID.fullmatch(upload_id) else None
+    path = inside(folder(), upload_id) if UPLOAD_ID.fullmatch(upload_id) else None
     return path if path is not None and path.is_file() else None
 
 
@@ -114,7 +112,8 @@ def to_ids(definition: JobDefinition, args: dict[str, Any], tenant_id: str | Non
         if isinstance(upload_id, UploadedFile):
             upload_id = upload_id.upload_id or copy_in(str(upload_id.path), tenant_id).upload_id
         db.session.flush()
-        row = db.session.get(Upload, upload_id) if isinstance(upload_id, str) and ID.fullmatch(upload_id) else None
+        valid = isinstance(upload_id, str) and UPLOAD_ID.fullmatch(upload_id)
+        row = db.session.get(Upload, upload_id) if valid else None
         fits = row is not None and row.tenant_id == tenant_id
         taken = fits and row.job_uuid not in (None, uuid)  # by another job: this one gets a copy, swept with it
         if not fits or (taken and path_of(upload_id) is None):
@@ -139,7 +138,7 @@ def find(upload_id: str) -> tuple[UploadedFile, Upload] | None:
 def names_of(args: dict[str, Any]) -> dict[str, str]:
     """{argument: file name} of the uploads among the arguments."""
     return {name: row.filename for name, value in args.items()
-            if isinstance(value, str) and ID.fullmatch(value) and (row := db.session.get(Upload, value))}
+            if isinstance(value, str) and UPLOAD_ID.fullmatch(value) and (row := db.session.get(Upload, value))}
 
 
 def open_files(definition: JobDefinition, args: dict[str, Any], tenant_id: str | None) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What is told of jobs: values for pages, JSON and the command line. Times are aware datetimes, memory is in bytes."""
+"""Jobs as plain values for pages, JSON and the command line. Times are aware datetimes, memory is in bytes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Progress:
-    """Steps `done` of `total` (None: unknown), and what the job says of them."""
+    """Steps `done` of `total` (None: unknown), and a note of the job."""
 
     done: int
     total: int | None
@@ -18,11 +18,12 @@ class Progress:
 
 @dataclass(frozen=True)
 class JobView:
-    """All that is known of one job. `state` is its live state, once it has ended its `status` (None while it lives).
+    """All that is known of one job. `state` is its live state or, once it has ended, its `status` (None before).
 
-    `args` are its arguments, secrets hidden by name; `known`: its type is declared here; `failed_open`: it failed and
-    waits for a decision; `in_bin`: it failed and was deleted. `timeout` is in seconds. What follows `error` is None or
-    False where it says nothing: of a job that has ended what only living ones have, and the reverse.
+    `args` are its arguments without secrets; `known`: its type is declared here; `failed_open`: it failed and waits for
+    a decision; `in_bin`: it failed and is in the bin. `timeout` is in seconds. The fields from `result` to
+    `finished_at` belong to jobs that have ended, the others after `error` to live jobs; elsewhere they are None or
+    False.
     """
 
     uuid: str
@@ -58,7 +59,8 @@ class JobView:
 
 @dataclass(frozen=True)
 class AttemptView:
-    """How an attempt ended; `started_at` is `started` as text; `processing_time` is in ms, `memory_used` is a peak."""
+    """The outcome of an attempt. `started_at` is `started` as text, `processing_time` is in ms, `memory_used` is the
+    peak."""
 
     attempt: int
     status: str
@@ -77,7 +79,8 @@ class AttemptView:
 
 @dataclass(frozen=True)
 class LogLine:
-    """A line that a job logged or printed (`source`: by what)."""
+    """A line that a job logged or printed. `source` is None for lines from `ctx.log`, else stdout, stderr, worker or
+    the name of a logger."""
 
     at: datetime | None
     level: str
@@ -89,7 +92,7 @@ class LogLine:
 
 @dataclass(frozen=True)
 class JobSummary:
-    """A job in `jobs list --json` and in the JSON of the list; `state`: its live state or final status."""
+    """A job in `jobs list --json` and in the JSON of the list; `state` is its live state or final status."""
 
     uuid: str
     type: str
@@ -101,7 +104,7 @@ class JobSummary:
 
 @dataclass(frozen=True)
 class ListedJob:
-    """What every row of a list says of its job; `label` of its type."""
+    """The fields that the rows of all lists have; `label` is that of the type."""
 
     uuid: str
     job_type: str
@@ -112,7 +115,7 @@ class ListedJob:
 
 @dataclass(frozen=True)
 class QueuedJob(ListedJob):
-    """A live job on the dashboard; `summary`: the argument that tells it from its like, `reason`: why it waits."""
+    """A live job on the dashboard; `summary` is its telling argument, `reason` says why it waits."""
 
     id: int
     summary: str
@@ -135,9 +138,10 @@ class FailedJobView(ListedJob):
 
 @dataclass(frozen=True)
 class JobRow(ListedJob):
-    """A job in the list. `key` is its place for cursors; `args` are read for an export only; `percent` of its progress.
+    """A job in the list. `key` is its cursor; `args` are read for an export only; `summary` is its telling argument;
+    `percent` is its progress.
 
-    `waited_ms` and `ran_ms` are those of the last attempt, until now where it is still waiting or running.
+    `waited_ms` and `ran_ms` are those of the last attempt; they count until now while the job waits or runs.
     """
 
     key: str
@@ -160,9 +164,9 @@ class JobRow(ListedJob):
 
 @dataclass(frozen=True)
 class JobPage:
-    """A page of the list, newest first, and the cursors of its neighbours (None at either end).
+    """A page of the list, newest first, and the cursors of the pages with older and newer jobs (None without such).
 
-    `seen`: of each table (`l` live, `h` finished) that was read to its end, how many rows matched.
+    `seen` is the number of matching rows in each table (`l` live, `h` finished) that was read to its end.
     """
 
     rows: list[JobRow]
