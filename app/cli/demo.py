@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from app import registry
-from app.config import Settings
+from app.config import QUEUES, Settings
 from app.extensions import db
 from app.integrations import openai_text
 from app.ledger import rollups
@@ -39,7 +39,6 @@ TYPES = (
     ("ProcessBulkContentGeneration", 0.05, 40_000, 0.03, "topics", ("12 argomenti", "40 argomenti")))
 MODELS = {"gpt-4o-mini": 50, "gpt-4o": 20, "fake-slow": 15, "fake-length": 4, "fake-refusal": 4, "fake-429": 4,
           "fake-flaky": 3}  # in percent
-QUEUES = ("default", "low", "high")
 TENANTS = ("acme", "bottega-nord", "ferramenta-rossi", "lumen", "verde-casa", None)
 ERRORS = ("ConnectTimeout: the shop does not answer after 30 s", "RateLimitError: 429, limit of requests reached",
           "KeyError: 'meta_description'", "PermissionError: 401, the application password was revoked")
@@ -118,7 +117,7 @@ def _history(chance: random.Random, count: int, now: int) -> Iterator[tuple[dict
         earlier = chance.choices(([], ["retried"], ["lost"]), (0.96, 0.035, 0.005))[0]
         if status == "failed":
             earlier = ["retried", "retried"]
-        uuid, tenant, queue = _uuid(chance), chance.choice(TENANTS), chance.choices(QUEUES, (2, 1, 1))[0]
+        uuid, tenant, queue = _uuid(chance), chance.choice(TENANTS), chance.choices(QUEUES, (1, 2, 1))[0]
         rows, at = [], finished
         for n, outcome in reversed(list(enumerate([*earlier, status], 1))):
             ms, wait = int(mean * chance.lognormvariate(-0.2, 0.6)), int(chance.expovariate(1 / 4000))

@@ -45,8 +45,6 @@ class Contents:
     sizes: dict[str, int]
 
 
-
-
 class _Unzipped:
     """A gzip file for tarfile, which reads it forward only and at most 1 MB at a time. Raises Damaged otherwise."""
 

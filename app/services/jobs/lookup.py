@@ -203,9 +203,6 @@ def raw_arguments(uuid: str) -> dict[str, Any]:
     return {}
 
 
-
-
-
 def _shown(text: str | None, most: int, stored: str | None = None) -> str | None:
     """A stored text for a page, without secrets: its first `most` characters, or its last ones when `most` is
     negative. `stored` is the JSON of a Message, which is translated."""

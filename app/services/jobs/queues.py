@@ -206,5 +206,3 @@ def _move_rows(name: str) -> None:
         url = db.engine.url.render_as_string(hide_password=False)
         with closing(Connection(url, synchronous="FULL")) as connection:
             control.sweep_types(connection)
-
-

@@ -37,8 +37,6 @@ log = logging.getLogger(__name__)
 ON_TIME_MS = 90_000
 KEEP_MS = 90 * DAY_MS
 MOST_MINUTES = 2000  # a check counts no more due minutes; after a longer sleep the rest is missed too
-
-
 _INSERT_RUN = """INSERT INTO recurring_runs (name, minute_utc, created_ms) VALUES (:name, :minute, :now)
  ON CONFLICT (name, minute_utc) DO NOTHING"""
 
@@ -101,9 +99,6 @@ def _run(schedule: registry.Schedule, minute: int, now: int) -> int:
     uuid = dispatch(schedule.definition, schedule.args, **schedule.definition.given, created_by=created_by)
     tx.execute("UPDATE recurring_runs SET uuid = :uuid WHERE name = :name AND minute_utc = :minute", **key, uuid=uuid)
     return 1
-
-
-
 
 
 def sweep() -> None:

@@ -108,9 +108,10 @@ def to_ids(definition: JobDefinition, args: dict[str, Any], tenant_id: str | Non
     """
     result = dict(args)
     for name in file_fields(definition, args):
-        upload_id = args[name]
-        if isinstance(upload_id, UploadedFile):
-            upload_id = upload_id.upload_id or copy_in(str(upload_id.path), tenant_id).upload_id
+        value = args[name]
+        upload_id = value.upload_id if isinstance(value, UploadedFile) else value
+        if upload_id is None:
+            upload_id = copy_in(str(value.path), tenant_id).upload_id
         db.session.flush()
         valid = isinstance(upload_id, str) and UPLOAD_ID.fullmatch(upload_id)
         row = db.session.get(Upload, upload_id) if valid else None

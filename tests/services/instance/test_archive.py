@@ -200,7 +200,7 @@ def test_bombs_cost_neither_disk_nor_memory(settings, refused, parts, tmp_path, 
 def test_what_does_not_fit_on_the_disk_is_refused_before_it_is_written(settings, parts, tmp_path):
     with archive.opened(repack(tmp_path / "x.tar.gz", parts)) as file:
         room = sum(len(c) for n, c in parts.items() if n != "manifest.json")
-        assert archive.look_through(file, room).ledger == "ledger.sqlite3"
+        assert archive.look_through(file, room).manifest["ledger"] == "ledger.sqlite3"
         with pytest.raises(archive.Damaged, match="more than fits"):
             archive.look_through(file, room - 1)
 
