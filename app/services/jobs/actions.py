@@ -30,7 +30,9 @@ from app.support.validation import parse_uuid
 
 STEP = 2000
 EDITABLE = ("blocked", "held", "scheduled")
-KEPT = ("held", "scheduled")  # these stay what they are when their arguments change
+KEPT = {  # these stay what they are when their arguments change; as the log of actions says it
+    "held": Message("stays held"), "scheduled": Message("stays scheduled"),
+}
 WAKE = 64  # enough to wake every worker; the others are found without a ticket
 
 
@@ -154,7 +156,7 @@ def retry_edited(uuid: str, args: dict[str, Any], actor: str) -> str:
         manual.requeue(_run(), [row.id], registry.fair_types())
         db.session.expunge(row)
     audit(actor, Message("edit") if kept else Message("edit and retry"), uuid,
-          Message("stays %(state)s", state=Message(state)) if kept else Message("requeued"))
+          KEPT[state] if kept else Message("requeued"))
     if not kept:
         want_tickets(db.session, [uuid])
     db.session.commit()
