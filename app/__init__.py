@@ -57,7 +57,8 @@ def create_app(settings: Settings | None = None, synchronous: str = "FULL") -> F
         MAX_CONTENT_LENGTH=(settings.upload_max_mb + 1) * 2**20,
         MAX_FORM_MEMORY_SIZE=2 * 2**20,
         BABEL_DEFAULT_LOCALE="it",
-        # Style sheets, scripts and icons only: a compressed page that holds a token and what a person typed leaks the token (BREACH).
+        # Style sheets, scripts and icons only: a compressed page that holds a token and what a person typed leaks the
+        # token (BREACH).
         COMPRESS_MIMETYPES=["text/css", "text/javascript", "application/javascript", "image/svg+xml"],
         COMPRESS_ALGORITHM_STREAMING=["br", "gzip"],  # files are streamed
     )

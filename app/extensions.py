@@ -36,10 +36,11 @@ csrf = CSRFProtect()
 babel = Babel()
 compress = Compress()
 
-# Of every connection, before what it adds itself. A job's one commit changes 15 pages, and each is written whole: with pages of
-# 2 KB (which a new database gets) it takes 0.015 ms less than with the usual 4 KB. A checkpoint at the default 1,000 pages
-# cost 0.16 ms a job, a third of all; at 16,000 (32 MB) it costs 0.01. While somebody reads for long the WAL grows; the
-# first writer that begins it anew afterwards cuts it to 64 MB, which it never reaches otherwise (487 MB were kept).
+# Of every connection, before what it adds itself. A job's one commit changes 15 pages, and each is written whole: with
+# pages of 2 KB (which a new database gets) it takes 0.015 ms less than with the usual 4 KB. A checkpoint at the default
+# 1,000 pages cost 0.16 ms a job, a third of all; at 16,000 (32 MB) it costs 0.01. While somebody reads for long the WAL
+# grows; the first writer that begins it anew afterwards cuts it to 64 MB, which it never reaches otherwise (487 MB were
+# kept).
 PRAGMAS = ("page_size=2048", "journal_mode=WAL", "foreign_keys=ON", "wal_autocheckpoint=16000",
            f"journal_size_limit={WAL_BYTES}")
 BUSY_MS = 10_000

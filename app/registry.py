@@ -34,7 +34,8 @@ class PermanentError(UserFacingError):
 
 
 class TemporaryError(UserFacingError):
-    """Raised by a job whose attempt failed: it is tried again by its rules, or after `delay` seconds in place of its backoff.
+    """Raised by a job whose attempt failed: it is tried again by its rules, or after `delay` seconds in place of its
+    backoff.
 
     The attempt counts. TypeError or ValueError when `delay` is no number of seconds from 0 to 366 days.
     """
@@ -45,8 +46,8 @@ class TemporaryError(UserFacingError):
 
 
 class HoldJob(UserFacingError):
-    """Raised by a job that must wait: its row is held, uncounted, until a person releases it or, with `code` "budget", until its
-    tenant's budget allows it. ValueError for another code."""
+    """Raised by a job that must wait: its row is held, uncounted, until a person releases it or, with `code` "budget",
+    until its tenant's budget allows it. ValueError for another code."""
 
     def __init__(self, *args: object, code: str = BY_PERSON) -> None:
         if code not in (BY_PERSON, BY_BUDGET):
@@ -57,8 +58,8 @@ class HoldJob(UserFacingError):
 
 @dataclass(frozen=True)
 class Options:
-    """How a type runs; `backoff` and `timeout` in seconds; `fair`: tenants take turns in its queue;
-    `capture`: what it prints and logs are lines of its log; `description`: what the form says, else the docstring's first line."""
+    """How a type runs; `backoff` and `timeout` in seconds; `fair`: tenants take turns in its queue; `capture`: what it
+    prints and logs are lines of its log; `description`: what the form says, else the docstring's first line."""
 
     queue: str = "default"
     tries: int = 3

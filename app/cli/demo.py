@@ -154,7 +154,8 @@ def every_state(settings: Settings) -> int:
 
 
 def traffic(seconds: float, a_second: float = 2.0) -> int:
-    """Dispatch `DemoWork` jobs of every ending for `seconds`, and texts when OPENAI_BASE_URL is a development server; returns how many."""
+    """Dispatch `DemoWork` jobs of every ending for `seconds`, and texts when OPENAI_BASE_URL is a development server;
+    returns how many."""
     chance, end, sent = random.Random(), time.monotonic() + seconds, 0  # noqa: S311
     work = registry.find("DemoWork")
     endings = ("completes", "recovers", "fails", "gives up", "overruns", "loses its worker")

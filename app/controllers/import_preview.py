@@ -1,6 +1,7 @@
 """The preview of a CSV import, before it starts: encoding, separator, first rows, columns, what would be refused.
 
-POST new (the file is kept as an upload of the tenant) -> GET new/preview/<upload> -> POST: again (other choices), or start
+POST new (the file is kept as an upload of the tenant) -> GET new/preview/<upload> -> POST: again (other choices), or
+start
 
 The choices stand in the address, so the page can be loaded again and sent to a colleague. A file whose import is never
 started is swept after an hour, like any upload without a job. Scripts (JSON) start at once.
@@ -115,7 +116,8 @@ def read_columns(text: str) -> dict[str, str]:
 
 
 def mapped(names: tuple[str, ...], columns: dict[str, str], given: Any) -> dict[str, str]:
-    """The mapping as chosen in the fields `map-title` and so on (places of columns); without them, by other usual names."""
+    """The mapping as chosen in the fields `map-title` and so on (places of columns); without them, by other usual
+    names."""
     if not any(f"map-{name}" in given for name in REQUIRED):
         return columns or suggested(names)
     kept = {source: target for source, target in columns.items() if key_of(target) not in REQUIRED}

@@ -82,7 +82,8 @@ def _lines(rows):
 
 @bp.post("/bulk", endpoint="bulk")
 def bulk():
-    """Retry, cancel or delete: the ticked (`uuid`, several) or, with `scope=all`, all of the filter as the page showed it (`top`)."""
+    """Retry, cancel or delete: the ticked (`uuid`, several) or, with `scope=all`, all of the filter as the page showed
+    it (`top`)."""
     form, action = request.form, request.form.get("action", "")
     if action not in ACTIONS:
         raise ValidationError(_("Choose what to do: retry, cancel, delete, restore or erase."))

@@ -3,8 +3,8 @@
 GET new?type=X, or new?like=UUID (a duplicate) -> form -> POST new -> dispatch
 GET edit/UUID -> the same form with the job's arguments -> POST edit/UUID -> checked, then requeued
 
-Its own fields are option-type, option-queue and so on; the arguments have their bare names, whatever these are. Scripts may
-send `queue` for `option-queue` where no argument is called so.
+Its own fields are option-type, option-queue and so on; the arguments have their bare names, whatever these are. Scripts
+may send `queue` for `option-queue` where no argument is called so.
 """
 
 from __future__ import annotations
@@ -174,7 +174,8 @@ def shown(field: registry.Field, value: Any) -> str:
 
 def page(chosen: JobDefinition | None, values: Any = None, errors: dict[str, str] | None = None, given: dict[str, Any] | None = None,
          like: str | None = None, editing: dict[str, Any] | None = None, options: dict[str, str] | None = None) -> Any:
-    """The form as a page, with the arguments that were sent (`values`) or that a job has (`given`); for scripts what it offers."""
+    """The form as a page, with the arguments that were sent (`values`) or that a job has (`given`); for scripts what it
+    offers."""
     values, errors, given, options = values or {}, errors or {}, given or {}, options or {}
     files = uploads.names_of(given)
     fields = []

@@ -1,4 +1,5 @@
-"""/admin/jobs/queues and the buttons by which people steer: one route for all that can be done to a job, two for pauses."""
+"""/admin/jobs/queues and the buttons by which people steer: one route for all that can be done to a job, two for
+pauses."""
 
 from __future__ import annotations
 

@@ -49,7 +49,8 @@ class JobLines:
         self._last: deque[dict[str, Any]] = deque(maxlen=LAST_LINES)
 
     def after_fork(self) -> None:
-        """Begin with nothing to write: in a process that the job forks, what waits is its parent's, and so is whoever holds a lock."""
+        """Begin with nothing to write: in a process that the job forks, what waits is its parent's, and so is whoever
+        holds a lock."""
         JobLines._lock, JobLines._writing = threading.RLock(), threading.RLock()
         self._first, self._last = [], deque(maxlen=LAST_LINES)
 
@@ -214,7 +215,8 @@ class LogHandler(logging.Handler):
 
 
 def install() -> tuple[JobStream, JobStream]:
-    """Once a worker process: standard output, standard error, warnings and logging go through us. Returns the two streams."""
+    """Once a worker process: standard output, standard error, warnings and logging go through us. Returns the two
+    streams."""
     sys.stdout, sys.stderr = out, error = JobStream(sys.stdout, "stdout"), JobStream(sys.stderr, "stderr")
     logging.captureWarnings(True)
     logging.raiseExceptions = False  # a line that cannot be told is one line, not the internals of logging

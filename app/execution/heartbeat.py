@@ -72,8 +72,8 @@ class Heartbeat(threading.Thread):
         self._end = threading.Event()
 
     def register(self) -> None:
-        """Write the row of this worker, found by its id. Host and pid may be another's too (containers with one host name):
-        then a few digits of the id follow the name. A row of that name that has stopped gives way."""
+        """Write the row of this worker, found by its id. Host and pid may be another's too (containers with one host
+        name): then a few digits of the id follow the name. A row of that name that has stopped gives way."""
         with self.connection.transaction() as tx:
             tx.execute("DELETE FROM worker_heartbeats WHERE worker_name = :name AND worker_id <> :w AND status = 'stopped'",
                     name=self.row["name"], w=self.row["w"])

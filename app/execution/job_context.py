@@ -1,8 +1,9 @@
 """`JobContext`: what a job can say and ask while it runs.
 
-Its writes use a connection of their own, guarded by the claim, with SIGALRM and SIGINT blocked, so that neither a timeout
-nor a stop can break one in the middle. A database that does not answer never fails the job: the line or the progress is
-dropped and logged. A value that cannot be kept raises TypeError or ValueError here, in the job's own traceback.
+Its writes use a connection of their own, guarded by the claim, with SIGALRM and SIGINT blocked, so that neither a
+timeout nor a stop can break one in the middle. A database that does not answer never fails the job: the line or the
+progress is dropped and logged. A value that cannot be kept raises TypeError or ValueError here, in the job's own
+traceback.
 """
 
 from __future__ import annotations
@@ -108,8 +109,9 @@ class JobContext:
     def record_cost(self, amount: object, currency: str = "USD", **details: object) -> None:
         """Note a cost of this attempt; stored with its outcome. None means that it is not known.
 
-        `amount` is a number (also Decimal, or text such as "12.5") from 0 to a billion, exact to a billionth; `currency` has three
-        letters; `details` are up to 20 texts and numbers, `model` among them. Else TypeError or ValueError.
+        `amount` is a number (also Decimal, or text such as "12.5") from 0 to a billion, exact to a billionth;
+        `currency` has three letters; `details` are up to 20 texts and numbers, `model` among them. Else TypeError or
+        ValueError.
         """
         nano = None if amount is None else billionths("record_cost: amount", amount, MOST_COST)
         if not isinstance(currency, str) or not re.fullmatch("[A-Za-z]{3}", currency):
@@ -119,8 +121,8 @@ class JobContext:
         self._costs.append({**redact_json(plain_details(details)), "nano": nano, "currency": currency.upper()})
 
     def save_durably(self, change: Callable[[Connection], Any]) -> Any:
-        """Run `change` in a transaction that survives a power cut, again until the database took it, and that neither a timeout
-        nor a stop breaks: for answers that were paid. Returns what `change` returns."""
+        """Run `change` in a transaction that survives a power cut, again until the database took it, and that neither a
+        timeout nor a stop breaks: for answers that were paid. Returns what `change` returns."""
         def once() -> Any:
             with signals_blocked(), self._connection.transaction(durable=True) as tx:
                 return change(tx)

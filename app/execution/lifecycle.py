@@ -1,10 +1,10 @@
 """What happens to a job in a worker: claimed, ran, interrupted. EVENTS says which event of Huey calls what.
 
-One `Lifecycle` a worker process. Failure cases: an error is not a refusal (the claim is asked
-again until answered or the stop flag is set); a settle is tried again until it is written or
-fenced off; a stop hands the row back uncounted. An outcome that cannot be written, however long one waits (a value that no
-column holds), is replaced by a failure that says so; should not even that be written, the worker finds the row again
-at its next claim, and that counts as a crash: every claim ends in one written outcome.
+One `Lifecycle` a worker process. Failure cases: an error is not a refusal (the claim is asked again until answered or
+the stop flag is set); a settle is tried again until it is written or fenced off; a stop hands the row back uncounted.
+An outcome that cannot be written, however long one waits (a value that no column holds), is replaced by a failure that
+says so; should not even that be written, the worker finds the row again at its next claim, and that counts as a crash:
+every claim ends in one written outcome.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """What a job may not leave behind in its worker's process, so that the next job does not notice it.
 
 `ProcessGuard.restore` runs after each job and costs some microseconds when nothing was changed: working folder, umask,
-environment, handlers of signals, limits, standard streams, logging, and transactions that a job left open on the pool of
-SQLAlchemy (one of them would hold SQLite's write lock against everybody, this worker's own settle included).
-A copy of the worker that a job made with os.fork and let run on through our code ends here: two processes must never
-answer for one claim.
+environment, handlers of signals, limits, standard streams, logging, and transactions that a job left open on the pool
+of SQLAlchemy (one of them would hold SQLite's write lock against everybody, this worker's own settle included). A copy
+of the worker that a job made with os.fork and let run on through our code ends here: two processes must never answer
+for one claim.
 """
 
 from __future__ import annotations
@@ -45,7 +45,8 @@ class _Never(Warning):
 
 
 class WorkerContext:
-    """One application context for all jobs of a worker, each with a new `g`: to push and pop one costs a tenth of a short job."""
+    """One application context for all jobs of a worker, each with a new `g`: to push and pop one costs a tenth of a
+    short job."""
 
     def __init__(self, app: Flask) -> None:
         self.app, self._context = app, None

@@ -1,9 +1,10 @@
 """Run one claimed job and turn whatever happens into an `Outcome`.
 
-Everything but KeyboardInterrupt (a stop) is caught, so Huey always sees a return. A timeout cannot be swallowed: the alarm
-is a BaseException that comes again every 5 s, and one that was delivered beats a later "completed"; an outcome that is set
-beats a later alarm. Whatever calls the job's own code (its function, `str()` of what it returns or raises) runs with the
-alarm on; what it may not leave behind is put right before the outcome is written (execution/process_guard.py, descendants.py).
+Everything but KeyboardInterrupt (a stop) is caught, so Huey always sees a return. A timeout cannot be swallowed: the
+alarm is a BaseException that comes again every 5 s, and one that was delivered beats a later "completed"; an outcome
+that is set beats a later alarm. Whatever calls the job's own code (its function, `str()` of what it returns or raises)
+runs with the alarm on; what it may not leave behind is put right before the outcome is written
+(execution/process_guard.py, descendants.py).
 """
 
 from __future__ import annotations
@@ -42,8 +43,8 @@ OVER_S = 1.0  # a job that ran past its limit by more has swallowed or switched 
 
 
 class JobMeter:
-    """Run time and peak memory of one job. On Linux the high-water mark is reset and read by getrusage (1.5 microseconds;
-    reading /proc/self/status takes 26); read right after a reset it is the resident size."""
+    """Run time and peak memory of one job. On Linux the high-water mark is reset and read by getrusage (1.5
+    microseconds; reading /proc/self/status takes 26); read right after a reset it is the resident size."""
 
     _reset: int | None = None
     _pid = _resident = 0
@@ -66,7 +67,8 @@ class JobMeter:
 
     @staticmethod
     def read() -> tuple[int, int]:
-        """Bytes at the high-water mark since the last reset, and resident now; without resets both are the process's highest."""
+        """Bytes at the high-water mark since the last reset, and resident now; without resets both are the process's
+        highest."""
         most = now = JobMeter._highest()
         if JobMeter._reset is not None:
             os.write(JobMeter._reset, b"5")

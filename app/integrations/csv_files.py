@@ -2,9 +2,9 @@
 
     open_csv(path, required) -> CsvFile(encoding, delimiter, columns, places) -> .records() -> Record, Record, ...
 
-What makes the whole file unreadable raises ValidationError, a sentence that says what to do, before any record is given out:
-empty, no text, an encoding that is not read or not certain, columns missing or named twice. What is wrong with one record
-is told in its `fault`, and reading goes on (csv_records.py).
+What makes the whole file unreadable raises ValidationError, a sentence that says what to do, before any record is given
+out: empty, no text, an encoding that is not read or not certain, columns missing or named twice. What is wrong with one
+record is told in its `fault`, and reading goes on (csv_records.py).
 """
 
 from __future__ import annotations

@@ -2,9 +2,10 @@
 
     find_encoding(path) -> Encoding("windows-1252", "cp1252"); of the open choice `chosen` only that it can be
 
-A byte order mark says it; else what is UTF-8 throughout is UTF-8; else text in UTF-16 and UTF-32 shows by its NUL bytes;
-else the letters past ASCII tell (encodings.py), from a sample that has every byte value of the file in it. What is no text,
-or of no encoding that is read, raises ValidationError: a sentence that says what to do. `Unsure` is one that needs a choice.
+A byte order mark says it; else what is UTF-8 throughout is UTF-8; else text in UTF-16 and UTF-32 shows by its NUL
+bytes; else the letters past ASCII tell (encodings.py), from a sample that has every byte value of the file in it. What
+is no text, or of no encoding that is read, raises ValidationError: a sentence that says what to do. `Unsure` is one
+that needs a choice.
 """
 
 from __future__ import annotations
@@ -77,7 +78,8 @@ def shown(name: str) -> str:
 
 
 def find_encoding(path: Path, chosen: str | None = None) -> Encoding:
-    """The encoding of a file; a mark at its beginning counts more than the choice. Raises ValidationError and Unsure."""
+    """The encoding of a file; a mark at its beginning counts more than the choice. Raises ValidationError and Unsure.
+    """
     with open(path, "rb") as stream:
         head = stream.read(1 << 20)
         _refuse_magic(head)
@@ -200,7 +202,8 @@ def _mostly_utf8(stream: io.BufferedReader) -> bool:
 
 
 def _by_letters(stream: io.BufferedReader, bad: int) -> Encoding:
-    """The likeliest single-byte encoding; Unsure when others are about as likely, ValidationError when none makes sense."""
+    """The likeliest single-byte encoding; Unsure when others are about as likely, ValidationError when none makes
+    sense."""
     pieces, seen, undefined = sample(stream)
     readings = likely([piece for _, piece in pieces], seen)
     top = next((reading for reading in readings if reading.sense), None)

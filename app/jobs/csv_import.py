@@ -199,7 +199,8 @@ def article(row: Row, source: CsvFile) -> dict[str, str]:
 
 
 def report(rows: list[Row], lost: dict[int, int], uuid: str) -> list[dict[str, Any]]:
-    """What is refused or stands again in a later line (`lost`), as rows of `import_rejects`, while the report has room."""
+    """What is refused or stands again in a later line (`lost`), as rows of `import_rejects`, while the report has room.
+    """
     query = select(RUNS.c.kept, RUNS.c.kept_bytes).where(RUNS.c.uuid == uuid)
     kept, size = db.session.execute(query).one_or_none() or (0, 0)
     db.session.rollback()  # SQLite: a write must not follow what was read before another one's write
@@ -214,7 +215,8 @@ def report(rows: list[Row], lost: dict[int, int], uuid: str) -> list[dict[str, A
 
 
 def reject(row: Row, uuid: str, again: int = 0) -> dict[str, Any]:
-    """The row of `import_rejects`: the record as read, cut to 2 KB; `again` is the line in which its reference counts."""
+    """The row of `import_rejects`: the record as read, cut to 2 KB; `again` is the line in which its reference counts.
+    """
     text, was_cut = cut(row.record.raw.rstrip("\r\n"), RAW_BYTES)
     reason = row.fault or Message(
         "The reference %(name)s stands again in line %(n)s: that row counts, this one changed nothing.", name=repr(row.reference[:80]), n=again

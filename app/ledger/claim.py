@@ -59,7 +59,8 @@ _NUMBERS = tuple(place for place, name in enumerate(COLUMNS.split(", ")) if name
 
 
 def read_claim(row: tuple, worker: str) -> Claim:
-    """A row of COLUMNS as a claim. SQLite keeps text in a number's column when another program writes it: that counts as 0."""
+    """A row of COLUMNS as a claim. SQLite keeps text in a number's column when another program writes it: that counts
+    as 0."""
     for place in _NUMBERS:
         if type(row[place]) is not int:
             row = tuple(0 if at in _NUMBERS and not isinstance(value, int) else value for at, value in enumerate(row))

@@ -1,4 +1,5 @@
-"""How people steer what waits: pause, hold, delay, move, reorder. Nothing here publishes a ticket or touches a running row.
+"""How people steer what waits: pause, hold, delay, move, reorder. Nothing here publishes a ticket or touches a running
+row.
 
 A pause is one guard row in `queues` (a queue's name, or `type:` and a job type) that every claim begun after it
 honours. Rows of a paused type are besides moved to `held`, in steps, so that a claim need not look past them:
@@ -63,8 +64,9 @@ def free_held(connection: Connection, condition: str, **values: str) -> int:
 
 
 def _in_steps(connection: Connection, condition: str, change: str, **values: str) -> int:
-    """`change`, after which no row fits `condition`, 500 a transaction. In no order: by id SQLite walks through the whole table,
-    each second while a type is paused (80 ms with 200,000 held rows; by the index of the state 0.03 ms)."""
+    """`change`, after which no row fits `condition`, 500 a transaction. In no order: by id SQLite walks through the
+    whole table, each second while a type is paused (80 ms with 200,000 held rows; by the index of the state 0.03 ms).
+    """
     total = 0
     while True:
         with connection.transaction() as tx:
@@ -113,7 +115,8 @@ def to_top(tx: Executor, ids: Sequence[int], _by: str) -> int:
 
 
 def step(tx: Executor, ids: Sequence[int], _by: str, up: bool) -> int:
-    """One place up or down within the queue, among its first 200: all rows ahead of it get ranks of their own, in order."""
+    """One place up or down within the queue, among its first 200: all rows ahead of it get ranks of their own, in
+    order."""
     found = tx.fetch_all(f"SELECT id, queue FROM jobs WHERE {among(ids)} AND state = 'pending'")
     if len(found) != 1:
         return 0

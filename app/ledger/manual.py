@@ -1,4 +1,5 @@
-"""What people do to rows, some thousand at a time. Every statement is guarded: pressing twice or two at once does it once.
+"""What people do to rows, some thousand at a time. Every statement is guarded: pressing twice or two at once does it
+once.
 
 Each function takes row ids and works in the caller's transaction. Rows that changed meanwhile are left out
 of the number it returns; on PostgreSQL rows that another transaction holds are skipped, never waited for.
@@ -41,13 +42,14 @@ def among(ids: Iterable[int], column: str = "id") -> str:
 
 
 def _mine(tx: Executor, table: str, ids: Sequence[int], condition: str) -> str:
-    """The rows among `ids` that fit `condition` and nobody else holds, locked until the transaction ends, as a condition."""
+    """The rows among `ids` that fit `condition` and nobody else holds, locked until the transaction ends, as a
+    condition."""
     return among(row[0] for row in tx.fetch_all(f"SELECT j.id FROM {table} j WHERE {among(ids, 'j.id')} AND {condition} ORDER BY j.id {{skip}}"))
 
 
 def requeue(tx: Executor, ids: Sequence[int], fair: Collection[str]) -> list[str]:
-    """Failed jobs back into the ledger: same uuid, next round, attempt 1, ready at once, those of `fair` types at their tenant's
-    turn; returns the uuids."""
+    """Failed jobs back into the ledger: same uuid, next round, attempt 1, ready at once, those of `fair` types at their
+    tenant's turn; returns the uuids."""
     now, where = tx.now(), _mine(tx, "failed_jobs", ids, "j.deleted_at IS NULL AND LENGTH(j.uuid) <= 36")
     for row in tx.fetch_all(_FOREIGN.format(where=where)):
         _complete(tx, *row, now=now)
@@ -100,7 +102,8 @@ def run_now(tx: Executor, ids: Sequence[int]) -> int:
 
 
 class Cancelled(NamedTuple):
-    """Numbers of rows: `gone` were waiting and have their outcome; `asked` are running and told to stop, see `due_to_stop`."""
+    """Numbers of rows: `gone` were waiting and have their outcome; `asked` are running and told to stop, see
+    `due_to_stop`."""
 
     gone: int
     asked: int

@@ -37,10 +37,10 @@ def claims_of(tx: Executor, worker_id: str, worker: str = "") -> list[Claim]:
 def rescue(connection: Connection, job: Claim, crash: bool, why: str, store: str) -> str | None:
     """Free the row of a worker given up for dead: 'lost' beside it, in the same transaction.
 
-    `crash` says that the worker died alone (its consumer lives): from the second crash the row
-    waits min(5 * 2^crashes, 60) s, at the third it is failed as poison. So is one that was lost 20 times in whatever way: a
-    job that kills its consumer takes the jobs of all its workers with it each time. Returns 'pending',
-    'scheduled', 'failed' or 'cancelled'; None when someone was first.
+    `crash` says that the worker died alone (its consumer lives): from the second crash the row waits min(5 * 2^crashes,
+    60) s, at the third it is failed as poison. So is one that was lost 20 times in whatever way: a job that kills its
+    consumer takes the jobs of all its workers with it each time. Returns 'pending', 'scheduled', 'failed' or
+    'cancelled'; None when someone was first.
     """
     with connection.transaction() as tx:
         now = tx.now()

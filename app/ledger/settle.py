@@ -26,9 +26,9 @@ LEAST_DELAY_S = 1.0  # a job that asks for no delay at all ran 11 times in 15 s,
 class Outcome:
     """What became of an attempt.
 
-    status: completed, failed, timeout or cancelled as the function ended; `retry` False makes a
-    failure final at once; `delay` (s) asks for another run after it, not counted as a failure; `wait` (s) takes the place of
-    the backoff after a failure that counts.
+    status: completed, failed, timeout or cancelled as the function ended; `retry` False makes a failure final at once;
+    `delay` (s) asks for another run after it, not counted as a failure; `wait` (s) takes the place of the backoff after
+    a failure that counts.
     """
 
     status: str

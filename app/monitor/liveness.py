@@ -16,7 +16,8 @@ HARD_S = 30.0
 
 @dataclass
 class Seen:
-    """What the monitor remembers of one worker between rounds (monotonic seconds); `lock_held`: it has seen the lock held."""
+    """What the monitor remembers of one worker between rounds (monotonic seconds); `lock_held`: it has seen the lock
+    held."""
 
     beat: int
     beat_at: float
@@ -31,8 +32,9 @@ class Seen:
 
 @dataclass(frozen=True)
 class Facts:
-    """One worker as read in this round; `here` means that its pid means something to this monitor, `gone` that it is proved
-    to have ended: its pid is no longer that process, or its lock, which this monitor has seen held, can be taken."""
+    """One worker as read in this round; `here` means that its pid means something to this monitor, `gone` that it is
+    proved to have ended: its pid is no longer that process, or its lock, which this monitor has seen held, can be
+    taken."""
 
     beat: int
     here: bool

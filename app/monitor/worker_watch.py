@@ -1,10 +1,10 @@
 """The workers as the monitor sees them: who is dead, who is over time, and what becomes of their rows.
 
-One Watch a monitor. Death is proved by the process itself (its pid is gone, or is another process now) or by its lock: only
-by a lock in this monitor's own folder that this monitor has seen held. A lock file that is missing proves nothing: a worker
-of another DATA_DIR on the same database keeps its lock there. Silence is judged on the monitor's own monotonic clock
-(liveness.py), never by stored times, and not at all while `calm_until` is ahead (a clock that jumped, a round that came
-late, a database that did not answer).
+One Watch a monitor. Death is proved by the process itself (its pid is gone, or is another process now) or by its lock:
+only by a lock in this monitor's own folder that this monitor has seen held. A lock file that is missing proves nothing:
+a worker of another DATA_DIR on the same database keeps its lock there. Silence is judged on the monitor's own monotonic
+clock (liveness.py), never by stored times, and not at all while `calm_until` is ahead (a clock that jumped, a round
+that came late, a database that did not answer).
 """
 
 from __future__ import annotations

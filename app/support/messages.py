@@ -1,10 +1,11 @@
 """Sentences for whoever reads them: the language of the request, English on the command line and in workers.
 
 A sentence stands once, where it is raised or written, as a `Message`: its text is the English sentence, which goes into
-the row's old column; its id and values go as JSON into the column beside it (`to_json`). Whoever reads the row makes the
-Message of both again (`from_row`) and tells it in the reader's language (`translate_stored`). The text is the fact: JSON
-that says anything else than the text beside it is not looked at. Rows without JSON are old, or another program's: what
-reads like a sentence that is declared today (translations/stored.pot, collected by scripts/i18n.sh) is told like it.
+the row's old column; its id and values go as JSON into the column beside it (`to_json`). Whoever reads the row makes
+the Message of both again (`from_row`) and tells it in the reader's language (`translate_stored`). The text is the fact:
+JSON that says anything else than the text beside it is not looked at. Rows without JSON are old, or another program's:
+what reads like a sentence that is declared today (translations/stored.pot, collected by scripts/i18n.sh) is told like
+it.
 """
 
 from __future__ import annotations
@@ -29,8 +30,8 @@ _DECLARED = Path(__file__).parents[1] / "translations" / "stored.pot"
 class Message(str):
     """A sentence of ours: `Message("%(n)s rows, %(why)s", n=3, why=Message("no more"))`.
 
-    The text is English with its values filled in, at most 20,000 characters; `id` and `values` (texts, numbers, Messages)
-    are what it is translated by.
+    The text is English with its values filled in, at most 20,000 characters; `id` and `values` (texts, numbers,
+    Messages) are what it is translated by.
     """
 
     id: str
@@ -69,7 +70,8 @@ def tell(error: BaseException) -> str:
 
 
 def to_json(text: str | None) -> str | None:
-    """For the column beside the text: `["id", {"name": value}]` of a Message, at most 8,000 characters of parts, else None."""
+    """For the column beside the text: `["id", {"name": value}]` of a Message, at most 8,000 characters of parts, else
+    None."""
     if type(text) is not Message:
         return None
     try:
@@ -90,7 +92,8 @@ def from_row(text: str | None, stored: Any) -> str | None:
 
 
 def cleaned(text: str, clean: Callable[[str], str]) -> str:
-    """The first 256 K characters of `text` through `clean`; a Message stays one when all of it passes and then says the same.
+    """The first 256 K characters of `text` through `clean`; a Message stays one when all of it passes and then says the
+    same.
 
     Of a Message every part is made anew, so nothing of whoever made it is left in it.
     """
@@ -123,7 +126,8 @@ def _told(message: Message) -> str:
 
 
 def _form(message: Message, clean: Callable[[str], str], left: list[int], depth: int = 0) -> list[Any]:
-    """A Message as lists and texts. TypeError or ValueError when a part is not what it should be, or they are too large."""
+    """A Message as lists and texts. TypeError or ValueError when a part is not what it should be, or they are too
+    large."""
     if type(message.id) is not str or type(message.values) is not dict:
         raise TypeError("not as it was made")
     form: dict[str, Any] = {}
@@ -168,9 +172,11 @@ def _known_again(text: str, depth: int = 0) -> str:
 
 
 def _match(parts: tuple[str, ...], text: str) -> list[str] | None:
-    """What stands in `text` between the fixed parts of a sentence, each at least one character; None when it is another sentence.
+    """What stands in `text` between the fixed parts of a sentence, each at least one character; None when it is another
+    sentence.
 
-    Each part is taken at its first place, so the text is passed once, where a pattern with several `.+?` goes back and forth.
+    Each part is taken at its first place, so the text is passed once, where a pattern with several `.+?` goes back and
+    forth.
     """
     if len(parts) == 1:
         return [] if text == parts[0] else None

@@ -65,8 +65,8 @@ def test_declarations_that_are_refused():
     for options, text in (({"queue": "fast"}, "unknown queue"), ({"tries": 0}, "tries"), ({"after": ["x"]}, "not supported"), ({"colour": 1}, "unknown option")):
         with pytest.raises(ValueError, match=text):
             job("TestRefused", **options)
-    with pytest.raises(ValueError, match="cannot be called queue"):
-        job("TestRefused")(lambda queue: None)
+    with pytest.raises(ValueError, match="cannot be called csrf_token"):
+        job("TestRefused")(lambda csrf_token: None)
     with pytest.raises(RuntimeError, match="app_context"):
         registry.find("TestNoop").dispatch()
 

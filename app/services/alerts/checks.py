@@ -123,7 +123,8 @@ class Snapshot:
         return {name for (name,) in self.tx.fetch_all("SELECT name FROM queues WHERE paused_at IS NOT NULL")}
 
     def usual_ms(self, job_type: str, least: int) -> int | None:
-        """Upper bound of the run time of 99 % of a type's completed jobs; None below `least` jobs or without a bound."""
+        """Upper bound of the run time of 99 % of a type's completed jobs; None below `least` jobs or without a bound.
+        """
         rows = self.tx.fetch_all("SELECT le, SUM(count) FROM job_histograms WHERE what = 'run' AND job_type = :t GROUP BY le", t=job_type)
         total, reached = sum(n for _, n in rows), 0
         for le, n in sorted((le, n) for le, n in rows if le != NO_BOUND):
@@ -256,7 +257,8 @@ def budget(look: Snapshot, rule: Rule) -> list[Finding]:
 
 @dataclass(frozen=True)
 class Kind:
-    """`unit` of threshold and value: jobs, min, percent, times; `urgent` ones are looked at every 10 s, the others each minute.
+    """`unit` of threshold and value: jobs, min, percent, times; `urgent` ones are looked at every 10 s, the others each
+    minute.
 
     `uses` names the other columns that count for this kind.
     """

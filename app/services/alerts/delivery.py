@@ -158,7 +158,8 @@ def level(phase: str, severity: str | None) -> str:
 
 
 def deliver(url: str, title: str, body: str, seconds: float, level: str = "info") -> tuple[str, bool]:
-    """One sending in a child, killed after so many seconds: what went wrong, without secrets, or nothing; and whether it may have arrived."""
+    """One sending in a child, killed after so many seconds: what went wrong, without secrets, or nothing; and whether
+    it may have arrived."""
     command = [sys.executable, "-m", "app.integrations.apprise_send"]
     kept = {n: v for n, v in os.environ.items() if n not in ("ALERT_URLS", "SECRET_KEY")}
     try:

@@ -48,7 +48,8 @@ Due = namedtuple("Due", "id rule_id kind facts link opened closed notify_at noti
 
 
 def check(look: Snapshot, connection: Connection, settings: Settings, urgent: bool = False) -> list[str]:
-    """Judge the enabled rules (`urgent`: only those kinds) and write what follows; returns 'kind: error' of rules that failed."""
+    """Judge the enabled rules (`urgent`: only those kinds) and write what follows; returns 'kind: error' of rules that
+    failed."""
     rules = [Rule(*row) for row in look.tx.fetch_all(f"SELECT {RULE_COLUMNS} FROM alert_rules WHERE enabled = 1 ORDER BY id")]
     judged: dict[int, tuple[Rule, list[Finding]]] = {}
     failed = []

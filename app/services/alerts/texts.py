@@ -1,6 +1,7 @@
 """What alerts say, in the language of whoever reads: a page's reader, or ALERT_LANGUAGE for messages.
 
-Everything that comes from jobs is made harmless for chat programs: no mention (`@channel`, `<!here>`), no markup, one line.
+Everything that comes from jobs is made harmless for chat programs: no mention (`@channel`, `<!here>`), no markup, one
+line.
 """
 
 from __future__ import annotations

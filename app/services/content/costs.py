@@ -1,4 +1,5 @@
-"""What was spent, by tenant, type, model or day of APP_TIMEZONE; budgets. Unknown costs are counted, never summed as 0."""
+"""What was spent, by tenant, type, model or day of APP_TIMEZONE; budgets. Unknown costs are counted, never summed as 0.
+"""
 
 from __future__ import annotations
 

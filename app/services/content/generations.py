@@ -1,4 +1,5 @@
-"""Generations: the row of each, kept so that a paid answer is used and an interrupted request is never paid twice by itself.
+"""Generations: the row of each, kept so that a paid answer is used and an interrupted request is never paid twice by
+itself.
 
 claimed -> budget and rate looked at -> row `asking` (counted, durable) -> headers: `answering` -> text kept every 2 s
         -> answer: `answered`, tokens and cost (one durable transaction) -> content's new body, the old one as a version
@@ -138,7 +139,8 @@ def _way_key(server: str, model: str) -> str:
 
 
 def apply(tx: Executor, uuid: str, tenant: str | None, reference: str, text: str) -> bool:
-    """The text becomes the content's body, once; the body before becomes a version. False when there is no such content."""
+    """The text becomes the content's body, once; the body before becomes a version. False when there is no such
+    content."""
     rows = tx.fetch_all("SELECT id, body FROM contents WHERE tenant_id = :t AND reference = :r", t=tenant or "", r=reference)
     if not rows:
         return False
@@ -151,7 +153,8 @@ def apply(tx: Executor, uuid: str, tenant: str | None, reference: str, text: str
 
 
 def fill(tx: Executor, tenant: str | None, template: str | None, prompt: str, reference: str | None) -> str | None:
-    """The prompt put into its template ({prompt}, {reference}, {title}, {body}); None when there is no such template."""
+    """The prompt put into its template ({prompt}, {reference}, {title}, {body}); None when there is no such template.
+    """
     if not template:
         return prompt
     rows = tx.fetch_all("SELECT body FROM prompt_templates WHERE name = :n AND tenant_id IN (:t, '') ORDER BY tenant_id DESC LIMIT 1",

@@ -115,7 +115,8 @@ class Look:
 
 
 def look(peek: CsvFile, columns: dict[str, str] | None) -> Look:
-    """The first rows of a file and its faults by reason, over at most 200,000 rows or 5 s. ValidationError as `open_csv`."""
+    """The first rows of a file and its faults by reason, over at most 200,000 rows or 5 s. ValidationError as
+    `open_csv`."""
     found = Look(placed(peek, REQUIRED, columns))
     groups: dict[str, Group] = {}
     seen: set[bytes] = set()

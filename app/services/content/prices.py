@@ -1,7 +1,8 @@
 """The price table: a CSV with model, currency, input, cached, output (each a million tokens) and valid_from (a date).
 
 A price counts from its date (UTC) until the next one of that model. Amounts are whole billionths (nano) of the
-currency's unit, so sums are exact: tokens x price a million x 1,000. A model that is not in the table costs "unknown", never 0.
+currency's unit, so sums are exact: tokens x price a million x 1,000. A model that is not in the table costs "unknown",
+never 0.
 """
 
 from __future__ import annotations

@@ -230,7 +230,8 @@ def _gather(database: Path) -> None:
 
 
 def _pause_all(url: str) -> None:
-    """No worker of that time lives: rows go back to waiting; queues are paused, schedules and alerts rest until resumed."""
+    """No worker of that time lives: rows go back to waiting; queues are paused, schedules and alerts rest until
+    resumed."""
     connection = Connection(url, synchronous="FULL")
     try:
         with connection.transaction() as tx:

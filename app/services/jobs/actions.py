@@ -48,7 +48,8 @@ def _run() -> SessionExecutor:
 
 @dataclass(frozen=True)
 class Action:
-    """What can be done to rows of `table`: `change(tx, ids, actor, **options)` returns how many it changed, for a cancel by kind."""
+    """What can be done to rows of `table`: `change(tx, ids, actor, **options)` returns how many it changed, for a
+    cancel by kind."""
 
     table: Any
     change: Callable[..., int | manual.Cancelled]
@@ -76,8 +77,8 @@ NOTED = {action: action for action in (  # as the log of actions names them
 
 
 def act(action: str, uuid: str, actor: str, **options: Any) -> int | manual.Cancelled:
-    """Do one of ACTIONS to one job; returns what its `change` does. Raises ActionRefused when the job is unknown or has changed
-    meanwhile."""
+    """Do one of ACTIONS to one job; returns what its `change` does. Raises ActionRefused when the job is unknown or has
+    changed meanwhile."""
     key = parse_uuid(uuid) or uuid
     return _act(action, _ids(ACTIONS[action].table, uuid, key), key, actor, **options)
 
@@ -111,7 +112,8 @@ def start(definition: registry.JobDefinition, args: dict[str, Any], actor: str, 
 
 
 def retry(uuid: str, actor: str) -> None:
-    """A failed job back into its queue (same uuid and history, attempt 1); a scheduled one runs now. Raises ActionRefused."""
+    """A failed job back into its queue (same uuid and history, attempt 1); a scheduled one runs now. Raises
+    ActionRefused."""
     key = parse_uuid(uuid) or uuid
     if failed := _ids(FailedJob, uuid, key):
         _act("retry", failed, key, actor)
@@ -131,7 +133,8 @@ def cancel(uuid: str, actor: str) -> str:
 
 
 def retry_edited(uuid: str, args: dict[str, Any], actor: str) -> str:
-    """Other arguments for a failed or blocked job, which then runs, or for a scheduled or held one, which keeps its time or stays held.
+    """Other arguments for a failed or blocked job, which then runs, or for a scheduled or held one, which keeps its
+    time or stays held.
 
     Returns its state from now on. Raises InvalidArguments or ValidationError when they do not fit.
     """
@@ -202,8 +205,8 @@ COMMANDS = ("restart", "quiet", "resume", "stop", "kill", "start")
 def command_worker(worker: int, command: str, actor: str) -> str:
     """Tell a worker what to do, through its row, which it reads each second; returns its name.
 
-    restart: end after its job, another takes its place. quiet: take no more jobs, until resume. stop: end after its job,
-    until started. start: another in the place of a stopped one. kill: the monitor kills it at once, its job runs
+    restart: end after its job, another takes its place. quiet: take no more jobs, until resume. stop: end after its
+    job, until started. start: another in the place of a stopped one. kill: the monitor kills it at once, its job runs
     elsewhere.
     """
     row = db.session.get(WorkerHeartbeat, worker)

@@ -65,10 +65,11 @@ def dispatch(
 
 
 def new_uuid() -> str:
-    """A UUID of version 8 (RFC 9562, 5.8): 32 bits of time in 10 microseconds, which turn over after 12 hours, then 90 random bits.
+    """A UUID of version 8 (RFC 9562, 5.8): 32 bits of time in 10 microseconds, which turn over after 12 hours, then 90
+    random bits.
 
-    Jobs that follow each other stand side by side in the four unique indexes that each of them passes (5 % of a settle), and
-    still differ in the first eight digits, by which people call them.
+    Jobs that follow each other stand side by side in the four unique indexes that each of them passes (5 % of a
+    settle), and still differ in the first eight digits, by which people call them.
     """
     start, rest = time.time_ns() // 10_000 & 0xFFFF_FFFF, int.from_bytes(os.urandom(12))
     return str(uuids.UUID(int=(start << 96 | rest) & ~(0xF << 76 | 0x3 << 62) | 0x8 << 76 | 0x2 << 62))

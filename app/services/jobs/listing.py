@@ -220,7 +220,8 @@ def count(wanted: JobFilter, seen: dict[str, int] | None = None) -> tuple[int, b
 
 
 def matching_ids(wanted: JobFilter, action: str, top: dict[str, int]) -> list[int]:
-    """Row ids that `action` may change among all that match and stood there at `top`: of `jobs` for cancel, else of `failed_jobs`."""
+    """Row ids that `action` may change among all that match and stood there at `top`: of `jobs` for cancel, else of
+    `failed_jobs`."""
     ids: list[int] = []
     for part in _parts(wanted, top):
         if part.kind == "l" and action == "cancel":

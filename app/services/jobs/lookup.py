@@ -216,7 +216,8 @@ def keys_of(uuid: str) -> list[str]:
 
 
 def _shown(text: str | None, most: int, stored: str | None = None) -> str | None:
-    """A stored text for a page, without secrets: its first `most` characters, or its last. A Message when its JSON is given."""
+    """A stored text for a page, without secrets: its first `most` characters, or its last. A Message when its JSON is
+    given."""
     text = from_row(text, stored)
     return text and cleaned(text, lambda part: redact(printable(part[:most] if most > 0 else part[most:])))
 

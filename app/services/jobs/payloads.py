@@ -1,7 +1,7 @@
 """What a payload says, whoever wrote it: its arguments for a page, and the one that tells a job from its like.
 
-A list reads the first 16 KB of a payload (`HEAD`), not the whole: 50 payloads of 256 KB took 1 to 2 s to read and redact for a
-line each. Everything here takes any text: cut, nested without end, or no JSON at all.
+A list reads the first 16 KB of a payload (`HEAD`), not the whole: 50 payloads of 256 KB took 1 to 2 s to read and
+redact for a line each. Everything here takes any text: cut, nested without end, or no JSON at all.
 """
 
 from __future__ import annotations
@@ -46,7 +46,8 @@ def arguments(payload: Any) -> dict[str, Any]:
 
 
 def headline_argument(payload: Any) -> str:
-    """The one argument that tells jobs of a type apart: the first text, cut to 60 characters. Takes the head of a payload."""
+    """The one argument that tells jobs of a type apart: the first text, cut to 60 characters. Takes the head of a
+    payload."""
     for name, value in _pairs(payload if isinstance(payload, str) else ""):
         if isinstance(value, str) and value.strip() and not value.startswith("up_"):
             text = HIDDEN if hides(name, value) else redact(value[:LOOKED])
@@ -86,7 +87,8 @@ def _names(text: str, at: int) -> Iterator[tuple[str, int]]:
 
 
 def _value(text: str, at: int) -> Any:
-    """The value at `at`; of a text that is cut, what there is without the escape (`\\u20ac`) that the cut may have split."""
+    """The value at `at`; of a text that is cut, what there is without the escape (`\\u20ac`) that the cut may have
+    split."""
     for lost in range(7) if text[at] == '"' else ():
         with suppress(ValueError):
             return scanstring(text if not lost else text[: len(text) - lost + 1] + '"', at + 1, False)[0]

@@ -131,7 +131,8 @@ class JobMonitoringService:
         return WorkerCounts(active, active + stale, idle, stale)
 
     def get_jobs_by_status(self) -> dict[str, list[dict[str, Any]]]:
-        """The first 50 live jobs (`pending`; those at work also `processing`) as QueuedJob, `failed` as FailedJobView."""
+        """The first 50 live jobs (`pending`; those at work also `processing`) as QueuedJob, `failed` as FailedJobView.
+        """
         queued = [vars(job) for job in lookup.queued()]
         processing = [job for job in queued if job["state"] == "processing"]
         return {"pending": queued, "failed": [vars(job) for job in lookup.failed()], "processing": processing}
@@ -160,7 +161,8 @@ class JobMonitoringService:
     def get_metrics(
         self, period: str = "24h", job_type: str | None = None, bucket: str | None = None, group: str | None = None
     ) -> list[dict[str, Any]]:
-        """The buckets of a period (Bucket), oldest first; with `group='type'` its types (TypeFigures), the largest first.
+        """The buckets of a period (Bucket), oldest first; with `group='type'` its types (TypeFigures), the largest
+        first.
 
         Raises ValidationError for an unknown period, type, bucket or group.
         """

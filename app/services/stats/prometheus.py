@@ -1,4 +1,5 @@
-"""Figures for Prometheus, from the ledger and the rollups: counters go on over restarts and are the same for every process.
+"""Figures for Prometheus, from the ledger and the rollups: counters go on over restarts and are the same for every
+process.
 
 Names and units by its conventions: seconds, `_total` for counters. Needs the extra `prometheus`.
 """

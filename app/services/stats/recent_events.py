@@ -14,7 +14,8 @@ from app.support.clock import millis, now_ms, when
 
 @dataclass(frozen=True)
 class RecentEvent:
-    """`kind` is lost (and rescued, in the last 24 h) or blocked (now); `uuid` of one of the jobs, `at` when it was lost."""
+    """`kind` is lost (and rescued, in the last 24 h) or blocked (now); `uuid` of one of the jobs, `at` when it was
+    lost."""
 
     kind: str
     count: int
