@@ -23,7 +23,10 @@ FOR_PEOPLE = {  # what is raised with a sentence as its first argument
     "UserFacingError", "PermanentError", "TemporaryError", "HoldJob", "ValidationError", "DiskLow", "InvalidArguments", "ActionRefused",
     "CancelExecution", "RetryTask", "ApiError", "RequestRejected", "ApiUnavailable", "TooMuch", "__init__", "lines.add", "ctx.log",
 }
-PLACES = {"progress": (2,), "audit": (1, 3), "_done": (2, 3), "in_steps": (2,), "cancel": (2,)}  # other functions, and which arguments are sentences
+PLACES = {  # other functions, and which arguments are sentences
+    "progress": (2,), "audit": (1, 3), "_done": (2, 3), "in_steps": (2,), "cancel": (2,), "Parked": (1,), "rescue": (3,),
+    "forget_worker": (2,), "_reap": (3,), "_release": (2,),
+}
 NAMED = {"error", "blocked", "why", "description"}  # keywords of Outcome, Verdict, rescue, @job ...
 KEPT_IN = {"fault", "why", "broken", "reason", "result", "error"}  # variables and attributes that are stored later
 NOT_FOR_PEOPLE = {
@@ -87,10 +90,21 @@ def test_every_sentence_for_people_is_written_as_a_message():
 @pytest.mark.parametrize("line", [
     'raise PermanentError("There is none.")', 'raise ValidationError(f"{n} rows.")', 'Outcome("failed", error=f"timeout after {n} s")',
     'fault = "Too few" if few else "Too many"', 'raise RequestRejected(f"{a} {b} no".strip())', 'audit(actor, Message("x"), name, f"{n} minutes")',
-    'ctx.progress(1, 2, f"{n} records")', 'ctx.log("It begins")', 'self.reason = why or "gone"', 'raise HoldJob("Budget " + name)',
+    'Parked("blocked", f"No job type {name}.")', 'ctx.progress(1, 2, f"{n} records")', 'ctx.log("It begins")', 'self.reason = why or "gone"', 'raise HoldJob("Budget " + name)',
 ])
 def test_a_bare_sentence_is_seen(line):
     assert written_bare(ROOT / "app/x.py", line) and not written_bare(ROOT / "app/x.py", 'raise PermanentError(Message("There is none."))')
+
+
+def test_the_id_of_a_message_is_written_out():
+    """Else pybabel does not find it, and nobody translates it."""
+    wrong = []
+    for path in sorted((ROOT / "app").rglob("*.py")):
+        if path.name not in ("messages.py", "queue.py"):  # messages.py makes them of rows; queue.py has Huey's
+            wrong += [f"{path.name}:{node.lineno} {ast.unparse(node)}" for node in ast.walk(ast.parse(path.read_text()))
+                      if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "Message"
+                      and not (node.args and isinstance(node.args[0], ast.Constant))]
+    assert not wrong
 
 
 def test_the_sentences_that_are_declared_are_those_of_the_code():

@@ -30,7 +30,8 @@ from app.support.validation import parse_uuid
 
 STEP = 2000
 EDITABLE = ("blocked", "held", "scheduled")
-KEPT = ("held", "scheduled")  # a job in one of these states keeps it when its arguments change
+# A job in one of these states keeps it when its arguments change; the value is the result in the audit log.
+KEPT = {"held": Message("stays held"), "scheduled": Message("stays scheduled")}
 WAKE = 64  # tickets a step: enough to wake every worker, which finds the other rows without a ticket
 COMMANDS = ("restart", "quiet", "resume", "stop", "kill", "start")
 
@@ -152,7 +153,7 @@ def retry_edited(uuid: str, args: dict[str, Any], actor: str) -> str:
         manual.requeue(SessionExecutor(db.session), [row.id], registry.fair_types())
         db.session.expunge(row)
     audit(actor, Message("edit") if kept else Message("edit and retry"), uuid,
-          Message("stays %(state)s", state=Message(state)) if kept else Message("requeued"))
+          KEPT[state] if kept else Message("requeued"))
     if not kept:
         want_tickets(db.session, [uuid])
     db.session.commit()

@@ -188,7 +188,7 @@ def test_taken_once_and_by_name(desk):
         id_ = incidents.open_alerts()[0].id
         incidents.acknowledge(id_, "ada")
         assert incidents.count_open() == 0
-        with pytest.raises(ActionRefused, match="ada has taken"):
+        with pytest.raises(ActionRefused, match="ada has acknowledged"):
             incidents.acknowledge(id_, "bob")
         with pytest.raises(ActionRefused):
             incidents.acknowledge(10**6, "bob")
