@@ -66,7 +66,8 @@ def delete_in_steps(connection: Connection, table: str, condition: str, steps: i
 
 
 def delete_old_minutes(connection: Connection) -> None:
-    """Delete figures by the minute after 26 hours, incidents after 90 days and alert messages after 32.
+    """Delete figures by the second after 15 minutes and by the minute after 26 hours, incidents after 90 days, and
+    alert messages after 32 days.
 
     A message that no monitor could send for 8 days expires, as the page says. One that its channel refuses expires
     after 7 days, in app/services/alerts/delivery.py.
