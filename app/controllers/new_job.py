@@ -33,6 +33,7 @@ from app.support.validation import ValidationError, check_text, parse_delay, par
 
 bp = Blueprint("new", __name__, url_prefix="/new")
 import_preview.add_to(bp)
+Values = Mapping[str, Any]
 OPTIONS = {"tenant": parse_tenant, "queue": parse_queue, "delay": parse_delay}
 
 
@@ -90,8 +91,7 @@ def create():
     like = lookup.find(option("like", definition))
     if like is not None and like.job_type != definition.name:
         like = None  # arguments of one type mean nothing to another
-    errors: dict[str, str] = {}
-    common: dict[str, Any] = {}
+    errors, common = {}, {}
     for name, parse in OPTIONS.items():
         with collect_error(errors, option_key(name, definition)):
             common[name] = parse(check_text(option(name, definition)))
@@ -127,9 +127,7 @@ def edit(uuid: str):
     return wrong(errors, lambda: page(definition, request.form, errors, given, editing=found))
 
 
-def read_all(
-    definition: JobDefinition, given: dict[str, Any], tenant: str | None, errors: dict[str, str]
-) -> dict[str, Any]:
+def read_all(definition: JobDefinition, given: Values, tenant: str | None, errors: dict[str, str]) -> dict[str, Any]:
     """The arguments that were sent; texts of invalid ones go into `errors`. `given` are those of the job before."""
     args = {}
     for field in definition.fields:
@@ -171,9 +169,7 @@ def shown(field: registry.Field, value: Any) -> str:
     return json.dumps(value, ensure_ascii=False) if field.kind == "json" else str(value)
 
 
-def fields_of(
-    definition: JobDefinition, values: Mapping[str, Any], errors: dict[str, str], given: dict[str, Any]
-) -> list[dict[str, Any]]:
+def fields_of(definition: JobDefinition, values: Values, errors: Values, given: Values) -> list[dict[str, Any]]:
     """The fields for template and scripts: what was sent (`values`), else what the job has (`given`), else defaults."""
     files = uploads.names_of(given)
     later = import_preview.ASKED_LATER.get(definition.name, ())
@@ -193,9 +189,8 @@ def fields_of(
 
 
 def page(
-    definition: JobDefinition, values: Mapping[str, Any] | None = None, errors: dict[str, str] | None = None,
-    given: dict[str, Any] | None = None, like: str | None = None, editing: JobView | None = None,
-    options: dict[str, str] | None = None,
+    definition: JobDefinition, values: Values | None = None, errors: Values | None = None, given: Values | None = None,
+    like: str | None = None, editing: JobView | None = None, options: Values | None = None,
 ) -> Any:
     """The form as a page; for scripts its fields as JSON. `values` were sent, `given` are the arguments of a job."""
     errors, options = errors or {}, options or {}
