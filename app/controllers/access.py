@@ -16,7 +16,10 @@ READING = ("GET", "HEAD", "OPTIONS", "TRACE")
 
 
 def wants_json() -> bool:
-    """True for the JSON endpoints, also with a wrong method; else when the request accepts JSON at least like HTML."""
+    """Whether the answer is JSON: at the JSON endpoints, also with a wrong method, and when `Accept` prefers it.
+
+    JSON must be named, and its quality must not be below that of HTML.
+    """
     endpoint = request.endpoint
     if endpoint is None and (adapter := current_app.url_map.bind("localhost")).test(request.path, "GET"):
         endpoint = adapter.match(request.path, "GET")[0]

@@ -147,9 +147,9 @@ def read(field: registry.Field, tenant: str | None, given: Any = None) -> Any:
         if field.required and given is None:
             raise ValidationError(_("Choose a file."))
         return given
-    text = check_text(request.form.get(field.name, "")).replace("\r\n", "\n")  # browsers end lines of a textarea so
+    text = check_text(request.form.get(field.name, "")).replace("\r\n", "\n")  # line ends of a textarea
     if given is not None and text == shown(field, given):
-        return given  # not changed; secrets, which the page hides, stay
+        return given  # not edited: a secret that the page hides stays
     if field.kind == "bool":
         return text in ("1", "on", "true")
     if not text.strip():

@@ -33,7 +33,7 @@ def install(app: Flask) -> None:
     )
     app.jinja_env.filters.update(formatting.FILTERS)
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
-    # Functions, because they query the database and only layouts/base.html calls them
+    # As functions, because they query the database; only layouts/base.html calls them
     app.jinja_env.globals.update(nav=nav, monitor=monitor_state)
     app.context_processor(common)
 
