@@ -1,4 +1,4 @@
-"""Blueprints: parse, call a service, render. No SQL and no rule stands here."""
+"""Blueprints: a route parses the request, calls a service and renders. No SQL and no business rule is here."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from app.controllers import admin, auth, home, probes, security, template_global
 
 
 def register(app: Flask) -> None:
-    """Connect blueprints, headers, error pages, languages and filters."""
+    """Connect blueprints, headers, error pages, languages and template filters to the application."""
     app.url_map.strict_slashes = False
     template_globals.install(app)
     auth.install(app)

@@ -1,4 +1,4 @@
-"""Who may pass: super-admins only; and what kind of answer a request wants."""
+"""Access control: super-admins only, CSRF, and whether a request wants JSON."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ READING = ("GET", "HEAD", "OPTIONS", "TRACE")
 
 
 def wants_json() -> bool:
-    """Always for the JSON endpoints, also with a wrong method, else when the request accepts JSON rather than HTML."""
+    """Whether the answer is JSON: at the JSON endpoints, also with a wrong method, and when `Accept` prefers it.
+
+    JSON must be named, and its quality must not be below that of HTML.
+    """
     endpoint = request.endpoint
     if endpoint is None and (adapter := current_app.url_map.bind("localhost")).test(request.path, "GET"):
         endpoint = adapter.match(request.path, "GET")[0]
@@ -28,7 +31,7 @@ def wants_json() -> bool:
 
 
 def super_admin_required():
-    """before_request of the admin area: sign-in for nobody, 403 for other roles."""
+    """before_request of the admin area: the answer of `auth.unauthorized` without a session; 403 for other roles."""
     if not current_user.is_authenticated:
         return login.unauthorized()
     if current_user.role != "super-admin":
@@ -37,9 +40,10 @@ def super_admin_required():
 
 
 def check_csrf() -> None:
-    """before_request, once it is known who asks: nobody is told to sign in, not that a form is old.
+    """before_request: raises CSRFError for a change without a valid token, or from a page of another origin.
 
-    Besides the token, what the browser says of the page that sends: cookies are the same for all ports of a host.
+    It runs after the check of the session, so a person without one is asked to sign in and does not read that the form
+    is old. The token alone is not enough, because a browser sends the cookies of a host to all its ports.
     """
     if request.method in READING:
         return
@@ -50,7 +54,7 @@ def check_csrf() -> None:
 
 
 def foreign_page() -> bool:
-    """Whether the browser says that a page of another origin made this request; scripts say nothing."""
+    """Whether headers of the browser name a page of another origin as sender; scripts send no such headers."""
     if request.headers.get("Sec-Fetch-Site", "none") not in ("same-origin", "none"):
         return True
     origin = request.headers.get("Origin")
@@ -64,6 +68,6 @@ def foreign_page() -> bool:
 
 
 def require_delete() -> None:
-    """A route that deletes takes DELETE, and POST only with `_method=DELETE` in the body."""
+    """Answer 405 unless the method is DELETE, or POST with `_method=DELETE` in the body."""
     if request.method != "DELETE" and request.form.get("_method") != "DELETE":
         abort(405)

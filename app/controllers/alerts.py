@@ -1,4 +1,4 @@
-"""/admin/jobs/alerts: what is wrong now, the rules, the channels, and what was."""
+"""/admin/jobs/alerts: open alerts, rules, channels and past alerts."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ from app.services.alerts import incidents, rules, texts
 from app.services.alerts.checks import KINDS
 
 bp = Blueprint("alerts", __name__, url_prefix="/alerts")
-SNOOZE = (60, 240, 1440)
+SNOOZE = (60, 240, 1440)  # minutes that the page offers
 
 
 @bp.get("/", endpoint="index")
 def index():
+    """The page of alerts; for scripts the same values as JSON."""
     context = {"open": incidents.open_alerts(), "rules": rules.listing(), "channels": incidents.channels(),
                "history": incidents.history(), "checked_at": incidents.last_check()[1], "snooze": SNOOZE}
     return live("admin/alerts.html", context, "alerts")
@@ -25,23 +26,26 @@ def index():
 
 @bp.post("/<int:id>/<any(ack, snooze, unsnooze):action>", endpoint="act")
 def act(id: int, action: str):
-    minutes = request.form.get("minutes", "60")
-    minutes_n = int(minutes) if minutes.isascii() and minutes.isdigit() and len(minutes) < 6 else 60
+    """Acknowledge an open alert, silence it for `minutes` (60 when the field is no number) or end its silence."""
+    given = request.form.get("minutes", "")
+    minutes = int(given) if given.isascii() and given.isdigit() and len(given) < 6 else 60
     if action == "ack":
         incidents.acknowledge(id, actor())
     else:
-        incidents.snooze(id, 0 if action == "unsnooze" else max(minutes_n, 1), actor())
+        incidents.snooze(id, 0 if action == "unsnooze" else max(minutes, 1), actor())
     return done({"ack": _("Alert acknowledged"), "snooze": _("Alert silenced"), "unsnooze": _("Silence ended")}[action])
 
 
 @bp.post("/channels/<name>/test", endpoint="test")
 def test(name: str):
+    """Queue a test message for one channel."""
     incidents.test_channel(name, actor())
     return done(_("Test on its way through %(name)s; its outcome appears beside the channel.", name=name))
 
 
 @bp.post("/rules/<int:id>/<any(on, off, delete):action>", endpoint="rule-change")
 def change(id: int, action: str):
+    """Switch a rule on or off, or delete it after a question."""
     if action == "delete":
         name = texts.name(rules.find(id).kind)
         title, text = _("Delete the rule %(name)s?", name=name), _("Its open alerts end without a message.")
@@ -55,28 +59,29 @@ def change(id: int, action: str):
 
 @bp.route("/rules/<int:id>", methods=["GET", "POST"], endpoint="rule")
 def rule(id: int):
+    """The form of a rule, and its saving."""
     return _edit(rules.find(id))
 
 
 @bp.route("/rules/new", methods=["GET", "POST"], endpoint="new-rule")
 def new_rule():
-    kind = request.values.get("kind", "")
-    if not kind:
-        return render_template("admin/rule.html", kinds=[(k, texts.name(k)) for k in KINDS], rule=None)
-    return _edit(rules.blank(kind))
+    """The form of a new rule of `kind`, and its saving; without a kind, the list of kinds."""
+    if kind := request.values.get("kind"):
+        return _edit(rules.blank(kind))
+    return render_template("admin/rule.html", kinds=[(k, texts.name(k)) for k in KINDS], rule=None)
 
 
 def _edit(row):
     form = forms.RuleForm(row)
+
+    def page():
+        types = [(d.name, d.label) for d in registry.known_types()]
+        return render_template("admin/rule.html", rule=rules.shown(row), form=form, channels=incidents.channels(),
+                               queues=[(q, q) for q in QUEUES], types=types)
+
     if request.method == "GET":
-        return _rule_page(row, form)
+        return page()
     if not form.validate():
-        return wrong(form.faults, lambda: _rule_page(row, form))
+        return wrong(form.faults, page)
     rules.save(row, form.values, actor())
     return done(_("Rule saved"), id=row.id)
-
-
-def _rule_page(row, form):
-    types = [(d.name, d.label) for d in registry.known_types()]
-    return render_template("admin/rule.html", rule=rules.shown(row), form=form, channels=incidents.channels(),
-                           queues=[(q, q) for q in QUEUES], types=types)

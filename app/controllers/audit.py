@@ -1,4 +1,4 @@
-"""/admin/jobs/log: who did what."""
+"""/admin/jobs/log: the audit log of what people did."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ from app.support.validation import parse_id
 
 @bp.get("/log", endpoint="log")
 def log():
-    """The audit table, the latest first, by key."""
+    """A page of audit rows, the newest first. `before` is the id of the last row of the page above."""
     rows, more = audit.log(parse_id(request.args.get("before")))
-    if not wants_json():
-        rows = [replace(r, action=translate_stored(r.action), subject=translate_stored(r.subject),
-                        result=translate_stored(r.result)) for r in rows]
     older = url_for("admin.jobs.log", before=rows[-1].id) if more else None
-    return jsonify({"log": rows, "older": older}) if wants_json() else render_template("admin/log.html", rows=rows, older_url=older)
+    if wants_json():
+        return jsonify({"log": rows, "older": older})
+    rows = [replace(r, action=translate_stored(r.action), subject=translate_stored(r.subject),
+                    result=translate_stored(r.result)) for r in rows]
+    return render_template("admin/log.html", rows=rows, older_url=older)

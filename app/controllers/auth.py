@@ -1,22 +1,10 @@
-"""Sign-in, sign-out and language; Flask-Login over sessions that are rows."""
+"""Sign-in, sign-out and language. Flask-Login reads sessions that are rows of the database."""
 
 from __future__ import annotations
 
-from flask import (
-    Blueprint,
-    Flask,
-    abort,
-    g,
-    jsonify,
-    make_response,
-    redirect,
-    render_template,
-    request,
-    session,
-    url_for,
-)
+from flask import Blueprint, Flask, abort, g, jsonify, redirect, render_template, request, session, url_for
 from flask_babel import gettext as _
-from flask_login import AnonymousUserMixin, current_user, login_user, logout_user
+from flask_login import UserMixin, current_user, login_user, logout_user
 
 from app.controllers.access import JSON_ENDPOINTS, check_csrf, foreign_page, wants_json
 from app.controllers.forms import LoginForm
@@ -30,57 +18,56 @@ from app.support.settings import settings
 from app.support.validation import check_text
 
 bp = Blueprint("auth", __name__)
-MOST_BYTES = 64 * 1024
+MOST_BYTES = 64 * 1024  # of a request before sign-in
 
 
+@bp.before_request
 def check_size() -> None:
-    """Before anybody is known, no request is read that is large or does not say how long it is."""
+    """Before sign-in, refuse a body over 64 KB (413) and a body without Content-Length (411)."""
     request.max_content_length = MOST_BYTES
     if "chunked" in request.headers.get("Transfer-Encoding", "").lower():
         abort(411)
 
 
-bp.before_request(check_size)
 bp.before_request(check_csrf)
 
 
-class Person:
-    """A signed-in person as Flask-Login wants one: `get_id` is the session's id, not the user's."""
-
-    is_authenticated = is_active = True
-    is_anonymous = False
+class Person(UserMixin):
+    """A signed-in person for Flask-Login: `id`, `email` and `role` are those of the user."""
 
     def __init__(self, user: User, token: str) -> None:
         self.id, self.email, self.role, self._token = user.id, user.email, user.role, token
 
     def get_id(self) -> str:
+        """The token of the session; Flask-Login keeps it in the cookie."""
         return self._token
 
 
 def install(app: Flask) -> None:
     """Connect Flask-Login."""
-    login.session_protection = None  # the row decides; the address of a phone changes
-    login.anonymous_user = AnonymousUserMixin
+    login.session_protection = None  # the session's row decides; the address of a phone changes
     login.user_loader(load)
     login.unauthorized_handler(unauthorized)
 
 
 def load(token: str) -> Person | None:
-    """What a page's script asks for by itself keeps nobody signed in."""
+    """The person of a session, or None. Polls of a page's script do not prolong the session."""
     polling = request.endpoint in JSON_ENDPOINTS or "X-Poll" in request.headers or "X-Partials" in request.headers
     user = accounts.load_session(token, polling)
     return Person(user, token) if user else None
 
 
 def unauthorized():
-    """401 JSON for scripts and polling, else the sign-in page and back."""
+    """401 as JSON for scripts and polls; else a redirect to the sign-in page, which leads back to a GET page."""
     if wants_json():
         return jsonify({"error": _("Sign in first.")}), 401
     back = safe_next(here(), "") if request.method == "GET" else ""
     return redirect(url_for("auth.login", next=back or None), 302)
 
 
+@bp.get("/login", endpoint="login")
 def login_page():
+    """The sign-in form; who is signed in already is led on to `next`."""
     if current_user.is_authenticated:
         return redirect(safe_next(request.args.get("next"), url_for("home.index")), 303)
     return render_template("auth/login.html", form=LoginForm(), next=safe_next(request.args.get("next"), ""))
@@ -88,41 +75,40 @@ def login_page():
 
 @bp.post("/login", endpoint="login_post")
 def login_post():
+    """Sign in: a redirect to `next` with new session and device cookies, or 401 with the form again."""
     form = LoginForm()
-    email, password = check_text(form.email.data or ""), check_text(form.password.data or "")
+    email, password = check_text(form.email.data or "")[:255], check_text(form.password.data or "")
     back = safe_next(request.form.get("next"), "")
     cookie = settings().cookie("device")
     device = request.cookies.get(str(cookie["key"]))
-    agent = request.headers.get("User-Agent")
-    filled = form.validate()
-    token = accounts.sign_in(email[:255], password, request.remote_addr, session.get("_user_id"), agent, device) if filled else None
+    token, filled = None, form.validate()
+    if filled:
+        agent, old_session = request.headers.get("User-Agent"), session.get("_user_id")
+        token = accounts.sign_in(email, password, request.remote_addr, old_session, agent, device)
     if token is None:
-        error = _("E-mail or password are not right, or there were too many attempts. Wait 15 minutes before trying again if you are sure.")
+        error = _("E-mail or password are not right, or there were too many attempts. "
+                  "Wait 15 minutes before trying again if you are sure.")
         if wants_json():
             return jsonify({"error": error}), 401
         return render_template("auth/login.html", error=error if filled else None, form=form, next=back), 401
     user = accounts.load_session(token)
-    chosen = {k: session[k] for k in ("_flashes",) if k in session}
+    kept = {k: session[k] for k in ("_flashes",) if k in session}
     session.clear()
-    session.update(chosen)
+    session.update(kept)
     session.permanent = True
     login_user(Person(user, token))
-    said = jsonify({"ok": True, "count": 1}) if wants_json() else redirect(back or url_for("home.index"), 303)
-    answer = make_response(said)
-    answer.set_cookie(value=accounts.device_cookie(device, email[:255]), max_age=DEVICE_S, **cookie)
+    answer = jsonify({"ok": True, "count": 1}) if wants_json() else redirect(back or url_for("home.index"), 303)
+    answer.set_cookie(value=accounts.device_cookie(device, email), max_age=DEVICE_S, **cookie)
     return answer
-
-
-bp.add_url_rule("/login", "login", login_page, methods=["GET"])
 
 
 @bp.route("/logout", methods=["GET", "POST"])
 def logout():
+    """End the session; a GET of a signed-in person is answered by a question first."""
     if request.method == "GET" and current_user.is_authenticated:
-        return render_template(
-            "admin/confirm.html", title=_("Sign out?"), text=_("You can sign in again at any time."), action=_("Sign out"),
-            action_url=url_for("auth.logout"), fields={}, danger=False, back_url=url_for("admin.jobs.index"),
-        )
+        text = _("You can sign in again at any time.")
+        return render_template("admin/confirm.html", title=_("Sign out?"), text=text, action=_("Sign out"),
+                               action_url=url_for("auth.logout"))
     if current_user.is_authenticated:
         accounts.sign_out(current_user.get_id())
         logout_user()
@@ -135,8 +121,8 @@ def logout():
 
 @bp.get("/language/<lang>")
 def language(lang: str):
-    """A preference of this browser, kept in a cookie and nowhere else; pages of other sites do not change it."""
-    answer = make_response(redirect(safe_next(request.args.get("next"), url_for("home.index")), 303))
+    """Keep the language in a cookie of this browser for a year; a request from another site does not change it."""
+    answer = redirect(safe_next(request.args.get("next"), url_for("home.index")), 303)
     if lang in LANGUAGES and not foreign_page():
         cookie = settings().cookie("lang") | {"key": "lang"}
         answer.set_cookie(value=lang, max_age=365 * 86_400, **cookie)

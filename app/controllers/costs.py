@@ -1,20 +1,19 @@
-"""/admin/jobs/costs: what was spent in a period, by tenant, type, model and day; budgets."""
+"""/admin/jobs/costs: costs of a period by tenant, type, model and day; budgets."""
 
 from __future__ import annotations
 
 from decimal import Decimal
 
-from flask import Blueprint, Response, jsonify, render_template, request
+from flask import Blueprint, jsonify, render_template, request
 from flask_babel import gettext as _
 from flask_babel import ngettext
 
 from app.controllers import forms
 from app.controllers.access import wants_json
-from app.controllers.responses import actor, done, wrong
+from app.controllers.responses import actor, csv_file, done, wrong
 from app.integrations.csv_cells import write_rows
 from app.ledger.costs import NANO
 from app.services.content import costs
-from app.support import disk
 from app.support.formatting import money
 
 bp = Blueprint("costs", __name__, url_prefix="/costs")
@@ -26,7 +25,10 @@ def _period():
 
 
 def _days(first, last) -> list[dict[str, object]]:
-    """The days, for the chart and its table: `cost` in the currency of most days; `shown` says each in its own."""
+    """The days for the chart and its table.
+
+    `cost` is in the currency of most days and 0 on days in another one; `shown` has each sum in its own currency.
+    """
     rows = costs.totals("day", first, last)
     currencies = [r.currency for r in rows]
     main = max(dict.fromkeys(currencies), key=currencies.count, default="")
@@ -35,7 +37,7 @@ def _days(first, last) -> list[dict[str, object]]:
 
 
 def shown(row: costs.CostRow) -> str:
-    """A sum in words: what is unknown is said, not summed."""
+    """A sum as text, with the number of requests whose cost is unknown: these are not part of the sum."""
     if row.unknown == row.requests:
         return _("unknown")
     more = " " + ngettext("+ %(num)s of unknown cost", "+ %(num)s of unknown cost", row.unknown) if row.unknown else ""
@@ -44,42 +46,39 @@ def shown(row: costs.CostRow) -> str:
 
 @bp.get("/", endpoint="index")
 def index():
+    """The page of costs with an empty budget form; for scripts the totals as JSON."""
     return page(forms.BudgetForm(currency="USD"))
 
 
 def page(form: forms.BudgetForm):
+    """The page of costs with `form`, or as JSON `{"since", "until", "totals", "budgets"}`."""
     first, last = _period()
-    groups = {group: costs.totals(group, first, last) for group in costs.GROUPS}
+    groups, budgets = {group: costs.totals(group, first, last) for group in costs.GROUPS}, costs.budgets()
     if wants_json():
-        return jsonify({"since": first.isoformat(), "until": last.isoformat(), "totals": groups, "budgets": costs.budgets()})
-    given = {"first": first, "last": last, "groups": groups, "days": _days(first, last), "budgets": costs.budgets(), "shown": shown}
-    return render_template("admin/costs.html", form=form, **given)
+        return jsonify({"since": first.isoformat(), "until": last.isoformat(), "totals": groups, "budgets": budgets})
+    return render_template("admin/costs.html", form=form, first=first, last=last, groups=groups, budgets=budgets,
+                           days=_days(first, last), shown=shown)
 
 
 @bp.get("/days", endpoint="days")
 def days():
+    """The days of the period as JSON, for the chart."""
     return jsonify(_days(*_period()))
 
 
 @bp.get("/costs.csv", endpoint="export")
 def export():
-    disk.require_room()
+    """All totals of the period as CSV, `cost` in units of the currency."""
     first, last = _period()
-
-    def lines():
-        yield COLUMNS
-        for group in costs.GROUPS:
-            for r in costs.totals(group, first, last):
-                cost = Decimal(r.nano).scaleb(-9)
-                tokens = (r.tokens_in, r.tokens_cached, r.tokens_out)
-                yield (group, r.key, r.currency, cost, r.requests, r.unknown, *tokens)
-
-    headers = {"Content-Disposition": f'attachment; filename="costs-{first}-{last}.csv"'}
-    return Response("".join(write_rows(list(lines()))), content_type="text/csv; charset=utf-8", headers=headers)
+    rows = [(group, r.key, r.currency, Decimal(r.nano).scaleb(-9), r.requests, r.unknown,
+             r.tokens_in, r.tokens_cached, r.tokens_out)
+            for group in costs.GROUPS for r in costs.totals(group, first, last)]
+    return csv_file(f"costs-{first}-{last}.csv", "".join(write_rows([COLUMNS, *rows])))
 
 
 @bp.post("/budgets", endpoint="budget")
 def budget():
+    """Save the monthly budget of a tenant; with `hold`, its generations wait once the budget is spent."""
     form = forms.BudgetForm()
     if not form.validate():
         return wrong(form.faults, lambda: page(form))

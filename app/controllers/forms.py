@@ -1,7 +1,7 @@
-"""The static forms: their fields, what was typed, and an error beside each field.
+"""The static forms: fields, typed values, and an error beside each field.
 
-The rules are the services': `rule` asks the same functions that scripts and the command line go through. The token is
-checked by access.check_csrf before any form is read, so the forms have none of their own.
+Services have the rules: `rule` calls the same functions as scripts and the command line. The forms have no CSRF token
+of their own, because access.check_csrf checks it before a form is read.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from app.support.validation import ValidationError, check_text, parse_queue, par
 
 
 def asked(parse: Callable[..., Any], *given: Any) -> Any:
-    """What a service's function makes of it; its sentence goes beside the field."""
+    """`parse(*given)`; its ValidationError becomes that of WTForms, whose text appears beside the field."""
     try:
         return parse(*given)
     except ValidationError as error:
@@ -32,7 +32,7 @@ def asked(parse: Callable[..., Any], *given: Any) -> Any:
 
 
 def rule(parse: Callable[[str], Any]) -> Callable[[Form, wtforms.Field], None]:
-    """A validator that puts what `parse` makes of the text sent, blank without any, into `form.values`."""
+    """A validator that puts `parse(text)` into `form.values`; the text is "" when the field was not sent."""
     def check(form: Form, field: wtforms.Field) -> None:
         sent = field.raw_data[0] if field.raw_data else ""
         form.values[field.name] = asked(lambda: parse(check_text(sent)))
@@ -40,15 +40,21 @@ def rule(parse: Callable[[str], Any]) -> Callable[[Form, wtforms.Field], None]:
 
 
 def text(parse: Callable[[str], Any] = str.strip, required: bool = False) -> wtforms.StringField:
+    """A text field whose value goes through `parse`."""
     return wtforms.StringField(validators=[*([InputRequired()] if required else []), rule(parse)])
 
 
 class Form(wtforms.Form):
-    """A form of what was sent, before that of `data`; `values` are those that services take, once it is valid."""
+    """A form of the fields that were sent; `data` has the values of the others.
+
+    `values` has the parsed values for the service, once `validate()` has returned True.
+    """
 
     class Meta:
+        """Options of WTForms."""
+
         def get_translations(self, form: Form) -> Any:
-            """WTForms' own sentences in the reader's language."""
+            """The messages of WTForms in the reader's language."""
             return translations
 
     def __init__(self, **data: Any) -> None:
@@ -62,16 +68,22 @@ class Form(wtforms.Form):
 
 
 class LoginForm(Form):
+    """Sign-in."""
+
     email = text(required=True)
     password = text(str, required=True)
 
 
 class PauseForm(Form):
+    """Pause of a queue or job type, in minutes."""
+
     minutes = text(queues.parse_minutes)
     reason = text()
 
 
 class BudgetForm(Form):
+    """Monthly budget of a tenant, in units of the currency."""
+
     tenant = text(parse_tenant, required=True)
     amount = text(costs.parse_amount)
     currency = text(costs.parse_currency)
@@ -79,13 +91,15 @@ class BudgetForm(Form):
 
 
 class TemplateForm(Form):
+    """Prompt template."""
+
     name = text(generation_pages.parse_name, required=True)
     tenant = text(parse_tenant)
     body = text(generation_pages.parse_body, required=True)
 
 
 class RuleForm(Form):
-    """Of an alert rule; without the fields that its kind has no use for."""
+    """Alert rule, without the fields that its kind does not use."""
 
     threshold = text(partial(rules.parse_limit, "threshold"), required=True)
     minimum = text(partial(rules.parse_limit, "minimum"), required=True)
@@ -109,11 +123,14 @@ class RuleForm(Form):
             del self[name]
 
     def validate_quiet_from(self, field: wtforms.Field) -> None:
+        """Both ends of the quiet hours together, as one depends on the other."""
         clocks = asked(rules.parse_quiet, field.data or "", self.quiet_until.data or "")
         self.values["quiet_from"], self.values["quiet_until"] = clocks
 
     def validate_severity(self, field: wtforms.Field) -> None:
+        """The severity, unchanged when it was not sent."""
         self.values["severity"] = asked(rules.parse_severity, field.data)
 
     def validate_channels(self, field: wtforms.Field) -> None:
+        """The names of the channels."""
         self.values["channels"] = asked(rules.parse_channels, field.data)

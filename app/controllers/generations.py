@@ -1,4 +1,4 @@
-"""/admin/jobs/generations: what was asked of models and what came back; prompt templates."""
+"""/admin/jobs/generations: requests to language models and their answers; prompt templates."""
 
 from __future__ import annotations
 
@@ -16,24 +16,27 @@ from app.support.validation import check_text, parse_id, parse_uuid
 
 bp = Blueprint("generations", __name__, url_prefix="/generations")
 PAGE = 50
-SHOWN = ("uuid", "status", "model", "tokens_in", "tokens_cached", "tokens_out", "cost_nano", "currency", "asks", "maybe_paid", "error")
+IN_JSON = ("uuid", "status", "model", "tokens_in", "tokens_cached", "tokens_out", "cost_nano", "currency", "asks",
+           "maybe_paid", "error")
 STATES = ("answered", "partial", "failed", "cancelled", "asking", "answering")
 
 
 @bp.get("/", endpoint="index")
 def index():
+    """A page of 50 generations, the newest first, filtered by text, tenant and status."""
     given = {name: check_text(request.args.get(name, "")).strip()[:200] for name in ("q", "tenant", "status")}
     rows = generation_pages.listing(**given, before=parse_id(request.args.get("before")), limit=PAGE + 1)
     kept = {k: v for k, v in given.items() if v}
     older = url_for("admin.jobs.generations.index", before=rows[PAGE - 1].id, **kept) if len(rows) > PAGE else None
     if wants_json():
-        told = [{name: getattr(row, name) for name in SHOWN} for row in rows[:PAGE]]
-        return jsonify({"generations": told, "older": older})
+        listed = [{name: getattr(row, name) for name in IN_JSON} for row in rows[:PAGE]]
+        return jsonify({"generations": listed, "older": older})
     return render_template("admin/generations.html", rows=rows[:PAGE], older_url=older, states=STATES, **given)
 
 
 @bp.get("/<uuid>", endpoint="one")
 def one(uuid: str):
+    """The page of one generation, or 404."""
     found = generation_pages.one(parse_uuid(uuid) or "")
     if found is None:
         return render_error(404, _("There is no such generation."))
@@ -42,15 +45,18 @@ def one(uuid: str):
 
 @bp.get("/templates", endpoint="templates")
 def templates():
+    """The prompt templates with an empty form."""
     return templates_page(forms.TemplateForm())
 
 
 def templates_page(form: forms.TemplateForm):
+    """The page of prompt templates with `form`."""
     return render_template("admin/templates.html", templates=generation_pages.templates(), form=form)
 
 
 @bp.post("/templates", endpoint="save-template")
 def save_template():
+    """Save a prompt template under its name, over one of the same name."""
     form = forms.TemplateForm()
     if not form.validate():
         return wrong(form.faults, lambda: templates_page(form))
@@ -60,7 +66,9 @@ def save_template():
 
 @bp.post("/templates/<int:id>/delete", endpoint="delete-template")
 def delete_template(id: int):
-    if page := ask(_("Delete this template?"), _("Jobs that name it fail until there is one of that name."), _("Delete")):
+    """Delete a prompt template after a question."""
+    text = _("Jobs that name it fail until there is one of that name.")
+    if page := ask(_("Delete this template?"), text, _("Delete")):
         return page
     generation_pages.delete_template(id, actor())
     return done(_("Template deleted"))

@@ -1,24 +1,26 @@
-"""/admin/jobs/list: live and finished jobs with filters, bulk actions on the ticked or on all that match, CSV."""
+"""/admin/jobs/list: live and finished jobs with filters, as a page and as CSV.
+
+Bulk actions change the ticked jobs, or all jobs that match the filter.
+"""
 
 from __future__ import annotations
 
 import json
 
-from flask import Response, request, stream_with_context, url_for
+from flask import request, url_for
 from flask_babel import gettext as _
 from flask_babel import ngettext
 
 from app import registry
 from app.config import QUEUES
 from app.controllers.jobs import bp
-from app.controllers.responses import actor, ask, done, live
+from app.controllers.responses import actor, ask, csv_file, done, live
 from app.integrations.csv_cells import write_rows
 from app.models.job import LIVE_STATES
 from app.models.job_metric import FINAL
 from app.services.jobs import actions, listing
 from app.services.jobs.job_filter import GROUPS, JobFilter
 from app.services.jobs.views import JobSummary
-from app.support import disk
 from app.support.clock import iso, millis
 from app.support.formatting import number
 from app.support.settings import settings
@@ -30,11 +32,15 @@ MOST_TICKED = 1000
 
 
 def read_filter(given) -> JobFilter:
+    """The filter in a query string or a form, with days of APP_TIMEZONE."""
     return JobFilter.read(given, settings().timezone)
 
 
 def list_context() -> dict[str, object]:
-    """The rows of the page asked for, with addresses, the count, and the ids up to which "all that match" reaches."""
+    """The rows of a page, the addresses of its neighbours, the count of all rows, and the choices of the filter.
+
+    `top` has the highest ids of now, as `live.finished`: a bulk action on "all that match" changes no later job.
+    """
     wanted = read_filter(request.args)
     found = listing.page(wanted, request.args.get("before", ""), request.args.get("after", ""))
     total, exact = listing.count(wanted, found.seen)
@@ -52,24 +58,21 @@ def list_context() -> dict[str, object]:
 
 @bp.get("/list", endpoint="list")
 def index():
-    """Only the first page follows the jobs: older ones stand still, so that nobody loses the place."""
+    """The list as a page or as JSON. Only the first page polls: rows of older pages must not move under the reader."""
     context = list_context()
 
     def plain():
         rows = [JobSummary(r.uuid, r.job_type, r.queue, r.state, r.tenant_id, r.attempts) for r in context["rows"]]
         return {"jobs": rows, "older": context["older_url"], "newer": context["newer_url"]}
 
-    return live("admin/jobs.html", context, "jobs_table", poll=context["here"], follow=context["first_page"], plain=plain)
+    return live("admin/jobs.html", context, "jobs_table", poll=context["here"], follow=context["first_page"],
+                plain=plain)
 
 
 @bp.get("/list.csv", endpoint="export")
 def export():
-    """Every job of the current filter as CSV, times in UTC."""
-    disk.require_room()
-    rows = listing.iterate(read_filter(request.args))
-    body = write_rows(line for line in _lines(rows))
-    headers = {"Content-Disposition": 'attachment; filename="jobs.csv"'}
-    return Response(stream_with_context(body), content_type="text/csv; charset=utf-8", headers=headers)
+    """Every job that matches the filter as CSV, times in UTC."""
+    return csv_file("jobs.csv", write_rows(_lines(listing.iterate(read_filter(request.args)))))
 
 
 def _lines(rows):
@@ -82,8 +85,10 @@ def _lines(rows):
 
 @bp.post("/bulk", endpoint="bulk")
 def bulk():
-    """Retry, cancel or delete: the ticked (`uuid`, several) or, with `scope=all`, all of the filter as the page showed
-    it (`top`)."""
+    """Do one of ACTIONS to the ticked jobs (`uuid`, several), or to all that match the filter (`scope=all`).
+
+    `top` bounds `scope=all` to jobs that existed when the page was rendered. Raises ValidationError.
+    """
     form, action = request.form, request.form.get("action", "")
     if action not in ACTIONS:
         raise ValidationError(_("Choose what to do: retry, cancel, delete, restore or erase."))
@@ -98,14 +103,14 @@ def bulk():
         ids, subject = listing.rows_of(ticked, action), f"{len(ticked)} ticked"
     if not ids:
         return done(_("None of these jobs can be changed so."), 0)
-    if asked := ask(*question(action, len(ids)), danger=action not in ("retry", "restore")):
-        return asked
+    if page := ask(*question(action, len(ids)), danger=action not in ("retry", "restore")):
+        return page
     count = actions.in_steps(actor(), action, subject, ids)
     return done(report(action, count, len(ids)), count)
 
 
 def read_top(text: str) -> dict[str, int]:
-    """The highest ids shown, as `live.finished`; from scripts without it, those of now."""
+    """The highest ids of `jobs` (`l`) and `job_history` (`h`) from `live.finished`; those of now when it is blank."""
     if not text:
         return listing.snapshot_ids()
     tops = [parse_id(part) for part in text.split(".")]
@@ -115,34 +120,35 @@ def read_top(text: str) -> dict[str, int]:
 
 
 def question(action: str, n: int) -> tuple[str, str, str]:
-    """Title with the number, consequence, and the button's words."""
+    """Title with the number of jobs, consequence, and label of the button."""
     shown = number(n)
-    if action == "retry":
-        return (ngettext("Retry %(n)s failed job?", "Retry %(n)s failed jobs?", n, n=shown),
-                _("They go back to their queues and start at attempt 1. Jobs that fail from now on are not included."), _("Retry %(n)s", n=shown))
-    if action == "cancel":
-        return (ngettext("Cancel %(n)s job?", "Cancel %(n)s jobs?", n, n=shown),
-                _("Waiting jobs will not run; running ones are asked to stop. They stay in the history as cancelled."), _("Cancel %(n)s", n=shown))
-    if action == "restore":
-        return ngettext("Restore %(n)s job?", "Restore %(n)s jobs?", n, n=shown), _("They wait for a decision again."), _("Restore %(n)s", n=shown)
-    if action == "erase":
-        return (ngettext("Erase %(n)s job for good?", "Erase %(n)s jobs for good?", n, n=shown),
-                _("Their history and log go too. The figures stay."), _("Erase %(n)s", n=shown))
-    return (ngettext("Delete %(n)s failed job?", "Delete %(n)s failed jobs?", n, n=shown),
-            _("They stay in the bin for 7 days. Jobs that fail from now on are not included."), _("Delete %(n)s", n=shown))
+    return {
+        "retry": (ngettext("Retry %(n)s failed job?", "Retry %(n)s failed jobs?", n, n=shown),
+                  _("They go back to their queues and start at attempt 1. "
+                    "Jobs that fail from now on are not included."), _("Retry %(n)s", n=shown)),
+        "cancel": (ngettext("Cancel %(n)s job?", "Cancel %(n)s jobs?", n, n=shown),
+                   _("Waiting jobs will not run; running ones are asked to stop. "
+                     "They stay in the history as cancelled."), _("Cancel %(n)s", n=shown)),
+        "restore": (ngettext("Restore %(n)s job?", "Restore %(n)s jobs?", n, n=shown),
+                    _("They wait for a decision again."), _("Restore %(n)s", n=shown)),
+        "erase": (ngettext("Erase %(n)s job for good?", "Erase %(n)s jobs for good?", n, n=shown),
+                  _("Their history and log go too. The figures stay."), _("Erase %(n)s", n=shown)),
+        "delete": (ngettext("Delete %(n)s failed job?", "Delete %(n)s failed jobs?", n, n=shown),
+                   _("They stay in the bin for 7 days. Jobs that fail from now on are not included."),
+                   _("Delete %(n)s", n=shown)),
+    }[action]
 
 
 def report(action: str, n: int, of: int) -> str:
-    shown = number(n)
-    if action == "retry":
-        text = ngettext("%(n)s job requeued", "%(n)s jobs requeued", n, n=shown)
-    elif action == "cancel":
-        text = ngettext("%(n)s job cancelled or asked to stop", "%(n)s jobs cancelled or asked to stop", n, n=shown)
-    elif action == "restore":
-        text = ngettext("%(n)s job restored", "%(n)s jobs restored", n, n=shown)
-    elif action == "erase":
-        text = ngettext("%(n)s job erased for good", "%(n)s jobs erased for good", n, n=shown)
-    else:
-        text = ngettext("%(n)s job deleted", "%(n)s jobs deleted", n, n=shown)
-    left = of - n
-    return text + (ngettext(", %(n)s had changed meanwhile", ", %(n)s had changed meanwhile", left, n=number(left)) if left else "")
+    """The sentence after a bulk action: `n` jobs changed, the others of `of` had changed meanwhile."""
+    shown, left = number(n), of - n
+    text = {
+        "retry": ngettext("%(n)s job requeued", "%(n)s jobs requeued", n, n=shown),
+        "cancel": ngettext("%(n)s job cancelled or asked to stop", "%(n)s jobs cancelled or asked to stop", n, n=shown),
+        "restore": ngettext("%(n)s job restored", "%(n)s jobs restored", n, n=shown),
+        "erase": ngettext("%(n)s job erased for good", "%(n)s jobs erased for good", n, n=shown),
+        "delete": ngettext("%(n)s job deleted", "%(n)s jobs deleted", n, n=shown),
+    }[action]
+    if not left:
+        return text
+    return text + ngettext(", %(n)s had changed meanwhile", ", %(n)s had changed meanwhile", left, n=number(left))

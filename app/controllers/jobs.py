@@ -1,4 +1,4 @@
-"""/admin/jobs: the dashboard, its JSON, and what can be done with a job."""
+"""/admin/jobs: the dashboard, its JSON, the page of a job, and retry, delete and cancel."""
 
 from __future__ import annotations
 
@@ -21,31 +21,29 @@ PARTS = ("actions", "notices", "cards", "live_jobs", "failed_table")
 
 @bp.get("/", endpoint="index")
 def index():
-    period = request.args.get("period", "24h")
-    return render_template("admin/dashboard.html", **dashboard_context(pulse(), period if period in PERIODS else "24h"))
+    """The dashboard, with charts of `period`; of 24 hours when the period is unknown."""
+    period = request.args.get("period")
+    context = dashboard_context(pulse(), period if period in PERIODS else "24h")
+    return render_template("admin/dashboard.html", **context)
 
 
 @bp.get("/realtime-stats", endpoint="realtime-stats")
 def realtime_stats():
-    """The figures; for the script of the dashboard also its live parts, and for pages without live parts none."""
+    """The figures as JSON (`pulse`); a poll of the dashboard also gets its live parts as `partials`."""
     body = pulse()
     return jsonify(body | {"partials": rendered(PARTS, lambda: dashboard_parts(body))} if polled() else body)
 
 
 @bp.get("/metrics", endpoint="metrics")
 def metrics():
-    try:
-        given = request.args
-        rows = service.get_metrics(
-            given.get("period", "24h"), given.get("job_type") or None, given.get("bucket") or None, given.get("group") or None
-        )
-    except ValidationError as error:
-        return jsonify({"error": str(error)}), 400
-    return jsonify(rows)
+    """Final outcomes by time, or with `group=type` by job type, as JSON. ValidationError is answered by 400."""
+    given = request.args
+    filters = {name: given.get(name) or None for name in ("job_type", "bucket", "group")}
+    return jsonify(service.get_metrics(given.get("period", "24h"), **filters))
 
 
 def max_failed_id() -> int | None:
-    """The highest failed id when the page was rendered; None from scripts, which mean all of now."""
+    """The highest id of a failed job when the page was rendered; None from scripts, which mean all of now."""
     text = request.form.get("upto", "").strip()
     if text and parse_id(text) is None:
         raise ValidationError(_("The form was changed: load the page again."))
@@ -54,48 +52,56 @@ def max_failed_id() -> int | None:
 
 @bp.post("/retry/<uuid>", endpoint="retry")
 def retry(uuid: str):
+    """Requeue one failed job, or run a scheduled one now."""
     actions.retry(uuid, actor())
     return done(_("Job requeued"))
 
 
 @bp.post("/retry-all", endpoint="retry-all")
 def retry_all():
-    if asked := ask(_("Requeue all failed jobs?"), _("They run again from the first attempt."), _("Retry All"), danger=False):
-        return asked
+    """Requeue all jobs that had failed when the page was rendered, after a question."""
+    text = _("They run again from the first attempt.")
+    if page := ask(_("Requeue all failed jobs?"), text, _("Retry All"), danger=False):
+        return page
     count = actions.retry_all(actor(), max_failed_id())
     return done(ngettext("%(n)s job requeued", "%(n)s jobs requeued", count, n=number(count)), count)
 
 
 @bp.route("/delete/<uuid>", methods=["DELETE", "POST"], endpoint="delete")
 def delete(uuid: str):
+    """Put one failed job into the bin, after a question."""
     require_delete()
-    if asked := ask(_("Delete this job?"), _("It stays in the bin for 7 days."), _("Delete")):
-        return asked
+    if page := ask(_("Delete this job?"), _("It stays in the bin for 7 days."), _("Delete")):
+        return page
     actions.delete_failed(uuid, actor())
     return done(_("Job deleted"))
 
 
 @bp.post("/flush-failed", endpoint="flush-failed")
 def flush_failed():
+    """Put all jobs into the bin that had failed when the page was rendered, after a question."""
     text = _("They stay in the bin for 7 days. Jobs that failed after this page was loaded are not included.")
-    if asked := ask(_("Delete all failed jobs?"), text, _("Delete all")):
-        return asked
+    if page := ask(_("Delete all failed jobs?"), text, _("Delete all")):
+        return page
     count = actions.delete_all(actor(), max_failed_id())
-    text = _("All failed jobs have been deleted") + f" ({number(count)})"
-    return done(text, count)
+    return done(_("All failed jobs have been deleted") + f" ({number(count)})", count)
 
 
 @bp.post("/cancel/<uuid>", endpoint="cancel")
 def cancel(uuid: str):
-    if asked := ask(_("Cancel this job?"), _("A waiting job is cancelled; a running one is asked to stop."), _("Cancel the job")):
-        return asked
+    """Cancel a waiting job or ask a running one to stop, after a question."""
+    text = _("A waiting job is cancelled; a running one is asked to stop.")
+    if page := ask(_("Cancel this job?"), text, _("Cancel the job")):
+        return page
     result = actions.cancel(uuid, actor())
     return done(_("Job cancelled") if result == "cancelled" else _("The job was asked to stop"))
 
 
 @bp.get("/job/<uuid>", endpoint="job")
 def job(uuid: str):
+    """The page of a job, for scripts its facts and attempts as JSON; 404 when the uuid is unknown."""
     found = lookup.find(uuid)
     if found is None:
         return render_error(404, _("There is no such job."))
-    return live("admin/job.html", job_context(found), "job", follow=not found.status, plain=lambda: lookup.as_json(uuid))
+    return live("admin/job.html", job_context(found), "job", follow=not found.status,
+                plain=lambda: lookup.as_json(uuid))

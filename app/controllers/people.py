@@ -1,4 +1,4 @@
-"""/admin/jobs/people: accounts, their roles, and where each is signed in."""
+"""/admin/jobs/people: accounts, their roles and their sessions."""
 
 from __future__ import annotations
 
@@ -20,26 +20,29 @@ bp = Blueprint("people", __name__, url_prefix="/people")
 
 @bp.get("/", endpoint="index")
 def index():
+    """All accounts with their sessions; for scripts `{"people": [...]}`."""
     rows = accounts.people(current_user.get_id())
-    return jsonify({"people": rows}) if wants_json() else render_template("admin/people.html", people=rows, roles=ROLES)
+    if wants_json():
+        return jsonify({"people": rows})
+    return render_template("admin/people.html", people=rows, roles=ROLES)
 
 
 @bp.post("/<int(max=9223372036854775807):id>/<any(role, disable, enable, unlock, sign_out):action>", endpoint="change")
 def change(id: int, action: str):
+    """Change an account; the person's own only with `sure=1`. Some actions ask first. Raises ActionRefused."""
     email = accounts.email_of(id)
-    asks = {
+    questions = {
         "role": (_("Change the role of %(email)s?", email=email), _("Its sessions end."), _("Change the role")),
         "disable": (_("Disable %(email)s?", email=email),
                     _("Its sessions end and it cannot sign in until it is enabled again."), _("Disable")),
         "sign_out": (_("Sign %(email)s out everywhere?", email=email),
                      _("All its sessions end, on every device."), _("Sign out everywhere")),
     }
-    if action in asks and (asked := ask(*asks[action])):
-        return asked
+    if action in questions and (page := ask(*questions[action])):
+        return page
     if action in ("role", "disable") and email == actor() and request.form.get("sure") != "1":
         raise ActionRefused(_("This is your own account. To change it all the same, send sure=1."))
-    said = _change(action, email)
-    return done(said)
+    return done(_change(action, email))
 
 
 def _change(action: str, email: str) -> str:
@@ -47,20 +50,20 @@ def _change(action: str, email: str) -> str:
         role = check_text(request.form.get("role", ""))
         accounts.set_role(email, role, actor())
         return _("%(email)s is now %(role)s", email=email, role=role)
-    if action == "disable":
-        accounts.disable(email, actor())
-        return _("%(email)s is disabled", email=email)
-    if action == "enable":
-        accounts.enable(email, actor())
-        return _("%(email)s is enabled", email=email)
-    if action == "unlock":
-        accounts.unlock(email, actor())
-        return _("%(email)s may try to sign in again", email=email)
-    ended = accounts.end_sessions(email, actor())
-    return ngettext("%(n)s session ended", "%(n)s sessions ended", ended, n=number(ended))
+    if action == "sign_out":
+        ended = accounts.end_sessions(email, actor())
+        return ngettext("%(n)s session ended", "%(n)s sessions ended", ended, n=number(ended))
+    change_account, sentence = {
+        "disable": (accounts.disable, _("%(email)s is disabled", email=email)),
+        "enable": (accounts.enable, _("%(email)s is enabled", email=email)),
+        "unlock": (accounts.unlock, _("%(email)s may try to sign in again", email=email)),
+    }[action]
+    change_account(email, actor())
+    return sentence
 
 
 @bp.post("/sessions/<int(max=9223372036854775807):id>/end", endpoint="end")
 def end(id: int):
+    """End one session of anybody."""
     accounts.end_session(id, actor())
     return done(_("Session ended"))

@@ -1,4 +1,4 @@
-"""/healthz says ok and touches nothing; /readyz names the parts as ok, late or down, and nothing more."""
+"""Probes: /healthz (the web process answers), /readyz (each part is ok, late or down), /metrics for Prometheus."""
 
 from __future__ import annotations
 
@@ -18,26 +18,30 @@ bp = Blueprint("probes", __name__)
 
 @bp.get("/healthz")
 def healthz():
+    """200 "ok", without a query to the database."""
     return Response("ok", mimetype="text/plain")
 
 
 @bp.get("/metrics")
 def metrics():
-    """For Prometheus, behind METRICS_TOKEN as a bearer token; without one there is no such page."""
+    """Metrics for Prometheus. 401 without METRICS_TOKEN as bearer token; 404 when METRICS_TOKEN is not set."""
     token = settings().metrics_token
     if not token:
         abort(404)
     given = request.headers.get("Authorization", "").encode("utf-8", "replace")
     if not hmac.compare_digest(given, f"Bearer {token}".encode()):
-        if wants_json():
-            said = jsonify({"error": _("Send the token as Authorization: Bearer ...")})
-            return said, 401, {"WWW-Authenticate": "Bearer"}
-        return Response("401: send the token as Authorization: Bearer ...\n", 401, {"WWW-Authenticate": "Bearer"}, mimetype="text/plain")
+        text = Response("401: send the token as Authorization: Bearer ...\n", mimetype="text/plain")
+        error = {"error": _("Send the token as Authorization: Bearer ...")}
+        return jsonify(error) if wants_json() else text, 401, {"WWW-Authenticate": "Bearer"}
     return Response(exposition(), content_type="text/plain; version=0.0.4; charset=utf-8")
 
 
 @bp.get("/readyz")
 def readyz():
+    """200 when every part is ok, else 503: `{"database", "schema", "monitor", "tickets", "workers"}`.
+
+    Without a current schema `monitor` and `workers` are down and `tickets` is left out.
+    """
     state = schema.check(settings())
     parts = {"database": "down" if state == "down" else "ok", "schema": "ok" if state == "current" else "down"}
     if state == "current":

@@ -1,4 +1,4 @@
-"""/admin/jobs/recurring: the declared schedules, on and off, run now; and /admin/jobs/log: who did what."""
+"""/admin/jobs/recurring: the declared schedules; switch one on or off, or run it now."""
 
 from __future__ import annotations
 
@@ -13,12 +13,14 @@ from app.support.settings import settings
 
 @bp.get("/recurring", endpoint="recurring")
 def index():
+    """The table of schedules; for scripts `{"schedules": [...]}`."""
     schedules = recurring.listing(settings().timezone)
     return live("admin/recurring.html", {"schedules": schedules}, "recurring_table")
 
 
 @bp.post("/recurring/<name>/<any(on, off, run):action>", endpoint="recurring-change")
 def change(name: str, action: str):
+    """Switch a schedule on or off, or dispatch its job now."""
     if action == "run":
         return done(_("Job created"), back=url_for("admin.jobs.job", uuid=recurring.run_now(name, actor())))
     recurring.switch(name, action == "on", actor())

@@ -1,4 +1,4 @@
-"""Return addresses: only GET pages of ours, never the Referer."""
+"""Return addresses (`next`): only paths of this site that answer GET. The Referer header is never used."""
 
 from __future__ import annotations
 
@@ -7,17 +7,16 @@ from urllib.parse import urlsplit
 
 from flask import current_app, request
 from werkzeug.exceptions import HTTPException
-from werkzeug.routing import RequestRedirect
 
 
 def here() -> str:
-    """The address asked for, as a browser knows it: below the site's path, with its query."""
+    """Path and query of this request as the browser has them, with the path that the site lies below."""
     return request.script_root + request.full_path.rstrip("?")
 
 
 def safe_next(text: str | None, default: str) -> str:
-    """`text` if it is a path (with query) that a GET rule of ours answers, else `default`."""
-    if not text or not text.startswith("/") or text.startswith("//") or len(text) > 2000 or "\\" in text or re.search(r"[\x00-\x20\x7f]", text):
+    """`text` if it is a path (with query) that a GET route of this site answers, else `default`."""
+    if not text or len(text) > 2000 or not re.fullmatch(r"/(?!/)[^\x00-\x20\x7f\\]*", text):
         return default
     root = request.script_root
     try:
@@ -26,6 +25,6 @@ def safe_next(text: str | None, default: str) -> str:
             return default
         path = path[len(root):] or "/"
         endpoint, _ = current_app.url_map.bind("localhost").match(path, method="GET")
-    except (HTTPException, RequestRedirect, ValueError):
+    except (HTTPException, ValueError):
         return default
-    return default if endpoint.startswith("auth.") or endpoint.startswith("static") else text
+    return default if endpoint.startswith(("auth.", "static")) else text

@@ -1,15 +1,15 @@
-"""How a route answers: done, refused, an error, a question first. JSON for who accepts it, else a page or a redirect.
+"""Answers of routes: a change made, a refusal, an error, a question. JSON on request, else a page or a redirect.
 
-A page with live parts is asked for them at its own address every 5 s (static/js/live.js), with
-`Accept: application/json` and the names of its parts in `X-Partials`. One poll a page, always of one shape (`pulse`).
+The script of a page polls the page's own address every 5 s for its live parts (static/js/live.js). The poll has
+`Accept: application/json` and the names of the parts in `X-Partials`. Every poll is answered in one shape (`pulse`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
-from flask import flash, jsonify, redirect, render_template, request, url_for
+from flask import Response, flash, jsonify, redirect, render_template, request, stream_with_context, url_for
 from flask_babel import gettext as _
 from flask_login import current_user
 
@@ -19,25 +19,26 @@ from app.extensions import only_read
 from app.services.alerts import incidents
 from app.services.audit import ActionRefused
 from app.services.stats.job_monitoring import JobMonitoringService, monitor_state
+from app.support import disk
 from app.support.clock import iso, now_ms
 
 
 def pulse() -> dict[str, Any]:
-    """What every poll brings for title, badge and footer: `{"stats", "timestamp", "monitor", "alerts"}`."""
+    """The part of every poll for title, badge and footer: `{"stats", "timestamp", "monitor", "alerts"}`."""
     stats = JobMonitoringService().get_dashboard_stats()
     return {"stats": stats, "timestamp": iso(now_ms()), "monitor": monitor_state(),
             "alerts": {"open": incidents.count_open()}}
 
 
 def polled() -> bool:
-    """Whether the script of a page asks for its live parts."""
+    """Whether this request is a poll of a page's script for live parts."""
     return "X-Partials" in request.headers and wants_json()
 
 
 def rendered(parts: tuple[str, ...], context: Callable[[], dict[str, Any]]) -> dict[str, str]:
-    """HTML by name of those of `parts` that the script asks for, from the templates of the first render.
+    """HTML by name, of those `parts` that the poll names; other names are ignored.
 
-    Other names are ignored.
+    The templates are those of the first render. `context` is called only when a part is wanted.
     """
     wanted = set(request.headers.get("X-Partials", "").split(",")).intersection(parts)
     given = context() if wanted else {}
@@ -46,9 +47,9 @@ def rendered(parts: tuple[str, ...], context: Callable[[], dict[str, Any]]) -> d
 
 def live(template: str, context: dict[str, Any], *parts: str, poll: str | None = None, follow: bool = True,
          plain: Callable[[], Any] | None = None):
-    """A page with live parts: as HTML, its parts for its own poll, or JSON for scripts (`plain()`, else the context).
+    """A page with live parts: HTML, its parts for a poll, or JSON for scripts (`plain()`, else the context).
 
-    `poll`: the address that is polled, the page's own without it. `follow=False`: the page stands still.
+    `poll` is the address for polls, by default this page's own. `follow=False`: the page does not poll.
     """
     if polled():
         return jsonify(pulse() | {"partials": rendered(parts, lambda: context)})
@@ -57,14 +58,14 @@ def live(template: str, context: dict[str, Any], *parts: str, poll: str | None =
     return render_template(template, **context, **({"poll_url": poll or here()} if follow else {}))
 
 
-# Page of a route, or of all routes of a blueprint, that is not the blueprint's own index; names below admin.jobs
+# Page of a route, or of all routes of a blueprint, if it is not the blueprint's own index; names below admin.jobs
 PAGES = {"cancel": "job", "act": "job", "new.edit": "job", "bulk": "list", "pause": "queues", "pause-type": "queues",
          "recurring-change": "recurring", "workers": "workers", "generations": "generations.templates",
          "new": "new.form"}
 
 
 def page_of_route() -> str:
-    """Address of the page that has the button of this route: where a person is led without a `next`."""
+    """Address of the page that has the button of this route; a person gets there when the form has no `next`."""
     names = request.endpoint or "", request.blueprint or ""
     route, room = (name.removeprefix("admin.jobs").removeprefix(".") for name in names)
     page = PAGES.get(route) or PAGES.get(room) or f"{room}.index".removeprefix(".")
@@ -72,9 +73,10 @@ def page_of_route() -> str:
 
 
 def done(sentence: str, count: int = 1, back: str | None = None, **also: Any):
-    """The answer to a change: JSON `{"ok": true, "count": n}`, or a flash and the page it came from.
+    """The answer to a change: JSON `{"ok": true, "count": n}`, or a flash and a redirect to the page before.
 
-    `also` names what was made; a person is then led to `back`, as the form may have an argument called `next`.
+    `also` adds keys that identify what was made. A person then gets to `back`, because the form of a new job may have
+    an argument called `next`.
     """
     if wants_json():
         return jsonify({"ok": True, "count": count} | also)
@@ -84,7 +86,7 @@ def done(sentence: str, count: int = 1, back: str | None = None, **also: Any):
 
 
 def refused(error: ActionRefused):
-    """For every route: 404 for what is unknown, 403 for what is not for the web, else 409 (JSON) or a flash."""
+    """The answer to ActionRefused in every route: 404 if unknown, 403 if forbidden on the web, else 409 or a flash."""
     if error.unknown:
         return render_error(404, str(error))
     if error.forbidden:
@@ -96,13 +98,13 @@ def refused(error: ActionRefused):
 
 
 def wrong(errors: dict[str, str], page: Callable[[], Any]):
-    """A form that does not fit, 400: for scripts all sentences, also by field; for a person its page again."""
+    """400 for a form with errors (sentences by field): as JSON all of them; for a person the page of the form."""
     only_read()
     return jsonify({"error": " ".join(errors.values()), "fields": errors}) if wants_json() else page(), 400
 
 
 def render_error(code: int, sentence: str, title: str | None = None):
-    """An error as JSON or as a page; a page without a title has the sentence as its title, a 404 "Not found"."""
+    """An error as JSON or as a page. The default title is the sentence, or "Not found" for a 404."""
     if wants_json():
         return jsonify({"error": sentence}), code
     title = title or (_("Not found") if code == 404 else sentence)
@@ -110,19 +112,27 @@ def render_error(code: int, sentence: str, title: str | None = None):
     return render_template("errors/error.html", code=code, title=title, text=text), code
 
 
+def csv_file(name: str, body: str | Iterator[str]) -> Response:
+    """A CSV that the browser saves as `name`. Raises DiskLow when less than 5 % of the disk is free."""
+    disk.require_room()
+    headers = {"Content-Disposition": f'attachment; filename="{name}"'}
+    sent = body if isinstance(body, str) else stream_with_context(body)
+    return Response(sent, content_type="text/csv; charset=utf-8", headers=headers)
+
+
 def actor() -> str:
+    """The e-mail address of the signed-in person, for the audit log."""
     return current_user.email
 
 
 def ask(title: str, text: str, action: str, danger: bool = True):
-    """The page that asks first when there is no JavaScript; None when the form was sent to act.
+    """A page with a question, for browsers without JavaScript; None when the form was sent to act.
 
-    Forms that ask carry `ask=1`, which the dialog takes out once confirmed; scripts never send it.
+    Forms with a question carry `ask=1`. The dialog of the page removes it after "yes"; scripts never send it.
     """
     if request.form.get("ask") != "1":
         return None
     fields = [(k, v) for k, v in request.form.items(multi=True) if k not in ("csrf_token", "ask")]
     back = safe_next(request.form.get("next"), url_for("admin.jobs.index"))
-    here = request.script_root + request.path
-    return render_template("admin/confirm.html", title=title, text=text, action=action, action_url=here, fields=fields,
-                           danger=danger, back_url=back)
+    return render_template("admin/confirm.html", title=title, text=text, action=action, fields=fields, danger=danger,
+                           action_url=request.script_root + request.path, back_url=back)

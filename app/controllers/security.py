@@ -1,4 +1,4 @@
-"""Headers, host check and error pages: the same for every answer. No 500 for anything that can be sent."""
+"""Headers, host check and error pages of every answer. No request of a client may cause a 500."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 from app.config import Settings
 from app.controllers.responses import refused, render_error
 from app.controllers.wsgi_front import REFUSED, Front
+from app.extensions import db
 from app.ledger.dialect import database_errors
 from app.services.audit import ActionRefused
 from app.services.instance import schema
@@ -28,53 +29,44 @@ from app.support.validation import ValidationError
 log = logging.getLogger(__name__)
 said = error_texts.Once()
 CSP = (
-    "default-src 'self'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; font-src 'self'; "
-    "object-src 'none'; base-uri 'none'; frame-ancestors 'none'; form-action 'self'"
+    "default-src 'self'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+    "font-src 'self'; object-src 'none'; base-uri 'none'; frame-ancestors 'none'; form-action 'self'"
 )
 HEADERS = {
-    "Content-Security-Policy": CSP, "X-Content-Type-Options": "nosniff", "Referrer-Policy": "same-origin", "X-Frame-Options": "DENY",
-    "Cross-Origin-Opener-Policy": "same-origin", "Permissions-Policy": "camera=(), geolocation=(), microphone=(), payment=()",
+    "Content-Security-Policy": CSP, "X-Content-Type-Options": "nosniff", "Referrer-Policy": "same-origin",
+    "X-Frame-Options": "DENY", "Cross-Origin-Opener-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=(), payment=()",
 }
 
 
 def protect(app: Flask) -> None:
+    """Connect the WSGI front, the checks of each request, the headers and the error pages to the application."""
     settings: Settings = app.extensions["settings"]
     app.wsgi_app = Front(app, settings)  # type: ignore[method-assign]
     if n := settings.trusted_proxies:
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=n, x_proto=n, x_host=n, x_prefix=n)  # type: ignore[method-assign]
     app.before_request(check_request)
     app.after_request(add_headers)
-    app.register_error_handler(HTTPException, http_error)
-    app.register_error_handler(CSRFError, csrf_error)
-    app.register_error_handler(ActionRefused, refused)
-    app.register_error_handler(ValidationError, lambda error: render_error(507 if isinstance(error, DiskLow) else 400, tell(error)))
+    for kind, handler in {HTTPException: http_error, CSRFError: csrf_error, ActionRefused: refused,
+                          ValidationError: invalid, UnicodeError: unreadable, OSError: disk_error}.items():
+        app.register_error_handler(kind, handler)
     for kind in (*error_texts.errors, *database_errors()):
         app.register_error_handler(kind, database_error)
-    app.register_error_handler(UnicodeError, lambda error: render_error(400, _("The request has characters that cannot be read.")))
-
-    app.register_error_handler(OSError, disk_error)
-
-    def check_host():
-        if request.environ[REFUSED] and request.path != "/healthz":
-            return render_error(400, _("This address is not the one in PUBLIC_URL."))
-        return None
-
-    app.before_request(check_host)
 
 
 def check_request():
-    """NUL characters and bytes that are no UTF-8 in path or query are refused before anything reads them."""
-    raw = unquote_to_bytes(request.environ.get("QUERY_STRING", "").encode("latin-1")) + request.path.encode("utf-8", "surrogateescape")
-    try:
-        bad = "\x00" in raw.decode("utf-8")
-    except UnicodeDecodeError:
-        bad = True
-    if bad:
-        return render_error(400, _("The request has characters that cannot be read."))
+    """400 for NUL characters and bytes that are not UTF-8 in path or query, and for a foreign host; else None."""
+    query = unquote_to_bytes(request.environ.get("QUERY_STRING", "").encode("latin-1"))
+    address = query + request.path.encode("utf-8", "surrogateescape")
+    if "\x00" in address.decode("utf-8"):  # its UnicodeDecodeError is answered by `unreadable` too
+        return unreadable()
+    if request.environ[REFUSED] and request.path != "/healthz":
+        return render_error(400, _("This address is not the one in PUBLIC_URL."))
     return None
 
 
 def add_headers(response):
+    """Add HEADERS and Cache-Control: a year for static files, whose addresses have a version; else `no-store`."""
     for name, value in HEADERS.items():
         response.headers.setdefault(name, value)
     if request.is_secure:
@@ -87,6 +79,7 @@ def add_headers(response):
 
 
 def http_error(error: HTTPException):
+    """The error page, or JSON, of an HTTP error; a 405 names the methods in `Allow`."""
     if error.code is None or error.code < 400:
         return error
     titles = {
@@ -97,44 +90,61 @@ def http_error(error: HTTPException):
         405: (_("Not this way"), _("This address does not take such a request.")),
         408: (_("Too slow"), _("The request did not arrive in time. Send it again.")),
         411: (_("Not understood"), _("Say how long the request is: send it with a Content-Length.")),
-        413: (_("Too large"), _("What was sent is too large. Files may have at most %(n)s MB.", n=settings().upload_max_mb)),
+        413: (_("Too large"),
+              _("What was sent is too large. Files may have at most %(n)s MB.", n=settings().upload_max_mb)),
         500: (_("An error"), _("Something went wrong here. It is in the log; nothing was half done.")),
     }
-    code = 408 if isinstance(error, ClientDisconnected) else error.code  # gone, or too slow to be waited for
+    code = 408 if isinstance(error, ClientDisconnected) else error.code  # the client is gone or too slow
     other = _("Not understood"), _("This request cannot be answered (%(code)s).", code=code)
     title, sentence = titles.get(code, other)
-    body, code = render_error(code, sentence, title)
     methods = getattr(error, "valid_methods", None)
-    return (body, code, {"Allow": ", ".join(methods)}) if code == 405 and methods else (body, code)
+    return *render_error(code, sentence, title), {"Allow": ", ".join(methods)} if code == 405 and methods else {}
 
 
 def csrf_error(error: CSRFError):
-    return render_error(400, _("The form is no longer valid. Load the page again and send it once more."), _("Not understood"))
+    """400 for a form without a valid token, or from a page of another site."""
+    sentence = _("The form is no longer valid. Load the page again and send it once more.")
+    return render_error(400, sentence, _("Not understood"))
+
+
+def invalid(error: ValidationError):
+    """400 for input that cannot be taken; 507 when the disk has no space for it."""
+    return render_error(507 if isinstance(error, DiskLow) else 400, tell(error))
+
+
+def unreadable(error: UnicodeError | None = None):
+    """400 for characters that are not text."""
+    return render_error(400, _("The request has characters that cannot be read."))
 
 
 def disk_error(error: OSError):
-    """A full disk under an upload, also where the form is taken apart; any other is a bug of ours."""
+    """507 for a full disk under an upload, also while the form is parsed; 500 for any other OSError, with a log."""
     if error_texts.kind_of(error) == error_texts.FULL:
-        return render_error(507, _("Disk full: nothing was written. Free some space and send it again."), _("Disk full"))
+        return _disk_full()
     log.error("error handling %s", request.path, exc_info=error)
     return http_error(InternalServerError())
 
 
-def database_error(error: Exception):
-    """A locked or unreachable database is no bug: say so and when to come back. What is one stands in the log by the
-    name of its statement."""
-    from app.extensions import db
+def _disk_full():
+    sentence = _("Disk full: nothing was written. Free some space and send it again.")
+    return render_error(507, sentence, _("Disk full"))
 
+
+def database_error(error: Exception):
+    """503 with Retry-After for an outage or an old schema, 507 for a full disk; else 500.
+
+    An outage is logged once a minute. Any other error is a bug and is logged with the name of its statement.
+    """
     with contextlib.suppress(Exception):
         db.session.rollback()
-    g._login_user = AnonymousUserMixin()  # the page that says so must ask the database for nothing
-    where, kind = f"{request.method} {request.endpoint}", error_texts.kind_of(error)
+    g._login_user = AnonymousUserMixin()  # the error page must not query the database
+    kind, where = error_texts.kind_of(error), f"{request.method} {request.endpoint}"
     if kind is None and schema.check(settings()) == "current":
         log.error("%s: %s", where, error_texts.named(error))
-        return render_error(500, _("Something went wrong here. It is in the log; nothing was half done."), _("An error"))
+        return http_error(InternalServerError())
     if kind == error_texts.FULL:
-        return render_error(507, _("Disk full: nothing was written. Free some space and send it again."), _("Disk full"))
+        return _disk_full()
     if said.now(kind or "not migrated"):
         log.warning("%s answered 503: %s", where, error_texts.sentence(error) if kind else schema.OLDER)
-    body, code = render_error(503, _("The database does not answer just now. Nothing was changed; try again in a few seconds."), _("Busy"))
-    return body, code, {"Retry-After": "5"}
+    sentence = _("The database does not answer just now. Nothing was changed; try again in a few seconds.")
+    return *render_error(503, sentence, _("Busy")), {"Retry-After": "5"}

@@ -1,4 +1,4 @@
-"""What every template gets: menu, language, monitor state, filters."""
+"""Values and filters for every template: menu, language, time zone, monitor state."""
 
 from __future__ import annotations
 
@@ -15,20 +15,10 @@ from app.support import formatting
 from app.support.settings import settings
 
 LANGUAGES = ("it", "en")
-MENU = (  # label, endpoint
-    ("Overview", "admin.jobs.index"),
-    ("Jobs", "admin.jobs.list"),
-    ("Queues", "admin.jobs.queues"),
-    ("Workers", "admin.jobs.workers"),
-    ("Recurring", "admin.jobs.recurring"),
-    ("Alerts", "admin.jobs.alerts.index"),
-    ("Contents", "admin.jobs.contents.index"),
-    ("Costs", "admin.jobs.costs.index"),
-)
 
 
 def choose_language() -> str:
-    """The cookie's choice, else what the browser asks for, else Italian; English on the command line."""
+    """The language of the cookie, else of the browser, else Italian; English on the command line."""
     if not has_request_context():
         return "en"
     chosen = request.cookies.get("lang")
@@ -36,39 +26,35 @@ def choose_language() -> str:
 
 
 def install(app: Flask) -> None:
+    """Connect translations, filters and global values of templates to the application."""
     extensions.babel.init_app(
         app, locale_selector=choose_language, timezone_selector=lambda: settings().timezone.key,
         default_translation_directories="translations",
     )
     app.jinja_env.filters.update(formatting.FILTERS)
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
-    app.jinja_env.globals.update(nav=nav, monitor=monitor_state)  # functions, called by layouts/base.html alone: they ask the database
+    # As functions, because they query the database; only layouts/base.html calls them
+    app.jinja_env.globals.update(nav=nav, monitor=monitor_state)
     app.context_processor(common)
 
 
 def common() -> dict[str, Any]:
-    return {"lang": str(get_locale() or "it"), "timezone": settings().timezone.key, "version": version()}
+    """`lang`, `timezone` (the name of APP_TIMEZONE) and `version`."""
+    from app import __version__  # here, because app imports this package
+
+    return {"lang": str(get_locale() or "it"), "timezone": settings().timezone.key, "version": __version__}
 
 
 def nav() -> list[dict[str, Any]]:
-    """The menu: `label`, `url`, `active`, and as `count` the open alerts."""
-    return [{"label": _(label), "url": url_for(endpoint), "active": active(endpoint),
-             "count": count_open() if endpoint == "admin.jobs.alerts.index" else 0}
-            for label, endpoint in MENU if endpoint != "admin.jobs.recurring" or registry.schedules()]
+    """The menu: `label`, `url`, `active`, and as `count` the number of open alerts. No schedules: no "Recurring"."""
+    entries = [(_("Overview"), "index"), (_("Jobs"), "list"), (_("Queues"), "queues"), (_("Workers"), "workers"),
+               *([(_("Recurring"), "recurring")] if registry.schedules() else []), (_("Alerts"), "alerts.index"),
+               (_("Contents"), "contents.index"), (_("Costs"), "costs.index")]
+    return [{"label": label, "url": url_for(f"admin.jobs.{page}"), "active": active(f"admin.jobs.{page}"),
+             "count": count_open() if page == "alerts.index" else 0} for label, page in entries]
 
 
 def active(endpoint: str) -> bool:
-    """Whether this entry of the menu is where the reader is; generations and templates stand under contents."""
+    """Whether the current page belongs to this entry; pages of generations and templates belong to contents."""
     here = request.endpoint or ""
     return here == endpoint or (endpoint == "admin.jobs.contents.index" and here.startswith("admin.jobs.generations."))
-
-
-def version() -> str:
-    from app import __version__
-
-    return __version__
-
-
-def _words() -> tuple[str, ...]:
-    """Menu words for the translation catalogue, which reads only literal calls."""
-    return (_("Overview"), _("Jobs"), _("Queues"), _("Workers"), _("Recurring"), _("Alerts"), _("Contents"), _("Costs"))

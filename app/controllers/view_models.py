@@ -1,4 +1,4 @@
-"""What the templates of the dashboard and of a job are given."""
+"""Values for the templates of the dashboard, of the workers and of a job, in the reader's language."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from app.services.jobs import lookup, uploads
 from app.services.jobs.actions import EDITABLE
 from app.services.jobs.views import AttemptView, JobView, Progress
 from app.services.stats import workers
-from app.services.stats.job_monitoring import JobMonitoringService
+from app.services.stats.job_monitoring import JobMonitoringService, MonitorView
 from app.services.stats.recent_events import recent_events
 from app.support import disk
 from app.support.clock import DAY_MS, millis, now_ms
@@ -30,21 +30,23 @@ from app.support.messages import Message, translate_stored
 from app.support.settings import settings
 from app.support.tracebacks import parse_traceback
 
-MOST_STRIPS, MOST_JSON = 3, 1_000_000
+MOST_BANNERS, MOST_JSON = 3, 1_000_000  # alerts on the dashboard; characters of indented JSON
 service = JobMonitoringService()
-STEPS = {"pending": ("top", "hold", "delay", "move"), "scheduled": ("hold", "delay", "move"), "held": ("release", "move"), "blocked": ("move",),
-         "processing": ("stop",), "bin": ("restore", "erase")}  # what the job page offers in each state, besides retry, cancel and delete
+STEPS = {  # actions of the job page by state, besides retry, cancel and delete
+    "pending": ("top", "hold", "delay", "move"), "scheduled": ("hold", "delay", "move"), "held": ("release", "move"),
+    "blocked": ("move",), "processing": ("stop",), "bin": ("restore", "erase"),
+}
 
 
 def dashboard_context(pulse: dict[str, Any], period: str) -> dict[str, Any]:
-    """The whole dashboard: its live parts and, which its poll leaves out, the charts of a period."""
+    """The whole dashboard: the live parts, and the charts of a period, which a poll does not get."""
     parts = dashboard_parts(pulse, period)
     return parts | {"types": service.get_metrics(period, group="type"), "period": period,
                     "first_run": not (parts["failed"]["rows"] or parts["queued"]["rows"] or service.has_history())}
 
 
 def dashboard_parts(pulse: dict[str, Any], period: str = "24h") -> dict[str, Any]:
-    """The live parts: figures, the first rows of both tables and the lines of what went wrong lately."""
+    """The live parts: figures, the first rows of both tables, open alerts and notices."""
     stats = pulse["stats"]
     queued, failed = lookup.queued(), lookup.failed()
     failed = [replace(row, error=translate_stored(row.error)) for row in failed]
@@ -60,9 +62,9 @@ def dashboard_parts(pulse: dict[str, Any], period: str = "24h") -> dict[str, Any
 
 
 def labelled(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Each bucket with its label: '14:00' of an hour in APP_TIMEZONE, '23 Nov' of a day.
+    """Each bucket with its `label`: '14:00' of an hour in APP_TIMEZONE, '23 Nov' of a day.
 
-    Where the clocks change, an hour of the day comes twice within the last 24: '02:00 CEST' and '02:00 CET'.
+    After a change of the clocks, two of the last 24 hours may have one label: then '02:00 CEST' and '02:00 CET'.
     """
     labels = [bucket_label(row["date"]) for row in rows]
     return [row | {"label": label if labels.count(label) == 1 else bucket_label(row["date"], "%H:%M %Z")}
@@ -70,82 +72,81 @@ def labelled(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def bucket_label(date: str, form: str = "%H:%M") -> str:
+    """The label of a bucket: an hour (ISO date and time) by `form`, a day (ISO date) like '23 Nov'."""
     moment = datetime.fromisoformat(date)
-    if len(date) > 10:
-        return localtime(moment).strftime(form)
-    return format_date(moment, "d MMM")
+    return localtime(moment).strftime(form) if len(date) > 10 else format_date(moment, "d MMM")
 
 
 @dataclass(frozen=True)
 class WorkerRow(workers.WorkerView):
-    """A worker with the address of its restart, and of each command by its name."""
+    """A worker with the address of its restart, and the address of each command by name."""
 
     restart_url: str | None
     commands: dict[str, str]
 
 
 def workers_context() -> list[WorkerRow]:
-    """The workers, worst first, with what can be done with each now."""
+    """The workers, the worst health first, with the commands that each can take now."""
     rows = []
     for w in workers.workers(settings().worker_memory_mb):
         alive = w.status != "stopped"
+        offered = ["start"] if w.can_start and w.command is None else []
         if alive:
             offered = ["resume" if w.command == "quiet" else "quiet", "stop"]
             offered += ["kill"] if w.health in ("stuck", "unresponsive") else []
-        else:
-            offered = ["start"] if w.can_start and w.command is None else []
         rows.append(WorkerRow(**vars(w), restart_url=url_for("admin.jobs.workers.restart", id=w.id) if alive else None,
                               commands={c: url_for("admin.jobs.workers.command", id=w.id, command=c) for c in offered}))
     return rows
 
 
 def alert_banners() -> list[dict[str, Any]]:
-    """Open alerts that nobody has taken or silenced, the worst first."""
+    """Open alerts that nobody has acknowledged or silenced: the three worst, and a line for the others."""
     home = url_for("admin.jobs.alerts.index")
     rows = [a for a in open_alerts() if not a.quiet]
     lines = [{"name": a.name, "text": a.text, "since": a.opened_at, "url_label": _("Look"),
-              "url": request.script_root + a.link if a.link else home, "level": a.severity} for a in rows[:MOST_STRIPS]]
-    if len(rows) > MOST_STRIPS:
-        text = ngettext("%(n)s more alert is open.", "%(n)s more alerts are open.", len(rows) - MOST_STRIPS, n=number(len(rows) - MOST_STRIPS))
-        lines.append({"name": _("Alerts"), "text": text, "since": None, "url": home, "url_label": None, "level": "warning"})
+              "url": request.script_root + a.link if a.link else home, "level": a.severity}
+             for a in rows[:MOST_BANNERS]]
+    if (more := len(rows) - MOST_BANNERS) > 0:
+        text = ngettext("%(n)s more alert is open.", "%(n)s more alerts are open.", more, n=number(more))
+        lines.append({"name": _("Alerts"), "text": text, "url": home, "level": "warning"})
     return lines
 
 
-def notices(monitor: dict[str, Any]) -> list[dict[str, Any]]:
-    """Rescued, blocked, monitor late: one line each, only when there is something to say."""
-    lines = []
-    if monitor.late:
-        age = monitor.age_s
-        text = _("The monitor has not reported yet: data may be old")
-        if age is not None:
-            text = _("Monitor %(age)s s late: data may be old", age=number(round(age)))
-        lines.append({"icon": "alert-triangle", "text": text, "url": None, "at": None})
+def notices(monitor: MonitorView) -> list[dict[str, Any]]:
+    """One line each for a late monitor, different code, a full disk, rescued jobs and blocked jobs."""
+    lines: list[dict[str, Any]] = []
+
+    def add(icon: str, text: str, **more: Any) -> None:
+        lines.append({"icon": icon, "text": text} | more)
+
+    if monitor.age_s is None and monitor.late:
+        add("alert-triangle", _("The monitor has not reported yet: data may be old"))
+    elif monitor.late:
+        add("alert-triangle", _("Monitor %(age)s s late: data may be old", age=number(round(monitor.age_s))))
     elif {monitor.code, *workers.running_code_versions()} - {None, registry.code_version()}:
-        lines.append({"icon": "alert-triangle", "text": _("Web, workers and monitor run different code: restart all"), "url": None, "at": None})
+        add("alert-triangle", _("Web, workers and monitor run different code: restart all"))
     if (share := disk.free_share(settings().data_dir)) < disk.LOW:
-        text = _("Disk nearly full (%(n)s%% free): new jobs are refused. Queued ones go on. Free some space.", n=number(share * 100, 1))
-        lines.append({"icon": "alert-triangle", "text": text, "url": None, "at": None})
+        add("alert-triangle", _("Disk nearly full (%(n)s%% free): new jobs are refused. Queued ones go on. "
+                                "Free some space.", n=number(share * 100, 1)))
     for event in recent_events():
-        count, shown = event.count, number(event.count)
-        if event.kind == "lost":
-            text = ngettext("%(n)s job rescued: its worker had died", "%(n)s jobs rescued: their workers had died", count, n=shown)
-            icon = "bolt-off"
-        else:
-            text = ngettext(
-                "%(n)s job blocked: type or arguments do not fit", "%(n)s jobs blocked: type or arguments do not fit", count, n=shown
-            )
-            icon = "lock"
+        n, shown = event.count, number(event.count)
         url = url_for("admin.jobs.job", uuid=event.uuid) if event.uuid else None
-        lines.append({"icon": icon, "text": text, "url": url, "at": event.at})
+        if event.kind == "lost":
+            text = ngettext("%(n)s job rescued: its worker had died", "%(n)s jobs rescued: their workers had died",
+                            n, n=shown)
+        else:
+            text = ngettext("%(n)s job blocked: type or arguments do not fit",
+                            "%(n)s jobs blocked: type or arguments do not fit", n, n=shown)
+        add("bolt-off" if event.kind == "lost" else "lock", text, url=url, at=event.at)
     return lines
 
 
 @dataclass(frozen=True, kw_only=True)
 class JobPage(JobView):
-    """A job as its page shows it, in the reader's language; `can` is the address of each action by its name.
+    """A job as its page shows it, in the reader's language; `can` has the address of each allowed action by name.
 
-    `arguments` are of {"name", "value", "kind"}, a file's name in place of its number. `running_ms` counts from the
-    start of the attempt, `eta_ms` to its end at the pace so far. `frames` are the traceback's (support/tracebacks.py).
+    `arguments` are of {"name", "value", "kind"}; a file has its name as value. `running_ms` counts from the start of
+    the attempt, `eta_ms` to its estimated end. `frames` are those of the traceback (support/tracebacks.py).
     """
 
     arguments: list[dict[str, Any]]
@@ -157,39 +158,37 @@ class JobPage(JobView):
     ended_because: str | None
     frames: dict[str, Any] | None
     report_url: str | None
-    can: dict[str, str | None]
+    can: dict[str, str]
 
 
 def job_context(found: JobView) -> dict[str, Any]:
-    """The job page: facts, arguments, command, attempts, log, and what can be done with it now."""
+    """The job page: facts, arguments, command, attempts, log, and the actions that are allowed now."""
     uuid, state = found.uuid, found.state
     attempts = [replace(a, error_message=translate_stored(a.error_message)) for a in lookup.attempts_of(uuid)]
     progress = found.progress and replace(found.progress, note=translate_stored(found.progress.note))
-    log = [replace(line, text=translate_stored(line.text)) if type(line.text) is Message else line for line in lookup.log_of(uuid)]
+    log = [replace(line, text=translate_stored(line.text)) if type(line.text) is Message else line
+           for line in lookup.log_of(uuid)]
     error, trace = translate_stored(found.error), found.traceback
     if trace and type(found.error) is Message:
-        trace = trace.replace(str(found.error), error)  # a sentence of ours is the last line of its traceback
+        trace = trace.replace(str(found.error), error)  # the last line of the traceback is our own sentence
     files = uploads.names_of(found.args)
     has_report = contents.has_report(uuid)
-    editable = found.failed_open or state in EDITABLE
     web = found.known and (declared := registry.find(found.job_type)) is not None and declared.options.web
     running_ms = now_ms() - millis(found.reserved_at) if state == "processing" and found.reserved_at else None
     arguments = [{"name": k, "value": files.get(k, v), "kind": "file" if k in files else type(v).__name__}
                  for k, v in found.args.items()]
-    steps = STEPS.get("bin" if found.in_bin else state, ())
+    can = {a: url_for("admin.jobs.act", uuid=uuid, action=a) for a in STEPS.get("bin" if found.in_bin else state, ())}
+    allowed = {"retry": found.failed_open or state == "scheduled", "delete": found.failed_open, "cancel": found.live,
+               "new.edit": web and (found.failed_open or state in EDITABLE)}
+    can |= {name.removeprefix("new."): url_for(f"admin.jobs.{name}", uuid=uuid) for name, yes in allowed.items() if yes}
+    can |= {"duplicate": url_for("admin.jobs.new.form", like=uuid)} if web else {}
     job = JobPage(
         **vars(found) | {"error": error, "traceback": trace, "progress": progress}, arguments=arguments,
         args_json=pretty(found.args), result_json=None if found.result is None else pretty(found.result),
         command=command(found), running_ms=running_ms, eta_ms=eta(progress, running_ms),
         ended_because=why_ended(found, attempts), frames=parse_traceback(trace, f"{ROOT}/"),
-        report_url=url_for("admin.jobs.contents.report", uuid=uuid) if has_report else None,
-        can={a: url_for("admin.jobs.act", uuid=uuid, action=a) for a in steps} | {
-            "retry": url_for("admin.jobs.retry", uuid=uuid) if found.failed_open or state == "scheduled" else None,
-            "delete": url_for("admin.jobs.delete", uuid=uuid) if found.failed_open else None,
-            "cancel": url_for("admin.jobs.cancel", uuid=uuid) if found.live else None,
-            "edit": url_for("admin.jobs.new.edit", uuid=uuid) if web and editable else None,
-            "duplicate": url_for("admin.jobs.new.form", like=uuid) if web else None,
-        })
+        report_url=url_for("admin.jobs.contents.report", uuid=uuid) if has_report else None, can=can,
+    )
     marks = [a.details["cut"] for a in attempts if isinstance(a.details.get("cut"), list)]
     cut = {part for parts in marks for part in parts if isinstance(part, str)}
     return {"job": job, "queues": QUEUES, "attempts": list(reversed(attempts)), "log": log, "cut": cut,
@@ -197,20 +196,20 @@ def job_context(found: JobView) -> dict[str, Any]:
 
 
 def pretty(value: Any) -> str:
-    """JSON for people: an element a line, unless the indents alone would fill a page of megabytes."""
+    """Indented JSON; on one line when the indented text has a million characters or more."""
     text = json.dumps(value, ensure_ascii=False, indent=2)
     return text if len(text) < MOST_JSON else json.dumps(value, ensure_ascii=False)
 
 
 def eta(progress: Progress | None, running_ms: int | None) -> int | None:
-    """Time left at the pace so far, once a hundredth is done."""
+    """Estimated ms to the end at the pace so far; None before a hundredth is done."""
     if not progress or not progress.total or not running_ms or progress.done * 100 < progress.total:
         return None
     return round(running_ms * max(progress.total - progress.done, 0) / progress.done)
 
 
 def why_ended(found: JobView, attempts: list[AttemptView]) -> str | None:
-    """One sentence: why this failure was the last."""
+    """One or two sentences why no attempt followed this failure; None for a job that did not fail."""
     if found.status not in ("failed", "timeout") or not attempts:
         return None
     last, n, tries = attempts[-1], found.attempts, found.tries
@@ -218,44 +217,41 @@ def why_ended(found: JobView, attempts: list[AttemptView]) -> str | None:
     if last.details.get("permanent"):
         if n - lost < 2:
             return _("It failed at once: another attempt could not succeed.")
-        return _("Attempt %(n)s of %(tries)s failed so that another could not succeed.", n=number(n - lost), tries=number(tries))
+        return _("Attempt %(n)s of %(tries)s failed so that another could not succeed.",
+                 n=number(n - lost), tries=number(tries))
     if last.status == "failed" and any(a.status == "lost" and a.claim_no == last.claim_no for a in attempts):
-        return translate_stored(found.error)  # stopped after killing its worker, which is no attempt's failure
+        return translate_stored(found.error)  # the job killed its worker, which does not count as a failed attempt
     n = max(n - lost, 1)
-    said = ngettext("%(n)s attempt of %(tries)s failed.", "%(n)s attempts of %(tries)s failed.", n, n=number(n), tries=number(tries))
+    text = ngettext("%(n)s attempt of %(tries)s failed.", "%(n)s attempts of %(tries)s failed.",
+                    n, n=number(n), tries=number(tries))
     if n >= tries and last.details.get("ended") != "retry_until":
-        return said
-    return said + " " + _("The next would have begun after the time for retries was over: %(time)s from when it was sent or put back by hand.",
-                          time=time_for_retries(found.job_type, last.retry_round))
+        return text
+    return text + " " + _("The next would have begun after the time for retries was over: %(time)s from when it was "
+                          "sent or put back by hand.", time=time_for_retries(found.job_type, last.retry_round))
 
 
 def time_for_retries(job_type: str, retry_round: int) -> str:
-    """'24 h': how long a job is retried by itself; as its type says, and a day once it was put back by hand."""
+    """How long a job is retried automatically, as '24 h': as its type says; a day after a retry by hand."""
     definition = registry.find(job_type)
     seconds = definition.options.retry_until if definition is not None and retry_round == 1 else DAY_MS // 1000
     return f"{number(seconds // 3600)} h" if seconds >= 3600 and seconds % 3600 == 0 else duration(seconds * 1000)
 
 
-def links(found: JobView) -> list[dict[str, Any]]:
-    """Lists of jobs like this one: type, tenant, error."""
-    def to(label: str, **query: str) -> dict[str, Any]:
-        return {"label": label, "url": url_for("admin.jobs.list", **query), "count": None}
-
-    result = []
+def links(found: JobView) -> list[tuple[str, str]]:
+    """Label and address of its generation, and of lists of jobs with the same type, tenant or error."""
+    result = [(_("Jobs of type %(name)s", name=found.label), url_for("admin.jobs.list", type=found.job_type))]
     if generation_pages.exists(found.uuid):
-        url = url_for("admin.jobs.generations.one", uuid=found.uuid)
-        result.append({"label": _("Its generation"), "url": url, "count": None})
-    result.append(to(_("Jobs of type %(name)s", name=found.label), type=found.job_type))
-    if found.tenant_id:
-        result.append(to(_("Jobs of tenant %(name)s", name=found.tenant_id), tenant=found.tenant_id))
+        result.insert(0, (_("Its generation"), url_for("admin.jobs.generations.one", uuid=found.uuid)))
+    if tenant := found.tenant_id:
+        result.append((_("Jobs of tenant %(name)s", name=tenant), url_for("admin.jobs.list", tenant=tenant)))
     if found.error and found.status:
-        words = " ".join(found.error.split()[:8])[:120]
-        result.append(to(_("Jobs with the same error"), state="unsuccessful", type=found.job_type, q=words))
+        query = {"state": "unsuccessful", "type": found.job_type, "q": " ".join(found.error.split()[:8])[:120]}
+        result.append((_("Jobs with the same error"), url_for("admin.jobs.list", **query)))
     return result
 
 
 def command(found: JobView) -> str:
-    """The `jobs dispatch` command that would send the same job."""
+    """The shell command `jobs dispatch` for the same job."""
     parts = ["flask", "--app", "wsgi", "jobs", "dispatch", found.job_type, "--queue", found.queue]
     if found.tenant_id:
         parts += ["--tenant", found.tenant_id]

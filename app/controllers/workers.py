@@ -1,4 +1,4 @@
-"""/admin/jobs/workers: a page, and JSON for scripts; commands to one or to all."""
+"""/admin/jobs/workers: the workers as a page and as JSON; commands to one worker or to all."""
 
 from __future__ import annotations
 
@@ -17,32 +17,38 @@ bp = Blueprint("workers", __name__, url_prefix="/workers")
 
 @jobs.get("/workers", endpoint="workers")
 def workers():
+    """The table of workers; for scripts `{"workers": [...]}`."""
     return live("admin/workers.html", {"workers": workers_context()}, "workers_table")
 
 
 @bp.post("/<int(max=9223372036854775807):id>/restart", endpoint="restart", defaults={"command": "restart"})
 @bp.post("/<int(max=9223372036854775807):id>/<any(quiet, resume, stop, kill, start):command>", endpoint="command")
 def change(id: int, command: str):
+    """Give one worker a command; `kill` asks first."""
     question = _("Kill this worker?"), _("Its job is taken from it and runs again in another worker."), _("Kill")
-    if command == "kill" and (asked := ask(*question)):
-        return asked
+    if command == "kill" and (page := ask(*question)):
+        return page
     name = actions.command_worker(id, command, actor())
-    said = {"restart": _("Worker %(name)s restarts after its current job", name=name), "resume": _("Worker %(name)s takes jobs again", name=name),
-            "quiet": _("Worker %(name)s takes no more jobs", name=name), "stop": _("Worker %(name)s stops after its current job", name=name),
-            "kill": _("Worker %(name)s is being killed", name=name),
-            "start": _("Another worker starts in the place of %(name)s", name=name)}
-    return done(said[command])
+    sentences = {
+        "restart": _("Worker %(name)s restarts after its current job", name=name),
+        "resume": _("Worker %(name)s takes jobs again", name=name),
+        "quiet": _("Worker %(name)s takes no more jobs", name=name),
+        "stop": _("Worker %(name)s stops after its current job", name=name),
+        "kill": _("Worker %(name)s is being killed", name=name),
+        "start": _("Another worker starts in the place of %(name)s", name=name),
+    }
+    return done(sentences[command])
 
 
 @bp.post("/all/<any(restart, start):command>", endpoint="all")
 def change_all(command: str):
-    text = _("Each ends after its current job, and another takes its place.")
-    if command == "restart" and (asked := ask(_("Restart all workers?"), text, _("Restart all"), danger=False)):
-        return asked
-    n = actions.command_workers(command, actor())
+    """Give all workers a command; `restart` asks first."""
     if command == "restart":
-        one, many = "%(n)s worker restarts after its current job", "%(n)s workers restart after their current jobs"
-        text = ngettext(one, many, n, n=number(n))
-    else:
-        text = ngettext("%(n)s worker starts again", "%(n)s workers start again", n, n=number(n))
-    return done(text, n)
+        text = _("Each ends after its current job, and another takes its place.")
+        if page := ask(_("Restart all workers?"), text, _("Restart all"), danger=False):
+            return page
+    n = actions.command_workers(command, actor())
+    if command == "start":
+        return done(ngettext("%(n)s worker starts again", "%(n)s workers start again", n, n=number(n)), n)
+    return done(ngettext("%(n)s worker restarts after its current job",
+                         "%(n)s workers restart after their current jobs", n, n=number(n)), n)

@@ -1,8 +1,8 @@
-"""What is settled before Flask sees a request: its method, its host, and the path the site lies below.
+"""WSGI middleware for method, host and path prefix of a request, before Flask sees it.
 
-HEAD is answered as the GET of the same address, its body left out: a view that asks `if request.method == "GET"` and
-acts otherwise can so never act on one. A host that is not ours is noted and replaced by our own: Flask could not even
-make its error page for `a..b` or a label of 64 characters (the IDNA codec raises).
+HEAD is answered like GET, without the body. So a view that shows a page on GET and changes something otherwise never
+changes anything on HEAD. A foreign host is marked in the environment and replaced by the host of PUBLIC_URL: Flask
+could not render an error page for `a..b` or a label of 64 characters, because the IDNA codec raises.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ REFUSED = "ainstein.host_refused"
 
 
 class Front:
-    """WSGI middleware; innermost, so that it sees what a trusted proxy has said."""
+    """WSGI middleware; the innermost, so that it sees the host and path from the headers of a trusted proxy."""
 
     def __init__(self, flask: Flask, settings: Settings) -> None:
         self.app, self.settings = flask.wsgi_app, settings
@@ -37,8 +37,7 @@ class Front:
         environ[REFUSED] = name is None
         environ["HTTP_HOST"] = name or self.own.netloc
         self._place(environ)
-        head = environ["REQUEST_METHOD"] == "HEAD"
-        if not head:
+        if environ["REQUEST_METHOD"] != "HEAD":
             return self.app(environ, start_response)
         environ["REQUEST_METHOD"] = "GET"
         body = self.app(environ, start_response)
@@ -47,15 +46,17 @@ class Front:
         return []
 
     def _without_host(self, environ: dict[str, Any]) -> str | None:
-        """HTTP/1.0 may leave the host out: then the address that was called must be ours."""
+        """HTTP/1.0 needs no Host header: then the server's own address must be an allowed host."""
         name, port = environ.get("SERVER_NAME", ""), environ.get("SERVER_PORT", "")
         return allowed_host(f"[{name}]:{port}" if ":" in name else f"{name}:{port}", self.settings)
 
     def _place(self, environ: dict[str, Any]) -> None:
-        """SCRIPT_NAME is the path of PUBLIC_URL, whether the proxy in front keeps it in the address or strips it;
-        without one it is what a trusted proxy says (X-Forwarded-Prefix, which ProxyFix has put there)."""
-        said = environ.get("SCRIPT_NAME", "").rstrip("/") if self.settings.trusted_proxies else ""
-        prefix = self.settings.prefix or (said if PATH.fullmatch(said) and len(said) < 200 else "")
+        """Set SCRIPT_NAME to the path of PUBLIC_URL, whether the proxy in front keeps it in the address or strips it.
+
+        PUBLIC_URL without a path: SCRIPT_NAME is X-Forwarded-Prefix of a trusted proxy, which ProxyFix has put there.
+        """
+        prefix_sent = environ.get("SCRIPT_NAME", "").rstrip("/") if self.settings.trusted_proxies else ""
+        prefix = self.settings.prefix or (prefix_sent if PATH.fullmatch(prefix_sent) and len(prefix_sent) < 200 else "")
         environ["SCRIPT_NAME"] = prefix
         path = environ.get("PATH_INFO", "")
         if prefix and (path + "/").startswith(prefix + "/") and not self.ours(path):
@@ -63,7 +64,10 @@ class Front:
 
 
 def allowed_host(host: str, settings: Settings) -> str | None:
-    """`name` or `name:port` when that is the host of PUBLIC_URL (any port), or any loopback name when that is one."""
+    """`name` or `name:port` if it is the host of PUBLIC_URL with any port; else None.
+
+    When the host of PUBLIC_URL is a loopback name, every loopback name is allowed.
+    """
     found = HOST.fullmatch(host)
     if found is None or not 0 < int(found[2] or 80) < 65536:
         return None
