@@ -65,7 +65,7 @@ def naive(ms: int) -> datetime:
     return datetime.fromtimestamp(ms / 1000, UTC).replace(tzinfo=None)
 
 
-def iso(ms: int) -> str:
+def iso(ms: float) -> str:
     """Milliseconds as '2026-11-23T14:00:00.123Z'; a value outside the years 1 to 9999 is moved to their limit."""
     moment = datetime.fromtimestamp(min(max(ms, FIRST_MS), LAST_MS) / 1000, UTC)
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

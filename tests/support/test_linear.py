@@ -90,7 +90,7 @@ def readers():
     sentences = [parts for parts, _names, _text in messages._patterns()]
     worst = ["".join(p) for p in sentences if len(p) > 2][:25] + [p[0] or p[1] for p in sentences][:25]
     yield messages.translate_stored, [*GENERIC, *worst]
-    yield lambda text: messages._fill(("a ", " b ", " c ", "."), text), ["a  b ", "a x b ", " c "]
+    yield lambda text: messages._match(("a ", " b ", " c ", "."), text), ["a  b ", "a x b ", " c "]
     for function in (redaction.redact, redaction.one_line, redaction.printable, lambda t: redaction.redact_json({t: [t, {t: t}]}), lambda t: tracebacks.parse_traceback(t, "/x/"), search_index.pattern,
                      lambda t: search_index.match([t], {}, []), texts.sanitize, uploads.clean_name, redirects.safe_next, validation.parse_uuid, payloads.arguments,
                      lambda t: payloads.arguments(json.dumps({"args": {t: t}}))):
