@@ -1,4 +1,4 @@
-"""Validates addresses: of the site, of its database and queue, of services outside."""
+"""Validates addresses: of the site, of its database and queue, of services and alert channels outside."""
 
 from __future__ import annotations
 
@@ -70,11 +70,25 @@ def queue_url(name: str, url: str) -> str:
     return url or "sqlite:"
 
 
-def outside_url(name: str, url: str) -> str:
+def http_url(name: str, url: str) -> str:
     """An http or https URL, or "". Raises SettingError."""
     if url and not (url.lower().startswith(("http://", "https://")) and _host(url) and not re.search(r"\s", url)):
         raise SettingError(f"{name} must be an http or https address")
     return url
+
+
+def channels(name: str, text: str) -> dict[str, str]:
+    """URLs by name, from parts `name=url` that are separated by blanks or line breaks."""
+    found: dict[str, str] = {}
+    for part in text.split():
+        label, equals, url = part.partition("=")
+        if not (equals and re.fullmatch(r"[A-Za-z0-9_.-]{1,40}", label) and re.match(r"[A-Za-z0-9+.-]+://[^/?#]", url)):
+            raise SettingError(f"{name}: part {len(found) + 1} is not like name=scheme://...; "
+                               "separate channels by blanks or line breaks")
+        if label in found:
+            raise SettingError(f"{name} names the channel {label} twice")
+        found[label] = url
+    return found
 
 
 def _host(url: str) -> str | None:

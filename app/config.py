@@ -19,7 +19,7 @@ from typing import Any
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
-from app.addresses import SettingError, bracketed, database_url, is_loopback, outside_url, public_url, queue_url
+from app.addresses import SettingError, bracketed, channels, database_url, http_url, is_loopback, public_url, queue_url
 
 QUEUES = ("high", "default", "low")
 ROOT = Path(__file__).resolve().parent.parent
@@ -109,20 +109,6 @@ def secret_keys(name: str, text: str) -> tuple[str, ...]:
     return tuple(text.split())
 
 
-def channels(name: str, text: str) -> dict[str, str]:
-    """URLs by name, from parts `name=url` that are separated by blanks or line breaks."""
-    found: dict[str, str] = {}
-    for part in text.split():
-        label, equals, url = part.partition("=")
-        if not (equals and re.fullmatch(r"[A-Za-z0-9_.-]{1,40}", label) and re.match(r"[A-Za-z0-9+.-]+://[^/?#]", url)):
-            raise SettingError(f"{name}: part {len(found) + 1} is not like name=scheme://...; "
-                               "separate channels by blanks or line breaks")
-        if label in found:
-            raise SettingError(f"{name} names the channel {label} twice")
-        found[label] = url
-    return found
-
-
 def folder(name: str, text: str) -> Path:
     """An absolute path; `~` is the home folder."""
     return Path(text).expanduser().absolute()
@@ -205,9 +191,9 @@ class Settings:
                             "model, currency, input, cached, output (a million tokens each), valid_from")
     metrics_token: str = row("", token, "opens `/metrics` to Prometheus with `Authorization: Bearer ...` "
                              "(`deploy/grafana-dashboard.json` draws it)", "web")
-    heartbeat_url: str = row("", outside_url, "the monitor asks for this address each minute: whoever watches it "
+    heartbeat_url: str = row("", http_url, "the monitor asks for this address each minute: whoever watches it "
                              "learns when the box dies", "monitor")
-    sentry_dsn: str = row("", outside_url, "errors and failed attempts to Sentry: job uuid, type, tenant as tags; no "
+    sentry_dsn: str = row("", http_url, "errors and failed attempts to Sentry: job uuid, type, tenant as tags; no "
                           "arguments, no local variables", "programs")
 
     def __repr__(self) -> str:
