@@ -286,5 +286,5 @@ def _number(value: Any) -> int | None:
 
 
 def _short(error: Any) -> str:
-    said = error.get("message") or error.get("error") or error.get("detail") if isinstance(error, dict) else error
-    return Message("error: %(why)s", why=clean(str(said)[:190]))
+    reason = error.get("message") or error.get("error") or error.get("detail") if isinstance(error, dict) else error
+    return Message("error: %(why)s", why=clean(str(reason)[:190]))

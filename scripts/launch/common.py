@@ -81,13 +81,13 @@ def adopt_settings() -> None:
     else:
         named = "" if "DATA_DIR" in os.environ else given.get("DATA_DIR", "").strip()
         folder = ROOT / Path(named or "instance").expanduser()
-    told = settings_of_instance(folder)
-    hidden = told.pop("hidden database", None)
+    shared = settings_of_instance(folder)
+    hidden = shared.pop("hidden database", None)
     if hidden and not (os.environ.get("DATABASE_URL") or given.get("DATABASE_URL")):
         fail(f"The instance that runs on DATA_DIR={str(folder)!r} uses {hidden}; its password is kept in no file, "
              "so set DATABASE_URL here too.", 2)
     of_the_start = names_that_reach("start")
-    for name, value in (given | told).items():
+    for name, value in (given | shared).items():
         if name not in of_the_start:
             os.environ.setdefault(name, value)
     os.environ |= {"DATA_DIR": str(folder), READ: "1"}
@@ -98,17 +98,17 @@ def tell_settings(folder: Path) -> None:
 
     Of a database URL with a password only the host is written, so that a command can name what is missing.
     """
-    told = {name: os.environ.get(name, "") for name in names_that_reach("all")}
+    shared = {name: os.environ.get(name, "") for name in names_that_reach("all")}
     for name in names_that_reach("address"):
         url = os.environ.get(name, "").strip()
         host = url.rpartition("@")[2].partition("?")[0]
         if ":" not in url.rpartition("@")[0].partition("://")[2] and "password" not in url:
-            told[name] = url
+            shared[name] = url
         elif name == "DATABASE_URL":
-            told["hidden database"] = f"a database at {host}"
+            shared["hidden database"] = f"a database at {host}"
     draft = folder / "run" / f".settings-{os.getpid()}"
     with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-        json.dump(told, file)
+        json.dump(shared, file)
     draft.rename(folder / "run" / "settings.json")
 
 
@@ -122,11 +122,11 @@ def settings_of_instance(folder: Path) -> dict[str, str]:
                 fcntl.flock(alive, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 return {}
             except BlockingIOError:
-                told = json.loads((folder / "run" / "settings.json").read_text())
+                shared = json.loads((folder / "run" / "settings.json").read_text())
     except (OSError, ValueError):
         return {}
     known = (*names_that_reach("all", "address"), "hidden database")
-    return {n: v for n, v in told.items() if n in known and isinstance(v, str)} if isinstance(told, dict) else {}
+    return {n: v for n, v in shared.items() if n in known and isinstance(v, str)} if isinstance(shared, dict) else {}
 
 
 def _env_value(text: str, place: str) -> str:
