@@ -1,4 +1,4 @@
-"""What addresses may look like: that of the site, of its stores, of services outside."""
+"""Validates addresses: of the site, of its database and queue, of services and alert channels outside."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ NAME = re.compile(r"[a-z0-9_]([a-z0-9._-]*[a-z0-9_.])?|[0-9a-f:.]+")
 
 
 class SettingError(Exception):
-    """A bad setting; the text is one line that names the variable."""
+    """An invalid setting; the text is one line that names the variable."""
 
 
 def public_url(text: str) -> str | None:
-    """The URL as browsers send it, scheme://host[:port][/path] with the host in IDNA; None when it is not valid."""
+    """The URL as browsers send it: scheme://host[:port][/path], with the host in IDNA. None when it is not valid."""
     try:
         parts = urlsplit(text)
         host = (parts.hostname or "").encode("idna").decode()  # empty labels and those over 63 raise
@@ -45,7 +45,7 @@ def bracketed(host: str) -> str:
 
 
 def database_url(url: str, data_dir: Path) -> str:
-    """The address as SQLAlchemy takes it; SQLite in `data_dir` when none is given. Raises SettingError."""
+    """The URL of the database for SQLAlchemy; "" means SQLite in `data_dir`. Raises SettingError."""
     if not url:
         return f"sqlite:///{data_dir / 'ainstein.sqlite3'}"
     if url.startswith(("postgresql://", "postgres://", "postgresql+psycopg://")):
@@ -59,7 +59,7 @@ def database_url(url: str, data_dir: Path) -> str:
 
 
 def queue_url(name: str, url: str) -> str:
-    """The address of the ticket store; "sqlite:" is the file in DATA_DIR. Raises SettingError."""
+    """The URL of the ticket store; "" means "sqlite:", the file in DATA_DIR. Raises SettingError."""
     if url and not url.startswith(("sqlite:", "redis://", "rediss://", "postgresql://", "postgres://")):
         raise SettingError(f"{name} must be sqlite:, redis://host/0 or postgresql://user:password@host/name")
     path = url.removeprefix("sqlite:").removeprefix("///")
@@ -70,11 +70,25 @@ def queue_url(name: str, url: str) -> str:
     return url or "sqlite:"
 
 
-def outside_url(name: str, url: str) -> str:
-    """An http or https address, or nothing. Raises SettingError."""
+def http_url(name: str, url: str) -> str:
+    """An http or https URL, or "". Raises SettingError."""
     if url and not (url.lower().startswith(("http://", "https://")) and _host(url) and not re.search(r"\s", url)):
         raise SettingError(f"{name} must be an http or https address")
     return url
+
+
+def channels(name: str, text: str) -> dict[str, str]:
+    """URLs by name, from parts `name=url` that are separated by blanks or line breaks."""
+    found: dict[str, str] = {}
+    for part in text.split():
+        label, equals, url = part.partition("=")
+        if not (equals and re.fullmatch(r"[A-Za-z0-9_.-]{1,40}", label) and re.match(r"[A-Za-z0-9+.-]+://[^/?#]", url)):
+            raise SettingError(f"{name}: part {len(found) + 1} is not like name=scheme://...; "
+                               "separate channels by blanks or line breaks")
+        if label in found:
+            raise SettingError(f"{name} names the channel {label} twice")
+        found[label] = url
+    return found
 
 
 def _host(url: str) -> str | None:

@@ -1,8 +1,8 @@
-"""Settings: read from the environment once, validated, named in every error.
+"""Settings: read once from the environment and validated. Each error names the variable.
 
-`SETTINGS` is the one table of all variables: the fields of `Settings` and what other programs read. The start scripts
-take from it who may know what; tests compare README.md and .env.example with it. Standard library only, as the start
-scripts load it before anything is installed.
+`SETTINGS` is the table of all variables: the fields of `Settings`, and variables that only other programs read. The
+start scripts read from it which program may know which variable; tests compare README.md and .env.example with it. This
+module uses only the standard library, because the start scripts load it before any package is installed.
 """
 
 from __future__ import annotations
@@ -19,20 +19,23 @@ from typing import Any
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
-from app.addresses import SettingError, bracketed, database_url, is_loopback, outside_url, public_url, queue_url
+from app.addresses import SettingError, bracketed, channels, database_url, http_url, is_loopback, public_url, queue_url
 
 QUEUES = ("high", "default", "low")
 ROOT = Path(__file__).resolve().parent.parent
 
 
-# ---- how a text is read: each takes the variable's name and its text, and raises SettingError -------------------
+# ---- parsers: each takes the name of a variable and its text, and raises SettingError ----------------------------
 
 
 def plain(name: str, text: str) -> str:
+    """The text itself."""
     return text
 
 
 def whole(low: int, high: int) -> Callable[[str, str], int]:
+    """A parser of a whole number from `low` to `high`, in at most 9 digits."""
+
     def read(name: str, text: str) -> int:
         if not re.fullmatch(r"\d{1,9}", text) or not low <= int(text) <= high:
             raise SettingError(f"{name}={text!r} must be a whole number from {low} to {high}")
@@ -42,12 +45,15 @@ def whole(low: int, high: int) -> Callable[[str, str], int]:
 
 
 def flag(name: str, text: str) -> bool:
+    """1, true or yes as True; 0, false or no as False."""
     if text.lower() not in ("0", "1", "true", "false", "yes", "no"):
         raise SettingError(f"{name}={text.lower()!r} must be 1 or 0")
     return text.lower() in ("1", "true", "yes")
 
 
 def choice(*known: str) -> Callable[[str, str], str]:
+    """A parser of one of the `known` texts."""
+
     def read(name: str, text: str) -> str:
         if text not in known:
             raise SettingError(f"{name}={text!r} must be {' or '.join(known)}")
@@ -57,6 +63,7 @@ def choice(*known: str) -> Callable[[str, str], str]:
 
 
 def timezone(name: str, text: str) -> ZoneInfo:
+    """A zone of the IANA database, like Europe/Rome."""
     try:
         return ZoneInfo(text)
     except Exception:
@@ -64,7 +71,7 @@ def timezone(name: str, text: str) -> ZoneInfo:
 
 
 def queues(name: str, text: str) -> tuple[str, ...]:
-    """Names separated by commas, in the fixed order high, default, low."""
+    """Names of queues separated by commas, returned in the order high, default, low."""
     wanted = [part.strip() for part in text.split(",") if part.strip()]
     unknown = [part for part in wanted if part not in QUEUES]
     if unknown or not wanted:
@@ -73,6 +80,7 @@ def queues(name: str, text: str) -> tuple[str, ...]:
 
 
 def modules(name: str, text: str) -> tuple[str, ...]:
+    """Dotted names of Python modules, separated by commas or blanks."""
     names = tuple(part for part in re.split(r"[,\s]+", text) if part)
     for part in names:
         if not re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", part):
@@ -81,42 +89,33 @@ def modules(name: str, text: str) -> tuple[str, ...]:
 
 
 def token(name: str, text: str) -> str:
+    """"" or at least 16 ASCII characters without blanks."""
     if text and (len(text) < 16 or not text.isascii() or any(c.isspace() for c in text)):
         raise SettingError(f"{name} must have at least 16 characters, without blanks or accents")
     return text
 
 
 def secret_key(name: str, text: str) -> str:
+    """"" or at least 16 characters."""
     if text and len(text) < 16:
         raise SettingError(f"{name} is too short: use at least 16 characters, or leave it out")
     return text
 
 
 def secret_keys(name: str, text: str) -> tuple[str, ...]:
+    """Keys of at least 16 characters, separated by blanks."""
     if any(len(key) < 16 for key in text.split()):
         raise SettingError(f"{name} has a key that is too short: each has at least 16 characters, blanks between them")
     return tuple(text.split())
 
 
-def channels(name: str, text: str) -> dict[str, str]:
-    """`name=url` parts, one a line or separated by blanks, by name."""
-    found: dict[str, str] = {}
-    for part in text.split():
-        label, equals, url = part.partition("=")
-        if not (equals and re.fullmatch(r"[A-Za-z0-9_.-]{1,40}", label) and re.match(r"[A-Za-z0-9+.-]+://[^/?#]", url)):
-            raise SettingError(f"{name}: part {len(found) + 1} is not like name=scheme://...; "
-                               "separate channels by blanks or line breaks")
-        if label in found:
-            raise SettingError(f"{name} names the channel {label} twice")
-        found[label] = url
-    return found
-
-
 def folder(name: str, text: str) -> Path:
+    """An absolute path; `~` is the home folder."""
     return Path(text).expanduser().absolute()
 
 
 def existing_file(name: str, text: str) -> Path:
+    """The absolute path of a file that exists."""
     path = folder(name, text)
     if not path.is_file():
         raise SettingError(f"{name}: there is no file {str(path)!r}")
@@ -128,20 +127,22 @@ def existing_file(name: str, text: str) -> Path:
 
 @dataclass(frozen=True)
 class Setting:
-    """One variable. `words` are those of README.md; without them it is accepted and named nowhere.
+    """One variable. `words` is its description in README.md; a variable without one is accepted but not documented.
 
-    `reach`: who may know it. "all": every program, and commands on a running instance; "address": the same when no
-    password is in it; "programs": web, monitor and workers; "web", "monitor", "workers": that one; "start": none.
+    `reach` is who may know the value. "all": every program, and commands on a running instance; "address": the same
+    when it contains no password; "programs": web, monitor and workers; "web", "monitor", "workers": that one; "start":
+    none of them.
     """
 
     default: str
     parse: Callable[[str, str], Any]
     words: str = ""
     reach: str = "all"
-    computed: str = ""  # what README.md says where there is no fixed default
-    name: str = ""  # the field's in capitals, unless given
+    computed: str = ""  # what README.md says in place of a fixed default
+    name: str = ""  # name of the variable; without it the name of the field in capitals
 
     def read(self, environ: Mapping[str, str]) -> Any:
+        """The parsed value, or the parsed default for a variable that is not set. Raises SettingError."""
         value = environ.get(self.name, "").strip()
         if any(ord(c) < 32 for c in value) and self.parse is not channels:
             raise SettingError(f"{self.name} has a line break or control character in it: write it on one line")
@@ -149,12 +150,13 @@ class Setting:
 
 
 def row(*given: Any, **more: Any) -> Any:
+    """A field of `Settings` with its `Setting`."""
     return field(metadata={"setting": Setting(*given, **more)})
 
 
 @dataclass(frozen=True, repr=False)
 class Settings:
-    """All that can be set from outside; `repr` shows no value, so no secret."""
+    """The values of all settings. `repr` shows only DATA_DIR, so it shows no secret."""
 
     data_dir: Path = row(str(ROOT / "instance"), folder, "database, uploads, logs, keys; only its owner can read it",
                          "programs")
@@ -189,9 +191,9 @@ class Settings:
                             "model, currency, input, cached, output (a million tokens each), valid_from")
     metrics_token: str = row("", token, "opens `/metrics` to Prometheus with `Authorization: Bearer ...` "
                              "(`deploy/grafana-dashboard.json` draws it)", "web")
-    heartbeat_url: str = row("", outside_url, "the monitor asks for this address each minute: whoever watches it "
+    heartbeat_url: str = row("", http_url, "the monitor asks for this address each minute: whoever watches it "
                              "learns when the box dies", "monitor")
-    sentry_dsn: str = row("", outside_url, "errors and failed attempts to Sentry: job uuid, type, tenant as tags; no "
+    sentry_dsn: str = row("", http_url, "errors and failed attempts to Sentry: job uuid, type, tenant as tags; no "
                           "arguments, no local variables", "programs")
 
     def __repr__(self) -> str:
@@ -199,11 +201,12 @@ class Settings:
 
     @property
     def https(self) -> bool:
+        """Whether people reach the site by https."""
         return self.public_url.startswith("https://")
 
     @property
     def warnings(self) -> list[str]:
-        """What is allowed but seldom meant, one line each; said at the start."""
+        """One line for each setting that is valid but probably a mistake; they are shown at the start."""
         if self.https and not self.trusted_proxies:
             return ["PUBLIC_URL is https but TRUSTED_PROXIES=0: all people seem to come from the proxy's address, "
                     "and guesses of strangers slow down everybody's sign-in. Set TRUSTED_PROXIES=1 behind one proxy."]
@@ -211,30 +214,32 @@ class Settings:
 
     @property
     def prefix(self) -> str:
-        """The path of PUBLIC_URL, like "/jobs"; "" at the root of a host."""
+        """The path of PUBLIC_URL, like "/jobs"; "" when the site is at the root of its host."""
         return urlsplit(self.public_url).path
 
     def cookie(self, name: str) -> dict[str, object]:
-        """Name and attributes of a cookie; below a path it is called `__Secure-`, as `__Host-` demands the path /."""
+        """Name and attributes of a cookie, for `set_cookie`. The prefix is `__Secure-` when the site has a path,
+        because `__Host-` requires the path `/`."""
         guard = "" if not self.https else "__Secure-" if self.prefix else "__Host-"
         common = {"secure": self.https, "httponly": True, "samesite": "Lax"}
         return {"key": guard + name, "path": self.prefix or "/", **common}
 
     @property
     def sqlite(self) -> bool:
+        """Whether the database is SQLite, not PostgreSQL."""
         return self.database_url.startswith("sqlite")
 
     @property
     def database_file(self) -> Path:
-        """Path of the SQLite database (only meaningful when `sqlite`)."""
+        """The path of the SQLite database; meaningless for PostgreSQL."""
         return Path(self.database_url.removeprefix("sqlite:///").split("?")[0])
 
     def key(self, label: str, secret: str | None = None) -> str:
-        """A key for one purpose, derived by HMAC-SHA256 from SECRET_KEY."""
+        """A key for one purpose (`label`), 64 hex digits, derived by HMAC-SHA256 from `secret` or SECRET_KEY."""
         return hmac.new((secret or self.secret_key).encode(), label.encode(), hashlib.sha256).hexdigest()
 
     def keys(self, label: str) -> list[str]:
-        """Current key first, then those of SECRET_KEY_FALLBACKS."""
+        """The keys for one purpose: the current one first, then those from SECRET_KEY_FALLBACKS."""
         return [self.key(label, s) for s in (self.secret_key, *self.secret_key_fallbacks)]
 
 
@@ -252,14 +257,14 @@ SETTINGS = (
 
 
 def load_settings(environ: Mapping[str, str] = os.environ) -> Settings:
-    """The settings of an environment. Raises SettingError, one line that names the variable."""
+    """The settings from an environment. Raises SettingError, whose text is one line that names the variable."""
     found = {name: setting.read(environ) for name, setting in FIELDS.items()}
     host = found["host"]
     shown = "127.0.0.1" if host in ("0.0.0.0", "::") else bracketed(host)  # noqa: S104
     address = public_url(given := found["public_url"] or f"http://{shown}:{found['port']}")
     if address is None:
-        said = "PUBLIC_URL" if "@" in given else f"PUBLIC_URL={given!r}"  # a password would stand before the @
-        raise SettingError(f"{said} must be like https://jobs.example.org or https://example.org/jobs")
+        shown = "PUBLIC_URL" if "@" in given else f"PUBLIC_URL={given!r}"  # a password can stand before the @
+        raise SettingError(f"{shown} must be like https://jobs.example.org or https://example.org/jobs")
     if address.startswith("http://") and not is_loopback(host) and not found["allow_insecure_http"]:
         raise SettingError(f"HOST={host} is reachable from outside but PUBLIC_URL is not https: "
                            "set PUBLIC_URL=https://..., or ALLOW_INSECURE_HTTP=1 to accept the risk")
@@ -269,7 +274,7 @@ def load_settings(environ: Mapping[str, str] = os.environ) -> Settings:
 
 
 def _kept_key(data_dir: Path) -> str:
-    """The key in DATA_DIR/secret-key (0600), generated once."""
+    """The key in the file DATA_DIR/secret-key (mode 0600), which is created when missing. Raises SettingError."""
     path = data_dir / "secret-key"
     try:
         data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)

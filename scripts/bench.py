@@ -1,12 +1,12 @@
 """Benchmarks as ratios within one run: `scripts/bench throughput|stats|budget`.
 
-throughput: no-op jobs a second, enqueued first, the whole ledger beside bare SqliteHuey,
-            rounds in turn, 1 and 4 process workers, logging at WARNING for both.
-stats:      server time of /admin/jobs/realtime-stats on an empty database and on one with
-            1,000,000 outcomes and 100,000 pending jobs; figures against a brute-force count;
-            then the dashboard, the jobs list, searches and all alert rules on the full one.
-budget:     lines of Python, how long files and lines are; processes and PSS of a running product (give its launcher's
-            pid). Each with its bound.
+throughput: no-op jobs per second, all enqueued before the start: the whole ledger against bare SqliteHuey, in
+            alternating rounds, with 1 and 4 worker processes, both with logging at WARNING.
+stats:      server time of /admin/jobs/realtime-stats on an empty database and on one with 1,000,000 outcomes and
+            100,000 pending jobs; its figures against a full count; then the dashboard, the jobs list, searches and
+            all alert rules on the full database.
+budget:     lines of Python, length of files and lines; with the pid of a launcher, processes and PSS of a running
+            product. Each with its bound.
 """
 
 from __future__ import annotations
@@ -49,6 +49,7 @@ def noop(n: int = 0):
 
 
 def environment(folder: Path) -> dict[str, str]:
+    """The environment of a benchmark's processes, with DATA_DIR below `folder`."""
     kept = {k: v for k, v in os.environ.items() if k in ("PATH", "HOME", "LANG")}
     path = f"{folder}{os.pathsep}{ROOT}"
     return kept | {"DATA_DIR": str(folder / "data"), "JOB_MODULES": "benchjobs", "PYTHONPATH": path,
@@ -56,7 +57,7 @@ def environment(folder: Path) -> dict[str, str]:
 
 
 def drain(target: str, workers: int, env: dict[str, str], folder: Path, database: str, table: str, count: int) -> float:
-    """Start a consumer on `count` waiting rows of `table`; returns rows a second from the first to the last taken."""
+    """Start a consumer on `count` waiting rows of `table`; returns rows per second between the first and the last."""
     log = open(folder / "consumer.log", "ab")
     consumer = subprocess.Popen(
         [sys.executable, "-m", "huey.bin.huey_consumer", target, "-w", str(workers), *CONSUMER],
@@ -82,6 +83,7 @@ def drain(target: str, workers: int, env: dict[str, str], folder: Path, database
 
 
 def bare(workers: int, count: int) -> float:
+    """No-op jobs per second of SqliteHuey alone."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "barejobs.py").write_text(BARE.format(file=str(folder / "bare.db")))
@@ -108,6 +110,7 @@ with app.app_context():
 
 
 def ledger(workers: int, count: int) -> float:
+    """No-op jobs per second of this product."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "benchjobs.py").write_text(JOBS)
@@ -117,7 +120,7 @@ def ledger(workers: int, count: int) -> float:
 
 
 def throughput(rounds: int, count: int) -> bool:
-    """Prints one row a worker number; True when the ledger is no slower than bare Huey (median of ratios >= 1)."""
+    """Print a row for each number of workers; True when the ledger is as fast as bare Huey (median ratio >= 1)."""
     good = True
     print(f"no-op jobs a second, {count} jobs, {rounds} rounds in turn (median)")
     for workers in (1, 4):
@@ -130,7 +133,8 @@ def throughput(rounds: int, count: int) -> bool:
 
 
 def stats(metrics: int, pending: int, calls: int) -> bool:
-    """Median server time of realtime-stats, empty against full, in turn; and the figures counted by brute force."""
+    """Print the median server time of realtime-stats on an empty and on a full database; True when the full one takes
+    less than 10 ms and at most 1.3 times as long."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "benchjobs.py").write_text(JOBS)
@@ -181,9 +185,10 @@ for _ in range(calls):
     times.append((time.perf_counter() - start) * 1000)
     time.sleep(0.01)
 print(json.dumps(times))
-from app.services.jobs import listing
-monitor = __import__("app.monitor.loop", fromlist=["Monitor"]).Monitor(app)
-while monitor.duties and __import__("app.services.jobs.search_index", fromlist=["advance"]).advance(monitor.connection, 50): pass
+from app.monitor.loop import Monitor
+from app.services.jobs import listing, search_index
+monitor = Monitor(app)
+while monitor.duties and search_index.advance(monitor.connection, 50): pass
 with app.test_request_context("/"):
     wanted, cursor = listing.JobFilter.read({}, app.extensions["settings"].timezone), ""
     for _ in range(999):
@@ -260,7 +265,7 @@ class Bound(NamedTuple):
 
 
 def code_bounds() -> list[Bound]:
-    """The size of app/ against its budget; `tests/test_house.py` holds the same bounds."""
+    """The size of app/ with its bounds; `tests/test_house.py` checks them."""
     files = sorted((ROOT / "app").rglob("*.py"))
     sizes = {path.relative_to(ROOT): len(path.read_text().splitlines()) for path in files}
     longest = max(sizes, key=sizes.__getitem__)
@@ -274,7 +279,7 @@ def code_bounds() -> list[Bound]:
 
 
 def wide_lines() -> dict[str, int]:
-    """How many lines of a Python file are over WIDTH characters, by its path; files without any are left out."""
+    """The number of lines over WIDTH characters in each Python file that has one, by its path."""
     found = {}
     for path in sorted(p for folder in ("app", "scripts", "deploy") for p in (ROOT / folder).rglob("*.py")):
         if count := sum(len(line) > WIDTH for line in path.read_text().splitlines()):
@@ -283,7 +288,7 @@ def wide_lines() -> dict[str, int]:
 
 
 def budget(pid: int | None) -> bool:
-    """The bounds of the code; with a pid, processes below it and their PSS."""
+    """Print all bounds; with a pid also the number of its processes and their PSS. True when all are kept."""
     wide = wide_lines()
     bounds = [*code_bounds(), Bound(f"lines over {WIDTH} characters ({len(wide)} files of app/, scripts/, deploy/)",
                                     sum(wide.values()), 0)]
@@ -301,6 +306,7 @@ def budget(pid: int | None) -> bool:
 
 
 def main() -> None:
+    """Run one benchmark; exit code 1 when a bound is broken."""
     parser = argparse.ArgumentParser(prog="scripts/bench")
     parser.add_argument("what", choices=("throughput", "stats", "budget"))
     parser.add_argument("--rounds", type=int, default=5)

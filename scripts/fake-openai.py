@@ -1,19 +1,19 @@
 #!/usr/bin/env python3
-"""A development tool: a server on 127.0.0.1 that behaves like the OpenAI API, well and badly. It makes up its texts.
+"""A fake OpenAI API for development, on 127.0.0.1: it invents its texts and can simulate errors.
 
     python scripts/fake-openai.py [--port 8123]
 
 then OPENAI_BASE_URL=http://127.0.0.1:8123/v1 OPENAI_API_KEY=sk-anything
 
-How it behaves is the last word of the model's name: gpt-4o-mini (well), fake-slow, fake-empty, fake-length,
-fake-refusal, fake-filter, fake-early (the stream ends early), fake-cut (the line is cut), fake-broken (200 with broken
-JSON), fake-plain (answers without a stream), fake-429 (once, with Retry-After: 2), fake-429date, fake-quota, fake-401,
-fake-404, fake-400, fake-500, fake-flaky (500, then well),
-fake-hang (never answers), fake-drip (begins and never ends), fake-drop (closes at once), fake-redirect; fake-nooptions,
-fake-forbids, fake-terse (refuse stream_options, each in its words), fake-nostream (refuses a stream); fake-nousage,
-fake-zerousage; fake-halves (half characters, NUL, bytes that are no UTF-8); fake-late429 (once), fake-late500,
-fake-late401, fake-latequota (an error as the first event), fake-after (an error after some text).
-GET /stats tells what was asked.
+The last word of the model's name selects the behaviour: gpt-4o-mini (a good answer), fake-slow, fake-empty,
+fake-length, fake-refusal, fake-filter, fake-early (the stream ends early), fake-cut (the connection breaks),
+fake-broken (200 with broken JSON), fake-plain (no stream), fake-429 (once, with Retry-After: 2), fake-429date,
+fake-quota, fake-401, fake-404, fake-400, fake-500, fake-flaky (500, then a good answer), fake-hang (never answers),
+fake-drip (begins and never ends), fake-drop (closes at once), fake-redirect; fake-nooptions, fake-forbids, fake-terse
+(refuse stream_options, each in other words), fake-nostream (refuses a stream); fake-nousage, fake-zerousage;
+fake-halves (half characters, NUL, bytes that are not UTF-8); fake-late429 (once), fake-late500, fake-late401,
+fake-latequota (an error as the first event), fake-after (an error after some text).
+GET /stats returns the number of requests, also by model.
 """
 
 from __future__ import annotations
@@ -45,16 +45,21 @@ LATE = {  # way: the first event of a stream
 
 
 class Handler(BaseHTTPRequestHandler):
+    """Answers one connection."""
+
     protocol_version = "HTTP/1.1"
 
     def log_message(self, *_: object) -> None:
+        """Log nothing."""
         pass
 
     def do_GET(self) -> None:
+        """Answer GET /stats."""
         stats = self.server.stats  # type: ignore[attr-defined]
         self.answer(200, {"asked": sum(stats.values()), "by_model": dict(stats)})
 
     def do_POST(self) -> None:
+        """Answer a chat completion in the way that the model's name selects."""
         body = json.loads(self.rfile.read(int(self.headers.get("Content-Length", 0))) or b"{}")
         model = str(body.get("model", ""))
         with self.server.lock:  # type: ignore[attr-defined]
@@ -105,6 +110,7 @@ class Handler(BaseHTTPRequestHandler):
         return self.stream(body, model, way, text, finish, usage, n)
 
     def stream(self, body: dict, model: str, way: str, text: str, finish: str, usage: dict, n: int) -> None:
+        """Answer as a stream of server-sent events."""
         self.send_response(200)
         self.send_header("Content-Type", "text/event-stream")
         self.send_header("Transfer-Encoding", "chunked")
@@ -148,13 +154,16 @@ class Handler(BaseHTTPRequestHandler):
         return None
 
     def event(self, value: dict) -> None:
+        """Send one event."""
         self.chunk(b"data: " + json.dumps(value).encode() + b"\n\n")
 
     def chunk(self, data: bytes) -> None:
+        """Send bytes as one chunk of HTTP."""
         self.wfile.write(b"%x\r\n%s\r\n" % (len(data), data))
         self.wfile.flush()
 
     def answer(self, status: int, value: object, headers: dict | None = None, raw: bytes | None = None) -> None:
+        """Send a whole answer: `value` as JSON, or the bytes `raw`."""
         body = json.dumps(value).encode() if raw is None else raw
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
@@ -166,7 +175,7 @@ class Handler(BaseHTTPRequestHandler):
 
 
 class Server(ThreadingHTTPServer):
-    """`stats` counts requests by model, `bodies` keeps them."""
+    """The server: `stats` counts requests by model, `bodies` keeps their bodies."""
 
     daemon_threads = True
 
@@ -177,10 +186,11 @@ class Server(ThreadingHTTPServer):
         self.lock, self.over = threading.Lock(), threading.Event()
 
     def handle_error(self, *_: object) -> None:
-        pass  # whoever asked has gone
+        """Ignore errors: the client has closed its connection."""
 
     @property
     def url(self) -> str:
+        """The value for OPENAI_BASE_URL."""
         return f"http://127.0.0.1:{self.server_address[1]}/v1"
 
 

@@ -1,9 +1,9 @@
-"""Pictures of every page as files: both languages, both themes, desk and phone; three amounts of data.
+"""Takes screenshots of every page: two languages, two themes, two widths (desktop and phone), three amounts of data.
 
     .venv/bin/python scripts/screenshots.py [--out screenshots] [--states empty,normal,full] [--readme]
 
-Starts the product three times on folders of its own: empty, with lifelike data, and with 100,000 rows (needs the extra
-`dev` and Chromium). `--readme` renews docs/images from the lifelike state.
+Starts the product three times, each on a temporary folder: empty, with realistic data, and with 100,000 rows. It needs
+the extra `dev` and Chromium. `--readme` renews docs/images from the realistic data.
 """
 
 import argparse
@@ -35,6 +35,7 @@ DATA = {"empty": [], "normal": [[]], "full": [["--metrics", "100000", "--pending
 
 
 def main() -> None:
+    """Take the screenshots that the arguments ask for."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--out", type=Path, default=ROOT / "screenshots")
     parser.add_argument("--states", default="empty,normal,full")
@@ -49,6 +50,7 @@ def main() -> None:
 
 
 def with_product(state: str, data: Path, act) -> None:
+    """Start the product on the folder `data`, fill it, call `act` with its URL, and stop it."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -72,6 +74,7 @@ def with_product(state: str, data: Path, act) -> None:
 
 
 def pictures(base: str, options, state: str) -> None:
+    """Take the screenshots of one amount of data."""
     from playwright.sync_api import sync_playwright
 
     chromium = next(p for p in map(shutil.which, ("chromium", "chromium-browser", "google-chrome")) if p)
@@ -104,6 +107,7 @@ def pictures(base: str, options, state: str) -> None:
 
 
 def job_pages(page) -> dict[str, str]:
+    """The path of one job's page for each state that has a job, by name of the picture."""
     found = {}
     for state in JOBS:
         answer = page.request.get(f"/admin/jobs/list?state={state}", headers={"Accept": "application/json"})
@@ -113,8 +117,9 @@ def job_pages(page) -> dict[str, str]:
 
 
 def shoot(page, path: Path, whole: bool = True) -> None:
+    """Save a screenshot; `whole`: of the whole page, else of the window."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    page.wait_for_timeout(700)  # the charts draw themselves in
+    page.wait_for_timeout(700)  # until the charts' animation ends
     page.evaluate("document.activeElement && document.activeElement.blur()")
     page.screenshot(path=path, full_page=whole)
     print(re.sub(rf"^{re.escape(str(ROOT))}/", "", str(path)))

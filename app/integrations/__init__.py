@@ -1,1 +1,1 @@
-"""The outside world behind small functions."""
+"""Everything outside: files of other programs, OpenAI, Apprise, HTTP."""

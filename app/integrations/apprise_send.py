@@ -29,6 +29,7 @@ class _Lines(logging.Handler):
         self.doubtful = False
 
     def emit(self, record: logging.LogRecord) -> None:
+        """Keep the text of a warning, and note a connection that broke after the message was sent."""
         text = record.getMessage()
         if record.levelno >= logging.WARNING:
             self.lines.append(text)

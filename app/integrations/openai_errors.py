@@ -1,8 +1,7 @@
-"""What a server says in place of an answer, and what that means: try again, wait, give up, or ask in a humbler way.
+"""Decides what an error of the API means: try again, wait, give up, or send the request with fewer fields.
 
-An error comes as an HTTP status or as an event of a stream that has begun; both are judged here, by the same table.
-Servers that behave like OpenAI's (vLLM, Ollama, LM Studio, llama.cpp, Azure, OpenRouter, Gemini, Mistral ...) each have
-their own shapes.
+An error comes as an HTTP status or as an event of a stream; the same rules judge both. Each OpenAI-compatible server
+(vLLM, Ollama, LM Studio, llama.cpp, Azure, OpenRouter, Gemini, Mistral ...) has its own form of error.
 """
 
 from __future__ import annotations
@@ -20,11 +19,11 @@ from app.support.messages import Message
 from app.support.redaction import one_line, redact
 
 MOST_WAIT_S, USUAL_WAIT_S = 3600.0, 20.0
-WITH_USAGE, STREAMED, WHOLE = 0, 1, 2  # ways to ask, each humbler: a stream with usage, a stream, neither
+WITH_USAGE, STREAMED, WHOLE = 0, 1, 2  # ways to ask, each with fewer fields: a stream with usage, a stream, neither
 _NUMBERS = ("status", "status_code", "statusCode", "http_status", "code")
 _SENTENCES = ("message", "msg", "detail", "error", "description", "error_message", "errors")
 _QUOTA = re.compile(r"insufficient.?(quota|balance|credit|fund)|billing|payment|quota.?exceeded$")
-_MEANS = (  # words of an error without a status, and the status it would have had
+_MEANS = (  # patterns in an error without a status, and the status that fits
     (_QUOTA, 402),
     (re.compile(r"rate.?limit|too.?many.?req|resource.?exhausted|throttl|slow.?down|^(tokens|requests)$"), 429),
     (re.compile(r"authenticat|api.?key|unauthori[sz]ed"), 401),
@@ -48,10 +47,16 @@ _AGAIN = re.compile(
     r"((?:\d{1,12}(?:\.\d{1,12})?\s*(?:ms|milliseconds?|hours?|h|minutes?|min|m|seconds?|sec|s)(?![a-z])\s*)+)"
 )
 _PART = re.compile(r"(\d{1,12}(?:\.\d{1,12})?)\s*(ms|milli|h|m|s)")
+_REJECTED = {
+    401: Message("The API refused the key (401). Set OPENAI_API_KEY for the workers and restart them."),
+    402: Message("The account's quota is used up (insufficient_quota). Raise it, then retry."),
+    403: Message("The API refused this account (403)."),
+    404: Message("The API does not know this model or address (404)."),
+}
 
 
 class ApiError(Exception):
-    """No answer began; the text is a sentence. `sent`: the request may have reached the model, and be paid."""
+    """No answer began; the text is a sentence. `sent`: the request may have reached the model, so it may be paid."""
 
     def __init__(self, sentence: str, sent: bool = False) -> None:
         super().__init__(sentence)
@@ -63,11 +68,11 @@ class RequestRejected(ApiError):
 
 
 class ApiUnavailable(ApiError):
-    """It may be tried again."""
+    """The request can be tried again."""
 
 
 class Throttled(ApiError):
-    """429: wait `delay` seconds; not counted as a try."""
+    """Status 429: wait `delay` seconds; this attempt is not counted."""
 
     def __init__(self, delay: float) -> None:
         super().__init__(Message("The API asks to wait %(n)s s (429).", n=f"{delay:.0f}"))
@@ -75,7 +80,7 @@ class Throttled(ApiError):
 
 
 class Humbler(ApiError):
-    """The server refuses what was added to the request (and nothing was paid): ask once more, in this `way`."""
+    """The server refused a field beside model and messages, and nothing was paid: ask again in this `way`."""
 
     def __init__(self, way: int) -> None:
         super().__init__(Message("The server does not take every part of the request; it is asked again without."))
@@ -83,39 +88,45 @@ class Humbler(ApiError):
 
 
 def judged(status: int | None, error: Any, headers: Mapping[str, str], way: int, proven: bool) -> ApiError:
-    """What to do about an error; `status` None when it came in a stream. `proven`: it has answered to this way."""
+    """The exception for an error. `status` is None when the error came in a stream; `proven` means that this server has
+    answered a request of this `way` before."""
     names = _names(error)
     status = status or _status(error, names)
     humbler = None if status in (401, 402, 403, 404, 429) else _humbler(status, error, way, proven)
     if humbler is not None:
         return Humbler(humbler)
-    said = one_line(redact(clean(_sentence(error))), 1200)[:300]
-    if status == 402 or (status == 429 and any(_QUOTA.search(name) for name in names)):
-        return RequestRejected(_with(Message("The account's quota is used up (insufficient_quota). Raise it, then retry."), said))
-    if status == 429:
+    if status == 429 and not any(_QUOTA.search(name) for name in names):
         return Throttled(wait_of(headers, error))
     if 300 <= status < 400:
-        return RequestRejected(
-            Message("The API answered with a redirect (%(n)s), which is not followed: correct OPENAI_BASE_URL.", n=status)
-        )
+        return RequestRejected(Message(
+            "The API answered with a redirect (%(n)s), which is not followed: correct OPENAI_BASE_URL.", n=status))
+    kind, sentence = RequestRejected, _REJECTED.get(402 if status == 429 else status)
     if status >= 500 or status in (408, 409, 425):
-        return ApiUnavailable(_with(Message("The API answered %(n)s.", n=status), said))
-    sentences = {
-        401: Message("The API refused the key (401). Set OPENAI_API_KEY for the workers and restart them."),
-        403: Message("The API refused this account (403)."),
-        404: Message("The API does not know this model or address (404)."),
-    }
-    sentence = sentences.get(status) or Message("The API refused the request (%(n)s).", n=status)
-    return RequestRejected(_with(sentence, said))
+        kind, sentence = ApiUnavailable, Message("The API answered %(n)s.", n=status)
+    sentence = sentence or Message("The API refused the request (%(n)s).", n=status)
+    said = one_line(redact(clean(_sentence(error))), 1200)[:300]
+    return kind(Message("%(sentence)s %(said)s", sentence=sentence, said=said) if said else sentence)
 
 
-def _with(sentence: Message, said: str) -> Message:
-    """Our sentence, and behind it the server's own words when there are some."""
-    return Message("%(sentence)s %(said)s", sentence=sentence, said=said) if said else sentence
+def without_status(error: Exception, waited: float, late: bool) -> ApiError:
+    """The exception for a request that got no status: `waited` seconds, `late` when its deadline has passed."""
+    import httpx2
+    import openai
+
+    cause = error.__cause__ if isinstance(error, openai.APIConnectionError) and error.__cause__ else error
+    why = type(cause).__name__
+    if late or isinstance(cause, httpx2.TimeoutException):
+        sent = not isinstance(cause, (httpx2.ConnectTimeout, httpx2.PoolTimeout))
+        return ApiUnavailable(Message("The API did not answer within %(n)s s.", n=f"{waited:.0f}"), sent)
+    if isinstance(cause, (ValueError, httpx2.InvalidURL, httpx2.UnsupportedProtocol, httpx2.LocalProtocolError)):
+        return RequestRejected(Message(
+            "The request cannot be sent (%(why)s): correct OPENAI_BASE_URL and OPENAI_API_KEY.", why=why))
+    sent = not isinstance(cause, (httpx2.ConnectError, httpx2.ProxyError))
+    return ApiUnavailable(Message("The connection to the API failed (%(why)s).", why=why), sent)
 
 
 def body_of(raw: bytes) -> Any:
-    """The error in the body of a refusal: as JSON where it is some, else its text (nothing of a page of HTML)."""
+    """The error in the body of a response: its JSON, else its text; "" for a page of HTML."""
     value = parsed(raw)
     if value is not None:
         return error_in(value, named=True)
@@ -130,7 +141,7 @@ def _names(error: Any) -> list[str]:
 
 
 def _status(error: Any, names: list[str]) -> int:
-    """The status that an error event would have had: its own number, else by its words; 500 (try again) without."""
+    """The status of an error event: its own number, else the one that its words mean, else 500 (try again)."""
     for key in _NUMBERS if isinstance(error, dict) else ():
         number = str(error.get(key))
         if re.fullmatch(r"[45]\d\d(\.0)?", number):
@@ -143,8 +154,8 @@ def _status(error: Any, names: list[str]) -> int:
 
 
 def _humbler(status: int, error: Any, way: int, proven: bool) -> int | None:
-    """The humbler way to ask, when the refusal may plausibly mean what the request had beside model and messages; else
-    None. A server's wording is its own: one that names nothing is asked once more, unless it has answered so before."""
+    """The way with fewer fields, when the error may mean a field beside model and messages; else None. Servers use
+    different words, so an error that names no field counts too, unless the server has answered this way before."""
     words = " ".join(_words(error)).lower()
     if way == WITH_USAGE and _OPTIONS.search(words):
         return STREAMED
@@ -157,7 +168,7 @@ def _humbler(status: int, error: Any, way: int, proven: bool) -> int | None:
 
 
 def _words(value: Any, depth: int = 0) -> Iterator[str]:
-    """Every text in an error, but not the request that some servers send back in it."""
+    """All texts in an error, without the request that some servers repeat in it."""
     if isinstance(value, dict) and depth < 8:
         for key, inner in value.items():
             if key not in ("input", "request", "body"):
@@ -170,6 +181,7 @@ def _words(value: Any, depth: int = 0) -> Iterator[str]:
 
 
 def _sentence(value: Any, depth: int = 0) -> str:
+    """The server's sentence in an error; at most 2,000 characters of each text."""
     if isinstance(value, dict) and depth < 4:
         return next((text for key in _SENTENCES if (text := _sentence(value.get(key), depth + 1))), "")
     if isinstance(value, list) and depth < 4:
@@ -178,18 +190,12 @@ def _sentence(value: Any, depth: int = 0) -> str:
 
 
 def wait_of(headers: Mapping[str, str], error: Any = None) -> float:
-    """Seconds to wait, 1 to 3,600: Retry-After (or retry-after-ms), number or date; else as the error says; else 20."""
-    given = (
-        _seconds(headers.get("retry-after-ms"), 1000)
-        or _seconds(headers.get("retry-after"))
-        or _date(headers.get("retry-after"))
-    )
+    """Seconds to wait, 1 to 3,600, from retry-after-ms or Retry-After (number or date), or from the error, else 20."""
+    header = headers.get("retry-after")
+    given = _seconds(headers.get("retry-after-ms"), 1000) or _seconds(header) or _date(header)
     if given is None and isinstance(error, dict):
-        given = (
-            _seconds(error.get("retry_after_ms"), 1000)
-            or _seconds(error.get("retry_after"))
-            or _seconds(error.get("retryAfter"))
-        )
+        given = _seconds(error.get("retry_after_ms"), 1000)
+        given = given or _seconds(error.get("retry_after")) or _seconds(error.get("retryAfter"))
     if given is None:
         text = json.dumps(error, default=str)[:20_000].replace('"retryDelay":', "retry in").lower()
         found = _AGAIN.search(text)

@@ -1,8 +1,9 @@
-"""Reading an answer that may have been paid: nothing that a server sends raises, and no text is lost to its encoding.
+"""Reads an answer, which may have been paid: bad data from the server raises no error and loses no readable text.
 
-bytes -> lines -> events (SSE; lines of JSON and a body that is not streamed are taken as well) -> `Answer`
-Halves of a character that come in two events are joined; what no database holds (lone halves, NUL, bytes that are no
-UTF-8) becomes U+FFFD; an event that cannot be read leaves a hole, which is said.
+bytes -> lines -> events (server-sent events, lines of JSON, or one JSON body) -> `Answer`
+* The two halves of a character that come in two events are joined.
+* What no database can store (lone surrogates, NUL, bytes that are not UTF-8) becomes U+FFFD.
+* An event that cannot be read is left out, and `Answer.broken` names it.
 """
 
 from __future__ import annotations
@@ -16,25 +17,26 @@ from typing import Any
 
 from app.support.messages import Message, text_of
 
-MOST_CHARS = 2 * 2**20  # of text; an article has some ten thousand
-MOST_BYTES, MOST_LINE = 64 * 2**20, 8 * 2**20  # of the whole stream, of one line
+MOST_CHARS = 2 * 2**20  # of text; an article has about ten thousand
+MOST_BYTES, MOST_LINE = 64 * 2**20, 8 * 2**20  # bytes of the whole stream, of one line
 MOST_TOKENS = 10**9
-LOOK_S = 0.1  # between two looks of whoever waits at what has come
+PROGRESS_S = 0.1  # between two calls of `grows`
 _REST = "\ufffd"
 _LONE = re.compile("[\ud800-\udc7f\udd00-\udfff]")
-_OPEN = re.compile(  # the first half of a pair, or the first bytes of a character, at the end
+_OPEN = re.compile(  # at the end: the first surrogate of a pair, or the first bytes of a character
     "(?:[\ud800-\udbff]|[\udcc2-\udcdf]|[\udce0-\udcef][\udc80-\udcbf]?|[\udcf0-\udcf4][\udc80-\udcbf]{0,2})\\Z"
 )
-_ENDS = {  # what servers like OpenAI's call the same ends
-    "max_tokens": "length", "max_output_tokens": "length", "safety": "content_filter", "blocked": "content_filter", "end_turn": "stop",
-    "stop_sequence": "stop", "eos": "stop", "eos_token": "stop", "completed": "stop",
+_ENDS = {  # other servers' names for OpenAI's values of finish_reason
+    "max_tokens": "length", "max_output_tokens": "length", "safety": "content_filter", "blocked": "content_filter",
+    "end_turn": "stop", "stop_sequence": "stop", "eos": "stop", "eos_token": "stop", "completed": "stop",
 }
 _BROKEN_ENDS = ("error", "abort", "aborted", "cancelled", "canceled", "failed", "timeout")
 
 
 @dataclass
 class Answer:
-    """`finish` is stop, length ... or None when the stream ended early; tokens are None when not told."""
+    """What came of an answer. `finish` is OpenAI's finish_reason (stop, length ...), None when the stream ended early;
+    the counts of tokens are None when the server gave none."""
 
     text: str = ""
     finish: str | None = None
@@ -44,12 +46,12 @@ class Answer:
     tokens_in: int | None = None
     tokens_cached: int | None = None
     tokens_out: int | None = None
-    broken: str = ""  # what broke the answer off
-    begun: bool = False  # something came that the model has written, and that may so be paid
+    broken: str = ""  # why the answer is incomplete; "" when it is not
+    begun: bool = False  # some output of the model came, so it may be paid
 
 
 class Reported(Exception):
-    """The server reported an error before anything of the model had come."""
+    """The server reported an error before any output of the model."""
 
     def __init__(self, error: Any) -> None:
         super().__init__("error event")
@@ -57,25 +59,27 @@ class Reported(Exception):
 
 
 class Joined:
-    """Text that comes in pieces, of which each may end within a character."""
+    """Joins text from pieces; a piece may end inside a character. `size` counts characters."""
 
     def __init__(self) -> None:
         self.pieces: list[str] = []
         self.size, self._held = 0, ""
 
     def add(self, piece: str) -> None:
+        """Append a piece; an incomplete character at its end waits for the next piece."""
         text = _paired(self._held + piece)
         tail = _OPEN.search(text)
         self._held = tail[0] if tail else ""
         self._keep(text[: len(text) - len(self._held)])
 
     def end(self) -> str:
+        """The whole text; an incomplete character at its end becomes U+FFFD."""
         self._keep(self._held)
         self._held = ""
         return self.text()
 
     def text(self) -> str:
-        """What is whole so far."""
+        """The text so far, without an incomplete character at its end."""
         self.pieces = ["".join(self.pieces)]
         return self.pieces[0]
 
@@ -85,7 +89,7 @@ class Joined:
 
 
 def clean(text: str) -> str:
-    """Text that every database holds: pairs joined, escaped bytes read as UTF-8, what is no character U+FFFD."""
+    """Text that every database can store: surrogate pairs joined, escaped bytes read as UTF-8, the rest U+FFFD."""
     if text.isascii() and "\0" not in text:
         return text
     raw = _LONE.sub(_REST, _paired(text)).encode("utf-8", "surrogateescape")
@@ -97,15 +101,15 @@ def _paired(text: str) -> str:
 
 
 def read(chunks: Iterable[bytes], whole: bool, answer: Answer, grows: Callable[[str], bool]) -> None:
-    """Fill `answer` from the bytes of a body; `whole`: it is one JSON value, not a stream. `grows` gets the text so far
-    every 0.1 s and returns False to stop. Raises Reported, and what reading the bytes raises; `answer` then holds what
-    had come."""
+    """Fill `answer` from the bytes of a body. `whole` means that the body is one JSON value, not a stream. `grows` gets
+    the text so far at most every 0.1 s and returns False to stop. Raises Reported and the errors of `chunks`; `answer`
+    then has what came before."""
     text, refusal = Joined(), Joined()
-    look = 0.0
+    next_call = 0.0
     try:
         for kind, data in events(chunks) if not whole else _body(chunks):
             if data.startswith(b"[DONE]"):
-                answer.finish = answer.finish or ("stop" if text.size and not answer.broken else None)  # said to be all
+                answer.finish = answer.finish or ("stop" if text.size and not answer.broken else None)
                 return
             for value in _values(data, answer):
                 _take(value, answer, text, refusal)
@@ -118,8 +122,8 @@ def read(chunks: Iterable[bytes], whole: bool, answer: Answer, grows: Callable[[
             if text.size + refusal.size > MOST_CHARS:
                 answer.broken = Message("longer than %(n)s characters", n=MOST_CHARS)
                 return
-            if time.monotonic() >= look:
-                look = time.monotonic() + LOOK_S
+            if time.monotonic() >= next_call:
+                next_call = time.monotonic() + PROGRESS_S
                 if not grows(text.text()):
                     answer.broken = "stopped"
                     return
@@ -131,11 +135,12 @@ def read(chunks: Iterable[bytes], whole: bool, answer: Answer, grows: Callable[[
 
 
 class TooMuch(Exception):
-    """More came than an answer can be."""
+    """The server sent more bytes than an answer can have."""
 
 
 def events(chunks: Iterable[bytes]) -> Iterator[tuple[str, bytes]]:
-    """Kind and data of each event. Lines are split as bytes: U+2028 in a text is no end of a line."""
+    """(kind, data) of each event. Lines are split as bytes, because U+2028 in a text does not end a line. Raises
+    TooMuch."""
     kind, data = "", []
     for line in _lines(chunks):
         name, _, value = line.partition(b":")
@@ -160,7 +165,7 @@ def _lines(chunks: Iterable[bytes]) -> Iterator[bytes]:
     held = total = 0
     for chunk in chunks:
         if not total:
-            chunk = chunk.removeprefix(b"\xef\xbb\xbf")  # a mark at the beginning is no part of the first event's name
+            chunk = chunk.removeprefix(b"\xef\xbb\xbf")  # a byte order mark
         rest.append(chunk)
         total, held = total + len(chunk), held + len(chunk)
         if b"\n" in chunk or b"\r" in chunk:
@@ -173,7 +178,7 @@ def _lines(chunks: Iterable[bytes]) -> Iterator[bytes]:
 
 
 def _body(chunks: Iterable[bytes]) -> Iterator[tuple[str, bytes]]:
-    """A body said to be JSON: one value, or lines of them all the same."""
+    """The events of a body whose type is JSON: one value, or a stream in spite of its type."""
     body = b"\n".join(_lines(chunks))
     if parsed(body) is not None:
         yield "", body
@@ -182,7 +187,7 @@ def _body(chunks: Iterable[bytes]) -> Iterator[tuple[str, bytes]]:
 
 
 def _values(data: bytes, answer: Answer) -> Iterator[Any]:
-    """The JSON values of an event: one, or, from a server that forgets the empty lines between events, one a line."""
+    """The JSON values of an event: one; or one a line, from a server without empty lines between events."""
     value = parsed(data)
     if value is not None:
         yield value
@@ -196,44 +201,38 @@ def _values(data: bytes, answer: Answer) -> Iterator[Any]:
 
 
 def parsed(data: bytes) -> Any:
-    """The JSON value, or None; whatever its encoding and its numbers are."""
+    """The JSON value of the bytes, also in damaged UTF-8; None when they are not JSON."""
     for errors in ("strict", "surrogatepass", "surrogateescape"):
         try:
             text = data.decode("utf-8", errors)
+            return json.loads(text, parse_int=lambda n: int(n) if len(n) < 20 else float(n), strict=False)
         except UnicodeDecodeError:
             continue
-        try:
-            return json.loads(
-                text, parse_int=lambda digits: int(digits) if len(digits) < 20 else float(digits), strict=False
-            )
         except (ValueError, RecursionError):
             return None
     return None
 
 
 def error_in(value: Any, named: bool = False) -> Any:
-    """The error that a JSON value is or holds, or None; `named`: it came as an error."""
+    """The error that a JSON value is or contains, else None; `named` means that the server marked it as an error."""
     if isinstance(value, list):
         value = next((v for v in value if isinstance(v, dict)), value)
     if not isinstance(value, dict):
         return value if named and value else None
     inner = value.get("error")
-    if not inner and isinstance(choices := value.get("choices"), list):  # some relays put it there
+    if not inner and isinstance(choices := value.get("choices"), list):  # as some relays send it
         inner = next((c["error"] for c in choices if isinstance(c, dict) and c.get("error")), None)
     if isinstance(inner, dict) and inner:
         return value | {name: v for name, v in inner.items() if v is not None}
     if inner or named or "error" in (value.get("object"), value.get("type")):
         return value
-    said = (
-        value.get("detail")
-        or value.get("errors")
-        or (value.get("message") if isinstance(value.get("message"), str) else None)
-    )
-    return value if said and "choices" not in value else None
+    message = value.get("message")
+    reported = value.get("detail") or value.get("errors") or (isinstance(message, str) and message)
+    return value if reported and "choices" not in value else None
 
 
 def _take(value: Any, answer: Answer, text: Joined, refusal: Joined) -> None:
-    """One event into the answer, whatever is missing or of another type."""
+    """Add one event to the answer; fields that are missing or of another type are left out."""
     if not isinstance(value, dict):
         return
     for name, limit in (("model", 100), ("id", 200)):
@@ -258,22 +257,20 @@ def _take(value: Any, answer: Answer, text: Joined, refusal: Joined) -> None:
 
 
 def _text(value: Any, depth: int = 0) -> str:
-    """The text of a content: a string, or a list of parts that hold some."""
+    """The text of a `content`: a string, or a list of parts with texts."""
+    if isinstance(value, dict):
+        value = [value.get("text")] if value.get("type", "text") in ("text", "output_text") else []
     if isinstance(value, list):
         return "".join(_text(part, depth + 1) for part in value) if depth < 20 else ""
-    if isinstance(value, dict):
-        return _text(value.get("text"), depth + 1) if depth < 20 and value.get("type", "text") in ("text", "output_text") else ""
     return "" if value is None or isinstance(value, bool) else str(value)
 
 
 def _count(answer: Answer, usage: dict[str, Any], written: bool) -> None:
-    """Tokens, when all that is told makes sense: none told, or 0 for a text, is unknown and never free."""
+    """Take over the counts of tokens if all make sense. No count, or 0 for a text, means unknown, never free."""
     details = usage.get("prompt_tokens_details")
     cached = details.get("cached_tokens") if isinstance(details, dict) else None
-    counts = [
-        _number(n)
-        for n in (usage.get("prompt_tokens"), cached if cached is not None else 0, usage.get("completion_tokens"))
-    ]
+    given = (usage.get("prompt_tokens"), 0 if cached is None else cached, usage.get("completion_tokens"))
+    counts = [_number(n) for n in given]
     if None in counts or not counts[0] or counts[1] > counts[0] or (written and not counts[2]):
         return
     answer.tokens_in, answer.tokens_cached, answer.tokens_out = counts
@@ -281,7 +278,7 @@ def _count(answer: Answer, usage: dict[str, Any], written: bool) -> None:
 
 
 def _number(value: Any) -> int | None:
-    """A count of tokens: a whole number, also as text or float."""
+    """A count of tokens from a whole number, also as text or float; None for anything else or more than 10^9."""
     if isinstance(value, bool) or not re.fullmatch(r"\d{1,10}(\.0{0,10})?", str(value), re.ASCII):
         return None
     number = int(float(str(value)))
@@ -289,5 +286,5 @@ def _number(value: Any) -> int | None:
 
 
 def _short(error: Any) -> str:
-    said = error.get("message") or error.get("error") or error.get("detail") if isinstance(error, dict) else error
-    return Message("error: %(why)s", why=clean(str(said)[:190]))
+    reason = error.get("message") or error.get("error") or error.get("detail") if isinstance(error, dict) else error
+    return Message("error: %(why)s", why=clean(str(reason)[:190]))

@@ -1,8 +1,8 @@
-"""One text from an OpenAI-compatible API through the official SDK: streamed, with every way it can go wrong told apart.
+"""Asks an OpenAI-compatible API for one text through the official SDK, as a stream.
 
-The SDK's own retries are off (the ledger has the only ones) and redirects are not followed. Until something of the
-model has come a failure may be tried again (openai_errors.py says how); after that it may have been paid. The request
-as a whole has one deadline: `seconds`.
+The SDK does not retry, because the ledger does, and it does not follow redirects. A failure before the first output of
+the model can be tried again (openai_errors.py decides how). A failure after it may have been paid. One deadline limits
+the whole request.
 """
 
 from __future__ import annotations
@@ -17,45 +17,19 @@ from contextlib import ExitStack
 from typing import Any
 from urllib.parse import urlsplit
 
-from app.integrations.openai_errors import (
-    STREAMED,
-    WHOLE,
-    WITH_USAGE,
-    ApiError,
-    ApiUnavailable,
-    Humbler,
-    RequestRejected,
-    Throttled,
-    body_of,
-    judged,
-)
+from app.integrations.openai_errors import WHOLE, WITH_USAGE, RequestRejected, body_of, judged, without_status
 from app.integrations.openai_stream import Answer, Reported, clean, read
 from app.support.messages import Message, cleaned
 from app.support.redaction import one_line, redact
 
-__all__ = [
-    "WITH_USAGE",
-    "Answer",
-    "Humbler",
-    "ApiError",
-    "RequestRejected",
-    "Throttled",
-    "ApiUnavailable",
-    "generate",
-    "is_local",
-    "server",
-]
 CONNECT_S, SILENT_S = 10.0, 60.0
-MOST_REFUSAL = 64 * 1024  # bytes of a refusal that are read
-_EXTRAS: dict[int, dict[str, Any]] = {
-    WITH_USAGE: {"stream": True, "stream_options": {"include_usage": True}},
-    STREAMED: {"stream": True},
-    WHOLE: {},
-}
+MOST_REFUSAL = 64 * 1024  # bytes read of the body of an error
+# The fields that each way adds to the request: WITH_USAGE, STREAMED, WHOLE.
+_FIELDS: Any = ({"stream": True, "stream_options": {"include_usage": True}}, {"stream": True}, {})
 
 
 class _Status(Exception):
-    """A status other than success."""
+    """The API answered with a status other than success; `error` is the body as `body_of` reads it."""
 
     def __init__(self, status: int, error: Any, headers: Any) -> None:
         super().__init__(str(status))
@@ -63,30 +37,25 @@ class _Status(Exception):
 
 
 def server() -> str:
-    """The address that is asked, without a password; empty for the SDK's own."""
+    """OPENAI_BASE_URL without user and password; "" when the SDK's own address is used."""
     return os.environ.get("OPENAI_BASE_URL", "").strip().rpartition("@")[2]
 
 
 def is_local() -> bool:
-    """Whether OPENAI_BASE_URL is on this machine: a development server, that costs nothing."""
+    """Whether OPENAI_BASE_URL is on this machine: a development server, which costs nothing."""
     with contextlib.suppress(ValueError):
         return urlsplit(os.environ.get("OPENAI_BASE_URL", "")).hostname in ("127.0.0.1", "localhost", "::1")
     return False
 
 
-def generate(
-    prompt: str,
-    model: str,
-    seconds: float,
-    began: Callable[[], None],
-    grows: Callable[[str], bool],
-    way: int = WITH_USAGE,
-    proven: bool = False,
-) -> Answer:
-    """Ask and read the answer. `began` is called with its headers, `grows` with the text so far each 0.1 s; when it
-    returns False the reading stops (`broken` is "stopped"). `way` is how to ask, `proven` that this server has answered
-    when asked so. Raises Refused, Throttled, Unanswered, or Humbler: ask again in its way, the request was refused for
-    what was added to it.
+def generate(prompt: str, model: str, seconds: float, began: Callable[[], None], grows: Callable[[str], bool],
+             way: int = WITH_USAGE, proven: bool = False) -> Answer:
+    """Send the request and return the answer, within `seconds`.
+
+    `began` is called when the headers of the answer arrive. `grows` is called with the text so far at most every 0.1 s;
+    when it returns False, reading stops and `broken` is "stopped". `way` is WITH_USAGE, STREAMED or WHOLE; `proven`
+    means that this server has answered a request of this way before. Raises RequestRejected, Throttled, ApiUnavailable,
+    or Humbler when the request should be sent again with fewer fields.
     """
     import httpx2
     import openai
@@ -105,20 +74,19 @@ def generate(
             base = os.environ.get("OPENAI_BASE_URL", "").strip() or None
             client = openai.OpenAI(api_key=key, base_url=base, max_retries=0, timeout=timeout, http_client=http)
             asked = client.chat.completions.with_streaming_response.create(
-                model=model, messages=[{"role": "user", "content": prompt}], **_EXTRAS[way]
-            )
+                model=model, messages=[{"role": "user", "content": prompt}], **_FIELDS[way])
             response = stack.enter_context(asked).http_response
         except _Status as refusal:
             raise judged(refusal.status, refusal.error, refusal.headers, way, proven) from None
         except Exception as error:
-            raise _unsent(error, seconds if deadline.late else silent, deadline.late) from None
+            raise without_status(error, seconds if deadline.late else silent, deadline.late) from None
         try:
             began()
             kind = response.headers.get("content-type", "")
             read(response.iter_bytes(), "json" in kind and "ndjson" not in kind, answer, grows)
         except Reported as report:
             raise judged(None, report.error, response.headers, way, proven) from None
-        except Exception as error:  # paid: whatever broke it, what came is kept (a timeout of the job is no Exception)
+        except Exception as error:  # the text so far may be paid, so it is kept (a timeout of the job is no Exception)
             answer.broken = f"{type(error).__name__}: {error}"
     if deadline.late and (answer.broken or answer.finish is None):
         answer.broken = Message("no end within %(n)s s", n=f"{seconds:.0f}")
@@ -127,30 +95,8 @@ def generate(
     return answer
 
 
-def _unsent(error: Exception, waited: float, late: bool) -> ApiError:
-    """What it means that the request got no status at all."""
-    import httpx2
-    import openai
-
-    cause = error.__cause__ if isinstance(error, openai.APIConnectionError) and error.__cause__ else error
-    if late or isinstance(cause, httpx2.TimeoutException):
-        return ApiUnavailable(
-            Message("The API did not answer within %(n)s s.", n=f"{waited:.0f}"),
-            sent=not isinstance(cause, (httpx2.ConnectTimeout, httpx2.PoolTimeout)),
-        )
-    if isinstance(cause, (ValueError, httpx2.InvalidURL, httpx2.UnsupportedProtocol, httpx2.LocalProtocolError)):
-        return RequestRejected(
-            Message(
-                "The request cannot be sent (%(why)s): correct OPENAI_BASE_URL and OPENAI_API_KEY.",
-                why=type(cause).__name__,
-            )
-        )
-    sent = not isinstance(cause, (httpx2.ConnectError, httpx2.ProxyError))
-    return ApiUnavailable(Message("The connection to the API failed (%(why)s).", why=type(cause).__name__), sent=sent)
-
-
 def _judge_before_reading(response: Any) -> None:
-    """Of a refusal at most 64 KB are read: the SDK would read all that comes, which may never end."""
+    """Raise _Status for an error, with at most 64 KB of its body. The SDK would read a body that never ends."""
     if response.status_code < 300:
         return
     import httpx2
@@ -165,7 +111,7 @@ def _judge_before_reading(response: Any) -> None:
 
 
 class _Deadline:
-    """Shuts the request's socket after so many seconds, in whatever phase it is: closing it would not wake a read."""
+    """Shuts down the socket of a request after `seconds`, in any phase. (To close it would not wake a read.)"""
 
     def __init__(self, seconds: float) -> None:
         self.late, self._ends, self._stream = False, time.monotonic() + seconds, None
@@ -180,6 +126,7 @@ class _Deadline:
         self._timer.cancel()
 
     def follow(self, request: Any) -> None:
+        """A hook of the HTTP client: learn the socket of this request."""
         request.extensions["trace"] = self._trace
 
     def _trace(self, event: str, info: dict[str, Any]) -> None:

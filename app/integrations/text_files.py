@@ -1,11 +1,15 @@
-"""Which encoding a file of text has, after a look at every byte of it (1 MB at a time).
+"""Detects the encoding of a text file. All bytes of the file are read, 1 MB at a time.
 
-    find_encoding(path) -> Encoding("windows-1252", "cp1252"); of the open choice `chosen` only that it can be
+    find_encoding(path) -> Encoding("windows-1252", "cp1252")
 
-A byte order mark says it; else what is UTF-8 throughout is UTF-8; else text in UTF-16 and UTF-32 shows by its NUL
-bytes; else the letters past ASCII tell (encodings.py), from a sample that has every byte value of the file in it. What
-is no text, or of no encoding that is read, raises ValidationError: a sentence that says what to do. `Unsure` is one
-that needs a choice.
+The first rule that applies decides:
+1. a byte order mark;
+2. the encoding that a person chose, if the file can be decoded with it;
+3. NUL bytes at regular places: UTF-16 or UTF-32;
+4. the whole file is valid UTF-8;
+5. the likelihood of the letters past ASCII (encodings.py), in a sample with each byte value of the file.
+A file that is not text, or has an encoding that is not supported, raises ValidationError with a sentence that says what
+to do. `Unsure` means that a person must choose.
 """
 
 from __future__ import annotations
@@ -23,7 +27,7 @@ from app.support.validation import ValidationError
 
 NAMES = ("utf-8", "utf-16", *ENCODINGS)
 SHOWN_LINES, SHOWN_CHARS, SHOWN_READINGS = 3, 70, 4
-# Beginnings of files that people take for CSV; each of them is sent sooner or later.
+# First bytes of files that people upload in place of CSV.
 _MAGIC = (
     (b"PK\x03\x04", Message("an Excel workbook or a ZIP archive")),
     (b"\xd0\xcf\x11\xe0", Message("an Excel workbook")),
@@ -33,7 +37,7 @@ _MAGIC = (
     (b"\xff\xd8\xff", Message("a picture")),
     (b"SQLite format 3", Message("a database")),
 )
-_MARKS = (  # the four bytes of UTF-32 begin like UTF-16
+_MARKS = (  # UTF-32 first, because its mark begins with that of UTF-16
     (codecs.BOM_UTF32_LE, "utf-32", "utf-32"),
     (codecs.BOM_UTF32_BE, "utf-32", "utf-32"),
     (codecs.BOM_UTF8, "utf-8", "utf-8-sig"),
@@ -46,30 +50,30 @@ _MULTIBYTE = re.compile(rb"[\xc2-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}|[\xf
 
 
 class Encoding(NamedTuple):
-    """`name` as people choose it, `codec` as Python reads it."""
+    """`name` is the one that people choose, `codec` the one that Python decodes with."""
 
     name: str
     codec: str
 
     @property
     def shown(self) -> str:
+        """The name for people, like 'Windows-1252'."""
         return shown(self.name)
 
 
 class Unsure(ValidationError):
-    """Several encodings are about as likely; `readings`: (name, [(line, text), ...]) of each, where they differ."""
+    """Several encodings are about equally likely. `readings`: (name, [(line number, text), ...]) of each encoding, for
+    lines in which they differ."""
 
     def __init__(self, readings: list[tuple[str, list[tuple[int, str]]]]) -> None:
         self.readings = readings
         names = ", ".join(shown(name) for name, _ in readings)
-        lines = "\n".join(
-            f"{shown(name)}: " + " | ".join(f"{n}: {text}" for n, text in found) for name, found in readings
-        )
+        lines = "\n".join(f"{shown(name)}: " + " | ".join(f"{n}: {text}" for n, text in found)
+                          for name, found in readings)
         super().__init__(Message(
             "The file may be in %(names)s, and its text does not tell which. "
             "Import it again with the encoding in which these lines are right, or save it as CSV UTF-8.\n%(lines)s",
-            names=names, lines=lines,
-        ))
+            names=names, lines=lines))
 
 
 def shown(name: str) -> str:
@@ -78,8 +82,7 @@ def shown(name: str) -> str:
 
 
 def find_encoding(path: Path, chosen: str | None = None) -> Encoding:
-    """The encoding of a file; a mark at its beginning counts more than the choice. Raises ValidationError and Unsure.
-    """
+    """The encoding of a file; a byte order mark wins over `chosen`, one of NAMES. Raises ValidationError and Unsure."""
     with open(path, "rb") as stream:
         head = stream.read(1 << 20)
         _refuse_magic(head)
@@ -97,16 +100,14 @@ def find_encoding(path: Path, chosen: str | None = None) -> Encoding:
                 raise _damaged(line)
             raise ValidationError(Message(
                 "The file is not %(name)s, or damaged: line %(n)s cannot be read in it. "
-                "Choose another encoding, or save it as CSV UTF-8.", name=found.shown, n=line,
-            ))
+                "Choose another encoding, or save it as CSV UTF-8.", name=found.shown, n=line))
     return found
 
 
 def _damaged(line: int) -> ValidationError:
     return _save_again(Message(
         "The file is UTF-8 but damaged: line %(n)s has a byte that does not belong there, "
-        "and read as Windows-1252 its accents would be wrong.", n=line,
-    ))
+        "and read as Windows-1252 its accents would be wrong.", n=line))
 
 
 def _not_read(name: str) -> ValidationError:
@@ -130,19 +131,18 @@ def _by_choice(head: bytes, chosen: str) -> Encoding:
 def _refuse_magic(head: bytes) -> None:
     for magic, name in _MAGIC:
         if head.startswith(magic):
-            why = Message("The file is %(kind)s, not CSV. Open it in its program and save it as CSV UTF-8.", kind=name)
-            raise ValidationError(why)
+            raise ValidationError(Message(
+                "The file is %(kind)s, not CSV. Open it in its program and save it as CSV UTF-8.", kind=name))
 
 
 def _refuse_control(head: bytes) -> None:
     if len(head) - len(head.translate(None, _CONTROL)) > len(head) * 0.02:
-        raise ValidationError(
-            Message("The file is not text: it is full of control characters. Upload a CSV file saved as UTF-8 text.")
-        )
+        raise ValidationError(Message(
+            "The file is not text: it is full of control characters. Upload a CSV file saved as UTF-8 text."))
 
 
 def _wide(head: bytes) -> Encoding | None:
-    """UTF-16 or UTF-32 without a mark: separators and line ends have NULs, on one side of each pair of bytes only."""
+    """UTF-16 or UTF-32 without a mark, else None: ASCII characters have NUL bytes, always on the same side."""
     four = [head[place::4].count(0) for place in range(4)]
     many, all_of_them = max(4, len(head) // 100), len(head) // 4 * 0.9
     for one, other, codec in ((3, 2, "utf-32-le"), (0, 1, "utf-32-be")):
@@ -155,7 +155,7 @@ def _wide(head: bytes) -> Encoding | None:
 
 
 def _first_not_utf8(stream: io.BufferedReader) -> int:
-    """Line of the first byte that is not UTF-8, 0 if all are. Refuses NUL, and Japanese in seven bits."""
+    """Line of the first byte that is not UTF-8, 0 if all are. Raises ValidationError for NUL and ISO-2022-JP."""
     decoder, lines, bad = codecs.getincrementaldecoder("utf-8")(), 1, 0
     for chunk in chunks(stream):
         if b"\0" in chunk:
@@ -169,7 +169,7 @@ def _first_not_utf8(stream: io.BufferedReader) -> int:
 
 
 def _first_bad(stream: io.BufferedReader, codec: str) -> int:
-    """Line of the first byte that the codec does not know, or that it reads as NUL; 0 if there is none."""
+    """Line of the first byte that the codec cannot decode or decodes as NUL; 0 if there is none."""
     decoder, lines = codecs.getincrementaldecoder(codec)(), 1
     for chunk in chunks(stream):
         try:
@@ -193,7 +193,7 @@ def _bad_line(decoder: codecs.IncrementalDecoder, chunk: bytes, lines: int) -> i
 
 
 def _mostly_utf8(stream: io.BufferedReader) -> bool:
-    """Whether most bytes past ASCII are UTF-8, so that the others are damage."""
+    """Whether most bytes past ASCII are valid UTF-8, so that the file is damaged UTF-8."""
     good = stray = 0
     for chunk in chunks(stream):
         rest, n = _MULTIBYTE.subn(b"", chunk)
@@ -202,52 +202,44 @@ def _mostly_utf8(stream: io.BufferedReader) -> bool:
 
 
 def _by_letters(stream: io.BufferedReader, bad: int) -> Encoding:
-    """The likeliest single-byte encoding; Unsure when others are about as likely, ValidationError when none makes
-    sense."""
+    """The likeliest single-byte encoding. Raises Unsure when others are about equally likely, and ValidationError when
+    none gives a meaningful text."""
     pieces, seen, undefined = sample(stream)
     readings = likely([piece for _, piece in pieces], seen)
     top = next((reading for reading in readings if reading.sense), None)
     if top is None:
         text = lines_with_high_bytes(stream)
-        from charset_normalizer import from_bytes  # here: 3 MB that only a refused file needs
+        from charset_normalizer import from_bytes  # imported here: it costs 3 MB, only for a refused file
 
         best = from_bytes(text).best() if len(text.translate(None, ASCII)) > 15 else None
         if best is not None and best.encoding not in {codec for codec, _ in ENCODINGS.values()}:
             raise _not_read(best.encoding.replace("_", "-").upper())
         if undefined:
-            lines = {"a": bad, "b": undefined}
-            raise _save_again(Message("The file is neither UTF-8 (line %(a)s) nor Windows-1252 (line %(b)s).", **lines))
-        raise _save_again(
-            Message("The file is not UTF-8 (line %(n)s), and in no encoding that is known here is it a text.", n=bad)
-        )
-    rivals: list[Reading] = []
+            raise _save_again(Message(
+                "The file is neither UTF-8 (line %(a)s) nor Windows-1252 (line %(b)s).", a=bad, b=undefined))
+        raise _save_again(Message(
+            "The file is not UTF-8 (line %(n)s), and in no encoding that is known here is it a text.", n=bad))
+    close = {top.texts: top}
     for reading in readings:
-        if (
-            reading is not top
-            and reading.score > top.score - CLOSE
-            and all(reading.texts != other.texts for other in (top, *rivals))
-        ):
-            rivals.append(reading)
-    if rivals:
-        raise Unsure(_differences([top, *rivals][:SHOWN_READINGS], [line for line, _ in pieces]))
+        if reading.score > top.score - CLOSE:
+            close.setdefault(reading.texts, reading)
+    if len(close) > 1:
+        raise Unsure(_differences(list(close.values())[:SHOWN_READINGS], [line for line, _ in pieces]))
     return Encoding(top.encoding, ENCODINGS[top.encoding][0])
 
 
 def _differences(readings: list[Reading], lines: list[int]) -> list[tuple[str, list[tuple[int, str]]]]:
-    """The first three pieces in which the readings differ, as each reads them."""
-    places: list[int] = []
-    for place in range(len(lines)):
-        if len({r.texts[place] for r in readings}) > 1 and lines[place] not in {lines[p] for p in places}:
-            places.append(place)
-    found = []
-    for reading in readings:
-        texts = [(lines[place], _around(reading.texts[place])) for place in places[:SHOWN_LINES]]
-        found.append((reading.encoding, texts))
-    return found
+    """(encoding, [(line number, text), ...]) of each reading, for the first three lines in which they differ."""
+    found: dict[int, int] = {}  # index of the first differing piece of a line, by line number
+    for at, line in enumerate(lines):
+        if len({reading.texts[at] for reading in readings}) > 1:
+            found.setdefault(line, at)
+    places = list(found.items())[:SHOWN_LINES]
+    return [(r.encoding, [(line, _around(r.texts[at])) for line, at in places]) for r in readings]
 
 
 def _around(text: str) -> str:
-    """The part of a piece that holds its first letter past ASCII."""
+    """The part of a piece around its first character past ASCII, at most 70 characters."""
     at = next((i for i, c in enumerate(text) if ord(c) > 127), 0)
     start = max(0, at - SHOWN_CHARS // 2)
     return text[start : start + SHOWN_CHARS].strip()

@@ -1,35 +1,39 @@
-"""ProcessContentGeneration: a text from OpenAI, paid once; see services/generations.py for what is kept when."""
+"""ProcessContentGeneration: writes a text with OpenAI and pays for it once.
+
+app/services/content/generations.py says what is saved at which time.
+"""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
 
-from flask import current_app
 from huey.exceptions import CancelExecution, RetryTask
 
 from app.execution.job_context import JobContext
 from app.integrations import openai_text
+from app.integrations.openai_errors import ApiError, Humbler, RequestRejected, Throttled
 from app.ledger.dialect import Connection
 from app.models.job import BY_BUDGET
 from app.registry import HoldJob, PermanentError, TemporaryError, job
 from app.services.content import generations
 from app.support.messages import Message, text_of
+from app.support.settings import settings
 
 TYPE = "ProcessContentGeneration"
-SPARE_S, KEEP_S = 15.0, 2.0
+SPARE_S, KEEP_S = 15.0, 2.0  # left of the job's timeout when the request ends; between two saves of the text
 UNDER_WAY = ("asking", "answering")
 
 
 @job(TYPE, label="Content Generation", timeout=300, durable=True, fair=True,
      description=Message("Write a text with OpenAI; with a reference it becomes that content's body."))
-def process_content_generation(
-    prompt: str, model: str = "gpt-4o-mini", reference: str | None = None, template: str | None = None, *, ctx: JobContext,
-) -> dict:
-    """Returns the number of characters and the reference."""
+def process_content_generation(prompt: str, model: str = "gpt-4o-mini", reference: str | None = None,
+                               template: str | None = None, *, ctx: JobContext) -> dict:
+    """Returns {"characters": number, "reference": reference}. An answer that an earlier attempt has saved is used."""
     if ctx.created_by == "demo" and not openai_text.is_local():
         raise PermanentError(Message(
-            "A demo asks no real model. For one that answers, set OPENAI_BASE_URL to scripts/fake-openai.py on 127.0.0.1."))
+            "A demo asks no real model. For one that answers, "
+            "set OPENAI_BASE_URL to scripts/fake-openai.py on 127.0.0.1."))
     kept = generations.find(ctx.connection, ctx.uuid)
     if kept is not None and kept.status in UNDER_WAY:
         error = _maybe_paid(Message("The worker stopped while the API answered."))
@@ -42,29 +46,32 @@ def process_content_generation(
         return finish(ctx, reference, kept.text or "")
     if kept is not None and kept.spent and kept.retry_round == ctx.retry_round:
         raise PermanentError(kept.error or _paid(Message("The answer is of no use.")))
-    text = ask(ctx, prompt, model, reference, template)
-    return finish(ctx, reference, text)
+    return finish(ctx, reference, ask(ctx, prompt, model, reference, template))
 
 
 def ask(ctx: JobContext, prompt: str, model: str, reference: str | None, template: str | None) -> str:
-    settings = current_app.extensions["settings"]
+    """Send the prompt and save the answer with its cost; returns its text.
+
+    Raises HoldJob when the budget is used up, RetryTask to wait for a limit of requests, CancelExecution when somebody
+    cancelled the job, and PermanentError or TemporaryError when no useful answer came.
+    """
     filled = generations.fill(ctx.connection, ctx.tenant_id, template, prompt, reference)
     if filled is None:
         raise PermanentError(
             Message("There is no prompt template %(name)s. Create it, or choose another, then retry.", name=template))
-    if why := generations.over_budget(ctx.connection, ctx.tenant_id, settings):
+    if why := generations.over_budget(ctx.connection, ctx.tenant_id, settings()):
         raise HoldJob(why, code=BY_BUDGET)
 
     def begin(tx: Connection) -> float:
-        wait = generations.take_slot(tx, settings.openai_rpm, TYPE)
+        wait = generations.take_slot(tx, settings().openai_rpm, TYPE)
         if not wait:
             generations.begin(tx, ctx.uuid, ctx.retry_round, ctx.tenant_id, filled, model, reference, template)
             generations.asking(tx, ctx.uuid)
         return wait
 
     if wait := ctx.save_durably(begin):
-        raise RetryTask(
-            Message("The account's limit of %(n)s requests a minute is reached.", n=settings.openai_rpm), delay=wait)
+        limit = settings().openai_rpm
+        raise RetryTask(Message("The account's limit of %(n)s requests a minute is reached.", n=limit), delay=wait)
     next_keep = 0.0
 
     def grows(text: str) -> bool:
@@ -79,15 +86,17 @@ def ask(ctx: JobContext, prompt: str, model: str, reference: str | None, templat
     way, proven = generations.way_of(ctx.connection, server, model)
     try:
         answer, way = _ask_in_some_way(ctx, filled, model, grows, way, proven)
-    except openai_text.ApiError as error:
+    except ApiError as error:
         why, sent = text_of(error), error.sent
         ctx.save_durably(lambda tx: generations.unanswered(tx, ctx.uuid, why, sent))
-        if isinstance(error, openai_text.Throttled):
+        if isinstance(error, Throttled):
             ctx.log(why, "WARN")
             raise RetryTask(why, delay=error.delay) from None
-        raise (PermanentError if isinstance(error, openai_text.RequestRejected) else TemporaryError)(why) from None
+        raise (PermanentError if isinstance(error, RequestRejected) else TemporaryError)(why) from None
     status, wrong = judge(answer)
-    ctx.save_durably(lambda tx: generations.answered(tx, ctx.uuid, TYPE, ctx.tenant_id, status, answer, wrong, settings.prices_file))
+    prices = settings().prices_file
+    ctx.save_durably(
+        lambda tx: generations.answered(tx, ctx.uuid, TYPE, ctx.tenant_id, status, answer, wrong, prices))
     if not proven and answer.begun:
         ctx.save_soft(lambda tx: generations.keep_way(tx, server, model, way))
     if status == "cancelled":
@@ -97,32 +106,33 @@ def ask(ctx: JobContext, prompt: str, model: str, reference: str | None, templat
     return answer.text
 
 
-def _ask_in_some_way(
-    ctx: JobContext, prompt: str, model: str, grows: Callable[[str], bool], way: int, proven: bool,
-) -> tuple[openai_text.Answer, int]:
-    """The answer, and the way that was asked in: at most two humbler ones than the first. What is refused is not paid,
-    so each counts as a request but takes no second place of the minute's."""
+def _ask_in_some_way(ctx: JobContext, prompt: str, model: str, grows: Callable[[str], bool], way: int,
+                     proven: bool) -> tuple[openai_text.Answer, int]:
+    """(answer, way of the request that got it): at most two further ways are tried, each with fewer fields. A refused
+    request costs nothing. Each try is counted as a request, but all take one slot of the limit per minute."""
     end = time.monotonic() + max(ctx.timeout - SPARE_S, ctx.timeout / 2)
     while True:
         try:
             began = lambda: ctx.save_durably(lambda tx: generations.answering(tx, ctx.uuid))  # noqa: E731
             return openai_text.generate(prompt, model, max(end - time.monotonic(), 1.0), began, grows, way, proven), way
-        except openai_text.Humbler as error:
+        except Humbler as error:
             ctx.log(text_of(error))
             way, proven = error.way, False
             ctx.save_durably(lambda tx: generations.asking(tx, ctx.uuid))
 
 
 def judge(answer: openai_text.Answer) -> tuple[str, str | None]:
-    """Status of the generation, and the sentence of its failure."""
+    """(status of the generation, sentence about its failure or None)."""
     if answer.broken == "stopped":
         return "cancelled", _maybe_paid(Message("Stopped on request."))
     if answer.refusal or answer.finish == "content_filter":
-        refused = Message("The model refused to write this.")
-        return "failed", _paid(Message("%(sentence)s %(said)s", sentence=refused, said=answer.refusal) if answer.refusal else refused)
+        why = Message("The model refused to write this.")
+        if answer.refusal:
+            why = Message("%(sentence)s %(said)s", sentence=why, said=answer.refusal)
+        return "failed", _paid(why)
     if answer.broken or answer.finish is None:
-        why = _maybe_paid(Message("The answer broke off (%(why)s).", why=answer.broken or Message("the stream ended early")))
-        return ("partial" if answer.text.strip() else "failed"), why
+        why = Message("The answer broke off (%(why)s).", why=answer.broken or Message("the stream ended early"))
+        return ("partial" if answer.text.strip() else "failed"), _maybe_paid(why)
     if answer.finish == "length":
         return "partial", _paid(Message("The answer was cut at the model's length limit."))
     if not answer.text.strip():
@@ -135,13 +145,15 @@ def _paid(what: Message) -> Message:
 
 
 def _maybe_paid(what: Message) -> Message:
-    return Message("%(what)s It may have been paid; what came is kept. Retry asks for a new one, which is paid again.", what=what)
+    return Message(
+        "%(what)s It may have been paid; what came is kept. Retry asks for a new one, which is paid again.", what=what)
 
 
 def finish(ctx: JobContext, reference: str | None, text: str) -> dict:
-    """Into the content, when one is meant; returns the job's result."""
+    """Write the text into the content `reference`, if one is given; returns the result of the job. Raises
+    PermanentError when there is no such content."""
     if reference and not ctx.save_durably(lambda tx: generations.apply(tx, ctx.uuid, ctx.tenant_id, reference, text)):
         raise PermanentError(Message(
-            "There is no content %(name)s. The text is kept with the generation: import the content, then retry; nothing is paid again.",
-            name=reference))
+            "There is no content %(name)s. The text is kept with the generation: import the content, then retry; "
+            "nothing is paid again.", name=reference))
     return {"characters": len(text), "reference": reference}

@@ -1,20 +1,20 @@
-"""ProcessCsvImport: a CSV of contents (`reference,title,body`, others as attributes) into `contents`.
+"""ProcessCsvImport: imports a CSV of contents (`reference,title,body`, other columns as attributes) into `contents`.
 
-    begin   row_no of `import_runs`: where to go on; a new round clears the one before
-    survey  all records once: how many, and which is the last good one of each reference
-    save    500 records at a time, one short transaction: contents, import_rejects, import_runs
+    begin   finds the record after which to go on (`row_no` of `import_runs`); a new round deletes the rejects before
+    survey  reads all records once: counts them and finds the last good record of each reference
+    save    writes 500 records in one short transaction: contents, import_rejects, import_runs
 
-* Killed: row_no and counts are committed with each chunk, so the next attempt goes on behind it
-  and the result counts all attempts. A retry by hand is a new round and begins anew.
-* Two attempts at once (one was given up for dead and lives): a chunk is written only while row_no
-  is what this attempt has read; the other one sees that it is not, and goes on behind.
-* A bad record is kept in `import_rejects`. A reference twice in one file: the last good record
-  counts; those before it do nothing, stand in the report with the line that counts, and count as
-  unchanged (and as repeated). So the same file again changes nothing, and
+* A killed attempt: `row_no` and the counts are committed with each chunk, so the next attempt goes on after it and the
+  result counts all attempts. A retry by a person is a new round and starts from the beginning.
+* Two attempts at once (one was wrongly judged dead): a chunk is written only if `row_no` has not changed since this
+  attempt read it; otherwise the attempt goes on after the new `row_no`.
+* A bad record is stored in `import_rejects`. When a file has a reference twice, its last good record counts. The
+  earlier ones change nothing; the report shows them with the line that counts, and they count as unchanged (and as
+  repeated). So a second import of the same file changes nothing, and
   rows = inserted + updated + unchanged + rejected = all records of the file.
-* The report keeps the first 10,000 rows, or 8 MB of text; all are counted. 16 MB of a bad CSV were
+* The report stores the first 10,000 rows or 8 MB of text; all are counted. Without this limit a bad CSV of 16 MB made
   4.2 million rows, 521 MB in the database.
-* A file that cannot be read at all: PermanentError with a sentence, before any row is written.
+* A file that cannot be read raises PermanentError with a sentence before any row is written.
 """
 
 from __future__ import annotations
@@ -41,28 +41,22 @@ from app.support.redaction import cut
 from app.support.validation import ValidationError
 
 RAW_BYTES, REPORT_ROWS, REPORT_BYTES = 2048, 10_000, 8 << 20
-CHUNK_ROWS, CHUNK_CHARS, CHUNK_COUNTED = 500, 2 << 20, 20_000  # rows that are written; text; rows that are only counted
-SURVEY_STEP = 5000
+CHUNK_ROWS, CHUNK_CHARS, CHUNK_COUNTED = 500, 2 << 20, 20_000  # rows to write; characters; rows in all
+SURVEY_STEP = 5000  # records between two reports of the progress
 WRITE_TRIES = 5
 COUNTS = ("inserted", "updated", "unchanged", "rejected")
-CLEARING = -1  # row_no while the rejects of the round before are being deleted
+CLEARING = -1  # `row_no` while the rejects of the previous round are being deleted
 CONTENTS, REJECTS, RUNS = Content.__table__, ImportReject.__table__, ImportRun.__table__
 
 
-@job(
-    "ProcessCsvImport", queue="low", tries=3, backoff=(60, 300, 1800), timeout=300, label="CSV Import",
-    description=Message("Import a file of contents: returns the counts of all attempts of this round, and the encoding it was read in."),
-)
-def process_csv_import(
-    path: UploadedFile,
-    encoding: Literal[NAMES] | None = None,
-    columns: dict[str, str] | None = None,
-    *,
-    ctx: JobContext,  # type: ignore[valid-type]
-) -> dict:
-    """Import a file of contents: returns the counts of all attempts of this round, and the encoding it was read in.
+@job("ProcessCsvImport", queue="low", tries=3, backoff=(60, 300, 1800), timeout=300, label="CSV Import",
+     description=Message("Import a file of contents: returns the counts of all attempts of this round, "
+                         "and the encoding it was read in."))
+def process_csv_import(path: UploadedFile, encoding: Literal[NAMES] | None = None,  # type: ignore[valid-type]
+                       columns: dict[str, str] | None = None, *, ctx: JobContext) -> dict:
+    """Import a file; returns the counts of all attempts of this round and the encoding, as `{"rows": 3, ...}`.
 
-    `encoding` None finds it out; `columns` names columns anew: `{"titolo": "title"}`.
+    `encoding` None detects it; `columns` renames columns: `{"titolo": "title"}`.
     """
     done = begin(ctx.uuid, ctx.retry_round)
     try:
@@ -71,9 +65,9 @@ def process_csv_import(
         raise PermanentError(text_of(error)) from None
     last = LastOnes(path.path.stat().st_size)
     total = survey(source, last, done, ctx)
-    said = {"file": path.filename, "dialect": source.dialect, "n": total}
-    resumed = Message("%(file)s: %(dialect)s, %(n)s records; going on behind record %(done)s", done=done, **said)
-    ctx.log(resumed if done else Message("%(file)s: %(dialect)s, %(n)s records", **said))
+    facts = {"file": path.filename, "dialect": source.dialect, "n": total}
+    resumed = Message("%(file)s: %(dialect)s, %(n)s records; going on behind record %(done)s", done=done, **facts)
+    ctx.log(resumed if done else Message("%(file)s: %(dialect)s, %(n)s records", **facts))
     for chunk in chunks(source, done):
         done = save(chunk, source, last, done, ctx)
         ctx.progress(done, total, Message("%(done)s of %(total)s records", done=done, total=total))
@@ -81,22 +75,21 @@ def process_csv_import(
     query = select(*(RUNS.c[name] for name in shown)).where(RUNS.c.uuid == ctx.uuid)
     counts = dict(db.session.execute(query).mappings().one())
     db.session.rollback()
-    kept, told = counts.pop("kept"), counts["rejected"] + counts["repeated"]
-    if kept < told:
-        ctx.log(Message("The report keeps the first %(kept)s of %(total)s rows; all are counted.", kept=kept, total=told), "WARN")
+    kept, found = counts.pop("kept"), counts["rejected"] + counts["repeated"]
+    if kept < found:
+        ctx.log(Message(
+            "The report keeps the first %(kept)s of %(total)s rows; all are counted.", kept=kept, total=found), "WARN")
     ctx.progress(total, total, Message("%(done)s of %(total)s records", done=total, total=total))
     return {"rows": sum(counts[name] for name in COUNTS), **counts, "encoding": source.encoding.shown}
 
 
 def begin(uuid: str, round_no: int) -> int:
-    """Number of the record to go on behind: 0 at first, else what the attempts of this round have committed."""
+    """The number of the last record that this round has committed, 0 at first. Raises CancelExecution when a later
+    round has begun."""
     session, mine = db.session, RUNS.c.uuid == uuid
     while True:
-        fresh = {
-            "round": round_no,
-            "touched_ms": now_ms(),
-            **dict.fromkeys((*COUNTS, "repeated", "kept", "kept_bytes"), 0),
-        }
+        fresh = dict.fromkeys((*COUNTS, "repeated", "kept", "kept_bytes"), 0)
+        fresh |= {"round": round_no, "touched_ms": now_ms()}
         run = session.execute(select(RUNS.c.round, RUNS.c.row_no).where(mine)).one_or_none()
         if run is None:
             try:
@@ -118,7 +111,7 @@ def begin(uuid: str, round_no: int) -> int:
 
 
 def _clear_some(clearing: Any, uuid: str) -> None:
-    """Delete 500 rejects of the round before; the run is at 0 when none are left."""
+    """Delete 500 rejects of the previous round; set `row_no` to 0 when none are left."""
     some = select(REJECTS.c.id).where(REJECTS.c.uuid == uuid).limit(CHUNK_ROWS)
     if db.session.execute(update(RUNS).where(clearing).values(touched_ms=now_ms())).rowcount:
         gone = db.session.execute(delete(REJECTS).where(REJECTS.c.id.in_(some))).rowcount
@@ -128,7 +121,7 @@ def _clear_some(clearing: Any, uuid: str) -> None:
 
 
 def survey(source: CsvFile, last: LastOnes, done: int, ctx: JobContext) -> int:
-    """Read all records once, writing nothing: fills `last`, returns how many there are."""
+    """Read all records once and fill `last`; returns their number. Raises CancelExecution."""
     total = 0
     for row in read_rows(source):
         total = row.number
@@ -141,7 +134,7 @@ def survey(source: CsvFile, last: LastOnes, done: int, ctx: JobContext) -> int:
 
 
 def chunks(source: CsvFile, done: int) -> Iterator[list[Row]]:
-    """The rows behind `done`: at most 500 that are written, 20,000 in all, and 2 MB of text (beyond one row)."""
+    """The rows after record `done` in chunks: at most 500 rows to write, 20,000 in all, and 2 MB of text or one row."""
     chunk, written, size, refused = [], 0, 0, 0
     for row in read_rows(source):
         refused += row.fault is not None
@@ -158,21 +151,21 @@ def chunks(source: CsvFile, done: int) -> Iterator[list[Row]]:
 
 
 def save(chunk: list[Row], source: CsvFile, last: LastOnes, done: int, ctx: JobContext) -> int:
-    """Write a chunk; returns the number of the last record written (by another attempt, if one was faster)."""
+    """Write a chunk; returns the number of the last record written (by another attempt, if that was faster). Raises
+    CancelExecution, and the database's error after 5 tries."""
     for attempt in range(1, WRITE_TRIES + 1):
         stop_if_asked(ctx, done)
         rows = [row for row in chunk if row.number > done]
         if not rows:
             return done
-        lost = {
-            row.number: line for row in rows if row.fault is None and (line := last.later(row.reference, row.number))
-        }
-        articles = {row.reference: article(row, source) for row in rows if row.fault is None and row.number not in lost}
+        good = [row for row in rows if row.fault is None]
+        lost = {row.number: line for row in good if (line := last.later(row.reference, row.number))}
+        articles = {row.reference: article(row, source) for row in good if row.number not in lost}
         try:
             if store(ctx, done, rows, articles, report(rows, lost, ctx.uuid), len(lost)):
                 return rows[-1].number
         except (IntegrityError, OperationalError):
-            # PostgreSQL: another import wrote one of the references first, or a deadlock. SQLite: a lock held long.
+            # PostgreSQL: another import wrote one of the references first, or a deadlock. SQLite: a long lock.
             if attempt == WRITE_TRIES:
                 raise
             time.sleep(0.1 * attempt)
@@ -183,27 +176,21 @@ def save(chunk: list[Row], source: CsvFile, last: LastOnes, done: int, ctx: JobC
 
 
 def article(row: Row, source: CsvFile) -> dict[str, str]:
-    """The columns of `contents` that a row gives. A column without a name is kept only where it has something."""
+    """The values of a row by column of `contents`. An empty cell of a column without a name is left out."""
     cells, places = row.record.cells, source.places
-    attributes = {
-        name: cells[at]
-        for at, name in enumerate(source.columns)
-        if at not in places.values() and (cells[at] or name != f"column {at + 1}")
-    }
+    attributes = {name: cells[at] for at, name in enumerate(source.columns)
+                  if at not in places.values() and (cells[at] or name != f"column {at + 1}")}
     values = {name: cells[at] for name, at in places.items()}
-    return {
-        **values,
-        "reference": row.reference,
-        "attributes": json.dumps(attributes, ensure_ascii=False, sort_keys=True),
-    }
+    text = json.dumps(attributes, ensure_ascii=False, sort_keys=True)
+    return values | {"reference": row.reference, "attributes": text}
 
 
 def report(rows: list[Row], lost: dict[int, int], uuid: str) -> list[dict[str, Any]]:
-    """What is refused or stands again in a later line (`lost`), as rows of `import_rejects`, while the report has room.
-    """
+    """The rows of `import_rejects` for bad records and for those that a later line replaces (`lost`: its line number by
+    record number), as far as the report has room."""
     query = select(RUNS.c.kept, RUNS.c.kept_bytes).where(RUNS.c.uuid == uuid)
     kept, size = db.session.execute(query).one_or_none() or (0, 0)
-    db.session.rollback()  # SQLite: a write must not follow what was read before another one's write
+    db.session.rollback()  # SQLite: a transaction that has read cannot write after another process has written
     found: list[dict[str, Any]] = []
     for row in rows:
         if kept + len(found) >= REPORT_ROWS or size >= REPORT_BYTES:
@@ -215,47 +202,32 @@ def report(rows: list[Row], lost: dict[int, int], uuid: str) -> list[dict[str, A
 
 
 def reject(row: Row, uuid: str, again: int = 0) -> dict[str, Any]:
-    """The row of `import_rejects`: the record as read, cut to 2 KB; `again` is the line in which its reference counts.
-    """
+    """The row of `import_rejects`: the record as read, cut at 2 KB. `again` is the line that counts for its
+    reference."""
     text, was_cut = cut(row.record.raw.rstrip("\r\n"), RAW_BYTES)
     reason = row.fault or Message(
-        "The reference %(name)s stands again in line %(n)s: that row counts, this one changed nothing.", name=repr(row.reference[:80]), n=again
-    )
-    return {
-        "uuid": uuid, "line": row.record.line, "reason": reason, "reason_json": to_json(reason),
-        "row": text + (" … [cut]" if was_cut else ""),
-    }
+        "The reference %(name)s stands again in line %(n)s: that row counts, this one changed nothing.",
+        name=repr(row.reference[:80]), n=again)
+    return {"uuid": uuid, "line": row.record.line, "reason": reason, "reason_json": to_json(reason),
+            "row": text + (" … [cut]" if was_cut else "")}
 
 
-def store(
-    ctx: JobContext,
-    done: int,
-    rows: list[Row],
-    articles: dict[str, dict[str, str]],
-    entries: list[dict[str, Any]],
-    repeated: int = 0,
-) -> bool:
-    """One transaction; False (and nothing written) when another attempt has moved row_no since."""
+def store(ctx: JobContext, done: int, rows: list[Row], articles: dict[str, dict[str, str]],
+          entries: list[dict[str, Any]], repeated: int = 0) -> bool:
+    """Write a chunk in one transaction; False, with nothing written, when another attempt has changed `row_no`."""
     session, now, tenant = db.session, now_ms(), ctx.tenant_id or ""
     new, changed = dict(articles), []
-    stored = (CONTENTS.c.title, CONTENTS.c.body, CONTENTS.c.attributes)
-    query = select(CONTENTS.c.id, CONTENTS.c.reference, *stored)
-    for at, reference, *texts in (
-        session.execute(query.where(CONTENTS.c.tenant_id == tenant, CONTENTS.c.reference.in_(list(articles))))
-        if articles
-        else ()
-    ):
+    query = select(CONTENTS.c.id, CONTENTS.c.reference, CONTENTS.c.title, CONTENTS.c.body, CONTENTS.c.attributes)
+    query = query.where(CONTENTS.c.tenant_id == tenant, CONTENTS.c.reference.in_(list(articles)))
+    for at, reference, *texts in session.execute(query) if articles else ():
         given = new.pop(reference)
         if texts != [given["title"], given["body"], given["attributes"]]:
             changed.append({**given, "at": at, "updated_ms": now})
     refused = sum(row.fault is not None for row in rows)
     counts = (len(new), len(changed), len(rows) - len(new) - len(changed) - refused, refused)
     mine = (RUNS.c.uuid == ctx.uuid, RUNS.c.round == ctx.retry_round, RUNS.c.row_no == done)
-    more = dict(zip(COUNTS, counts, strict=True)) | {
-        "repeated": repeated,
-        "kept": len(entries),
-        "kept_bytes": sum(len(entry["row"].encode()) for entry in entries),
-    }
+    size = sum(len(entry["row"].encode()) for entry in entries)
+    more = dict(zip(COUNTS, counts, strict=True)) | {"repeated": repeated, "kept": len(entries), "kept_bytes": size}
     added = {name: RUNS.c[name] + n for name, n in more.items()}
     went_on = update(RUNS).where(*mine).values(row_no=rows[-1].number, touched_ms=now, **added)
     if not session.execute(went_on).rowcount:
@@ -267,8 +239,7 @@ def store(
         columns = {name: bindparam(f"new_{name}") for name in ("title", "body", "attributes", "updated_ms")}
         session.execute(
             update(CONTENTS).where(CONTENTS.c.id == bindparam("at")).values(columns),
-            [{"at": row["at"], **{f"new_{name}": row[name] for name in columns}} for row in changed],
-        )
+            [{"at": row["at"], **{f"new_{name}": row[name] for name in columns}} for row in changed])
     if entries:
         session.execute(insert(REJECTS), entries)
     session.commit()
@@ -276,8 +247,7 @@ def store(
 
 
 def stop_if_asked(ctx: JobContext, done: int) -> None:
-    """Raises CancelExecution when somebody cancelled the job, or another worker has it."""
+    """Raises CancelExecution when somebody cancelled the job or another worker has claimed it."""
     if ctx.cancelled():
-        raise CancelExecution(
-            Message("Stopped on request behind record %(n)s; what was imported until then stays.", n=done)
-        )
+        raise CancelExecution(Message(
+            "Stopped on request behind record %(n)s; what was imported until then stays.", n=done))

@@ -1,4 +1,4 @@
-"""The job of `flask demo`: it waits, reports and ends as it is told. It touches nothing and connects to nothing."""
+"""The job of `flask demo`: it waits, reports its progress and ends in the way asked for. It changes nothing."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from app.execution.job_context import JobContext
 from app.registry import LABELS, PermanentError, job
 from app.support.messages import Message
 
-# Types of which a demo writes finished jobs, and which are not declared.
+# A demo writes finished jobs of these types, which are not declared.
 LABELS.update(ProcessWordPressSync="WordPress Sync", ProcessPrestaShopSync="PrestaShop Sync")
 STEP_MS = 200
 Ending = Literal["completes", "recovers", "fails", "gives up", "overruns", "loses its worker"]

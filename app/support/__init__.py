@@ -1,1 +1,1 @@
-"""Helpers that know nothing of jobs."""
+"""Helpers without knowledge of jobs."""

@@ -29,7 +29,7 @@ class Bounded:
         with self._lock:
             if self._pid != os.getpid():  # threads do not survive a fork
                 self._begin()
-        if self._hangs or not self._turn.acquire(timeout=seconds):
+        if self._hangs or not self._call_lock.acquire(timeout=seconds):
             raise TimeoutError("an earlier call is still blocked")
         call = _Call(function)
         self._asked.put(call)
@@ -43,11 +43,11 @@ class Bounded:
         return call.result
 
     def _begin(self) -> None:
-        self._pid, self._hangs, self._turn = os.getpid(), False, threading.Lock()
+        self._pid, self._hangs, self._call_lock = os.getpid(), False, threading.Lock()
         self._asked: queue.SimpleQueue[_Call] = queue.SimpleQueue()
-        threading.Thread(target=self._serve, args=(self._asked, self._turn), name=self._name, daemon=True).start()
+        threading.Thread(target=self._serve, args=(self._asked, self._call_lock), name=self._name, daemon=True).start()
 
-    def _serve(self, asked: queue.SimpleQueue[_Call], turn: threading.Lock) -> None:
+    def _serve(self, asked: queue.SimpleQueue[_Call], call_lock: threading.Lock) -> None:
         while True:
             call = asked.get()
             try:
@@ -57,7 +57,7 @@ class Bounded:
             with self._lock:
                 call.done.set()
                 self._hangs = False
-            turn.release()
+            call_lock.release()
 
 
 class _Call:

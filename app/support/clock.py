@@ -1,8 +1,8 @@
-"""Times as the ledger keeps them: milliseconds since 1970 in UTC, and text timestamps.
+"""Times as the ledger stores them: milliseconds since 1970 in UTC, and text timestamps.
 
-There is one clock for what is stored: the database's. SQLite's is this machine's own. PostgreSQL's may stand on another
-machine: whoever asks it for the time says so with `follow`, and `now_ms` is this machine's clock, corrected by the
-difference. Durations within one process are measured with `time.monotonic`.
+All stored times come from one clock, the database's. SQLite uses this machine's clock. PostgreSQL may run on another
+machine: code that reads its time calls `follow`, and `now_ms` is this machine's clock plus the difference. Durations
+inside one process are measured with `time.monotonic`.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from functools import lru_cache
 MINUTE_MS = 60_000
 HOUR_MS = 60 * MINUTE_MS
 DAY_MS = 24 * HOUR_MS
-FIRST_MS, LAST_MS = -62_135_500_000_000, 253_402_000_000_000  # a day inside the years 1 and 9999, as zones are up to 14 hours off
+# A day after the start of year 1 and before the end of 9999, because time zones differ by up to 14 hours from UTC.
+FIRST_MS, LAST_MS = -62_135_500_000_000, 253_402_000_000_000
 
-
-_ahead_ms = 0  # how far the database's clock is ahead of this machine's
+_ahead_ms = 0  # the database's clock minus this machine's
 _asked = float("-inf")
 
 
@@ -32,10 +32,10 @@ def wall_ms() -> int:
 
 
 def follow(database_ms: int) -> int:
-    """Correct `now_ms` by what the database's clock says now; returns it."""
+    """Correct `now_ms` by the present time of the database's clock (ms), and return that time."""
     global _ahead_ms, _asked
     ahead = database_ms - wall_ms()
-    # An answer takes a few milliseconds to arrive: a smaller difference than 20 ms is not told apart from none.
+    # An answer takes a few milliseconds to arrive, so a difference up to 20 ms counts as none.
     _ahead_ms, _asked = ahead if abs(ahead) > 20 else 0, time.monotonic()
     return database_ms
 
@@ -56,7 +56,7 @@ def stamp(ms: int) -> str:
 
 
 def when(ms: int | None) -> datetime | None:
-    """Milliseconds as an aware datetime in UTC; None stays None, as does what is no time of the years 1 to 9999."""
+    """Milliseconds as an aware datetime in UTC; None for None and for a value outside the years 1 to 9999."""
     return datetime.fromtimestamp(ms / 1000, UTC) if isinstance(ms, int | float) and FIRST_MS <= ms < LAST_MS else None
 
 
@@ -65,9 +65,10 @@ def naive(ms: int) -> datetime:
     return datetime.fromtimestamp(ms / 1000, UTC).replace(tzinfo=None)
 
 
-def iso(ms: int) -> str:
-    """Milliseconds as '2026-11-23T14:00:00.123Z'; of what is no time, of the first or the last that is one."""
-    return datetime.fromtimestamp(min(max(ms, FIRST_MS), LAST_MS) / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+def iso(ms: float) -> str:
+    """Milliseconds as '2026-11-23T14:00:00.123Z'; a value outside the years 1 to 9999 is moved to their limit."""
+    moment = datetime.fromtimestamp(min(max(ms, FIRST_MS), LAST_MS) / 1000, UTC)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def millis(moment: datetime) -> int:
@@ -76,15 +77,15 @@ def millis(moment: datetime) -> int:
 
 
 def day_of(ms: int, zone: tzinfo) -> date:
-    """The day of a zone in which a time (ms) falls; ValueError outside the years 1 to 9999."""
+    """The day in `zone` of a time in ms. Raises ValueError outside the years 1 to 9999."""
     return datetime.fromtimestamp(ms / 1000, zone).date()
 
 
 def midnight(day: date, zone: tzinfo) -> int:
-    """Start of a day of a zone in ms."""
+    """The start of a day in `zone`, in ms."""
     return millis(datetime(day.year, day.month, day.day, tzinfo=zone))
 
 
 def month_start(now: int, zone: tzinfo) -> int:
-    """Start of the month of a zone in which `now` (ms) falls, in ms."""
+    """The start of the month in `zone` that contains `now` (ms), in ms."""
     return midnight(day_of(now, zone).replace(day=1), zone)

@@ -13,9 +13,9 @@ import os
 import sys
 import time
 from contextvars import ContextVar
-from datetime import UTC, datetime
 from typing import Any
 
+from app.support.clock import iso
 from app.support.redaction import one_line, printable, redact, redact_json
 
 TRACEBACK_BYTES = 16_384
@@ -57,10 +57,9 @@ class JsonFormatter(_Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """The redacted record as one line of JSON."""
-        at = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         message, trace = self.redacted(record)
-        line: dict[str, Any] = {"time": at, "level": record.levelname, "logger": record.name, "pid": record.process,
-                                "message": message}
+        line: dict[str, Any] = {"time": iso(record.created * 1000), "level": record.levelname, "logger": record.name,
+                                "pid": record.process, "message": message}
         if trace:
             line["exception"] = trace
         if job := job_of_line.get():

@@ -1,11 +1,10 @@
-"""Sentences for whoever reads them: the language of the request, English on the command line and in workers.
+"""Sentences in the reader's language: that of the request; English on the command line and in workers.
 
-A sentence stands once, where it is raised or written, as a `Message`: its text is the English sentence, which goes into
-the row's old column; its id and values go as JSON into the column beside it (`to_json`). Whoever reads the row makes
-the Message of both again (`from_row`) and tells it in the reader's language (`translate_stored`). The text is the fact:
-JSON that says anything else than the text beside it is not looked at. Rows without JSON are old, or another program's:
-what reads like a sentence that is declared today (translations/stored.pot, collected by scripts/i18n.sh) is told like
-it.
+The code that raises or stores a sentence creates it as a `Message`. A row has its English text in one column and its id
+and values as JSON in the column beside it (`to_json`). Code that reads the row makes the Message again from both
+(`from_row`), and `translate_stored` translates it. The text is authoritative: JSON that gives another text is ignored.
+Rows without JSON are old or come from another program. Their text is translated when it matches a sentence that the
+code declares today (translations/stored.pot, collected by scripts/i18n.sh).
 """
 
 from __future__ import annotations
@@ -20,18 +19,18 @@ from typing import Any
 from flask import has_request_context
 from flask_babel import gettext
 
-LONGEST, DEEPEST = 20_000, 3  # characters of a sentence of ours; sentences within sentences
-MOST_JSON, MOST_CHARS = 8_000, 256 * 1024  # characters of the parts of a sentence; of any text that is looked at
-LEAST_FIXED = 6  # characters beside its values by which a sentence is known again: " and " stands in any text
+LONGEST, DEEPEST = 20_000, 3  # characters of a Message; levels of Messages inside Messages
+MOST_JSON, MOST_CHARS = 8_000, 256 * 1024  # characters of the parts of a Message; of a text that is cleaned
+LEAST_FIXED = 6  # characters beside the values that a pattern needs: " and " would match many texts
 _NAMED = re.compile(r"%\((\w+)\)s")
 _DECLARED = Path(__file__).parents[1] / "translations" / "stored.pot"
 
 
 class Message(str):
-    """A sentence of ours: `Message("%(n)s rows, %(why)s", n=3, why=Message("no more"))`.
+    """A sentence that can be translated: `Message("%(n)s rows, %(why)s", n=3, why=Message("no more"))`.
 
-    The text is English with its values filled in, at most 20,000 characters; `id` and `values` (texts, numbers,
-    Messages) are what it is translated by.
+    The text is English with the values filled in, at most 20,000 characters. `id` and `values` (texts, numbers,
+    Messages) are kept for the translation.
     """
 
     id: str
@@ -39,39 +38,39 @@ class Message(str):
 
     def __new__(cls, id: str, /, **values: object) -> Message:
         kept = {name: value if type(value) in (Message, int, float) else str(value)
-                for name, value in values.items() if f"%({name})s" in id}  # a value that is not shown might be a secret
+                for name, value in values.items() if f"%({name})s" in id}  # an unused value may be a secret
         self = super().__new__(cls, _filled(id, kept))
         self.id, self.values = id, kept
         return self
 
 
 def translate(text: str, /, **values: Any) -> str:
-    """`text` with `%(name)s` filled in: translated when a person's request is being answered, else a Message."""
+    """`text` with the values filled in: translated inside a request, else a Message."""
     message = Message(text, **values)
-    return _told(message) if has_request_context() else message
+    return _translated(message) if has_request_context() else message
 
 
 def translate_stored(text: str | None) -> str | None:
-    """A sentence that was written for the store, in the reader's language."""
+    """A stored sentence in the reader's language; outside a request the text itself."""
     if not text or not has_request_context():
         return text
-    return _told(text) if type(text) is Message else _known_again(text)
+    return _translated(text) if type(text) is Message else _matched(text)
 
 
 def text_of(error: BaseException) -> str:
-    """What an exception says: the Message that it was raised with, or its text. Calls the exception's own code."""
+    """The Message that an exception was raised with, else its text. Calls the exception's own `__str__`."""
     text = str(error)
     return error.args[0] if error.args and type(error.args[0]) is Message and error.args[0] == text else text
 
 
 def tell(error: BaseException) -> str:
-    """What an exception says, in the reader's language."""
+    """The text of an exception in the reader's language."""
     return translate_stored(text_of(error)) or ""
 
 
 def to_json(text: str | None) -> str | None:
-    """For the column beside the text: `["id", {"name": value}]` of a Message, at most 8,000 characters of parts, else
-    None."""
+    """The JSON of a Message for the column beside its text: `["id", {"name": value}]`. None for a plain text, and when
+    the parts have more than 8,000 characters."""
     if type(text) is not Message:
         return None
     try:
@@ -81,7 +80,7 @@ def to_json(text: str | None) -> str | None:
 
 
 def from_row(text: str | None, stored: Any) -> str | None:
-    """The text of a row, as a Message when its JSON says the same."""
+    """The text of a row, as a Message when its JSON gives the same text."""
     if not text or type(stored) is not str or len(stored) > 8 * MOST_JSON:
         return text
     try:
@@ -92,12 +91,10 @@ def from_row(text: str | None, stored: Any) -> str | None:
 
 
 def cleaned(text: str, clean: Callable[[str], str]) -> str:
-    """The first 256 K characters of `text` through `clean`; a Message stays one when all of it passes and then says the
-    same.
-
-    Of a Message every part is made anew, so nothing of whoever made it is left in it.
+    """`clean` applied to the first 256 K characters of `text`. A Message remains one when its cleaned parts give the
+    same text as the cleaned whole; each part is copied, so no object of a job stays in it.
     """
-    whole = clean(str.__getitem__(text, slice(MOST_CHARS)))  # of whatever kind of text, a plain one
+    whole = clean(str.__getitem__(text, slice(MOST_CHARS)))  # a plain str, also of a subclass
     if type(text) is Message:
         try:
             message = _read(_form(text, clean, [MOST_JSON]))
@@ -108,7 +105,7 @@ def cleaned(text: str, clean: Callable[[str], str]) -> str:
 
 
 def _filled(id: str, values: dict[str, Any]) -> str:
-    """Never raises and never formats: an id may come from a row."""
+    """The id with its values in place. Never raises and never uses `%`, because an id may come from a row."""
     if not values:
         return id[:LONGEST]
     pieces, size = [], 0
@@ -120,16 +117,16 @@ def _filled(id: str, values: dict[str, Any]) -> str:
     return "".join(pieces)[:LONGEST]
 
 
-def _told(message: Message) -> str:
-    values = {name: _told(value) if type(value) is Message else value for name, value in message.values.items()}
+def _translated(message: Message) -> str:
+    values = {name: _translated(value) if type(value) is Message else value for name, value in message.values.items()}
     return _filled(gettext(message.id) if message.id else "", values)
 
 
 def _form(message: Message, clean: Callable[[str], str], left: list[int], depth: int = 0) -> list[Any]:
-    """A Message as lists and texts. TypeError or ValueError when a part is not what it should be, or they are too
-    large."""
+    """A Message as lists, dicts and texts. Raises TypeError for a part of a wrong type and ValueError when all parts
+    have more than `left[0]` characters."""
     if type(message.id) is not str or type(message.values) is not dict:
-        raise TypeError("not as it was made")
+        raise TypeError("a job has changed the Message")
     form: dict[str, Any] = {}
     left[0] -= len(message.id)
     for name, value in message.values.items():
@@ -142,7 +139,7 @@ def _form(message: Message, clean: Callable[[str], str], left: list[int], depth:
             left[0] -= len(value)
             form[name] = clean(str(value)) if left[0] >= 0 else ""
         else:
-            raise TypeError("not as it was made")
+            raise TypeError("a job has changed the Message")
         left[0] -= len(name)
         if left[0] < 0:
             raise ValueError("too large")
@@ -152,31 +149,32 @@ def _form(message: Message, clean: Callable[[str], str], left: list[int], depth:
 
 
 def _read(form: Any, depth: int = 0) -> Message:
-    id, values = form
+    id, given = form
     if type(id) is not str or depth > DEEPEST:
-        raise ValueError("no message")
-    return Message(id, **{name: _read(value, depth + 1) if type(value) is list else value for name, value in values.items()})
+        raise ValueError("not a Message")
+    values = {name: _read(value, depth + 1) if type(value) is list else value for name, value in given.items()}
+    return Message(id, **values)
 
 
 # ---- rows without JSON ---------------------------------------------------------------------------------------------
 
 
-def _known_again(text: str, depth: int = 0) -> str:
+def _matched(text: str, depth: int = 0) -> str:
+    """The translation of a text that matches a declared sentence; any other text itself."""
     if depth >= DEEPEST or len(text) > LONGEST:
         return text
     for parts, names, id in _patterns():
-        values = _match(parts, text)
-        if values is not None:
-            return _filled(gettext(id), {name: _known_again(value, depth + 1) for name, value in zip(names, values, strict=True)})
+        found = _match(parts, text)
+        if found is not None:
+            values = [_matched(value, depth + 1) for value in found]
+            return _filled(gettext(id), dict(zip(names, values, strict=True)))
     return text
 
 
 def _match(parts: tuple[str, ...], text: str) -> list[str] | None:
-    """What stands in `text` between the fixed parts of a sentence, each at least one character; None when it is another
-    sentence.
+    """The texts between the fixed parts of a sentence, each of at least one character; None when `text` does not match.
 
-    Each part is taken at its first place, so the text is passed once, where a pattern with several `.+?` goes back and
-    forth.
+    Each part is taken at its first place, so one pass is enough; a pattern with several `.+?` would backtrack.
     """
     if len(parts) == 1:
         return [] if text == parts[0] else None
@@ -195,12 +193,13 @@ def _match(parts: tuple[str, ...], text: str) -> list[str] | None:
 
 @cache
 def _patterns() -> list[tuple[tuple[str, ...], tuple[str, ...], str]]:
-    """For each sentence: its fixed parts, and the names of what stands between them; the most particular one first."""
-    from babel.messages.pofile import read_po  # here: workers never need it
+    """(fixed parts, names of the values between them, id) of each declared sentence, the most specific one first."""
+    from babel.messages.pofile import read_po  # imported here, because workers never need it
 
     with open(_DECLARED, "rb") as file:
         ids = [message.id for message in read_po(file) if message.id]
     found = [(tuple(_NAMED.split(id)[::2]), tuple(_NAMED.findall(id)), id) for id in ids]
     fixed = {id: len("".join(parts)) for parts, _names, id in found}
-    telling = [entry for entry in found if fixed[entry[2]] >= LEAST_FIXED or len(entry[0]) == 1 or entry[0] == ("", ": ", "")]
-    return sorted(telling, key=lambda entry: -fixed[entry[2]])
+    usable = [(parts, names, id) for parts, names, id in found
+              if fixed[id] >= LEAST_FIXED or len(parts) == 1 or parts == ("", ": ", "")]
+    return sorted(usable, key=lambda entry: -fixed[entry[2]])

@@ -8,5 +8,5 @@ from app.config import Settings
 
 
 def settings() -> Settings:
-    """Those of the application in whose context this is called; RuntimeError without one."""
+    """The settings of the current application. Raises RuntimeError without an application context."""
     return current_app.extensions["settings"]

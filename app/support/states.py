@@ -1,4 +1,4 @@
-"""The words for states: live states of jobs, outcomes of attempts, health of workers, pauses."""
+"""The labels of states: live states of jobs, outcomes of attempts, health of workers, pauses."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ STATE_LABELS = {
 
 
 def state_label(state: str | None) -> str:
-    """The word in the reader's language; a state that is none of these is shown as it is.
+    """The label in the reader's language; an unknown state is shown as it is, None as an en dash.
 
-    In a template only of a variable: the filter of a constant is worked out once, in the language of its first reader.
+    In a template apply it only to a variable: Jinja evaluates a filter of a constant once, in the first reader's
+    language.
     """
     return str(STATE_LABELS.get(state or "", state or "–"))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 FRAME = re.compile(r'^\s*File "(?P<file>.+)", line (?P<line>[0-9]{1,9})(?:, in (?P<function>.+))?$')
@@ -31,19 +33,13 @@ def parse_traceback(text: str | None, root: str) -> dict[str, Any] | None:
                 "name": library[1].removesuffix(".py") if library else "Python",
             })
             tail = at + 1
-        elif frames and at == tail and line.startswith("    "):
+        elif frames and at == tail and (line.startswith("    ") or MARKS.match(line)):
             if not MARKS.match(line):
                 frames[-1]["code"].append({"n": frames[-1]["line"], "text": line.strip(), "hit": True})
             tail = at + 1
-        elif frames and at == tail and MARKS.match(line):
-            tail = at + 1
     if not frames:
         return None
-    groups: list[dict[str, Any]] = []
-    for frame in frames:
-        if not groups or groups[-1]["ours"] != frame["ours"]:
-            groups.append({"ours": frame["ours"], "frames": []})
-        groups[-1]["frames"].append(frame)
+    groups = [{"ours": ours, "frames": list(found)} for ours, found in groupby(frames, key=itemgetter("ours"))]
     for group in groups:
-        group["names"] = ", ".join(dict.fromkeys(f["name"] for f in group["frames"]))
+        group["names"] = ", ".join(dict.fromkeys(frame["name"] for frame in group["frames"]))
     return {"exception": "\n".join(lines[tail:]).strip(), "groups": groups}

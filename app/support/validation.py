@@ -1,12 +1,13 @@
-"""One strict parser for what people and scripts send: JSON, tenants, queues, delays.
+"""Strict parsers for input of people and scripts: JSON, tenants, queues, delays.
 
-256 KB, depth 32, 64-bit integers, no NaN, no duplicate keys, no NUL, no lone surrogates:
-each of these was an error 500 somewhere. `ValidationError` carries a sentence that says what to do.
+JSON has at most 256 KB, 32 levels and 64-bit integers, without NaN, duplicate names, NUL and lone surrogates. Each of
+these once caused an error 500. `ValidationError` has a sentence that says what to do.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import re
 from typing import Any
 
@@ -21,11 +22,11 @@ UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}
 
 
 class ValidationError(ValueError):
-    """Input that cannot be taken; the text is a sentence for the person who sent it."""
+    """Invalid input; the text is a sentence for the person who sent it."""
 
 
 def parse_json(text: str | bytes) -> Any:
-    """A JSON value within the limits above; raises ValidationError."""
+    """A JSON value within the limits of this module. Raises ValidationError."""
     if isinstance(text, bytes):
         try:
             text = text.decode("utf-8")
@@ -34,37 +35,38 @@ def parse_json(text: str | bytes) -> Any:
     if len(text.encode("utf-8", "surrogatepass")) > MAX_BYTES:
         raise ValidationError(_("The JSON is larger than %(n)s KB. Put large data in a file.", n=MAX_BYTES // 1024))
     try:
-        value = json.loads(text, object_pairs_hook=_unique, parse_constant=_constant, parse_int=_integer, parse_float=_float)
+        value = json.loads(text, object_pairs_hook=_unique, parse_constant=_constant, parse_int=_integer,
+                           parse_float=_float)
     except RecursionError:
         raise ValidationError(_("The JSON is nested deeper than %(n)s levels.", n=MAX_DEPTH)) from None
     except json.JSONDecodeError as error:
-        raise ValidationError(
-            _("This is not valid JSON: %(what)s at line %(line)s, column %(column)s.", what=error.msg, line=error.lineno, column=error.colno)
-        ) from None
+        raise ValidationError(_("This is not valid JSON: %(what)s at line %(line)s, column %(column)s.",
+                                what=error.msg, line=error.lineno, column=error.colno)) from None
     check_value(value)
     return value
 
 
 def stored_json(text: Any) -> Any:
-    """The value of JSON that is stored, whoever wrote it; None when it is none, or nested deeper than Python reads.
+    """The value of JSON from a row, which another program may have written; None when it is not valid JSON or nested
+    deeper than Python reads.
 
-    NaN and numbers that Python cannot hold are text, so that the value can be written as JSON again.
+    NaN and numbers that are too large for Python become text, so that the value can be written as JSON again.
     """
     try:
         return json.loads(text, parse_constant=str, parse_int=lambda t: int(t) if len(t) < 400 else t,
-                          parse_float=lambda t: t if float(t) in (float("inf"), float("-inf")) else float(t))
+                          parse_float=lambda t: t if math.isinf(float(t)) else float(t))
     except (ValueError, TypeError, RecursionError):
         return None
 
 
 def stored_object(text: Any) -> dict[str, Any]:
-    """Like `stored_json`, of an object; {} when it is none."""
+    """Like `stored_json` for a JSON object; {} when it is not an object."""
     value = stored_json(text)
     return value if isinstance(value, dict) else {}
 
 
 def check_value(value: Any, depth: int = 0) -> None:
-    """Raises ValidationError for a value that JSON, the database or a page could not hold."""
+    """Raises ValidationError for a value that JSON, the database or a page cannot represent."""
     if depth > MAX_DEPTH:
         raise ValidationError(_("The JSON is nested deeper than %(n)s levels.", n=MAX_DEPTH))
     if isinstance(value, str):
@@ -72,9 +74,9 @@ def check_value(value: Any, depth: int = 0) -> None:
     elif isinstance(value, bool) or value is None:
         return
     elif isinstance(value, int):
-        _integer(str(value)) if value.bit_length() <= 64 else _integer("9" * 30)
+        _integer(str(value) if value.bit_length() <= 64 else "9" * 30)
     elif isinstance(value, float):
-        if value != value or value in (float("inf"), float("-inf")):
+        if not math.isfinite(value):
             _constant(repr(value))
     elif isinstance(value, dict):
         for key, inner in value.items():
@@ -86,7 +88,8 @@ def check_value(value: Any, depth: int = 0) -> None:
         for inner in value:
             check_value(inner, depth + 1)
     else:
-        raise ValidationError(_("%(kind)s is not JSON; use text, numbers, true, false, null, lists and objects.", kind=type(value).__name__))
+        raise ValidationError(_("%(kind)s is not JSON; use text, numbers, true, false, null, lists and objects.",
+                                kind=type(value).__name__))
 
 
 def check_text(text: str) -> str:
@@ -101,43 +104,39 @@ def check_text(text: str) -> str:
 
 
 def parse_tenant(text: str | None) -> str | None:
-    """A tenant id, or None for blank."""
+    """A tenant id; None for a blank text. Raises ValidationError."""
     text = (text or "").strip()
-    if not text:
-        return None
-    if not TENANT.fullmatch(text):
-        raise ValidationError(_("The tenant may have letters, digits, dot, underscore and hyphen, at most 64 characters."))
-    return text
+    if text and not TENANT.fullmatch(text):
+        raise ValidationError(
+            _("The tenant may have letters, digits, dot, underscore and hyphen, at most 64 characters."))
+    return text or None
 
 
 def parse_queue(text: str | None, default: str | None = None) -> str | None:
-    """The name of a queue, or `default` for blank."""
+    """The name of a queue; `default` for a blank text. Raises ValidationError."""
     text = (text or "").strip()
-    if not text:
-        return default
-    if text not in QUEUES:
-        raise ValidationError(_("Unknown queue %(name)s. Use %(known)s.", name=repr(text[:40]), known=", ".join(QUEUES)))
-    return text
+    if text and text not in QUEUES:
+        known = ", ".join(QUEUES)
+        raise ValidationError(_("Unknown queue %(name)s. Use %(known)s.", name=repr(text[:40]), known=known))
+    return text or default
 
 
 def parse_delay(value: str | float | None) -> float:
-    """Seconds to wait, 0 to 366 days."""
-    text = str(value if value is not None else "").strip().replace(",", ".")
-    if not text:
-        return 0.0
+    """Seconds to wait, from 0 to 366 days; 0 for a blank text. Raises ValidationError."""
+    text = str(value if value is not None else "").strip().replace(",", ".") or "0"
     if not re.fullmatch(r"\d{1,12}(\.\d{1,3})?", text) or float(text) > MAX_DELAY_S:
         raise ValidationError(_("The delay must be a number of seconds from 0 to 31622400 (366 days)."))
     return float(text)
 
 
 def parse_uuid(text: str) -> str | None:
-    """The uuid in lower case, or None when it is none (so: unknown)."""
+    """The uuid in lower case; None when the text is not a uuid."""
     text = text.strip().lower()
     return text if UUID.fullmatch(text) else None
 
 
 def parse_id(text: str | None) -> int | None:
-    """The number of a row: up to 18 digits, which leave room in 64 bits; None for blank and for what is none."""
+    """The id of a row, of at most 18 digits, so that it fits into 64 bits; None for any other text."""
     text = (text or "").strip()
     return int(text) if text.isascii() and text.isdigit() and len(text) <= 18 else None
 
@@ -162,7 +161,6 @@ def _integer(text: str) -> int:
 
 
 def _float(text: str) -> float:
-    value = float(text)
-    if value in (float("inf"), float("-inf")):
+    if math.isinf(value := float(text)):
         raise ValidationError(_("A number is too large."))
     return value

@@ -27,7 +27,8 @@ def number(what: str, value: object) -> Decimal:
             value = repr(float(value))
         found = _EXACT.create_decimal(value if isinstance(value, Decimal) else value[:TEXT_CHARS].strip())
     except (DecimalException, ValueError, OverflowError):
-        raise ValueError(Message("%(what)s must be a number, not %(value)s.", what=what, value=repr(str(value)[:40]))) from None
+        shown = repr(str(value)[:40])
+        raise ValueError(Message("%(what)s must be a number, not %(value)s.", what=what, value=shown)) from None
     if not found.is_finite():
         raise ValueError(Message("%(what)s must be a finite number, not %(value)s.", what=what, value=found))
     return found
@@ -55,9 +56,8 @@ def delay_s(what: str, value: object) -> float:
     """Seconds to wait, at most 366 days; a negative number counts as 0. Raises TypeError or ValueError."""
     found = number(what, value)
     if found > MOST_DELAY_S:
-        raise ValueError(
-            Message("%(what)s must be at most %(n)s seconds (366 days), not %(value)s.", what=what, n=MOST_DELAY_S, value=f"{found:.6g}")
-        )
+        raise ValueError(Message("%(what)s must be at most %(n)s seconds (366 days), not %(value)s.",
+                                 what=what, n=MOST_DELAY_S, value=f"{found:.6g}"))
     return max(float(found), 0.0)
 
 

@@ -1,7 +1,6 @@
-"""What the start scripts and `flask --app wsgi` share: the project's root, `.env`, settings, parent-death signal.
+"""Shared by the start scripts and `flask --app wsgi`: the project's root, `.env`, settings, the parent-death signal.
 
-Standard library only, and few modules of it: the launcher stays in memory for as long as
-the site runs.
+It imports only the standard library, and few modules of it, because the launcher stays in memory while the site runs.
 """
 
 import json
@@ -11,25 +10,26 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-OWN_FILE_ONLY = {"FLASK_SKIP_DOTENV": "1"}  # `.env` is read here and for whom it is meant, never by Flask
-READ = "AINSTEIN_SETTINGS_READ"  # set once settings are in the environment: what is started from there reads no file
+OWN_FILE_ONLY = {"FLASK_SKIP_DOTENV": "1"}  # this module reads `.env`; Flask must not
+READ = "AINSTEIN_SETTINGS_READ"  # set when the settings are in the environment: child processes read no file
 
 
 def fail(line: str, code: int = 1) -> None:
-    """End with one clear line."""
+    """Print one line to stderr and end the process with exit code `code`."""
     print(line, file=sys.stderr, flush=True)
     sys.exit(code)
 
 
 def load_env_file(path: Path = ROOT / ".env") -> None:
-    """Put NAME=value lines into the environment; variables that are already set win."""
+    """Put the variables of a file into the environment; variables that are already set win."""
     for name, value in read_env_file(path).items():
         os.environ.setdefault(name, value)
     os.environ[READ] = "1"
 
 
 def read_env_file(path: Path) -> dict[str, str]:
-    """Its variables. Never sourced: values may hold `$` and `;`."""
+    """The variables of NAME=value lines. No shell evaluates the file, so values may contain `$` and `;`. An error ends
+    the process with exit code 2; a missing file has no variables."""
     found: dict[str, str] = {}
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
@@ -50,7 +50,7 @@ def read_env_file(path: Path) -> dict[str, str]:
 
 
 def known_settings() -> tuple:
-    """The table of settings in app/config.py; the package itself, which needs Flask, is not loaded for it."""
+    """The table of settings in app/config.py, imported without app/__init__.py, which needs Flask."""
     if "app" not in sys.modules:
         from types import ModuleType
 
@@ -62,15 +62,16 @@ def known_settings() -> tuple:
 
 
 def names_that_reach(*whom: str) -> list[str]:
-    """Names of the settings with one of these values of `reach`."""
+    """The names of the settings whose `reach` is one of the arguments."""
     return [setting.name for setting in known_settings() if setting.reach in whom]
 
 
 def adopt_settings() -> None:
-    """For a command that a person types: what is set wins, then what the running instance uses, then `.env`.
+    """Set the environment of a command that a person types: first the variables that are set, then the settings of the
+    running instance, then `.env`.
 
-    The instance is the one that runs on DATA_DIR, which in the shell is relative to where the person stands and in
-    `.env` to the project, as for run.sh.
+    The instance is the one on DATA_DIR. A relative DATA_DIR of the shell is below the current folder, one of `.env` is
+    below the project, as for run.sh.
     """
     if os.environ.get(READ):
         return
@@ -80,39 +81,39 @@ def adopt_settings() -> None:
     else:
         named = "" if "DATA_DIR" in os.environ else given.get("DATA_DIR", "").strip()
         folder = ROOT / Path(named or "instance").expanduser()
-    told = settings_of_instance(folder)
-    hidden = told.pop("hidden database", None)
+    shared = settings_of_instance(folder)
+    hidden = shared.pop("hidden database", None)
     if hidden and not (os.environ.get("DATABASE_URL") or given.get("DATABASE_URL")):
         fail(f"The instance that runs on DATA_DIR={str(folder)!r} uses {hidden}; its password is kept in no file, "
              "so set DATABASE_URL here too.", 2)
     of_the_start = names_that_reach("start")
-    for name, value in (given | told).items():
+    for name, value in (given | shared).items():
         if name not in of_the_start:
             os.environ.setdefault(name, value)
     os.environ |= {"DATA_DIR": str(folder), READ: "1"}
 
 
 def tell_settings(folder: Path) -> None:
-    """Write DATA_DIR/run/settings.json for commands: the settings of this environment that are no secret.
+    """Write the settings of this environment that are not secret to DATA_DIR/run/settings.json, for commands.
 
-    Of an address that has a password only the host, so that a command can say what it lacks.
+    Of a database URL with a password only the host is written, so that a command can name what is missing.
     """
-    told = {name: os.environ.get(name, "") for name in names_that_reach("all")}
+    shared = {name: os.environ.get(name, "") for name in names_that_reach("all")}
     for name in names_that_reach("address"):
         url = os.environ.get(name, "").strip()
         host = url.rpartition("@")[2].partition("?")[0]
         if ":" not in url.rpartition("@")[0].partition("://")[2] and "password" not in url:
-            told[name] = url
+            shared[name] = url
         elif name == "DATABASE_URL":
-            told["hidden database"] = f"a database at {host}"
+            shared["hidden database"] = f"a database at {host}"
     draft = folder / "run" / f".settings-{os.getpid()}"
     with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-        json.dump(told, file)
+        json.dump(shared, file)
     draft.rename(folder / "run" / "settings.json")
 
 
 def settings_of_instance(folder: Path) -> dict[str, str]:
-    """What `tell_settings` of a program that runs on this folder has written; nothing when none runs."""
+    """The settings that `tell_settings` wrote, while a program runs on this folder; {} when none runs."""
     import fcntl
 
     try:
@@ -121,15 +122,15 @@ def settings_of_instance(folder: Path) -> dict[str, str]:
                 fcntl.flock(alive, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 return {}
             except BlockingIOError:
-                told = json.loads((folder / "run" / "settings.json").read_text())
+                shared = json.loads((folder / "run" / "settings.json").read_text())
     except (OSError, ValueError):
         return {}
     known = (*names_that_reach("all", "address"), "hidden database")
-    return {n: v for n, v in told.items() if n in known and isinstance(v, str)} if isinstance(told, dict) else {}
+    return {n: v for n, v in shared.items() if n in known and isinstance(v, str)} if isinstance(shared, dict) else {}
 
 
 def _env_value(text: str, place: str) -> str:
-    """`"quoted"`, `'quoted'` or bare, where ` #` begins a comment."""
+    """The value of `"quoted"`, `'quoted'` or bare text; in bare text ` #` begins a comment."""
     if text[:1] not in ('"', "'"):
         bare, separator, _ = f" {text}".replace("\t#", " #").partition(" #")
         return (bare if separator else text).strip()
@@ -143,22 +144,22 @@ def _env_value(text: str, place: str) -> str:
     return value
 
 
-# What a process that stays may have in its environment, which `/proc/PID/environ` shows as it was at its start.
+# Variables that a long-lived process may have: /proc/PID/environ shows its environment as it was at the start.
 PLAIN = ("PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "TZ", "TMPDIR", "LD_LIBRARY_PATH",
          "PYTHONPATH", "TERM", "PYTHONDONTWRITEBYTECODE", "DATA_DIR")
-HANDED = "AINSTEIN_ENVIRONMENT"  # names the place from which the rest is read
+HANDED = "AINSTEIN_ENVIRONMENT"  # the path from which the other variables are read
 
 
 def plain_environment() -> dict[str, str]:
-    """Of our environment what holds no secret."""
+    """The variables of this environment that contain no secret."""
     return {name: value for name, value in os.environ.items() if name in PLAIN or name.startswith("LC_")}
 
 
 def hand_over(values: dict[str, str], heir: bool = False) -> str:
-    """Keep variables in memory for processes of ours; returns the address under which `take_over` finds them.
+    """Store variables in an anonymous memory file for child processes; returns the path for `take_over`.
 
-    It holds as long as this process lives, and only its own user can open it. `heir`: for the program that this process
-    turns into. Where there is no such memory (not Linux) a private file does.
+    It exists as long as this process, and only the same user can open it. With `heir` it survives exec in this process.
+    Outside Linux it is a private file.
     """
     text = json.dumps(values).encode("ascii")
     try:
@@ -174,7 +175,7 @@ def hand_over(values: dict[str, str], heir: bool = False) -> str:
 
 
 def take_over() -> bool:
-    """Put the variables that were handed to us into our environment, in memory; whether there were any."""
+    """Read the variables that `hand_over` stored into `os.environ`; returns whether there were any."""
     place = os.environ.pop(HANDED, None)
     if place is None:
         return False
@@ -182,7 +183,7 @@ def take_over() -> bool:
         with open(place, "rb") as source:
             os.environ.update(json.loads(source.read()))
         own = f"/proc/{os.getpid()}/fd/"
-        if place.startswith(own):  # from ourselves, before exec: it has served
+        if place.startswith(own):  # stored by this process before exec, and no longer needed
             os.close(int(place.removeprefix(own)))
     except OSError as error:
         fail(f"The settings cannot be read from {place} ({error.strerror}): start with scripts/run.sh")
@@ -190,7 +191,8 @@ def take_over() -> bool:
 
 
 def flask(*arguments: str, **options) -> subprocess.CompletedProcess:
-    """Run one command of the site's command line; it dies with us, so it never works on without our lock."""
+    """Run a command of `flask --app wsgi`. The kernel kills it when this process ends, because it must not go on
+    without the lock of the launcher."""
     launcher = os.getpid()
     command = [sys.executable, "-m", "flask", "--app", "wsgi", *arguments]
     options.setdefault("preexec_fn", lambda: die_with_parent(launcher, "SIGKILL"))
@@ -198,9 +200,9 @@ def flask(*arguments: str, **options) -> subprocess.CompletedProcess:
 
 
 def check_settings() -> dict:
-    """The resolved settings; a bad one ends the start with the one line that the site wrote about it.
+    """The resolved settings. A bad one ends this process, after the one line that the command wrote about it.
 
-    Exit code 2 tells systemd that starting again would not help.
+    Exit code 2 tells systemd not to start again.
     """
     done = flask("check-settings", stdout=subprocess.PIPE)
     if done.returncode:
@@ -209,12 +211,13 @@ def check_settings() -> dict:
 
 
 def die_with_parent(parent: int, signal_name: str) -> None:
-    """Get that signal when `parent` ends; it outlives exec. A parent already gone ends us now.
+    """Have the kernel send this process a signal when `parent` ends, also after exec. If the parent has already ended,
+    this process ends now.
 
-    Workers use the one of app/support/process.py: this file must not import it, for with it comes app/__init__.py and
+    Workers use the function in app/support/process.py. This module cannot import it, because app/__init__.py imports
     Flask.
     """
-    import ctypes  # only in short-lived children: it costs a megabyte
+    import ctypes  # imported here: it costs 1 MB, and only short-lived children need it
     import signal
 
     try:
@@ -226,10 +229,10 @@ def die_with_parent(parent: int, signal_name: str) -> None:
 
 
 def hold(path: Path) -> None:
-    """Mark `path` as in use by this process and all that it starts, until the last of them has ended.
+    """Hold a shared lock on `path` until this process and all that it starts have ended.
 
-    A shared `flock` belongs to the open file, so it goes through exec and fork; the launcher
-    sees by it whether anything of an earlier run is left, and `/proc` tells which processes.
+    A `flock` belongs to the open file, so exec and fork keep it. By it the launcher sees whether processes of an
+    earlier run are left; /proc shows which ones.
     """
     import fcntl
 

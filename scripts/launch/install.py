@@ -1,10 +1,10 @@
-"""Make `.venv` and install the dependencies of pyproject.toml, pinned by constraints.txt.
+"""Creates `.venv` and installs the dependencies of pyproject.toml in the versions of constraints.txt.
 
     python scripts/launch/install.py [EXTRA...]
 
-Runs with any Python 3.11+, before anything is installed, so it uses the standard library
-only. A stamp inside `.venv` says what was installed last: while it fits, this takes 0.1 s,
-touches no network and needs no right to write.
+It runs with any Python from 3.11 on, before any package is installed, so it uses only the standard library. A file in
+`.venv` says what was installed last. While that is up to date, this takes 0.1 s and needs neither the network nor the
+right to write.
 """
 
 import contextlib
@@ -24,12 +24,13 @@ PROJECT, CONSTRAINTS = ROOT / "pyproject.toml", ROOT / "constraints.txt"
 
 
 def main(extras: list[str]) -> None:
+    """Install the dependencies with these extras, unless they are installed."""
     project = tomllib.loads(PROJECT.read_text())["project"]
     optional = project["optional-dependencies"]
     if unknown := set(extras) - set(optional):
         fail(f"Unknown extra {', '.join(sorted(unknown))}: pyproject.toml has {', '.join(optional)}")
     wanted = set(extras) | _extras_of_the_stores()
-    with PROJECT.open() as only_one:  # two starts at once: the second finds the first one's work done
+    with PROJECT.open() as only_one:  # of two starts at once the second waits for the first
         fcntl.flock(only_one, fcntl.LOCK_EX)
         version, installed = _read_stamp()
         if version == _version() and wanted <= installed and _works():
@@ -44,7 +45,7 @@ def main(extras: list[str]) -> None:
 
 
 def _extras_of_the_stores() -> set[str]:
-    """What DATABASE_URL, QUEUE_URL, METRICS_TOKEN and SENTRY_DSN (environment or .env) ask for."""
+    """The extras that DATABASE_URL, QUEUE_URL, METRICS_TOKEN and SENTRY_DSN (environment or .env) need."""
     load_env_file()
     urls = [os.environ.get(name, "").strip() for name in ("DATABASE_URL", "QUEUE_URL")]
     drivers = {"postgres": "postgres", "redis": "redis"}
@@ -54,7 +55,7 @@ def _extras_of_the_stores() -> set[str]:
 
 
 def _version() -> str:
-    """Changes with the two files and with the Python: any of them makes us install again."""
+    """A hash of the two files and of the Python version; a new hash causes an installation."""
     content = PROJECT.read_bytes() + CONSTRAINTS.read_bytes()
     config = VENV / "pyvenv.cfg"
     return hashlib.sha256(content + (config.read_bytes() if config.exists() else b"")).hexdigest()
@@ -69,7 +70,7 @@ def _read_stamp() -> tuple[str, set[str]]:
 
 
 def _works() -> bool:
-    """Whether the interpreter starts and can install: it breaks when the system's Python goes away."""
+    """Whether the interpreter of `.venv` starts and has pip; it fails after the system's Python was removed."""
     if not PYTHON.exists():
         return False
     return subprocess.run([PYTHON, "-c", "import pip"], capture_output=True).returncode == 0
@@ -82,7 +83,7 @@ def _make_venv() -> None:
     if not _has_venv():
         version = f"{sys.version_info.major}.{sys.version_info.minor}"
         fail(f"Python {version} has no venv module here: install it (Debian and Ubuntu: apt install python3-venv)")
-    # not the interpreter of a broken or half-made .venv, but the one it came from
+    # the base interpreter, because that of an incomplete .venv may not work
     python = getattr(sys, "_base_executable", None) or sys.executable
     made = subprocess.run([python, "-m", "venv", "--clear", VENV], capture_output=True, text=True)
     if made.returncode or not _works():
@@ -91,7 +92,7 @@ def _make_venv() -> None:
 
 
 def _has_venv() -> bool:
-    """Debian splits `ensurepip` off into python3-venv; without it `python -m venv` fails half-way."""
+    """Whether `python -m venv` can work; Debian has `ensurepip` in a package of its own, python3-venv."""
     try:
         import ensurepip  # noqa: F401
         import venv  # noqa: F401
@@ -109,8 +110,8 @@ def _pip(requirements: list[str]) -> None:
 
 
 def _quiet_flask() -> None:
-    """wsgi.py reads `.env` by the rules of run.sh; Flask would first ask for python-dotenv, whose rules are others."""
-    with contextlib.suppress(OSError):  # a .venv that is not ours to write works as well
+    """Stop Flask from reading `.env` with python-dotenv, whose rules differ from those of run.sh and wsgi.py."""
+    with contextlib.suppress(OSError):  # a .venv without the right to write works as well
         for folder in VENV.glob("lib/python3*/site-packages"):
             if not (folder / "ainstein.pth").exists():
                 (folder / "ainstein.pth").write_text("import os; os.environ.setdefault('FLASK_SKIP_DOTENV', '1')\n")

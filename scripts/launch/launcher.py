@@ -1,8 +1,8 @@
-"""Start the site and stay beside it: what run.sh becomes.
+"""Starts the site and waits until it ends; run.sh executes it.
 
-Holds `DATA_DIR/lock` (one instance), migrates under it, makes the first super-admin, starts
-supervisord as its child, and waits. The lock is never inherited: supervisord would lose it at
-a reload or outlive us with it. Everything that costs memory runs in processes that end.
+It holds the lock DATA_DIR/lock, so that one instance runs, migrates the database, creates the first super-admin, starts
+supervisord as its child, and waits. Children do not inherit the lock: supervisord would lose it at a reload, or keep it
+after the launcher has ended. Work that needs much memory runs in short-lived processes.
 """
 
 import contextlib
@@ -23,15 +23,16 @@ from common import HANDED, ROOT, check_settings, fail, flask, hand_over, load_en
 from program import data_dir
 from supervised import start_supervisor, write_supervisor_config
 
-LOCK_SECONDS = 2  # a launcher whose supervisord was killed needs a moment to end
+LOCK_SECONDS = 2  # seconds in which a launcher ends after its supervisord was killed
 LEFTOVERS_SECONDS, READY_SECONDS = 20, 30
-OURS = {"lock", "secret-key", "run", "logs"}  # a folder with one of these was made by us
+OURS = {"lock", "secret-key", "run", "logs"}  # a folder with one of these is a DATA_DIR
 
 
 def main(prepare_only: bool = False) -> None:
-    """`prepare_only` stops before anything is started: for a server's own supervisor.
+    """Start the site; `prepare_only` ends after the preparation, for a server with a supervisor of its own.
 
-    Runs twice: as it was started, to read the settings; then in an environment without secrets, as this process stays.
+    It runs twice: first to read the settings; then, after exec, in an environment without secrets, because this process
+    is long-lived.
     """
     os.umask(0o077)
     if not take_over():
@@ -65,7 +66,7 @@ def main(prepare_only: bool = False) -> None:
 
 
 def warn_of_grace(settings: dict) -> None:
-    """One line for servers; at a terminal nobody wants a Ctrl-C to wait so long."""
+    """Print a warning when GRACE is shorter than the longest timeout; not on a terminal, where people stop quickly."""
     grace, longest = settings["grace"], settings["longest_timeout"]
     if grace < longest and not sys.stdout.isatty():
         print(f"GRACE={grace} is less than the {longest} s that {settings['longest_job']} may run: what still runs at "
@@ -74,8 +75,8 @@ def warn_of_grace(settings: dict) -> None:
 
 
 def begin_clean() -> None:
-    """Read the settings and become ourselves anew, without them in the environment."""
-    if os.environ.get("DATA_DIR", "").strip():  # relative to where the person stands; in .env to the project
+    """Read the settings and execute this program again without secrets in its environment."""
+    if os.environ.get("DATA_DIR", "").strip():  # relative to the current folder; one of .env to the project
         os.environ["DATA_DIR"] = str(data_dir())
     os.chdir(ROOT)
     load_env_file()
@@ -90,8 +91,8 @@ def _stop_early(signum, frame) -> None:
 
 
 def tell(descriptor: int, text: str) -> None:
-    """For signal handlers: a signal may arrive while print() holds its buffer, and a second print() then raises."""
-    with contextlib.suppress(OSError):  # the terminal is gone: nobody to tell, but still things to do
+    """Write a text in a signal handler. print() raises there when the signal interrupts another print()."""
+    with contextlib.suppress(OSError):  # the terminal may be closed
         os.write(descriptor, text.encode())
 
 
@@ -99,7 +100,8 @@ def tell(descriptor: int, text: str) -> None:
 
 
 def make_private(folder: Path) -> Path:
-    """DATA_DIR and its folders, 0700 and ours; a folder of somebody else's files is refused, not closed off."""
+    """Create DATA_DIR and its folders with mode 0700; returns DATA_DIR. It ends this process when the folder belongs to
+    another user or is open to others and has other files."""
     name = f"DATA_DIR={str(folder)!r}"
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -113,7 +115,7 @@ def make_private(folder: Path) -> Path:
         for part in ("run", "logs", "backups"):
             (folder / part).mkdir(mode=0o700, exist_ok=True)
             (folder / part).chmod(0o700)
-        for entry in [*folder.iterdir(), *(folder / "logs").iterdir()]:  # left by a start with sudo, say
+        for entry in [*folder.iterdir(), *(folder / "logs").iterdir()]:  # for example after a start with sudo
             if entry.name != "lost+found" and belongs_to_another(entry):
                 fail(f"{name}: {entry.relative_to(folder)} belongs to another user: give it to the one who starts")
     except OSError as error:
@@ -122,14 +124,15 @@ def make_private(folder: Path) -> Path:
 
 
 def belongs_to_another(path: Path) -> bool:
+    """Whether another user owns a file; False for root, who can use every file."""
     try:
-        return os.geteuid() not in (0, path.stat().st_uid)  # root can use what is not its own
+        return os.geteuid() not in (0, path.stat().st_uid)
     except FileNotFoundError:
-        return False  # a passing file of an instance that runs
+        return False  # a temporary file of a running instance
 
 
 def take_lock(path: Path) -> int:
-    """One instance a DATA_DIR; the kernel frees the lock even after kill -9."""
+    """Take the lock of DATA_DIR, or fail after 2 s; returns its descriptor. After kill -9 the kernel frees the lock."""
     lock, deadline = os.open(path, os.O_RDWR | os.O_CREAT, 0o600), time.monotonic() + LOCK_SECONDS
     while not locked(lock):
         time.sleep(0.1)
@@ -144,21 +147,22 @@ def take_lock(path: Path) -> int:
 
 
 def wait_for_leftovers(path: Path) -> None:
-    """Programs of a run whose launcher or supervisord was killed end by themselves; give them time."""
+    """Wait at most 20 s for programs of a run whose launcher or supervisord was killed: they end by themselves."""
     alive = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-    deadline, told = time.monotonic() + LEFTOVERS_SECONDS, False
+    deadline, shown = time.monotonic() + LEFTOVERS_SECONDS, False
     while not locked(alive):
         if time.monotonic() > deadline:
             pids = " ".join(map(str, holders(alive))) or "unknown"
             fail(f"An earlier run on this DATA_DIR has not ended: end it first (pids: {pids})")
-        if not told:
+        if not shown:
             print("Waiting for an earlier run to end ...", flush=True)
-            told = True
+            shown = True
         time.sleep(0.1)
     os.close(alive)
 
 
 def locked(descriptor: int) -> bool:
+    """Take an exclusive `flock` without waiting; returns whether it succeeded."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         return True
@@ -167,7 +171,7 @@ def locked(descriptor: int) -> bool:
 
 
 def holders(descriptor: int) -> list[int]:
-    """Pids, other than ours, that have this file open."""
+    """Pids of other processes that have this file open."""
     wanted, found = os.fstat(descriptor), []
     for process in Path("/proc").glob("[0-9]*"):
         try:
@@ -175,11 +179,12 @@ def holders(descriptor: int) -> list[int]:
             if int(process.name) != os.getpid() and any(os.path.samestat(one, wanted) for one in opened):
                 found.append(int(process.name))
         except OSError:
-            continue  # ended meanwhile, or another user's
+            continue  # it has ended, or belongs to another user
     return sorted(found)
 
 
 def check_port(host: str, port: int) -> None:
+    """End this process with one line when the site cannot listen on this address."""
     try:
         family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         with socket.socket(family, kind) as probe:
@@ -197,7 +202,7 @@ def check_port(host: str, port: int) -> None:
 
 
 def check_admin(email: str, password: str) -> None:
-    """Said before anything is made; whether they are used is another matter (only without any user)."""
+    """End this process when ADMIN_EMAIL or ADMIN_PASSWORD is not valid, also if they will not be used."""
     name, at, host = email.partition("@")
     if not (name and at and host) or any(c.isspace() for c in email) or not email.isprintable():
         fail("ADMIN_EMAIL is not an e-mail address; use one like ada@example.org", 2)
@@ -210,10 +215,10 @@ def check_admin(email: str, password: str) -> None:
 
 
 def first_admin(email: str, given: str, path: Path) -> str:
-    """Make the first super-admin, if there is no user at all; returns the sentence to show beside the URL.
+    """Create the first super-admin if there is no user; returns the sentence about the sign-in, shown beside the URL.
 
-    A generated password is shown here, in the foreground, and never in a log: on a terminal once,
-    otherwise it goes into a private file, written before the account so that no crash loses it.
+    A generated password is never in a log. It is shown once on a terminal; without one it is written to a private file,
+    before the account is created, so that no crash loses it.
     """
     password = given or secrets.token_urlsafe(12)
     draft = path.with_name(f".{path.name}-{os.getpid()}")
@@ -233,10 +238,8 @@ def first_admin(email: str, given: str, path: Path) -> str:
         if given:
             return f"Sign in as {email} with the password from ADMIN_PASSWORD."
         if terminal:
-            print(
-                f"\n  First super-admin: {email}\n  Password:          {password}   (shown only this once)\n",
-                flush=True,
-            )
+            print(f"\n  First super-admin: {email}\n  Password:          {password}   (shown only this once)\n",
+                  flush=True)
             return f"Sign in as {email} with the password shown above."
         draft.rename(path)
         return f"Sign in as {email}; the password is in {path}"
@@ -248,17 +251,18 @@ def first_admin(email: str, given: str, path: Path) -> str:
 
 
 def watch(supervisor: int, settings: dict, hint: str) -> int:
-    """Say when the site answers, pass signals on, and wait until supervisord has ended; returns the exit code."""
+    """Print a line when the site answers, pass signals on, and wait for supervisord; returns the exit code."""
     asked, grace = 0.0, settings["grace"]
 
     def stop(signum, frame):
+        """The first signal stops the site in order; a second Ctrl-C kills it."""
         nonlocal asked
         now = time.monotonic()
         if not asked:
             asked = now
             os.kill(supervisor, signal.SIGTERM)
             tell(1, f"\nStopping; running jobs get up to {grace} s (Ctrl-C again stops at once) ...\n")
-        elif signum == signal.SIGINT and now - asked > 1:  # a terminal's helper may send the first one twice
+        elif signum == signal.SIGINT and now - asked > 1:  # some terminals send the first one twice
             os.kill(supervisor, signal.SIGKILL)  # the programs end with it, as after a power cut
 
     for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
@@ -285,6 +289,7 @@ def watch(supervisor: int, settings: dict, hint: str) -> int:
 
 
 def healthy(settings: dict) -> bool:
+    """Whether /healthz answers 200 within 2 s."""
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings["host"], settings["host"])  # noqa: S104
     request = f"GET /healthz HTTP/1.0\r\nHost: {urlsplit(settings['public_url']).netloc}\r\n\r\n"
     try:

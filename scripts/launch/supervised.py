@@ -1,4 +1,4 @@
-"""supervisord as the launcher's child: its configuration, its socket, its start."""
+"""Configures and starts supervisord as a child of the launcher."""
 
 import os
 import shlex
@@ -10,9 +10,12 @@ from common import ROOT, die_with_parent, hold
 
 
 def write_supervisor_config(folder: Path, grace: int) -> None:
-    """Paths are relative to DATA_DIR, where supervisord runs, or come from the environment: its parser would
-    otherwise read `%`, ` ;` and ` #` in them, some twice. Stops go one by one, workers first: people can
-    watch the last jobs end."""
+    """Write DATA_DIR/run/supervisord.conf. Workers stop first, within `grace` seconds, so that people can watch the
+    last jobs end in the browser.
+
+    Paths are relative to DATA_DIR, where supervisord runs, or come from the environment, because its parser gives `%`,
+    ` ;` and ` #` in a path a meaning.
+    """
     programs = [("web", 10, 10), ("monitor", 20, 10), ("workers", 30, grace + 10)]
     path = socket_path(folder)
     text = f"""\
@@ -61,11 +64,12 @@ stdout_logfile_backups=5
 
 
 def socket_path(folder: Path) -> str:
-    """In DATA_DIR/run; a path too long for a socket (108 bytes, and supervisord adds its pid for a moment) moves
-    to a private temporary folder, which the next start removes."""
+    """The path of supervisord's socket, relative to DATA_DIR. A path too long for a socket (108 bytes, to which
+    supervisord adds its pid for a moment) is replaced by one in a private temporary folder, which the next start
+    removes."""
     note = folder / "run" / "socket-folder"
     if note.exists():
-        import shutil  # it and tempfile cost a megabyte, and few need them
+        import shutil  # imported here: it and tempfile cost 1 MB and are seldom needed
 
         old = Path(note.read_text())
         if old.name.startswith("ainstein-") and old.is_dir() and old.stat().st_uid == os.geteuid():
@@ -82,7 +86,8 @@ def socket_path(folder: Path) -> str:
 
 
 def start_supervisor(folder: Path, lock: int, environ: dict[str, str]) -> int:
-    """supervisord in a session of its own: Ctrl-C on the terminal reaches us alone, and we stop it in order."""
+    """Start supervisord; returns its pid. It has a session of its own, so that a Ctrl-C on the terminal reaches only
+    the launcher, which stops it in order."""
     launcher = os.getpid()
     program = ROOT / "scripts" / "launch" / "program.py"
     environ = environ | {"AINSTEIN_PROGRAM": shlex.join([sys.executable, str(program)])}

@@ -1,7 +1,7 @@
-"""Run workers alone: `workers.py [N] [--queue high,default,low]`, in the foreground.
+"""Runs workers alone, in the foreground: `workers.py [N] [--queue high,default,low]`.
 
-Beside a running site, or on another machine with the same DATABASE_URL and QUEUE_URL.
-They wait while the database is older than the code; they never change it.
+They run beside a site, or on another machine with the same DATABASE_URL and QUEUE_URL. They wait while the schema of
+the database is older than the code, and never migrate it.
 """
 
 import argparse
@@ -12,6 +12,7 @@ from program import become, data_dir
 
 
 def main() -> None:
+    """Check the settings and become the consumer."""
     parser = argparse.ArgumentParser(prog="start-workers.sh", description="Run workers alone, in the foreground.")
     parser.add_argument("workers", nargs="?", metavar="N", help="how many (default: WORKERS, else 3)")
     parser.add_argument("--queue", metavar="A,B", help="only these of high, default, low (default: all)")

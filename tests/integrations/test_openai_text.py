@@ -93,7 +93,7 @@ def ask(seconds: float = 10.0, grows=lambda text: True, **how):
 
 def outcome(**how) -> tuple[str, str]:
     """Kind and sentence of what came in place of an answer."""
-    with pytest.raises(openai_text.ApiError) as caught:
+    with pytest.raises(errors.ApiError) as caught:
         ask(**how)
     assert not caught.value.sent
     return type(caught.value).__name__, str(caught.value)
@@ -200,7 +200,7 @@ def outcome(**how) -> tuple[str, str]:
 )
 def test_a_refusal_that_may_mean_what_we_added_is_asked_again_without_it(api, status, body, way):
     api.answers = [refusal(status, body)]
-    with pytest.raises(openai_text.ApiError) as caught:
+    with pytest.raises(errors.ApiError) as caught:
         ask()
     assert getattr(caught.value, "way", None) == way, str(caught.value)
     if way and b"stream" not in json.dumps(body if isinstance(body, dict) else "").encode():
@@ -506,7 +506,7 @@ def test_one_deadline_holds_for_headers_refusal_and_answer(api):
     api.answers = [(400, {}, drip(b" "))]
     assert outcome(seconds=0.5, way=2)[0] == "RequestRejected"
     api.answers = [(drip(b"HTTP/1.1 "), {}, b"")]  # headers that never end
-    with pytest.raises(openai_text.ApiUnavailable) as caught:
+    with pytest.raises(errors.ApiUnavailable) as caught:
         ask(0.5)
     assert caught.value.sent and "did not answer" in str(caught.value)
 
