@@ -24,8 +24,7 @@ from app.controllers.redirects import here, safe_next
 from app.controllers.template_globals import LANGUAGES
 from app.extensions import login
 from app.models import User
-from app.services.people import accounts
-from app.services.people.sign_in import DEVICE_S
+from app.services.people import sign_in as sessions
 from app.support.settings import settings
 from app.support.validation import check_text
 
@@ -68,7 +67,7 @@ def install(app: Flask) -> None:
 def load(token: str) -> Person | None:
     """What a page's script asks for by itself keeps nobody signed in."""
     polling = request.endpoint in JSON_ENDPOINTS or "X-Poll" in request.headers or "X-Partials" in request.headers
-    user = accounts.load_session(token, polling)
+    user = sessions.load_session(token, polling)
     return Person(user, token) if user else None
 
 
@@ -95,13 +94,13 @@ def login_post():
     device = request.cookies.get(str(cookie["key"]))
     agent = request.headers.get("User-Agent")
     filled = form.validate()
-    token = accounts.sign_in(email[:255], password, request.remote_addr, session.get("_user_id"), agent, device) if filled else None
+    token = sessions.sign_in(email[:255], password, request.remote_addr, session.get("_user_id"), agent, device) if filled else None
     if token is None:
         error = _("E-mail or password are not right, or there were too many attempts. Wait 15 minutes before trying again if you are sure.")
         if wants_json():
             return jsonify({"error": error}), 401
         return render_template("auth/login.html", error=error if filled else None, form=form, next=back), 401
-    user = accounts.load_session(token)
+    user = sessions.load_session(token)
     chosen = {k: session[k] for k in ("_flashes",) if k in session}
     session.clear()
     session.update(chosen)
@@ -109,7 +108,7 @@ def login_post():
     login_user(Person(user, token))
     said = jsonify({"ok": True, "count": 1}) if wants_json() else redirect(back or url_for("home.index"), 303)
     answer = make_response(said)
-    answer.set_cookie(value=accounts.device_cookie(device, email[:255]), max_age=DEVICE_S, **cookie)
+    answer.set_cookie(value=sessions.device_cookie(device, email[:255]), max_age=sessions.DEVICE_S, **cookie)
     return answer
 
 
@@ -124,7 +123,7 @@ def logout():
             action_url=url_for("auth.logout"), fields={}, danger=False, back_url=url_for("admin.jobs.index"),
         )
     if current_user.is_authenticated:
-        accounts.sign_out(current_user.get_id())
+        sessions.sign_out(current_user.get_id())
         logout_user()
         session.clear()
         g.pop("_login_user", None)
