@@ -9,7 +9,7 @@ from app import registry
 from app.config import QUEUES
 from app.controllers import forms
 from app.controllers.responses import actor, ask, done, live, wrong
-from app.services.alerts import incidents, rules, texts
+from app.services.alerts import channels, incident_views, incidents, rules, texts
 from app.services.alerts.checks import KINDS
 
 bp = Blueprint("alerts", __name__, url_prefix="/alerts")
@@ -18,8 +18,8 @@ SNOOZE = (60, 240, 1440)
 
 @bp.get("/", endpoint="index")
 def index():
-    context = {"open": incidents.open_alerts(), "rules": rules.listing(), "channels": incidents.channels(),
-               "history": incidents.history(), "checked_at": incidents.last_check()[1], "snooze": SNOOZE}
+    context = {"open": incident_views.open_alerts(), "rules": rules.listing(), "channels": channels.listing(),
+               "history": incident_views.history(), "checked_at": incident_views.last_check()[1], "snooze": SNOOZE}
     return live("admin/alerts.html", context, "alerts")
 
 
@@ -36,7 +36,7 @@ def act(id: int, action: str):
 
 @bp.post("/channels/<name>/test", endpoint="test")
 def test(name: str):
-    incidents.test_channel(name, actor())
+    channels.request_test(name, actor())
     return done(_("Test on its way through %(name)s; its outcome appears beside the channel.", name=name))
 
 
@@ -78,5 +78,5 @@ def _edit(row):
 
 def _rule_page(row, form):
     types = [(d.name, d.label) for d in registry.known_types()]
-    return render_template("admin/rule.html", rule=rules.shown(row), form=form, channels=incidents.channels(),
+    return render_template("admin/rule.html", rule=rules.shown(row), form=form, channels=channels.listing(),
                            queues=[(q, q) for q in QUEUES], types=types)

@@ -15,7 +15,7 @@ from flask_babel import gettext as _
 from app import registry
 from app.config import QUEUES, ROOT
 from app.models.job import LIVE_STATES
-from app.services.alerts.incidents import open_alerts
+from app.services.alerts.incident_views import open_alerts
 from app.services.content import contents, costs, generation_pages
 from app.services.jobs import lookup, uploads
 from app.services.jobs.actions import EDITABLE

@@ -25,8 +25,8 @@ from app.ledger.dialect import Connection, database_errors
 from app.ledger.rescue import claims_of, promote
 from app.monitor.worker_watch import CALM_S, WorkerWatch
 from app.services.alerts import incidents
-from app.services.alerts.checks import Snapshot
 from app.services.alerts.delivery import Outbox
+from app.services.alerts.snapshot import Snapshot
 from app.services.content import generations
 from app.services.instance import retention, schema
 from app.services.jobs import queue_rates, recurring, search_index

@@ -50,12 +50,12 @@ def commit_audited(actor: str, action: str, subject: str, result: str) -> None:
     db.session.commit()
 
 
-def refuse_unless(row: Any, refusal: str) -> Any:
-    """The row itself. Without one the transaction ends and ActionRefused (unknown) is raised."""
-    if row is None:
+def refuse_unless(found: Any, refusal: str) -> Any:
+    """What was found. Rolls back and raises ActionRefused (unknown) when that is nothing."""
+    if not found:
         db.session.rollback()
         raise ActionRefused(refusal, unknown=True)
-    return row
+    return found
 
 
 def row_of(model: Any, number: int, refusal: str) -> Any:

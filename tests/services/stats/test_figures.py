@@ -12,7 +12,8 @@ import pytest
 from app.controllers import view_models
 from app.extensions import db
 from app.ledger import manual, rescue, rollups
-from app.services.alerts.checks import Rule, Snapshot, slow
+from app.services.alerts.checks import slow
+from app.services.alerts.snapshot import Rule, Snapshot
 from app.services.jobs import actions, listing, lookup, queue_rates, queues
 from app.support.clock import DAY_MS, HOUR_MS, MINUTE_MS, millis, now_ms, stamp
 
