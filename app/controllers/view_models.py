@@ -21,8 +21,7 @@ from app.services.jobs import lookup, uploads
 from app.services.jobs.actions import EDITABLE
 from app.services.jobs.views import AttemptView, JobView, Progress
 from app.services.stats import workers
-from app.services.stats.job_monitoring import JobMonitoringService
-from app.services.stats.recent_events import recent_events
+from app.services.stats.job_monitoring import JobMonitoringService, recent_events
 from app.support import disk
 from app.support.clock import DAY_MS, millis, now_ms
 from app.support.formatting import duration, localtime, number

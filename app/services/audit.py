@@ -71,6 +71,5 @@ def log(before: int | None = None, size: int = 100) -> tuple[list[AuditRow], boo
 
 
 def _shown(row: Audit) -> AuditRow:
-    action, subject = from_row(row.action, row.action_json), from_row(row.subject, row.subject_json)
-    result = from_row(row.result, row.result_json)
-    return AuditRow(row.id, when(row.at_ms), row.actor, action, subject, result, parse_uuid(row.subject))
+    said = (from_row(getattr(row, name), getattr(row, f"{name}_json")) for name in ("action", "subject", "result"))
+    return AuditRow(row.id, when(row.at_ms), row.actor, *said, parse_uuid(row.subject))

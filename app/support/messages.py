@@ -51,6 +51,9 @@ def translate(text: str, /, **values: Any) -> str:
     return _told(message) if has_request_context() else message
 
 
+_ = translate  # by this name pybabel finds the texts
+
+
 def translate_stored(text: str | None) -> str | None:
     """A sentence that was written for the store, in the reader's language."""
     if not text or not has_request_context():

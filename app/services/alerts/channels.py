@@ -20,8 +20,7 @@ from app.models import AlertMessage
 from app.services.alerts import texts
 from app.services.audit import commit_audited, refuse_unless
 from app.support.clock import DAY_MS, HOUR_MS, MINUTE_MS, now_ms, when
-from app.support.messages import Message, from_row, translate_stored
-from app.support.messages import translate as _
+from app.support.messages import Message, _, from_row, translate_stored
 
 FACT = "channels"  # of the `meta` table: time (ms) by name
 REPORT_MS, LIVE_MS = 30_000, 2 * MINUTE_MS

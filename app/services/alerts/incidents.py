@@ -28,8 +28,7 @@ from app.services.alerts.checks import KINDS, Finding
 from app.services.alerts.snapshot import RULE_COLUMNS, Rule, Snapshot
 from app.services.audit import ActionRefused, commit_audited, row_of
 from app.support.clock import DAY_MS, MINUTE_MS, millis, now_ms, when
-from app.support.messages import Message
-from app.support.messages import translate as _
+from app.support.messages import Message, _
 
 log = logging.getLogger(__name__)
 CALM_MS = 90_000  # two checks in a row must find nothing, so an incident that flickers stays one incident

@@ -18,8 +18,7 @@ from app.services.alerts.checks import KINDS
 from app.services.alerts.incident_views import last_check
 from app.services.alerts.snapshot import SCOPES, Rule
 from app.services.audit import commit_audited, refuse_unless, row_of
-from app.support.messages import Message
-from app.support.messages import translate as _
+from app.support.messages import Message, _
 from app.support.validation import ValidationError
 
 MOST, DAY_MIN = 1_000_000, 24 * 60
@@ -70,8 +69,8 @@ def find(rule: int) -> AlertRule:
 
 
 def blank(kind: str) -> AlertRule:
-    """A new rule of a kind, like the first rule of that kind; not yet written. Raises ActionRefused for an unknown kind.
-    """
+    """A new rule with the values of the first rule of its kind, not yet written. Raises ActionRefused for an unknown
+    kind."""
     refuse_unless(kind in KINDS, _("There is no such kind of rule."))
     like = db.session.scalar(select(AlertRule).where(AlertRule.kind == kind).order_by(AlertRule.id).limit(1))
     return AlertRule(kind=kind, enabled=1, **{name: getattr(like, name, usual) for name, usual in NEW.items()})
@@ -111,7 +110,7 @@ def parse_quiet(start: str, end: str) -> tuple[str | None, str | None]:
 
 
 def parse_channels(chosen: Sequence[str]) -> str:
-    """The value of the column `channels`: names with commas, `*` for all. Raises ValidationError for an unknown name."""
+    """The column `channels`: names with commas, `*` for all. Raises ValidationError for an unknown name."""
     known = channels()
     if any(name not in known and name != "*" for name in chosen):
         raise ValidationError(_("There is no such channel; ALERT_URLS of the monitor names them."))

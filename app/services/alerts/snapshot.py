@@ -54,21 +54,16 @@ Worker = namedtuple("Worker", "name stale memory memory_start")
 RULE_COLUMNS = ", ".join(Rule.__dataclass_fields__)
 
 
-def box_memory_percent() -> float:
-    """The memory of the server in use, in percent."""
-    return psutil.virtual_memory().percent
-
-
 @dataclass
 class Snapshot:
-    """What the rules are judged by, read once; `now` in ms, `worker_memory` in bytes. The kinds write into `values`
-    what they measured, by the rule's id."""
+    """What the rules are judged by, read once; `now` in ms, `worker_memory` (the limit) in bytes. `memory` returns the
+    server's memory in use, in percent. The kinds write into `values` what they measured, by the rule's id."""
 
     tx: Executor
     now: int
     data_dir: Path
     worker_memory: int
-    memory: Callable[[], float] = box_memory_percent
+    memory: Callable[[], float] = field(default=lambda: psutil.virtual_memory().percent)
     zone: Any = UTC
     values: dict[int, float | None] = field(default_factory=dict)
 

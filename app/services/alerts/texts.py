@@ -42,15 +42,14 @@ def _label(job_type: str) -> str:
 
 
 def _clock(ms: int) -> str:
-    local = localtime(when(ms))
-    return local.strftime("%d.%m. %H:%M") if local else ""
+    return localtime(when(ms)).strftime("%d.%m. %H:%M")
 
 
 # Of each fact: its name in the sentences and its form; other facts stand as they are.
 _FORMS: dict[str, tuple[str, Callable[[Any], str]]] = {
     "n": ("n", number), "limit": ("limit", number), "percent": ("n", number), "mb": ("mb", number),
     "before": ("before", number), "ms": ("time", duration), "usual_ms": ("usual", duration), "at_ms": ("time", _clock),
-    "worker": ("worker", sanitize), "name": ("name", sanitize), "tenant": ("tenant", sanitize), "type": ("type", _label),
+    "type": ("type", _label), **{fact: (fact, sanitize) for fact in ("worker", "name", "tenant")},
 }
 
 
@@ -73,32 +72,30 @@ def sentence(kind: str, facts: dict[str, Any]) -> str:
     kind."""
     shown = _shown(kind, facts)
     sentences: dict[str, Callable[[], str]] = {
-        "failures": lambda: ngettext("%(num)s job failed in %(minutes)s min, threshold %(limit)s.",
-                                     "%(num)s jobs failed in %(minutes)s min, threshold %(limit)s.", facts["n"], **shown),
+        "failures": lambda: ngettext(
+            "%(num)s job failed in %(minutes)s min, threshold %(limit)s.",
+            "%(num)s jobs failed in %(minutes)s min, threshold %(limit)s.", facts["n"], **shown),
         "no_worker": lambda: _("No worker is alive and %(n)s jobs wait, threshold %(limit)s.", **shown),
         "slow": lambda: _("%(time)s on average over %(n)s jobs in %(minutes)s min, threshold %(limit)s.", **shown),
         "box_memory": lambda: _("%(n)s%% in use, threshold %(limit)s%%.", **shown),
         "worker_memory": lambda: _("%(worker)s is %(mb)s MB over its start, threshold %(limit)s MB.", **shown),
-        "critical_job": lambda: ngettext("%(type)s failed.", "%(type)s failed %(num)s times in %(minutes)s min.",
-                                         facts["n"], **shown),
+        "critical_job": lambda: ngettext(
+            "%(type)s failed.", "%(type)s failed %(num)s times in %(minutes)s min.", facts["n"], **shown),
         "oldest": lambda: _("%(queue)s: the oldest job has waited for %(time)s, threshold %(limit)s.", **shown),
         "growing": lambda: _("%(queue)s grew from %(before)s to %(n)s jobs in %(minutes)s min.", **shown),
         "overrun": lambda: _("%(type)s has run for %(time)s; 99%% of its kind take at most %(usual)s.", **shown),
         "missed": lambda: _("%(name)s did not run at %(time)s.", **shown),
-        "rescued": lambda: ngettext("%(num)s job was rescued from a dead worker.",
-                                    "%(num)s jobs were rescued from dead workers.", facts["n"]),
+        "rescued": lambda: ngettext(
+            "%(num)s job was rescued from a dead worker.", "%(num)s jobs were rescued from dead workers.", facts["n"]),
         "budget": lambda: _("%(tenant)s has spent %(n)s%% of this month's budget: %(spent)s of %(limit)s.", **shown),
         "disk": lambda: _("%(n)s%% free, threshold %(limit)s%%.", **shown),
     }
-    if kind not in sentences:
-        return kind
-    text = sentences[kind]()
-    if kind not in ("failures", "slow"):
+    text = sentences.get(kind, lambda: kind)()
+    if kind not in ("failures", "slow") or not {"type", "queue", "tenant"}.intersection(facts):
         return text
     scopes = {"type": _("type %(name)s", name=shown.get("type")), "queue": _("queue %(name)s", name=shown.get("queue")),
               "tenant": _("tenant %(name)s", name=shown.get("tenant"))}
-    where = ", ".join(said for scope, said in scopes.items() if scope in facts)
-    return f"{text} ({where})" if where else text
+    return f"{text} ({', '.join(said for scope, said in scopes.items() if scope in facts)})"
 
 
 def notification(kind: str, facts: dict[str, Any]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from flask import has_request_context
 from sqlalchemy import func, or_, select
@@ -16,12 +16,8 @@ from app.integrations.csv_cells import write_rows
 from app.models import Content, ImportReject, ImportRun
 from app.support.clock import when
 from app.support.formatting import number
-from app.support.messages import from_row, translate_stored
-from app.support.messages import translate as _
-from app.support.redaction import redact_json
-from app.support.validation import stored_object
+from app.support.messages import _, from_row, translate_stored
 
-SHOWN_BODY = 300  # characters
 STEP = 500
 _REJECTS = select(ImportReject.line, ImportReject.reason, ImportReject.reason_json, ImportReject.row)
 _REJECTS = _REJECTS.order_by(ImportReject.line)
@@ -29,21 +25,16 @@ _REJECTS = _REJECTS.order_by(ImportReject.line)
 
 @dataclass(frozen=True)
 class ContentView:
-    """A content. `body` is its first 300 characters; `attributes` are the other columns of its file, with secrets
-    hidden by their names."""
+    """A content, without its text."""
 
     id: int
     tenant_id: str
     reference: str
     title: str
-    body: str
-    attributes: dict[str, Any]
-    created_at: datetime
     updated_at: datetime
 
 
-@dataclass(frozen=True)
-class RejectedRow:
+class RejectedRow(NamedTuple):
     """A rejected row: `line` of the file (from 1), `reason` in the reader's language, `row` as text."""
 
     line: int
@@ -78,9 +69,7 @@ def list_contents(q: str | None = None, tenant: str | None = None, after_id: int
 
     `q` is searched in reference and title; `tenant` None means all tenants.
     """
-    body = func.substr(Content.body, 1, SHOWN_BODY)
-    query = select(Content.id, Content.tenant_id, Content.reference, Content.title, body, Content.attributes,
-                   Content.created_ms, Content.updated_ms)
+    query = select(Content.id, Content.tenant_id, Content.reference, Content.title, Content.updated_ms)
     if q:
         query = query.where(or_(*(c.icontains(q, autoescape=True) for c in (Content.reference, Content.title))))
     if tenant is not None:
@@ -88,8 +77,7 @@ def list_contents(q: str | None = None, tenant: str | None = None, after_id: int
     if after_id is not None:
         query = query.where(Content.id < after_id)
     rows = db.session.execute(query.order_by(Content.id.desc()).limit(limit))
-    return [ContentView(*columns, redact_json(stored_object(attributes)), when(created), when(updated))
-            for *columns, attributes, created, updated in rows]
+    return [ContentView(*columns, when(updated)) for *columns, updated in rows]
 
 
 def has_report(uuid: str) -> bool:
@@ -108,7 +96,7 @@ def report_counts(uuid: str) -> RejectReport:
 def reject_report(uuid: str, limit: int = 50) -> RejectReport:
     """The report of the import of a job, with its first `limit` rows."""
     found = db.session.execute(_REJECTS.where(ImportReject.uuid == uuid).limit(limit))
-    return replace(report_counts(uuid), rows=tuple(RejectedRow(*_cells(row)) for row in found))
+    return replace(report_counts(uuid), rows=tuple(map(_rejected, found)))
 
 
 def reject_csv(uuid: str) -> Iterator[str]:
@@ -126,11 +114,11 @@ def _report_rows(engine: Engine, uuid: str, counts: RejectReport) -> Iterator[tu
         query = _REJECTS.where(ImportReject.uuid == uuid, ImportReject.line > line).limit(STEP)
         with engine.connect().execution_options(begin="BEGIN") as connection:
             rows = connection.execute(query).all()
-        yield from map(_cells, rows)
+        yield from map(_rejected, rows)
         line = rows[-1].line if rows else line
     if counts.cut:
         yield None, counts.cut, None
 
 
-def _cells(row: Any) -> tuple[int, str, str]:
-    return row.line, translate_stored(from_row(row.reason, row.reason_json)), row.row
+def _rejected(row: Any) -> RejectedRow:
+    return RejectedRow(row.line, translate_stored(from_row(row.reason, row.reason_json)), row.row)

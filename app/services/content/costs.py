@@ -19,8 +19,7 @@ from app.models import JobCost, TenantBudget
 from app.models.types import as_integer
 from app.services.audit import commit_audited
 from app.support.clock import day_of, midnight, month_start, now_ms
-from app.support.messages import Message
-from app.support.messages import translate as _
+from app.support.messages import Message, _
 from app.support.settings import settings
 from app.support.validation import ValidationError, check_text, parse_tenant
 

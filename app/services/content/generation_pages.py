@@ -13,8 +13,7 @@ from app.extensions import db
 from app.models import Content, ContentVersion, Generation, PromptTemplate
 from app.services.audit import commit_audited, row_of
 from app.support.clock import now_ms, when
-from app.support.messages import Message, from_row
-from app.support.messages import translate as _
+from app.support.messages import Message, _, from_row
 from app.support.validation import ValidationError, check_text, parse_tenant
 
 NAME = re.compile(r"[\w .-]{1,100}")
@@ -138,8 +137,8 @@ def parse_body(text: str) -> str:
     """The text of a template. Raises ValidationError."""
     text = check_text(text).strip()
     if "{prompt}" not in text or len(text) > MOST_BODY:
-        raise ValidationError(
-            _("The text must have {prompt} in it, where a job's prompt goes, and at most %(n)s characters.", n=MOST_BODY))
+        raise ValidationError(_("The text must have {prompt} in it, where a job's prompt goes, and at most %(n)s "
+                                "characters.", n=MOST_BODY))
     return text
 
 

@@ -1,7 +1,7 @@
 """Generations: the row of each, written so that a paid answer is used and no request is paid twice without a person.
 
 claimed -> budget and rate are checked -> row `asking` (counted, durable) -> headers: `answering` -> text every 2 s
-        -> answer: `answered`, tokens and cost (one durable transaction) -> new body of the content, the old as a version
+        -> answer: `answered`, tokens and cost (one durable transaction) -> the content's new body, the old as a version
 Killed while `asking` or `answering`: it may have been paid, so it is not asked again until a person retries it.
 Killed after `answered`: the text is stored, only the steps after it run again.
 """
@@ -12,9 +12,8 @@ import hashlib
 import json
 import logging
 import re
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from app.config import Settings
 from app.integrations.openai_text import Answer
@@ -29,7 +28,7 @@ log = logging.getLogger(__name__)
 RATE = "rate limit"
 WAYS = "openai_ways"  # the fact of the `meta` table: [way, when (ms)] by server and model
 MOST_WAYS, WAY_MS = 200, 7 * DAY_MS
-_KEPT = "SELECT round, status, text, model, raw, error, error_json FROM generations WHERE uuid = :u"
+_KEPT = "SELECT round, status, text, raw, error, error_json FROM generations WHERE uuid = :u"
 _NEW = """INSERT INTO generations
  (uuid, round, tenant_id, reference, template, prompt, parameters, model, status, created_ms)
  VALUES (:uuid, :round, :tenant, :reference, :template, :prompt, :parameters, :model, 'new', :now)
@@ -41,8 +40,8 @@ _ASKING = """UPDATE generations SET status = 'asking', asks = asks + 1, asked_ms
 _FAILED = """UPDATE generations SET error = :e, error_json = :json, ended_ms = :now, maybe_paid = maybe_paid + :maybe,
  status = CASE WHEN :partial = 1 AND text <> '' THEN 'partial' ELSE 'failed' END WHERE uuid = :u"""
 _ANSWERED = """UPDATE generations SET status = :status, text = :text, raw = :raw, answered_by = :by, tokens_in = :i,
- tokens_cached = :c, tokens_out = :o, cost_nano = :nano, currency = :currency, error = :error,
- error_json = :error_json, ended_ms = :now, maybe_paid = maybe_paid + :maybe WHERE uuid = :uuid"""
+ tokens_cached = :c, tokens_out = :o, cost_nano = :nano, currency = :currency, error = :error, error_json = :json,
+ ended_ms = :now, maybe_paid = maybe_paid + :maybe WHERE uuid = :uuid"""
 _VERSION = """INSERT INTO content_versions (content_id, body, replaced_ms, replaced_by)
  VALUES (:c, :body, :now, :u) ON CONFLICT DO NOTHING"""
 _CONTENT = "SELECT id, title, body FROM contents WHERE tenant_id = :t AND reference = :r"
@@ -52,14 +51,12 @@ _SLOT = """INSERT INTO ask_minutes (minute_ms, count) VALUES (:m, 1)
  ON CONFLICT (minute_ms) DO UPDATE SET count = ask_minutes.count + 1 WHERE ask_minutes.count < :limit"""
 
 
-@dataclass
-class Kept:
+class Kept(NamedTuple):
     """The stored generation of a job."""
 
     retry_round: int
     status: str
     text: str | None
-    model: str
     raw: str | None
     error: str | None
 
@@ -122,8 +119,8 @@ def answered(tx: Executor, uuid: str, job_type: str, tenant: str | None, status:
     nano = nano if nano is not None and nano < 2**63 else None
     i, c, o = tokens or (None, None, None)
     raw = json.dumps({"id": answer.id, "finish": answer.finish, "refusal": answer.refusal, "broken": answer.broken})
-    tx.execute(_ANSWERED, uuid=uuid, status=status, text=answer.text, raw=raw, by=model[:100], i=i, c=c, o=o, nano=nano, currency=currency,
-            error=error, error_json=to_json(error), now=tx.now(), maybe=int(doubtful))
+    tx.execute(_ANSWERED, uuid=uuid, status=status, text=answer.text, raw=raw, by=model[:100], i=i, c=c, o=o, nano=nano,
+               currency=currency, error=error, json=to_json(error), now=tx.now(), maybe=int(doubtful))
     costs.add(tx, uuid, job_type, tenant, model, tokens, nano, currency)  # type: ignore[arg-type]
 
 

@@ -19,8 +19,7 @@ from app.services.audit import ActionRefused, commit_audited, refuse_unless, row
 from app.services.people.passwords import hash_password
 from app.services.people.sign_in import PER_NETWORK, WINDOW_MS, account_key, find_session, forget_first_password, living
 from app.support.clock import now_ms, when
-from app.support.messages import Message
-from app.support.messages import translate as _
+from app.support.messages import Message, _
 from app.support.validation import ValidationError, check_text
 
 EMAIL = re.compile(r"[^@\s\x00-\x1f<>\"']{1,64}@[A-Za-z0-9.-]{1,190}")

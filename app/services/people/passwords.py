@@ -15,7 +15,7 @@ from functools import cache
 from werkzeug.security import check_password_hash, generate_password_hash
 
 from app.config import ROOT
-from app.support.messages import translate as _
+from app.support.messages import _
 from app.support.validation import ValidationError, check_text
 
 SHORTEST, LONGEST = 8, 256

@@ -129,13 +129,11 @@ def _reserve(account: str, network: str, device: str | None, now: int) -> int | 
 
     def tried(*where) -> int:
         lately = LoginAttempt.at_ms > now - WINDOW_MS
-        return db.session.scalar(select(func.count()).select_from(LoginAttempt).where(lately, *where)) or 0
+        return db.session.scalar(select(func.count()).where(lately, *where))
 
-    place = network
-    if device and tried(LoginAttempt.network == device, LoginAttempt.account == account) < PER_DEVICE:
-        place = device
-    else:
-        here = LoginAttempt.network == network
+    place = device or network
+    if not device or tried(LoginAttempt.network == device, LoginAttempt.account == account) >= PER_DEVICE:
+        place, here = network, LoginAttempt.network == network
         latest = db.session.scalar(select(func.max(LoginAttempt.at_ms)).where(here)) or 0
         slowed = tried(here) >= PER_NETWORK and now - latest < SLOW_MS
         if slowed or tried(here, LoginAttempt.account == account) >= PER_ACCOUNT:
@@ -166,7 +164,7 @@ def _note_failure(email: str | None, network: str, now: int) -> None:
     lately = select(Audit).where(Audit.action == FAILED, Audit.at_ms > now - WINDOW_MS)
     who, subject = network, email or Message("unknown account")
     row = db.session.scalar(lately.where(Audit.actor == who, Audit.subject == subject).limit(1))
-    if row is None and (db.session.scalar(select(func.count()).select_from(lately.subquery())) or 0) >= MOST_NOTED:
+    if row is None and db.session.scalar(select(func.count()).select_from(lately.subquery())) >= MOST_NOTED:
         who, subject = "many networks", Message("many accounts")
         row = db.session.scalar(lately.where(Audit.actor == who, Audit.subject == subject).limit(1))
     if row is None:
