@@ -71,5 +71,5 @@ def log(before: int | None = None, size: int = 100) -> tuple[list[AuditRow], boo
 
 
 def _shown(row: Audit) -> AuditRow:
-    said = (from_row(getattr(row, name), getattr(row, f"{name}_json")) for name in ("action", "subject", "result"))
-    return AuditRow(row.id, when(row.at_ms), row.actor, *said, parse_uuid(row.subject))
+    texts = (from_row(getattr(row, name), getattr(row, f"{name}_json")) for name in ("action", "subject", "result"))
+    return AuditRow(row.id, when(row.at_ms), row.actor, *texts, parse_uuid(row.subject))

@@ -69,7 +69,7 @@ class Outbox:
         self.settings: Settings = app.extensions["settings"]
         self.clock, self.send_s = clock, SEND_S
         self.threads: dict[str, threading.Thread] = {}
-        self.trouble: dict[str, str] = {}
+        self.failures: dict[str, str] = {}
 
     def publish_channels(self, connection: Connection) -> None:
         """Report the channels of this monitor to pages and other monitors."""
@@ -117,9 +117,9 @@ class Outbox:
             log.exception("channel %s: the outcome of a sending could not be written", channel)
         finally:
             connection.close()
-        if bool(why) != bool(self.trouble.get(channel)):
+        if bool(why) != bool(self.failures.get(channel)):
             log.warning("channel %s %s", channel, f"fails ({why}); it is tried again" if why else "works again")
-        self.trouble[channel] = why
+        self.failures[channel] = why
 
     def _end(self, connection: Connection, messages: list[OutboxRow], until: int, why: str, doubtful: bool) -> None:
         now = self._now(connection)
@@ -140,7 +140,7 @@ class Outbox:
         end = time.monotonic() + seconds
         while (self.send_due(connection) or self.busy()) and time.monotonic() < end:
             time.sleep(0.05)
-        return [f"channel {name}: {why}" for name, why in self.trouble.items() if why]
+        return [f"channel {name}: {why}" for name, why in self.failures.items() if why]
 
 
 def level(phase: str, severity: str | None) -> str:

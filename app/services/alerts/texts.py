@@ -95,7 +95,7 @@ def sentence(kind: str, facts: dict[str, Any]) -> str:
         return text
     scopes = {"type": _("type %(name)s", name=shown.get("type")), "queue": _("queue %(name)s", name=shown.get("queue")),
               "tenant": _("tenant %(name)s", name=shown.get("tenant"))}
-    return f"{text} ({', '.join(said for scope, said in scopes.items() if scope in facts)})"
+    return f"{text} ({', '.join(part for scope, part in scopes.items() if scope in facts)})"
 
 
 def notification(kind: str, facts: dict[str, Any]) -> str:

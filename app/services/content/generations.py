@@ -113,8 +113,8 @@ def answered(tx: Executor, uuid: str, job_type: str, tenant: str | None, status:
     model = answer.model or tx.fetch_all("SELECT model FROM generations WHERE uuid = :u", u=uuid)[0][0]
     try:
         nano, currency = prices.cost(table, model, tokens, tx.now())  # type: ignore[arg-type]
-    except (prices.BadPrices, OSError) as trouble:  # a paid answer is stored even when the table is broken
-        log.warning("the cost of %s is unknown: %s", uuid, trouble)
+    except (prices.BadPrices, OSError) as failure:  # a paid answer is stored even when the table is broken
+        log.warning("the cost of %s is unknown: %s", uuid, failure)
         nano, currency = None, "USD"
     nano = nano if nano is not None and nano < 2**63 else None
     i, c, o = tokens or (None, None, None)
