@@ -26,14 +26,17 @@ class AlertView:
     """
 
     id: int
+    kind: str
     name: str
     text: str
     link: str | None
     severity: str
     opened_at: datetime
     closed_at: datetime | None
+    rule_id: int
     lasted_ms: int
     acked_by: str | None
+    acked_at: datetime | None
     snoozed_until: datetime | None
     snoozed_by: str | None
     quiet: bool
@@ -62,11 +65,12 @@ def count_open() -> int:
 def _view(row: Alert) -> AlertView:
     now = now_ms()
     until, by = (when(row.snoozed_ms), row.snoozed_by) if (row.snoozed_ms or 0) > now else (None, None)
+    same = {name: getattr(row, name) for name in ("id", "kind", "severity", "rule_id", "acked_by")}
     return AlertView(
-        id=row.id, name=texts.name(row.kind), text=texts.notification(row.kind, stored_object(row.facts)),
-        link=row.link if re.match("/(?!/)", row.link or "") else None, severity=row.severity,
-        opened_at=when(row.opened_ms), closed_at=when(row.closed_ms), lasted_ms=(row.closed_ms or now) - row.opened_ms,
-        acked_by=row.acked_by, snoozed_until=until, snoozed_by=by, quiet=bool(until or row.acked_ms),
+        **same, name=texts.name(row.kind), text=texts.notification(row.kind, stored_object(row.facts)),
+        link=row.link if re.match("/(?!/)", row.link or "") else None, opened_at=when(row.opened_ms),
+        closed_at=when(row.closed_ms), lasted_ms=(row.closed_ms or now) - row.opened_ms, acked_at=when(row.acked_ms),
+        snoozed_until=until, snoozed_by=by, quiet=bool(until or row.acked_ms),
         sent_to=_sent_to(row.id) if row.notified else [])
 
 

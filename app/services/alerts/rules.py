@@ -37,7 +37,6 @@ class RuleView(Rule):
     reads. `quiet`: it has quiet hours. `label` is that of its job type, `value` was measured at the last check.
     """
 
-    enabled: int
     name: str
     unit: str
     uses: tuple[str, ...]

@@ -29,6 +29,7 @@ class Rule:
 
     id: int
     kind: str
+    enabled: int
     threshold: float
     minimum: int
     window_min: int

@@ -156,7 +156,7 @@ def test_quiet_hours_as_a_table(desk, start, end, clock, until_clock):
 
     zone = desk.settings.timezone
     now = int(datetime.fromisoformat(f"2026-03-10T{clock}").replace(tzinfo=zone).timestamp() * 1000)
-    rule = Rule(1, "disk", 1, 0, 0, None, None, None, "warning", start, end, "*", 15)
+    rule = Rule(1, "disk", 1, 1, 0, 0, None, None, None, "warning", start, end, "*", 15)
     end_ms = incidents.quiet_end(rule, now, zone)
     assert (datetime.fromtimestamp(end_ms / 1000, zone).strftime("%H:%M") if end_ms else None) == until_clock
     assert end_ms == 0 or now < end_ms <= now + 24 * HOUR_MS
@@ -265,7 +265,7 @@ def test_the_outcomes_by_the_minute_are_counted_from_the_ledger(desk):
 
 
 def judged(desk, kind: str, **columns) -> list:
-    values = {"id": 1, "kind": kind, "threshold": 0, "minimum": 0, "window_min": 60, "job_type": None, "queue": None, "tenant_id": None,
+    values = {"id": 1, "kind": kind, "enabled": 1, "threshold": 0, "minimum": 0, "window_min": 60, "job_type": None, "queue": None, "tenant_id": None,
               "severity": "warning", "quiet_from": None, "quiet_until": None, "channels": "*", "cooldown_min": 15}
     look = desk.look()
     found = KINDS[kind].judge(look, Rule(**values | columns))

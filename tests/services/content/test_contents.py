@@ -80,7 +80,7 @@ def test_the_report_of_an_import(site):
     db.session.commit()
     report = contents.reject_report("u1", 2)
     assert report.total == 3 and [row.line for row in report.rows] == [3, 5]
-    assert vars(report.rows[0]) == {"line": 3, "reason": "Too few cells.", "row": "=1+1,x"}
+    assert report.rows[0]._asdict() == {"line": 3, "reason": "Too few cells.", "row": "=1+1,x"}
     assert contents.has_report("u1") and not contents.has_report("u3")
     assert contents.reject_report("u3") == contents.RejectReport(total=0, rejected=0, repeated=0, kept=0)
 
