@@ -8,6 +8,8 @@ writers failed 60 of 60 times otherwise); GET requests, and commands that only r
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 
 from flask import g, has_app_context, has_request_context, request
@@ -18,7 +20,7 @@ from flask_migrate import Migrate
 from flask_sqlalchemy import SQLAlchemy
 from flask_wtf.csrf import CSRFProtect
 from sqlalchemy import event
-from sqlalchemy.engine import Engine
+from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.orm import DeclarativeBase
 
 from app.support.clock import follow, unfollowed_s
@@ -77,6 +79,23 @@ def set_synchronous(engine: Engine, synchronous: str) -> None:
     """For each connection of one engine that is made from now on, in place of FULL; nothing on PostgreSQL."""
     if engine.dialect.name == "sqlite" and synchronous != "FULL":
         event.listen(engine, "connect", lambda connection, _: connection.execute(f"PRAGMA synchronous={synchronous}"))
+
+
+@contextmanager
+def short_wait(connection: Connection, ms: int) -> Iterator[None]:
+    """Inside, SQLite waits at most `ms` for the write lock, not BUSY_MS; PostgreSQL as ever, since it locks rows only.
+
+    The transaction must not have begun, because its BEGIN takes the lock.
+    """
+    raw = connection.connection.driver_connection
+    if not isinstance(raw, sqlite3.Connection):
+        yield
+        return
+    raw.execute(f"PRAGMA busy_timeout={ms}")
+    try:
+        yield
+    finally:
+        raw.execute(f"PRAGMA busy_timeout={BUSY_MS}")
 
 
 def _take_any_time(connection) -> None:

@@ -219,7 +219,7 @@ with app.app_context():
     db.session.rollback()
     from app.ledger import rollups
     from app.services.alerts import incidents
-    from app.services.alerts.checks import Snapshot
+    from app.services.alerts.snapshot import Snapshot
     while rollups.advance(monitor.connection, 50): pass
     took = []
     for _ in range(7):

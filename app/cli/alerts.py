@@ -8,7 +8,7 @@ import click
 from flask.cli import AppGroup
 
 from app.cli.command import actor, reading, refuse
-from app.services.alerts import channels
+from app.services.alerts import channels, incident_views
 from app.services.alerts import incidents as service
 from app.services.audit import ActionRefused
 from app.services.stats.job_monitoring import monitor_state
@@ -24,7 +24,7 @@ alerts = AppGroup("alerts", help="What is wrong now, and who is told.")
 @reading
 def list_alerts(everything: bool) -> None:
     """Open alerts: number, severity, state, name and what was measured."""
-    rows = service.open_alerts() + (service.history() if everything else [])
+    rows = incident_views.open_alerts() + (incident_views.history() if everything else [])
     for a in rows:
         state = "over" if a.closed_at else "taken" if a.acked_by else "silenced" if a.snoozed_until else "open"
         click.echo(f"{a.id}\t{a.severity}\t{state}\t{a.opened_at:%Y-%m-%d %H:%M:%S} UTC\t{a.name}: {a.text}")
@@ -37,9 +37,9 @@ def list_alerts(everything: bool) -> None:
 def test(channel: str) -> None:
     """Have the monitor send a test message through CHANNEL; exit 0 when it was delivered."""
     try:
-        number = service.test_channel(channel, actor())
+        number = channels.request_test(channel, actor())
     except ActionRefused as error:  # the command line shows no list of channels, so the error names them
-        refuse(f"{error} Known: {', '.join(service.channels()) or 'none'}")
+        refuse(f"{error} Known: {', '.join(channels.listing()) or 'none'}")
     if monitor_state().late:
         click.echo("The monitor, which alone knows the addresses, is not running; the test is sent when it does.",
                    err=True)

@@ -9,7 +9,7 @@ from app import registry
 from app.config import QUEUES
 from app.controllers import forms
 from app.controllers.responses import actor, ask, done, live, wrong
-from app.services.alerts import incidents, rules, texts
+from app.services.alerts import channels, incident_views, incidents, rules, texts
 from app.services.alerts.checks import KINDS
 
 bp = Blueprint("alerts", __name__, url_prefix="/alerts")
@@ -19,8 +19,8 @@ SNOOZE = (60, 240, 1440)  # minutes that the page offers
 @bp.get("/", endpoint="index")
 def index():
     """The page of alerts; for scripts the same values as JSON."""
-    context = {"open": incidents.open_alerts(), "rules": rules.listing(), "channels": incidents.channels(),
-               "history": incidents.history(), "checked_at": incidents.last_check()[1], "snooze": SNOOZE}
+    context = {"open": incident_views.open_alerts(), "rules": rules.listing(), "channels": channels.listing(),
+               "history": incident_views.history(), "checked_at": incident_views.last_check()[1], "snooze": SNOOZE}
     return live("admin/alerts.html", context, "alerts")
 
 
@@ -39,7 +39,7 @@ def act(id: int, action: str):
 @bp.post("/channels/<name>/test", endpoint="test")
 def test(name: str):
     """Queue a test message for one channel."""
-    incidents.test_channel(name, actor())
+    channels.request_test(name, actor())
     return done(_("Test on its way through %(name)s; its outcome appears beside the channel.", name=name))
 
 
@@ -76,7 +76,7 @@ def _edit(row):
 
     def page():
         types = [(d.name, d.label) for d in registry.known_types()]
-        return render_template("admin/rule.html", rule=rules.shown(row), form=form, channels=incidents.channels(),
+        return render_template("admin/rule.html", rule=rules.shown(row), form=form, channels=channels.listing(),
                                queues=[(q, q) for q in QUEUES], types=types)
 
     if request.method == "GET":

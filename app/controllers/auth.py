@@ -12,8 +12,7 @@ from app.controllers.redirects import here, safe_next
 from app.controllers.template_globals import LANGUAGES
 from app.extensions import login
 from app.models import User
-from app.services.people import accounts
-from app.services.people.sign_in import DEVICE_S
+from app.services.people import sign_in as sessions
 from app.support.settings import settings
 from app.support.validation import check_text
 
@@ -53,7 +52,7 @@ def install(app: Flask) -> None:
 def load(token: str) -> Person | None:
     """The person of a session, or None. Polls of a page's script do not prolong the session."""
     polling = request.endpoint in JSON_ENDPOINTS or "X-Poll" in request.headers or "X-Partials" in request.headers
-    user = accounts.load_session(token, polling)
+    user = sessions.load_session(token, polling)
     return Person(user, token) if user else None
 
 
@@ -84,21 +83,21 @@ def login_post():
     token, filled = None, form.validate()
     if filled:
         agent, old_session = request.headers.get("User-Agent"), session.get("_user_id")
-        token = accounts.sign_in(email, password, request.remote_addr, old_session, agent, device)
+        token = sessions.sign_in(email, password, request.remote_addr, old_session, agent, device)
     if token is None:
         error = _("E-mail or password are not right, or there were too many attempts. "
                   "Wait 15 minutes before trying again if you are sure.")
         if wants_json():
             return jsonify({"error": error}), 401
         return render_template("auth/login.html", error=error if filled else None, form=form, next=back), 401
-    user = accounts.load_session(token)
+    user = sessions.load_session(token)
     kept = {k: session[k] for k in ("_flashes",) if k in session}
     session.clear()
     session.update(kept)
     session.permanent = True
     login_user(Person(user, token))
     answer = jsonify({"ok": True, "count": 1}) if wants_json() else redirect(back or url_for("home.index"), 303)
-    answer.set_cookie(value=accounts.device_cookie(device, email), max_age=DEVICE_S, **cookie)
+    answer.set_cookie(value=sessions.device_cookie(device, email), max_age=sessions.DEVICE_S, **cookie)
     return answer
 
 
@@ -110,7 +109,7 @@ def logout():
         return render_template("admin/confirm.html", title=_("Sign out?"), text=text, action=_("Sign out"),
                                action_url=url_for("auth.logout"))
     if current_user.is_authenticated:
-        accounts.sign_out(current_user.get_id())
+        sessions.sign_out(current_user.get_id())
         logout_user()
         session.clear()
         g.pop("_login_user", None)

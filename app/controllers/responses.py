@@ -16,7 +16,7 @@ from flask_login import current_user
 from app.controllers.access import wants_json
 from app.controllers.redirects import here, safe_next
 from app.extensions import only_read
-from app.services.alerts import incidents
+from app.services.alerts.incident_views import count_open
 from app.services.audit import ActionRefused
 from app.services.stats.job_monitoring import JobMonitoringService, monitor_state
 from app.support import disk
@@ -27,7 +27,7 @@ def pulse() -> dict[str, Any]:
     """The part of every poll for title, badge and footer: `{"stats", "timestamp", "monitor", "alerts"}`."""
     stats = JobMonitoringService().get_dashboard_stats()
     return {"stats": stats, "timestamp": iso(now_ms()), "monitor": monitor_state(),
-            "alerts": {"open": incidents.count_open()}}
+            "alerts": {"open": count_open()}}
 
 
 def polled() -> bool:

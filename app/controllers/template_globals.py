@@ -9,7 +9,7 @@ from flask_babel import get_locale
 from flask_babel import gettext as _
 
 from app import extensions, registry
-from app.services.alerts.incidents import count_open
+from app.services.alerts.incident_views import count_open
 from app.services.stats.job_monitoring import monitor_state
 from app.support import formatting
 from app.support.settings import settings

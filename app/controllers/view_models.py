@@ -15,14 +15,13 @@ from flask_babel import gettext as _
 from app import registry
 from app.config import QUEUES, ROOT
 from app.models.job import LIVE_STATES
-from app.services.alerts.incidents import open_alerts
+from app.services.alerts.incident_views import open_alerts
 from app.services.content import contents, costs, generation_pages
 from app.services.jobs import lookup, uploads
 from app.services.jobs.actions import EDITABLE
 from app.services.jobs.views import AttemptView, JobView, Progress
 from app.services.stats import workers
-from app.services.stats.job_monitoring import JobMonitoringService, MonitorView
-from app.services.stats.recent_events import recent_events
+from app.services.stats.job_monitoring import JobMonitoringService, MonitorView, recent_events
 from app.support import disk
 from app.support.clock import DAY_MS, millis, now_ms
 from app.support.formatting import duration, localtime, number

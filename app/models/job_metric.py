@@ -93,4 +93,4 @@ class JobMetric(db.Model):
     def get_failures_by_type() -> dict[str, int]:
         """{job type: final failures of the last 24 h}, only types with failures."""
         now = now_ms()
-        return {t: sums.failed for t, sums in outcome_stats.by_type(now - DAY_MS, now).items() if sums.failed}
+        return {t: sums.failed for t, sums in outcome_stats.by_type(now - DAY_MS, now + 1).items() if sums.failed}

@@ -25,12 +25,12 @@ from app.ledger.dialect import Connection, database_errors
 from app.ledger.rescue import claims_of, promote
 from app.monitor.worker_watch import CALM_S, WorkerWatch
 from app.services.alerts import incidents
-from app.services.alerts.checks import Snapshot
 from app.services.alerts.delivery import Outbox
+from app.services.alerts.snapshot import Snapshot
 from app.services.content import generations
 from app.services.instance import retention, schema
 from app.services.jobs import queue_rates, recurring, search_index
-from app.services.people import accounts
+from app.services.people import sign_in
 from app.support import disk, error_texts
 from app.support.clock import MINUTE_MS
 from app.support.open_files import shrink_wal
@@ -206,7 +206,7 @@ class Monitor:
 
     def sweep_sessions(self) -> None:
         with self.app.app_context():
-            accounts.sweep(self.connection.now())
+            sign_in.sweep(self.connection.now())
             recurring.sweep()
 
     def sweep_files(self) -> None:

@@ -1,9 +1,10 @@
-"""The one door of human actions: who did what, written in the transaction of the change itself."""
+"""The log of what people do: who did what, written in the transaction of the change itself."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import select
 
@@ -15,7 +16,8 @@ from app.support.validation import parse_uuid
 
 
 class ActionRefused(Exception):
-    """The change did not happen; the text says why. `unknown`: there is no such job; `forbidden`: not from the web."""
+    """The change did not happen; the text says why. `unknown`: its subject does not exist; `forbidden`: the web may
+    not do it."""
 
     def __init__(self, sentence: str, unknown: bool = False, forbidden: bool = False) -> None:
         super().__init__(sentence)
@@ -24,7 +26,7 @@ class ActionRefused(Exception):
 
 @dataclass(frozen=True)
 class AuditRow:
-    """Who did what; `uuid` is the subject's when it is a job."""
+    """An action of a person; `uuid` is the subject when that is a job, else None."""
 
     id: int
     at: datetime
@@ -36,16 +38,38 @@ class AuditRow:
 
 
 def audit(actor: str, action: str, subject: str, result: str) -> None:
-    """Note who did what, in the caller's transaction. What is a sentence of ours is given as a Message."""
-    db.session.add(Audit(at_ms=now_ms(), actor=actor[:255], action=action, action_json=to_json(action), subject=subject[:255],
-                         subject_json=to_json(subject), result=result, result_json=to_json(result)))
+    """Add a row to the log, in the caller's transaction. A sentence of ours is given as a Message."""
+    db.session.add(Audit(
+        at_ms=now_ms(), actor=actor[:255], action=action, action_json=to_json(action), subject=subject[:255],
+        subject_json=to_json(subject), result=result, result_json=to_json(result)))
+
+
+def commit_audited(actor: str, action: str, subject: str, result: str) -> None:
+    """Add a row to the log and commit it with the change."""
+    audit(actor, action, subject, result)
+    db.session.commit()
+
+
+def refuse_unless(found: Any, refusal: str) -> Any:
+    """What was found. Rolls back and raises ActionRefused (unknown) when that is nothing."""
+    if not found:
+        db.session.rollback()
+        raise ActionRefused(refusal, unknown=True)
+    return found
+
+
+def row_of(model: Any, number: int, refusal: str) -> Any:
+    """The row of a model by its number. Raises ActionRefused (unknown) when there is none."""
+    return refuse_unless(db.session.get(model, number) if 0 < number < 2**62 else None, refusal)
 
 
 def log(before: int | None = None, size: int = 100) -> tuple[list[AuditRow], bool]:
-    """Rows of the audit table, the latest first, and whether there are more."""
+    """At most `size` rows before the id `before`, the latest first, and whether there are more."""
     query = select(Audit).order_by(Audit.id.desc()).limit(size + 1)
     found = list(db.session.scalars(query if before is None else query.where(Audit.id < before)))
-    rows = [AuditRow(r.id, when(r.at_ms), r.actor, from_row(r.action, r.action_json), from_row(r.subject, r.subject_json),
-                     from_row(r.result, r.result_json), parse_uuid(r.subject))
-            for r in found[:size]]
-    return rows, len(found) > size
+    return [_shown(row) for row in found[:size]], len(found) > size
+
+
+def _shown(row: Audit) -> AuditRow:
+    texts = (from_row(getattr(row, name), getattr(row, f"{name}_json")) for name in ("action", "subject", "result"))
+    return AuditRow(row.id, when(row.at_ms), row.actor, *texts, parse_uuid(row.subject))

@@ -50,6 +50,9 @@ def translate(text: str, /, **values: Any) -> str:
     return _translated(message) if has_request_context() else message
 
 
+_ = translate  # by this name pybabel finds the texts
+
+
 def translate_stored(text: str | None) -> str | None:
     """A stored sentence in the reader's language; outside a request the text itself."""
     if not text or not has_request_context():

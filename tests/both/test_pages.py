@@ -10,7 +10,7 @@ from app.config import ROOT
 from app.models.job import LIVE_STATES
 from app.models.job_metric import FINAL
 from app.monitor.loop import Monitor
-from app.services.alerts.incidents import KINDS
+from app.services.alerts.checks import KINDS
 from tests.both.conftest import TOKEN
 
 JSON, HTML = {"Accept": "application/json"}, {"Accept": "text/html"}

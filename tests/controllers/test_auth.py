@@ -7,6 +7,8 @@ import pytest
 from app.extensions import db
 from app.models import UserSession
 from app.services.people import accounts
+from app.services.people.sign_in import network_of
+from app.services.people.sign_in import sign_in as begin_session
 from app.support.clock import now_ms
 from app.support.validation import ValidationError
 from tests.conftest import PASSWORD, sign_in, token_in
@@ -75,7 +77,7 @@ def test_guessing_is_limited_by_account_and_network_and_looks_the_same(app):
     texts = {_error(r.text) for r in (first, last, locked, unknown)}
     assert len(texts) == 1 and texts.pop()
     with app.app_context():
-        assert accounts.sign_in("ada@example.org", PASSWORD, "10.9.8.7"), "another network is not locked out"
+        assert begin_session("ada@example.org", PASSWORD, "10.9.8.7"), "another network is not locked out"
 
 
 def _error(page: str) -> str:
@@ -86,10 +88,10 @@ def _error(page: str) -> str:
 
 
 def test_networks_are_a_v4_address_and_a_v6_64():
-    assert accounts.network_of("192.0.2.7") == "192.0.2.7/32"
-    assert accounts.network_of("::ffff:192.0.2.7") == "192.0.2.7/32"
-    assert accounts.network_of("2001:db8:1:2:3::4") == accounts.network_of("2001:db8:1:2:ffff::9")
-    assert accounts.network_of("2001:db8:1:3::1") != accounts.network_of("2001:db8:1:2::1")
+    assert network_of("192.0.2.7") == "192.0.2.7/32"
+    assert network_of("::ffff:192.0.2.7") == "192.0.2.7/32"
+    assert network_of("2001:db8:1:2:3::4") == network_of("2001:db8:1:2:ffff::9")
+    assert network_of("2001:db8:1:3::1") != network_of("2001:db8:1:2::1")
 
 
 @pytest.mark.parametrize("email,password", [("no-at-sign", PASSWORD), ("a@b.it", "short"), ("a@b.it", "x" * 257), ("a@b.it\x00", PASSWORD)])

@@ -149,7 +149,7 @@ def test_nobody_but_a_super_admin_and_nothing_without_a_token(admin, user_client
 
 
 def test_a_large_file_is_looked_at_in_part_and_says_so(admin, app, monkeypatch):
-    monkeypatch.setattr(import_rows, "LOOK_ROWS", 100)
+    monkeypatch.setattr(import_rows, "PREVIEW_ROWS", 100)
     _, page = shown(admin, HEAD + "a;;x;1\n" * 101)
     assert "100 rows, 100 rejected" in page and "of the first 100 rows; the rest was not looked at" in page
     _, page = shown(admin, HEAD + "a;;x;1\n" * 100)

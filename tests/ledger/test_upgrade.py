@@ -16,7 +16,7 @@ from app.extensions import db
 from app.ledger import costs as ledger_costs
 from app.ledger import rescue
 from app.monitor.worker_watch import WorkerWatch
-from app.services.alerts import incidents
+from app.services.alerts import channels
 from app.services.audit import ActionRefused
 from app.services.content import costs, generations
 from app.services.instance import retention
@@ -128,7 +128,7 @@ def test_messages_given_up_and_sign_ins_that_failed_are_known_by_codes(ledger):
     assert ledger.connection.fetch_all("SELECT channel, state FROM alert_messages ORDER BY channel") == states
     ledger.change("UPDATE audit SET at_ms = :now WHERE action = 'sign-in failed'", now=ledger.connection.now())
     with ledger.app.app_context():
-        assert incidents.channels().keys() == {"mail"}, "the page shows what nobody can send; a test that failed is no such thing"
+        assert channels.listing().keys() == {"mail"}, "the page shows what nobody can send; a test that failed is no such thing"
         sign_in._note_failure(None, "192.0.2.0/24", ledger.connection.now())
         db.session.remove()
     assert ledger.connection.fetch_all("SELECT times, result FROM audit WHERE action = 'sign-in failed'") == [(13, "attempts: 13")]

@@ -6,8 +6,8 @@ import pytest
 
 from app.extensions import db
 from app.ledger import rescue, rollups
-from app.models import JobMetric, WorkerHeartbeat
-from app.support.clock import DAY_MS, now_ms, stamp
+from app.models import JobMetric, WorkerHeartbeat, job_metric
+from app.support.clock import DAY_MS, millis, now_ms, stamp
 
 
 @pytest.fixture
@@ -60,6 +60,12 @@ def test_the_aggregates_are_those_of_24_hours_counted_by_the_monitor_or_not(ledg
     assert (JobMetric.get_success_rate("TestNoop"), JobMetric.get_success_rate("TestFail")) == (100.0, 0.0)
     assert JobMetric.get_average_processing_time() == JobMetric.get_average_processing_time("TestNoop") == 250.0
     assert JobMetric.get_average_processing_time("TestFail") is JobMetric.get_success_rate("Nothing") is None
+    assert JobMetric.get_failures_by_type() == {"TestFail": 2}
+
+
+def test_a_failure_of_this_millisecond_counts(outcomes, monkeypatch):
+    last = db.session.scalar(db.select(JobMetric.completed_at).where(JobMetric.status == "timeout"))
+    monkeypatch.setattr(job_metric, "now_ms", lambda: millis(last))
     assert JobMetric.get_failures_by_type() == {"TestFail": 2}
 
 

@@ -1,4 +1,4 @@
-"""The rules as people change them: checked, written with an audit row."""
+"""The alert rules as people change them: values are checked, each change adds a row to the log of actions."""
 
 from __future__ import annotations
 
@@ -13,41 +13,30 @@ from app import registry
 from app.extensions import db
 from app.models import AlertRule
 from app.services.alerts import texts
+from app.services.alerts.channels import listing as channels
 from app.services.alerts.checks import KINDS
-from app.services.alerts.incidents import channels, last_check
-from app.services.audit import ActionRefused, audit
-from app.support.messages import Message
-from app.support.messages import translate as _
+from app.services.alerts.incident_views import last_check
+from app.services.alerts.snapshot import SCOPES, Rule
+from app.services.audit import commit_audited, refuse_unless, row_of
+from app.support.messages import Message, _
 from app.support.validation import ValidationError
 
-LIMITS = {"threshold": (0, 1_000_000), "minimum": (0, 1_000_000), "window_min": (1, 24 * 60), "cooldown_min": (0, 24 * 60)}
-OF_SOME = ("job_type", "queue", "tenant_id")  # the rules of some kinds can be narrowed to these
+MOST, DAY_MIN = 1_000_000, 24 * 60
+LIMITS = {"threshold": (0, MOST), "minimum": (0, MOST), "window_min": (1, DAY_MIN), "cooldown_min": (0, DAY_MIN)}
+OF_SOME = tuple(SCOPES)  # the rules of some kinds can be narrowed to these
 SEVERITIES = ("warning", "critical")
+NEW = {"threshold": 1, "minimum": 0, "window_min": 60, "severity": "warning", "channels": "*", "cooldown_min": 15}
 CLOCK = re.compile(r"([01]\d|2[0-3]):[0-5]\d")
 
 
 @dataclass(frozen=True)
-class RuleView:
-    """A rule: its row in `alert_rules` (whose model says the units), then what pages say of it.
+class RuleView(Rule):
+    """A rule for pages; `id` is None before it is written.
 
-    `unit` of `threshold` and `value` is one of jobs, min, percent, times, none; `uses` names the other columns that
-    count for its kind; `quiet`: it has quiet hours; `label` of its job type; `value`: measured at the last check.
+    `unit` of `threshold` and `value` is jobs, min, percent, times or none. `uses` names the other columns that its kind
+    reads. `quiet`: it has quiet hours. `label` is that of its job type, `value` was measured at the last check.
     """
 
-    id: int | None
-    kind: str
-    enabled: int
-    threshold: float
-    minimum: int
-    window_min: int
-    job_type: str | None
-    queue: str | None
-    tenant_id: str | None
-    severity: str
-    quiet_from: str | None
-    quiet_until: str | None
-    channels: str
-    cooldown_min: int
     name: str
     unit: str
     uses: tuple[str, ...]
@@ -57,13 +46,14 @@ class RuleView:
 
 
 def listing() -> list[RuleView]:
-    """Every rule, with what it measured at the last check."""
+    """All rules by id, each with what it measured at the last check."""
     values, _at = last_check()
     rows = db.session.scalars(select(AlertRule).order_by(AlertRule.id))
     return [shown(row, values.get(str(row.id)) if row.enabled else None) for row in rows]
 
 
 def shown(row: AlertRule, value: float | None = None) -> RuleView:
+    """A row as its view, with what it measured at the last check."""
     kind = KINDS.get(row.kind)
     return RuleView(
         **{column.name: getattr(row, column.name) for column in AlertRule.__table__.columns},
@@ -73,35 +63,30 @@ def shown(row: AlertRule, value: float | None = None) -> RuleView:
 
 
 def find(rule: int) -> AlertRule:
-    """Raises ActionRefused when there is none of that number."""
-    row = db.session.get(AlertRule, rule) if 0 < rule < 2**62 else None
-    if row is None:
-        db.session.rollback()
-        raise ActionRefused(_("There is no such rule."), unknown=True)
-    return row
+    """The row of a rule by its id. Raises ActionRefused when there is none."""
+    return row_of(AlertRule, rule, _("There is no such rule."))
 
 
 def blank(kind: str) -> AlertRule:
-    """A new rule of a kind, like the first of that kind; not yet written. Raises ActionRefused for an unknown kind."""
-    if kind not in KINDS:
-        raise ActionRefused(_("There is no such kind of rule."), unknown=True)
+    """A new rule with the values of the first rule of its kind, not yet written. Raises ActionRefused for an unknown
+    kind."""
+    refuse_unless(kind in KINDS, _("There is no such kind of rule."))
     like = db.session.scalar(select(AlertRule).where(AlertRule.kind == kind).order_by(AlertRule.id).limit(1))
-    values = {n: getattr(like, n) for n in ("threshold", "minimum", "window_min", "severity", "channels", "cooldown_min")} if like else {
-        "threshold": 1, "minimum": 0, "window_min": 60, "severity": "warning", "channels": "*", "cooldown_min": 15}
-    return AlertRule(kind=kind, enabled=1, **values)
+    return AlertRule(kind=kind, enabled=1, **{name: getattr(like, name, usual) for name, usual in NEW.items()})
 
 
 def parse_limit(field: str, text: str) -> float:
-    """The number of one of LIMITS, whole for all but the threshold. Raises ValidationError."""
+    """The value of a column in LIMITS; all but the threshold are whole numbers. Raises ValidationError."""
     low, high = LIMITS[field]
     text = text.strip().replace(",", ".")
-    if not re.fullmatch(r"\d{1,7}(\.\d{1,3})?" if field == "threshold" else r"\d{1,7}", text) or not low <= float(text) <= high:
+    form, kind = (r"\d{1,7}(\.\d{1,3})?", float) if field == "threshold" else (r"\d{1,7}", int)
+    if not re.fullmatch(form, text) or not low <= kind(text) <= high:
         raise ValidationError(_("A number from %(low)s to %(high)s.", low=low, high=high))
-    return float(text) if field == "threshold" else int(text)
+    return kind(text)
 
 
 def parse_type(text: str) -> str | None:
-    """The name of a job type, also of one that no code declares now; None for blank. Raises ValidationError."""
+    """The name of a job type, whether declared or not; None for blank. Raises ValidationError."""
     text = text.strip()
     if text and not registry.NAME.fullmatch(text):
         raise ValidationError(_("There is no such job type."))
@@ -109,13 +94,14 @@ def parse_type(text: str) -> str | None:
 
 
 def parse_severity(text: str) -> str:
+    """One of SEVERITIES. Raises ValidationError."""
     if text not in SEVERITIES:
         raise ValidationError(_("Choose one of the list."))
     return text
 
 
 def parse_quiet(start: str, end: str) -> tuple[str | None, str | None]:
-    """Begin and end of the quiet hours, both or neither. Raises ValidationError."""
+    """Start and end of the quiet hours like '22:00', or two None. Raises ValidationError."""
     clocks = start.strip() or None, end.strip() or None
     if any(clock and not CLOCK.fullmatch(clock) for clock in clocks) or bool(clocks[0]) != bool(clocks[1]):
         raise ValidationError(_("Two times like 22:00 and 07:00, or neither."))
@@ -123,7 +109,7 @@ def parse_quiet(start: str, end: str) -> tuple[str | None, str | None]:
 
 
 def parse_channels(chosen: Sequence[str]) -> str:
-    """Names of channels as a rule keeps them, `*` for all. Raises ValidationError for an unknown one."""
+    """The column `channels`: names with commas, `*` for all. Raises ValidationError for an unknown name."""
     known = channels()
     if any(name not in known and name != "*" for name in chosen):
         raise ValidationError(_("There is no such channel; ALERT_URLS of the monitor names them."))
@@ -131,28 +117,27 @@ def parse_channels(chosen: Sequence[str]) -> str:
 
 
 def save(row: AlertRule, values: Mapping[str, Any], actor: str) -> None:
-    """Write what the functions above have made of a person's words, by column."""
+    """Write parsed values, by column, into a new or an old rule."""
     for field, value in values.items():
         setattr(row, field, value)
     new = row.id is None
     db.session.add(row)
     db.session.flush()
-    audit(actor, Message("new rule") if new else Message("change rule"), f"{row.kind} {row.id}",
-          Message("threshold %(n)s", n=f"{row.threshold:g}"))
-    db.session.commit()
+    action = Message("new rule") if new else Message("change rule")
+    commit_audited(actor, action, f"{row.kind} {row.id}", Message("threshold %(n)s", n=f"{row.threshold:g}"))
 
 
 def switch(rule: int, on: bool, actor: str) -> None:
-    """Raises ActionRefused when there is no such rule."""
+    """Enable or disable a rule. Raises ActionRefused when there is no such rule."""
     row = find(rule)
     row.enabled = int(on)
-    audit(actor, Message("switch on rule") if on else Message("switch off rule"), f"{row.kind} {row.id}", Message("done"))
-    db.session.commit()
+    action = Message("switch on rule") if on else Message("switch off rule")
+    commit_audited(actor, action, f"{row.kind} {row.id}", Message("done"))
 
 
 def delete(rule: int, actor: str) -> None:
-    """Its open incidents end without a message at the next check. Raises ActionRefused when there is no such rule."""
+    """Delete a rule; its open incidents end without a message at the next check. Raises ActionRefused when there is no
+    such rule."""
     row = find(rule)
-    audit(actor, Message("delete rule"), f"{row.kind} {row.id}", Message("done"))
     db.session.delete(row)
-    db.session.commit()
+    commit_audited(actor, Message("delete rule"), f"{row.kind} {row.id}", Message("done"))

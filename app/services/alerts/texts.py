@@ -1,11 +1,11 @@
-"""What alerts say, in the language of whoever reads: a page's reader, or ALERT_LANGUAGE for messages.
+"""The texts of alerts, in the language of the reader: of the page's reader, or ALERT_LANGUAGE for messages.
 
-Everything that comes from jobs is made harmless for chat programs: no mention (`@channel`, `<!here>`), no markup, one
-line.
+Texts that come from jobs are made harmless for chat programs: no mention (`@channel`, `<!here>`), no markup, one line.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from flask_babel import gettext as _
@@ -17,6 +17,7 @@ from app.support.formatting import duration, localtime, money, number
 from app.support.redaction import redact
 
 MOST = 120  # characters of a name in a message
+BRAND = "[Ainstein Jobs] "
 
 
 def sanitize(text: object) -> str:
@@ -26,52 +27,79 @@ def sanitize(text: object) -> str:
 
 
 def name(kind: str) -> str:
+    """The name of a kind of rule; an unknown kind itself."""
     return {
-        "failures": _("Too many failures"), "no_worker": _("No worker"), "slow": _("Jobs take long"), "box_memory": _("Memory of the server"),
-        "worker_memory": _("Memory of a worker"), "critical_job": _("Critical job failed"), "oldest": _("A job waits too long"),
-        "growing": _("Queue grows"), "overrun": _("Job far longer than its kind"), "missed": _("Recurring run missed"),
-        "rescued": _("Jobs rescued"), "disk": _("Disk nearly full"),
-        "budget": _("Budget nearly spent"),
+        "failures": _("Too many failures"), "no_worker": _("No worker"), "slow": _("Jobs take long"),
+        "box_memory": _("Memory of the server"), "worker_memory": _("Memory of a worker"),
+        "critical_job": _("Critical job failed"), "oldest": _("A job waits too long"), "growing": _("Queue grows"),
+        "overrun": _("Job far longer than its kind"), "missed": _("Recurring run missed"),
+        "rescued": _("Jobs rescued"), "disk": _("Disk nearly full"), "budget": _("Budget nearly spent"),
     }.get(kind, kind)
 
 
+def _label(job_type: str) -> str:
+    return sanitize(registry.label_of(job_type))
+
+
+def _clock(ms: int) -> str:
+    return localtime(when(ms)).strftime("%d.%m. %H:%M")
+
+
+# Of each fact: its name in the sentences and its form; other facts stand as they are.
+_FORMS: dict[str, tuple[str, Callable[[Any], str]]] = {
+    "n": ("n", number), "limit": ("limit", number), "percent": ("n", number), "mb": ("mb", number),
+    "before": ("before", number), "ms": ("time", duration), "usual_ms": ("usual", duration), "at_ms": ("time", _clock),
+    "type": ("type", _label), **{fact: (fact, sanitize) for fact in ("worker", "name", "tenant")},
+}
+
+
+def _shown(kind: str, facts: dict[str, Any]) -> dict[str, Any]:
+    shown: dict[str, Any] = {"kind": kind}  # never empty: gettext without values leaves %(n)s in the text
+    for fact, value in facts.items():
+        name, form = _FORMS.get(fact, (fact, lambda same: same))
+        shown[name] = form(value)
+    if kind in ("slow", "oldest"):
+        shown["limit"] = duration(facts["limit"] * MINUTE_MS)
+    elif kind == "disk":
+        shown["n"] = number(facts["percent"], 1)
+    elif kind == "budget":
+        shown |= {fact: money(facts[fact], facts["currency"]) for fact in ("spent", "limit")}
+    return shown
+
+
 def sentence(kind: str, facts: dict[str, Any]) -> str:
-    """What was measured, and the threshold."""
-    sentence = {
-        "failures": lambda f: ngettext("%(num)s job failed in %(minutes)s min, threshold %(limit)s.",
-                                       "%(num)s jobs failed in %(minutes)s min, threshold %(limit)s.", f["n"],
-                                       minutes=f["minutes"], limit=number(f["limit"])),
-        "no_worker": lambda f: _("No worker is alive and %(n)s jobs wait, threshold %(limit)s.", n=number(f["n"]), limit=number(f["limit"])),
-        "slow": lambda f: _("%(time)s on average over %(n)s jobs in %(minutes)s min, threshold %(limit)s.", time=duration(f["ms"]), n=number(f["n"]),
-                            minutes=f["minutes"], limit=duration(f["limit"] * MINUTE_MS)),
-        "box_memory": lambda f: _("%(n)s%% in use, threshold %(limit)s%%.", n=number(f["percent"]), limit=number(f["limit"])),
-        "worker_memory": lambda f: _("%(worker)s is %(mb)s MB over its start, threshold %(limit)s MB.", worker=sanitize(f["worker"]),
-                                     mb=number(f["mb"]), limit=number(f["limit"])),
-        "critical_job": lambda f: ngettext("%(type)s failed.", "%(type)s failed %(num)s times in %(minutes)s min.", f["n"],
-                                           type=sanitize(registry.label_of(f["type"])), minutes=f["minutes"]),
-        "oldest": lambda f: _("%(queue)s: the oldest job has waited for %(time)s, threshold %(limit)s.", queue=f["queue"], time=duration(f["ms"]),
-                              limit=duration(f["limit"] * MINUTE_MS)),
-        "growing": lambda f: _("%(queue)s grew from %(before)s to %(n)s jobs in %(minutes)s min.", queue=f["queue"], before=number(f["before"]),
-                               n=number(f["n"]), minutes=f["minutes"]),
-        "overrun": lambda f: _("%(type)s has run for %(time)s; 99%% of its kind take at most %(usual)s.", type=sanitize(registry.label_of(f["type"])),
-                               time=duration(f["ms"]), usual=duration(f["usual_ms"])),
-        "missed": lambda f: _("%(name)s did not run at %(time)s.", name=sanitize(f["name"]), time=_clock(f["at_ms"])),
-        "rescued": lambda f: ngettext("%(num)s job was rescued from a dead worker.", "%(num)s jobs were rescued from dead workers.", f["n"]),
-        "budget": lambda f: _("%(tenant)s has spent %(n)s%% of this month's budget: %(spent)s of %(limit)s.", tenant=sanitize(f["tenant"]),
-                              n=number(f["percent"]), spent=money(f["spent"], f["currency"]), limit=money(f["limit"], f["currency"])),
-        "disk": lambda f: _("%(n)s%% free, threshold %(limit)s%%.", n=number(f["percent"], 1), limit=number(f["limit"])),
-    }.get(kind)
-    if sentence is None:
-        return kind
-    scope = facts if kind in ("failures", "slow") else {}
-    where = [_("type %(name)s", name=sanitize(registry.label_of(scope["type"])))] if "type" in scope else []
-    where += [_("queue %(name)s", name=scope["queue"])] if "queue" in scope else []
-    where += [_("tenant %(name)s", name=sanitize(scope["tenant"]))] if "tenant" in scope else []
-    return f"{sentence(facts)} ({', '.join(where)})" if where else sentence(facts)
+    """What was measured, and the threshold; an unknown kind itself. Raises KeyError and others for facts of another
+    kind."""
+    shown = _shown(kind, facts)
+    sentences: dict[str, Callable[[], str]] = {
+        "failures": lambda: ngettext(
+            "%(num)s job failed in %(minutes)s min, threshold %(limit)s.",
+            "%(num)s jobs failed in %(minutes)s min, threshold %(limit)s.", facts["n"], **shown),
+        "no_worker": lambda: _("No worker is alive and %(n)s jobs wait, threshold %(limit)s.", **shown),
+        "slow": lambda: _("%(time)s on average over %(n)s jobs in %(minutes)s min, threshold %(limit)s.", **shown),
+        "box_memory": lambda: _("%(n)s%% in use, threshold %(limit)s%%.", **shown),
+        "worker_memory": lambda: _("%(worker)s is %(mb)s MB over its start, threshold %(limit)s MB.", **shown),
+        "critical_job": lambda: ngettext(
+            "%(type)s failed.", "%(type)s failed %(num)s times in %(minutes)s min.", facts["n"], **shown),
+        "oldest": lambda: _("%(queue)s: the oldest job has waited for %(time)s, threshold %(limit)s.", **shown),
+        "growing": lambda: _("%(queue)s grew from %(before)s to %(n)s jobs in %(minutes)s min.", **shown),
+        "overrun": lambda: _("%(type)s has run for %(time)s; 99%% of its kind take at most %(usual)s.", **shown),
+        "missed": lambda: _("%(name)s did not run at %(time)s.", **shown),
+        "rescued": lambda: ngettext(
+            "%(num)s job was rescued from a dead worker.", "%(num)s jobs were rescued from dead workers.", facts["n"]),
+        "budget": lambda: _("%(tenant)s has spent %(n)s%% of this month's budget: %(spent)s of %(limit)s.", **shown),
+        "disk": lambda: _("%(n)s%% free, threshold %(limit)s%%.", **shown),
+    }
+    text = sentences.get(kind, lambda: kind)()
+    if kind not in ("failures", "slow") or not {"type", "queue", "tenant"}.intersection(facts):
+        return text
+    scopes = {"type": _("type %(name)s", name=shown.get("type")), "queue": _("queue %(name)s", name=shown.get("queue")),
+              "tenant": _("tenant %(name)s", name=shown.get("tenant"))}
+    return f"{text} ({', '.join(part for scope, part in scopes.items() if scope in facts)})"
 
 
 def notification(kind: str, facts: dict[str, Any]) -> str:
-    """The sentence, or the kind's name when the facts are not of that kind."""
+    """The sentence, or the name of the kind when the facts are of another kind."""
     try:
         return sentence(kind, facts)
     except (KeyError, TypeError, ValueError, ArithmeticError, AttributeError):
@@ -79,7 +107,7 @@ def notification(kind: str, facts: dict[str, Any]) -> str:
 
 
 def message(phase: str, kind: str, facts: dict[str, Any], opened: int, closed: int | None, url: str) -> tuple[str, str]:
-    """Title and body of the message when it begins (`open`) or is over."""
+    """Title and body of the message of phase `open` or `over`; `opened` and `closed` in ms, `url` ends the body."""
     lines = [sentence(kind, facts)]
     if phase == "over":
         title = pgettext("alert", "Over: %(name)s", name=name(kind))
@@ -87,24 +115,21 @@ def message(phase: str, kind: str, facts: dict[str, Any], opened: int, closed: i
     else:
         title = name(kind)
         lines.append(_("Since %(time)s.", time=_clock(opened)))
-    return f"[Ainstein Jobs] {title}", "\n".join([*lines, url])
+    return BRAND + title, "\n".join([*lines, url])
 
 
 def digest(titles_and_bodies: list[tuple[str, str]]) -> tuple[str, str]:
-    """Many messages as one."""
-    n = len(titles_and_bodies)
-    lines = [f"{title.removeprefix('[Ainstein Jobs] ')}: {' '.join(body.split(chr(10)))}" for title, body in titles_and_bodies]
-    return "[Ainstein Jobs] " + ngettext("%(num)s message", "%(num)s messages", n), "\n".join(lines)
+    """Title and body of one message that says what many say, one a line."""
+    lines = [f"{title}: {body}".removeprefix(BRAND).replace("\n", " ") for title, body in titles_and_bodies]
+    return BRAND + ngettext("%(num)s message", "%(num)s messages", len(lines)), "\n".join(lines)
 
 
 def test_message(actor: str) -> tuple[str, str]:
-    return "[Ainstein Jobs] " + _("Test"), _("A test of this channel, asked for by %(name)s. Nothing is wrong.", name=sanitize(actor))
+    """Title and body of a test message."""
+    body = _("A test of this channel, asked for by %(name)s. Nothing is wrong.", name=sanitize(actor))
+    return BRAND + _("Test"), body
 
 
 def repeated() -> str:
+    """The first line of a message that may have been delivered before."""
     return _("Repeated: the first sending was interrupted, so this may have come before.")
-
-
-def _clock(ms: int) -> str:
-    local = localtime(when(ms))
-    return local.strftime("%d.%m. %H:%M") if local else ""

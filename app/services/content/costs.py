@@ -1,5 +1,4 @@
-"""What was spent, by tenant, type, model or day of APP_TIMEZONE; budgets. Unknown costs are counted, never summed as 0.
-"""
+"""Costs by tenant, type, model or day of APP_TIMEZONE; budgets. Unknown costs are counted, never summed as 0."""
 
 from __future__ import annotations
 
@@ -10,7 +9,7 @@ from datetime import date, timedelta
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import case, func, select
+from sqlalchemy import case, delete, func, select
 
 from app import registry
 from app.extensions import db
@@ -18,10 +17,9 @@ from app.ledger import costs
 from app.ledger.dialect import SessionExecutor
 from app.models import JobCost, TenantBudget
 from app.models.types import as_integer
-from app.services.audit import audit
+from app.services.audit import commit_audited
 from app.support.clock import day_of, midnight, month_start, now_ms
-from app.support.messages import Message
-from app.support.messages import translate as _
+from app.support.messages import Message, _
 from app.support.settings import settings
 from app.support.validation import ValidationError, check_text, parse_tenant
 
@@ -39,7 +37,7 @@ def _today() -> date:
 
 
 def period(since: str, until: str) -> tuple[date, date]:
-    """First and last day, both included; this month without any. Raises ValidationError."""
+    """First and last day, both included, from dates like 2026-01-31; this month for blanks. Raises ValidationError."""
     today = _today()
     try:
         first = date.fromisoformat(since) if since else today.replace(day=1)
@@ -52,15 +50,15 @@ def period(since: str, until: str) -> tuple[date, date]:
 
 
 def _sane(column: Any) -> Any:
-    """A cost or number of tokens that can be: two of 2^63 would stop every sum."""
+    """A possible cost or number of tokens, else NULL: two values of 2^63 would break every sum."""
     return case((column.between(-costs.MOST, costs.MOST), column))
 
 
 @dataclass(frozen=True)
 class CostRow:
-    """What was spent under a key (a day as 2026-11-26, a tenant, a type or a model) in one currency.
+    """Costs of a `key` (a day as 2026-11-26, a tenant, a type or a model) in one currency.
 
-    `requests` were made, of which the cost of `unknown` is not known; `nano` is the sum of the others in billionths of
+    `requests` were made. The cost of `unknown` of them is not known; `nano` is the sum of the others, in billionths of
     the currency's unit.
     """
 
@@ -77,7 +75,7 @@ class CostRow:
 
 @dataclass
 class CostSum:
-    """Cost in one currency, `nano` in billionths of its unit; the cost of `unknown` requests is not in it."""
+    """Costs in one currency, `nano` in billionths of its unit, without those of `unknown` requests."""
 
     currency: str
     nano: int = 0
@@ -86,7 +84,7 @@ class CostSum:
 
 @dataclass(frozen=True)
 class BudgetView:
-    """What a tenant may spend this month (`limit`) and has `spent`, in billionths of the currency's unit.
+    """The monthly budget of a tenant; `limit` and `spent` (this month) in billionths of the currency's unit.
 
     `hold`: at 100 percent its generations wait.
     """
@@ -100,14 +98,16 @@ class BudgetView:
 
 
 def totals(group: str, first: date, last: date) -> list[CostRow]:
-    """Costs by one of GROUPS from the first day to the last: the dearest first, days in order."""
-    columns = {"day": JobCost.at_ms - JobCost.at_ms % QUARTER_MS, "tenant": JobCost.tenant_id, "type": JobCost.job_type, "model": JobCost.model}
+    """Costs by one of GROUPS from the first day to the last: the highest first, days in order."""
+    c = JobCost
+    columns = {"day": c.at_ms - c.at_ms % QUARTER_MS, "tenant": c.tenant_id, "type": c.job_type, "model": c.model}
     start, end = midnight(first, _zone()), midnight(last + timedelta(days=1), _zone())
-    sums = [func.count(), func.sum(case((_sane(JobCost.cost_nano).is_(None), 1), else_=0)),
-            *(func.coalesce(func.sum(_sane(c)), 0) for c in (JobCost.tokens_in, JobCost.tokens_cached, JobCost.tokens_out, JobCost.cost_nano))]
-    query = select(columns[group].label("k"), JobCost.currency, *sums).where(JobCost.at_ms >= start, JobCost.at_ms < end)
+    summed = (c.tokens_in, c.tokens_cached, c.tokens_out, c.cost_nano)
+    numbers = [func.count(), func.count(case((_sane(c.cost_nano).is_(None), 1))),
+               *(func.coalesce(func.sum(_sane(column)), 0) for column in summed)]
+    query = select(columns[group].label("k"), c.currency, *numbers).where(c.at_ms >= start, c.at_ms < end)
     found: dict[tuple[str, str], list[int]] = defaultdict(lambda: [0] * 6)
-    for key, currency, *numbers in db.session.execute(query.group_by("k", JobCost.currency)):
+    for key, currency, *numbers in db.session.execute(query.group_by("k", c.currency)):
         name = day_of(key, _zone()).isoformat() if group == "day" else key
         found[name, currency] = [a + as_integer(b, 0) for a, b in zip(found[name, currency], numbers, strict=True)]
     rows = [CostRow(k, registry.label_of(k) if group == "type" else k, c, *n) for (k, c), n in found.items()]
@@ -115,32 +115,29 @@ def totals(group: str, first: date, last: date) -> list[CostRow]:
 
 
 def sums() -> dict[str, list[CostSum]]:
-    """Today's and this month's cost by currency, under `today` and `month`."""
+    """Costs of today and of this month by currency: {"today": [...], "month": [...]}."""
     today = _today()
-    month = totals("day", today.replace(day=1), today)
-    found: dict[str, list[CostSum]] = {}
-    for name, rows in (("today", [r for r in month if r.key == today.isoformat()]), ("month", month)):
-        by: dict[str, CostSum] = {}
-        for row in rows:
-            kept = by.setdefault(row.currency, CostSum(row.currency))
-            kept.nano += row.nano
-            kept.unknown += row.unknown
-        found[name] = list(by.values())
-    return found
+    found: dict[str, dict[str, CostSum]] = {"today": {}, "month": {}}
+    for row in totals("day", today.replace(day=1), today):
+        for name in ("today", "month") if row.key == today.isoformat() else ("month",):
+            total = found[name].setdefault(row.currency, CostSum(row.currency))
+            total.nano += row.nano
+            total.unknown += row.unknown
+    return {name: list(by_currency.values()) for name, by_currency in found.items()}
 
 
 def budgets() -> list[BudgetView]:
-    """Each budget by its tenant, with what is spent of it this month."""
-    result = []
+    """All budgets by tenant."""
+    result, start = [], month_start(now_ms(), _zone())
     for row in db.session.scalars(select(TenantBudget).order_by(TenantBudget.tenant_id)):
-        spent = costs.spent(SessionExecutor(db.session), row.tenant_id, month_start(now_ms(), _zone()), row.currency)
+        spent = costs.spent(SessionExecutor(db.session), row.tenant_id, start, row.currency)
         percent = 100 * spent / row.month_nano if row.month_nano else 100.0
         result.append(BudgetView(row.tenant_id, row.month_nano, row.currency, bool(row.hold), spent, percent))
     return result
 
 
 def parse_amount(text: str) -> Decimal | None:
-    """A budget; None for blank. Raises ValidationError."""
+    """An amount in units of a currency; None for blank. Raises ValidationError."""
     text = text.strip().replace(",", ".")
     if text and not re.fullmatch(r"\d{1,9}(\.\d{1,2})?", text):
         raise ValidationError(_("An amount is written like 50 or 49.90."))
@@ -148,7 +145,7 @@ def parse_amount(text: str) -> Decimal | None:
 
 
 def parse_currency(text: str) -> str:
-    """Three letters; USD for blank. Raises ValidationError."""
+    """Three capital letters; USD for blank. Raises ValidationError."""
     text = text.strip().upper() or "USD"
     if not re.fullmatch(r"[A-Z]{3}", text):
         raise ValidationError(_("A currency has three letters, like USD."))
@@ -156,19 +153,17 @@ def parse_currency(text: str) -> str:
 
 
 def save_budget(tenant: str, amount: Decimal | str | None, currency: str, hold: bool, actor: str) -> None:
-    """Set a tenant's budget a month; without an amount remove it. Raises ValidationError."""
-    name, amount, currency = parse_tenant(check_text(tenant)), parse_amount("" if amount is None else str(amount)), parse_currency(currency)
+    """Set the monthly budget of a tenant; without an amount remove it. Raises ValidationError."""
+    name, currency = parse_tenant(check_text(tenant)), parse_currency(currency)
+    amount = parse_amount("" if amount is None else str(amount))
     if name is None:
         raise ValidationError(_("Name the tenant."))
-    row = db.session.get(TenantBudget, name)
     if amount is None:
-        if row is not None:
-            db.session.delete(row)
+        db.session.execute(delete(TenantBudget).where(TenantBudget.tenant_id == name))
+        result = Message("removed")
     else:
-        row = row or TenantBudget(tenant_id=name)
-        row.month_nano, row.currency, row.hold, row.changed_by = int(amount * costs.NANO), currency, int(hold), actor[:255]
-        db.session.add(row)
-    spent = f"{amount} {currency}"
-    audit(actor, Message("budget"), name,
-          Message("removed") if amount is None else Message("%(amount)s, holds", amount=spent) if hold else spent)
-    db.session.commit()
+        db.session.merge(TenantBudget(tenant_id=name, month_nano=int(amount * costs.NANO), currency=currency,
+                                      hold=int(hold), changed_by=actor[:255]))
+        result = f"{amount} {currency}"
+        result = Message("%(amount)s, holds", amount=result) if hold else result
+    commit_audited(actor, Message("budget"), name, result)

@@ -1,4 +1,4 @@
-"""Generations and prompt templates as plain values for pages; templates as people change them."""
+"""Generations and prompt templates as plain values for pages; prompt templates as people change them."""
 
 from __future__ import annotations
 
@@ -11,10 +11,9 @@ from sqlalchemy import or_, select
 
 from app.extensions import db
 from app.models import Content, ContentVersion, Generation, PromptTemplate
-from app.services.audit import ActionRefused, audit
+from app.services.audit import commit_audited, row_of
 from app.support.clock import now_ms, when
-from app.support.messages import Message, from_row
-from app.support.messages import translate as _
+from app.support.messages import Message, _, from_row
 from app.support.validation import ValidationError, check_text, parse_tenant
 
 NAME = re.compile(r"[\w .-]{1,100}")
@@ -23,7 +22,7 @@ MOST_BODY = 20_000
 
 @dataclass(frozen=True)
 class Version:
-    """A body that the generation of job `by` has replaced."""
+    """The body of a content before the generation of job `by` (uuid) replaced it."""
 
     body: str
     at: datetime
@@ -32,11 +31,11 @@ class Version:
 
 @dataclass(frozen=True)
 class GenerationView:
-    """What was asked of a model and what came back.
+    """A request to a model and its answer.
 
     `tokens_*` and `cost_nano` (billionths of the unit of `currency`) are None when unknown. `first_after_ms` and
-    `took_ms` count from the request to the first words and to the end. `versions`, the latest first, are those of one
-    generation's content: a list of generations has none.
+    `took_ms` count from the request to the first words and to the end. `versions` are those of its content, the latest
+    first; in a list of generations they are empty.
     """
 
     id: int
@@ -68,7 +67,7 @@ class GenerationView:
 
 @dataclass(frozen=True)
 class TemplateView:
-    """A prompt template; `tenant_id` '' is everybody's."""
+    """A prompt template; `tenant_id` '' means all tenants."""
 
     id: int
     tenant_id: str
@@ -82,11 +81,12 @@ _COLUMNS = [name for name in GenerationView.__dataclass_fields__ if hasattr(Gene
 
 
 def listing(q: str, tenant: str, status: str, before: int | None, limit: int) -> list[GenerationView]:
-    """The newest generations; `q` in prompt, text, reference and model."""
+    """At most `limit` generations, the newest first, with ids below `before`. `q` is searched in prompt, text,
+    reference and model. Blank arguments mean all."""
     query = select(Generation).order_by(Generation.id.desc()).limit(limit)
     if q:
-        looked = (Generation.prompt, Generation.text, Generation.reference, Generation.model)
-        query = query.where(or_(*(column.icontains(q, autoescape=True) for column in looked)))
+        searched = (Generation.prompt, Generation.text, Generation.reference, Generation.model)
+        query = query.where(or_(*(column.icontains(q, autoescape=True) for column in searched)))
     for column, value in ((Generation.tenant_id, tenant), (Generation.status, status)):
         query = query.where(column == value) if value else query
     rows = db.session.scalars(query if before is None else query.where(Generation.id < before))
@@ -103,22 +103,24 @@ def _view(row: Generation) -> GenerationView:
 
 
 def exists(uuid: str) -> bool:
+    """Whether the job has a generation."""
     return db.session.scalar(select(Generation.id).where(Generation.uuid == uuid)) is not None
 
 
 def one(uuid: str) -> GenerationView | None:
-    """One generation, with its content's versions: bodies that were replaced, the latest first."""
+    """The generation of a job with the latest 50 versions of its content; None when there is none."""
     row = db.session.scalar(select(Generation).where(Generation.uuid == uuid))
     if row is None:
         return None
     mine = Content.tenant_id == row.tenant_id, Content.reference == (row.reference or "")
     query = select(ContentVersion).where(ContentVersion.content_id == select(Content.id).where(*mine).scalar_subquery())
     query = query.order_by(ContentVersion.id.desc()).limit(50)
-    versions = (Version(v.body, when(v.replaced_ms), v.replaced_by) for v in db.session.scalars(query))
-    return replace(_view(row), versions=tuple(versions))
+    versions = tuple(Version(v.body, when(v.replaced_ms), v.replaced_by) for v in db.session.scalars(query))
+    return replace(_view(row), versions=versions)
 
 
 def templates() -> list[TemplateView]:
+    """All prompt templates, by tenant and name."""
     rows = db.session.scalars(select(PromptTemplate).order_by(PromptTemplate.tenant_id, PromptTemplate.name))
     return [TemplateView(r.id, r.tenant_id, r.name, r.body, when(r.updated_ms), r.updated_by) for r in rows]
 
@@ -135,27 +137,23 @@ def parse_body(text: str) -> str:
     """The text of a template. Raises ValidationError."""
     text = check_text(text).strip()
     if "{prompt}" not in text or len(text) > MOST_BODY:
-        raise ValidationError(_("The text must have {prompt} in it, where a job's prompt goes, and at most %(n)s characters.", n=MOST_BODY))
+        raise ValidationError(_("The text must have {prompt} in it, where a job's prompt goes, and at most %(n)s "
+                                "characters.", n=MOST_BODY))
     return text
 
 
 def save_template(tenant: str | None, name: str, body: str, actor: str) -> None:
-    """Make or replace the template of that tenant (blank: everybody's) and name. Raises ValidationError."""
+    """Create or replace the template of a tenant (blank: all tenants) with this name. Raises ValidationError."""
     tenant_id, name, body = parse_tenant(check_text(tenant or "")) or "", parse_name(name), parse_body(body)
-    row = db.session.scalar(select(PromptTemplate).where(PromptTemplate.tenant_id == tenant_id, PromptTemplate.name == name))
-    row = row or PromptTemplate(tenant_id=tenant_id, name=name)
+    key = {"tenant_id": tenant_id, "name": name}
+    row = db.session.scalar(select(PromptTemplate).filter_by(**key)) or PromptTemplate(**key)
     row.body, row.updated_ms, row.updated_by = body, now_ms(), actor[:255]
     db.session.add(row)
-    audit(actor, Message("prompt template"), f"{tenant_id or '*'} {name}", Message("saved"))
-    db.session.commit()
+    commit_audited(actor, Message("prompt template"), f"{tenant_id or '*'} {name}", Message("saved"))
 
 
 def delete_template(template: int, actor: str) -> None:
-    """Raises ActionRefused when there is none of that number."""
-    row = db.session.get(PromptTemplate, template) if 0 < template < 2**62 else None
-    if row is None:
-        db.session.rollback()
-        raise ActionRefused(_("There is no such template."), unknown=True)
-    audit(actor, Message("prompt template"), f"{row.tenant_id or '*'} {row.name}", Message("deleted"))
+    """Delete a template by its id. Raises ActionRefused when there is none."""
+    row = row_of(PromptTemplate, template, _("There is no such template."))
     db.session.delete(row)
-    db.session.commit()
+    commit_audited(actor, Message("prompt template"), f"{row.tenant_id or '*'} {row.name}", Message("deleted"))

@@ -1,7 +1,7 @@
-"""The rows of a CSV of contents, checked one by one: what the import takes, and what its preview tells before.
+"""The rows of a CSV of contents, checked one by one, for the import and for its preview.
 
 read_rows(source) -> Row(number, reference, fault, record), ...
-look(peek, columns) -> Look: the first rows, how many would be refused and why
+preview(peek, columns) -> Preview: the first rows, how many would be rejected and why
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from app.support.messages import Message
 
 REQUIRED = ("reference", "title", "body")
 REFERENCE_MAX = 255
-LOOK_ROWS, LOOK_S, FIRST_ROWS, EXAMPLES = 200_000, 5.0, 5, 3
-# Names that Italian files have for the columns; taken in the preview, where a person sees it, never in silence.
+PREVIEW_ROWS, PREVIEW_S, FIRST_ROWS, EXAMPLES = 200_000, 5.0, 5, 3
+# Usual names of the columns in Italian files. Only the preview suggests them, where a person confirms the mapping.
 _ALIASES = {
     "reference": ("riferimento", "codice", "codice articolo", "sku", "ref", "id"),
     "title": ("titolo", "nome", "name"),
@@ -30,7 +30,7 @@ _ALIASES = {
 
 
 class Row(NamedTuple):
-    """A record with its number (from 1), its reference, and why it is refused (or None)."""
+    """A record with its number (from 1), its reference, and why it is rejected (or None)."""
 
     number: int
     reference: str
@@ -40,12 +40,12 @@ class Row(NamedTuple):
 
 @lru_cache
 def _empty(names: str) -> Message:
-    """Made once: a file has it a million times."""
+    """Cached, because a file can need it a million times."""
     return Message("Empty cell in a required column: %(names)s.", names=names)
 
 
 def read_rows(source: CsvFile) -> Iterator[Row]:
-    """All records, checked one by one."""
+    """All records of the file, in order."""
     places = [(name, source.places[name]) for name in REQUIRED]
     first = places[0][1]
     for number, record in enumerate(source.records(), 1):
@@ -56,29 +56,29 @@ def read_rows(source: CsvFile) -> Iterator[Row]:
             if empty := [name for name, at in places if is_empty(cells[at])]:
                 fault = _empty(", ".join(empty))
             elif len(reference) > REFERENCE_MAX:
-                fault = Message(
-                    "The reference has %(n)s characters; at most %(most)s are allowed.", n=len(reference), most=REFERENCE_MAX
-                )
+                fault = Message("The reference has %(n)s characters; at most %(most)s are allowed.",
+                                n=len(reference), most=REFERENCE_MAX)
         yield Row(number, reference, fault, record)
 
 
 def hash_of(reference: str) -> bytes:
+    """16 bytes that stand for a reference."""
     return hashlib.blake2b(reference.encode(), digest_size=16).digest()
 
 
 class LastOnes:
-    """Which record is the last of its reference, without keeping all references.
+    """The last record of each reference, without storing all references.
 
-    A bit for each reference seen (one bit a byte of the file, so few collide); only what meets
-    a bit that is set is remembered exactly. A file of 60,000 rows needs its size / 8 bytes.
+    Each reference sets a bit. There is one bit for each byte of the file, so few references share one; only those that
+    meet a set bit are stored. The bits of a file need 1/8 of its size.
     """
 
     def __init__(self, file_size: int) -> None:
         self._bits = bytearray(max(file_size // 8, 4096))
-        self._last: dict[bytes, int] = {}  # number << 32 | line: one int is half of a tuple's memory
+        self._last: dict[bytes, int] = {}  # number << 32 | line: an int needs half of a tuple's memory
 
     def note(self, reference: str, number: int, line: int) -> None:
-        """`reference` stands (also) in record `number`, which begins in `line`; numbers rise."""
+        """Note the reference of record `number`, which begins in `line`; called in the order of the numbers."""
         key = hash_of(reference)
         place, bit = divmod(int.from_bytes(key[:8]) % (len(self._bits) * 8), 8)
         if self._bits[place] >> bit & 1:
@@ -86,14 +86,14 @@ class LastOnes:
         self._bits[place] |= 1 << bit
 
     def later(self, reference: str, number: int) -> int:
-        """Line of the last record of the reference when that is after this one, else 0."""
+        """The line of the last record of the reference if it comes after record `number`, else 0."""
         last = self._last.get(hash_of(reference), 0) if self._last else 0
         return last & 0xFFFF_FFFF if last >> 32 > number else 0
 
 
 @dataclass
 class Group:
-    """Rows refused for the same reason: how many, the lines of the first three, the text of the first."""
+    """Rows rejected for the same reason: how many, the lines of the first three, the text of the first."""
 
     reason: str
     count: int = 0
@@ -102,8 +102,8 @@ class Group:
 
 
 @dataclass
-class Look:
-    """What an import would find: `whole` is False when only the first `rows` were looked at."""
+class Preview:
+    """What an import would find; `whole` is False when only the first `rows` were checked."""
 
     source: CsvFile
     first: list[list[str]] = field(default_factory=list)
@@ -114,15 +114,15 @@ class Look:
     groups: list[Group] = field(default_factory=list)
 
 
-def look(peek: CsvFile, columns: dict[str, str] | None) -> Look:
-    """The first rows of a file and its faults by reason, over at most 200,000 rows or 5 s. ValidationError as
-    `open_csv`."""
-    found = Look(placed(peek, REQUIRED, columns))
+def preview(peek: CsvFile, columns: dict[str, str] | None) -> Preview:
+    """The first rows of a file and its faults by reason, over at most 200,000 rows or 5 s. Raises ValidationError as
+    `open_csv` does."""
+    found = Preview(placed(peek, REQUIRED, columns))
     groups: dict[str, Group] = {}
     seen: set[bytes] = set()
-    until = time.monotonic() + LOOK_S
+    end = time.monotonic() + PREVIEW_S
     for row in read_rows(found.source):
-        if row.number > LOOK_ROWS or (row.number % 1000 == 0 and time.monotonic() > until):
+        if row.number > PREVIEW_ROWS or (row.number % 1000 == 0 and time.monotonic() > end):
             found.whole = False
             break
         found.rows = row.number
@@ -144,15 +144,12 @@ def look(peek: CsvFile, columns: dict[str, str] | None) -> Look:
 
 
 def first_rows(peek: CsvFile) -> list[list[str]]:
-    """The first rows of a file whose columns are not in their places yet."""
+    """The first rows of a file whose columns are not mapped yet."""
     return [record.cells for record in islice((r for r in peek.records() if not r.fault), FIRST_ROWS)]
 
 
 def suggested(names: tuple[str, ...]) -> dict[str, str]:
-    """A mapping for required columns that the file has under another usual name."""
-    keys, chosen = {key_of(name): name for name in names}, {}
-    for target, aliases in _ALIASES.items():
-        alias = next((a for a in aliases if a in keys), None)
-        if target not in keys and alias:
-            chosen[keys[alias]] = target
-    return chosen
+    """{column of the file: required column} for required columns that the file has under another usual name."""
+    keys = {key_of(name): name for name in names}
+    found = {target: [keys[alias] for alias in aliases if alias in keys] for target, aliases in _ALIASES.items()}
+    return {columns[0]: target for target, columns in found.items() if columns and target not in keys}

@@ -1,8 +1,8 @@
-"""The price table: a CSV with model, currency, input, cached, output (each a million tokens) and valid_from (a date).
+"""The price table: a CSV with model, currency, input, cached, output (each per million tokens), valid_from (a date).
 
-A price counts from its date (UTC) until the next one of that model. Amounts are whole billionths (nano) of the
-currency's unit, so sums are exact: tokens x price a million x 1,000. A model that is not in the table costs "unknown",
-never 0.
+A price is valid from its date (UTC) until the next price of that model. Costs are whole billionths (nano) of the
+currency's unit, so sums are exact: tokens x price per million x 1,000. The cost of a model that is not in the table is
+unknown, never 0.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ COLUMNS = ("model", "currency", "input", "cached", "output", "valid_from")
 
 
 class BadPrices(Exception):
-    """The table cannot be used; the text says which line and why."""
+    """The table cannot be read; the text says which line and why."""
 
 
 @dataclass(frozen=True)
 class Price:
-    """Currency units a million tokens."""
+    """Prices in units of the currency per million tokens, valid from `valid_ms`."""
 
     currency: str
     input: Decimal
@@ -36,7 +36,8 @@ class Price:
 
 
 def cost(path: Path, model: str, tokens: tuple[int, int, int] | None, at_ms: int) -> tuple[int | None, str]:
-    """Cost in billionths of the currency's unit, and the currency; (None, 'USD') when model or tokens are unknown."""
+    """Cost in billionths of the currency's unit, and the currency; None and 'USD' for what is unknown. `tokens` are
+    (input, cached part of these, output). Raises BadPrices and OSError."""
     price = find(path, model, at_ms)
     if price is None or tokens is None:
         return None, price.currency if price else "USD"
@@ -46,7 +47,8 @@ def cost(path: Path, model: str, tokens: tuple[int, int, int] | None, at_ms: int
 
 
 def find(path: Path, model: str, at_ms: int) -> Price | None:
-    """The price of a model at a time; 'gpt-4o-2024-08-06' is looked for as such, then as 'gpt-4o'."""
+    """The price of a model at a time (ms), or None; 'gpt-4o-2024-08-06' is searched as such, then as 'gpt-4o'. Raises
+    BadPrices and OSError."""
     table = _read(path, path.stat().st_mtime_ns)
     for name in (model, re.sub(r"-\d{4}-\d{2}-\d{2}$", "", model)):
         valid = [p for p in table.get(name, ()) if p.valid_ms <= at_ms]
@@ -64,13 +66,13 @@ def _read(path: Path, _changed: int) -> dict[str, tuple[Price, ...]]:
             raise BadPrices(f"{path.name}: the first line must name {', '.join(COLUMNS)}")
         for row in rows:
             try:
-                amounts = [Decimal(row[c].strip()) for c in ("input", "cached", "output")]
-                day = datetime.fromisoformat(row["valid_from"].strip()).replace(tzinfo=UTC)
-                if not all(a.is_finite() and a >= 0 for a in amounts) or not re.fullmatch(r"[A-Z]{3}", row["currency"].strip()):
+                model, currency, *prices, day = (row[column].strip() for column in COLUMNS)
+                amounts = [Decimal(price) for price in prices]
+                valid = datetime.fromisoformat(day).replace(tzinfo=UTC)
+                if not all(a.is_finite() and a >= 0 for a in amounts) or not re.fullmatch(r"[A-Z]{3}", currency):
                     raise ValueError
             except (ValueError, InvalidOperation, AttributeError):
-                raise BadPrices(f"{path.name}, line {rows.line_num}: prices are numbers, the currency three letters, the date like 2026-01-31"
-                                ) from None
-            model = row["model"].strip()
-            found[model] = (*found.get(model, ()), Price(row["currency"].strip(), *amounts, millis(day)))
+                form = "prices are numbers, the currency three letters, the date like 2026-01-31"
+                raise BadPrices(f"{path.name}, line {rows.line_num}: {form}") from None
+            found[model] = (*found.get(model, ()), Price(currency, *amounts, millis(valid)))
     return found

@@ -1,6 +1,7 @@
 """Passwords: which are refused, how they are hashed and compared.
 
-At most two hashes at once: forty at once took 1.1 GB. Never inside a database transaction, as one takes 0.15 s.
+At most two hashes are computed at once, because forty at once took 1.1 GB. No database transaction is open meanwhile,
+because a hash takes 0.15 s.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from functools import cache
 from werkzeug.security import check_password_hash, generate_password_hash
 
 from app.config import ROOT
-from app.support.messages import translate as _
+from app.support.messages import _
 from app.support.validation import ValidationError, check_text
 
 SHORTEST, LONGEST = 8, 256
@@ -28,17 +29,18 @@ _hashing = threading.BoundedSemaphore(2)
 
 
 def check_password(password: str, email: str = "") -> None:
-    """Raises ValidationError for a password outside 8 to 256 characters or one that guessing begins with."""
+    """Raises ValidationError for a password outside 8 to 256 characters and for one that is guessed first."""
     if not SHORTEST <= len(check_text(password)) <= LONGEST:
         raise ValidationError(_("The password must have 8 to 256 characters."))
     if _common(password, email):
-        raise ValidationError(_("This password is among the first that are guessed. Use another, such as four words that "
-                         "do not belong together."))
+        raise ValidationError(_("This password is among the first that are guessed. Use another, such as four words "
+                                "that do not belong together."))
 
 
 def _common(password: str, email: str) -> bool:
-    """Listed words and names of the account or the product, also in other letters (P@ssw0rd), twice, and with up to
-    eight digits and signs around them; one or two signs again and again; rows of the alphabet or the keyboard."""
+    """Whether it is one of these: a listed word or a name of the account or the product, also in other letters
+    (P@ssw0rd), twice, or with up to eight digits and signs around it; one or two characters repeated; rows of the
+    alphabet or the keyboard."""
     plain = unicodedata.normalize("NFKC", password).casefold()
     name, _at, host = email.casefold().partition("@")
     own = {re.sub(r"[\W\d_]", "", word) for word in (name, host, *host.split("."), *re.split(r"[._+-]", name))}
@@ -52,7 +54,8 @@ def _common(password: str, email: str) -> bool:
 
 
 def _row(text: str) -> bool:
-    """Made of pieces of the alphabet, the digits or the keyboard, forwards or backwards, three signs or more each."""
+    """Whether it consists of rows of the alphabet, the digits or the keyboard, forwards or backwards, of three
+    characters or more each."""
     left = text
     while left:
         most = max((n for way in WAYS for n in range(min(len(left), len(way)), 2, -1) if left[:n] in way), default=0)
@@ -64,20 +67,20 @@ def _row(text: str) -> bool:
 
 @cache
 def _listed() -> frozenset[str]:
-    """The list of the project; lower case, one a line."""
+    """The words of app/common-passwords.txt, in lower case."""
     lines = (ROOT / "app" / "common-passwords.txt").read_text(encoding="utf-8").splitlines()
     return frozenset(word for line in lines if not line.startswith("#") for word in line.split())
 
 
 def hash_password(password: str, email: str = "") -> str:
-    """A salted scrypt hash; raises ValidationError for a password that is refused."""
+    """A salted scrypt hash. Raises ValidationError for a password that is refused."""
     check_password(password, email)
     with _hashing:
         return generate_password_hash(password, method="scrypt")
 
 
 def matches(known: str | None, password: str) -> bool:
-    """Whether the password is the one of the hash; without a hash False after the same time."""
+    """Whether the password belongs to the hash `known`; without a hash False, after the same time."""
     with _hashing:
         return check_password_hash(known or _dummy(), password[:1024]) and known is not None
 

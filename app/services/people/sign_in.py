@@ -1,12 +1,13 @@
 """Sign-in and the sessions that come of it.
 
-sign_in: attempt counted and written in one short transaction -> hash compared, outside any -> session and log row in
-another. As the attempt stands before the password is looked at, forty at once get as many tries as one after the
-other. Every failure looks the same from outside and takes the same time.
+sign_in: one short transaction counts and writes the attempt -> the hash is compared outside any transaction
+      -> another transaction writes the session and the row of the log
+The attempt is written before the password is compared, so forty attempts at once get as many tries as forty in a row.
+Every failure gives the same answer after the same time.
 
-Attempts in 15 minutes: 5 for an account from a network; 20 from a network, after which one passes every 45 s (strangers
-behind the same address must not lock everybody out); and 20 for a browser that has signed in to this account before,
-whatever others do.
+Limits in 15 minutes: 5 attempts for an account from a network; 20 from a network, then one every 45 s (strangers behind
+the same address must not lock out everybody); 20 for a browser that has signed in to this account before, whatever
+others do.
 """
 
 from __future__ import annotations
@@ -17,31 +18,32 @@ import ipaddress
 import secrets
 
 from itsdangerous import BadSignature, URLSafeTimedSerializer
-from sqlalchemy import and_, delete, func, or_, select, text
+from sqlalchemy import and_, delete, func, or_, select, update
 from sqlalchemy.exc import OperationalError
+from sqlalchemy.sql.elements import ColumnElement
 
-from app.extensions import db
+from app.extensions import db, short_wait
 from app.ledger import counts
 from app.ledger.dialect import SessionExecutor
 from app.models import Audit, LoginAttempt, User, UserSession
-from app.services.audit import audit
+from app.services.audit import audit, commit_audited
 from app.services.people.passwords import matches
 from app.support import disk, outage
-from app.support.clock import now_ms
+from app.support.clock import DAY_MS, HOUR_MS, MINUTE_MS, now_ms
 from app.support.messages import Message, to_json
 from app.support.redaction import printable
 from app.support.settings import settings
 
-WINDOW_MS, PER_ACCOUNT, PER_NETWORK, PER_DEVICE, SLOW_MS = 15 * 60_000, 5, 20, 20, 45_000
-IDLE_MS, AGE_MS, SEEN_EVERY_MS = 12 * 3_600_000, 7 * 86_400_000, 60_000
+WINDOW_MS, PER_ACCOUNT, PER_NETWORK, PER_DEVICE, SLOW_MS = 15 * MINUTE_MS, 5, 20, 20, 45_000
+IDLE_MS, AGE_MS, SEEN_EVERY_MS, SEEN_WAIT_MS = 12 * HOUR_MS, 7 * DAY_MS, MINUTE_MS, 250
 DEVICE_S, DEVICE_ACCOUNTS = 365 * 86_400, 5
-MOST_NOTED = 50  # rows about failures in 15 minutes; what goes beyond is counted in one row
-KEEP_FAILURES_MS = 30 * 86_400_000
+MOST_NOTED = 50  # rows about failures in 15 minutes; further failures are counted in one row
+KEEP_FAILURES_MS = 30 * DAY_MS
 FAILED = Message("sign-in failed")
 
 
 def network_of(address: str | None) -> str:
-    """The /32 of an IPv4 address or the /64 of an IPv6 one."""
+    """The /32 of an IPv4 address or the /64 of an IPv6 address, as text; 'unknown' for anything else."""
     try:
         ip = ipaddress.ip_address((address or "").split("%")[0])
     except ValueError:
@@ -62,7 +64,7 @@ def _signer() -> URLSafeTimedSerializer:
 
 
 def _device(cookie: str | None) -> tuple[str, list[str]]:
-    """Id of the browser and the accounts it has signed in to; a new id for a cookie that is none of ours."""
+    """Id of the browser and the accounts it has signed in to; a new id when we have not signed the cookie."""
     with contextlib.suppress(BadSignature, ValueError, TypeError, KeyError):
         found = _signer().loads(cookie or "", max_age=DEVICE_S)
         return str(found["d"])[:32], [str(account) for account in found["a"]]
@@ -70,7 +72,7 @@ def _device(cookie: str | None) -> tuple[str, list[str]]:
 
 
 def device_cookie(cookie: str | None, email: str) -> str:
-    """The cookie of this browser once it has signed in to this account: bound to its last five."""
+    """The new cookie of a browser that has just signed in to this account; it names its last five accounts."""
     device, accounts = _device(cookie)
     mine = account_key(email)[:20]
     return _signer().dumps({"d": device, "a": [mine, *(a for a in accounts if a != mine)][:DEVICE_ACCOUNTS]})
@@ -80,14 +82,15 @@ def device_cookie(cookie: str | None, email: str) -> str:
 
 
 def account_key(email: str) -> str:
-    """What stands for an account in attempts and cookies."""
+    """The SHA-256 (hex) that stands for an account in attempts and cookies."""
     return _digest(email.strip().lower())
 
 
 def sign_in(email: str, password: str, address: str | None, previous: str | None = None, agent: str | None = None,
             device: str | None = None) -> str | None:
-    """The id of a new session, or None. `previous` is the browser's old session, which ends; `device` its cookie of
-    earlier sign-ins. A full disk has its reserve freed once, so that people can come and make room."""
+    """The token of a new session, or None. `previous` is the token of the browser's old session, which ends; `device`
+    is its cookie of earlier sign-ins. On a full disk the reserve is freed once, so that people can sign in and make
+    room."""
     account, network = account_key(email), network_of(address)
     known_device, accounts = _device(device)
     place = f"device:{known_device}" if account[:20] in accounts else None
@@ -102,12 +105,13 @@ def sign_in(email: str, password: str, address: str | None, previous: str | None
         return None
     token = secrets.token_urlsafe(32)
     _with_room(lambda: _begin_session(token, user_id, name, network, previous, agent, attempt))
-    _forget_first_password(user_id)
+    forget_first_password(user_id)
+    db.session.rollback()
     return token
 
 
 def _with_room(change):
-    """Do a change of a few rows; on a full disk once more after the reserve was freed."""
+    """Run a change of a few rows; on a full disk free the reserve and run it once more."""
     try:
         return change()
     except OperationalError as error:
@@ -119,19 +123,17 @@ def _with_room(change):
 
 
 def _reserve(account: str, network: str, device: str | None, now: int) -> int | None:
-    """Write the attempt and return its id, or None when there were too many. One at a time, also on PostgreSQL: all
-    wait for the row that is written first."""
+    """Write the attempt and return its id; None when there were too many. Attempts run one at a time, also on
+    PostgreSQL, because each first writes the same row."""
     counts.save(SessionExecutor(db.session), "sign-ins", now)
 
     def tried(*where) -> int:
         lately = LoginAttempt.at_ms > now - WINDOW_MS
-        return db.session.scalar(select(func.count()).select_from(LoginAttempt).where(lately, *where)) or 0
+        return db.session.scalar(select(func.count()).where(lately, *where))
 
-    place = network
-    if device and tried(LoginAttempt.network == device, LoginAttempt.account == account) < PER_DEVICE:
-        place = device
-    else:
-        here = LoginAttempt.network == network
+    place = device or network
+    if not device or tried(LoginAttempt.network == device, LoginAttempt.account == account) >= PER_DEVICE:
+        place, here = network, LoginAttempt.network == network
         latest = db.session.scalar(select(func.max(LoginAttempt.at_ms)).where(here)) or 0
         slowed = tried(here) >= PER_NETWORK and now - latest < SLOW_MS
         if slowed or tried(here, LoginAttempt.account == account) >= PER_ACCOUNT:
@@ -152,18 +154,17 @@ def _begin_session(token: str, user_id: int, email: str, network: str, previous:
         db.session.execute(delete(UserSession).where(UserSession.token_hash == _digest(previous)))
     row = {"token_hash": _digest(token), "user_id": user_id, "created_ms": now, "seen_ms": now}
     db.session.add(UserSession(**row, agent=shown, network=network))
-    audit(email, Message("sign in"), email, network)
-    db.session.commit()
+    commit_audited(email, Message("sign in"), email, network)
 
 
 def _note_failure(email: str | None, network: str, now: int) -> None:
-    """One row for each account and network in 15 minutes, with how often; nobody can fill the log. Of an address
-    without an account nothing is kept: people type passwords there."""
+    """Write one row for each account and network in 15 minutes, with the number of failures: nobody can fill the log.
+    An address without an account is not stored, because people type passwords there."""
     counts.save(SessionExecutor(db.session), "sign-ins", now)
     lately = select(Audit).where(Audit.action == FAILED, Audit.at_ms > now - WINDOW_MS)
     who, subject = network, email or Message("unknown account")
     row = db.session.scalar(lately.where(Audit.actor == who, Audit.subject == subject).limit(1))
-    if row is None and (db.session.scalar(select(func.count()).select_from(lately.subquery())) or 0) >= MOST_NOTED:
+    if row is None and db.session.scalar(select(func.count()).select_from(lately.subquery())) >= MOST_NOTED:
         who, subject = "many networks", Message("many accounts")
         row = db.session.scalar(lately.where(Audit.actor == who, Audit.subject == subject).limit(1))
     if row is None:
@@ -175,19 +176,18 @@ def _note_failure(email: str | None, network: str, now: int) -> None:
     db.session.commit()
 
 
-def _forget_first_password(user_id: int) -> None:
-    """The file that run.sh wrote has served once the account it is for has signed in."""
+def forget_first_password(user_id: int) -> None:
+    """Delete the file that run.sh wrote, once its account has signed in or has another password."""
     if user_id == db.session.scalar(select(func.min(User.id))):
         with contextlib.suppress(OSError):
             (settings().data_dir / "first-password").unlink(missing_ok=True)
-    db.session.rollback()
 
 
 # ---- sessions ---------------------------------------------------------------------------------------------------
 
 
 def sign_out(token: str) -> None:
-    """End a session; a full disk does not keep anybody signed in."""
+    """End a session, also on a full disk."""
     def change() -> None:
         row = db.session.scalar(select(UserSession).where(UserSession.token_hash == _digest(token)))
         if row is not None:
@@ -199,7 +199,7 @@ def sign_out(token: str) -> None:
 
 
 def load_session(token: str, polling: bool = False) -> User | None:
-    """The person of a session; None past 12 h idle or 7 days, or when disabled. Polling does not extend it."""
+    """The user of a session; None after 12 h idle or 7 days, or when disabled. Polling does not extend it."""
     row = find_session(token)
     now = now_ms()
     if row is None or row.user.disabled_ms is not None or now - row.seen_ms > IDLE_MS or now - row.created_ms > AGE_MS:
@@ -210,31 +210,26 @@ def load_session(token: str, polling: bool = False) -> User | None:
 
 
 def find_session(token: str) -> UserSession | None:
+    """The row of a session, also of one that is over; None when there is none."""
     return db.session.scalar(select(UserSession).where(UserSession.token_hash == _digest(token)))
 
 
+def living(now: int) -> ColumnElement[bool]:
+    """The SQL condition of the sessions that are not over at `now` (ms)."""
+    return and_(UserSession.seen_ms >= now - IDLE_MS, UserSession.created_ms >= now - AGE_MS)
+
+
 def _seen(session_id: int, now: int) -> None:
-    """At most once a minute, in a transaction of its own; a busy database must not hold up the page."""
-    try:
-        with db.engine.connect().execution_options(begin="BEGIN IMMEDIATE") as connection:
-            sqlite = connection.dialect.name == "sqlite"
-            if sqlite:
-                connection.connection.driver_connection.execute("PRAGMA busy_timeout=250")
-            try:
-                seen = text("UPDATE user_sessions SET seen_ms = :now WHERE id = :id")
-                connection.execute(seen, {"now": now, "id": session_id})
-                connection.commit()
-            finally:
-                if sqlite:
-                    connection.connection.driver_connection.execute("PRAGMA busy_timeout=10000")
-    except OperationalError:
-        return
+    """Write the time of use, in a transaction of its own; a page does not wait for a busy database."""
+    seen = update(UserSession).where(UserSession.id == session_id).values(seen_ms=now)
+    with contextlib.suppress(OperationalError), db.engine.connect() as connection, short_wait(connection, SEEN_WAIT_MS):
+        connection.execution_options(begin="BEGIN IMMEDIATE").execute(seen)
+        connection.commit()
 
 
 def sweep(now: int) -> None:
     """Delete sessions that are over, attempts past their window, and rows about failed sign-ins past 30 days."""
-    over = or_(UserSession.seen_ms < now - IDLE_MS, UserSession.created_ms < now - AGE_MS)
-    db.session.execute(delete(UserSession).where(over))
+    db.session.execute(delete(UserSession).where(~living(now)))
     db.session.execute(delete(LoginAttempt).where(LoginAttempt.at_ms < now - WINDOW_MS))
     db.session.execute(delete(Audit).where(Audit.action == FAILED, Audit.at_ms < now - KEEP_FAILURES_MS))
     db.session.commit()

@@ -1,9 +1,9 @@
-"""The figures of the dashboard and of the specification's JSON, from rollups and the monitor's counts."""
+"""The figures of the dashboard and of the specification's JSON, from rollups and the monitor's counts of live rows."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from math import floor
 from typing import Any
 
@@ -13,11 +13,11 @@ from app import registry
 from app.extensions import db
 from app.ledger import counts
 from app.ledger.dialect import SessionExecutor
-from app.models import JobMetric, WorkerHeartbeat, outcome_stats
+from app.models import Job, JobMetric, WorkerHeartbeat, outcome_stats
 from app.models.job import LIVE_STATES
 from app.services.jobs import actions, lookup
-from app.support.clock import HOUR_MS, day_of, iso, midnight, now_ms
-from app.support.messages import translate as _
+from app.support.clock import HOUR_MS, day_of, iso, midnight, millis, now_ms, when
+from app.support.messages import _
 from app.support.settings import settings
 from app.support.validation import ValidationError
 
@@ -26,14 +26,14 @@ LATE_MS = 10_000
 
 
 def start_of_day(now: int, days_ago: int = 0) -> int:
-    """Midnight in APP_TIMEZONE, today or so many calendar days ago, in ms."""
+    """Midnight in APP_TIMEZONE (ms) of the day of `now` (ms), or of a day `days_ago` before it."""
     zone = settings().timezone
     return midnight(day_of(now, zone) - timedelta(days=days_ago), zone)
 
 
 @dataclass(frozen=True)
 class WorkerCounts:
-    """`active` are alive, of which `idle` have no job; `stale` do not respond; `total` is both."""
+    """Workers: `active` are alive, `idle` of them have no job; `stale` do not respond; `total` = active + stale."""
 
     active: int
     total: int
@@ -43,9 +43,9 @@ class WorkerCounts:
 
 @dataclass(frozen=True)
 class JobCounts:
-    """Live jobs by state, what ended since midnight in APP_TIMEZONE, and `failed` that wait for a decision.
+    """Live jobs by state, outcomes since midnight in APP_TIMEZONE, and failed jobs that wait for a decision (`failed`).
 
-    The live ones were counted `counted_ms_ago`; `oldest_wait` in ms; `queues`: ready jobs by queue.
+    Live jobs were counted `counted_ms_ago`; `oldest_wait` in ms; `queues`: ready jobs by queue.
     """
 
     pending: int
@@ -64,7 +64,7 @@ class JobCounts:
 
 @dataclass(frozen=True)
 class DayFigures:
-    """Of the last 24 hours: average run time in ms and success rate in percent (None without jobs), jobs that ended."""
+    """The last 24 hours: mean run time in ms and success rate in percent (None without jobs), jobs that ended."""
 
     avg_processing_time: float | None
     success_rate: float | None
@@ -96,7 +96,8 @@ class TypeFigures:
 
 @dataclass(frozen=True)
 class MonitorView:
-    """The monitor's last round: `age_s` seconds ago (None: never), `code` of its version, `errors` it met."""
+    """The monitor's last round: `age_s` seconds ago (None: never); `code`: its code version; `errors`: failing duties.
+    """
 
     late: bool
     age_s: float | None
@@ -105,10 +106,11 @@ class MonitorView:
 
 
 class JobMonitoringService:
-    """The specification's service: dictionaries out, which are the JSON; no request in."""
+    """The specification's service. It returns dictionaries that are the JSON, and reads no request."""
 
     def get_dashboard_stats(self) -> dict[str, dict[str, Any]]:
-        """`workers` (WorkerCounts), `jobs` (JobCounts) and `metrics` (DayFigures); live counts may be 1 s old."""
+        """{"workers": WorkerCounts, "jobs": JobCounts, "metrics": DayFigures} as dictionaries; live counts may be 1 s
+        old."""
         now = now_ms()
         live, age = counts.recent(SessionExecutor(db.session))
         today = outcome_stats.window(start_of_day(now), now + 1)
@@ -123,89 +125,80 @@ class JobMonitoringService:
 
     @staticmethod
     def count_workers() -> WorkerCounts:
+        """The workers that have not stopped, counted now."""
         w = WorkerHeartbeat
-        alive = (w.status != "stopped") & (w.stale == 0)
-        wanted = alive, alive & w.job_uuid.is_(None), (w.status != "stopped") & (w.stale == 1)
-        numbers = db.session.execute(select(*(func.count(case((condition, 1))) for condition in wanted))).one()
-        active, idle, stale = map(int, numbers)
+        conditions = w.stale == 0, (w.stale == 0) & w.job_uuid.is_(None), w.stale == 1
+        numbers = select(*(func.count(case((condition, 1))) for condition in conditions)).where(w.status != "stopped")
+        active, idle, stale = db.session.execute(numbers).one()
         return WorkerCounts(active, active + stale, idle, stale)
 
     def get_jobs_by_status(self) -> dict[str, list[dict[str, Any]]]:
-        """The first 50 live jobs (`pending`; those at work also `processing`) as QueuedJob, `failed` as FailedJobView.
-        """
+        """The first 50 live jobs (`pending`, running ones also in `processing`) as QueuedJob, the first 50 `failed` as
+        FailedJobView."""
         queued = [vars(job) for job in lookup.queued()]
         processing = [job for job in queued if job["state"] == "processing"]
         return {"pending": queued, "failed": [vars(job) for job in lookup.failed()], "processing": processing}
 
     @staticmethod
-    def has_history() -> bool:
-        """Whether any outcome was ever written."""
-        return db.session.scalar(select(JobMetric.id).limit(1)) is not None
+    def has_history(job_type: str | None = None) -> bool:
+        """Whether there is any outcome, or any of a job type."""
+        mine = {} if job_type is None else {"job_type": job_type}
+        return db.session.scalar(select(JobMetric.id).filter_by(**mine).limit(1)) is not None
 
     def retry_failed_job(self, uuid: str, actor: str = "service") -> bool:
+        """Requeue a failed job; returns True. Raises ActionRefused."""
         actions.retry(uuid, actor)
         return True
 
     def retry_all_failed(self, actor: str = "service", upto: int | None = None) -> int:
-        """How many were requeued."""
+        """Requeue all failed jobs, with `upto` those with ids up to it; returns how many."""
         return actions.retry_all(actor, upto)
 
     def delete_failed_job(self, uuid: str, actor: str = "service") -> bool:
+        """Move a failed job to the bin; returns True. Raises ActionRefused."""
         actions.delete_failed(uuid, actor)
         return True
 
     def flush_failed_jobs(self, actor: str = "service", upto: int | None = None) -> int:
-        """How many went into the bin."""
+        """Move all failed jobs to the bin, with `upto` those with ids up to it; returns how many."""
         return actions.delete_all(actor, upto)
 
-    def get_metrics(
-        self, period: str = "24h", job_type: str | None = None, bucket: str | None = None, group: str | None = None
-    ) -> list[dict[str, Any]]:
-        """The buckets of a period (Bucket), oldest first; with `group='type'` its types (TypeFigures), the largest
+    def get_metrics(self, period: str = "24h", job_type: str | None = None, bucket: str | None = None,
+                    group: str | None = None) -> list[dict[str, Any]]:
+        """The buckets of a period as Bucket, oldest first; with `group='type'` its types as TypeFigures, the largest
         first.
 
         Raises ValidationError for an unknown period, type, bucket or group.
         """
         if period not in PERIODS:
-            raise ValidationError(_("Unknown period %(name)s. Use %(known)s.", name=repr(period[:20]), known=", ".join(PERIODS)))
+            known = ", ".join(PERIODS)
+            raise ValidationError(_("Unknown period %(name)s. Use %(known)s.", name=repr(period[:20]), known=known))
         natural = "hour" if period == "24h" else "day"
         if bucket not in (None, natural):
-            raise ValidationError(_("Unknown bucket %(name)s for %(period)s. Use %(known)s.", name=repr(bucket[:20]), period=period, known=natural))
+            raise ValidationError(_("Unknown bucket %(name)s for %(period)s. Use %(known)s.",
+                                    name=repr(bucket[:20]), period=period, known=natural))
         if group not in (None, "type"):
             raise ValidationError(_("Unknown group %(name)s. Use %(known)s.", name=repr(group[:20]), known="type"))
-        if job_type is not None and registry.find(job_type) is None and not self._in_history(job_type):
+        if job_type is not None and registry.find(job_type) is None and not self.has_history(job_type):
             raise ValidationError(_("Unknown job type %(name)s.", name=repr(job_type[:60])))
         now = now_ms()
         bounds = self._bounds(now, period)
         if group == "type":
-            return [vars(row) for row in self._by_type(bounds[0], now + 1, job_type)]
-        names = [self._name(b, natural) for b in bounds[:-1]]
+            rows = [TypeFigures(name, registry.label_of(name), s.total, s.completed, s.failed, _tenths(s.average_ms))
+                    for name, s in outcome_stats.by_type(bounds[0], now + 1).items() if job_type in (None, name)]
+            return [vars(row) for row in sorted(rows, key=lambda r: (-r.total, r.job_type)) if row.total]
+        hours, zone = natural == "hour", settings().timezone
+        names = [iso(b).replace(".000Z", "Z") if hours else day_of(b, zone).isoformat() for b in bounds[:-1]]
         found = zip(names, outcome_stats.buckets(bounds, job_type), strict=True)
         return [vars(Bucket(name, s.total, s.completed, s.failed, _tenths(s.average_ms))) for name, s in found]
 
     @staticmethod
     def _bounds(now: int, period: str) -> list[int]:
-        """Starts of the buckets, oldest first, and the end of the running one."""
+        """Starts of the buckets (ms), oldest first, and the end of the current one."""
         if period == "24h":
             hour = now - now % HOUR_MS
             return [hour - back * HOUR_MS for back in range(23, -2, -1)]
         return [start_of_day(now, back) for back in range(PERIODS[period] - 1, -2, -1)]
-
-    @staticmethod
-    def _name(bound: int, bucket: str) -> str:
-        if bucket == "hour":
-            return iso(bound).replace(".000Z", "Z")
-        return day_of(bound, settings().timezone).isoformat()
-
-    @staticmethod
-    def _by_type(start: int, end: int, job_type: str | None) -> list[TypeFigures]:
-        rows = [TypeFigures(name, registry.label_of(name), s.total, s.completed, s.failed, _tenths(s.average_ms))
-                for name, s in outcome_stats.by_type(start, end).items() if s.total and job_type in (None, name)]
-        return sorted(rows, key=lambda r: (-r.total, r.job_type))
-
-    @staticmethod
-    def _in_history(job_type: str) -> bool:
-        return db.session.scalar(select(JobMetric.id).where(JobMetric.job_type == job_type).limit(1)) is not None
 
 
 def _tenths(ms: float | None) -> float | None:
@@ -213,18 +206,41 @@ def _tenths(ms: float | None) -> float | None:
 
 
 def oldest_wait(live: dict[str, Any], now: int) -> int | None:
-    """How long the longest waiting ready job has waited, in ms; None without any."""
+    """How long the longest waiting ready job has waited at `now` (ms), in ms; None without any."""
     since = [queue["since"] for queue in live["queues"].values() if queue["since"] is not None]
     return max(now - min(since), 0) if since else None
 
 
 def monitor_state() -> MonitorView:
-    """How late the monitor is: `late` when its last round was more than 10 s ago."""
+    """The monitor's last round; `late` when it was more than 10 s ago."""
     kept = counts.load(SessionExecutor(db.session), "monitor")
     if kept is None:
         return MonitorView(late=True, age_s=None, code=None, errors=[])
-    value, age = kept
-    value = value if isinstance(value, dict) else {}
+    value, age = kept[0] if isinstance(kept[0], dict) else {}, kept[1]
     code, errors = value.get("code"), value.get("errors")
     return MonitorView(age > LATE_MS, age / 1000, code if isinstance(code, str) else None,
                        errors if isinstance(errors, list) else [])
+
+
+@dataclass(frozen=True)
+class RecentEvent:
+    """`kind` is lost (jobs rescued from a dead worker in the last 24 h) or blocked (now). `uuid` is one of the jobs,
+    `at` the time when it was lost."""
+
+    kind: str
+    count: int
+    uuid: str | None
+    at: datetime | None
+
+
+def recent_events() -> list[RecentEvent]:
+    """Lost and blocked jobs, for the dashboard; [] without any."""
+    events = []
+    if lost := outcome_stats.lost(now_ms()):
+        query = select(JobMetric.uuid, JobMetric.completed_at).where(JobMetric.status == "lost")
+        last = db.session.execute(query.order_by(JobMetric.id.desc()).limit(1)).first()
+        events.append(RecentEvent("lost", lost, last and last.uuid, last and when(millis(last.completed_at))))
+    if blocked := db.session.scalar(select(func.count()).where(Job.state == "blocked")):
+        uuid = db.session.scalar(select(Job.uuid).where(Job.state == "blocked").limit(1))
+        events.append(RecentEvent("blocked", blocked, uuid, None))
+    return events

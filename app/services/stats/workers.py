@@ -1,4 +1,4 @@
-"""The workers as people see them: worst first, state in words with the reason."""
+"""The workers for pages: the worst first, each with its health and the reason for it."""
 
 from __future__ import annotations
 
@@ -11,17 +11,16 @@ from app.extensions import db
 from app.ledger import worker_slots
 from app.models import Job, WorkerHeartbeat
 from app.support.clock import iso, millis, now_ms, when
-from app.support.messages import from_row, translate_stored
-from app.support.messages import translate as _
+from app.support.messages import _, from_row, translate_stored
 
 ORDER = {"unresponsive": 0, "stuck": 1, "watch": 2, "healthy": 3, "stopped": 4}
 
 
 @dataclass(frozen=True)
 class WorkerView:
-    """A worker: `memory` and `memory_limit` in bytes, `reason` a sentence that says why it is in its state of `health`.
+    """A worker. `health` is one of ORDER, `reason` a sentence that says why; `memory` and `memory_limit` in bytes.
 
-    `health` is one of ORDER; `queue` names its queues with commas; `heartbeat_iso` is `last_heartbeat` as text in UTC.
+    `queue` names its queues with commas; `heartbeat_iso` is `last_heartbeat` as text in UTC.
     """
 
     id: int
@@ -46,8 +45,11 @@ class WorkerView:
     heartbeat_iso: str
 
 
+_SAME = ("id", "process_id", "queue", "status", "command", "current_job_id", "current_job_type", "memory", "jobs_done")
+
+
 def workers(memory_limit_mb: int) -> list[WorkerView]:
-    """All workers kept, worst first."""
+    """At most 200 workers, the worst first; `memory_limit_mb` is how much each may grow after its start."""
     job = (Job.uuid == WorkerHeartbeat.job_uuid) & (Job.worker_id == WorkerHeartbeat.worker_id)
     query = select(WorkerHeartbeat, Job.timeout).outerjoin(Job, job)
     result = []
@@ -55,19 +57,18 @@ def workers(memory_limit_mb: int) -> list[WorkerView]:
         over = timeout is not None and w.job_since is not None and now_ms() - w.job_since > timeout * 1000
         limit = (w.memory_start or 0) + memory_limit_mb * 2**20
         result.append(WorkerView(
-            id=w.id, name=w.worker_name, process_id=w.process_id, queue=w.queue, status=w.status,
-            health="stuck" if over and w.status != "stopped" else health(w, limit),
-            reason=reason(w, limit, over), stale=bool(w.stale), command=w.command,
-            can_start=worker_slots.can_start(w.status, w.stop_code, w.consumer_id, w.host),
-            current_job_id=w.current_job_id, current_job_uuid=w.job_uuid, current_job_type=w.current_job_type,
-            current_since=when(w.job_since), memory=w.memory, memory_limit=limit, jobs_done=w.jobs_done,
+            **{name: getattr(w, name) for name in _SAME}, name=w.worker_name,
+            health="stuck" if over and w.status != "stopped" else health(w, limit), reason=reason(w, limit, over),
+            stale=bool(w.stale), can_start=worker_slots.can_start(w.status, w.stop_code, w.consumer_id, w.host),
+            current_job_uuid=w.job_uuid, current_since=when(w.job_since), memory_limit=limit,
             last_heartbeat=when(millis(w.last_heartbeat)), started_at=when(millis(w.started_at)),
             heartbeat_iso=iso(millis(w.last_heartbeat))))
     return sorted(result, key=lambda w: ORDER[w.health])
 
 
 def reason(worker: WorkerHeartbeat, memory_limit: int, over: bool) -> str | None:
-    """One sentence that says why it is in this state."""
+    """A sentence that says why the worker is in its state; None when a stopped one has no reason. `memory_limit` in
+    bytes; `over`: its job has passed its time limit."""
     if worker.status == "stopped" and worker.command == "start":
         return _("Is being started again.")
     if worker.reason or worker.status == "stopped":
@@ -75,7 +76,8 @@ def reason(worker: WorkerHeartbeat, memory_limit: int, over: bool) -> str | None
     if over:
         return _("Its job is past its time limit; 30 s after that the worker is killed and the job gets its timeout.")
     if worker.command:
-        words = {"quiet": _("Takes no more jobs until resumed."), "stop": _("Stops after its current job."), "kill": _("Is being killed.")}
+        words = {"quiet": _("Takes no more jobs until resumed."), "stop": _("Stops after its current job."),
+                 "kill": _("Is being killed.")}
         return words.get(worker.command, _("Restarts after its current job."))
     if (worker.memory or 0) > 0.8 * memory_limit:
         return _("Close to its memory limit, at which it starts anew between jobs.")
@@ -83,12 +85,13 @@ def reason(worker: WorkerHeartbeat, memory_limit: int, over: bool) -> str | None
 
 
 def running_code_versions() -> set[str | None]:
-    """Hashes of types and signatures that the living workers run."""
-    return set(db.session.scalars(select(WorkerHeartbeat.code_version).where(WorkerHeartbeat.status != "stopped").distinct()))
+    """The code versions (hashes of types and signatures) of the workers that have not stopped."""
+    query = select(WorkerHeartbeat.code_version).where(WorkerHeartbeat.status != "stopped")
+    return set(db.session.scalars(query.distinct()))
 
 
 def health(worker: WorkerHeartbeat, memory_limit: int) -> str:
-    """healthy, watch (over 80 % of its memory limit or asked to restart), unresponsive or stopped."""
+    """healthy, watch (over 80 % of `memory_limit` bytes, or it has a command to follow), unresponsive or stopped."""
     if worker.status == "stopped":
         return "stopped"
     if worker.stale:

@@ -11,9 +11,10 @@ import pytest
 from app.extensions import db
 from app.ledger import counts, rollups
 from app.ledger.dialect import Connection
-from app.services.alerts import channels, incidents
-from app.services.alerts.checks import KINDS, Rule, Snapshot
+from app.services.alerts import channels, incident_views, incidents
+from app.services.alerts.checks import KINDS
 from app.services.alerts.delivery import Outbox, deliver
+from app.services.alerts.snapshot import Rule, Snapshot
 from app.services.audit import ActionRefused
 from app.services.instance import retention
 from app.support.clock import MINUTE_MS, stamp
@@ -155,7 +156,7 @@ def test_quiet_hours_as_a_table(desk, start, end, clock, until_clock):
 
     zone = desk.settings.timezone
     now = int(datetime.fromisoformat(f"2026-03-10T{clock}").replace(tzinfo=zone).timestamp() * 1000)
-    rule = Rule(1, "disk", 1, 0, 0, None, None, None, "warning", start, end, "*", 15)
+    rule = Rule(1, "disk", 1, 1, 0, 0, None, None, None, "warning", start, end, "*", 15)
     end_ms = incidents.quiet_end(rule, now, zone)
     assert (datetime.fromtimestamp(end_ms / 1000, zone).strftime("%H:%M") if end_ms else None) == until_clock
     assert end_ms == 0 or now < end_ms <= now + 24 * HOUR_MS
@@ -165,18 +166,18 @@ def test_silence_holds_the_message_and_lasts_into_the_next_incident(desk):
     desk.memory = 95
     desk.check()
     with desk.ledger.app.app_context():
-        alert = incidents.open_alerts()[0]
-        assert incidents.count_open() == 1
+        alert = incident_views.open_alerts()[0]
+        assert incident_views.count_open() == 1
         incidents.snooze(alert.id, 24 * 60, "ada")
-        assert incidents.count_open() == 0 and incidents.open_alerts()[0].snoozed_by == "ada"
+        assert incident_views.count_open() == 0 and incident_views.open_alerts()[0].snoozed_by == "ada"
     desk.memory = 10
     desk.check(), desk.check()
     desk.memory = 95
     desk.check(30)
     assert desk.open() == ["box_memory"] and len(desk.sent()) == 2
     with desk.ledger.app.app_context():
-        assert incidents.open_alerts()[0].snoozed_until is not None
-        incidents.snooze(incidents.open_alerts()[0].id, 0, "ada")
+        assert incident_views.open_alerts()[0].snoozed_until is not None
+        incidents.snooze(incident_views.open_alerts()[0].id, 0, "ada")
     desk.check()
     assert len(desk.sent()) == 3
 
@@ -185,9 +186,9 @@ def test_taken_once_and_by_name(desk):
     desk.memory = 95
     desk.check()
     with desk.ledger.app.app_context():
-        id_ = incidents.open_alerts()[0].id
+        id_ = incident_views.open_alerts()[0].id
         incidents.acknowledge(id_, "ada")
-        assert incidents.count_open() == 0
+        assert incident_views.count_open() == 0
         with pytest.raises(ActionRefused, match="ada has acknowledged"):
             incidents.acknowledge(id_, "bob")
         with pytest.raises(ActionRefused):
@@ -264,7 +265,7 @@ def test_the_outcomes_by_the_minute_are_counted_from_the_ledger(desk):
 
 
 def judged(desk, kind: str, **columns) -> list:
-    values = {"id": 1, "kind": kind, "threshold": 0, "minimum": 0, "window_min": 60, "job_type": None, "queue": None, "tenant_id": None,
+    values = {"id": 1, "kind": kind, "enabled": 1, "threshold": 0, "minimum": 0, "window_min": 60, "job_type": None, "queue": None, "tenant_id": None,
               "severity": "warning", "quiet_from": None, "quiet_until": None, "channels": "*", "cooldown_min": 15}
     look = desk.look()
     found = KINDS[kind].judge(look, Rule(**values | columns))
@@ -475,14 +476,14 @@ def test_a_message_waits_for_the_monitor_that_has_its_channel_and_the_page_says_
     assert second.finish(desk.connection) == first.finish(desk.connection) == []
     assert (sink.titles, other.titles, states(desk)[2]) == (["for the first"], ["for the second"], ("waiting", 0))
     with desk.ledger.app.test_request_context():
-        shown = incidents.channels()
+        shown = channels.listing()
         assert {n: (c.live, c.waiting) for n, c in shown.items()} == {"a": (True, 0), "b": (True, 0), "gone": (False, 1)}
         with pytest.raises(ActionRefused):
-            incidents.test_channel("gone", "ada")
+            channels.request_test("gone", "ada")
     desk.ledger.change("UPDATE alert_messages SET created_ms = created_ms - :old", old=9 * 24 * HOUR_MS)
     retention.delete_old_minutes(desk.connection)
     with desk.ledger.app.test_request_context(headers={"Accept-Language": "en"}):
-        assert incidents.channels()["gone"].error == "no monitor had this channel for 8 days"  # never without a word
+        assert channels.listing()["gone"].error == "no monitor had this channel for 8 days"  # never without a word
         db.session.rollback()
     other.close()
 
@@ -542,9 +543,9 @@ def test_a_test_goes_at_once_and_is_tried_once(desk, sink):
     message(desk, "a", "waits", next_ms=desk.now + 60_000, attempts=1)
     with desk.ledger.app.app_context():
         with pytest.raises(ActionRefused):
-            incidents.test_channel("nowhere", "ada")
+            channels.request_test("nowhere", "ada")
         with desk.ledger.app.test_request_context():
-            incidents.test_channel("a", "ada")
+            channels.request_test("a", "ada")
             db.session.rollback()
     desk.now = desk.connection.now()
     post.finish(desk.connection)

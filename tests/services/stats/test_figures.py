@@ -12,7 +12,8 @@ import pytest
 from app.controllers import view_models
 from app.extensions import db
 from app.ledger import manual, rescue, rollups
-from app.services.alerts.checks import Rule, Snapshot, slow
+from app.services.alerts.checks import slow
+from app.services.alerts.snapshot import Rule, Snapshot
 from app.services.jobs import actions, listing, lookup, queue_rates, queues
 from app.support.clock import DAY_MS, HOUR_MS, MINUTE_MS, millis, now_ms, stamp
 
@@ -123,7 +124,7 @@ def test_the_average_of_alert_3_is_that_of_the_card(figures):
         figures.change("INSERT INTO job_metrics (uuid, round, claim_no, job_type, queue, status, processing_time, attempts, completed_at) VALUES "
                        "(:u, 1, 1, 'T', 'low', :s, :ms, 1, :at)", u=f"u{n}", s=status, ms=ms, at=stamp(now_ms()))
     rollups.advance(figures.connection)
-    rule = Rule(1, "slow", 5, 1, 60, None, None, None, "warning", None, None, "*", 15)
+    rule = Rule(1, "slow", 1, 5, 1, 60, None, None, None, "warning", None, None, "*", 15)
     look = Snapshot(figures.connection, figures.connection.now(), figures.app.extensions["settings"].data_dir, 2**27)
     (finding,) = slow(look, rule)
     average = view_models.service.get_dashboard_stats()["metrics"]["avg_processing_time"]
