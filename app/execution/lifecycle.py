@@ -132,8 +132,7 @@ class Lifecycle:
         why = one_line(redact(f"{type(error).__name__}: {error}"), 500)
         log.error("job %s (%s): its outcome could not be written (%s)", job.uuid, job.job_type, why)
         said = Outcome("failed", error=Message("Its outcome could not be written (%(why)s).", why=why), retry=False)
-        if isinstance(outcome, Outcome):
-            said.run_ms = max(int(outcome.run_ms or 0), 0)
+        said.run_ms = max(int(outcome.run_ms or 0), 0)
         for attempt in (outcome, said):
             try:
                 settled = wait_for(lambda attempt=attempt: settle(self.connection, job, attempt, self.store),

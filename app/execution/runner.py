@@ -88,12 +88,10 @@ class JobMeter:
         return cls._resident if cls._pid == os.getpid() else 0
 
     def read_into(self, outcome: Outcome | Parked) -> None:
-        """The job has ended; of a parked one no figures are kept."""
-        run_ms = round((time.monotonic() - self.start) * 1000)
-        peak, JobMeter._resident = self.read()
-        if isinstance(outcome, Outcome):
-            outcome.run_ms, outcome.memory_peak = run_ms, peak
-            outcome.details["memory_growth"] = max(peak - self.resident, 0)
+        """Write the run time (ms) and the memory (bytes) of a job that has ended into its outcome."""
+        outcome.run_ms = round((time.monotonic() - self.start) * 1000)
+        outcome.memory_peak, JobMeter._resident = self.read()
+        outcome.details["memory_growth"] = max(outcome.memory_peak - self.resident, 0)
 
 
 def execute(
@@ -206,9 +204,7 @@ def _run(
         raise
     except BaseException as error:
         outcome = outcome_of(attempt, error)
-        if isinstance(outcome, Parked):
-            return outcome
-        if outcome.status == "failed":
+        if isinstance(outcome, Outcome) and outcome.status == "failed":
             with contextlib.suppress(Exception):
                 report_failure(error)
     else:

@@ -22,8 +22,18 @@ FINAL = ("completed", "failed", "timeout", "cancelled")
 LEAST_DELAY_S = 1.0  # a job that asks for no delay at all ran 11 times in 15 s, without end
 
 
+@dataclass(slots=True, kw_only=True)
+class Figures:
+    """What was measured of an attempt: run time in ms, peak memory in bytes (None: unknown), and further facts by name;
+    `details["costs"]` are those of `JobContext.record_cost`."""
+
+    run_ms: int = 0
+    memory_peak: int | None = None
+    details: dict = field(default_factory=dict)
+
+
 @dataclass(slots=True)
-class Outcome:
+class Outcome(Figures):
     """What became of an attempt.
 
     status: completed, failed, timeout or cancelled as the function ended; `retry` False makes a failure final at once;
@@ -38,13 +48,10 @@ class Outcome:
     retry: bool = True
     delay: float | None = None
     wait: float | None = None
-    run_ms: int = 0
-    memory_peak: int | None = None
-    details: dict = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Parked:
+@dataclass(slots=True)
+class Parked(Figures):
     """In place of an Outcome: the row could not be run, or asked to wait, and now stands in `state` (blocked, held).
 
     `reason` is for people; `hold_code` says why a held row is held (models/job.py).
@@ -143,13 +150,21 @@ def _vanished(tx: Executor, job: Claim) -> bool:
                        f"AND status IN {FINAL}", u=job.uuid, r=job.round)
 
 
+_PARK = f"""UPDATE jobs SET state = :state, hold_code = :code, reason = :reason, reason_json = :json, worker_id = NULL,
+ reserved_at = NULL, reserved_ms = NULL, available_ms = :now, attempts = attempts - 1 WHERE {FENCE}"""
+# Whoever else takes a claim away writes a row in job_metrics for it.
+_IS_PARKED = """SELECT 1 FROM jobs WHERE uuid = :u AND (claim_no > :k OR claim_no = :k AND state <> 'processing')
+ AND NOT EXISTS (SELECT 1 FROM job_metrics WHERE uuid = :u AND claim_no = :k)"""
+
+
 def _park(tx: Executor, job: Claim, parked: Parked, now: int) -> str:
-    changed = tx.execute(
-        "UPDATE jobs SET state = :state, hold_code = :code, reason = :reason, reason_json = :json, worker_id = NULL, "
-        f"reserved_at = NULL, reserved_ms = NULL, available_ms = :now, attempts = attempts - 1 WHERE {FENCE}",
-        state=parked.state, code=parked.hold_code, reason=parked.reason, json=to_json(parked.reason), now=now, **job.fence,
-    )
-    return parked.state if changed else late(tx, job, now, Outcome("late"))
+    if tx.execute(_PARK, state=parked.state, code=parked.hold_code, reason=parked.reason, json=to_json(parked.reason),
+                  now=now, **job.fence):
+        _add_costs(tx, job, parked)
+    elif not tx.fetch_all(_IS_PARKED, u=job.uuid, k=job.claim_no):  # else it is written: an ambiguous commit
+        figures = {"run_ms": parked.run_ms, "memory_peak": parked.memory_peak, "details": parked.details}
+        return late(tx, job, now, Outcome("late", **figures))
+    return parked.state
 
 
 def late(tx: Executor, job: Claim, now: int, outcome: Outcome) -> str:
@@ -196,5 +211,10 @@ def metric(tx: Executor, job: Claim, status: str, now: int, outcome: Outcome) ->
         created_at=at,
     )
     if inserted:
-        for cost in outcome.details.get("costs", ()):
-            costs.add(tx, job.uuid, job.job_type, job.tenant_id, str(cost.get("model") or ""), None, cost["nano"], cost["currency"])
+        _add_costs(tx, job, outcome)
+
+
+def _add_costs(tx: Executor, job: Claim, attempt: Figures) -> None:
+    for cost in attempt.details.get("costs", ()):
+        model = str(cost.get("model") or "")
+        costs.add(tx, job.uuid, job.job_type, job.tenant_id, model, None, cost["nano"], cost["currency"])
