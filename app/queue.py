@@ -203,10 +203,10 @@ class Tickets:
         """Delete the ticket files of other boots and old generations, never one that may be open; returns how many."""
         if not self.is_file:
             return 0
-        generation, removed = self._generation(), 0
-        keep = {ticket_file(self.settings, number).name for number in (generation, generation - 1)}
-        for path in ticket_folder(self.settings).glob("tickets-*.db*"):
-            if path.name.split(".db")[0] + ".db" not in keep:
-                path.unlink(missing_ok=True)
-                removed += 1
-        return removed
+        generation = self._generation()
+        keep = {ticket_file(self.settings, number).stem for number in (generation, generation - 1)}
+        files = ticket_folder(self.settings).glob("tickets-*.db*")
+        old = [path for path in files if path.name.split(".db")[0] not in keep]
+        for path in old:
+            path.unlink(missing_ok=True)
+        return len(old)

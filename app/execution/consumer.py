@@ -19,7 +19,6 @@ from typing import Any
 from flask import Flask
 from huey import Huey
 from huey import consumer as stock
-from huey.consumer import WorkerRecycle
 
 from app import registry
 from app.execution.alarm import JobAlarm, signals_blocked
@@ -38,11 +37,8 @@ from app.support.outage import database_errors, wait_for
 from app.support.process import die_with_parent, hold_lock, identity
 
 log = logging.getLogger("app.worker")
-REOPEN_S = 5.0
-MONITOR_LATE_S = 5.0
-KILL_AFTER_S = 5.0
-AWAY_S = 0.5
-QUIET_S = 0.5
+REOPEN_S, MONITOR_LATE_S, KILL_AFTER_S = 5.0, 5.0, 5.0
+AWAY_S, QUIET_S = 0.5, 0.5
 RETIRED = 77  # exit code of a worker that a person stopped: its consumer starts no other in its place
 
 
@@ -90,9 +86,12 @@ class LedgerWorker(stock.Worker):
         log.info("worker started: pid %s, queues %s", os.getpid(), ",".join(queues))
 
     def loop(self, now: Any = None) -> None:
+        """One round: run a job, or wait for a ticket. Raises WorkerRecycle when this worker must end."""
         if os.getppid() != self.runtime.consumer_pid:
-            raise WorkerRecycle
-        self._reopen_tickets()
+            raise stock.WorkerRecycle
+        if time.monotonic() >= self.next_open:
+            self.next_open = time.monotonic() + REOPEN_S
+            self.runtime.reopen_tickets()
         prefetched = self.lifecycle.prefetched
         if self.beat.command == "quiet" and prefetched is None:
             time.sleep(QUIET_S)
@@ -125,17 +124,12 @@ class LedgerWorker(stock.Worker):
                 promote(self.runtime.connection)
             except database_errors():
                 self.runtime.connection.close()
-        if self.lifecycle.work_ready():
-            self.delay = self.default_delay
-            if not self.runtime.tickets.publish([""]):
-                self._run_ticket("")  # the ticket store is away: work needs none
-            return True
-        return False
-
-    def _reopen_tickets(self) -> None:
-        if time.monotonic() >= self.next_open:
-            self.next_open = time.monotonic() + REOPEN_S
-            self.runtime.reopen_tickets()
+        if not self.lifecycle.work_ready():
+            return False
+        self.delay = self.default_delay
+        if not self.runtime.tickets.publish([""]):
+            self._run_ticket("")  # the ticket store is away: work needs none
+        return True
 
     def _may_prefetch(self) -> bool:
         return self.beat.command != "quiet" and self._why_recycle() is None
@@ -157,9 +151,10 @@ class LedgerWorker(stock.Worker):
         if self.lifecycle.prefetched is None and (why := self._why_recycle()):
             self.reason = why
             log.info("worker %s %s", os.getpid(), why)
-            raise WorkerRecycle
+            raise stock.WorkerRecycle
 
     def shutdown(self) -> None:
+        """Release what is claimed, write that the worker has stopped, and end the process."""
         super().shutdown()
         if self.lifecycle.started:
             self.lifecycle.release_prefetched()
@@ -178,17 +173,20 @@ class LedgerScheduler(stock.Scheduler):
     Redis would cost a traceback a second in the log). It looks for workers to start again, and ends with its parent."""
 
     def initialize(self) -> None:
+        """In the child: it ends with its parent, and the stop signals do nothing."""
         die_with_parent(self.huey.runtime.consumer_pid)
         for signum in (signal.SIGTERM, signal.SIGHUP):
             signal.signal(signum, lambda *_: None)
 
     def loop(self, now: Any = None) -> None:
+        """One round. Raises WorkerRecycle when the parent has gone."""
         if os.getppid() != self.huey.runtime.consumer_pid:
-            raise WorkerRecycle
+            raise stock.WorkerRecycle
         self.huey.runtime.places.look()
         time.sleep(self.interval)
 
     def shutdown(self) -> None:
+        """Write that the empty places of this consumer have ended."""
         super().shutdown()
         self.huey.runtime.places.end()
 
@@ -199,6 +197,7 @@ class LedgerConsumer(stock.Consumer):
     worker_class, scheduler_class = LedgerWorker, LedgerScheduler
 
     def start(self) -> None:
+        """Wait for the schema, then start the children."""
         os.umask(0o077)
         descendants.adopt()
         self.huey.runtime.begin_consumer()
@@ -233,6 +232,7 @@ class LedgerConsumer(stock.Consumer):
             log.info("ended with their worker: %s", ", ".join(names))
 
     def stop(self, graceful: bool = False) -> None:
+        """Huey's; then end what the jobs have left."""
         super().stop(graceful)
         self._end_orphans()
 
@@ -253,23 +253,25 @@ class LedgerHuey:
     runtime: WorkerRuntime
 
     def create_consumer(self, **options: Any) -> LedgerConsumer:
+        """Our consumer, with Huey's log at ERROR and through our handler."""
         logging.getLogger("huey").setLevel(logging.ERROR)  # INFO alone costs 30 %; refusals are normal here
         logging.getLogger("huey.consumer").setLevel(logging.INFO)
-        for handler in list(logging.getLogger("huey").handlers):
-            logging.getLogger("huey").removeHandler(handler)  # our root handler redacts
+        logging.getLogger("huey").handlers.clear()  # our root handler redacts
         return LedgerConsumer(self, **options)
 
     def _timeout_context(self, task: Any) -> Any:
-        attempt = getattr(task, "attempt", None)
-        return contextlib.nullcontext() if attempt is None else JobAlarm(attempt)
+        return JobAlarm(task.attempt) if getattr(task, "attempt", None) else contextlib.nullcontext()
 
     def is_revoked(self, *_: Any, **__: Any) -> bool:
-        return False  # Huey's revoke is not used; looking for it costs a read a job,
+        """Always False: Huey's revoke is not used, and to look for it costs a read a job."""
+        return False
 
     def delete(self, key: str) -> bool:
-        return False  # and clearing it an exclusive transaction
+        """Always False: to clear a revoke costs an exclusive transaction a job."""
+        return False
 
     def dequeue(self) -> Any:
+        """A ticket or None; never raises, because an error makes Huey's worker sleep longer each time."""
         try:
             return self.runtime.tickets.take(super().dequeue)
         except Exception as error:

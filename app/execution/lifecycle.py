@@ -1,10 +1,11 @@
-"""What happens to a job in a worker: claimed, ran, interrupted. EVENTS says which event of Huey calls what.
+"""What happens to a job in a worker: claimed, ran, interrupted. EVENTS names the method that each event of Huey calls.
 
-One `Lifecycle` a worker process. Failure cases: an error is not a refusal (the claim is asked again until answered or
-the stop flag is set); a settle is tried again until it is written or fenced off; a stop hands the row back uncounted.
-An outcome that cannot be written, however long one waits (a value that no column holds), is replaced by a failure that
-says so; should not even that be written, the worker finds the row again at its next claim, and that counts as a crash:
-every claim ends in one written outcome.
+One `Lifecycle` a worker process. Every claim ends in one written outcome:
+- An error is not a refusal: the claim is tried again until the database answers or the stop flag is set.
+- A settle is tried again until it is written or fenced off.
+- A stop releases the row uncounted.
+- An outcome that can never be written (a value that no column can store) is replaced by a failure that says so. When
+  not even that can be written, the worker finds the row again at its next claim, and that counts as a crash.
 """
 
 from __future__ import annotations
@@ -23,7 +24,6 @@ from huey.exceptions import CancelExecution, TaskTimeout
 from app.execution.attempt import Attempt
 from app.execution.outcomes import class_name
 from app.ledger import claim as ledger
-from app.ledger.claim import Claim
 from app.ledger.dialect import Connection
 from app.ledger.rescue import claims_of, rescue
 from app.ledger.settle import Outcome, Parked, settle, settle_and_claim_next
@@ -52,9 +52,9 @@ class Lifecycle:
         self._claim_sql, self.ready_sql = ledger.claim_statement(queues), ledger.ready_statement(queues)
         self.worker_id = self.worker = ""
         self.started = False
-        self.current: Claim | None = None
-        self.prefetched: Claim | None = None  # claimed together with the last settle; runs without a ticket
-        self._begun: Claim | None = None  # handed over last: found again unsettled, it is a crash
+        self.current: ledger.Claim | None = None
+        self.prefetched: ledger.Claim | None = None  # claimed together with the last settle; runs without a ticket
+        self._begun: ledger.Claim | None = None  # handed over last: found again unsettled, it is a crash
         self.done = 0
         self.broken = False  # an outcome was refused: whatever did it may have spoiled this process
         self.stopping: Callable[[], bool] = lambda: False
@@ -63,8 +63,8 @@ class Lifecycle:
     def start(self, worker_id: str, name: str, stopping: Callable[[], bool], may_prefetch: Callable[[], bool]) -> None:
         """From now on this worker claims rows, as `worker_id`, and none before.
 
-        `name` is what people call it. `stopping` says whether the worker was told to end, `may_prefetch` whether a
-        settle may claim the next row.
+        `name` is its name for people. `stopping` returns whether the worker must end, `may_prefetch` whether a settle
+        may claim the next row.
         """
         self.worker_id, self.worker, self.stopping, self._may_prefetch = worker_id, name, stopping, may_prefetch
         self.started = True
@@ -88,11 +88,11 @@ class Lifecycle:
             raise CancelExecution("nothing to do")
         self._hand_over(task, found)
 
-    def _hand_over(self, task: Any, found: Claim) -> None:
+    def _hand_over(self, task: Any, found: ledger.Claim) -> None:
         task.attempt, task.timeout = Attempt(found), found.timeout
         self.current, self.prefetched, self._begun = found, None, found
 
-    def _claim(self) -> Claim | None:
+    def _claim(self) -> ledger.Claim | None:
         self.give_up_unsettled()
         return ledger.claim(self.connection, self._claim_sql, self.worker_id, self.worker)
 
@@ -100,7 +100,8 @@ class Lifecycle:
         """A row that was begun here and is still ours has got no outcome: that counts as a crash."""
         for row in claims_of(self.connection, self.worker_id, self.worker):
             if self._begun is not None and (row.uuid, row.claim_no) == (self._begun.uuid, self._begun.claim_no):
-                log.error("job %s (%s) was found again without an outcome: it counts as a crash", row.uuid, row.job_type)
+                text = "job %s (%s) was found again without an outcome: it counts as a crash"
+                log.error(text, row.uuid, row.job_type)
                 rescue(self.connection, row, crash=True, why=UNSETTLED, store=self.store)
 
     def job_ran(self, task: Any, _value: Any, exception: BaseException | None) -> None:
@@ -125,7 +126,7 @@ class Lifecycle:
         self.done += 1
         task.attempt, self.current = None, self.prefetched
 
-    def _replace(self, job: Claim, outcome: Outcome | Parked, error: Exception) -> tuple[str, Outcome | Parked]:
+    def _replace(self, job: ledger.Claim, outcome: Outcome | Parked, error: Exception) -> tuple[str, Outcome | Parked]:
         """The outcome was refused: write it alone, else a failure that says so, else leave the row to be found again.
         Returns what was written."""
         self.broken = True
@@ -144,10 +145,11 @@ class Lifecycle:
         return "", said
 
     @staticmethod
-    def _unset(exception: BaseException | None, job: Claim) -> Outcome:
+    def _unset(exception: BaseException | None, job: ledger.Claim) -> Outcome:
         if isinstance(exception, TaskTimeout):
             return Outcome("timeout", error=Message("timeout after %(n)s s", n=job.timeout))
-        return Outcome("failed", error=Message("The worker could not run the job (%(why)s).", why=class_name(exception)))
+        why = Message("The worker could not run the job (%(why)s).", why=class_name(exception))
+        return Outcome("failed", error=why)
 
     def job_interrupted(self, _signal: str, task: Any) -> None:
         """A stop: hand the row back uncounted, or write the outcome if it was set already."""
@@ -155,8 +157,8 @@ class Lifecycle:
         if attempt is None:
             return
         job = attempt.claim
-        if attempt.outcome is None and job.over:
-            attempt.outcome = Outcome("timeout", error=Message("timeout after %(n)s s", n=job.timeout))
+        if attempt.outcome is None and job.over_time:
+            attempt.outcome = self._unset(TaskTimeout(), job)
         if attempt.outcome is not None:
             return self.job_ran(task, None, None)
 
@@ -173,9 +175,8 @@ class Lifecycle:
     def release_prefetched(self) -> None:
         """The worker ends with a row claimed ahead: hand it back."""
         if self.prefetched is not None:
-            task = SimpleNamespace(attempt=Attempt(self.prefetched))
-            self.prefetched = None
-            self.job_interrupted("stop", task)
+            claimed, self.prefetched = self.prefetched, None
+            self.job_interrupted("stop", SimpleNamespace(attempt=Attempt(claimed)))
 
     def ticket_refused(self, _signal: str, task: Any) -> None:
         """CANCELED with a claim in hand (another hook refused): release it."""
@@ -195,7 +196,7 @@ class Lifecycle:
         path = self.connection.url.removeprefix("sqlite:///")
         if self.connection.sqlite and kind_of(error) == LOCKED and holds_write_lock(path):
             found = roll_back_others({id(self.connection.raw)})
-            log.error("a job has left a transaction open in this worker, which held up everybody: %d rolled back", found)
+            log.error("a job has left a transaction open, which blocked all writers: %d rolled back", found)
             if not found:
                 os._exit(GONE)  # out of reach: it ends with the process
 

@@ -21,8 +21,7 @@ def read(tx: Executor, key: str) -> int:
     rows = tx.fetch_all("SELECT value FROM meta WHERE key = :key", key=key)
     value = rows[0][0] if rows else None
     if not isinstance(value, str) or not re.fullmatch("0|[1-9][0-9]{0,17}", value):
-        raise ValueError(f"the watermark {key} in the table meta is {value!r:.50}, not an id: nothing is counted until it "
-                         "is one")
+        raise ValueError(f"the watermark {key} in meta is {value!r:.50}: nothing is counted until it is an id")
     return int(value)
 
 

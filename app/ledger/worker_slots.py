@@ -54,8 +54,7 @@ class Places:
             for (id_,) in self.connection.fetch_all(_ASKED, c=self.consumer_id):
                 with self.connection.transaction() as tx:
                     taken = tx.execute(_TAKE, id=id_, c=self.consumer_id, why=AGAIN, json=to_json(AGAIN))
-                if taken:
-                    os.write(self._in, b"1")
+                os.write(self._in, b"1" * taken)
             return
         self.connection.close()
 

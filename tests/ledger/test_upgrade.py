@@ -91,7 +91,7 @@ def test_what_ran_over_its_time_is_a_timeout_and_what_merely_ran_is_lost(old):
     assert (old.row(running).state, old.row(running).failures) == ("pending", 0)
     rescue.promote(old.connection)
     again = {job.uuid: job for job in (old.claim("w1", ("high",)), old.claim("w2", ("high",)))}
-    assert again.keys() == {over, running} and not again[over].over, "the next attempt has its own time"
+    assert again.keys() == {over, running} and not again[over].over_time, "the next attempt has its own time"
 
 
 def test_other_rows_go_on_as_they_were(old):
