@@ -118,10 +118,7 @@ def _expected(hint: Any) -> str:
     """A type hint in the words of a sentence: 'text or null'."""
     names = {str: _("text"), int: _("a whole number"), float: _("a number"), bool: _("true or false"),
              UploadedFile: _("an uploaded file"), type(None): "null", list: _("a list"), dict: _("an object")}
-    parts = []
-    for member in _members(hint):
-        if get_origin(member) is Literal:
-            parts.append(_("one of %(list)s", list=", ".join(map(str, get_args(member)))))
-        else:
-            parts.append(names.get(member) or names.get(get_origin(member)) or getattr(member, "__name__", str(member)))
+    parts = [_("one of %(list)s", list=", ".join(map(str, get_args(member)))) if get_origin(member) is Literal
+             else names.get(member) or names.get(get_origin(member)) or getattr(member, "__name__", str(member))
+             for member in _members(hint)]
     return functools.reduce(lambda one, other: _("%(one)s or %(other)s", one=one, other=other), parts)

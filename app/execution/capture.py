@@ -136,6 +136,8 @@ class JobStream(io.TextIOBase):
     it nor break it.
     """
 
+    encoding, errors = "utf-8", "backslashreplace"  # type: ignore[assignment]
+
     def __init__(self, original: Any, source: str) -> None:
         super().__init__()
         self._original, self._source, self._rest, self.touched = original, source, "", False
@@ -186,24 +188,10 @@ class JobStream(io.TextIOBase):
         """Always True."""
         return True
 
-    def isatty(self) -> bool:
-        """Always False: jobs draw no progress bars."""
-        return False
-
     @property
     def buffer(self) -> Any:
         """Bytes that are written past us go where they went before."""
         return self._original.buffer
-
-    @property
-    def encoding(self) -> str:  # type: ignore[override]
-        """Always utf-8."""
-        return "utf-8"
-
-    @property
-    def errors(self) -> str:  # type: ignore[override]
-        """What happens to characters that cannot be encoded."""
-        return "backslashreplace"
 
 
 class LogHandler(logging.Handler):

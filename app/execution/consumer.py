@@ -16,7 +16,6 @@ import signal
 import time
 from typing import Any
 
-from flask import Flask
 from huey import Huey
 from huey import consumer as stock
 
@@ -27,8 +26,7 @@ from app.execution.process_guard import ProcessGuard
 from app.execution.runner import JobMeter
 from app.execution.runtime import WorkerRuntime
 from app.extensions import db
-from app.ledger.rescue import promote
-from app.ledger.worker_slots import EMPTY, STOPPED
+from app.ledger import rescue, worker_slots
 from app.services.instance import schema
 from app.services.jobs.tickets import replace_if_damaged
 from app.support import descendants
@@ -40,11 +38,6 @@ log = logging.getLogger("app.worker")
 REOPEN_S, MONITOR_LATE_S, KILL_AFTER_S = 5.0, 5.0, 5.0
 AWAY_S, QUIET_S = 0.5, 0.5
 RETIRED = 77  # exit code of a worker that a person stopped: its consumer starts no other in its place
-
-
-def build_consumer(app: Flask) -> Huey:
-    """Huey with our task, consumer, alarm and hooks: what `huey_consumer` is given the address of."""
-    return WorkerRuntime(app, LedgerHuey).huey
 
 
 class LedgerWorker(stock.Worker):
@@ -121,7 +114,7 @@ class LedgerWorker(stock.Worker):
     def _after_empty(self) -> bool:
         if self.beat.monitor_late_s > MONITOR_LATE_S:
             try:
-                promote(self.runtime.connection)
+                rescue.promote(self.runtime.connection)
             except database_errors():
                 self.runtime.connection.close()
         if not self.lifecycle.work_ready():
@@ -136,8 +129,8 @@ class LedgerWorker(stock.Worker):
 
     def _why_recycle(self) -> str | None:
         if self.beat.command == "stop":
-            self.stop_code = EMPTY
-            return STOPPED
+            self.stop_code = worker_slots.EMPTY
+            return worker_slots.STOPPED
         if self.beat.command == "restart":
             return Message("restarted by hand")
         if self.lifecycle.broken:

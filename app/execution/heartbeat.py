@@ -118,10 +118,10 @@ class Heartbeat(threading.Thread):
 
     def _beat(self, shown: bool) -> None:
         job = self.lifecycle.current
-        uuid, claim_no = (job.uuid, job.claim_no) if job else (None, None)
         with self.connection.transaction() as tx:
             at = stamp(tx.now()) if shown else None
-            done = tx.execute(_BEAT, u=uuid, k=claim_no, memory=resident_bytes(), at=at, w=self.row["w"])
+            done = tx.execute(_BEAT, u=job and job.uuid, k=job and job.claim_no, memory=resident_bytes(), at=at,
+                              w=self.row["w"])
         if not done:
             self._shown = (None, 0)
             self.register()  # the row was swept, or the monitor gave us up while we were frozen

@@ -17,9 +17,8 @@ from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
-from huey import signals
-from huey.api import Huey
-from huey.exceptions import CancelExecution, TaskTimeout
+from huey import CancelExecution, Huey, signals
+from huey.exceptions import TaskTimeout
 
 from app.execution.attempt import Attempt
 from app.execution.outcomes import class_name
@@ -45,17 +44,16 @@ EVENTS = (
 
 
 class Lifecycle:
-    """The hooks of one worker; `current` and `done` are what the heartbeat's thread writes."""
+    """The hooks of one worker. The heartbeat's thread writes `current` and `done`, the number of jobs ended."""
 
     def __init__(self, connection: Connection, queues: tuple[str, ...], store: str) -> None:
         self.connection, self.store = connection, store
         self._claim_sql, self.ready_sql = ledger.claim_statement(queues), ledger.ready_statement(queues)
         self.worker_id = self.worker = ""
-        self.started = False
+        self.started, self.done = False, 0
         self.current: ledger.Claim | None = None
         self.prefetched: ledger.Claim | None = None  # claimed together with the last settle; runs without a ticket
         self._begun: ledger.Claim | None = None  # handed over last: found again unsettled, it is a crash
-        self.done = 0
         self.broken = False  # an outcome was refused: whatever did it may have spoiled this process
         self.stopping: Callable[[], bool] = lambda: False
         self._may_prefetch: Callable[[], bool] = lambda: True
@@ -180,8 +178,7 @@ class Lifecycle:
 
     def ticket_refused(self, _signal: str, task: Any) -> None:
         """CANCELED with a claim in hand (another hook refused): release it."""
-        attempt: Attempt | None = getattr(task, "attempt", None)
-        if attempt is not None and attempt.outcome is None:
+        if (attempt := getattr(task, "attempt", None)) is not None and attempt.outcome is None:
             self.job_interrupted(_signal, task)
 
     def work_ready(self) -> bool:
@@ -204,8 +201,5 @@ class Lifecycle:
 def listen(huey: Huey, lifecycle: Lifecycle) -> None:
     """Connect the table; called last, so that no other hook runs between our claim and the job."""
     for event, name in EVENTS:
-        order = getattr(lifecycle, name)
-        if event in ("pre_execute", "post_execute"):
-            getattr(huey, event)(name)(order)
-        else:
-            huey.signal(event)(order)
+        connect = getattr(huey, event)(name) if event.endswith("_execute") else huey.signal(event)
+        connect(getattr(lifecycle, name))

@@ -25,19 +25,23 @@ from typing import Any
 
 from flask import Flask, has_app_context
 from flask.globals import app_ctx
-from sqlalchemy import event
-from sqlalchemy.engine import Engine
-from sqlalchemy.pool import Pool
+from sqlalchemy import Engine, Pool, event
 
 from app.execution import capture
 from app.execution.alarm import JobAlarm
 from app.ledger.dialect import Connection, in_transaction
 from app.support.redaction import printable, redact
 
-log = logging.getLogger(__name__)
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _limit = resource.getrlimit
 _LIMITS = (resource.RLIMIT_NOFILE, resource.RLIMIT_FSIZE, resource.RLIMIT_AS, resource.RLIMIT_CPU)
+
+
+def _working_folder() -> str | None:
+    try:
+        return os.getcwd()
+    except OSError:  # it was deleted
+        return None
 
 
 def _interpreter() -> tuple[Any, ...]:
@@ -113,11 +117,7 @@ class ProcessGuard:
         changed = []
         if os.umask(self._umask) != self._umask:
             changed.append("umask")
-        try:
-            moved = os.getcwd() != self._folder
-        except OSError:
-            moved = True
-        if moved:
+        if _working_folder() != self._folder:
             os.chdir(self._folder)
             changed.append("working folder")
         if getattr(os.environ, "_data", None) != self._environ and dict(os.environb) != self._environ:
@@ -138,13 +138,9 @@ class ProcessGuard:
     def _is_unchanged(self) -> bool:
         """Whether `restore` has nothing to do; fast, because each job pays for it."""
         root = logging.root
-        try:
-            here = os.getcwd()
-        except OSError:
-            return False
         one, two, three = self._handlers.items()
         return (
-            os.umask(self._umask) == self._umask and here == self._folder
+            os.umask(self._umask) == self._umask and _working_folder() == self._folder
             and not self._checked_out and not capture.Capture.warned
             and getattr(os.environ, "_data", None) == self._environ
             and getsignal(one[0]) is one[1] and getsignal(two[0]) is two[1] and getsignal(three[0]) is three[1]

@@ -52,12 +52,12 @@ class WorkerRuntime:
 
     def reopen_tickets(self) -> None:
         """Keep to the ledger's ticket generation; trouble waits for the next look."""
+        trouble = ""
         try:
             self.tickets.open()
         except Exception as error:
-            self._trouble.report(f"ticket store not open ({type(error).__name__}); work goes on without it")
-        else:
-            self._trouble.report("")
+            trouble = f"ticket store not open ({type(error).__name__}); work goes on without it"
+        self._trouble.report(trouble)
 
     def _run(self, task: Any) -> None:
         """Huey's one task."""

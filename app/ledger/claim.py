@@ -97,10 +97,9 @@ _NOTE_OVER = f"UPDATE jobs SET over_time = 1, reason = :reason, reason_json = :j
 
 
 def show(tx: Executor, worker_id: str, job: Claim | None, done: int) -> None:
-    """Write what a worker is doing into its row, in the open transaction; `done` is its number of jobs ended."""
-    uuid, claim_no, since = (job.uuid, job.claim_no, job.reserved_ms) if job else (None, None, None)
-    tx.execute(_SHOW, status="active" if job else "idle", id=job and job.id, t=job and job.job_type, u=uuid, k=claim_no,
-               since=since, at=stamp(tx.now()), done=done, w=worker_id)
+    """Write the current job of a worker into its row, in the open transaction; `done` is its number of jobs ended."""
+    tx.execute(_SHOW, status="active" if job else "idle", id=job and job.id, t=job and job.job_type, u=job and job.uuid,
+               k=job and job.claim_no, since=job and job.reserved_ms, at=stamp(tx.now()), done=done, w=worker_id)
     if job and job.over_time:  # should the worker die before it stops the job: a timeout, not a loss
         tx.execute(_NOTE_OVER, reason=OVER, json=to_json(OVER), **job.fence)
 

@@ -28,7 +28,6 @@ _PAUSE = """INSERT INTO queues (name, paused_at, paused_until, paused_by, reason
 _RESUME = """UPDATE queues SET paused_at = NULL, paused_until = NULL, paused_by = NULL, reason = NULL
  WHERE paused_at IS NOT NULL AND """
 _NEXT_TYPE = f"SELECT MIN(job_type) FROM jobs WHERE state = 'held' AND hold_code = '{BY_TYPE}' AND job_type > :last"
-_READY = "CASE WHEN available_ms > :now THEN 'scheduled' ELSE 'pending' END"
 
 
 def pause(tx: Executor, name: str, until: int | None, by: str, reason: str | None) -> None:
@@ -89,8 +88,8 @@ def hold(tx: Executor, ids: Sequence[int], by: str) -> int:
 
 def release(tx: Executor, ids: Sequence[int], _by: str) -> int:
     """Held rows wait for a worker again, or for their time; returns how many."""
-    return tx.execute(f"UPDATE jobs SET state = {_READY}, hold_code = NULL, reason = NULL "
-                      f"WHERE {among(ids)} AND state = 'held'", now=tx.now())
+    return tx.execute("UPDATE jobs SET state = CASE WHEN available_ms > :now THEN 'scheduled' ELSE 'pending' END, "
+                      f"hold_code = NULL, reason = NULL WHERE {among(ids)} AND state = 'held'", now=tx.now())
 
 
 def delay(tx: Executor, ids: Sequence[int], _by: str, seconds: float) -> int:

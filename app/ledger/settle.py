@@ -14,10 +14,10 @@ from app.ledger import costs
 from app.ledger.claim import FENCE, Claim, claim_in
 from app.ledger.dialect import Connection, Executor
 from app.ledger.rows import FAILED, HISTORY, METRIC, insert, replacing
+from app.models.job_metric import FINAL
 from app.support.clock import stamp
 from app.support.messages import to_json
 
-FINAL = ("completed", "failed", "timeout", "cancelled")
 LEAST_DELAY_S = 1.0  # a job that asks for no delay at all ran 11 times in 15 s, without end
 
 
@@ -122,9 +122,8 @@ def settle_and_claim_next(connection: Connection, job: Claim, outcome: Outcome |
 def _outcome(tx: Executor, job: Claim, outcome: Outcome, now: int, store: str) -> str:
     decision = decide(outcome, job, now)
     if decision.run_at is not None:
-        uncounted = int(not decision.counted)
-        if tx.execute(_AGAIN, at=decision.run_at, f=1 - uncounted, u=uncounted, reason=outcome.error,
-                      json=to_json(outcome.error), **job.fence):
+        if tx.execute(_AGAIN, at=decision.run_at, f=int(decision.counted), u=int(not decision.counted),
+                      reason=outcome.error, json=to_json(outcome.error), **job.fence):
             metric(tx, job, "retried", now, outcome)
             return "retried"
         decision = Decision("cancelled")  # 0 rows and still ours: a cancel was asked for

@@ -17,21 +17,17 @@ from typing import Any
 from flask import Flask
 
 from app import registry
-from app.config import Settings
 from app.integrations.ping import Ping
-from app.ledger import control, counts, rollups
+from app.ledger import control, counts, rescue, rollups
 from app.ledger.dialect import Connection, database_errors
-from app.ledger.rescue import claims_of, promote
 from app.monitor.worker_watch import CALM_S, WorkerWatch
 from app.services.alerts import checks, delivery, incidents
 from app.services.content import generations
 from app.services.instance import retention, schema
 from app.services.jobs import queue_rates, recurring, search_index
 from app.services.people import accounts
-from app.support import disk, error_texts
+from app.support import disk, error_texts, open_files, process
 from app.support.clock import MINUTE_MS
-from app.support.open_files import shrink_wal
-from app.support.process import lock_state
 
 log = logging.getLogger("app.monitor.loop")
 CLOCK_JUMP_S, MISSED_ROUND_S = 5.0, 15.0
@@ -61,8 +57,7 @@ class Monitor:
 
     def __init__(self, app: Flask, monotonic: Callable[[], float] = time.monotonic,
                  wall: Callable[[], float] = time.time) -> None:
-        self.app = app
-        self.settings: Settings = app.extensions["settings"]
+        self.app, self.settings = app, app.extensions["settings"]
         self.connection = Connection(self.settings.database_url, synchronous="FULL")
         self.monotonic, self.wall = monotonic, wall
         self.watch = WorkerWatch(self.connection, self.settings, monotonic)
@@ -73,7 +68,7 @@ class Monitor:
         uploads = self.settings.data_dir / "uploads"
         self.duties = [
             Duty("mark", 1.0, self.mark),
-            Duty("promote", 1.0, lambda: promote(self.connection)),
+            Duty("promote", 1.0, lambda: rescue.promote(self.connection)),
             Duty("live counts", 0.5, self.count),
             Duty("rescue", 1.0, self.watch.rescue),
             Duty("rollups", 1.0, lambda: rollups.advance(self.connection)),
@@ -94,7 +89,7 @@ class Monitor:
             Duty("retention", 300.0, lambda: retention.delete_old(self.connection)),
             Duty("old figures", 600.0, lambda: retention.delete_old_minutes(self.connection)),
             Duty("uploads", 600.0, lambda: retention.sweep_uploads(self.connection, uploads)),
-            Duty("wal", 10.0, lambda: shrink_wal(self.connection, str(self.settings.database_file))),
+            Duty("wal", 10.0, lambda: open_files.shrink_wal(self.connection, str(self.settings.database_file))),
             Duty("sessions", 300.0, self.sweep_sessions),
             Duty("files", 60.0, self.sweep_files),
         ]
@@ -221,7 +216,7 @@ class Monitor:
         for path in (self.settings.data_dir / "workers").glob("*.lock"):
             # the time of the file and ours are of this machine
             is_old = (path.stem,) not in rows and time.time() - path.stat().st_mtime > 60
-            if is_old and lock_state(path) == "free" and not claims_of(self.connection, path.stem):
+            if is_old and process.lock_state(path) == "free" and not rescue.claims_of(self.connection, path.stem):
                 path.unlink(missing_ok=True)
 
 
