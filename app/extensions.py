@@ -59,7 +59,7 @@ def only_read() -> None:
 @event.listens_for(Engine, "connect")
 def _on_connect(connection, _record) -> None:
     if not isinstance(connection, sqlite3.Connection):
-        connection.autocommit = True  # or the rollback of SQLAlchemy's first look takes it back
+        connection.autocommit = True  # or the rollback after SQLAlchemy's first query undoes it
         connection.execute(f"SET lock_timeout = {BUSY_MS}")
         connection.autocommit = False
         _take_any_time(connection)

@@ -1,7 +1,7 @@
-"""Stock Huey consumer with a worker that asks the ledger.
+"""Huey's consumer, with workers that query the ledger.
 
-consumer (parent, holds a lock, never touches the database after start)
-  -> Scheduler child (looks for workers to start again, and ends with its parent)
+consumer (parent; it has a lock file and never uses the database after its start)
+  -> Scheduler child (takes requests to start workers again, and ends with its parent)
   -> Worker children: ticket -> claim -> run -> settle (lifecycle.py, runner.py)
 """
 
@@ -41,7 +41,7 @@ RETIRED = 77  # exit code of a worker that a person stopped: its consumer starts
 
 
 class LedgerWorker(stock.Worker):
-    """Huey's worker, which asks the ledger once when its dequeue came back empty."""
+    """Huey's worker. When it gets no ticket, it queries the ledger once for a ready row."""
 
     reason, stop_code = Message("stopped"), None
 
@@ -51,7 +51,7 @@ class LedgerWorker(stock.Worker):
         self.lifecycle = self.runtime.lifecycle
 
     def initialize(self) -> None:
-        """In the child: identity, lock, row, beat; the claim refuses until all of it is done."""
+        """In the child: identity, lock file, row, heartbeat. Claims are refused until all of this is done."""
         runtime, settings = self.runtime, self.runtime.settings
         die_with_parent(runtime.consumer_pid)
         with contextlib.suppress(OSError):
@@ -107,7 +107,7 @@ class LedgerWorker(stock.Worker):
             log.exception("unhandled error while running a job")
 
     def sleep(self) -> None:
-        """The dequeue came back empty: publish a ticket if a row is ready for us, else sleep."""
+        """After a dequeue without a ticket: publish one if a row is ready for this worker, else sleep."""
         if not self._after_empty():
             super().sleep()
 
@@ -121,7 +121,7 @@ class LedgerWorker(stock.Worker):
             return False
         self.delay = self.default_delay
         if not self.runtime.tickets.publish([""]):
-            self._run_ticket("")  # the ticket store is away: work needs none
+            self._run_ticket("")  # the ticket store does not answer: a claim needs no ticket
         return True
 
     def _may_prefetch(self) -> bool:
@@ -162,8 +162,8 @@ class LedgerWorker(stock.Worker):
 
 
 class LedgerScheduler(stock.Scheduler):
-    """Huey's scheduler without a schedule: rows own time, so the ticket store is never asked for one (an unreachable
-    Redis would cost a traceback a second in the log). It looks for workers to start again, and ends with its parent."""
+    """Huey's scheduler without a schedule: times are in the rows, so the ticket store is not queried (an unreachable
+    Redis would cost a traceback a second in the log). It takes requests to start workers, and ends with its parent."""
 
     def initialize(self) -> None:
         """In the child: it ends with its parent, and the stop signals do nothing."""
@@ -185,7 +185,7 @@ class LedgerScheduler(stock.Scheduler):
 
 
 class LedgerConsumer(stock.Consumer):
-    """The parent: waits for the schema, holds its lock, kills what does not stop."""
+    """The parent process: waits for the schema, keeps its lock, and kills workers that do not stop."""
 
     worker_class, scheduler_class = LedgerWorker, LedgerScheduler
 
@@ -201,7 +201,8 @@ class LedgerConsumer(stock.Consumer):
         super().start()
 
     def check_worker_health(self) -> bool:
-        """Huey's, which starts another worker for each that died; for those a person stopped, once one is asked for."""
+        """As Huey's, which starts another worker for each that died. In the place of a worker that a person has
+        stopped, one is started only on request."""
         gone = any(child.exitcode is not None for _, child in self.worker_threads)
         kept = [(worker, child) for worker, child in self.worker_threads if child.exitcode != RETIRED]
         self.empty += len(self.worker_threads) - len(kept)

@@ -95,7 +95,7 @@ class Lifecycle:
         return ledger.claim(self.connection, self._claim_sql, self.worker_id, self.worker)
 
     def give_up_unsettled(self) -> None:
-        """A row that was begun here and is still ours has got no outcome: that counts as a crash."""
+        """Free the row that this worker began last and that has no outcome: this counts as a crash."""
         for row in claims_of(self.connection, self.worker_id, self.worker):
             if self._begun is not None and (row.uuid, row.claim_no) == (self._begun.uuid, self._begun.claim_no):
                 text = "job %s (%s) was found again without an outcome: it counts as a crash"
@@ -125,8 +125,8 @@ class Lifecycle:
         task.attempt, self.current = None, self.prefetched
 
     def _replace(self, job: ledger.Claim, outcome: Outcome | Parked, error: Exception) -> tuple[str, Outcome | Parked]:
-        """The outcome was refused: write it alone, else a failure that says so, else leave the row to be found again.
-        Returns what was written."""
+        """After an outcome that the database refused: write it without a claim, else a failure that says so, else leave
+        the row for the next claim to find. Returns the status written ('' for none) and its outcome."""
         self.broken = True
         why = one_line(redact(f"{type(error).__name__}: {error}"), 500)
         log.error("job %s (%s): its outcome could not be written (%s)", job.uuid, job.job_type, why)
@@ -150,7 +150,7 @@ class Lifecycle:
         return Outcome("failed", error=why)
 
     def job_interrupted(self, _signal: str, task: Any) -> None:
-        """A stop: hand the row back uncounted, or write the outcome if it was set already."""
+        """A stop: release the row uncounted, or write the outcome if it was set already."""
         attempt: Attempt | None = getattr(task, "attempt", None)
         if attempt is None:
             return
@@ -171,7 +171,7 @@ class Lifecycle:
         task.attempt = self.current = None
 
     def release_prefetched(self) -> None:
-        """The worker ends with a row claimed ahead: hand it back."""
+        """Release the row that was claimed in advance, when the worker ends."""
         if self.prefetched is not None:
             claimed, self.prefetched = self.prefetched, None
             self.job_interrupted("stop", SimpleNamespace(attempt=Attempt(claimed)))
@@ -199,7 +199,7 @@ class Lifecycle:
 
 
 def listen(huey: Huey, lifecycle: Lifecycle) -> None:
-    """Connect the table; called last, so that no other hook runs between our claim and the job."""
+    """Connect EVENTS to Huey; called last, so that no other hook runs between our claim and the job."""
     for event, name in EVENTS:
         connect = getattr(huey, event)(name) if event.endswith("_execute") else huey.signal(event)
         connect(getattr(lifecycle, name))

@@ -72,7 +72,7 @@ def _best(queue: str) -> str:
 
 
 def claim_statement(queues: tuple[str, ...]) -> str:
-    """The claim for workers bound to `queues` (names from config.QUEUES, in their order)."""
+    """SQL of the claim for workers of `queues` (names from config.QUEUES, the first one first)."""
     best = ", ".join(map(_best, queues))
     return f"""UPDATE jobs SET state = 'processing', worker_id = :w, reserved_at = :now / 1000, reserved_ms = :now,
  reason = NULL, over_time = 0, claim_no = claim_no + 1, attempts = attempts + 1
@@ -80,7 +80,8 @@ def claim_statement(queues: tuple[str, ...]) -> str:
 
 
 def ready_statement(queues: tuple[str, ...]) -> str:
-    """Whether the claim would find a row: the same predicate (a plain EXISTS spins on a paused queue)."""
+    """SQL that returns a row when the claim would find one: the same condition, because a plain EXISTS would be true
+    for a paused queue again and again."""
     best = ", ".join(map(_best, queues)).replace("{skip}", "")
     return f"SELECT 1 WHERE COALESCE({best}, NULL) IS NOT NULL"
 
@@ -105,7 +106,7 @@ def show(tx: Executor, worker_id: str, job: Claim | None, done: int) -> None:
 
 
 def claim(connection: Connection, statement: str, worker_id: str, worker: str) -> Claim | None:
-    """Claim the best ready row, or None. Any other row this worker still holds is released first."""
+    """Claim the best ready row; None without one. Any other row of this worker is released first."""
     with connection.transaction() as tx:
         tx.execute(_RELEASE_OTHERS, w=worker_id, now=tx.now())
         return claim_in(tx, statement, worker_id, worker)
@@ -123,5 +124,6 @@ def is_ready(tx: Executor, statement: str) -> bool:
 
 
 def release(tx: Executor, held: Claim) -> bool:
-    """Hand an unfinished row back uncounted (a stop); False when it is no longer ours or is to be cancelled."""
+    """Make an unfinished row ready again, uncounted (a stop). False when it is no longer ours, or when its cancel was
+    requested."""
     return bool(tx.execute(RELEASE, now=tx.now(), **held.fence))

@@ -100,8 +100,8 @@ def delay(tx: Executor, ids: Sequence[int], _by: str, seconds: float) -> int:
 
 
 def move(tx: Executor, ids: Sequence[int], _by: str, queue: str, fair: Collection[str]) -> int:
-    """Waiting rows into another queue, at rank 0, those of `fair` types at their tenant's turn there; returns how
-    many."""
+    """Move waiting rows into another queue, at rank 0; those of `fair` types get a fair rank there (fairness.py).
+    Returns how many."""
     moved = tx.fetch_all(f"UPDATE jobs SET queue = :q, rank = 0 WHERE {among(ids)} AND state <> 'processing' "
                          "AND queue <> :q RETURNING id, queue, tenant_id, job_type", q=queue)
     assign_fair_ranks(tx, moved, fair)

@@ -50,8 +50,8 @@ def _mine(tx: Executor, table: str, ids: Sequence[int], condition: str) -> str:
 
 
 def requeue(tx: Executor, ids: Sequence[int], fair: Collection[str]) -> list[str]:
-    """Failed jobs back into the ledger: same uuid, next round, attempt 1, ready at once, those of `fair` types at their
-    tenant's turn; returns the uuids."""
+    """Put failed jobs back into the ledger: same uuid, next round, attempt 1, ready at once; those of `fair` types get
+    a fair rank (fairness.py). Returns the uuids."""
     now, where = tx.now(), _mine(tx, "failed_jobs", ids, "j.deleted_at IS NULL AND LENGTH(j.uuid) <= 36")
     for row in tx.fetch_all(_FOREIGN.format(where=where)):
         _complete(tx, *row, now=now)

@@ -1,4 +1,4 @@
-"""Counts outcomes: by hour and type, by hour, type and tenant, by minute, and into histograms of run and wait times.
+"""Counts outcomes: by hour and type, by hour, type and tenant, by minute, and in histograms of run and wait times.
 
 job_metrics (one row an outcome) -> `advance` (the monitor, each second, in the order of the ids) -> rollup_types,
 rollup_tenants, job_minutes, job_histograms, and the watermark `rollup_reach`. Outcomes past the watermark are read from
