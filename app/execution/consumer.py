@@ -66,8 +66,7 @@ class LedgerWorker(stock.Worker):
         self.lock = hold_lock(runtime.folder / f"{worker_id}.lock")
         url, queues, version = settings.database_url, settings.worker_queues, registry.code_version()
         self.beat = Heartbeat(self.lifecycle, worker_id, url, queues, runtime.consumer_id, version)
-        waits = lambda error: log.warning("waiting for the database: %s", error)  # noqa: E731
-        if not wait_for(self.beat.register, stopping, on_error=waits)[0]:
+        if not wait_for(self.beat.register, stopping, on_error=lambda e: log.warning("no database yet: %s", e))[0]:
             return
         descendants.adopt(worker_id)
         with signals_blocked():

@@ -135,4 +135,4 @@ class Heartbeat(threading.Thread):
         """Stop beating and write that this worker has stopped; `stop_code` as in ledger/worker_slots.py."""
         self._end.set()
         with contextlib.suppress(*database_errors()):
-            forget_worker(self.connection, self.row["w"], reason, guard="", stop_code=stop_code)
+            forget_worker(self.connection, self.row["w"], reason, guarded=False, stop_code=stop_code)

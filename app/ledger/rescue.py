@@ -70,13 +70,14 @@ def rescue(connection: Connection, job: Claim, crash: bool, why: str, store: str
         return final.status
 
 
-def forget_worker(connection: Connection, worker_id: str, reason: str, guard: str = " AND status <> 'stopped'",
+def forget_worker(connection: Connection, worker_id: str, reason: str, guarded: bool = True,
                   stop_code: str | None = None) -> None:
-    """Write that a worker has stopped, by default only when nobody has written it; `stop_code` as in
+    """Write that a worker has stopped; with `guarded` only when its row does not say so yet. `stop_code` as in
     worker_slots.py."""
     with connection.transaction() as tx:
         now = tx.now()
-        tx.execute(_STOPPED + guard, now=now, at=stamp(now), r=reason, json=to_json(reason), c=stop_code, w=worker_id)
+        tx.execute(_STOPPED + " AND status <> 'stopped'" * guarded, now=now, at=stamp(now), r=reason,
+                   json=to_json(reason), c=stop_code, w=worker_id)
 
 
 def unblock(connection: Connection, uuids: list[str]) -> int:

@@ -148,7 +148,7 @@ def _vanished(tx: Executor, job: Claim) -> bool:
 _PARK = f"""UPDATE jobs SET state = :state, hold_code = :code, reason = :reason, reason_json = :json, worker_id = NULL,
  reserved_at = NULL, reserved_ms = NULL, available_ms = :now, attempts = attempts - 1 WHERE {FENCE}"""
 _MINE = "SELECT status FROM job_metrics WHERE uuid = :u AND claim_no = :k AND status NOT IN ('lost', 'late')"
-# Whoever else takes a claim away writes a row in job_metrics for it.
+# Another process that takes a claim away writes a row in job_metrics for it in the same transaction.
 _IS_PARKED = """SELECT 1 FROM jobs WHERE uuid = :u AND (claim_no > :k OR claim_no = :k AND state <> 'processing')
  AND NOT EXISTS (SELECT 1 FROM job_metrics WHERE uuid = :u AND claim_no = :k)"""
 
@@ -158,8 +158,8 @@ def _park(tx: Executor, job: Claim, parked: Parked, now: int) -> str:
                   now=now, **job.fence):
         _add_costs(tx, job, parked)
     elif not tx.fetch_all(_IS_PARKED, u=job.uuid, k=job.claim_no):  # else it is written: an ambiguous commit
-        figures = {"run_ms": parked.run_ms, "memory_peak": parked.memory_peak, "details": parked.details}
-        return late(tx, job, now, Outcome("late", **figures))
+        return late(tx, job, now, Outcome("late", run_ms=parked.run_ms, memory_peak=parked.memory_peak,
+                                          details=parked.details))
     return parked.state
 
 
