@@ -49,7 +49,7 @@ def _interpreter() -> tuple[Any, ...]:
 
 
 class _Never(Warning):
-    """No warning is of this kind."""
+    """A category that no warning has."""
 
 
 class WorkerContext:
@@ -72,7 +72,7 @@ class WorkerContext:
 
 
 class ProcessGuard:
-    """Made once, when the worker has started; remembers how its process should be."""
+    """The state of a worker's process when it has started, which `restore` compares and puts back. Made once."""
 
     def __init__(self, connection: Connection, app: Flask) -> None:
         self.pid, self.connection, self.context = os.getpid(), connection, WorkerContext(app)
@@ -92,7 +92,8 @@ class ProcessGuard:
         os.register_at_fork(after_in_child=self._in_child)
 
     def _in_child(self) -> None:
-        """What a job forks (multiprocessing, os.fork) is no worker: it dies of SIGTERM and keeps no log lines."""
+        """Run in a process that a job has forked (multiprocessing, os.fork). It is no worker: SIGTERM ends it, and it
+        keeps no log lines."""
         if capture.Capture.lines is not None:
             capture.Capture.lines.after_fork()
         capture.Capture.lines = JobAlarm.current = None
@@ -101,7 +102,7 @@ class ProcessGuard:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGALRM, signal.SIGINT})
 
     def end_if_forked(self, error: BaseException | None = None) -> None:
-        """Never returns in a copy of the worker that a job has made."""
+        """End this process if it is a copy of the worker that a job has forked; `error` is what the job raised."""
         if os.getpid() == self.pid:
             return
         if error is not None and not isinstance(error, SystemExit):

@@ -96,7 +96,7 @@ class JobMeter:
 
 def execute(app: Flask, attempt: Attempt, job_connection: Connection, stopping: Callable[[], bool] = lambda: True,
             guard: ProcessGuard | None = None) -> None:
-    """Run the claimed job; `attempt.outcome` is set unless a stop interrupts. `guard` is that of the worker's process.
+    """Run the claimed job; sets `attempt.outcome` unless a stop interrupts. `guard` is that of the worker's process.
 
     Raises KeyboardInterrupt when the worker is `stopping`.
     """
@@ -113,7 +113,7 @@ def execute(app: Flask, attempt: Attempt, job_connection: Connection, stopping: 
                 raise
             outcome = outcome_of(attempt, error)  # raised by the job itself: handed back it would come again for ever
         except BaseException as error:  # logged without its traceback: to format it calls the job's own code
-            log.error("job %s: its outcome could not be told (%s)", job.uuid, class_name(error))
+            log.error("job %s: its outcome could not be determined (%s)", job.uuid, class_name(error))
             unknown = Message("The worker could not tell its outcome (%(why)s).", why=class_name(error))
             outcome = Outcome("failed", error=unknown, retry=False)
         meter.read_into(outcome)
@@ -136,7 +136,7 @@ def execute(app: Flask, attempt: Attempt, job_connection: Connection, stopping: 
 
 
 def _clean_up(lines: JobLines, guard: ProcessGuard | None, completed: bool) -> None:
-    """End or name what the job has started, put the process right, write the last lines. Never raises."""
+    """End or name the processes that the job has left, restore this process, write the last lines. Never raises."""
     try:
         changed = guard.restore() if guard else []  # first: under a limit that the job has set nothing can be written
         if guard and descendants.any_left():  # in a worker: elsewhere the children are not the job's
@@ -160,7 +160,7 @@ def _clean_up(lines: JobLines, guard: ProcessGuard | None, completed: bool) -> N
 
 
 def _asked_to_stop(stopping: Callable[[], bool]) -> bool:
-    """Whether the worker stops; Ctrl-C on a terminal reaches us a moment before the flag is set."""
+    """Whether the worker must end. Waits up to 1 s: Ctrl-C on a terminal arrives a moment before the flag is set."""
     end = time.monotonic() + INTERRUPT_S
     while not stopping() and time.monotonic() < end:
         time.sleep(0.02)
@@ -217,7 +217,8 @@ def _run(app: Flask, attempt: Attempt, job_connection: Connection, lines: JobLin
 
 
 def _call(function: Callable[..., Any], args: dict[str, Any], guard: ProcessGuard | None) -> tuple[str, list[str]]:
-    """The job's own code and its result as JSON; a copy of the process that it has forked ends here."""
+    """Call the job's own code; returns its result as JSON and the names of what was cut. A copy of the process that
+    the job has forked ends here."""
     try:
         result = as_json(function(**args))
     except BaseException as error:

@@ -144,7 +144,7 @@ class WorkerWatch:
         return self.folder / f"{name}.lock"
 
     def _is_gone(self, worker_id: str, seen: Seen) -> bool:
-        """Whether the worker is proved to have ended."""
+        """Whether there is proof that the worker has ended."""
         if process.same_boot(worker_id) and worker_id.split("-")[5:] == [process.folder_id(self.folder)]:
             state = process.lock_state(self._lock(worker_id))
             if seen.lock_held and state == "free":
