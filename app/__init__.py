@@ -77,9 +77,10 @@ def create_app(settings: Settings | None = None, synchronous: str = "FULL") -> F
 
 
 def static_version() -> str:
-    """Changes with any file of ours in static/: browsers keep what they have until then, and never longer."""
+    """A hash of 10 characters that changes with each file in static/, so that browsers load changed files at once."""
     files = sorted(p for p in (ROOT / "static").rglob("*") if p.is_file())
-    return hashlib.sha256("".join(f"{p.name}{p.stat().st_size}{p.stat().st_mtime_ns}" for p in files).encode()).hexdigest()[:10]
+    states = "".join(f"{path.name}{path.stat().st_size}{path.stat().st_mtime_ns}" for path in files)
+    return hashlib.sha256(states.encode()).hexdigest()[:10]
 
 
 def _extend(app: Flask, synchronous: str) -> None:
@@ -99,7 +100,6 @@ def _load_jobs(settings: Settings) -> None:
             importlib.import_module(name)
         except (Exception, SystemExit) as error:
             frame = traceback.extract_tb(error.__traceback__)[-1]
-            raise SettingError(
-                f"JOB_MODULES: {name} cannot be imported: {type(error).__name__}: {error} ({frame.filename}, line {frame.lineno})"
-            ) from error
+            raise SettingError(f"JOB_MODULES: {name} cannot be imported: {type(error).__name__}: {error} "
+                               f"({frame.filename}, line {frame.lineno})") from error
     logging.getLogger(__name__).debug("job types loaded")

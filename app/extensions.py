@@ -1,8 +1,7 @@
-"""Flask extensions, made once; and how a SQLite connection of SQLAlchemy begins.
+"""The Flask extensions, and how a connection of SQLAlchemy and a transaction on it begin.
 
-SQLite: sessions that may write begin IMMEDIATE (a read that later writes beside two
-writers failed 60 of 60 times otherwise); GET requests, and commands that only read
-(`g.reads`), begin plainly and so never wait for a writer.
+SQLite: sessions that may write use BEGIN IMMEDIATE, because a read that later wrote beside two writers failed 60 of 60
+times otherwise. GET requests, and commands that only read (`g.reads`), use BEGIN and so never wait for a writer.
 """
 
 from __future__ import annotations
@@ -49,10 +48,8 @@ BUSY_MS = 10_000
 POSTGRES_CLOCK = "SELECT CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT)"
 FOLLOW_S = 30.0
 # A server that is gone without a word (a pulled cable, a failover) is noticed within 20 s, not after two hours.
-POSTGRES_OPTIONS = {
-    "connect_timeout": 5, "keepalives_idle": 5, "keepalives_interval": 5, "keepalives_count": 3, "tcp_user_timeout": 20_000,
-    "application_name": "ainstein",
-}
+POSTGRES_OPTIONS = {"connect_timeout": 5, "keepalives_idle": 5, "keepalives_interval": 5, "keepalives_count": 3,
+                    "tcp_user_timeout": 20_000, "application_name": "ainstein"}
 
 
 def only_read() -> None:
@@ -64,13 +61,14 @@ def only_read() -> None:
 @event.listens_for(Engine, "connect")
 def _on_connect(connection, _record) -> None:
     if not isinstance(connection, sqlite3.Connection):
-        connection.autocommit = True  # or the rollback of SQLAlchemy's first look takes it back
+        connection.autocommit = True  # or the rollback after SQLAlchemy's first query undoes it
         connection.execute(f"SET lock_timeout = {BUSY_MS}")
         connection.autocommit = False
         _take_any_time(connection)
         return
     connection.isolation_level = None
-    connection.text_factory = lambda raw: raw.decode("utf-8", "replace")  # a row with bytes that are no text is shown, not refused
+    # bytes that are no text are shown as replacement characters
+    connection.text_factory = lambda raw: raw.decode("utf-8", "replace")
     for pragma in (*PRAGMAS, "synchronous=FULL", f"busy_timeout={BUSY_MS}"):
         connection.execute(f"PRAGMA {pragma}").fetchall()
 

@@ -69,11 +69,10 @@ def build(settings: Settings, execute: Callable[..., None], mixin: type | None =
 
     `mixin` is a base class by which the worker replaces the consumer class. `instance.ticket` is the task.
     """
-    options: dict[str, Any] = {"results": False, "serializer": TicketSerializer(settings.keys("tickets"))}
     url = settings.queue_url
     if url.startswith("redis"):
-        pool = _redis_pool(url, reads=mixin is not None)
-        base, extra = huey.PriorityRedisHuey, {"connection_pool": pool, "read_timeout": READ_S}
+        base = huey.PriorityRedisHuey
+        extra: dict[str, Any] = {"connection_pool": _redis_pool(url, mixin is not None), "read_timeout": READ_S}
     elif url.startswith("postgres"):
         base, extra = huey.PostgresHuey, {"dsn": url, "read_timeout": READ_S, "create_tables": False}
         extra |= {name: value for name, value in _PATIENCE.items() if f"{name}=" not in url}
@@ -82,7 +81,7 @@ def build(settings: Settings, execute: Callable[..., None], mixin: type | None =
         extra = {"filename": str(ticket_file(settings, 1)), "fsync": False, "timeout": PUBLISH_WAIT_S,
                  "create_tables": False}
     kind = type("LedgerTickets", (mixin, base), {}) if mixin else base
-    instance = kind("ainstein", **options, **extra)
+    instance = kind("ainstein", results=False, serializer=TicketSerializer(settings.keys("tickets")), **extra)
 
     def run(uuid: str, task: Any = None) -> None:
         execute(task)
@@ -134,10 +133,7 @@ class Tickets:
             return
         generation = self._generation()
         path = ticket_file(self.settings, generation)
-        try:
-            inode = path.stat().st_ino
-        except FileNotFoundError:
-            inode = 0
+        inode = path.stat().st_ino if path.exists() else 0
         if inode and self.opened == (os.getpid(), generation, inode):
             return
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -203,10 +199,10 @@ class Tickets:
         """Delete the ticket files of other boots and old generations, never one that may be open; returns how many."""
         if not self.is_file:
             return 0
-        generation, removed = self._generation(), 0
-        keep = {ticket_file(self.settings, number).name for number in (generation, generation - 1)}
-        for path in ticket_folder(self.settings).glob("tickets-*.db*"):
-            if path.name.split(".db")[0] + ".db" not in keep:
-                path.unlink(missing_ok=True)
-                removed += 1
-        return removed
+        generation = self._generation()
+        keep = {ticket_file(self.settings, number).stem for number in (generation, generation - 1)}
+        files = ticket_folder(self.settings).glob("tickets-*.db*")
+        old = [path for path in files if path.name.split(".db")[0] not in keep]
+        for path in old:
+            path.unlink(missing_ok=True)
+        return len(old)

@@ -1,7 +1,7 @@
-"""`@job`: the types the platform knows, their signatures, and what a job gets while it runs.
+"""`@job` and `@recurring`: the job types and schedules of the platform.
 
-A definition holds a function and its options. Arguments are JSON; `fit` checks them
-against the signature (hints read with `get_type_hints`) and raises `InvalidArguments`, a sentence.
+A definition has a function and its options. Arguments are JSON; `fit` checks them against the signature
+(signature.py) and raises `InvalidArguments`, whose text is a sentence for people.
 """
 
 from __future__ import annotations
@@ -58,8 +58,9 @@ class HoldJob(UserFacingError):
 
 @dataclass(frozen=True)
 class Options:
-    """How a type runs; `backoff` and `timeout` in seconds; `fair`: tenants take turns in its queue; `capture`: what it
-    prints and logs are lines of its log; `description`: what the form says, else the docstring's first line."""
+    """How a type runs. `backoff`, `timeout` and `retry_until` are in seconds. `fair`: tenants take turns in its queue;
+    `capture`: its output and logging become lines of its log; `description`: the text of the form, by default the first
+    line of the docstring."""
 
     queue: str = "default"
     tries: int = 3
@@ -88,6 +89,7 @@ class JobDefinition:
 
     @property
     def label(self) -> str:
+        """Its name for people: as declared, else made from `name`."""
         return self.options.label or label_of(self.name)
 
     @property
@@ -96,16 +98,22 @@ class JobDefinition:
         return self.options.description or (inspect.getdoc(self.function) or "").strip().split("\n")[0]
 
     @property
+    def file(self) -> str:
+        """The path of the file that contains its function."""
+        return self.function.__code__.co_filename
+
+    @property
     def signature(self) -> str:
+        """Names, type hints and whether required, of all arguments: what `code_version` hashes."""
         return ", ".join(f"{f.name}:{f.hint}:{f.required}" for f in self.fields)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self.function(*args, **kwargs)
 
     def with_options(self, **given: Any) -> JobDefinition:
-        """The same type with tenant_id, queue, delay (s), tries, backoff, timeout for one dispatch."""
-        unknown = set(given) - {"tenant_id", "queue", "delay", "tries", "backoff", "timeout", "created_by"}
-        if unknown:
+        """The same type with tenant_id, queue, delay (s), tries, backoff (s), timeout (s) for one dispatch. Raises
+        TypeError for other names."""
+        if unknown := set(given) - {"tenant_id", "queue", "delay", "tries", "backoff", "timeout", "created_by"}:
             raise TypeError(f"with_options does not know {', '.join(sorted(unknown))}")
         return replace(self, given={**self.given, **given})
 
@@ -121,14 +129,13 @@ class JobDefinition:
     def fit(self, args: Any) -> dict[str, Any]:
         """Arguments as the function takes them (JSON values checked, no file opened); raises InvalidArguments."""
         if not isinstance(args, dict):
-            raise InvalidArguments(_("Arguments of %(job)s must be a JSON object with names and values.", job=self.name))
+            text = _("Arguments of %(job)s must be a JSON object with names and values.", job=self.name)
+            raise InvalidArguments(text)
         known = [f.name for f in self.fields]
-        unknown = sorted(str(name) for name in args if name not in known)
-        if unknown:
+        if unknown := sorted(str(name) for name in args if name not in known):
             given = {"job": self.name, "names": ", ".join(unknown), "known": ", ".join(known) or "–"}
             raise InvalidArguments(_("%(job)s has no argument %(names)s; it takes %(known)s.", **given))
-        missing = [f.name for f in self.fields if f.required and f.name not in args]
-        if missing:
+        if missing := [f.name for f in self.fields if f.required and f.name not in args]:
             raise InvalidArguments(_("%(job)s needs %(names)s.", job=self.name, names=", ".join(missing)))
         return {f.name: check(f.hint, args[f.name], f.name) for f in self.fields if f.name in args}
 
@@ -138,12 +145,12 @@ LABELS: dict[str, str] = {}  # of types that are not declared here: whose rows a
 
 
 def job(name: str, **options: Any) -> Callable[[Callable[..., Any]], JobDefinition]:
-    """Declare a job type. Options as in `Options`; refused: after, concurrency_key, unknown names."""
+    """Declare a job type; `options` as in `Options`. Raises ValueError for a bad name, option or function, and when
+    another file declares the same name."""
     if not NAME.fullmatch(name):
         raise ValueError(f"job name {name!r}: letters, digits, dot and underscore only")
-    for later in ("after", "concurrency_key", "limit"):
-        if later in options:
-            raise ValueError(f"@job({name!r}): {later} is not supported")
+    if later := {"after", "concurrency_key", "limit"} & options.keys():
+        raise ValueError(f"@job({name!r}): {', '.join(sorted(later))} is not supported")
     try:
         chosen = Options(**options)
     except TypeError:
@@ -152,9 +159,9 @@ def job(name: str, **options: Any) -> Callable[[Callable[..., Any]], JobDefiniti
 
     def declare(function: Callable[..., Any]) -> JobDefinition:
         definition = JobDefinition(name, function, chosen, *read_signature(name, function))
-        before = _known.get(name)
-        if before is not None and before.function.__code__.co_filename != function.__code__.co_filename:
-            raise ValueError(f"@job({name!r}) is declared twice: {before.function.__module__} and {function.__module__}")
+        if name in _known and _known[name].file != definition.file:
+            before = _known[name].function.__module__
+            raise ValueError(f"@job({name!r}) is declared twice: {before} and {function.__module__}")
         _known[name] = definition
         return definition
 
@@ -175,15 +182,17 @@ class Schedule:
 _schedules: dict[str, Schedule] = {}
 
 
-def recurring(cron: str, *, name: str | None = None, args: dict[str, Any] | None = None, catch_up: bool = False, **options: Any):
-    """Above `@job(...)`: run it by a crontab schedule. `args` for each run; options as in `with_options`."""
+def recurring(cron: str, *, name: str | None = None, args: dict[str, Any] | None = None, catch_up: bool = False,
+              **options: Any):
+    """Above `@job(...)`: run it by a crontab schedule. `args` for each run; options as in `with_options`. Raises
+    ValueError for a bad `cron` and for a second schedule of that name, InvalidArguments for bad `args`."""
     def declare(definition: JobDefinition) -> JobDefinition:
         label = name or definition.name
         try:
             CronSim(cron, datetime(2026, 1, 1))
         except CronSimError as error:
             raise ValueError(f"@recurring({cron!r}) of {label}: {error}; five fields as in crontab") from None
-        if label in _schedules and _schedules[label].definition.function.__code__.co_filename != definition.function.__code__.co_filename:
+        if label in _schedules and _schedules[label].definition.file != definition.file:
             raise ValueError(f"@recurring: {label} is declared twice; give one a name=")
         definition.fit(args or {})
         _schedules[label] = Schedule(label, cron, definition.with_options(**options), args or {}, catch_up)

@@ -85,6 +85,9 @@ def form_kind(hint: Any) -> tuple[str, tuple[Any, ...]]:
     return (kinds.get(members[0], "json") if len(members) == 1 else "json"), ()
 
 
+_ACCEPTED = {int: int, str: str, bool: bool, UploadedFile: (str, UploadedFile)}
+
+
 def check(hint: Any, value: Any, name: str) -> Any:
     """The value if it matches the type hint, with an int as float where the hint is float. Raises InvalidArguments,
     which calls the value `name`."""
@@ -98,11 +101,7 @@ def check(hint: Any, value: Any, name: str) -> Any:
             return value
         if member is float and isinstance(value, int | float) and not isinstance(value, bool):
             return float(value)
-        if member is int and isinstance(value, int) and not isinstance(value, bool):
-            return value
-        if member in (str, bool) and isinstance(value, member):
-            return value
-        if member is UploadedFile and isinstance(value, str | UploadedFile):
+        if isinstance(value, _ACCEPTED.get(member, ())) and (member is bool or not isinstance(value, bool)):
             return value
         if origin in (list, tuple) and isinstance(value, list):
             inner = get_args(member)
@@ -110,9 +109,8 @@ def check(hint: Any, value: Any, name: str) -> Any:
         if origin is dict and isinstance(value, dict):
             inner = get_args(member)
             return {k: check(inner[1], v, f"{name}.{k}") for k, v in value.items()} if len(inner) == 2 else value
-    text = repr(value)
+    text, wanted = repr(value), _expected(hint)
     text = text if len(text) <= 60 else text[:57] + "..."
-    wanted = _expected(hint)
     raise InvalidArguments(_("%(name)s must be %(wanted)s, not %(value)s.", name=name, wanted=wanted, value=text))
 
 
@@ -120,10 +118,7 @@ def _expected(hint: Any) -> str:
     """A type hint in the words of a sentence: 'text or null'."""
     names = {str: _("text"), int: _("a whole number"), float: _("a number"), bool: _("true or false"),
              UploadedFile: _("an uploaded file"), type(None): "null", list: _("a list"), dict: _("an object")}
-    parts = []
-    for member in _members(hint):
-        if get_origin(member) is Literal:
-            parts.append(_("one of %(list)s", list=", ".join(map(str, get_args(member)))))
-        else:
-            parts.append(names.get(member) or names.get(get_origin(member)) or getattr(member, "__name__", str(member)))
+    parts = [_("one of %(list)s", list=", ".join(map(str, get_args(member)))) if get_origin(member) is Literal
+             else names.get(member) or names.get(get_origin(member)) or getattr(member, "__name__", str(member))
+             for member in _members(hint)]
     return functools.reduce(lambda one, other: _("%(one)s or %(other)s", one=one, other=other), parts)

@@ -20,7 +20,8 @@ def run() -> None:
             # a batch ALTER with foreign keys on silently emptied the child tables.
             connection.connection.driver_connection.execute("PRAGMA foreign_keys=OFF")
         try:
-            context.configure(connection=connection, target_metadata=db.metadata, render_as_batch=sqlite, transactional_ddl=True, compare_type=True)
+            context.configure(connection=connection, target_metadata=db.metadata, render_as_batch=sqlite,
+                              transactional_ddl=True, compare_type=True)
             with context.begin_transaction():
                 context.run_migrations()
                 if sqlite:

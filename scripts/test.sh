@@ -16,4 +16,4 @@ if ! command -v chromium chromium-browser google-chrome >/dev/null; then
     [ -z "${CI:-}" ] || exit 1
     marks=(-m "not e2e")
 fi
-exec .venv/bin/python -m pytest "${marks[@]}" "$@"
+exec .venv/bin/python -m pytest -n 2 --dist loadfile "${marks[@]}" "$@"  # most tests wait for processes

@@ -9,6 +9,7 @@ import time
 from typing import Literal
 
 from app.jobs import JobContext, PermanentError, UploadedFile, job, recurring
+from app.registry import HoldJob
 
 
 @job("TestNoop", backoff=(0,))
@@ -35,6 +36,12 @@ def critical() -> None:
 @job("TestPermanent", tries=3, backoff=(0,))
 def permanent() -> None:
     raise PermanentError("The file has no column title.")
+
+
+@job("TestPaysAndWaits", backoff=(0,))
+def pay_and_wait(ctx: JobContext) -> None:
+    ctx.record_cost("0.25", model="m")
+    raise HoldJob("A person must look at it.")
 
 
 @job("TestSwallow", tries=1, timeout=1)

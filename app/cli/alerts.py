@@ -8,8 +8,7 @@ import click
 from flask.cli import AppGroup
 
 from app.cli.command import actor, reading, refuse
-from app.services.alerts import channels, incident_views
-from app.services.alerts import incidents as service
+from app.services.alerts import channels, incident_views, incidents as service
 from app.services.audit import ActionRefused
 from app.services.stats.job_monitoring import monitor_state
 from app.support.settings import settings

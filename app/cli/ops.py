@@ -8,8 +8,7 @@ import click
 from flask.cli import AppGroup
 
 from app.cli.command import actor, reading, refuse, single
-from app.services.instance import backup as backups
-from app.services.instance import restore as restores
+from app.services.instance import backup as backups, restore as restores
 from app.services.jobs import actions
 from app.services.stats import workers as worker_list
 from app.support.settings import settings

@@ -5,8 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 
 from flask import Blueprint, jsonify, render_template, request
-from flask_babel import gettext as _
-from flask_babel import ngettext
+from flask_babel import gettext as _, ngettext
 
 from app.controllers import forms
 from app.controllers.access import wants_json

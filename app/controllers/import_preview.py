@@ -23,8 +23,7 @@ from app.extensions import db, only_read
 from app.integrations.csv_files import clean, key_of, peek_csv, placed
 from app.integrations.text_files import NAMES, Unsure, find_encoding, shown
 from app.registry import JobDefinition
-from app.services.content.import_rows import REQUIRED, first_rows, suggested
-from app.services.content.import_rows import preview as look
+from app.services.content.import_rows import REQUIRED, first_rows, preview as look, suggested
 from app.services.jobs import actions, uploads
 from app.support.messages import tell, translate_stored
 from app.support.validation import ValidationError, check_text, parse_delay, parse_json, parse_queue

@@ -8,8 +8,7 @@ from __future__ import annotations
 import json
 
 from flask import request, url_for
-from flask_babel import gettext as _
-from flask_babel import ngettext
+from flask_babel import gettext as _, ngettext
 
 from app import registry
 from app.config import QUEUES

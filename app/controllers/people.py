@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from flask import Blueprint, jsonify, render_template, request
-from flask_babel import gettext as _
-from flask_babel import ngettext
+from flask_babel import gettext as _, ngettext
 from flask_login import current_user
 
 from app.controllers.access import wants_json

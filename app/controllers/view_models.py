@@ -9,8 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from flask import request, url_for
-from flask_babel import format_date, ngettext
-from flask_babel import gettext as _
+from flask_babel import format_date, gettext as _, ngettext
 
 from app import registry
 from app.config import QUEUES, ROOT

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from flask import Blueprint
-from flask_babel import gettext as _
-from flask_babel import ngettext
+from flask_babel import gettext as _, ngettext
 
 from app.controllers.jobs import bp as jobs
 from app.controllers.responses import actor, ask, done, live

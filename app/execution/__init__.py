@@ -1,1 +1,1 @@
-"""What happens inside a worker's process while a job's own code runs, and what that code may not do to it."""
+"""The worker process: how it runs the code of a job, and how it is protected from that code."""

@@ -1,9 +1,9 @@
-"""The time limit of a job, and the blocks of ours that neither it nor a stop may break.
+"""The time limit of a job, and the blocks of our own code that neither the limit nor a stop may break.
 
 The alarm (SIGALRM) raises `JobTimeout` in the main thread while the job's own code runs, and again each 5 s, so that no
-`except` in a loop swallows it. A block inside `signals_blocked` is never broken: the alarm is raised when it is done.
-Blocking the signal is not enough for that: the kernel gives a process's signal to any thread that takes it (a thread of
-the job, say), and Python runs the handler in the main thread all the same. So the alarm looks at a counter too.
+`except` in a loop swallows it. A block inside `signals_blocked` is never broken: the alarm is raised after it. To block
+the signal is not enough: the kernel delivers a process's signal to any thread that does not block it (for example a
+thread of the job), and Python then runs the handler in the main thread. So the alarm reads a counter too.
 """
 
 from __future__ import annotations
@@ -41,17 +41,18 @@ class JobAlarm:
 
     @staticmethod
     def ring(_signum: int, _frame: Any) -> None:
+        """The handler of SIGALRM. Raises JobTimeout, or puts it off inside `signals_blocked`."""
         alarm = JobAlarm.current
         if alarm is None or alarm.attempt.outcome is not None:
             return
-        alarm.attempt.timed_out = alarm.attempt.claim.over = True
+        alarm.attempt.timed_out = alarm.attempt.claim.over_time = True
         if alarm.depth:
             alarm.due = True
         elif alarm.attempt.armed:
             raise JobTimeout
 
     def ring_if_due(self) -> None:
-        """Raise what `ring` put off."""
+        """Raise the JobTimeout that `ring` has put off."""
         if self.due and not self.depth and JobAlarm.current is self:  # not in a process that the job has forked
             self.due = False
             if self.attempt.armed:
@@ -73,8 +74,8 @@ class signals_blocked:  # noqa: N801  (used as a context manager)
     """Context manager: the alarm and a stop (SIGINT) wait until the block is done."""
 
     def __enter__(self) -> None:
-        main = threading.get_ident() == threading.main_thread().ident
-        self._alarm = JobAlarm.current if main else None
+        is_main = threading.get_ident() == threading.main_thread().ident
+        self._alarm = JobAlarm.current if is_main else None
         self._before = pthread_sigmask(SIG_BLOCK, _BLOCKED)
         if self._alarm is not None:
             self._alarm.depth += 1

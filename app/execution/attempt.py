@@ -10,7 +10,7 @@ from app.ledger.settle import Outcome, Parked
 
 @dataclass(slots=True)
 class Attempt:
-    """Hangs on Huey's task as `task.attempt` from the claim until its outcome is written; then the task has None.
+    """The attribute `attempt` of Huey's task from the claim until the outcome is written; then None.
 
     `outcome` is set once, when the job's own code has ended. `armed`: the job's own code runs, and the alarm may break
     it. `timed_out`: the time limit has passed before there was an outcome; the alarm sets it.

@@ -3,9 +3,9 @@
 print / warnings / logging -> `JobStream`, `LogHandler` (installed once a worker) -> `JobLines` of the job that runs
 -> job_logs: the first 200 and the last 800 lines of a job, 2 KB each, redacted.
 
-A line costs a commit, and a job may print a million: lines of `ctx.log` are written at once (the first 200), all others
-together twice a second, by the job's own thread or, while it is silent, by the heartbeat's. A database that does not
-answer never fails the job: the lines are dropped, and the worker's log says so.
+A line costs a commit, and a job may print a million. So the first 200 lines of `ctx.log` are written at once. All
+others are written together twice a second, by the job's own thread or, while it is silent, by the thread of the
+heartbeat. A database that does not answer never fails the job: the lines are dropped, and the worker's log says so.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
+import re
 import sys
 import threading
 import time
@@ -30,10 +31,12 @@ log = logging.getLogger(__name__)
 LINE_BYTES, LINE_CHARS = 2048, 8192  # kept, and looked at
 FIRST_LINES, LAST_LINES = 200, 800
 EVERY_S = 0.5
-LEVELS = {"DEBUG": "DEBUG", "INFO": "INFO", "WARN": "WARN", "WARNING": "WARN", "ERROR": "ERROR", "CRITICAL": "ERROR", "FATAL": "ERROR"}
+LEVELS = {name: name for name in ("DEBUG", "INFO", "WARN", "ERROR")} | {
+    "WARNING": "WARN", "CRITICAL": "ERROR", "FATAL": "ERROR"}
 _INSERT = """INSERT INTO job_logs (uuid, claim_no, attempt, at_ms, level, message, message_json, source)
  VALUES (:uuid, :claim_no, :attempt, :at, :level, :text, :json, :source)"""
-_OVERFLOW = """DELETE FROM job_logs WHERE id IN (SELECT id FROM job_logs WHERE uuid = :u ORDER BY id LIMIT :n OFFSET :first)"""
+_OVERFLOW = """DELETE FROM job_logs WHERE id IN
+ (SELECT id FROM job_logs WHERE uuid = :u ORDER BY id LIMIT :n OFFSET :first)"""
 
 
 class JobLines:
@@ -49,8 +52,8 @@ class JobLines:
         self._last: deque[dict[str, Any]] = deque(maxlen=LAST_LINES)
 
     def after_fork(self) -> None:
-        """Begin with nothing to write: in a process that the job forks, what waits is its parent's, and so is whoever
-        holds a lock."""
+        """Begin with no lines and new locks: in a process that the job forks, the lines and the holder of a lock belong
+        to the parent."""
         JobLines._lock, JobLines._writing = threading.RLock(), threading.RLock()
         self._first, self._last = [], deque(maxlen=LAST_LINES)
 
@@ -61,12 +64,14 @@ class JobLines:
 
     @property
     def uuid(self) -> str:
+        """The job's id."""
         return self._job.uuid
 
     def add(self, text: str, level: str = "INFO", source: str | None = None, at_once: bool = False) -> None:
         """Keep one line; `source` says who wrote it when it was not `ctx.log`."""
-        kept = cleaned(text, str) if len(text) <= LINE_CHARS else text[:LINE_CHARS]  # a Message made anew: nobody can change it
-        line = {"level": level, "text": kept, "cut": len(text) > LINE_CHARS, "source": source, "at": time.monotonic()}
+        is_long = len(text) > LINE_CHARS
+        kept = text[:LINE_CHARS] if is_long else cleaned(text, str)  # a copy of a Message, which nobody can change
+        line = {"level": level, "text": kept, "cut": is_long, "source": source, "at": time.monotonic()}
         with signals_blocked():
             with self._lock:
                 (self._first if self._added < FIRST_LINES else self._last).append(line)
@@ -84,21 +89,21 @@ class JobLines:
                 self._first, self._last = [], deque(maxlen=LAST_LINES)
                 self._next_write = time.monotonic() + EVERY_S
             if lines:
-                self._insert(lines)
+                self._insert([self._row(line) for line in lines])
 
-    def _insert(self, lines: list[dict[str, Any]]) -> None:
-        rows = [self._row(line) for line in lines]
+    def _insert(self, rows: list[dict[str, Any]]) -> None:
         try:
             with signals_blocked(), self._connection.transaction() as tx:
                 began = tx.now() - time.monotonic() * 1000
                 for row in rows:
-                    row["at"] = int(began + row["at"] * 1000)  # a line keeps its moment, told by the database's clock
+                    row["at"] = int(began + row["at"] * 1000)  # the moment of the line by the database's clock
                 tx.execute_many(_INSERT, rows)
                 (count,) = tx.fetch_all("SELECT COUNT(*) FROM job_logs WHERE uuid = :u", u=self._job.uuid)[0]
                 if (over := count - FIRST_LINES - LAST_LINES) > 0:
                     tx.execute(_OVERFLOW, u=self._job.uuid, n=over, first=FIRST_LINES)
         except database_errors() as error:
-            log.warning("job %s: %d lines of its log could not be written (%s)", self._job.uuid, len(rows), type(error).__name__)
+            why = type(error).__name__
+            log.warning("job %s: %d lines of its log could not be written (%s)", self._job.uuid, len(rows), why)
 
     def write_if_due(self) -> None:
         """For the heartbeat: a line that a silent job wrote last must not wait for the next one."""
@@ -107,21 +112,19 @@ class JobLines:
 
     def _row(self, line: dict[str, Any]) -> dict[str, Any]:
         text, was_cut = cut(cleaned(line["text"], lambda part: printable(redact(part))), LINE_BYTES)
-        was_cut = was_cut or line["cut"]
-        return {
-            "uuid": self._job.uuid, "claim_no": self._job.claim_no, "attempt": self._job.attempts, "at": line["at"],
-            "level": line["level"], "text": text + " … [cut]" if was_cut else text, "json": to_json(text), "source": line["source"],
-        }
+        return line | {"uuid": self._job.uuid, "claim_no": self._job.claim_no, "attempt": self._job.attempts,
+                       "text": text + " … [cut]" * (was_cut or line["cut"]), "json": to_json(text)}
 
 
 class Capture:
-    """Which job's lines are being kept in this process; None between jobs and in what a job forks."""
+    """`lines` of the job that runs in this process; None between jobs and in a process that a job has forked."""
 
     lines: JobLines | None = None
     warned = False  # a warning was shown since the last job; Python shows each place once a process
 
     @staticmethod
     def current() -> JobLines | None:
+        """The lines of the job that runs, or None without one and with `@job(capture=False)`."""
         lines = Capture.lines
         return lines if lines is not None and lines.capture else None
 
@@ -133,11 +136,14 @@ class JobStream(io.TextIOBase):
     it nor break it.
     """
 
+    encoding, errors = "utf-8", "backslashreplace"  # type: ignore[assignment]
+
     def __init__(self, original: Any, source: str) -> None:
         super().__init__()
         self._original, self._source, self._rest, self.touched = original, source, "", False
 
     def write(self, text: str) -> int:
+        """Keep the whole lines of `text`; returns its length in characters. Raises TypeError when it is no text."""
         if not isinstance(text, str):
             raise TypeError(f"write() argument must be str, not {type(text).__name__}")
         lines, self.touched = Capture.current(), True
@@ -148,8 +154,9 @@ class JobStream(io.TextIOBase):
         whole, newline, rest = (self._rest + text).rpartition("\n")
         for line in whole.split("\n") if newline else ():
             self._keep(lines, line)
-        self._rest = rest.rpartition("\r")[2] if len(rest) < LINE_CHARS else ""  # a progress bar draws over itself
-        if len(rest) >= LINE_CHARS:
+        is_long = len(rest) >= LINE_CHARS
+        self._rest = "" if is_long else rest.rpartition("\r")[2]  # a progress bar draws over itself
+        if is_long:
             self._keep(lines, rest)
         return len(text)
 
@@ -166,6 +173,7 @@ class JobStream(io.TextIOBase):
             self._keep(lines, rest)
 
     def flush(self) -> None:
+        """Flush the original stream, as far as it can be."""
         with contextlib.suppress(OSError, ValueError, AttributeError):
             self._original.flush()
 
@@ -173,26 +181,17 @@ class JobStream(io.TextIOBase):
         """A job that closes its output closes nothing."""
 
     def fileno(self) -> int:
+        """The descriptor of the original stream."""
         return self._original.fileno()
 
     def writable(self) -> bool:
+        """Always True."""
         return True
-
-    def isatty(self) -> bool:
-        return False
 
     @property
     def buffer(self) -> Any:
         """Bytes that are written past us go where they went before."""
         return self._original.buffer
-
-    @property
-    def encoding(self) -> str:  # type: ignore[override]
-        return "utf-8"
-
-    @property
-    def errors(self) -> str:  # type: ignore[override]
-        return "backslashreplace"
 
 
 class LogHandler(logging.Handler):
@@ -202,23 +201,25 @@ class LogHandler(logging.Handler):
         super().__init__(logging.INFO)
 
     def emit(self, record: logging.LogRecord) -> None:
-        lines = Capture.current()
-        name = record.name
+        """Add the record to the lines of the job that runs."""
+        lines, name = Capture.current(), record.name
         Capture.warned |= name == "py.warnings"
-        if lines is None or name.partition(".")[0] == "huey" or (name.startswith("app.") and not name.startswith("app.jobs.")):
+        if lines is None or re.match(r"huey(\.|$)|app\.(?!jobs\.)", name):
             return
         try:
             text = self.format(record)
-        except Exception:  # a message that does not fit its arguments, an exception that cannot be told
-            text = f"{record.msg[:LINE_CHARS]} (its arguments do not fit)" if type(record.msg) is str else "a line that cannot be told"
+        except Exception:  # a message that does not fit its arguments, an exception whose text cannot be made
+            text = "a line that cannot be told"
+            if type(record.msg) is str:
+                text = f"{record.msg[:LINE_CHARS]} (its arguments do not fit)"
         lines.add(text, LEVELS.get(record.levelname, "INFO"), name[:100])
 
 
 def install() -> tuple[JobStream, JobStream]:
-    """Once a worker process: standard output, standard error, warnings and logging go through us. Returns the two
-    streams."""
+    """Redirect standard output, standard error, warnings and logging of a worker process; called once. Returns the
+    streams for standard output and standard error."""
     sys.stdout, sys.stderr = out, error = JobStream(sys.stdout, "stdout"), JobStream(sys.stderr, "stderr")
     logging.captureWarnings(True)
-    logging.raiseExceptions = False  # a line that cannot be told is one line, not the internals of logging
+    logging.raiseExceptions = False  # a line that cannot be formatted is one line, not a traceback of logging
     logging.getLogger().addHandler(LogHandler())
     return out, error

@@ -1,7 +1,7 @@
-"""Stock Huey consumer with a worker that asks the ledger.
+"""Huey's consumer, with workers that query the ledger.
 
-consumer (parent, holds a lock, never touches the database after start)
-  -> Scheduler child (looks for workers to start again, and ends with its parent)
+consumer (parent; it has a lock file and never uses the database after its start)
+  -> Scheduler child (takes requests to start workers again, and ends with its parent)
   -> Worker children: ticket -> claim -> run -> settle (lifecycle.py, runner.py)
 """
 
@@ -16,10 +16,7 @@ import signal
 import time
 from typing import Any
 
-from flask import Flask
-from huey import Huey
-from huey import consumer as stock
-from huey.consumer import WorkerRecycle
+from huey import Huey, consumer as stock
 
 from app import registry
 from app.execution.alarm import JobAlarm, signals_blocked
@@ -28,8 +25,7 @@ from app.execution.process_guard import ProcessGuard
 from app.execution.runner import JobMeter
 from app.execution.runtime import WorkerRuntime
 from app.extensions import db
-from app.ledger.rescue import promote
-from app.ledger.worker_slots import EMPTY, STOPPED
+from app.ledger import rescue, worker_slots
 from app.services.instance import schema
 from app.services.jobs.tickets import replace_if_damaged
 from app.support import descendants
@@ -38,21 +34,13 @@ from app.support.outage import database_errors, wait_for
 from app.support.process import die_with_parent, hold_lock, identity
 
 log = logging.getLogger("app.worker")
-REOPEN_S = 5.0
-MONITOR_LATE_S = 5.0
-KILL_AFTER_S = 5.0
-AWAY_S = 0.5
-QUIET_S = 0.5
+REOPEN_S, MONITOR_LATE_S, KILL_AFTER_S = 5.0, 5.0, 5.0
+AWAY_S, QUIET_S = 0.5, 0.5
 RETIRED = 77  # exit code of a worker that a person stopped: its consumer starts no other in its place
 
 
-def build_consumer(app: Flask) -> Huey:
-    """Huey with our task, consumer, alarm and hooks: what `huey_consumer` is given the address of."""
-    return WorkerRuntime(app, LedgerHuey).huey
-
-
 class LedgerWorker(stock.Worker):
-    """Huey's worker, which asks the ledger once when its dequeue came back empty."""
+    """Huey's worker. When it gets no ticket, it queries the ledger once for a ready row."""
 
     reason, stop_code = Message("stopped"), None
 
@@ -62,7 +50,7 @@ class LedgerWorker(stock.Worker):
         self.lifecycle = self.runtime.lifecycle
 
     def initialize(self) -> None:
-        """In the child: identity, lock, row, beat; the claim refuses until all of it is done."""
+        """In the child: identity, lock file, row, heartbeat. Claims are refused until all of this is done."""
         runtime, settings = self.runtime, self.runtime.settings
         die_with_parent(runtime.consumer_pid)
         with contextlib.suppress(OSError):
@@ -77,8 +65,7 @@ class LedgerWorker(stock.Worker):
         self.lock = hold_lock(runtime.folder / f"{worker_id}.lock")
         url, queues, version = settings.database_url, settings.worker_queues, registry.code_version()
         self.beat = Heartbeat(self.lifecycle, worker_id, url, queues, runtime.consumer_id, version)
-        waits = lambda error: log.warning("waiting for the database: %s", error)  # noqa: E731
-        if not wait_for(self.beat.register, stopping, on_error=waits)[0]:
+        if not wait_for(self.beat.register, stopping, on_error=lambda e: log.warning("no database yet: %s", e))[0]:
             return
         descendants.adopt(worker_id)
         with signals_blocked():
@@ -90,9 +77,12 @@ class LedgerWorker(stock.Worker):
         log.info("worker started: pid %s, queues %s", os.getpid(), ",".join(queues))
 
     def loop(self, now: Any = None) -> None:
+        """One round: run a job, or wait for a ticket. Raises WorkerRecycle when this worker must end."""
         if os.getppid() != self.runtime.consumer_pid:
-            raise WorkerRecycle
-        self._reopen_tickets()
+            raise stock.WorkerRecycle
+        if time.monotonic() >= self.next_open:
+            self.next_open = time.monotonic() + REOPEN_S
+            self.runtime.reopen_tickets()
         prefetched = self.lifecycle.prefetched
         if self.beat.command == "quiet" and prefetched is None:
             time.sleep(QUIET_S)
@@ -115,35 +105,30 @@ class LedgerWorker(stock.Worker):
             log.exception("unhandled error while running a job")
 
     def sleep(self) -> None:
-        """The dequeue came back empty: publish a ticket if a row is ready for us, else sleep."""
+        """After a dequeue without a ticket: publish one if a row is ready for this worker, else sleep."""
         if not self._after_empty():
             super().sleep()
 
     def _after_empty(self) -> bool:
         if self.beat.monitor_late_s > MONITOR_LATE_S:
             try:
-                promote(self.runtime.connection)
+                rescue.promote(self.runtime.connection)
             except database_errors():
                 self.runtime.connection.close()
-        if self.lifecycle.work_ready():
-            self.delay = self.default_delay
-            if not self.runtime.tickets.publish([""]):
-                self._run_ticket("")  # the ticket store is away: work needs none
-            return True
-        return False
-
-    def _reopen_tickets(self) -> None:
-        if time.monotonic() >= self.next_open:
-            self.next_open = time.monotonic() + REOPEN_S
-            self.runtime.reopen_tickets()
+        if not self.lifecycle.work_ready():
+            return False
+        self.delay = self.default_delay
+        if not self.runtime.tickets.publish([""]):
+            self._run_ticket("")  # the ticket store does not answer: a claim needs no ticket
+        return True
 
     def _may_prefetch(self) -> bool:
         return self.beat.command != "quiet" and self._why_recycle() is None
 
     def _why_recycle(self) -> str | None:
         if self.beat.command == "stop":
-            self.stop_code = EMPTY
-            return STOPPED
+            self.stop_code = worker_slots.EMPTY
+            return worker_slots.STOPPED
         if self.beat.command == "restart":
             return Message("restarted by hand")
         if self.lifecycle.broken:
@@ -157,9 +142,10 @@ class LedgerWorker(stock.Worker):
         if self.lifecycle.prefetched is None and (why := self._why_recycle()):
             self.reason = why
             log.info("worker %s %s", os.getpid(), why)
-            raise WorkerRecycle
+            raise stock.WorkerRecycle
 
     def shutdown(self) -> None:
+        """Release what is claimed, write that the worker has stopped, and end the process."""
         super().shutdown()
         if self.lifecycle.started:
             self.lifecycle.release_prefetched()
@@ -174,31 +160,35 @@ class LedgerWorker(stock.Worker):
 
 
 class LedgerScheduler(stock.Scheduler):
-    """Huey's scheduler without a schedule: rows own time, so the ticket store is never asked for one (an unreachable
-    Redis would cost a traceback a second in the log). It looks for workers to start again, and ends with its parent."""
+    """Huey's scheduler without a schedule: times are in the rows, so the ticket store is not queried (an unreachable
+    Redis would cost a traceback a second in the log). It takes requests to start workers, and ends with its parent."""
 
     def initialize(self) -> None:
+        """In the child: it ends with its parent, and the stop signals do nothing."""
         die_with_parent(self.huey.runtime.consumer_pid)
         for signum in (signal.SIGTERM, signal.SIGHUP):
             signal.signal(signum, lambda *_: None)
 
     def loop(self, now: Any = None) -> None:
+        """One round. Raises WorkerRecycle when the parent has gone."""
         if os.getppid() != self.huey.runtime.consumer_pid:
-            raise WorkerRecycle
+            raise stock.WorkerRecycle
         self.huey.runtime.places.look()
         time.sleep(self.interval)
 
     def shutdown(self) -> None:
+        """Write that the empty places of this consumer have ended."""
         super().shutdown()
         self.huey.runtime.places.end()
 
 
 class LedgerConsumer(stock.Consumer):
-    """The parent: waits for the schema, holds its lock, kills what does not stop."""
+    """The parent process: waits for the schema, keeps its lock, and kills workers that do not stop."""
 
     worker_class, scheduler_class = LedgerWorker, LedgerScheduler
 
     def start(self) -> None:
+        """Wait for the schema, then start the children."""
         os.umask(0o077)
         descendants.adopt()
         self.huey.runtime.begin_consumer()
@@ -209,7 +199,8 @@ class LedgerConsumer(stock.Consumer):
         super().start()
 
     def check_worker_health(self) -> bool:
-        """Huey's, which starts another worker for each that died; for those a person stopped, once one is asked for."""
+        """As Huey's, which starts another worker for each that died. In the place of a worker that a person has
+        stopped, one is started only on request."""
         gone = any(child.exitcode is not None for _, child in self.worker_threads)
         kept = [(worker, child) for worker, child in self.worker_threads if child.exitcode != RETIRED]
         self.empty += len(self.worker_threads) - len(kept)
@@ -233,6 +224,7 @@ class LedgerConsumer(stock.Consumer):
             log.info("ended with their worker: %s", ", ".join(names))
 
     def stop(self, graceful: bool = False) -> None:
+        """Huey's; then end what the jobs have left."""
         super().stop(graceful)
         self._end_orphans()
 
@@ -253,23 +245,25 @@ class LedgerHuey:
     runtime: WorkerRuntime
 
     def create_consumer(self, **options: Any) -> LedgerConsumer:
+        """Our consumer, with Huey's log at ERROR and through our handler."""
         logging.getLogger("huey").setLevel(logging.ERROR)  # INFO alone costs 30 %; refusals are normal here
         logging.getLogger("huey.consumer").setLevel(logging.INFO)
-        for handler in list(logging.getLogger("huey").handlers):
-            logging.getLogger("huey").removeHandler(handler)  # our root handler redacts
+        logging.getLogger("huey").handlers.clear()  # our root handler redacts
         return LedgerConsumer(self, **options)
 
     def _timeout_context(self, task: Any) -> Any:
-        attempt = getattr(task, "attempt", None)
-        return contextlib.nullcontext() if attempt is None else JobAlarm(attempt)
+        return JobAlarm(task.attempt) if getattr(task, "attempt", None) else contextlib.nullcontext()
 
     def is_revoked(self, *_: Any, **__: Any) -> bool:
-        return False  # Huey's revoke is not used; looking for it costs a read a job,
+        """Always False: Huey's revoke is not used, and to look for it costs a read a job."""
+        return False
 
     def delete(self, key: str) -> bool:
-        return False  # and clearing it an exclusive transaction
+        """Always False: to clear a revoke costs an exclusive transaction a job."""
+        return False
 
     def dequeue(self) -> Any:
+        """A ticket or None; never raises, because an error makes Huey's worker sleep longer each time."""
         try:
             return self.runtime.tickets.take(super().dequeue)
         except Exception as error:

@@ -1,9 +1,9 @@
-"""`JobContext`: what a job can say and ask while it runs.
+"""`JobContext`: what a job can report and read while it runs.
 
-Its writes use a connection of their own, guarded by the claim, with SIGALRM and SIGINT blocked, so that neither a
-timeout nor a stop can break one in the middle. A database that does not answer never fails the job: the line or the
-progress is dropped and logged. A value that cannot be kept raises TypeError or ValueError here, in the job's own
-traceback.
+Its writes use a connection of their own and are guarded by the claim. SIGALRM and SIGINT are blocked meanwhile, so that
+neither a timeout nor a stop breaks one in the middle. A database that does not answer never fails the job: the line or
+the progress is dropped, and a warning is logged. A value that cannot be stored raises TypeError or ValueError here, in
+the job's own traceback.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import logging
 import re
 import time
 from collections.abc import Callable, Iterator
+from operator import attrgetter
 from typing import Any
 
 from app.execution.alarm import signals_blocked
@@ -26,11 +27,24 @@ from app.support.values import billionths, plain_details, whole
 
 log = logging.getLogger(__name__)
 EVERY_S = 0.5
+_PROGRESS = f"""UPDATE jobs SET progress_done = :done, progress_total = :total, progress_note = :note,
+ progress_json = :json WHERE {FENCE}"""
 NOTE_CHARS, MOST_COSTS, MOST_COST = 500, 10_000, 10**9
 
 
 class JobContext:
     """Given to functions that name a parameter `ctx`."""
+
+    uuid: str = property(attrgetter("_job.uuid"), doc="The id of the job.")
+    attempt: int = property(attrgetter("_job.attempts"), doc="1 for the first execution of this round.")
+    tries: int = property(attrgetter("_job.tries"), doc="How many executions a round has at most.")
+    retry_round: int = property(attrgetter("_job.round"), doc="1, and one more after each retry by hand.")
+    tenant_id: str | None = property(attrgetter("_job.tenant_id"), doc="The tenant of the job, or None.")
+    queue: str = property(attrgetter("_job.queue"), doc="The name of its queue.")
+    timeout: int = property(attrgetter("_job.timeout"), doc="The time limit of an attempt in seconds.")
+    created_by: str | None = property(
+        attrgetter("_job.created_by"), doc="Who dispatched it: an address, `recurring NAME`, `demo`; None from code.")
+    connection: Connection = property(attrgetter("_connection"), doc="The job's own connection, for reading.")
 
     def __init__(self, job: Claim, connection: Connection, lines: JobLines | None = None) -> None:
         self._job, self._connection = job, connection
@@ -41,37 +55,12 @@ class JobContext:
 
     @property
     def costs(self) -> tuple[dict[str, Any], ...]:
-        """What `record_cost` has noted: `nano` (billionths, None for unknown), `currency` and the details given."""
+        """What `record_cost` has recorded: `nano` (billionths, None for unknown), `currency` and the details given."""
         return tuple(self._costs)
 
-    @property
-    def uuid(self) -> str:
-        return self._job.uuid
-
-    @property
-    def attempt(self) -> int:
-        """1 for the first execution of this round."""
-        return self._job.attempts
-
-    @property
-    def tries(self) -> int:
-        return self._job.tries
-
-    @property
-    def retry_round(self) -> int:
-        """1, and one more after each retry by hand."""
-        return self._job.round
-
-    @property
-    def tenant_id(self) -> str | None:
-        return self._job.tenant_id
-
-    @property
-    def queue(self) -> str:
-        return self._job.queue
-
     def progress(self, done: float, total: float | None = None, note: object = None) -> None:
-        """Show how far the job is; written at most twice a second, the last one (done == total) always.
+        """Show how far the job is, with a note of at most 500 characters. Written at most twice a second; the last one
+        (done == total) is always written.
 
         TypeError or ValueError when `done` or `total` is no number from 0 to 2^63 - 1.
         """
@@ -81,11 +70,9 @@ class JobContext:
             return
         self._next_progress = now + EVERY_S
         text = None if note is None else cleaned(_text(note, 4 * NOTE_CHARS), lambda part: printable(redact(part)))
-        text = text if text is None or len(text) <= NOTE_CHARS else text[:NOTE_CHARS]
-        self._write(
-            f"UPDATE jobs SET progress_done = :done, progress_total = :total, progress_note = :note, progress_json = :json WHERE {FENCE}",
-            done=done, total=total, note=text, json=to_json(text), **self._job.fence,
-        )
+        text = text[:NOTE_CHARS] if text and len(text) > NOTE_CHARS else text
+        values = {"done": done, "total": total, "note": text, "json": to_json(text), **self._job.fence}
+        self.save_soft(lambda tx: tx.execute(_PROGRESS, **values))
 
     def log(self, message: object, level: str = "INFO") -> None:
         """Keep a line with the job: 2 KB a line, the first 200 and the last 800 lines of a job.
@@ -107,7 +94,7 @@ class JobContext:
         return self._cancelled
 
     def record_cost(self, amount: object, currency: str = "USD", **details: object) -> None:
-        """Note a cost of this attempt; stored with its outcome. None means that it is not known.
+        """Record a cost of this attempt; stored with its outcome, or when it parks. None means that it is not known.
 
         `amount` is a number (also Decimal, or text such as "12.5") from 0 to a billion, exact to a billionth;
         `currency` has three letters; `details` are up to 20 texts and numbers, `model` among them. Else TypeError or
@@ -121,37 +108,20 @@ class JobContext:
         self._costs.append({**redact_json(plain_details(details)), "nano": nano, "currency": currency.upper()})
 
     def save_durably(self, change: Callable[[Connection], Any]) -> Any:
-        """Run `change` in a transaction that survives a power cut, again until the database took it, and that neither a
-        timeout nor a stop breaks: for answers that were paid. Returns what `change` returns."""
+        """Run `change` in a transaction that survives a power cut and that neither a timeout nor a stop breaks, again
+        until the database answers. For answers that were paid. Returns what `change` returns."""
+
         def once() -> Any:
             with signals_blocked(), self._connection.transaction(durable=True) as tx:
                 return change(tx)
 
-        return wait_for(once, on_error=lambda error: log.warning("job %s: the database does not take its answer yet (%s)", self.uuid, error))[1]
-
-    @property
-    def connection(self) -> Connection:
-        """The job's own connection, for reading."""
-        return self._connection
-
-    @property
-    def created_by(self) -> str | None:
-        """Who sent it: an address, `recurring NAME`, `demo`; None from code."""
-        return self._job.created_by
-
-    @property
-    def timeout(self) -> int:
-        """Seconds this attempt may take."""
-        return self._job.timeout
+        text = "job %s: the database does not take its answer yet (%s)"
+        return wait_for(once, on_error=lambda error: log.warning(text, self.uuid, error))[1]
 
     def save_soft(self, change: Callable[[Connection], Any]) -> None:
         """Like `save_durably`, but for what may be dropped while the database does not answer."""
         with signals_blocked(), self._quietly(), self._connection.transaction() as tx:
             change(tx)
-
-    def _write(self, sql: str, **params: object) -> None:
-        with signals_blocked(), self._quietly(), self._connection.transaction() as tx:
-            tx.execute(sql, **params)
 
     @contextlib.contextmanager
     def _quietly(self) -> Iterator[None]:
@@ -162,5 +132,5 @@ class JobContext:
 
 
 def _text(given: object, most: int = MOST_CHARS) -> str:
-    """What a job gives as text: a Message of its own, or the beginning of `str()` of anything."""
+    """The text of a value that a job gives: a Message as it is, else the first characters of its `str()`."""
     return given if type(given) is Message and len(given) <= most else str.__getitem__(str(given), slice(most))

@@ -1,10 +1,11 @@
-"""What happens to a job in a worker: claimed, ran, interrupted. EVENTS says which event of Huey calls what.
+"""What happens to a job in a worker: claimed, ran, interrupted. EVENTS names the method that each event of Huey calls.
 
-One `Lifecycle` a worker process. Failure cases: an error is not a refusal (the claim is asked again until answered or
-the stop flag is set); a settle is tried again until it is written or fenced off; a stop hands the row back uncounted.
-An outcome that cannot be written, however long one waits (a value that no column holds), is replaced by a failure that
-says so; should not even that be written, the worker finds the row again at its next claim, and that counts as a crash:
-every claim ends in one written outcome.
+One `Lifecycle` a worker process. Every claim ends in one written outcome:
+- An error is not a refusal: the claim is tried again until the database answers or the stop flag is set.
+- A settle is tried again until it is written or fenced off.
+- A stop releases the row uncounted.
+- An outcome that can never be written (a value that no column can store) is replaced by a failure that says so. When
+  not even that can be written, the worker finds the row again at its next claim, and that counts as a crash.
 """
 
 from __future__ import annotations
@@ -16,14 +17,12 @@ from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
-from huey import signals
-from huey.api import Huey
-from huey.exceptions import CancelExecution, TaskTimeout
+from huey import CancelExecution, Huey, signals
+from huey.exceptions import TaskTimeout
 
 from app.execution.attempt import Attempt
 from app.execution.outcomes import class_name
 from app.ledger import claim as ledger
-from app.ledger.claim import Claim
 from app.ledger.dialect import Connection
 from app.ledger.rescue import claims_of, rescue
 from app.ledger.settle import Outcome, Parked, settle, settle_and_claim_next
@@ -45,17 +44,16 @@ EVENTS = (
 
 
 class Lifecycle:
-    """The hooks of one worker; `current` and `done` are what the heartbeat's thread writes."""
+    """The hooks of one worker. The heartbeat's thread writes `current` and `done`, the number of jobs ended."""
 
     def __init__(self, connection: Connection, queues: tuple[str, ...], store: str) -> None:
         self.connection, self.store = connection, store
         self._claim_sql, self.ready_sql = ledger.claim_statement(queues), ledger.ready_statement(queues)
         self.worker_id = self.worker = ""
-        self.started = False
-        self.current: Claim | None = None
-        self.prefetched: Claim | None = None  # claimed together with the last settle; runs without a ticket
-        self._begun: Claim | None = None  # handed over last: found again unsettled, it is a crash
-        self.done = 0
+        self.started, self.done = False, 0
+        self.current: ledger.Claim | None = None
+        self.prefetched: ledger.Claim | None = None  # claimed together with the last settle; runs without a ticket
+        self._begun: ledger.Claim | None = None  # handed over last: found again unsettled, it is a crash
         self.broken = False  # an outcome was refused: whatever did it may have spoiled this process
         self.stopping: Callable[[], bool] = lambda: False
         self._may_prefetch: Callable[[], bool] = lambda: True
@@ -63,8 +61,8 @@ class Lifecycle:
     def start(self, worker_id: str, name: str, stopping: Callable[[], bool], may_prefetch: Callable[[], bool]) -> None:
         """From now on this worker claims rows, as `worker_id`, and none before.
 
-        `name` is what people call it. `stopping` says whether the worker was told to end, `may_prefetch` whether a
-        settle may claim the next row.
+        `name` is its name for people. `stopping` returns whether the worker must end, `may_prefetch` whether a settle
+        may claim the next row.
         """
         self.worker_id, self.worker, self.stopping, self._may_prefetch = worker_id, name, stopping, may_prefetch
         self.started = True
@@ -88,19 +86,20 @@ class Lifecycle:
             raise CancelExecution("nothing to do")
         self._hand_over(task, found)
 
-    def _hand_over(self, task: Any, found: Claim) -> None:
+    def _hand_over(self, task: Any, found: ledger.Claim) -> None:
         task.attempt, task.timeout = Attempt(found), found.timeout
         self.current, self.prefetched, self._begun = found, None, found
 
-    def _claim(self) -> Claim | None:
+    def _claim(self) -> ledger.Claim | None:
         self.give_up_unsettled()
         return ledger.claim(self.connection, self._claim_sql, self.worker_id, self.worker)
 
     def give_up_unsettled(self) -> None:
-        """A row that was begun here and is still ours has got no outcome: that counts as a crash."""
+        """Free the row that this worker began last and that has no outcome: this counts as a crash."""
         for row in claims_of(self.connection, self.worker_id, self.worker):
             if self._begun is not None and (row.uuid, row.claim_no) == (self._begun.uuid, self._begun.claim_no):
-                log.error("job %s (%s) was found again without an outcome: it counts as a crash", row.uuid, row.job_type)
+                text = "job %s (%s) was found again without an outcome: it counts as a crash"
+                log.error(text, row.uuid, row.job_type)
                 rescue(self.connection, row, crash=True, why=UNSETTLED, store=self.store)
 
     def job_ran(self, task: Any, _value: Any, exception: BaseException | None) -> None:
@@ -125,15 +124,14 @@ class Lifecycle:
         self.done += 1
         task.attempt, self.current = None, self.prefetched
 
-    def _replace(self, job: Claim, outcome: Outcome | Parked, error: Exception) -> tuple[str, Outcome | Parked]:
-        """The outcome was refused: write it alone, else a failure that says so, else leave the row to be found again.
-        Returns what was written."""
+    def _replace(self, job: ledger.Claim, outcome: Outcome | Parked, error: Exception) -> tuple[str, Outcome | Parked]:
+        """After an outcome that the database refused: write it without a claim, else a failure that says so, else leave
+        the row for the next claim to find. Returns the status written ('' for none) and its outcome."""
         self.broken = True
         why = one_line(redact(f"{type(error).__name__}: {error}"), 500)
         log.error("job %s (%s): its outcome could not be written (%s)", job.uuid, job.job_type, why)
         said = Outcome("failed", error=Message("Its outcome could not be written (%(why)s).", why=why), retry=False)
-        if isinstance(outcome, Outcome):
-            said.run_ms = max(int(outcome.run_ms or 0), 0)
+        said.run_ms = max(int(outcome.run_ms or 0), 0)
         for attempt in (outcome, said):
             try:
                 settled = wait_for(lambda attempt=attempt: settle(self.connection, job, attempt, self.store),
@@ -145,19 +143,20 @@ class Lifecycle:
         return "", said
 
     @staticmethod
-    def _unset(exception: BaseException | None, job: Claim) -> Outcome:
+    def _unset(exception: BaseException | None, job: ledger.Claim) -> Outcome:
         if isinstance(exception, TaskTimeout):
             return Outcome("timeout", error=Message("timeout after %(n)s s", n=job.timeout))
-        return Outcome("failed", error=Message("The worker could not run the job (%(why)s).", why=class_name(exception)))
+        why = Message("The worker could not run the job (%(why)s).", why=class_name(exception))
+        return Outcome("failed", error=why)
 
     def job_interrupted(self, _signal: str, task: Any) -> None:
-        """A stop: hand the row back uncounted, or write the outcome if it was set already."""
+        """A stop: release the row uncounted, or write the outcome if it was set already."""
         attempt: Attempt | None = getattr(task, "attempt", None)
         if attempt is None:
             return
         job = attempt.claim
-        if attempt.outcome is None and job.over:
-            attempt.outcome = Outcome("timeout", error=Message("timeout after %(n)s s", n=job.timeout))
+        if attempt.outcome is None and job.over_time:
+            attempt.outcome = self._unset(TaskTimeout(), job)
         if attempt.outcome is not None:
             return self.job_ran(task, None, None)
 
@@ -172,16 +171,14 @@ class Lifecycle:
         task.attempt = self.current = None
 
     def release_prefetched(self) -> None:
-        """The worker ends with a row claimed ahead: hand it back."""
+        """Release the row that was claimed in advance, when the worker ends."""
         if self.prefetched is not None:
-            task = SimpleNamespace(attempt=Attempt(self.prefetched))
-            self.prefetched = None
-            self.job_interrupted("stop", task)
+            claimed, self.prefetched = self.prefetched, None
+            self.job_interrupted("stop", SimpleNamespace(attempt=Attempt(claimed)))
 
     def ticket_refused(self, _signal: str, task: Any) -> None:
         """CANCELED with a claim in hand (another hook refused): release it."""
-        attempt: Attempt | None = getattr(task, "attempt", None)
-        if attempt is not None and attempt.outcome is None:
+        if (attempt := getattr(task, "attempt", None)) is not None and attempt.outcome is None:
             self.job_interrupted(_signal, task)
 
     def work_ready(self) -> bool:
@@ -196,16 +193,13 @@ class Lifecycle:
         path = self.connection.url.removeprefix("sqlite:///")
         if self.connection.sqlite and kind_of(error) == LOCKED and holds_write_lock(path):
             found = roll_back_others({id(self.connection.raw)})
-            log.error("a job has left a transaction open in this worker, which held up everybody: %d rolled back", found)
+            log.error("a job has left a transaction open, which blocked all writers: %d rolled back", found)
             if not found:
                 os._exit(GONE)  # out of reach: it ends with the process
 
 
 def listen(huey: Huey, lifecycle: Lifecycle) -> None:
-    """Connect the table; called last, so that no other hook runs between our claim and the job."""
+    """Connect EVENTS to Huey; called last, so that no other hook runs between our claim and the job."""
     for event, name in EVENTS:
-        order = getattr(lifecycle, name)
-        if event in ("pre_execute", "post_execute"):
-            getattr(huey, event)(name)(order)
-        else:
-            huey.signal(event)(order)
+        connect = getattr(huey, event)(name) if event.endswith("_execute") else huey.signal(event)
+        connect(getattr(lifecycle, name))

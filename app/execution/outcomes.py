@@ -1,7 +1,7 @@
-"""What an exception of a job means: its outcome, told in one line and a traceback.
+"""What an exception of a job means: an outcome, with one line and a traceback.
 
-An exception is the job's own code: its `str()` may raise, never end or be of any size. So whoever asks keeps the alarm
-on (`outcome_of`), looks only at as much text as is kept, and has an answer of its own when telling fails.
+An exception is the job's own code: its `str()` may raise, never end, or return a text of any size. So `outcome_of`
+keeps the alarm on, reads only as much text as is stored, and returns an outcome of its own when all that fails.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def class_name(thing: object) -> str:
 
 
 def outcome_of(attempt: Attempt, error: BaseException) -> Outcome | Parked:
-    """The outcome of `error`, whatever telling it raises or however long it takes."""
+    """The outcome of `error`. Raises nothing, and ends at the time limit."""
     job = attempt.claim
     if isinstance(error, JobTimeout):
         return _outcome(error, job)
@@ -42,14 +42,15 @@ def outcome_of(attempt: Attempt, error: BaseException) -> Outcome | Parked:
     except JobTimeout as over:
         return _outcome(over, job)
     except BaseException as other:
-        return Outcome("failed", error=Message(
-            "%(name)s: its text cannot be shown (%(why)s in its own code)", name=class_name(error), why=class_name(other)))
+        return Outcome("failed", error=Message("%(name)s: its text cannot be shown (%(why)s in its own code)",
+                                               name=class_name(error), why=class_name(other)))
 
 
 def _outcome(error: BaseException, job: Claim) -> Outcome | Parked:
     """What an exception means for the job."""
     if isinstance(error, JobTimeout):
-        return Outcome("timeout", error=Message("timeout after %(n)s s", n=job.timeout), traceback=format_traceback(error))
+        why = Message("timeout after %(n)s s", n=job.timeout)
+        return Outcome("timeout", error=why, traceback=format_traceback(error))
     if isinstance(error, registry.HoldJob):
         return Parked("held", sentence(error), error.code)
     if isinstance(error, CancelExecution) and not error.retry:
@@ -76,7 +77,8 @@ def _after(outcome: Outcome, error: BaseException, delay: object) -> Outcome:
             raise delay
         outcome.delay = delay_s(Message("The delay of %(name)s", name=type(error).__name__), delay)
     except (TypeError, ValueError) as wrong:
-        outcome.error = stored(Message("%(why)s It counts as a failure. (%(error)s)", why=text_of(wrong), error=outcome.error))
+        text = Message("%(why)s It counts as a failure. (%(error)s)", why=text_of(wrong), error=outcome.error)
+        outcome.error = stored(text)
     return outcome
 
 
@@ -84,23 +86,23 @@ def _until(eta: object) -> object:
     """Seconds from now until `eta` (a datetime; without a zone in local time, as Huey reads it), or the error it is."""
     if not isinstance(eta, datetime):
         return TypeError(Message("The eta of RetryTask must be a datetime, not %(value)s.", value=type(eta).__name__))
-    try:
-        return max((eta - (datetime.now(UTC) if eta.tzinfo else datetime.now())).total_seconds(), 0)  # the job's clock, not a stored time
+    try:  # by the job's clock: this is no stored time
+        return max((eta - datetime.now(UTC if eta.tzinfo else None)).total_seconds(), 0)
     except (TypeError, ValueError, OverflowError):
         return ValueError(Message("The eta of RetryTask is no time that can be waited for."))
 
 
 def sentence(error: BaseException) -> str:
-    """One line for people: "KeyError: 'x'", or only the text of a Sentence."""
+    """One line for people: "KeyError: 'x'", or only the text of a UserFacingError or RetryTask."""
     if isinstance(error, registry.UserFacingError | RetryTask) and (text := text_of(error)) and text != "None":
         return stored(text)
     lines = list(traceback.TracebackException(type(error), error, None, compact=True).format_exception_only())
-    line = lines[-1] if isinstance(error, SyntaxError) else lines[0]  # notes follow; a SyntaxError begins with its place
+    line = lines[-1 if isinstance(error, SyntaxError) else 0]  # notes follow; a SyntaxError begins with its place
     return stored(line.strip() or type(error).__name__)
 
 
 def stored(text: str) -> str:
-    """As it is written into a row: without secrets, at most 2,000 bytes. A Message that is longer becomes a text."""
+    """A text as a row keeps it: without secrets, at most 2,000 bytes. A longer Message becomes a plain text."""
     return cut(cleaned(text, lambda part: printable(redact(part))), ERROR_BYTES)[0]
 
 

@@ -1,10 +1,10 @@
-"""What a job may not leave behind in its worker's process, so that the next job does not notice it.
+"""What a job may not leave behind in its worker's process, so that it does not affect the next job.
 
-`ProcessGuard.restore` runs after each job and costs some microseconds when nothing was changed: working folder, umask,
-environment, handlers of signals, limits, standard streams, logging, and transactions that a job left open on the pool
-of SQLAlchemy (one of them would hold SQLite's write lock against everybody, this worker's own settle included). A copy
-of the worker that a job made with os.fork and let run on through our code ends here: two processes must never answer
-for one claim.
+`ProcessGuard.restore` runs after each job and costs some microseconds when nothing was changed. It restores working
+folder, umask, environment, handlers of signals, limits, standard streams and logging, and it ends transactions that a
+job has left open on the pool of SQLAlchemy: one of them would keep SQLite's write lock from all others, this worker's
+own settle included. A copy of the worker that a job has made with os.fork and that returns into our code is ended:
+two processes must never settle one claim.
 """
 
 from __future__ import annotations
@@ -25,23 +25,31 @@ from typing import Any
 
 from flask import Flask, has_app_context
 from flask.globals import app_ctx
-from sqlalchemy import event
-from sqlalchemy.engine import Engine
-from sqlalchemy.pool import Pool
+from sqlalchemy import Engine, Pool, event
 
 from app.execution import capture
 from app.execution.alarm import JobAlarm
 from app.ledger.dialect import Connection, in_transaction
 from app.support.redaction import printable, redact
 
-log = logging.getLogger(__name__)
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-_files_limit = resource.getrlimit
+_limit = resource.getrlimit
 _LIMITS = (resource.RLIMIT_NOFILE, resource.RLIMIT_FSIZE, resource.RLIMIT_AS, resource.RLIMIT_CPU)
 
 
+def _working_folder() -> str | None:
+    try:
+        return os.getcwd()
+    except OSError:  # it was deleted
+        return None
+
+
+def _interpreter() -> tuple[Any, ...]:
+    return sys.getrecursionlimit(), socket.getdefaulttimeout(), gc.isenabled(), sys.gettrace()
+
+
 class _Never(Warning):
-    """No warning is of this kind."""
+    """A category that no warning has."""
 
 
 class WorkerContext:
@@ -64,7 +72,7 @@ class WorkerContext:
 
 
 class ProcessGuard:
-    """Made once, when the worker has started; remembers how its process should be."""
+    """The state of a worker's process when it has started, which `restore` compares and puts back. Made once."""
 
     def __init__(self, connection: Connection, app: Flask) -> None:
         self.pid, self.connection, self.context = os.getpid(), connection, WorkerContext(app)
@@ -72,8 +80,8 @@ class ProcessGuard:
         self._folder, self._umask = os.getcwd(), 0o077
         self._environ = dict(os.environb)
         self._handlers = {int(number): getsignal(number) for number in _SIGNALS}
-        self._limits = [resource.getrlimit(limit) for limit in _LIMITS]
-        self._interpreter = sys.getrecursionlimit(), socket.getdefaulttimeout(), gc.isenabled()
+        self._limits = list(map(_limit, _LIMITS))
+        self._interpreter = _interpreter()
         root = logging.getLogger()
         self._logging = list(root.handlers), root.level
         self._threads = threading.enumerate()
@@ -84,7 +92,8 @@ class ProcessGuard:
         os.register_at_fork(after_in_child=self._in_child)
 
     def _in_child(self) -> None:
-        """What a job forks (multiprocessing, os.fork) is no worker: it dies of SIGTERM and keeps no log lines."""
+        """Run in a process that a job has forked (multiprocessing, os.fork). It is no worker: SIGTERM ends it, and it
+        keeps no log lines."""
         if capture.Capture.lines is not None:
             capture.Capture.lines.after_fork()
         capture.Capture.lines = JobAlarm.current = None
@@ -93,7 +102,7 @@ class ProcessGuard:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGALRM, signal.SIGINT})
 
     def end_if_forked(self, error: BaseException | None = None) -> None:
-        """Never returns in a copy of the worker that a job has made."""
+        """End this process if it is a copy of the worker that a job has forked; `error` is what the job raised."""
         if os.getpid() == self.pid:
             return
         if error is not None and not isinstance(error, SystemExit):
@@ -109,45 +118,37 @@ class ProcessGuard:
         changed = []
         if os.umask(self._umask) != self._umask:
             changed.append("umask")
-        try:
-            moved = os.getcwd() != self._folder
-        except OSError:
-            moved = True
-        if moved:
+        if _working_folder() != self._folder:
             os.chdir(self._folder)
             changed.append("working folder")
         if getattr(os.environ, "_data", None) != self._environ and dict(os.environb) != self._environ:
-            self._restore_environ()
+            for name in set(os.environb) - set(self._environ):
+                del os.environb[name]
+            os.environb.update(self._environ)
             changed.append("environment")
         for number, handler in self._handlers.items():
             if getsignal(number) is not handler:
                 signal.signal(number, handler)
                 changed.append(f"handler of {signal.Signals(number).name}")
-        changed += self._restore_limits()
-        changed += self._restore_output()
-        changed += self._close_transactions()
+        changed += [*self._restore_limits(), *self._restore_output(), *self._close_transactions()]
         if capture.Capture.warned:
             capture.Capture.warned = False
-            warnings.simplefilter("ignore", category=_Never, append=True)  # changes nothing but lets warnings be shown again
+            warnings.simplefilter("ignore", category=_Never, append=True)  # its only effect: warnings are shown again
         return changed
 
     def _is_unchanged(self) -> bool:
-        """All that `restore` looks at, in one glance: it is paid for each job."""
+        """Whether `restore` has nothing to do; fast, because each job pays for it."""
         root = logging.root
-        try:
-            here = os.getcwd()
-        except OSError:
-            return False
         one, two, three = self._handlers.items()
         return (
-            os.umask(self._umask) == self._umask and here == self._folder and not self._checked_out and not capture.Capture.warned
+            os.umask(self._umask) == self._umask and _working_folder() == self._folder
+            and not self._checked_out and not capture.Capture.warned
             and getattr(os.environ, "_data", None) == self._environ
             and getsignal(one[0]) is one[1] and getsignal(two[0]) is two[1] and getsignal(three[0]) is three[1]
-            and _files_limit(resource.RLIMIT_FSIZE) == self._limits[1] and _files_limit(resource.RLIMIT_NOFILE) == self._limits[0]
+            and _limit(resource.RLIMIT_FSIZE) == self._limits[1] and _limit(resource.RLIMIT_NOFILE) == self._limits[0]
             and sys.stdout is self.streams[0] and sys.stderr is self.streams[1]
             and root.handlers == self._logging[0] and root.level == self._logging[1] and not root.manager.disable
-            and (sys.getrecursionlimit(), socket.getdefaulttimeout(), gc.isenabled()) == self._interpreter and not sys.gettrace()
-        )
+            and _interpreter() == self._interpreter)
 
     def new_threads(self) -> list[str]:
         """Names of the threads that the last job has left running."""
@@ -158,24 +159,19 @@ class ProcessGuard:
         self._threads = alive
         return names
 
-    def _restore_environ(self) -> None:
-        for name in set(os.environb) - set(self._environ):
-            del os.environb[name]
-        os.environb.update(self._environ)
-
     def _restore_limits(self) -> list[str]:
         changed = []
         for limit, before in zip(_LIMITS, self._limits, strict=True):
             if resource.getrlimit(limit) != before:
-                with contextlib.suppress(OSError, ValueError):  # a hard limit that was lowered stays, unless we are root
+                with contextlib.suppress(OSError, ValueError):  # a lowered hard limit stays, unless we are root
                     resource.setrlimit(limit, before)
                 changed.append("limits")
-        if (sys.getrecursionlimit(), socket.getdefaulttimeout(), gc.isenabled()) != self._interpreter or sys.gettrace():
-            depth, timeout, collects = self._interpreter
+        if _interpreter() != self._interpreter:
+            depth, timeout, collects, trace = self._interpreter
             sys.setrecursionlimit(depth)
             socket.setdefaulttimeout(timeout)
             (gc.enable if collects else gc.disable)()
-            sys.settrace(None)
+            sys.settrace(trace)
             changed.append("interpreter")
         return changed
 
@@ -193,8 +189,8 @@ class ProcessGuard:
         return changed
 
     def _close_transactions(self) -> list[str]:
-        left = [record for record in list(self._checked_out.values()) if record.dbapi_connection is not None]
-        left = [record for record in left if in_transaction(record.dbapi_connection)]
+        left = [record for record in list(self._checked_out.values())
+                if record.dbapi_connection is not None and in_transaction(record.dbapi_connection)]
         for record in left:
             with contextlib.suppress(Exception):
                 record.invalidate()

@@ -1,10 +1,10 @@
 """Run one claimed job and turn whatever happens into an `Outcome`.
 
-Everything but KeyboardInterrupt (a stop) is caught, so Huey always sees a return. A timeout cannot be swallowed: the
-alarm is a BaseException that comes again every 5 s, and one that was delivered beats a later "completed"; an outcome
-that is set beats a later alarm. Whatever calls the job's own code (its function, `str()` of what it returns or raises)
-runs with the alarm on; what it may not leave behind is put right before the outcome is written
-(execution/process_guard.py, descendants.py).
+Everything but KeyboardInterrupt (a stop) is caught, so Huey always sees a return. A job cannot swallow a timeout: the
+alarm is a BaseException that comes again every 5 s. A timeout that was raised beats a later "completed"; an outcome
+that is set beats a later alarm. All calls of the job's own code (its function, `str()` of what it returns or raises)
+run with the alarm on. What the job has left behind is put right before the outcome is written (process_guard.py,
+support/descendants.py).
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class JobMeter:
 
     _reset: int | None = None
     _pid = _resident = 0
-    _inherited = False  # getrusage tells the mark of the program that this process was before an exec (never of a forked worker)
+    _inherited = False  # getrusage gives the mark of the program before an exec, which a forked worker never has
 
     def __init__(self) -> None:
         if JobMeter._pid != os.getpid():
@@ -88,26 +88,23 @@ class JobMeter:
         return cls._resident if cls._pid == os.getpid() else 0
 
     def read_into(self, outcome: Outcome | Parked) -> None:
-        """The job has ended; of a parked one no figures are kept."""
-        run_ms = round((time.monotonic() - self.start) * 1000)
-        peak, JobMeter._resident = self.read()
-        if isinstance(outcome, Outcome):
-            outcome.run_ms, outcome.memory_peak = run_ms, peak
-            outcome.details["memory_growth"] = max(peak - self.resident, 0)
+        """Write the run time (ms) and the memory (bytes) of a job that has ended into its outcome."""
+        outcome.run_ms = round((time.monotonic() - self.start) * 1000)
+        outcome.memory_peak, JobMeter._resident = self.read()
+        outcome.details["memory_growth"] = max(outcome.memory_peak - self.resident, 0)
 
 
-def execute(
-    app: Flask, attempt: Attempt, job_connection: Connection, stopping: Callable[[], bool] = lambda: True,
-    guard: ProcessGuard | None = None,
-) -> None:
-    """Run the claimed job; `attempt.outcome` is set unless a stop interrupts. `guard` is that of the worker's process.
+def execute(app: Flask, attempt: Attempt, job_connection: Connection, stopping: Callable[[], bool] = lambda: True,
+            guard: ProcessGuard | None = None) -> None:
+    """Run the claimed job; sets `attempt.outcome` unless a stop interrupts. `guard` is that of the worker's process.
 
     Raises KeyboardInterrupt when the worker is `stopping`.
     """
     job = attempt.claim
     meter = JobMeter()
     lines = JobLines(job, job_connection)
-    whose = job_of_line.set({"uuid": job.uuid, "type": job.job_type, "tenant": job.tenant_id, "attempt": job.attempts, "worker": job.worker})
+    whose = job_of_line.set({"uuid": job.uuid, "type": job.job_type, "tenant": job.tenant_id, "attempt": job.attempts,
+                             "worker": job.worker})
     try:
         try:
             outcome = _run(app, attempt, job_connection, lines, guard)
@@ -115,9 +112,10 @@ def execute(
             if _asked_to_stop(stopping):
                 raise
             outcome = outcome_of(attempt, error)  # raised by the job itself: handed back it would come again for ever
-        except BaseException as error:  # told without its traceback: formatting it calls the job's own code
-            log.error("job %s: its outcome could not be told (%s)", job.uuid, class_name(error))
-            outcome = Outcome("failed", error=Message("The worker could not tell its outcome (%(why)s).", why=class_name(error)), retry=False)
+        except BaseException as error:  # logged without its traceback: to format it calls the job's own code
+            log.error("job %s: its outcome could not be determined (%s)", job.uuid, class_name(error))
+            unknown = Message("The worker could not tell its outcome (%(why)s).", why=class_name(error))
+            outcome = Outcome("failed", error=unknown, retry=False)
         meter.read_into(outcome)
         if isinstance(outcome, Outcome):
             swallowed = attempt.timed_out and outcome.status == "failed"
@@ -138,19 +136,21 @@ def execute(
 
 
 def _clean_up(lines: JobLines, guard: ProcessGuard | None, completed: bool) -> None:
-    """End or name what the job has started, put the process right, write the last lines. Never raises."""
+    """End or name the processes that the job has left, restore this process, write the last lines. Never raises."""
     try:
         changed = guard.restore() if guard else []  # first: under a limit that the job has set nothing can be written
         if guard and descendants.any_left():  # in a worker: elsewhere the children are not the job's
             if completed and (names := descendants.tolerate()):
-                lines.add(Message("Left running, until this worker ends: %(names)s", names=", ".join(names)), "WARN", "worker")
+                text = Message("Left running, until this worker ends: %(names)s", names=", ".join(names))
+                lines.add(text, "WARN", "worker")
             elif not completed and (names := descendants.end_all()):
                 lines.add(Message("Ended with the job: %(names)s", names=", ".join(names)), "INFO", "worker")
         for stream in guard.streams if guard else ():
             if stream.touched:
                 stream.end()
         if guard and (threads := guard.new_threads()):
-            lines.add(Message("Threads left running, until this worker ends: %(names)s", names=", ".join(threads)), "WARN", "worker")
+            text = Message("Threads left running, until this worker ends: %(names)s", names=", ".join(threads))
+            lines.add(text, "WARN", "worker")
         if changed:
             lines.add(Message("Put back after the job: %(names)s", names=", ".join(changed)), "WARN", "worker")
         if lines.waiting:
@@ -160,21 +160,20 @@ def _clean_up(lines: JobLines, guard: ProcessGuard | None, completed: bool) -> N
 
 
 def _asked_to_stop(stopping: Callable[[], bool]) -> bool:
-    """Whether the worker stops; Ctrl-C on a terminal reaches us a moment before the flag is set."""
+    """Whether the worker must end. Waits up to 1 s: Ctrl-C on a terminal arrives a moment before the flag is set."""
     end = time.monotonic() + INTERRUPT_S
     while not stopping() and time.monotonic() < end:
         time.sleep(0.02)
     return stopping()
 
 
-def _run(
-    app: Flask, attempt: Attempt, job_connection: Connection, lines: JobLines, guard: ProcessGuard | None
-) -> Outcome | Parked:
+def _run(app: Flask, attempt: Attempt, job_connection: Connection, lines: JobLines,
+         guard: ProcessGuard | None) -> Outcome | Parked:
     job = attempt.claim
     definition = registry.find(job.job_type)
     if definition is None:
-        return Parked("blocked", Message(
-            "No job type %(name)s is known here. Deploy the code that declares it, or delete the job.", name=job.job_type))
+        return Parked("blocked", Message("No job type %(name)s is known here. Deploy the code that declares it, or "
+                                         "delete the job.", name=job.job_type))
     ctx = JobContext(job, job_connection, lines)
     try:
         with guard.context if guard else app.app_context():
@@ -185,7 +184,8 @@ def _run(
                     args["ctx"] = ctx
             except registry.InvalidArguments as error:
                 return Parked("blocked", stored(Message(
-                    "The arguments no longer fit %(name)s: %(why)s Edit and retry, or delete the job.", name=job.job_type, why=text_of(error))))
+                    "The arguments no longer fit %(name)s: %(why)s Edit and retry, or delete the job.",
+                    name=job.job_type, why=text_of(error))))
             try:
                 lines.capture = definition.options.capture
                 Capture.lines = lines
@@ -206,9 +206,7 @@ def _run(
         raise
     except BaseException as error:
         outcome = outcome_of(attempt, error)
-        if isinstance(outcome, Parked):
-            return outcome
-        if outcome.status == "failed":
+        if isinstance(outcome, Outcome) and outcome.status == "failed":
             with contextlib.suppress(Exception):
                 report_failure(error)
     else:
@@ -219,7 +217,8 @@ def _run(
 
 
 def _call(function: Callable[..., Any], args: dict[str, Any], guard: ProcessGuard | None) -> tuple[str, list[str]]:
-    """The job's own code and its result as JSON; a copy of the process that it has forked ends here."""
+    """Call the job's own code; returns its result as JSON and the names of what was cut. A copy of the process that
+    the job has forked ends here."""
     try:
         result = as_json(function(**args))
     except BaseException as error:
@@ -232,10 +231,9 @@ def _call(function: Callable[..., Any], args: dict[str, Any], guard: ProcessGuar
 
 
 def _roll_back() -> None:
-    if not db.session.registry.has():
-        return
     try:
-        db.session.rollback()
+        if db.session.registry.has():
+            db.session.rollback()
     except Exception:
         log.warning("rollback failed; the connections of this worker are opened again")
         db.engine.dispose()

@@ -1,4 +1,4 @@
-"""What one consumer and its workers share, built once in the consumer before it forks: each worker has its own copy."""
+"""The objects that one consumer and its workers use, built once in the consumer: each forked worker has a copy."""
 
 from __future__ import annotations
 
@@ -45,19 +45,19 @@ class WorkerRuntime:
         listen(self.huey, self.lifecycle)
 
     def begin_consumer(self) -> None:
-        """In the consumer, before its first child: its identity, its lock, and the places of its workers."""
+        """In the consumer, before its first child: set its identity, its lock and the places of its workers."""
         self.consumer_pid, self.consumer_id = os.getpid(), identity(self.folder)
         self._lock = hold_lock(self.folder / f"{self.consumer_id}.lock")
         self.places = Places(self.settings.database_url, self.consumer_id)
 
     def reopen_tickets(self) -> None:
-        """Keep to the ledger's ticket generation; trouble waits for the next look."""
+        """Open the tickets of the ledger's generation. Errors are logged; the next call tries again."""
+        trouble = ""
         try:
             self.tickets.open()
         except Exception as error:
-            self._trouble.report(f"ticket store not open ({type(error).__name__}); work goes on without it")
-        else:
-            self._trouble.report("")
+            trouble = f"ticket store not open ({type(error).__name__}); work goes on without it"
+        self._trouble.report(trouble)
 
     def _run(self, task: Any) -> None:
         """Huey's one task."""

@@ -1,27 +1,24 @@
 """Claim and release: the statements by which a worker gets and gives back a row.
 
-One UPDATE takes the best ready row of the worker's queues, in order, skipping paused
-ones. `claim_no` only ever rises and is the fence of everything that follows.
+One UPDATE takes the best ready row of the worker's queues, in their order, and leaves out paused ones. `claim_no` never
+falls; each later change of the row is guarded by it (FENCE).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from app.ledger.dialect import Connection, Executor
 from app.support.clock import stamp
 from app.support.messages import Message, to_json
 
 FENCE = "id = :id AND state = 'processing' AND worker_id = :w AND claim_no = :k"
-COLUMNS = (
-    "id, uuid, job_type, tenant_id, queue, payload, attempts, tries, failures, crashes, claim_no, round, "
-    "timeout, backoff, created_ms, available_ms, reserved_ms, retry_until_ms, durable, cancel_requested, over_time, worker_id, created_by"
-)
 
 
 @dataclass(slots=True)
 class Claim:
-    """A claimed row; times in ms, `timeout` in s, `backoff` as '60,300,1800' (s)."""
+    """A claimed row: its columns of `jobs`, and the name of its worker. Times in ms, `timeout` in s, `backoff` as
+    '60,300,1800' (s)."""
 
     id: int
     uuid: str
@@ -43,19 +40,19 @@ class Claim:
     retry_until_ms: int
     durable: int
     cancel_requested: int
-    over: int  # 1: its time limit has passed
+    over_time: int  # 1: its time limit has passed
     worker_id: str
     created_by: str | None
     worker: str = ""
 
     @property
     def fence(self) -> dict[str, object]:
+        """The parameters of FENCE."""
         return {"id": self.id, "w": self.worker_id, "k": self.claim_no}
 
 
-_NUMBERS = tuple(place for place, name in enumerate(COLUMNS.split(", ")) if name in (
-    "id attempts tries failures crashes claim_no round timeout created_ms available_ms reserved_ms retry_until_ms durable "
-    "cancel_requested over_time").split())
+COLUMNS = ", ".join(column.name for column in fields(Claim)[:-1])
+_NUMBERS = tuple(place for place, column in enumerate(fields(Claim)) if column.type == "int")
 
 
 def read_claim(row: tuple, worker: str) -> Claim:
@@ -63,59 +60,53 @@ def read_claim(row: tuple, worker: str) -> Claim:
     as 0."""
     for place in _NUMBERS:
         if type(row[place]) is not int:
-            row = tuple(0 if at in _NUMBERS and not isinstance(value, int) else value for at, value in enumerate(row))
-            break
+            row = (*row[:place], 0, *row[place + 1:])
     return Claim(*row, worker=worker)
 
 
 def _best(queue: str) -> str:
-    return (
-        f"CASE WHEN EXISTS(SELECT 1 FROM queues WHERE name = '{queue}' AND paused_at IS NOT NULL) THEN NULL ELSE "
-        f"(SELECT j.id FROM jobs j WHERE j.state = 'pending' AND j.queue = '{queue}' AND NOT EXISTS "
-        "(SELECT 1 FROM queues t WHERE t.name = 'type:' || j.job_type AND t.paused_at IS NOT NULL) ORDER BY j.rank DESC, j.id LIMIT 1 {skip}) END"
-    )
+    return f"""CASE WHEN EXISTS(SELECT 1 FROM queues WHERE name = '{queue}' AND paused_at IS NOT NULL) THEN NULL ELSE
+ (SELECT j.id FROM jobs j WHERE j.state = 'pending' AND j.queue = '{queue}' AND NOT EXISTS
+ (SELECT 1 FROM queues t WHERE t.name = 'type:' || j.job_type AND t.paused_at IS NOT NULL)
+ ORDER BY j.rank DESC, j.id LIMIT 1 {{skip}}) END"""
 
 
 def claim_statement(queues: tuple[str, ...]) -> str:
-    """The claim for workers bound to `queues` (names from config.QUEUES, in their order)."""
-    best = ", ".join(_best(q) for q in queues)
-    return (
-        "UPDATE jobs SET state = 'processing', worker_id = :w, reserved_at = :now / 1000, reserved_ms = :now, reason = NULL, over_time = 0, "
-        "claim_no = claim_no + 1, attempts = attempts + 1 "
-        f"WHERE id = COALESCE({best}, NULL) AND state = 'pending' RETURNING {COLUMNS}"
-    )
+    """SQL of the claim for workers of `queues` (names from config.QUEUES, the first one first)."""
+    best = ", ".join(map(_best, queues))
+    return f"""UPDATE jobs SET state = 'processing', worker_id = :w, reserved_at = :now / 1000, reserved_ms = :now,
+ reason = NULL, over_time = 0, claim_no = claim_no + 1, attempts = attempts + 1
+ WHERE id = COALESCE({best}, NULL) AND state = 'pending' RETURNING {COLUMNS}"""
 
 
 def ready_statement(queues: tuple[str, ...]) -> str:
-    """Whether the claim would find a row: the same predicate (a plain EXISTS spins on a paused queue)."""
-    best = ", ".join(_best(q) for q in queues).replace("{skip}", "")
+    """SQL that returns a row when the claim would find one: the same condition, because a plain EXISTS would be true
+    for a paused queue again and again."""
+    best = ", ".join(map(_best, queues)).replace("{skip}", "")
     return f"SELECT 1 WHERE COALESCE({best}, NULL) IS NOT NULL"
 
 
-_RELEASE_OTHERS = """UPDATE jobs SET state = 'pending', worker_id = NULL, reserved_at = NULL, reserved_ms = NULL,
- available_ms = :now, attempts = attempts - 1 WHERE worker_id = :w AND state = 'processing'"""
+_TO_PENDING = """UPDATE jobs SET state = 'pending', worker_id = NULL, reserved_at = NULL, reserved_ms = NULL,
+ available_ms = :now, attempts = attempts - 1 WHERE """
+_RELEASE_OTHERS = f"{_TO_PENDING} worker_id = :w AND state = 'processing'"
+RELEASE = f"{_TO_PENDING} {FENCE} AND cancel_requested = 0"
 _SHOW = """UPDATE worker_heartbeats SET status = :status, current_job_id = :id, current_job_type = :t, job_uuid = :u,
- job_claim = :k, job_since = :since, last_heartbeat = :at, jobs_done = :done WHERE worker_id = :w AND status <> 'stopped'"""
-RELEASE = f"""UPDATE jobs SET state = 'pending', worker_id = NULL, reserved_at = NULL, reserved_ms = NULL,
- available_ms = :now, attempts = attempts - 1 WHERE {FENCE} AND cancel_requested = 0"""
-
-
+ job_claim = :k, job_since = :since, last_heartbeat = :at, jobs_done = :done
+ WHERE worker_id = :w AND status <> 'stopped'"""
 OVER = Message("Over its time limit.")
 _NOTE_OVER = f"UPDATE jobs SET over_time = 1, reason = :reason, reason_json = :json WHERE {FENCE}"
 
 
 def show(tx: Executor, worker_id: str, job: Claim | None, done: int) -> None:
-    """Write what a worker is doing into its row, in the open transaction; `done` is its number of jobs ended."""
-    tx.execute(
-        _SHOW, status="active" if job else "idle", id=job and job.id, t=job and job.job_type, u=job and job.uuid, k=job and job.claim_no,
-        since=job and job.reserved_ms, at=stamp(tx.now()), done=done, w=worker_id,
-    )
-    if job and job.over:
-        tx.execute(_NOTE_OVER, reason=OVER, json=to_json(OVER), **job.fence)  # should the worker die before it stops the job: a timeout, not a loss
+    """Write the current job of a worker into its row, in the open transaction; `done` is its number of jobs ended."""
+    tx.execute(_SHOW, status="active" if job else "idle", id=job and job.id, t=job and job.job_type, u=job and job.uuid,
+               k=job and job.claim_no, since=job and job.reserved_ms, at=stamp(tx.now()), done=done, w=worker_id)
+    if job and job.over_time:  # should the worker die before it stops the job: a timeout, not a loss
+        tx.execute(_NOTE_OVER, reason=OVER, json=to_json(OVER), **job.fence)
 
 
 def claim(connection: Connection, statement: str, worker_id: str, worker: str) -> Claim | None:
-    """Claim the best ready row, or None. Any other row this worker still holds is released first."""
+    """Claim the best ready row; None without one. Any other row of this worker is released first."""
     with connection.transaction() as tx:
         tx.execute(_RELEASE_OTHERS, w=worker_id, now=tx.now())
         return claim_in(tx, statement, worker_id, worker)
@@ -133,7 +124,6 @@ def is_ready(tx: Executor, statement: str) -> bool:
 
 
 def release(tx: Executor, held: Claim) -> bool:
-    """Hand an unfinished row back uncounted (a stop); False when it is no longer ours or is to be cancelled."""
+    """Make an unfinished row ready again, uncounted (a stop). False when it is no longer ours, or when its cancel was
+    requested."""
     return bool(tx.execute(RELEASE, now=tx.now(), **held.fence))
-
-

@@ -1,10 +1,10 @@
-"""How people steer what waits: pause, hold, delay, move, reorder. Nothing here publishes a ticket or touches a running
-row.
+"""What people do to waiting rows: pause, hold, delay, move, reorder. No function publishes a ticket or changes a
+running row.
 
-A pause is one guard row in `queues` (a queue's name, or `type:` and a job type) that every claim begun after it
-honours. Rows of a paused type are besides moved to `held`, in steps, so that a claim need not look past them:
-`sweep_types` does it, called by whoever pauses and by the monitor each second, and moves them back after a resume.
-`hold_code` says why a row is held; whoever frees rows finds them by it.
+A pause is one row in `queues` (named after a queue, or `type:` and a job type). Every claim that begins later reads it.
+Rows of a paused type are also moved to `held`, in steps, so that a claim need not skip them. `sweep_types` moves them,
+and moves them back after a resume; the code that pauses calls it, and the monitor each second. `hold_code` says why a
+row is held; code that frees rows finds them by it.
 """
 
 from __future__ import annotations
@@ -21,11 +21,13 @@ TYPE = "type:"
 PAUSED = Message("Its type is paused.")
 STEP, MOST_SHOWN = 500, 200
 
-_PAUSE = """INSERT INTO queues (name, paused_at, paused_until, paused_by, reason) VALUES (:name, :now, :until, :by, :reason)
- ON CONFLICT (name) DO UPDATE SET paused_at = COALESCE(queues.paused_at, excluded.paused_at), paused_until = excluded.paused_until,
+_PAUSE = """INSERT INTO queues (name, paused_at, paused_until, paused_by, reason)
+ VALUES (:name, :now, :until, :by, :reason) ON CONFLICT (name) DO UPDATE SET
+ paused_at = COALESCE(queues.paused_at, excluded.paused_at), paused_until = excluded.paused_until,
  paused_by = excluded.paused_by, reason = excluded.reason"""
+_RESUME = """UPDATE queues SET paused_at = NULL, paused_until = NULL, paused_by = NULL, reason = NULL
+ WHERE paused_at IS NOT NULL AND """
 _NEXT_TYPE = f"SELECT MIN(job_type) FROM jobs WHERE state = 'held' AND hold_code = '{BY_TYPE}' AND job_type > :last"
-_READY = "CASE WHEN available_ms > :now THEN 'scheduled' ELSE 'pending' END"
 
 
 def pause(tx: Executor, name: str, until: int | None, by: str, reason: str | None) -> None:
@@ -34,14 +36,13 @@ def pause(tx: Executor, name: str, until: int | None, by: str, reason: str | Non
 
 
 def resume(tx: Executor, name: str) -> int:
-    return tx.execute("UPDATE queues SET paused_at = NULL, paused_until = NULL, paused_by = NULL, reason = NULL "
-                   "WHERE name = :name AND paused_at IS NOT NULL", name=name)
+    """End the pause of a queue or of `type:X`; returns 0 when there was none."""
+    return tx.execute(f"{_RESUME} name = :name", name=name)
 
 
 def resume_due(tx: Executor) -> int:
-    """End the pauses whose time is over."""
-    return tx.execute("UPDATE queues SET paused_at = NULL, paused_until = NULL, paused_by = NULL, reason = NULL "
-                   "WHERE paused_at IS NOT NULL AND paused_until <= :now", now=tx.now())
+    """End the pauses whose time is over; returns how many."""
+    return tx.execute(f"{_RESUME} paused_until <= :now", now=tx.now())
 
 
 def sweep_types(connection: Connection) -> int:
@@ -60,75 +61,76 @@ def sweep_types(connection: Connection) -> int:
 
 def free_held(connection: Connection, condition: str, **values: str) -> int:
     """Held rows that fit `condition` become ready, 500 a transaction; returns how many."""
-    return _in_steps(connection, f"state = 'held' AND {condition}", "state = 'pending', hold_code = NULL, reason = NULL", **values)
+    ready = "state = 'pending', hold_code = NULL, reason = NULL"
+    return _in_steps(connection, f"state = 'held' AND {condition}", ready, **values)
 
 
 def _in_steps(connection: Connection, condition: str, change: str, **values: str) -> int:
     """`change`, after which no row fits `condition`, 500 a transaction. In no order: by id SQLite walks through the
     whole table, each second while a type is paused (80 ms with 200,000 held rows; by the index of the state 0.03 ms).
     """
-    total = 0
-    while True:
+    total, done = 0, STEP
+    known = {name: value for name, value in values.items() if f":{name}" in condition}
+    while done >= STEP:
         with connection.transaction() as tx:
-            known = {name: value for name, value in values.items() if f":{name}" in condition}
             ids = [row[0] for row in tx.fetch_all(f"SELECT id FROM jobs WHERE {condition} LIMIT {STEP}", **known)]
             done = tx.execute(f"UPDATE jobs SET {change} WHERE {among(ids)} AND {condition}", **values)
         total += done
-        if done < STEP:
-            return total
+    return total
 
 
 def hold(tx: Executor, ids: Sequence[int], by: str) -> int:
-    """Keep waiting rows back."""
+    """Waiting rows are held until a person releases them; returns how many."""
     why = Message("Held by %(name)s.", name=by)
     return tx.execute(f"UPDATE jobs SET state = 'held', hold_code = '{BY_PERSON}', reason = :r, reason_json = :json "
-                   f"WHERE {among(ids)} AND state IN ('pending', 'scheduled')", r=why, json=to_json(why))
+                      f"WHERE {among(ids)} AND state IN ('pending', 'scheduled')", r=why, json=to_json(why))
 
 
 def release(tx: Executor, ids: Sequence[int], _by: str) -> int:
-    """Held rows go on waiting for a worker, or for their time."""
-    return tx.execute(f"UPDATE jobs SET state = {_READY}, hold_code = NULL, reason = NULL WHERE {among(ids)} AND state = 'held'",
-                   now=tx.now())
+    """Held rows wait for a worker again, or for their time; returns how many."""
+    return tx.execute("UPDATE jobs SET state = CASE WHEN available_ms > :now THEN 'scheduled' ELSE 'pending' END, "
+                      f"hold_code = NULL, reason = NULL WHERE {among(ids)} AND state = 'held'", now=tx.now())
 
 
 def delay(tx: Executor, ids: Sequence[int], _by: str, seconds: float) -> int:
-    """Waiting rows run no sooner than `seconds` from now."""
-    at = tx.now() + int(seconds * 1000)
-    return tx.execute(f"UPDATE jobs SET state = 'scheduled', available_ms = :at, available_at = :at / 1000, hold_code = NULL, "
-                   f"reason = NULL WHERE {among(ids)} AND state IN ('pending', 'scheduled', 'held')", at=at)
+    """Waiting rows run no sooner than `seconds` from now; returns how many."""
+    later = "state = 'scheduled', available_ms = :at, available_at = :at / 1000, hold_code = NULL, reason = NULL"
+    return tx.execute(f"UPDATE jobs SET {later} WHERE {among(ids)} AND state IN ('pending', 'scheduled', 'held')",
+                      at=tx.now() + int(seconds * 1000))
 
 
 def move(tx: Executor, ids: Sequence[int], _by: str, queue: str, fair: Collection[str]) -> int:
-    """Waiting rows into another queue: at rank 0, those of `fair` types at their tenant's turn there."""
-    moved = tx.fetch_all(f"UPDATE jobs SET queue = :q, rank = 0 WHERE {among(ids)} AND state <> 'processing' AND queue <> :q "
-                         "RETURNING id, queue, tenant_id, job_type", q=queue)
+    """Move waiting rows into another queue, at rank 0; those of `fair` types get a fair rank there (fairness.py).
+    Returns how many."""
+    moved = tx.fetch_all(f"UPDATE jobs SET queue = :q, rank = 0 WHERE {among(ids)} AND state <> 'processing' "
+                         "AND queue <> :q RETURNING id, queue, tenant_id, job_type", q=queue)
     assign_fair_ranks(tx, moved, fair)
     return len(moved)
 
 
 def to_top(tx: Executor, ids: Sequence[int], _by: str) -> int:
-    """Ahead of all others of their queue, in their own order."""
-    done = 0
-    for queue, top in tx.fetch_all("SELECT queue, MAX(rank) FROM jobs WHERE state = 'pending' GROUP BY queue"):
-        done += tx.execute(f"UPDATE jobs SET rank = :top WHERE {among(ids)} AND queue = :q AND state <> 'processing'", top=top + 1, q=queue)
-    return done
+    """Waiting rows ahead of all others of their queue, in their own order; returns how many."""
+    tops = tx.fetch_all("SELECT queue, MAX(rank) FROM jobs WHERE state = 'pending' GROUP BY queue")
+    change = f"UPDATE jobs SET rank = :top WHERE {among(ids)} AND queue = :q AND state <> 'processing'"
+    return sum(tx.execute(change, top=top + 1, q=queue) for queue, top in tops)
 
 
 def step(tx: Executor, ids: Sequence[int], _by: str, up: bool) -> int:
-    """One place up or down within the queue, among its first 200: all rows ahead of it get ranks of their own, in
-    order."""
+    """One row one place up or down within its queue, among the first 200: all rows ahead of it get ranks of their own,
+    in order. Returns 1, or 0 when that is not possible."""
     found = tx.fetch_all(f"SELECT id, queue FROM jobs WHERE {among(ids)} AND state = 'pending'")
     if len(found) != 1:
         return 0
     mine, queue = found[0]
-    rows = tx.fetch_all(f"SELECT id, rank FROM jobs WHERE state = 'pending' AND queue = :q ORDER BY rank DESC, id LIMIT {MOST_SHOWN + 2}", q=queue)
+    rows = tx.fetch_all("SELECT id, rank FROM jobs WHERE state = 'pending' AND queue = :q "
+                        f"ORDER BY rank DESC, id LIMIT {MOST_SHOWN + 2}", q=queue)
     order = [row[0] for row in rows]
     at = order.index(mine) if mine in order else len(order)
     other = at - 1 if up else at + 1
-    if not (0 <= other < len(order) and max(at, other) < MOST_SHOWN):
+    last = max(at, other)
+    if other < 0 or last >= min(len(order), MOST_SHOWN):
         return 0
     order[at], order[other] = order[other], order[at]
-    last = max(at, other)
     base = rows[last + 1][1] if last + 1 < len(rows) else rows[last][1] - 1
     ranks = [{"id": id_, "rank": base + last + 1 - n} for n, id_ in enumerate(order[: last + 1])]
     tx.execute_many("UPDATE jobs SET rank = :rank WHERE id = :id", ranks)

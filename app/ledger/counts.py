@@ -33,8 +33,7 @@ _SAVE = """INSERT INTO meta (key, value, at_ms) VALUES (:key, :value, :now)
 def count(tx: Executor) -> dict[str, Any]:
     """{state: live rows, "failed": rows that wait for a decision, "queues": {name: {"depth", "since"}}}; `since` is the
     time (ms) from which the longest waiting row of the queue is ready, or None."""
-    found: dict[str, Any] = {state: 0 for state in LIVE_STATES}
-    found.update({state: number for state, number in tx.fetch_all(_COUNT)})
+    found: dict[str, Any] = dict.fromkeys(LIVE_STATES, 0) | dict(tx.fetch_all(_COUNT))
     found["queues"] = {name: {"depth": depth, "since": as_integer(tx.fetch_all(_OLDEST, queue=name)[0][0])}
                        for name, depth in tx.fetch_all(_DEPTHS)}
     found["pending"] = sum(queue["depth"] for queue in found["queues"].values())

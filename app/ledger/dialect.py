@@ -31,11 +31,12 @@ from app.support.outage import REOPEN, database_errors, result_code
 
 WRITE_LOCK_TRIES = 1000  # about 2 ms
 SKIP_LOCKED = "FOR UPDATE OF j SKIP LOCKED"
+_XID = "CAST(CAST(pg_snapshot_{}(pg_current_snapshot()) AS VARCHAR) AS BIGINT)"
 log = logging.getLogger(__name__)
 
 
 class CurrentProcess:
-    """Caches the pid of this process; asking for it ten times a job costs 2 microseconds."""
+    """Caches the pid of this process; ten calls of os.getpid a job cost 2 microseconds."""
 
     pid = os.getpid()
 
@@ -249,6 +250,20 @@ class Connection(Executor):
         """Run one statement for many rows of parameters, in the open transaction."""
         with self._lock, contextlib.closing(self.raw.cursor()) as cursor:
             cursor.executemany(self._form(sql), rows)
+
+    def last_settled_id(self, table: str) -> int:
+        """The largest id of `table` at or below which no new row can appear; 0 when it is not known yet.
+
+        SQLite has one writer at a time. On PostgreSQL a smaller id can be committed after a larger one, so all
+        transactions that were open must end first; this waits at most 50 ms for them.
+        """
+        largest = f"SELECT COALESCE(MAX(id), 0){'' if self.sqlite else ', ' + _XID.format('xmax')} FROM {table}"
+        last, *open_until = self.fetch_all(largest)[0]
+        for _ in range(5):
+            if self.sqlite or self.fetch_all(f"SELECT {_XID.format('xmin')}")[0][0] >= open_until[0]:
+                return last
+            time.sleep(0.01)
+        return 0
 
 
 def in_transaction(raw: Any) -> bool:

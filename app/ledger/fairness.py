@@ -1,9 +1,10 @@
-"""Turns of tenants: the rank that a row of a fair type gets when it joins a queue.
+"""Fairness between tenants: the rank that a row of a fair type gets when it joins a queue.
 
-Who puts rows into a queue gives them their rank: dispatch, `manual.requeue` and `control.move`. A row that stays in its
-queue keeps its place: rescue, automatic retry, hold, release and delay leave the rank alone. The code says which types
-are fair (`@job(fair=True)`), not the row: a row of an older release or of another program would not know. So `requeue`
-and `move` take the names of these types without a default: a caller that forgets them gets a TypeError.
+The functions that put rows into a queue set the rank: dispatch, `manual.requeue` and `control.move`. A row that stays
+in its queue keeps its place: rescue, automatic retry, hold, release and delay do not change the rank. The code defines
+which types are fair (`@job(fair=True)`), not the row, because a row of an older release or of another program would not
+contain it. So `requeue` and `move` take the names of these types without a default: a caller that forgets them gets a
+TypeError.
 """
 
 from __future__ import annotations
@@ -14,12 +15,12 @@ from app.ledger.dialect import Executor
 
 
 def fair_rank(tx: Executor, queue: str, tenant_id: str | None) -> int:
-    """Rank of the next job of a tenant in a type whose tenants take turns: one behind the tenant's last, but not before
-    the head.
+    """Rank (below 0) of the next job of a tenant in a fair type: one below the tenant's last, but not above the first
+    ready row.
 
-    With n-th jobs of all tenants at the same rank, the claim (highest rank first) serves them in rounds, and a
-    newcomer's first job stands beside the head: 10,000 jobs of one tenant hold up another's by one job each. Other
-    types (rank 0) go first.
+    The n-th jobs of all tenants have the same rank, so the claim (highest rank first) serves the tenants in rounds. The
+    first job of a new tenant gets the rank of the first ready row: 10,000 jobs of another tenant delay it by one job.
+    Other types (rank 0) go first.
     """
     whose, named = ("tenant_id = :t", {"t": tenant_id}) if tenant_id else ("tenant_id IS NULL", {})
     last = tx.fetch_all(f"SELECT MIN(rank) FROM jobs WHERE queue = :q AND {whose} AND rank < 0", q=queue, **named)[0][0]
@@ -29,8 +30,8 @@ def fair_rank(tx: Executor, queue: str, tenant_id: str | None) -> int:
 
 
 def assign_fair_ranks(tx: Executor, joined: Iterable[tuple[int, str, str | None, str]], fair: Collection[str]) -> None:
-    """Ranks for rows that have just joined a queue with rank 0, in the order of their ids: (id, queue, tenant, type)
-    each."""
+    """Set the ranks of rows that have just joined a queue with rank 0, in the order of their ids. `joined` are tuples
+    (id, queue, tenant, type), `fair` the names of the fair types."""
     last: dict[tuple[str, str | None], int] = {}
     ranks = []
     for id_, queue, tenant, name in sorted(joined, key=lambda row: row[0]):

@@ -1,5 +1,5 @@
-"""What people do to rows, some thousand at a time. Every statement is guarded: pressing twice or two at once does it
-once.
+"""What people do to rows, some thousand at a time. Every statement is guarded, so an action that is sent twice, or by
+two people at once, happens once.
 
 Each function takes row ids and works in the caller's transaction. Rows that changed meanwhile are left out
 of the number it returns; on PostgreSQL rows that another transaction holds are skipped, never waited for.
@@ -19,13 +19,14 @@ from app.support.clock import DAY_MS, stamp
 from app.support.messages import to_json
 from app.support.validation import stored_object
 
-_FOREIGN = "SELECT id, uuid, payload, tenant_id, queue FROM failed_jobs WHERE {where} AND (job_type IS NULL OR created_ms IS NULL)"
+_FOREIGN = """SELECT id, uuid, payload, tenant_id, queue FROM failed_jobs
+ WHERE {where} AND (job_type IS NULL OR created_ms IS NULL)"""
 _REQUEUE = insert(
     "jobs", [*NEW_JOB, *OF_A_ROUND], "(uuid) DO NOTHING RETURNING id, queue, tenant_id, job_type",
     "failed_jobs WHERE {where} ORDER BY id",
     queue=f"CASE WHEN queue IN {QUEUES} THEN queue ELSE 'default' END", state="'pending'", round="round + 1",
-    attempts="0", failures="0", crashes="0", created_at="created_ms / 1000", available_at=":now / 1000", available_ms=":now",
-    retry_until_ms=":until")
+    attempts="0", failures="0", crashes="0", created_at="created_ms / 1000", available_at=":now / 1000",
+    available_ms=":now", retry_until_ms=":until")
 _CANCELLED = insert(
     "job_metrics", METRIC, "DO NOTHING", "jobs WHERE {where}", worker="NULL", status="'cancelled'", processing_time="0",
     wait_ms="{wait}", memory_used="NULL", error_message=":why", error_json=":why_json", metadata="NULL",
@@ -42,14 +43,15 @@ def among(ids: Iterable[int], column: str = "id") -> str:
 
 
 def _mine(tx: Executor, table: str, ids: Sequence[int], condition: str) -> str:
-    """The rows among `ids` that fit `condition` and nobody else holds, locked until the transaction ends, as a
-    condition."""
-    return among(row[0] for row in tx.fetch_all(f"SELECT j.id FROM {table} j WHERE {among(ids, 'j.id')} AND {condition} ORDER BY j.id {{skip}}"))
+    """A condition for the rows among `ids` that fit `condition` and that nobody else has locked; they are locked until
+    the transaction ends."""
+    wanted = f"{among(ids, 'j.id')} AND {condition}"
+    return among(row[0] for row in tx.fetch_all(f"SELECT j.id FROM {table} j WHERE {wanted} ORDER BY j.id {{skip}}"))
 
 
 def requeue(tx: Executor, ids: Sequence[int], fair: Collection[str]) -> list[str]:
-    """Failed jobs back into the ledger: same uuid, next round, attempt 1, ready at once, those of `fair` types at their
-    tenant's turn; returns the uuids."""
+    """Put failed jobs back into the ledger: same uuid, next round, attempt 1, ready at once; those of `fair` types get
+    a fair rank (fairness.py). Returns the uuids."""
     now, where = tx.now(), _mine(tx, "failed_jobs", ids, "j.deleted_at IS NULL AND LENGTH(j.uuid) <= 36")
     for row in tx.fetch_all(_FOREIGN.format(where=where)):
         _complete(tx, *row, now=now)
@@ -65,45 +67,46 @@ def _complete(tx: Executor, id_: int, uuid: str, payload: str, tenant: str | Non
     name = name[:255] if isinstance(name, str) and name else "Unknown"
     if "args" not in found:
         payload = json.dumps({"uuid": uuid, "displayName": name, "args": found, "tenant_id": tenant, "queue": queue})
-    tx.execute("UPDATE failed_jobs SET job_type = COALESCE(job_type, :t), payload = :p, created_ms = COALESCE(created_ms, :now) WHERE id = :id",
-            t=name, p=payload, now=now, id=id_)
+    tx.execute("UPDATE failed_jobs SET job_type = COALESCE(job_type, :t), payload = :p, "
+               "created_ms = COALESCE(created_ms, :now) WHERE id = :id", t=name, p=payload, now=now, id=id_)
 
 
 def to_bin(tx: Executor, ids: Sequence[int]) -> int:
-    """Failed jobs into the bin."""
-    return tx.execute(f"UPDATE failed_jobs SET deleted_at = :now WHERE {among(ids)} AND deleted_at IS NULL", now=tx.now())
+    """Failed jobs into the bin; returns how many."""
+    change = f"UPDATE failed_jobs SET deleted_at = :now WHERE {among(ids)} AND deleted_at IS NULL"
+    return tx.execute(change, now=tx.now())
 
 
 def restore(tx: Executor, ids: Sequence[int]) -> int:
-    """Failed jobs out of the bin."""
+    """Failed jobs out of the bin; returns how many."""
     return tx.execute(f"UPDATE failed_jobs SET deleted_at = NULL WHERE {among(ids)} AND deleted_at IS NOT NULL")
 
 
 def erase(tx: Executor, ids: Sequence[int]) -> int:
-    """Failed jobs out of the bin for good, with their history and log lines; figures stay."""
-    uuids = f"SELECT uuid FROM failed_jobs WHERE {among(ids)} AND deleted_at IS NOT NULL"
+    """Delete failed jobs in the bin, with their history and log lines; figures stay. Returns how many."""
+    binned = f"FROM failed_jobs WHERE {among(ids)} AND deleted_at IS NOT NULL"
     for table in ("job_history", "job_logs"):
-        tx.execute(f"DELETE FROM {table} WHERE uuid IN ({uuids})")
-    return tx.execute(f"DELETE FROM failed_jobs WHERE {among(ids)} AND deleted_at IS NOT NULL")
+        tx.execute(f"DELETE FROM {table} WHERE uuid IN (SELECT uuid {binned})")
+    return tx.execute(f"DELETE {binned}")
 
 
 def stop_at(tx: Executor, ids: Sequence[int], at: int) -> int:
-    """Ask running jobs to stop; from `at` (ms) on the monitor may kill the workers that have not."""
-    return tx.execute(f"UPDATE jobs SET cancel_requested = 1, stop_ms = CASE WHEN stop_ms < :at THEN stop_ms ELSE :at END "
-                   f"WHERE {among(ids)} AND state = 'processing'", at=at)
+    """Ask running jobs to stop; returns how many. After `at` (ms) the monitor may kill the workers of those that still
+    run."""
+    earliest = "CASE WHEN stop_ms < :at THEN stop_ms ELSE :at END"
+    return tx.execute(f"UPDATE jobs SET cancel_requested = 1, stop_ms = {earliest} "
+                      f"WHERE {among(ids)} AND state = 'processing'", at=at)
 
 
 def run_now(tx: Executor, ids: Sequence[int]) -> int:
-    """Scheduled jobs become ready at once."""
-    return tx.execute(
-        f"UPDATE jobs SET state = 'pending', available_ms = :now, available_at = :now / 1000 WHERE {among(ids)} AND state = 'scheduled'",
-        now=tx.now(),
-    )
+    """Scheduled jobs become ready at once; returns how many."""
+    return tx.execute("UPDATE jobs SET state = 'pending', available_ms = :now, available_at = :now / 1000 "
+                      f"WHERE {among(ids)} AND state = 'scheduled'", now=tx.now())
 
 
 class Cancelled(NamedTuple):
-    """Numbers of rows: `gone` were waiting and have their outcome; `asked` are running and told to stop, see
-    `due_to_stop`."""
+    """Numbers of rows: `gone` were waiting and have their outcome; `asked` are running and were asked to stop
+    (`due_to_stop`)."""
 
     gone: int
     asked: int
@@ -116,16 +119,17 @@ def cancel(tx: Executor, ids: Sequence[int], why: str | None = None) -> Cancelle
     tx.execute(_CANCELLED.format(where=where, wait=_WAIT), at=stamp(now), **values)
     tx.execute(_HISTORY.format(where=where), **values)
     gone = tx.execute(f"DELETE FROM jobs WHERE {where}")
-    return Cancelled(gone, tx.execute(f"UPDATE jobs SET cancel_requested = 1 WHERE {among(ids)} AND state = 'processing'"))
+    asked = tx.execute(f"UPDATE jobs SET cancel_requested = 1 WHERE {among(ids)} AND state = 'processing'")
+    return Cancelled(gone, asked)
 
 
 def due_to_stop(connection: Connection, grace_ms: int) -> set[int]:
-    """Ids of running jobs whose time to stop is over. Who asks sets none: the monitor gives `grace_ms` from when it
-    first sees the wish, by the GRACE of the instance and not that of somebody's shell."""
+    """Ids of running jobs that should have stopped by now. A cancel sets no time: the monitor adds `grace_ms` when it
+    first reads the request, so that the GRACE of the instance counts and not that of somebody's shell."""
     now = connection.now()
     asked = connection.fetch_all("SELECT id, stop_ms FROM jobs WHERE state = 'processing' AND cancel_requested = 1")
     if new := [id_ for id_, at in asked if at is None]:
         with connection.transaction() as tx:
             tx.execute(f"UPDATE jobs SET stop_ms = :at WHERE {among(new)} AND state = 'processing' AND stop_ms IS NULL",
-                    at=now + grace_ms)
+                       at=now + grace_ms)
     return {id_ for id_, at in asked if at is not None and at <= now}

@@ -1,4 +1,4 @@
-"""Rescue, promote and unblock: what the monitor does to rows, each guarded by what it read."""
+"""What the monitor does to rows: rescue, promote, unblock. Each change is guarded by what the monitor has read."""
 
 from __future__ import annotations
 
@@ -13,34 +13,39 @@ MAX_CRASHES, MAX_LOST = 3, 20
 _PROMOTE = """UPDATE jobs SET state = 'pending' WHERE state = 'scheduled' AND id IN (SELECT j.id FROM jobs j
  WHERE j.state = 'scheduled' AND j.available_ms <= :now ORDER BY j.available_ms LIMIT 500 {skip}) RETURNING id"""
 _LOST = "SELECT COUNT(*) FROM job_metrics WHERE uuid = :u AND round = :r AND status = 'lost'"
-_FREE = f"""UPDATE jobs SET state = :state, worker_id = NULL, reserved_at = NULL, reserved_ms = NULL, available_ms = :at,
- available_at = :at / 1000, crashes = crashes + :c WHERE {FENCE} AND cancel_requested = 0 AND crashes + :c < {MAX_CRASHES}"""
+_FREE = f"""UPDATE jobs SET state = :state, worker_id = NULL, reserved_at = NULL, reserved_ms = NULL,
+ available_ms = :at, available_at = :at / 1000, crashes = crashes + :c
+ WHERE {FENCE} AND cancel_requested = 0 AND crashes + :c < {MAX_CRASHES}"""
+_STOPPED = """UPDATE worker_heartbeats SET status = 'stopped', stale = 0, stopped_ms = :now, last_heartbeat = :at,
+ reason = :r, reason_json = :json, stop_code = COALESCE(:c, stop_code), command = NULL, current_job_id = NULL,
+ current_job_type = NULL, job_uuid = NULL, job_claim = NULL, job_since = NULL WHERE worker_id = :w"""
+_UNBLOCK = """UPDATE jobs SET state = 'pending', reason = NULL, available_ms = :now
+ WHERE uuid = :u AND state = 'blocked'"""
 
 
 def promote(connection: Connection) -> int:
     """Make due rows ready, 500 a transaction; returns how many."""
-    total = 0
-    while True:
+    total, done = 0, 500
+    while done == 500:
         with connection.transaction() as tx:
             done = len(tx.fetch_all(_PROMOTE, now=tx.now()))
         total += done
-        if done < 500:
-            return total
+    return total
 
 
 def claims_of(tx: Executor, worker_id: str, worker: str = "") -> list[Claim]:
-    """Rows a worker holds as processing."""
+    """The `processing` rows of a worker; `worker` is its name."""
     rows = tx.fetch_all(f"SELECT {COLUMNS} FROM jobs WHERE state = 'processing' AND worker_id = :w", w=worker_id)
     return [read_claim(row, worker) for row in rows]
 
 
 def rescue(connection: Connection, job: Claim, crash: bool, why: str, store: str) -> str | None:
-    """Free the row of a worker given up for dead: 'lost' beside it, in the same transaction.
+    """Free the row of a worker that was judged dead, and write the outcome 'lost' in the same transaction.
 
-    `crash` says that the worker died alone (its consumer lives): from the second crash the row waits min(5 * 2^crashes,
-    60) s, at the third it is failed as poison. So is one that was lost 20 times in whatever way: a job that kills its
-    consumer takes the jobs of all its workers with it each time. Returns 'pending', 'scheduled', 'failed' or
-    'cancelled'; None when someone was first.
+    `crash` means that the worker died alone (its consumer lives). After the second crash the row waits
+    min(5 * 2^crashes, 60) s; after the third the job fails as poison. It fails too after it was lost 20 times for any
+    reason, because a job that kills its consumer each time also ends the jobs of all other workers. Returns 'pending',
+    'scheduled', 'failed' or 'cancelled'; None when another process has changed the row first.
     """
     with connection.transaction() as tx:
         now = tx.now()
@@ -57,33 +62,26 @@ def rescue(connection: Connection, job: Claim, crash: bool, why: str, store: str
             return None
         metric(tx, job, "lost", now, outcome)
         final = Outcome("failed" if poison else "cancelled", error=why)
-        if poison:
-            final.error = (Message("Stopped after killing its worker %(n)s times. Last: %(why)s", n=crashes, why=why) if crashes >= MAX_CRASHES
-                           else Message("Stopped after it was lost %(n)s times. Last: %(why)s", n=lost, why=why))
+        if crashes >= MAX_CRASHES:
+            final.error = Message("Stopped after killing its worker %(n)s times. Last: %(why)s", n=crashes, why=why)
+        elif poison:
+            final.error = Message("Stopped after it was lost %(n)s times. Last: %(why)s", n=lost, why=why)
         finish(tx, job, final.status, now, final, store)
         return final.status
 
 
-def forget_worker(connection: Connection, worker_id: str, reason: str) -> None:
-    """Write what the monitor concluded: this worker has stopped."""
+def forget_worker(connection: Connection, worker_id: str, reason: str, guarded: bool = True,
+                  stop_code: str | None = None) -> None:
+    """Write that a worker has stopped; with `guarded` only when its row does not say so yet. `stop_code` as in
+    worker_slots.py."""
     with connection.transaction() as tx:
         now = tx.now()
-        tx.execute(
-            "UPDATE worker_heartbeats SET status = 'stopped', stale = 0, stopped_ms = :now, reason = :r, reason_json = :json, current_job_id = NULL, "
-            "current_job_type = NULL, job_uuid = NULL, job_claim = NULL, job_since = NULL, last_heartbeat = :at, command = NULL "
-            "WHERE worker_id = :w AND status <> 'stopped'",
-            now=now, r=reason, json=to_json(reason), at=stamp(now), w=worker_id,
-        )
+        tx.execute(_STOPPED + " AND status <> 'stopped'" * guarded, now=now, at=stamp(now), r=reason,
+                   json=to_json(reason), c=stop_code, w=worker_id)
 
 
 def unblock(connection: Connection, uuids: list[str]) -> int:
-    """Make blocked rows ready again whose type and arguments fit now."""
-    changed = 0
+    """Make blocked rows ready again whose type and arguments fit now; returns how many."""
     with connection.transaction() as tx:
         now = tx.now()
-        for uuid in uuids:
-            changed += tx.execute(
-                "UPDATE jobs SET state = 'pending', reason = NULL, available_ms = :now WHERE uuid = :u AND state = 'blocked'",
-                u=uuid, now=now,
-            )
-    return changed
+        return sum(tx.execute(_UNBLOCK, u=uuid, now=now) for uuid in uuids)

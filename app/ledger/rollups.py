@@ -1,4 +1,4 @@
-"""Counts outcomes: by hour and type, by hour, type and tenant, by minute, and into histograms of run and wait times.
+"""Counts outcomes: by hour and type, by hour, type and tenant, by minute, and in histograms of run and wait times.
 
 job_metrics (one row an outcome) -> `advance` (the monitor, each second, in the order of the ids) -> rollup_types,
 rollup_tenants, job_minutes, job_histograms, and the watermark `rollup_reach`. Outcomes past the watermark are read from
@@ -50,12 +50,13 @@ def advance(connection: Connection, steps: int = 5) -> int:
 def rebuild(connection: Connection, days: int) -> int:
     """Count the hours of the last `days` again from the raw rows, one hour a transaction; returns the number of hours.
 
-    Histograms stay as they are, because they go back further than the raw rows.
+    Histograms stay as they are, because they go back further than the raw rows. Raises ValueError for a damaged
+    watermark.
     """
     now = connection.now()
     first = now - days * DAY_MS
-    hour, hours = first - first % HOUR_MS + HOUR_MS, 0
-    while hour <= now:
+    hours = range(first - first % HOUR_MS + HOUR_MS, now + 1, HOUR_MS)
+    for hour in hours:
         following = hour + HOUR_MS
         with connection.transaction() as tx:
             tx.execute("UPDATE meta SET value = value WHERE key = :key", key=KEY)  # a row lock: `advance` has to wait
@@ -65,8 +66,7 @@ def rebuild(connection: Connection, days: int) -> int:
             sums = _count(tx.fetch_all(_HOUR, low=stamp(hour), high=stamp(following), reach=reach), now)
             sums.pop("job_histograms", None)
             _add(tx, sums)
-        hour, hours = following, hours + 1
-    return hours
+    return len(hours)
 
 
 def _count(rows: Iterable[tuple], now: int) -> OutcomeTotals:

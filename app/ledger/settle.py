@@ -1,9 +1,8 @@
-"""Settle: write an attempt's outcome in one transaction, only while the claim is ours.
+"""Settle: write the outcome of an attempt in one transaction, only while the claim is ours.
 
-Final (completed, failed, timeout, cancelled): the row in `jobs` goes; `job_metrics`,
-`job_history` and, for a failure, `failed_jobs` are written beside it (rollups: see rollups.py).
-Runs again: the row goes back to `scheduled`. 0 rows under the fence: someone else was
-first; a `late` outcome is noted and nothing else changes.
+Final (completed, failed, timeout, cancelled): the row in `jobs` is deleted; rows in `job_metrics`, `job_history` and,
+for a failure, `failed_jobs` are written (rollups: see rollups.py). Another run: the row becomes `scheduled`. When the
+fence finds no row, another process was first: a `late` outcome is written, and the row is not changed.
 """
 
 from __future__ import annotations
@@ -15,15 +14,25 @@ from app.ledger import costs
 from app.ledger.claim import FENCE, Claim, claim_in
 from app.ledger.dialect import Connection, Executor
 from app.ledger.rows import FAILED, HISTORY, METRIC, insert, replacing
+from app.models.job_metric import FINAL
 from app.support.clock import stamp
 from app.support.messages import to_json
 
-FINAL = ("completed", "failed", "timeout", "cancelled")
 LEAST_DELAY_S = 1.0  # a job that asks for no delay at all ran 11 times in 15 s, without end
 
 
+@dataclass(slots=True, kw_only=True)
+class Figures:
+    """What was measured of an attempt: run time in ms, peak memory in bytes (None: unknown), and further facts by name;
+    `details["costs"]` are those of `JobContext.record_cost`."""
+
+    run_ms: int = 0
+    memory_peak: int | None = None
+    details: dict = field(default_factory=dict)
+
+
 @dataclass(slots=True)
-class Outcome:
+class Outcome(Figures):
     """What became of an attempt.
 
     status: completed, failed, timeout or cancelled as the function ended; `retry` False makes a failure final at once;
@@ -38,13 +47,10 @@ class Outcome:
     retry: bool = True
     delay: float | None = None
     wait: float | None = None
-    run_ms: int = 0
-    memory_peak: int | None = None
-    details: dict = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Parked:
+@dataclass(slots=True)
+class Parked(Figures):
     """In place of an Outcome: the row could not be run, or asked to wait, and now stands in `state` (blocked, held).
 
     `reason` is for people; `hold_code` says why a held row is held (models/job.py).
@@ -89,9 +95,9 @@ _METRIC = insert("job_metrics", METRIC, "DO NOTHING")
 _HISTORY = insert("job_history", HISTORY, "(uuid) " + replacing(
     "status result error error_json traceback attempts claim_no round finished_ms payload queue"))
 _FAILED = insert("failed_jobs", FAILED, "(uuid) DO NOTHING")
-_AGAIN = f"""UPDATE jobs SET state = 'scheduled', available_at = :at / 1000, available_ms = :at, failures = failures + :f,
- attempts = attempts - :u, worker_id = NULL, reserved_at = NULL, reserved_ms = NULL, reason = :reason,
- reason_json = :json WHERE {FENCE} AND cancel_requested = 0"""
+_AGAIN = f"""UPDATE jobs SET state = 'scheduled', available_at = :at / 1000, available_ms = :at,
+ failures = failures + :f, attempts = attempts - :u, worker_id = NULL, reserved_at = NULL, reserved_ms = NULL,
+ reason = :reason, reason_json = :json WHERE {FENCE} AND cancel_requested = 0"""
 
 
 def settle(connection: Connection, job: Claim, outcome: Outcome | Parked, store: str) -> str:
@@ -103,9 +109,8 @@ def settle(connection: Connection, job: Claim, outcome: Outcome | Parked, store:
     return settle_and_claim_next(connection, job, outcome, store, None)[0]
 
 
-def settle_and_claim_next(
-    connection: Connection, job: Claim, outcome: Outcome | Parked, store: str, statement: str | None
-) -> tuple[str, Claim | None]:
+def settle_and_claim_next(connection: Connection, job: Claim, outcome: Outcome | Parked, store: str,
+                          statement: str | None) -> tuple[str, Claim | None]:
     """Settle and, with a claim statement, claim the next row in the same transaction: one commit a job, not two."""
     with connection.transaction(durable=bool(job.durable)) as tx:
         now = tx.now()
@@ -117,11 +122,8 @@ def settle_and_claim_next(
 def _outcome(tx: Executor, job: Claim, outcome: Outcome, now: int, store: str) -> str:
     decision = decide(outcome, job, now)
     if decision.run_at is not None:
-        uncounted = 0 if decision.counted else 1
-        again = tx.execute(
-            _AGAIN, at=decision.run_at, f=0 if uncounted else 1, u=uncounted, reason=outcome.error, json=to_json(outcome.error), **job.fence
-        )
-        if again:
+        if tx.execute(_AGAIN, at=decision.run_at, f=int(decision.counted), u=int(not decision.counted),
+                      reason=outcome.error, json=to_json(outcome.error), **job.fence):
             metric(tx, job, "retried", now, outcome)
             return "retried"
         decision = Decision("cancelled")  # 0 rows and still ours: a cancel was asked for
@@ -139,62 +141,66 @@ def _outcome(tx: Executor, job: Claim, outcome: Outcome, now: int, store: str) -
 
 def _vanished(tx: Executor, job: Claim) -> bool:
     """Whether the row is gone without an outcome: none of our statements does that."""
-    return not tx.fetch_all("SELECT 1 FROM jobs WHERE uuid = :u UNION ALL SELECT 1 FROM job_metrics WHERE uuid = :u AND round >= :r "
-                       f"AND status IN {FINAL}", u=job.uuid, r=job.round)
+    return not tx.fetch_all("SELECT 1 FROM jobs WHERE uuid = :u UNION ALL SELECT 1 FROM job_metrics "
+                            f"WHERE uuid = :u AND round >= :r AND status IN {FINAL}", u=job.uuid, r=job.round)
+
+
+_PARK = f"""UPDATE jobs SET state = :state, hold_code = :code, reason = :reason, reason_json = :json, worker_id = NULL,
+ reserved_at = NULL, reserved_ms = NULL, available_ms = :now, attempts = attempts - 1 WHERE {FENCE}"""
+_MINE = "SELECT status FROM job_metrics WHERE uuid = :u AND claim_no = :k AND status NOT IN ('lost', 'late')"
+# Another process that takes a claim away writes a row in job_metrics for it in the same transaction.
+_IS_PARKED = """SELECT 1 FROM jobs WHERE uuid = :u AND (claim_no > :k OR claim_no = :k AND state <> 'processing')
+ AND NOT EXISTS (SELECT 1 FROM job_metrics WHERE uuid = :u AND claim_no = :k)"""
 
 
 def _park(tx: Executor, job: Claim, parked: Parked, now: int) -> str:
-    changed = tx.execute(
-        "UPDATE jobs SET state = :state, hold_code = :code, reason = :reason, reason_json = :json, worker_id = NULL, "
-        f"reserved_at = NULL, reserved_ms = NULL, available_ms = :now, attempts = attempts - 1 WHERE {FENCE}",
-        state=parked.state, code=parked.hold_code, reason=parked.reason, json=to_json(parked.reason), now=now, **job.fence,
-    )
-    return parked.state if changed else late(tx, job, now, Outcome("late"))
+    if tx.execute(_PARK, state=parked.state, code=parked.hold_code, reason=parked.reason, json=to_json(parked.reason),
+                  now=now, **job.fence):
+        _add_costs(tx, job, parked)
+    elif not tx.fetch_all(_IS_PARKED, u=job.uuid, k=job.claim_no):  # else it is written: an ambiguous commit
+        return late(tx, job, now, Outcome("late", run_ms=parked.run_ms, memory_peak=parked.memory_peak,
+                                          details=parked.details))
+    return parked.state
 
 
 def late(tx: Executor, job: Claim, now: int, outcome: Outcome) -> str:
-    """The claim is gone. Our own outcome already written (an ambiguous commit) is no lateness."""
-    mine = tx.fetch_all(
-        "SELECT status FROM job_metrics WHERE uuid = :u AND claim_no = :k AND status NOT IN ('lost', 'late')",
-        u=job.uuid, k=job.claim_no,
-    )
-    if mine:
+    """Write the outcome of a lost claim; returns 'late', or the status of our own outcome when it is written already
+    (an ambiguous commit)."""
+    if mine := tx.fetch_all(_MINE, u=job.uuid, k=job.claim_no):
         return mine[0][0]
     metric(tx, job, "late", now, outcome)
     return "late"
 
 
 def finish(tx: Executor, job: Claim, status: str, now: int, outcome: Outcome, store: str) -> None:
-    """Everything beside the deletion of the row at a final outcome."""
+    """Write all that a final outcome needs beside the deletion of the row. `store` as in `settle`."""
     metric(tx, job, status, now, outcome)
     values = {
         "uuid": job.uuid, "job_type": job.job_type, "tenant_id": job.tenant_id, "queue": job.queue, "status": status,
-        "payload": job.payload, "error": outcome.error, "error_json": to_json(outcome.error),
-        "claim_no": job.claim_no, "round": job.round, "tries": job.tries,
-        "created_by": job.created_by, "created_ms": job.created_ms,
+        "payload": job.payload, "error": outcome.error, "error_json": to_json(outcome.error), "claim_no": job.claim_no,
+        "round": job.round, "tries": job.tries, "created_by": job.created_by, "created_ms": job.created_ms,
     }
-    tx.execute(
-        _HISTORY, result=outcome.result, traceback=outcome.traceback or None, attempts=job.attempts, finished_ms=now,
-        **values,
-    )
+    tx.execute(_HISTORY, result=outcome.result, traceback=outcome.traceback or None, attempts=job.attempts,
+               finished_ms=now, **values)
     if status in ("failed", "timeout"):
-        tx.execute(
-            _FAILED, connection=store, failed_at=stamp(now), exception=outcome.traceback or outcome.error or status,
-            backoff=job.backoff, timeout=job.timeout, durable=job.durable, **values,
-        )
+        tx.execute(_FAILED, connection=store, failed_at=stamp(now), backoff=job.backoff, timeout=job.timeout,
+                   durable=job.durable, exception=outcome.traceback or outcome.error or status, **values)
 
 
 def metric(tx: Executor, job: Claim, status: str, now: int, outcome: Outcome) -> None:
     """One row in job_metrics and its costs, or nothing when the outcome stands there already."""
     wait = max((job.reserved_ms or now) - job.available_ms, 0)
     at, started = stamp(now), stamp(job.reserved_ms) if job.reserved_ms else None
-    inserted = tx.execute(
-        _METRIC, uuid=job.uuid, round=job.round, claim_no=job.claim_no, job_type=job.job_type, tenant_id=job.tenant_id,
-        queue=job.queue, worker=job.worker, status=status, processing_time=outcome.run_ms, wait_ms=wait,
-        memory_used=outcome.memory_peak, attempts=job.attempts, error_message=outcome.error, error_json=to_json(outcome.error),
-        metadata=json.dumps(outcome.details) if outcome.details else None, started_at=started, completed_at=at,
-        created_at=at,
-    )
-    if inserted:
-        for cost in outcome.details.get("costs", ()):
-            costs.add(tx, job.uuid, job.job_type, job.tenant_id, str(cost.get("model") or ""), None, cost["nano"], cost["currency"])
+    if tx.execute(
+            _METRIC, uuid=job.uuid, round=job.round, claim_no=job.claim_no, job_type=job.job_type, queue=job.queue,
+            tenant_id=job.tenant_id, worker=job.worker, status=status, processing_time=outcome.run_ms, wait_ms=wait,
+            memory_used=outcome.memory_peak, attempts=job.attempts, error_message=outcome.error,
+            error_json=to_json(outcome.error), metadata=json.dumps(outcome.details) if outcome.details else None,
+            started_at=started, completed_at=at, created_at=at):
+        _add_costs(tx, job, outcome)
+
+
+def _add_costs(tx: Executor, job: Claim, attempt: Figures) -> None:
+    for cost in attempt.details.get("costs", ()):
+        model = str(cost.get("model") or "")
+        costs.add(tx, job.uuid, job.job_type, job.tenant_id, model, None, cost["nano"], cost["currency"])

@@ -1,15 +1,15 @@
-"""Places of a consumer whose workers a person has stopped: empty until somebody starts them again.
+"""Places of a consumer: the place of a worker that a person has stopped is empty until a person starts it again.
 
     person: `command = 'start'` in the row of the stopped worker
-    -> the consumer's Scheduler child, which looks each second (its parent never touches the database), takes it with
+    -> the Scheduler child of the consumer reads it each second (the parent never uses the database) and takes it with
        one guarded UPDATE -> a byte through a pipe -> the parent starts a worker
 
-The row names its consumer, so another one, or one that was started anew with all its workers, never answers. A consumer
-that ends says so in the rows of its empty places. A pipe and not a file: it ends with the consumer and needs no shared
-folder.
+The row contains the id of its consumer, so another consumer, or a restarted one, never takes the request. A consumer
+that ends writes this into the rows of its empty places. The pipe ends with the consumer and needs no shared folder,
+unlike a file.
 
-`stop_code`, in the row of a worker that a person has stopped, is EMPTY while its place is, FILLED once another worker
-was started there, ENDED when its consumer has ended. The sentence in `reason` is for people.
+`stop_code`, in the row of a worker that a person has stopped, is EMPTY while its place is empty, FILLED after another
+worker was started there, ENDED when its consumer has ended. The sentence in `reason` is for people.
 """
 
 from __future__ import annotations
@@ -34,14 +34,15 @@ _END = f"""UPDATE worker_heartbeats SET command = NULL, stop_code = '{ENDED}',
 
 
 def can_start(status: str, stop_code: str | None, consumer_id: str, host: str) -> bool:
-    """Whether the place of this row is empty and its consumer may answer: it lives here, or is of another machine."""
+    """Whether the place of this row is empty and its consumer may start a worker: it lives on this machine, or it is on
+    another machine."""
     if status != "stopped" or stop_code != EMPTY:
         return False
     return not has_ended(consumer_id) if is_here(consumer_id) else host != socket.gethostname()
 
 
 class Places:
-    """Made by the consumer before it forks; `look` and `end` are for its Scheduler child, `asked` for itself."""
+    """Made by the consumer before it forks. Its Scheduler child calls `look` and `end`, the consumer calls `asked`."""
 
     def __init__(self, url: str, consumer_id: str) -> None:
         self.connection, self.consumer_id = Connection(url, wait_s=1), consumer_id
@@ -49,25 +50,24 @@ class Places:
         os.set_blocking(self._out, False)
 
     def look(self) -> None:
-        """Take what was asked for; a database that does not answer is asked again in a second."""
+        """Take the requests to start workers. An error of the database is ignored: the next call is a second later."""
         with contextlib.suppress(*database_errors()):
             for (id_,) in self.connection.fetch_all(_ASKED, c=self.consumer_id):
                 with self.connection.transaction() as tx:
                     taken = tx.execute(_TAKE, id=id_, c=self.consumer_id, why=AGAIN, json=to_json(AGAIN))
-                if taken:
-                    os.write(self._in, b"1")
+                os.write(self._in, b"1" * taken)
             return
         self.connection.close()
 
     def end(self) -> None:
-        """Nobody starts these places any more."""
+        """Write that the empty places of this consumer have ended. Errors of the database are ignored."""
         with contextlib.suppress(*database_errors()):
             if self.connection.fetch_all(f"SELECT 1 FROM worker_heartbeats WHERE {_MINE}", c=self.consumer_id):
                 with self.connection.transaction() as tx:
                     tx.execute(_END, c=self.consumer_id, why=UNFILLED, json=to_json(UNFILLED))
 
     def asked(self) -> int:
-        """How many were asked for since the last time."""
+        """How many workers were requested since the last call."""
         try:
             return len(os.read(self._out, 1000))
         except BlockingIOError:

@@ -10,6 +10,7 @@ from app.models.types import Id
 
 _OPEN, _DUE = text("closed_ms IS NULL"), text("state IN ('waiting', 'sending')")
 
+
 class AlertRule(db.Model):
     """A rule. `window_min` and `cooldown_min` are in minutes; `quiet_from` and `quiet_until` are times of day in
     APP_TIMEZONE ('22:00'). `channels` is `*` for all of ALERT_URLS, else names with commas; '' means log and page only.
@@ -32,7 +33,6 @@ class AlertRule(db.Model):
     quiet_until: Mapped[str | None] = mapped_column(String(5))
     channels: Mapped[str] = mapped_column(Text, server_default="*")
     cooldown_min: Mapped[int] = mapped_column(Integer, server_default="15")
-
 
 
 class Alert(db.Model):

@@ -12,6 +12,7 @@ from app.models.types import Id
 
 _OPEN, _IN_BIN = text("deleted_at IS NULL"), text("deleted_at IS NOT NULL")
 
+
 class FailedJob(db.Model):
     """All that a retry needs to write the job again, and the exception. With `deleted_at` (ms) it is in the bin."""
 

@@ -1,7 +1,7 @@
-"""Who is dead, who is silent, who is stuck: the judgement of one monitor round (ledger rule 5).
+"""Which workers are dead, silent or stuck: the judgement of one round of the monitor (ledger rule 5).
 
-Facts come in as plain values and a verdict comes out, so the rules are tested as a table.
-Time is the monitor's own monotonic clock; stored times are never compared.
+The functions take plain values and return a verdict, so that the tests of the rules are tables. Time is the monitor's
+own monotonic clock; stored times are never compared.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ HARD_S = 30.0
 
 @dataclass
 class Seen:
-    """What the monitor remembers of one worker between rounds (monotonic seconds); `lock_held`: it has seen the lock
-    held."""
+    """What the monitor remembers of one worker between rounds (monotonic seconds). `lock_held`: in an earlier round the
+    worker had its lock."""
 
     beat: int
     beat_at: float
@@ -32,9 +32,9 @@ class Seen:
 
 @dataclass(frozen=True)
 class Facts:
-    """One worker as read in this round; `here` means that its pid means something to this monitor, `gone` that it is
-    proved to have ended: its pid is no longer that process, or its lock, which this monitor has seen held, can be
-    taken."""
+    """One worker as read in this round. `here`: its pid is one of this machine and namespace. `gone`: it has ended for
+    certain, because its pid is no longer that process, or because its lock, which it had in an earlier round, is
+    free."""
 
     beat: int
     here: bool
@@ -45,7 +45,7 @@ class Facts:
 
 @dataclass(frozen=True)
 class Verdict:
-    """`dead`: free its rows now; `stale`: flag it; `why` is for people."""
+    """`dead`: its rows are freed now; `stale`: its row is marked; `why` is a sentence for people."""
 
     dead: bool = False
     stale: bool = False
@@ -53,7 +53,8 @@ class Verdict:
 
 
 def judge(facts: Facts, seen: Seen, now: float) -> Verdict:
-    """Dead at once when it is proved; else by 120 s of silence, and on this host only if it also stands still."""
+    """The verdict on a worker at `now` (monotonic s). It is dead at once when `gone`; otherwise after 120 s without a
+    beat, and on this machine only if it uses no CPU time either."""
     if facts.gone:
         return Verdict(dead=True, why=Message("the process is gone"))
     if facts.beat != seen.beat:
@@ -74,8 +75,8 @@ def judge(facts: Facts, seen: Seen, now: float) -> Verdict:
 def over_time(seen: Seen, held: tuple[str, int], timeout_s: int, first_seen_run_s: float, now: float) -> bool:
     """Whether a job has run past timeout + 30 s, by the monitor's own clock.
 
-    `first_seen_run_s` is how long it had run by stored times when first seen, at most its timeout:
-    a clock that jumped can then never kill a job early.
+    `first_seen_run_s` is how long it had run by stored times when it was first seen. At most its timeout counts, so
+    that a clock that jumped never kills a job early.
     """
     if seen.stuck_claim != held:
         seen.stuck_claim, seen.stuck_at = held, now - min(max(first_seen_run_s, 0.0), float(timeout_s))
@@ -83,7 +84,7 @@ def over_time(seen: Seen, held: tuple[str, int], timeout_s: int, first_seen_run_
 
 
 def holds_something_else(seen: Seen, row: tuple[str, int], reported: tuple[str, int] | None, beat: int) -> bool:
-    """A row under a live worker that reports something else in two later beats is nobody's."""
+    """Whether a live worker has lost this row: in two later beats it has reported another claim."""
     if reported == row:
         seen.other_claim = None
         return False

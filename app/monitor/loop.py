@@ -1,8 +1,7 @@
-"""The monitor: a table of duties, each run when due; one that fails never stops the others.
+"""The monitor: a table of duties, each run when it is due. A duty that fails never stops the others.
 
-It needs no worker. Its mark in `meta` (key `monitor`) tells everyone that it lives. A round in
-which the wall clock and the monotonic clock disagree by 5 s, or that comes late (a suspended
-machine), skips every judgement on silence for one heartbeat period.
+It needs no worker. Its row in `meta` (key `monitor`) shows that it lives. After a round in which the wall clock and the
+monotonic clock differ by 5 s, or that was late (a suspended machine), no worker is judged dead by silence for CALM_S.
 """
 
 from __future__ import annotations
@@ -18,29 +17,29 @@ from typing import Any
 from flask import Flask
 
 from app import registry
-from app.config import Settings
 from app.integrations.ping import Ping
-from app.ledger import control, counts, rollups
+from app.ledger import control, counts, rescue, rollups
 from app.ledger.dialect import Connection, database_errors
-from app.ledger.rescue import claims_of, promote
 from app.monitor.worker_watch import CALM_S, WorkerWatch
-from app.services.alerts import incidents
-from app.services.alerts.delivery import Outbox
+from app.services.alerts import delivery, incidents
 from app.services.alerts.snapshot import Snapshot
 from app.services.content import generations
 from app.services.instance import retention, schema
 from app.services.jobs import queue_rates, recurring, search_index
 from app.services.people import sign_in
-from app.support import disk, error_texts
+from app.support import disk, error_texts, open_files, process
 from app.support.clock import MINUTE_MS
-from app.support.open_files import shrink_wal
-from app.support.process import lock_state
 
 log = logging.getLogger("app.monitor.loop")
 CLOCK_JUMP_S, MISSED_ROUND_S = 5.0, 15.0
 TICK_S = 0.2
 LAST_SENDING_S = 5.0  # a message under way at a stop; what takes longer is sent once more by the next monitor
 FIRST_CHECK_S = 20.0  # workers that start together with the monitor are not missed
+# At most 64 ready rows are counted.
+_READY = """SELECT (SELECT COUNT(*) FROM (SELECT 1 FROM jobs j WHERE j.state = 'pending' AND NOT EXISTS
+ (SELECT 1 FROM queues q WHERE q.name = j.queue AND q.paused_at IS NOT NULL) LIMIT 64) r),
+ (SELECT COUNT(*) FROM jobs WHERE state = 'processing'),
+ (SELECT COUNT(*) FROM worker_heartbeats WHERE status <> 'stopped' AND stale = 0)"""
 
 
 @dataclass
@@ -57,20 +56,20 @@ class Duty:
 class Monitor:
     """One monitor process. Everything it changes is guarded by what it read, so two do no harm."""
 
-    def __init__(self, app: Flask, monotonic: Callable[[], float] = time.monotonic, wall: Callable[[], float] = time.time) -> None:
-        self.app = app
-        self.settings: Settings = app.extensions["settings"]
+    def __init__(self, app: Flask, monotonic: Callable[[], float] = time.monotonic,
+                 wall: Callable[[], float] = time.time) -> None:
+        self.app, self.settings = app, app.extensions["settings"]
         self.connection = Connection(self.settings.database_url, synchronous="FULL")
         self.monotonic, self.wall = monotonic, wall
         self.watch = WorkerWatch(self.connection, self.settings, monotonic)
         self._clocks: tuple[float, float] | None = None
         self._minute = self._sampled = 0
         self._idle_since: float | None = None
-        self.ping = Ping(self.settings.heartbeat_url)
-        self.outbox = Outbox(app)
+        self.ping, self.outbox = Ping(self.settings.heartbeat_url), delivery.Outbox(app)
+        uploads = self.settings.data_dir / "uploads"
         self.duties = [
             Duty("mark", 1.0, self.mark),
-            Duty("promote", 1.0, lambda: promote(self.connection)),
+            Duty("promote", 1.0, lambda: rescue.promote(self.connection)),
             Duty("live counts", 0.5, self.count),
             Duty("rescue", 1.0, self.watch.rescue),
             Duty("rollups", 1.0, lambda: rollups.advance(self.connection)),
@@ -90,8 +89,8 @@ class Monitor:
             Duty("budgets", 10.0, lambda: generations.release_within_budget(self.connection, self.settings)),
             Duty("retention", 300.0, lambda: retention.delete_old(self.connection)),
             Duty("old figures", 600.0, lambda: retention.delete_old_minutes(self.connection)),
-            Duty("uploads", 600.0, lambda: retention.sweep_uploads(self.connection, self.settings.data_dir / "uploads")),
-            Duty("wal", 10.0, lambda: shrink_wal(self.connection, str(self.settings.database_file))),
+            Duty("uploads", 600.0, lambda: retention.sweep_uploads(self.connection, uploads)),
+            Duty("wal", 10.0, lambda: open_files.shrink_wal(self.connection, str(self.settings.database_file))),
             Duty("sessions", 300.0, self.sweep_sessions),
             Duty("files", 60.0, self.sweep_files),
         ]
@@ -123,27 +122,26 @@ class Monitor:
         if self._clocks is not None:
             passed, shown = mono - self._clocks[0], wall - self._clocks[1]
             if abs(shown - passed) > CLOCK_JUMP_S or passed > MISSED_ROUND_S:
-                log.warning("clock moved by %.0f s or a round was missed (%.0f s): no worker is given up for %d s", shown - passed, passed, CALM_S)
+                text = "clock moved by %.0f s or a round was missed (%.0f s): no worker is given up for %d s"
+                log.warning(text, shown - passed, passed, CALM_S)
                 self.watch.suspend_judgement(afresh=True)
         self._clocks = (mono, wall)
 
     def mark(self) -> None:
-        """Say that the monitor lives, with the code it runs."""
+        """Store that the monitor lives, the version of its code and the duties that failed last."""
+        errors = [duty.name for duty in self.duties if duty.error]
         with self.connection.transaction() as tx:
-            counts.save(tx, "monitor", {"pid": os.getpid(), "code": registry.code_version(), "errors": [d.name for d in self.duties if d.error]})
+            counts.save(tx, "monitor", {"pid": os.getpid(), "code": registry.code_version(), "errors": errors})
 
     def count(self) -> None:
+        """Store the counts of live rows."""
         found = counts.count(self.connection)
         with self.connection.transaction() as tx:
             counts.save(tx, "live_counts", found)
 
     def tickets(self) -> int:
         """Rows ready, store empty, nothing claimed for 5 s: publish min(ready, live workers)."""
-        ready = self.connection.fetch_all(
-            "SELECT COUNT(*) FROM (SELECT 1 FROM jobs j WHERE j.state = 'pending' AND NOT EXISTS "
-            "(SELECT 1 FROM queues q WHERE q.name = j.queue AND q.paused_at IS NOT NULL) LIMIT 64) r"
-        )[0][0]
-        busy = self.connection.fetch_all("SELECT COUNT(*) FROM jobs WHERE state = 'processing'")[0][0]
+        ready, busy, workers = self.connection.fetch_all(_READY)[0]
         if not ready or busy:
             self._idle_since = None
             return 0
@@ -151,12 +149,11 @@ class Monitor:
         if self.monotonic() - self._idle_since < 5.0:
             return 0
         self._idle_since = None
-        workers = self.connection.fetch_all("SELECT COUNT(*) FROM worker_heartbeats WHERE status <> 'stopped' AND stale = 0")[0][0]
         publisher = self.app.extensions["publisher"]
         return publisher.publish([""] * min(ready, workers)) if workers and publisher.tickets.count() == 0 else 0
 
     def disk(self) -> None:
-        """The reserve first, as the note may need its room."""
+        """Keep the disk reserve, then store its state, which may need the space of the reserve."""
         state = disk.keep_reserve(self.settings.data_dir)
         kept = counts.load(self.connection, "disk")
         if kept is None or kept[0] != state:
@@ -164,6 +161,7 @@ class Monitor:
                 counts.save(tx, "disk", state)
 
     def recurring(self) -> None:
+        """Dispatch the recurring jobs that are due, once a minute."""
         if (minute := self.connection.now() // MINUTE_MS) == self._minute:
             return
         with self.app.app_context():
@@ -171,23 +169,25 @@ class Monitor:
         self._minute = minute
 
     def minute(self) -> None:
-        """The depth of each queue at each minute."""
+        """Store the depth of each queue at each minute."""
         if (minute := self.connection.now() // MINUTE_MS) != self._sampled:
             counts.sample(self.connection, minute * MINUTE_MS)
             self._sampled = minute
 
     def alerts(self, urgent: bool = False) -> None:
-        """Judge the rules, unless a restore has put them to rest."""
+        """Check the alert rules, unless a restore has paused them. Raises RuntimeError with the rules that failed."""
         if counts.paused_after_restore(self.connection):
             return
-        look = Snapshot(self.connection, self.connection.now(), self.settings.data_dir, self.settings.worker_memory_mb * 2**20,
-                    zone=self.settings.timezone)
+        settings, now = self.settings, self.connection.now()
+        facts = Snapshot(self.connection, now, settings.data_dir, settings.worker_memory_mb * 2**20,
+                                   zone=settings.timezone)
         with self.app.app_context():
-            failed = incidents.check(look, self.connection, self.settings, urgent)
+            failed = incidents.check(facts, self.connection, settings, urgent)
         if failed:
             raise RuntimeError("; ".join(failed))
 
     def messages(self) -> None:
+        """Send the messages of alerts that are due, unless a restore has paused alerts."""
         self.outbox.publish_channels(self.connection)
         if not counts.paused_after_restore(self.connection):
             self.outbox.send_due(self.connection)
@@ -200,22 +200,24 @@ class Monitor:
         control.sweep_types(self.connection)
 
     def ticket_store(self) -> None:
-        """Fails, and so shows in /readyz, while the store does not answer."""
+        """Raises RuntimeError, which /readyz shows, while the ticket store does not answer."""
         if self.app.extensions["publisher"].tickets.count() < 0:
             raise RuntimeError("the ticket store does not answer; jobs run without it")
 
     def sweep_sessions(self) -> None:
+        """Delete expired sessions and old rows of recurring jobs."""
         with self.app.app_context():
             sign_in.sweep(self.connection.now())
             recurring.sweep()
 
     def sweep_files(self) -> None:
-        """Old ticket files, and locks of processes that are gone without a row."""
+        """Delete old ticket files, and lock files of processes that have ended and have no row."""
         self.app.extensions["publisher"].tickets.sweep()
-        rows = {row[0] for row in self.connection.fetch_all("SELECT worker_id FROM worker_heartbeats WHERE status <> 'stopped'")}
+        rows = self.connection.fetch_all("SELECT worker_id FROM worker_heartbeats WHERE status <> 'stopped'")
         for path in (self.settings.data_dir / "workers").glob("*.lock"):
-            old = path.stem not in rows and time.time() - path.stat().st_mtime > 60  # both of this machine: the file's time and ours
-            if old and lock_state(path) == "free" and not claims_of(self.connection, path.stem):
+            # the time of the file and ours are of this machine
+            is_old = (path.stem,) not in rows and time.time() - path.stat().st_mtime > 60
+            if is_old and process.lock_state(path) == "free" and not rescue.claims_of(self.connection, path.stem):
                 path.unlink(missing_ok=True)
 
 
@@ -230,9 +232,8 @@ def run(app: Flask, once: bool = False) -> int:
         for line in failed:
             print(line)
         return 1 if failed else 0
-    for duty in monitor.duties:
-        if duty.name == "alerts":
-            duty.next = monitor.monotonic() + FIRST_CHECK_S
+    (alerts,) = (duty for duty in monitor.duties if duty.name == "alerts")
+    alerts.next = monitor.monotonic() + FIRST_CHECK_S
     asked: list[int] = []  # no Event: set() in a handler can meet its own lock
     for signum in (signal.SIGTERM, signal.SIGINT):
         signal.signal(signum, lambda number, _: asked.append(number))

@@ -1,10 +1,10 @@
-"""The workers as the monitor sees them: who is dead, who is over time, and what becomes of their rows.
+"""The monitor's watch of the workers: which are dead, which jobs are over time, and what happens to their rows.
 
-One Watch a monitor. Death is proved by the process itself (its pid is gone, or is another process now) or by its lock:
-only by a lock in this monitor's own folder that this monitor has seen held. A lock file that is missing proves nothing:
-a worker of another DATA_DIR on the same database keeps its lock there. Silence is judged on the monitor's own monotonic
-clock (liveness.py), never by stored times, and not at all while `calm_until` is ahead (a clock that jumped, a round
-that came late, a database that did not answer).
+One `WorkerWatch` a monitor. A death is proved by the process (its pid is gone, or belongs to another process now) or by
+its lock: only by a lock in this monitor's own folder that this monitor has seen held. A missing lock file proves
+nothing, because a worker of another DATA_DIR on the same database has its lock there. Silence is measured on the
+monitor's own monotonic clock (liveness.py), never by stored times. It is not judged before `calm_until`, which is set
+after a clock has jumped, a round was late or the database did not answer.
 """
 
 from __future__ import annotations
@@ -22,29 +22,22 @@ from app.ledger.manual import due_to_stop
 from app.ledger.rescue import claims_of, forget_worker, rescue
 from app.ledger.settle import Outcome, settle
 from app.monitor.liveness import Facts, Seen, holds_something_else, judge, over_time
-from app.support import descendants
+from app.support import descendants, process
 from app.support.messages import Message, to_json
-from app.support.process import (
-    cpu_ticks,
-    folder_id,
-    has_ended,
-    is_here,
-    is_stopped,
-    kill_if_same,
-    lock_state,
-    same_boot,
-)
+from app.support.process import has_ended, is_here, kill_if_same
 
 log = logging.getLogger("app.monitor.loop")
 CALM_S = 30.0
 MOST_GRACE_S = 60  # for a job that was asked to stop: GRACE of a server may be as long as its longest job
 
+_STALE = """UPDATE worker_heartbeats SET stale = :s, reason = :r, reason_json = :json
+ WHERE worker_id = :w AND status <> 'stopped'"""
 _WORKERS = """SELECT worker_id, worker_name, consumer_id, process_id, beat, stale, held_uuid, held_claim, command
  FROM worker_heartbeats WHERE status <> 'stopped'"""
 
 
 class WorkerWatch:
-    """`monotonic` in seconds."""
+    """What one monitor knows of the workers; `monotonic` is its clock in seconds."""
 
     def __init__(self, connection: Connection, settings: Settings, monotonic: Callable[[], float]) -> None:
         self.connection, self.settings, self.monotonic = connection, settings, monotonic
@@ -54,7 +47,7 @@ class WorkerWatch:
         self.calm_until = 0.0
 
     def suspend_judgement(self, afresh: bool = False) -> None:
-        """Give up nobody for CALM_S; `afresh`: what was seen so far says nothing any more."""
+        """Judge no worker dead by silence for CALM_S; with `afresh` all periods of silence begin anew."""
         now = self.monotonic()
         self.calm_until = now + CALM_S
         for seen in self.seen.values() if afresh else ():
@@ -68,28 +61,26 @@ class WorkerWatch:
         for (worker_id,) in self.connection.fetch_all("SELECT DISTINCT worker_id FROM jobs WHERE state = 'processing'"):
             if isinstance(worker_id, str) and worker_id not in known:
                 rows.append((worker_id, Message("its worker"), "", 0, -1, 0, None, None, None))
-        freed, trouble = 0, None
+        freed, failed = 0, None
         for row in rows:
             try:
-                freed += self._look_at(*row)
+                freed += self._judge_worker(*row)
             except (TypeError, ValueError) as error:  # a row that another program wrote must not hide the next ones
-                trouble = error
-        if trouble is not None:
-            raise trouble
+                failed = error
+        if failed is not None:
+            raise failed
         for gone in set(self.seen) - known - {None}:
             if not claims_of(self.connection, gone):
                 del self.seen[gone]
         return freed
 
-    def _look_at(
-        self, worker_id: str, name: str, consumer: str, pid: int, beat: int, stale: int, held_uuid: str | None, held_claim: int | None,
-        command: str | None,
-    ) -> int:
+    def _judge_worker(self, worker_id: str, name: str, consumer: str, pid: int, beat: int, stale: int,
+                      held_uuid: str | None, held_claim: int | None, command: str | None) -> int:
         now = self.monotonic()
         here = is_here(worker_id)
-        cpu = cpu_ticks(pid) if here and pid else None
+        cpu = process.cpu_ticks(pid) if here and pid else None
         seen = self.seen.setdefault(worker_id, Seen(beat, now, cpu, now))
-        facts = Facts(beat, here, self._is_gone(worker_id, seen), here and pid > 0 and is_stopped(pid), cpu)
+        facts = Facts(beat, here, self._is_gone(worker_id, seen), here and pid > 0 and process.is_stopped(pid), cpu)
         verdict = judge(facts, seen, now)
         jobs = claims_of(self.connection, worker_id, name)
         if command == "kill" and here and (facts.gone or kill_if_same(worker_id, signal.SIGKILL)):
@@ -99,29 +90,30 @@ class WorkerWatch:
             return self._reap(worker_id, name, consumer, verdict.why or "", jobs, gone=facts.gone)
         if verdict.stale != bool(stale):
             with self.connection.transaction() as tx:
-                tx.execute("UPDATE worker_heartbeats SET stale = :s, reason = :r, reason_json = :json WHERE worker_id = :w AND status <> 'stopped'",
-                        s=int(verdict.stale), r=verdict.why, json=to_json(verdict.why), w=worker_id)
+                tx.execute(_STALE, s=int(verdict.stale), r=verdict.why, json=to_json(verdict.why), w=worker_id)
         reported = (held_uuid, held_claim) if held_uuid and held_claim is not None else None
-        return sum(self._look_at_job(job, seen, reported, beat, now, here) for job in jobs)
+        return sum(self._judge_job(job, seen, reported, beat, now, here) for job in jobs)
 
-    def _look_at_job(self, job: Claim, seen: Seen, reported: tuple[str, int] | None, beat: int, now: float, here: bool) -> int:
+    def _judge_job(self, job: Claim, seen: Seen, reported: tuple[str, int] | None, beat: int, now: float,
+                   here: bool) -> int:
         row = (job.uuid, job.claim_no)
         at = self.connection.now()  # the clock by which the claim was stored
         ran_s = (at - (job.reserved_ms or at)) / 1000
         if here and over_time(seen, row, job.timeout, ran_s, now):
-            log.warning("job %s is over its time and does not stop: worker %s killed", job.uuid, job.worker)
-            kill_if_same(job.worker_id, signal.SIGKILL)
-            why = Message("timeout after %(n)s s; the job did not stop and its worker was killed", n=job.timeout)
-            outcome = Outcome("timeout", error=why, run_ms=int(ran_s * 1000))
-            return settle(self.connection, job, outcome, self.store) != "late"
+            return self._kill_and_end(job, ran_s, "timeout", "is over its time and does not stop", Message(
+                "timeout after %(n)s s; the job did not stop and its worker was killed", n=job.timeout))
         if here and job.id in self._to_stop:
-            log.warning("job %s was asked to stop and did not: worker %s killed", job.uuid, job.worker)
-            kill_if_same(job.worker_id, signal.SIGKILL)
-            outcome = Outcome("cancelled", error=Message("Stopped by hand; its worker was killed."), run_ms=int(ran_s * 1000))
-            return settle(self.connection, job, outcome, self.store) != "late"
+            return self._kill_and_end(job, ran_s, "cancelled", "was asked to stop and did not", Message(
+                "Stopped by hand; its worker was killed."))
         if holds_something_else(seen, row, reported, beat):
             return self._release(job, crash=False, why=Message("its worker lives but no longer holds it"))
         return 0
+
+    def _kill_and_end(self, job: Claim, ran_s: float, status: str, log_text: str, why: str) -> int:
+        log.warning("job %s %s: worker %s killed", job.uuid, log_text, job.worker)
+        kill_if_same(job.worker_id, signal.SIGKILL)
+        outcome = Outcome(status, error=why, run_ms=int(ran_s * 1000))
+        return int(settle(self.connection, job, outcome, self.store) != "late")
 
     def _reap(self, worker_id: str, name: str, consumer: str, why: str, jobs: list[Claim], gone: bool) -> int:
         # only a worker that died while its consumer lives speaks against the job it ran
@@ -138,7 +130,7 @@ class WorkerWatch:
         return freed
 
     def _release(self, job: Claim, crash: bool, why: str) -> int:
-        if job.over:  # it had not stopped in time when its worker went
+        if job.over_time:  # it had not stopped in time when its worker went
             ended = Message("timeout after %(n)s s; then its worker ended: %(why)s", n=job.timeout, why=why)
             outcome = Outcome("timeout", error=ended, run_ms=job.timeout * 1000)
             return int(settle(self.connection, job, outcome, self.store) != "late")
@@ -152,9 +144,9 @@ class WorkerWatch:
         return self.folder / f"{name}.lock"
 
     def _is_gone(self, worker_id: str, seen: Seen) -> bool:
-        """Whether the worker is proved to have ended."""
-        if same_boot(worker_id) and worker_id.split("-")[5:] == [folder_id(self.folder)]:
-            state = lock_state(self._lock(worker_id))
+        """Whether there is proof that the worker has ended."""
+        if process.same_boot(worker_id) and worker_id.split("-")[5:] == [process.folder_id(self.folder)]:
+            state = process.lock_state(self._lock(worker_id))
             if seen.lock_held and state == "free":
                 return True
             seen.lock_held |= state == "held"

@@ -12,8 +12,7 @@ from functools import wraps
 from typing import Any
 
 from babel import dates, numbers
-from flask_babel import get_locale, ngettext
-from flask_babel import gettext as _
+from flask_babel import get_locale, gettext as _, ngettext
 
 from app.support.clock import now_ms, when
 from app.support.settings import settings

@@ -7,8 +7,7 @@ import pytest
 from app.extensions import db
 from app.models import UserSession
 from app.services.people import accounts
-from app.services.people.sign_in import network_of
-from app.services.people.sign_in import sign_in as begin_session
+from app.services.people.sign_in import network_of, sign_in as begin_session
 from app.support.clock import now_ms
 from app.support.validation import ValidationError
 from tests.conftest import PASSWORD, sign_in, token_in

@@ -6,8 +6,11 @@ from decimal import Decimal
 
 import pytest
 
+from app.execution.attempt import Attempt
 from app.execution.job_context import MOST_COSTS, JobContext
+from app.execution.runner import execute
 from app.ledger import rescue
+from app.ledger.settle import settle
 
 
 def stored(ledger) -> list[tuple]:
@@ -36,6 +39,47 @@ def test_costs_are_stored_with_the_outcome_of_each_attempt(ledger):
     details = {"costs": list(ctx.costs)}
     assert [ledger.settle(again, details=details), ledger.settle(again, details=details)] == ["late"] * 2
     assert stored(ledger) == [*first, ("TestNoop", "acme", "", 10**18, "USD")], "paid all the same; written again it adds nothing"
+
+
+def pay_and_wait(ledger) -> Attempt:
+    """An attempt that has recorded a cost and then asked to be held."""
+    ledger.dispatch("TestPaysAndWaits", tenant_id="acme")
+    attempt = Attempt(ledger.claim())
+    execute(ledger.app, attempt, ledger.connection)
+    return attempt
+
+
+PAID = [("TestPaysAndWaits", "acme", "m", 250_000_000, "USD")]
+
+
+def test_a_job_that_parks_itself_keeps_its_costs(ledger):
+    attempt = pay_and_wait(ledger)
+    uuid = attempt.claim.uuid
+    for _ in range(2):  # the second time as after a commit whose answer was lost
+        assert settle(ledger.connection, attempt.claim, attempt.outcome, ledger.store) == "held"
+        assert (stored(ledger), ledger.row(uuid).state, ledger.outcomes(uuid)) == (PAID, "held", [])
+    ledger.change("UPDATE jobs SET state = 'pending', hold_code = NULL, reason = NULL")
+    again = ledger.claim()
+    assert settle(ledger.connection, attempt.claim, attempt.outcome, ledger.store) == "held", "written before the next claim"
+    assert (stored(ledger), ledger.outcomes(uuid)) == (PAID, [])
+    assert ledger.settle(again) == "completed"
+
+
+def test_a_parked_row_whose_claim_was_lost_keeps_its_costs_and_its_run_time(ledger):
+    attempt = pay_and_wait(ledger)
+    uuid, attempt.outcome.run_ms = attempt.claim.uuid, 1234
+    rescue.rescue(ledger.connection, attempt.claim, crash=False, why="frozen", store=ledger.store)
+    for _ in range(2):
+        assert settle(ledger.connection, attempt.claim, attempt.outcome, ledger.store) == "late"
+        assert (stored(ledger), ledger.outcomes(uuid), ledger.row(uuid).state) == (PAID, ["lost", "late"], "pending")
+    assert ledger.one("SELECT processing_time FROM job_metrics WHERE status = 'late'") == 1234
+
+
+def test_a_parked_row_that_the_job_has_deleted_is_late(ledger):
+    attempt = pay_and_wait(ledger)
+    ledger.change("DELETE FROM jobs")
+    assert settle(ledger.connection, attempt.claim, attempt.outcome, ledger.store) == "late"
+    assert (stored(ledger), ledger.outcomes(attempt.claim.uuid)) == (PAID, ["late"])
 
 
 @pytest.mark.parametrize(("given", "error"), [

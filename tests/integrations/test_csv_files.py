@@ -9,8 +9,7 @@ import tracemalloc
 from decimal import Decimal
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, given, settings, strategies as st
 
 from app.integrations import csv_records, text_sample
 from app.integrations.csv_files import CELL_MAX, RECORD_MAX, guard, open_csv, unguard, write_rows

@@ -10,8 +10,7 @@ import threading
 
 import pytest
 
-from app.integrations import openai_errors as errors
-from app.integrations import openai_text
+from app.integrations import openai_errors as errors, openai_text
 from app.integrations.openai_stream import Answer, read
 
 OK = {"choices": [{"delta": {"content": "Ciao"}, "finish_reason": "stop"}]}

@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 
 from app.extensions import db
-from app.ledger import claim as claiming
-from app.ledger import control, manual, rescue
+from app.ledger import claim as claiming, control, manual, rescue
 from app.services.audit import ActionRefused
 from app.services.jobs import actions, queues
 from app.support.validation import ValidationError

@@ -7,9 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from app.extensions import db
-from app.ledger import claim as claiming
-from app.ledger import manual, rescue, rollups
-from app.ledger import settle as settling
+from app.ledger import claim as claiming, manual, rescue, rollups, settle as settling
 from app.ledger.dialect import Connection
 from app.ledger.settle import Outcome, Parked, settle
 from app.services.audit import ActionRefused

@@ -9,15 +9,13 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from hypothesis import HealthCheck, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, settings, strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
 
 from app import create_app, registry
 from app.config import load_settings
 from app.extensions import db
-from app.ledger import claim as claiming
-from app.ledger import control, manual, rescue, rollups
+from app.ledger import claim as claiming, control, manual, rescue, rollups
 from app.ledger.dialect import Connection
 from app.ledger.settle import Outcome, settle
 from app.services.instance import migration

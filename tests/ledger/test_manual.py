@@ -69,7 +69,7 @@ def test_workers_that_die_by_themselves_do(ledger, consumer):
 def test_a_job_over_its_time_has_timed_out_whatever_its_worker_dies_of_and_its_next_attempt_has_not(ledger, consumer, over):
     uuid = ledger.dispatch(tries=3)
     job = ledger.claim(worker(ledger, "w", consumer))
-    job.over = over
+    job.over_time = over
     with ledger.connection.transaction() as tx:
         show(tx, job.worker_id, job, 0)
     ledger.change("UPDATE jobs SET reason = 'other words'")
@@ -78,7 +78,7 @@ def test_a_job_over_its_time_has_timed_out_whatever_its_worker_dies_of_and_its_n
     assert ledger.outcomes(uuid) == [("retried" if over else "lost")] and (row.failures, row.crashes) == ((1, 0) if over else (0, 1))
     ledger.change("UPDATE jobs SET available_ms = 1 WHERE state = 'scheduled'")
     rescue.promote(ledger.connection)
-    assert not ledger.claim("w2").over
+    assert not ledger.claim("w2").over_time
 
 
 def test_a_job_asked_to_stop_is_cancelled_whatever_its_worker_dies_of(ledger, consumer):

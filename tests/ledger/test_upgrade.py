@@ -13,8 +13,7 @@ import pytest
 
 from app.config import ROOT
 from app.extensions import db
-from app.ledger import costs as ledger_costs
-from app.ledger import rescue
+from app.ledger import costs as ledger_costs, rescue
 from app.monitor.worker_watch import WorkerWatch
 from app.services.alerts import channels
 from app.services.audit import ActionRefused
@@ -91,7 +90,7 @@ def test_what_ran_over_its_time_is_a_timeout_and_what_merely_ran_is_lost(old):
     assert (old.row(running).state, old.row(running).failures) == ("pending", 0)
     rescue.promote(old.connection)
     again = {job.uuid: job for job in (old.claim("w1", ("high",)), old.claim("w2", ("high",)))}
-    assert again.keys() == {over, running} and not again[over].over, "the next attempt has its own time"
+    assert again.keys() == {over, running} and not again[over].over_time, "the next attempt has its own time"
 
 
 def test_other_rows_go_on_as_they_were(old):

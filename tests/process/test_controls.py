@@ -11,8 +11,7 @@ from collections import Counter
 import pytest
 
 from app.services.audit import ActionRefused
-from app.services.jobs import actions as job_actions
-from app.services.jobs import queues
+from app.services.jobs import actions as job_actions, queues
 from app.services.people import accounts
 from tests.conftest import PASSWORD, sign_in
 from tests.process.product import ROOT

@@ -25,7 +25,7 @@ from app.support.clock import DAY_MS, MINUTE_MS, month_start
 from app.support.messages import Message, from_row, to_json
 
 log = logging.getLogger(__name__)
-RATE = "rate limit"
+RATE = Message("rate limit")  # by whom a type is paused
 WAYS = "openai_ways"  # the fact of the `meta` table: [way, when (ms)] by server and model
 MOST_WAYS, WAY_MS = 200, 7 * DAY_MS
 _KEPT = "SELECT round, status, text, raw, error, error_json FROM generations WHERE uuid = :u"

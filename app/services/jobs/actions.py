@@ -23,8 +23,7 @@ from app.services.jobs import lookup, uploads
 from app.services.jobs.dispatch import dispatch, payload
 from app.services.jobs.tickets import want_tickets
 from app.support.clock import now_ms
-from app.support.messages import Message
-from app.support.messages import translate as _
+from app.support.messages import Message, translate as _
 from app.support.states import state_label
 from app.support.validation import parse_uuid
 

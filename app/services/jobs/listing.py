@@ -28,8 +28,7 @@ from app.services.jobs.job_filter import JobFilter
 from app.services.jobs.queue_rates import first_id
 from app.services.jobs.views import JobPage, JobRow
 from app.support.clock import now_ms, when
-from app.support.messages import cleaned, from_row, translate_stored
-from app.support.messages import translate as _
+from app.support.messages import cleaned, from_row, translate as _, translate_stored
 from app.support.redaction import printable, redact
 from app.support.validation import ValidationError, parse_uuid
 

@@ -15,8 +15,7 @@ from app.models import FINAL, LIVE_STATES, FailedJob, Job, JobHistory, JobLog, J
 from app.services.jobs import payloads
 from app.services.jobs.views import AttemptView, FailedJobView, JobSummary, JobView, LogLine, Progress, QueuedJob
 from app.support.clock import iso, millis, when
-from app.support.messages import cleaned, from_row
-from app.support.messages import translate as _
+from app.support.messages import cleaned, from_row, translate as _
 from app.support.redaction import printable, redact, redact_json
 from app.support.validation import ValidationError, parse_uuid, stored_json, stored_object
 

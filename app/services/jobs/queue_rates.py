@@ -12,8 +12,7 @@ from collections import defaultdict
 
 from app.ledger import watermark
 from app.ledger.dialect import Connection, Executor
-from app.models.outcome_stats import KEEP_SECONDS_MS
-from app.models.outcome_stats import watermark as watermark_sql
+from app.models.outcome_stats import KEEP_SECONDS_MS, watermark as watermark_sql
 from app.models.types import as_integer, as_text
 
 KEY = "pace_reach"

@@ -17,8 +17,7 @@ from app.models import Job, Queue, QueueMinute
 from app.services.audit import ActionRefused, audit
 from app.services.jobs import payloads, queue_rates
 from app.support.clock import MINUTE_MS, now_ms, when
-from app.support.messages import Message, translate_stored
-from app.support.messages import translate as _
+from app.support.messages import Message, translate as _, translate_stored
 from app.support.validation import ValidationError
 
 RATE_MS = 10 * MINUTE_MS
@@ -113,8 +112,8 @@ def _lines(now: int) -> dict[str, list[tuple[int, int]]]:
 def _pauses() -> dict[str, PauseView]:
     """Pauses by the name of the queue, or of the type as `type:X`."""
     rows = db.session.scalars(select(Queue).where(Queue.paused_at.is_not(None)))
-    return {r.name: PauseView(when(r.paused_at), when(r.paused_until), r.paused_by, translate_stored(r.reason))
-            for r in rows}
+    return {r.name: PauseView(when(r.paused_at), when(r.paused_until), translate_stored(r.paused_by),
+                              translate_stored(r.reason)) for r in rows}
 
 
 def types() -> list[TypeView]:

@@ -30,8 +30,7 @@ from app.services.jobs import lookup
 from app.services.jobs.actions import not_from_web
 from app.services.jobs.dispatch import dispatch
 from app.support.clock import DAY_MS, MINUTE_MS, millis, now_ms, when
-from app.support.messages import Message
-from app.support.messages import translate as _
+from app.support.messages import Message, translate as _
 
 log = logging.getLogger(__name__)
 ON_TIME_MS = 90_000

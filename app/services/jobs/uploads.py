@@ -19,8 +19,7 @@ from app.models import UPLOAD_ID, Upload
 from app.registry import InvalidArguments, JobDefinition, PermanentError, UploadedFile
 from app.support import disk
 from app.support.clock import now_ms
-from app.support.messages import Message
-from app.support.messages import translate as _
+from app.support.messages import Message, translate as _
 from app.support.process import inside
 from app.support.settings import settings
 from app.support.validation import ValidationError
