@@ -1,4 +1,4 @@
-"""`@job` and `@recurring`: the job types and schedules of the platform.
+"""The job types and schedules of the platform, as `@job` and `@recurring` declare them (app/jobs/declare.py).
 
 A definition has a function and its options. Arguments are JSON; `fit` checks them against the signature
 (signature.py) and raises `InvalidArguments`, whose text is a sentence for people.
@@ -78,7 +78,7 @@ class Options:
 
 @dataclass(frozen=True)
 class JobDefinition:
-    """A known type. Calling it calls the function; `dispatch` writes a row in the caller's transaction."""
+    """A known type. Calling it calls the function."""
 
     name: str
     function: Callable[..., Any]
@@ -117,15 +117,6 @@ class JobDefinition:
             raise TypeError(f"with_options does not know {', '.join(sorted(unknown))}")
         return replace(self, given={**self.given, **given})
 
-    def dispatch(self, **args: Any) -> str:
-        """Write the job in the caller's transaction; returns its uuid.
-
-        TypeError when arguments do not fit, RuntimeError outside an application context.
-        """
-        from app.services.jobs.dispatch import dispatch  # it imports this module
-
-        return dispatch(self, args, **self.given)
-
     def fit(self, args: Any) -> dict[str, Any]:
         """Arguments as the function takes them (JSON values checked, no file opened); raises InvalidArguments."""
         if not isinstance(args, dict):
@@ -144,28 +135,31 @@ _known: dict[str, JobDefinition] = {}
 LABELS: dict[str, str] = {}  # of types that are not declared here: whose rows a demo or another program has written
 
 
-def job(name: str, **options: Any) -> Callable[[Callable[..., Any]], JobDefinition]:
-    """Declare a job type; `options` as in `Options`. Raises ValueError for a bad name, option or function, and when
-    another file declares the same name."""
+def options_of(name: str, given: dict[str, Any]) -> Options:
+    """The options of a new type. Raises ValueError for a bad name or option."""
     if not NAME.fullmatch(name):
         raise ValueError(f"job name {name!r}: letters, digits, dot and underscore only")
-    if later := {"after", "concurrency_key", "limit"} & options.keys():
+    if later := {"after", "concurrency_key", "limit"} & given.keys():
         raise ValueError(f"@job({name!r}): {', '.join(sorted(later))} is not supported")
     try:
-        chosen = Options(**options)
+        options = Options(**given)
     except TypeError:
-        raise ValueError(f"@job({name!r}): unknown option in {', '.join(sorted(options))}") from None
-    _check_options(name, chosen)
+        raise ValueError(f"@job({name!r}): unknown option in {', '.join(sorted(given))}") from None
+    whole = all(isinstance(n, int) and n >= 0 for n in options.backoff) and len(options.backoff) <= 30
+    if options.queue not in QUEUES:
+        raise ValueError(f"@job({name!r}): unknown queue {options.queue!r}; use {', '.join(QUEUES)}")
+    if options.tries < 1 or options.timeout < 1 or not whole:
+        raise ValueError(f"@job({name!r}): tries and timeout are at least 1, backoff a list of whole seconds")
+    return options
 
-    def declare(function: Callable[..., Any]) -> JobDefinition:
-        definition = JobDefinition(name, function, chosen, *read_signature(name, function))
-        if name in _known and _known[name].file != definition.file:
-            before = _known[name].function.__module__
-            raise ValueError(f"@job({name!r}) is declared twice: {before} and {function.__module__}")
-        _known[name] = definition
-        return definition
 
-    return declare
+def add(definition: JobDefinition) -> None:
+    """Make a type known. Raises ValueError when another file declares the same name."""
+    before = _known.setdefault(definition.name, definition)
+    if before.file != definition.file:
+        modules = f"{before.function.__module__} and {definition.function.__module__}"
+        raise ValueError(f"@job({definition.name!r}) is declared twice: {modules}")
+    _known[definition.name] = definition
 
 
 @dataclass(frozen=True)
@@ -182,36 +176,23 @@ class Schedule:
 _schedules: dict[str, Schedule] = {}
 
 
-def recurring(cron: str, *, name: str | None = None, args: dict[str, Any] | None = None, catch_up: bool = False,
-              **options: Any):
-    """Above `@job(...)`: run it by a crontab schedule. `args` for each run; options as in `with_options`. Raises
-    ValueError for a bad `cron` and for a second schedule of that name, InvalidArguments for bad `args`."""
-    def declare(definition: JobDefinition) -> JobDefinition:
-        label = name or definition.name
-        try:
-            CronSim(cron, datetime(2026, 1, 1))
-        except CronSimError as error:
-            raise ValueError(f"@recurring({cron!r}) of {label}: {error}; five fields as in crontab") from None
-        if label in _schedules and _schedules[label].definition.file != definition.file:
-            raise ValueError(f"@recurring: {label} is declared twice; give one a name=")
-        definition.fit(args or {})
-        _schedules[label] = Schedule(label, cron, definition.with_options(**options), args or {}, catch_up)
-        return definition
-
-    return declare
+def add_schedule(schedule: Schedule) -> None:
+    """Make a schedule known. Raises ValueError for a bad crontab and for a second schedule of that name,
+    InvalidArguments for arguments that do not fit."""
+    label, cron, definition = schedule.name, schedule.cron, schedule.definition
+    try:
+        CronSim(cron, datetime(2026, 1, 1))
+    except CronSimError as error:
+        raise ValueError(f"@recurring({cron!r}) of {label}: {error}; five fields as in crontab") from None
+    if label in _schedules and _schedules[label].definition.file != definition.file:
+        raise ValueError(f"@recurring: {label} is declared twice; give one a name=")
+    definition.fit(schedule.args)
+    _schedules[label] = schedule
 
 
 def schedules() -> list[Schedule]:
     """All declared schedules by name."""
     return [_schedules[name] for name in sorted(_schedules)]
-
-
-def _check_options(name: str, options: Options) -> None:
-    whole = all(isinstance(n, int) and n >= 0 for n in options.backoff) and len(options.backoff) <= 30
-    if options.queue not in QUEUES:
-        raise ValueError(f"@job({name!r}): unknown queue {options.queue!r}; use {', '.join(QUEUES)}")
-    if options.tries < 1 or options.timeout < 1 or not whole:
-        raise ValueError(f"@job({name!r}): tries and timeout are at least 1, backoff a list of whole seconds")
 
 
 def find(name: str) -> JobDefinition | None:

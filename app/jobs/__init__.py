@@ -1,7 +1,8 @@
 """The jobs of the platform, one file each, and the names that a team imports to declare its own."""
 
 from app.execution.job_context import JobContext
-from app.registry import PermanentError, TemporaryError, UploadedFile, job, recurring
+from app.jobs.declare import job, recurring
+from app.registry import PermanentError, TemporaryError, UploadedFile
 
 __all__ = ["JobContext", "PermanentError", "TemporaryError", "UploadedFile", "job", "recurring"]
 

@@ -13,9 +13,10 @@ from huey.exceptions import CancelExecution, RetryTask
 from app.execution.job_context import JobContext
 from app.integrations import openai_text
 from app.integrations.openai_errors import ApiError, Humbler, RequestRejected, Throttled
+from app.jobs.declare import job
 from app.ledger.dialect import Connection
 from app.models.job import BY_BUDGET
-from app.registry import HoldJob, PermanentError, TemporaryError, job
+from app.registry import HoldJob, PermanentError, TemporaryError
 from app.services.content import generations
 from app.support.messages import Message, text_of
 from app.support.settings import settings

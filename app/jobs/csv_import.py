@@ -32,8 +32,9 @@ from app.execution.job_context import JobContext
 from app.extensions import db
 from app.integrations.csv_files import CsvFile, open_csv
 from app.integrations.text_files import NAMES
+from app.jobs.declare import job
 from app.models import Content, ImportReject, ImportRun
-from app.registry import PermanentError, UploadedFile, job
+from app.registry import PermanentError, UploadedFile
 from app.services.content.import_rows import REQUIRED, LastOnes, Row, read_rows
 from app.support.clock import now_ms
 from app.support.messages import Message, text_of, to_json

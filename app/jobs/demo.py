@@ -10,7 +10,8 @@ from typing import Literal
 from huey.exceptions import CancelExecution
 
 from app.execution.job_context import JobContext
-from app.registry import LABELS, PermanentError, job
+from app.jobs.declare import job
+from app.registry import LABELS, PermanentError
 from app.support.messages import Message
 
 # A demo writes finished jobs of these types, which are not declared.

@@ -17,8 +17,8 @@ def run(code: str) -> str:
 
 def test_a_dispatch_without_an_application_says_what_is_missing():
     code = (
-        "from app import registry\n"
-        "@registry.job('Lonely')\n"
+        "from app.jobs import job\n"
+        "@job('Lonely')\n"
         "def lonely(): pass\n"
         "try: lonely.dispatch()\n"
         "except RuntimeError as error: print(error)\n"

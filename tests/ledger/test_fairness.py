@@ -7,8 +7,8 @@ import inspect
 import pytest
 
 from app.extensions import db
+from app.jobs import job
 from app.ledger import control, manual, rescue
-from app.registry import job
 from app.services.jobs import actions
 
 

@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from app import registry
+from app.jobs import recurring as repeats
 from app.services.audit import ActionRefused
 from app.services.jobs import recurring
 from app.support.clock import DAY_MS, MINUTE_MS, millis
@@ -25,7 +26,7 @@ def schedule(ledger, monkeypatch):
     monkeypatch.setattr(registry, "_schedules", {})
 
     def declare(cron: str, first: str = "2026-03-24 10:02:30", **options) -> None:
-        registry.recurring(cron, name="report", **options)(registry.find("TestNoop"))
+        repeats(cron, name="report", **options)(registry.find("TestNoop"))
         assert look(first) == 0
 
     def look(text: str) -> int:
@@ -114,4 +115,4 @@ def test_runs_are_forgotten_after_90_days(ledger, schedule, monkeypatch):
 def test_a_bad_schedule_stops_the_start_with_a_sentence(cron, monkeypatch):
     monkeypatch.setattr(registry, "_schedules", {})
     with pytest.raises(ValueError, match="crontab"):
-        registry.recurring(cron)(registry.find("TestNoop"))
+        repeats(cron)(registry.find("TestNoop"))

@@ -1,0 +1,49 @@
+"""`@job` and `@recurring`: how a function becomes a job type, and a type gets a schedule."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from app import registry
+from app.registry import JobDefinition, Schedule
+from app.services.jobs.dispatch import dispatch
+from app.signature import read_signature
+
+
+@dataclass(frozen=True)
+class Job(JobDefinition):
+    """A declared type; `dispatch` writes a row in the caller's transaction."""
+
+    def dispatch(self, **args: Any) -> str:
+        """Write the job in the caller's transaction; returns its uuid.
+
+        TypeError when arguments do not fit, RuntimeError outside an application context.
+        """
+        return dispatch(self, args, **self.given)
+
+
+def job(name: str, **options: Any) -> Callable[[Callable[..., Any]], Job]:
+    """Declare a job type; `options` as in `registry.Options`. Raises ValueError for a bad name, option or function, and
+    when another file declares the same name."""
+    chosen = registry.options_of(name, options)
+
+    def declare(function: Callable[..., Any]) -> Job:
+        definition = Job(name, function, chosen, *read_signature(name, function))
+        registry.add(definition)
+        return definition
+
+    return declare
+
+
+def recurring(cron: str, *, name: str | None = None, args: dict[str, Any] | None = None, catch_up: bool = False,
+              **options: Any) -> Callable[[Job], Job]:
+    """Above `@job(...)`: run it by a crontab schedule. `args` for each run; options as in `with_options`. Raises
+    ValueError for a bad `cron` and for a second schedule of that name, InvalidArguments for bad `args`."""
+    def declare(definition: Job) -> Job:
+        given = definition.with_options(**options)
+        registry.add_schedule(Schedule(name or definition.name, cron, given, args or {}, catch_up))
+        return definition
+
+    return declare
