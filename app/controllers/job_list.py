@@ -43,9 +43,9 @@ def list_context() -> dict[str, object]:
     wanted = read_filter(request.args)
     found = listing.page(wanted, request.args.get("before", ""), request.args.get("after", ""))
     total, exact = listing.count(wanted, found.seen)
-    here, tops = wanted.query, listing.snapshot_ids()
+    here, snapshot = wanted.query, listing.snapshot_ids()
     return {
-        "filter": wanted, "rows": found.rows, "total": total, "exact": exact, "top": f"{tops['l']}.{tops['h']}",
+        "filter": wanted, "rows": found.rows, "total": total, "exact": exact, "top": f"{snapshot['l']}.{snapshot['h']}",
         "older_url": found.older and url_for("admin.jobs.list", before=found.older, **here),
         "newer_url": found.newer and url_for("admin.jobs.list", after=found.newer, **here),
         "csv_url": url_for("admin.jobs.export", **here), "here": url_for("admin.jobs.list", **here),
@@ -112,10 +112,10 @@ def read_top(text: str) -> dict[str, int]:
     """The highest ids of `jobs` (`l`) and `job_history` (`h`) from `live.finished`; those of now when it is blank."""
     if not text:
         return listing.snapshot_ids()
-    tops = [parse_id(part) for part in text.split(".")]
-    if len(tops) != 2 or None in tops:
+    snapshot = [parse_id(part) for part in text.split(".")]
+    if len(snapshot) != 2 or None in snapshot:
         raise ValidationError(_("The form was changed: load the page again."))
-    return {"l": tops[0], "h": tops[1]}
+    return {"l": snapshot[0], "h": snapshot[1]}
 
 
 def question(action: str, n: int) -> tuple[str, str, str]:

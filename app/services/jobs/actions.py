@@ -1,6 +1,6 @@
 """Actions of a person on jobs and workers. The change and its audit row are written in one transaction.
 
-"Retry all" and "delete all" act on the jobs that had failed when the page was rendered (`upto` is the highest id at
+"Retry all" and "delete all" act on the jobs that had failed when the page was rendered (`max_id` is the highest id at
 that time), 2,000 rows a transaction.
 """
 
@@ -159,19 +159,19 @@ def retry_edited(uuid: str, args: dict[str, Any], actor: str) -> str:
     return state
 
 
-def retry_all(actor: str, upto: int | None = None) -> int:
-    """Put every failed job up to the id `upto` back into its queue; returns how many."""
-    return _all_failed(actor, "retry", upto)
+def retry_all(actor: str, max_id: int | None = None) -> int:
+    """Put every failed job up to the id `max_id` back into its queue; returns how many."""
+    return _all_failed(actor, "retry", max_id)
 
 
-def delete_all(actor: str, upto: int | None = None) -> int:
-    """Put every failed job up to the id `upto` into the bin; returns how many."""
-    return _all_failed(actor, "delete", upto)
+def delete_all(actor: str, max_id: int | None = None) -> int:
+    """Put every failed job up to the id `max_id` into the bin; returns how many."""
+    return _all_failed(actor, "delete", max_id)
 
 
-def _all_failed(actor: str, action: str, upto: int | None) -> int:
+def _all_failed(actor: str, action: str, max_id: int | None) -> int:
     query = select(FailedJob.id).where(FailedJob.deleted_at.is_(None)).order_by(FailedJob.id)
-    ids = db.session.scalars(query if upto is None else query.where(FailedJob.id <= upto))
+    ids = db.session.scalars(query if max_id is None else query.where(FailedJob.id <= max_id))
     return in_steps(actor, action, Message("all failed"), list(ids))
 
 

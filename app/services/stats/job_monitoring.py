@@ -150,18 +150,18 @@ class JobMonitoringService:
         actions.retry(uuid, actor)
         return True
 
-    def retry_all_failed(self, actor: str = "service", upto: int | None = None) -> int:
-        """Requeue all failed jobs, with `upto` those with ids up to it; returns how many."""
-        return actions.retry_all(actor, upto)
+    def retry_all_failed(self, actor: str = "service", max_id: int | None = None) -> int:
+        """Requeue all failed jobs, with `max_id` those with ids up to it; returns how many."""
+        return actions.retry_all(actor, max_id)
 
     def delete_failed_job(self, uuid: str, actor: str = "service") -> bool:
         """Move a failed job to the bin; returns True. Raises ActionRefused."""
         actions.delete_failed(uuid, actor)
         return True
 
-    def flush_failed_jobs(self, actor: str = "service", upto: int | None = None) -> int:
-        """Move all failed jobs to the bin, with `upto` those with ids up to it; returns how many."""
-        return actions.delete_all(actor, upto)
+    def flush_failed_jobs(self, actor: str = "service", max_id: int | None = None) -> int:
+        """Move all failed jobs to the bin, with `max_id` those with ids up to it; returns how many."""
+        return actions.delete_all(actor, max_id)
 
     def get_metrics(self, period: str = "24h", job_type: str | None = None, bucket: str | None = None,
                     group: str | None = None) -> list[dict[str, Any]]:
