@@ -6,5 +6,5 @@ from app import create_app
 from app.execution.consumer import LedgerHuey
 from app.execution.runtime import WorkerRuntime
 
-# a power cut repeats at most the last attempts (ledger rule 14)
+# a power cut repeats at most the last attempts
 huey = WorkerRuntime(create_app(synchronous="NORMAL"), LedgerHuey).huey

@@ -225,7 +225,7 @@ def why_ended(found: JobView, attempts: list[AttemptView]) -> str | None:
     if n >= tries and last.details.get("ended") != "retry_until":
         return text
     return text + " " + _("The next would have begun after the time for retries was over: %(time)s from when it was "
-                          "sent or put back by hand.", time=time_for_retries(found.job_type, last.retry_round))
+                          "ready or put back by hand.", time=time_for_retries(found.job_type, last.retry_round))
 
 
 def time_for_retries(job_type: str, retry_round: int) -> str:

@@ -1,6 +1,6 @@
 """Detects the single-byte encoding of a text by the likelihood of its non-ASCII letters in some language.
 
-    likely([b"citt\\x88", ...]) -> [Reading("mac-roman", -9.3, ("città", ...)), ...], the likeliest first
+    likely([b"citt\\x88", ...], bytes_seen) -> [Reading("mac-roman", -9.3, ("città", ...)), ...], the likeliest first
 
 Each candidate encoding decodes the same bytes. Its score is the logarithm of the likelihood of the decoded text, in the
 language that fits best (a naive Bayes classifier). The features are:

@@ -1,7 +1,8 @@
-"""Which workers are dead, silent or stuck: the judgement of one round of the monitor (ledger rule 5).
+"""Which workers are dead, silent or stuck: the judgement of one round of the monitor.
 
 The functions take plain values and return a verdict, so that the tests of the rules are tables. Time is the monitor's
-own monotonic clock; stored times are never compared.
+own monotonic clock; no stored time decides that a worker is dead. (The run time of a job is a stored time:
+`over_time`.)
 """
 
 from __future__ import annotations

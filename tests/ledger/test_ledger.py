@@ -314,3 +314,10 @@ def test_a_job_that_is_lost_again_and_again_ends(ledger):
         assert state == ("failed" if n == rescue.MAX_LOST else "pending")
     assert ledger.outcomes(uuid) == ["lost"] * rescue.MAX_LOST + ["failed"]
     assert "lost 20 times" in ledger.one("SELECT error FROM failed_jobs WHERE uuid = :u", u=uuid)
+
+
+def test_a_delayed_job_may_be_tried_again_for_as_long_as_any_other(ledger):
+    """`retry_until` counts from when the job is ready: after a delay of two days its first failure was final."""
+    late, soon = ledger.dispatch("TestNoop", delay=2 * 86_400), ledger.dispatch("TestNoop")
+    rows = dict(ledger.connection.fetch_all("SELECT uuid, retry_until_ms - available_ms FROM jobs"))
+    assert rows == {late: 86_400_000, soon: 86_400_000}

@@ -23,8 +23,8 @@ def revision(connection: Connection) -> str | None:
     try:
         rows = connection.fetch_all("SELECT version_num FROM alembic_version")
     except database_errors() as error:
-        if error_texts.kind_of(error) is None and ("no such table" in str(error) or "does not exist" in str(error)):
-            return None  # the table does not exist; `kind_of` knows a missing role or database, which is raised
+        if getattr(error, "sqlstate", None) == "42P01" or "no such table" in str(error):
+            return None  # undefined_table of PostgreSQL, told by its code: its words follow the server's language
         raise
     return rows[0][0] if rows else None
 

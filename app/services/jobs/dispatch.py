@@ -50,10 +50,11 @@ def dispatch(
     fitted, uuid, tx = definition.fit(args), new_uuid(), SessionExecutor(db.session)
     fitted = uploads.to_ids(definition, fitted, tenant_id, uuid)
     now = tx.now()
+    ready = now + int(delay * 1000)
     tx.execute(
         INSERT, uuid=uuid, job_type=definition.name, queue=queue, tenant_id=tenant_id, created_by=created_by,
         payload=payload(uuid, definition.name, fitted, tenant_id, queue), state="scheduled" if delay else "pending",
-        now=now, at=now + int(delay * 1000), until=now + options.retry_until * 1000, tries=tries or options.tries,
+        now=now, at=ready, until=ready + options.retry_until * 1000, tries=tries or options.tries,
         backoff=",".join(map(str, backoff if backoff is not None else options.backoff)),
         timeout=timeout or options.timeout, durable=int(options.durable),
         rank=fair_rank(tx, queue, tenant_id) if options.fair else 0)

@@ -111,7 +111,7 @@ def ended(ledger, statuses: list[str], **outcome) -> str:
 
 def test_why_a_failure_was_the_last(figures):
     assert ended(figures, ["failed"] * 5) == "5 attempts of 5 failed."
-    over = "The next would have begun after the time for retries was over: 24 h from when it was sent or put back by hand."
+    over = "The next would have begun after the time for retries was over: 24 h from when it was ready or put back by hand."
     assert ended(figures, ["failed", "failed"], retry_until_ms=0) == f"2 attempts of 5 failed. {over}"
     assert ended(figures, ["timeout"], retry_until_ms=0) == f"1 attempt of 5 failed. {over}"
     assert ended(figures, ["lost", "failed"], retry_until_ms=0) == f"1 attempt of 5 failed. {over}"
