@@ -26,13 +26,12 @@ def index():
 
 @bp.post("/<int:id>/<any(ack, snooze, unsnooze):action>", endpoint="act")
 def act(id: int, action: str):
-    """Acknowledge an open alert, silence it for `minutes` (60 when the field is no number) or end its silence."""
-    given = request.form.get("minutes", "")
-    minutes = int(given) if given.isascii() and given.isdigit() and len(given) < 6 else 60
+    """Acknowledge an open alert, silence it for `minutes` (60 without the field) or end its silence."""
     if action == "ack":
         incidents.acknowledge(id, actor())
     else:
-        incidents.snooze(id, 0 if action == "unsnooze" else max(minutes, 1), actor())
+        minutes = incidents.parse_snooze(request.form.get("minutes", "60")) if action == "snooze" else 0
+        incidents.snooze(id, minutes, actor())
     return done({"ack": _("Alert acknowledged"), "snooze": _("Alert silenced"), "unsnooze": _("Silence ended")}[action])
 
 

@@ -45,6 +45,12 @@ def number(value: float | None, digits: int = 0) -> str:
     return numbers.format_decimal(round(value, digits), format=form, locale=_locale())
 
 
+@_lenient
+def threshold(value: float) -> str:
+    """'5,5' or '5.5': a limit that a person has set, with up to three decimals and none in vain."""
+    return numbers.format_decimal(round(value, 3), format="#,##0.###", locale=_locale())
+
+
 def localtime(moment: datetime | None) -> datetime | None:
     """The same moment in APP_TIMEZONE; None for None."""
     return moment.astimezone(settings().timezone) if moment else None
@@ -127,5 +133,6 @@ def money(nano: int | None, currency: str | None = "") -> str:
     return f"{number(value, digits)} {currency or ''}".strip()
 
 
-FILTERS = {"money": money, "number": number, "ago": ago, "exact": exact, "duration": duration, "bytes": filesize,
-           "localtime": localtime, "percent": percent, "state_label": state_label}
+FILTERS = {"money": money, "number": number, "threshold": threshold, "ago": ago, "exact": exact,
+           "duration": duration, "bytes": filesize, "localtime": localtime, "percent": percent,
+           "state_label": state_label}

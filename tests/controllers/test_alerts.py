@@ -8,6 +8,7 @@ from app.extensions import db
 from app.ledger import counts
 from app.ledger.dialect import Connection
 from app.models import Alert, AlertMessage, AlertRule, Audit
+from app.services.alerts import incident_views
 
 
 @pytest.fixture
@@ -54,6 +55,14 @@ def test_take_silence_and_end_the_silence(admin, wrong):
         assert [a.action for a in db.session.query(Audit).order_by(Audit.id)][-3:] == ["silence alert", "end silence", "acknowledge alert"]
 
 
+@pytest.mark.parametrize("minutes", ["x", "-5", "0", "nan", "9" * 30, "", "10081", "٣"])
+def test_a_silence_that_is_no_time_is_refused(admin, wrong, minutes):
+    answer = admin.post("/admin/jobs/alerts/1/snooze", data={"csrf_token": admin.csrf, "minutes": minutes}, headers={"Accept": "application/json", "Accept-Language": "en"})
+    assert (answer.status_code, answer.json) == (400, {"error": "A silence lasts from 1 to 10080 minutes."})
+    with admin.application.app_context():
+        assert incident_views.open_alerts()[0].snoozed_until is None
+
+
 @pytest.mark.parametrize("path", ["1/ack", "1/snooze", "rules/1", "rules/1/off", "channels/team/test"])
 def test_others_may_not(user_client, wrong, path):
     assert user_client.post(f"/admin/jobs/alerts/{path}").status_code == 403
@@ -66,6 +75,7 @@ def test_a_rule_is_changed_and_each_wrong_field_is_told(admin):
     with admin.application.app_context():
         row = db.session.get(AlertRule, 1)
         assert (row.threshold, row.window_min, row.queue, row.tenant_id, row.quiet_from, row.channels) == (7.5, 30, "high", "acme", "22:00", "*")
+    assert "more than 7.5 in 30 min" in admin.get("/admin/jobs/alerts/", headers={"Accept-Language": "en"}).text
     for field, value in [("threshold", "many"), ("threshold", "-1"), ("window_min", "0"), ("window_min", "99999"), ("cooldown_min", ""), ("severity", "loud"),
                          ("queue", "nowhere"), ("tenant_id", "a b"), ("job_type", "x; drop"), ("quiet_from", "25:00"), ("quiet_until", ""), ("channels", "nobody")]:
         answer = admin.post("/admin/jobs/alerts/rules/1", data={"csrf_token": admin.csrf} | good | {field: value}, headers={"Accept": "application/json"})

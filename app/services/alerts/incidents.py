@@ -29,6 +29,7 @@ from app.services.alerts.snapshot import RULE_COLUMNS, Rule, Snapshot
 from app.services.audit import ActionRefused, commit_audited, row_of
 from app.support.clock import DAY_MS, MINUTE_MS, millis, now_ms, when
 from app.support.messages import Message, _
+from app.support.validation import ValidationError
 
 log = logging.getLogger(__name__)
 CALM_MS = 90_000  # two checks in a row must find nothing, so an incident that flickers stays one incident
@@ -150,6 +151,14 @@ def acknowledge(alert: int, actor: str) -> None:
         raise ActionRefused(_("%(name)s has acknowledged this alert already.", name=name))
     row.acked_ms, row.acked_by = now_ms(), actor[:255]
     commit_audited(actor, Message("acknowledge alert"), f"{row.kind} {row.id}", Message("done"))
+
+
+def parse_snooze(text: str) -> int:
+    """Length of a silence in minutes. Raises ValidationError."""
+    text = text.strip()
+    if not (text.isascii() and text.isdigit() and len(text) < 7 and 1 <= int(text) <= MOST_SNOOZE_MIN):
+        raise ValidationError(_("A silence lasts from 1 to %(n)s minutes.", n=MOST_SNOOZE_MIN))
+    return int(text)
 
 
 def snooze(alert: int, minutes: int, actor: str) -> None:

@@ -12,7 +12,7 @@ from flask_babel import gettext as _, ngettext, pgettext
 
 from app import registry
 from app.support.clock import MINUTE_MS, when
-from app.support.formatting import duration, localtime, money, number
+from app.support.formatting import duration, localtime, money, number, threshold
 from app.support.redaction import redact
 
 MOST = 120  # characters of a name in a message
@@ -46,7 +46,7 @@ def _clock(ms: int) -> str:
 
 # Of each fact: its name in the sentences and its form; other facts stand as they are.
 _FORMS: dict[str, tuple[str, Callable[[Any], str]]] = {
-    "n": ("n", number), "limit": ("limit", number), "percent": ("n", number), "mb": ("mb", number),
+    "n": ("n", number), "limit": ("limit", threshold), "percent": ("n", number), "mb": ("mb", number),
     "before": ("before", number), "ms": ("time", duration), "usual_ms": ("usual", duration), "at_ms": ("time", _clock),
     "type": ("type", _label), **{fact: (fact, sanitize) for fact in ("worker", "name", "tenant")},
 }
