@@ -22,6 +22,11 @@ from app.signature import Field, InvalidArguments, UploadedFile, check, read_sig
 from app.support.messages import translate as _
 from app.support.values import MOST_DELAY_S, between
 
+OF_DISPATCH = {"tenant_id", "queue", "delay", "tries", "backoff", "timeout", "created_by", "after", "batch"}
+RATE = re.compile(r"([0-9]{1,6})/([0-9]{1,4})?([smhd])")
+UNITS_MS = {"s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
+MOST_RATE = 10_000
+RATES_OF_SETTINGS = ("OPENAI_RPM",)  # rates that a setting gives, as starts a minute
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.]{0,199}")
 
 
@@ -56,11 +61,16 @@ class HoldJob(UserFacingError):
         self.code = code
 
 
+class WaitForJobs(UserFacingError):
+    """Raised by `JobContext.wait_for`: the job runs again, uncounted, when the jobs it waits for have completed."""
+
+
 @dataclass(frozen=True)
 class Options:
     """How a type runs. `backoff`, `timeout` and `retry_until` are in seconds. `fair`: tenants take turns in its queue;
     `capture`: its output and logging become lines of its log; `description`: the text of the form, by default the first
-    line of the docstring."""
+    line of the docstring. `concurrency`: so many run at once; `rate`: so many start in a time ("60/m", also s, h, d);
+    both are counted `per` "type", "tenant" or "args.NAME". `group`: short jobs may be claimed and settled together."""
 
     queue: str = "default"
     tries: int = 3
@@ -74,6 +84,15 @@ class Options:
     fair: bool = False
     capture: bool = True
     retry_until: int = 86_400
+    concurrency: int = 0
+    per: str = "type"
+    rate: str = ""
+    group: bool = True
+
+    @property
+    def limited(self) -> bool:
+        """Whether the code declares a limit."""
+        return bool(self.concurrency or self.rate)
 
 
 @dataclass(frozen=True)
@@ -111,9 +130,9 @@ class JobDefinition:
         return self.function(*args, **kwargs)
 
     def with_options(self, **given: Any) -> JobDefinition:
-        """The same type with tenant_id, queue, delay (s), tries, backoff (s), timeout (s) for one dispatch. Raises
-        TypeError for other names."""
-        if unknown := set(given) - {"tenant_id", "queue", "delay", "tries", "backoff", "timeout", "created_by"}:
+        """The same type with tenant_id, queue, delay (s), tries, backoff (s), timeout (s), after (uuids), batch for one
+        dispatch. Raises TypeError for other names."""
+        if unknown := set(given) - OF_DISPATCH:
             raise TypeError(f"with_options does not know {', '.join(sorted(unknown))}")
         return replace(self, given={**self.given, **given})
 
@@ -139,8 +158,6 @@ def options_of(name: str, given: dict[str, Any]) -> Options:
     """The options of a new type. Raises ValueError for a bad name or option."""
     if not NAME.fullmatch(name):
         raise ValueError(f"job name {name!r}: letters, digits, dot and underscore only")
-    if later := {"after", "concurrency_key", "limit"} & given.keys():
-        raise ValueError(f"@job({name!r}): {', '.join(sorted(later))} is not supported")
     try:
         options = Options(**given)
     except TypeError:
@@ -150,7 +167,23 @@ def options_of(name: str, given: dict[str, Any]) -> Options:
         raise ValueError(f"@job({name!r}): unknown queue {options.queue!r}; use {', '.join(QUEUES)}")
     if options.tries < 1 or options.timeout < 1 or not whole:
         raise ValueError(f"@job({name!r}): tries and timeout are at least 1, backoff a list of whole seconds")
+    if type(options.concurrency) is not int or options.concurrency < 0:
+        raise ValueError(f"@job({name!r}): concurrency is a whole number from 0 (no limit)")
+    if options.per not in ("type", "tenant") and not re.fullmatch(r"args\.[A-Za-z_]\w{0,80}", options.per):
+        raise ValueError(f"@job({name!r}): per is 'type', 'tenant' or 'args.NAME'")
+    if options.rate and options.rate not in RATES_OF_SETTINGS:
+        parse_rate(options.rate)
     return options
+
+
+def parse_rate(text: str) -> tuple[int, int]:
+    """"60/m" as (60, 60000 ms); the unit is s, m, h or d, also with a number ("10/30s"). Raises ValueError."""
+    found = RATE.fullmatch(text.strip()) if isinstance(text, str) else None
+    count, ms = (int(found[1]), int(found[2] or 1) * UNITS_MS[found[3]]) if found else (0, 0)
+    if not 1 <= count <= MOST_RATE or not 1 <= ms <= 31 * UNITS_MS["d"]:
+        raise ValueError(_("A rate is a number of starts in a time, such as 60/m, 5/s or 100/30m (at most %(n)s).",
+                           n=MOST_RATE))
+    return count, ms
 
 
 def add(definition: JobDefinition) -> None:

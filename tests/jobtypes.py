@@ -139,3 +139,38 @@ def hoard(mb: int = 100) -> int:
     return mb
 
 from tests import hostile_jobs  # noqa: E402,F401  (more types)
+
+
+@job("TestPair", tries=1, concurrency=1, per="args.shop", backoff=(0,))
+def pair(shop: str = "a", path: str = "", ms: int = 0) -> str:
+    """At most one at once for each shop; leaves a line when it begins and one when it ends."""
+    if path:
+        with open(path, "a") as file:
+            file.write(f"+ {shop} {time.time()}\n")
+    time.sleep(ms / 1000)
+    if path:
+        with open(path, "a") as file:
+            file.write(f"- {shop} {time.time()}\n")
+    return shop
+
+
+@job("TestRate", tries=1, rate="5/10s")
+def rated(n: int = 0) -> int:
+    return n
+
+
+@job("TestSum", tries=1)
+def total(of: int = 3, *, ctx: JobContext) -> int:
+    """Dispatches jobs and waits for them; runs again when they have completed."""
+    if not ctx.parents():
+        ctx.wait_for(echo.dispatch_many([{"text": str(n)} for n in range(of)]))
+    return sum(int(parent["result"]) for parent in ctx.parents())
+
+
+@job("TestFollow", tries=1)
+def follow(batch_id: str = "", path: str = "") -> str:
+    """What follows a batch."""
+    if path:
+        with open(path, "a") as file:
+            file.write(f"{batch_id}\n")
+    return batch_id

@@ -27,6 +27,7 @@ from app.execution.runtime import WorkerRuntime
 from app.extensions import db
 from app.ledger import rescue, worker_slots
 from app.services.instance import schema
+from app.services.jobs.limits import declare
 from app.services.jobs.tickets import replace_if_damaged
 from app.support import descendants
 from app.support.messages import Message
@@ -67,6 +68,7 @@ class LedgerWorker(stock.Worker):
         self.beat = Heartbeat(self.lifecycle, worker_id, url, queues, runtime.consumer_id, version)
         if not wait_for(self.beat.register, stopping, on_error=lambda e: log.warning("no database yet: %s", e))[0]:
             return
+        wait_for(lambda: declare(runtime.connection, settings), stopping)
         descendants.adopt(worker_id)
         with signals_blocked():
             self.beat.start()  # a thread inherits what is blocked: the alarm and a stop are the main thread's

@@ -12,21 +12,28 @@ import contextlib
 import logging
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from operator import attrgetter
 from typing import Any
 
 from app.execution.alarm import signals_blocked
 from app.execution.capture import LEVELS, JobLines
-from app.ledger.claim import FENCE, Claim
-from app.ledger.dialect import Connection
+from app.extensions import db
+from app.ledger import graph
+from app.ledger.claimed_row import FENCE, Claim
+from app.ledger.dialect import Connection, SessionExecutor
+from app.registry import WaitForJobs
 from app.support.messages import MOST_CHARS, Message, cleaned, to_json
 from app.support.outage import database_errors, wait_for
 from app.support.redaction import printable, redact, redact_json
+from app.support.validation import stored_json
 from app.support.values import billionths, plain_details, whole
 
 log = logging.getLogger(__name__)
 EVERY_S = 0.5
+_PARENTS = """SELECT e.parent_uuid, COALESCE(j.job_type, h.job_type), COALESCE(j.state, h.status), h.result
+ FROM job_edges e LEFT JOIN jobs j ON j.uuid = e.parent_uuid LEFT JOIN job_history h ON h.uuid = e.parent_uuid
+ WHERE e.child_uuid = :u ORDER BY COALESCE(j.created_ms, h.created_ms), e.parent_uuid"""
 _PROGRESS = f"""UPDATE jobs SET progress_done = :done, progress_total = :total, progress_note = :note,
  progress_json = :json WHERE {FENCE}"""
 NOTE_CHARS, MOST_COSTS, MOST_COST = 500, 10_000, 10**9
@@ -40,6 +47,7 @@ class JobContext:
     tries: int = property(attrgetter("_job.tries"), doc="How many executions a round has at most.")
     retry_round: int = property(attrgetter("_job.round"), doc="1, and one more after each retry by hand.")
     tenant_id: str | None = property(attrgetter("_job.tenant_id"), doc="The tenant of the job, or None.")
+    batch_id: str | None = property(attrgetter("_job.batch_id"), doc="The id of its batch, or None.")
     queue: str = property(attrgetter("_job.queue"), doc="The name of its queue.")
     timeout: int = property(attrgetter("_job.timeout"), doc="The time limit of an attempt in seconds.")
     created_by: str | None = property(
@@ -106,6 +114,30 @@ class JobContext:
         if len(self._costs) >= MOST_COSTS:
             raise ValueError(f"record_cost: an attempt has at most {MOST_COSTS} costs; add them up.")
         self._costs.append({**redact_json(plain_details(details)), "nano": nano, "currency": currency.upper()})
+
+    def parents(self) -> list[dict[str, Any]]:
+        """The jobs that this one waits or has waited for, in the order in which they were dispatched: uuid, type,
+        status (live state or final status) and result (None until completed)."""
+        rows = self._connection.fetch_all(_PARENTS, u=self.uuid)
+        return [{"uuid": uuid, "type": name, "status": status, "result": stored_json(result)}
+                for uuid, name, status, result in rows]
+
+    def wait_for(self, uuids: Collection[str]) -> None:
+        """Run again, uncounted, when these jobs have completed; returns at once when they have. Called by the job's own
+        code, often after it has dispatched them: all that it wrote with `db.session` is committed with it.
+
+        The function starts anew then, and `parents` has the results. Raises WaitForJobs, which the job lets pass;
+        ValueError for unknown jobs and for one that waits for this job.
+        """
+        tx, wanted = SessionExecutor(db.session), list(dict.fromkeys(map(str, uuids)))
+        try:
+            waits = graph.wait_for(tx, self.uuid, self._job.fence, FENCE, wanted)
+        except graph.UnknownParents as error:
+            raise ValueError(f"wait_for: no such job: {error}") from None
+        except ValueError as error:
+            raise ValueError(f"wait_for: {error} waits for this job") from None
+        if waits:
+            raise WaitForJobs(Message("Waits for %(n)s jobs that it has dispatched.", n=waits))
 
     def save_durably(self, change: Callable[[Connection], Any]) -> Any:
         """Run `change` in a transaction that survives a power cut and that neither a timeout nor a stop breaks, again

@@ -53,6 +53,8 @@ def _outcome(error: BaseException, job: Claim) -> Outcome | Parked:
         return Outcome("timeout", error=why, traceback=format_traceback(error))
     if isinstance(error, registry.HoldJob):
         return Parked("held", sentence(error), error.code)
+    if isinstance(error, registry.WaitForJobs):
+        return Parked("waiting", sentence(error))
     if isinstance(error, CancelExecution) and not error.retry:
         return Outcome("cancelled", error=stored(text_of(error) or Message("Stopped on request.")))
     if isinstance(error, TaskLockedException | RateLimitExceeded):

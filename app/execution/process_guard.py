@@ -29,7 +29,8 @@ from sqlalchemy import Engine, Pool, event
 
 from app.execution import capture
 from app.execution.alarm import JobAlarm
-from app.ledger.dialect import Connection, in_transaction
+from app.ledger.dialect import Connection
+from app.support.open_files import in_transaction
 from app.support.redaction import printable, redact
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)

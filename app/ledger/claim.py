@@ -6,62 +6,11 @@ falls; each later change of the row is guarded by it (FENCE).
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
-
+from app.ledger import limits
+from app.ledger.claimed_row import COLUMNS, FENCE, Claim, read_claim
 from app.ledger.dialect import Connection, Executor
 from app.support.clock import stamp
 from app.support.messages import Message, to_json
-
-FENCE = "id = :id AND state = 'processing' AND worker_id = :w AND claim_no = :k"
-
-
-@dataclass(slots=True)
-class Claim:
-    """A claimed row: its columns of `jobs`, and the name of its worker. Times in ms, `timeout` in s, `backoff` as
-    '60,300,1800' (s)."""
-
-    id: int
-    uuid: str
-    job_type: str
-    tenant_id: str | None
-    queue: str
-    payload: str
-    attempts: int
-    tries: int
-    failures: int
-    crashes: int
-    claim_no: int
-    round: int
-    timeout: int
-    backoff: str
-    created_ms: int
-    available_ms: int
-    reserved_ms: int
-    retry_until_ms: int
-    durable: int
-    cancel_requested: int
-    over_time: int  # 1: its time limit has passed
-    worker_id: str
-    created_by: str | None
-    worker: str = ""
-
-    @property
-    def fence(self) -> dict[str, object]:
-        """The parameters of FENCE."""
-        return {"id": self.id, "w": self.worker_id, "k": self.claim_no}
-
-
-COLUMNS = ", ".join(column.name for column in fields(Claim)[:-1])
-_NUMBERS = tuple(place for place, column in enumerate(fields(Claim)) if column.type == "int")
-
-
-def read_claim(row: tuple, worker: str) -> Claim:
-    """A row of COLUMNS as a claim. SQLite keeps text in a number's column when another program writes it: that counts
-    as 0."""
-    for place in _NUMBERS:
-        if type(row[place]) is not int:
-            row = (*row[:place], 0, *row[place + 1:])
-    return Claim(*row, worker=worker)
 
 
 def _best(queue: str) -> str:
@@ -86,8 +35,8 @@ def ready_statement(queues: tuple[str, ...]) -> str:
     return f"SELECT 1 WHERE COALESCE({best}, NULL) IS NOT NULL"
 
 
-_TO_PENDING = """UPDATE jobs SET state = 'pending', worker_id = NULL, reserved_at = NULL, reserved_ms = NULL,
- available_ms = :now, attempts = attempts - 1 WHERE """
+_TO_PENDING = """UPDATE jobs SET state = CASE WHEN waits > 0 THEN 'waiting' ELSE 'pending' END, worker_id = NULL,
+ reserved_at = NULL, reserved_ms = NULL, available_ms = :now, attempts = attempts - 1 WHERE """
 _RELEASE_OTHERS = f"{_TO_PENDING} worker_id = :w AND state = 'processing'"
 RELEASE = f"{_TO_PENDING} {FENCE} AND cancel_requested = 0"
 _SHOW = """UPDATE worker_heartbeats SET status = :status, current_job_id = :id, current_job_type = :t, job_uuid = :u,
@@ -114,8 +63,11 @@ def claim(connection: Connection, statement: str, worker_id: str, worker: str) -
 
 def claim_in(tx: Executor, statement: str, worker_id: str, worker: str) -> Claim | None:
     """The claim itself, in the open transaction: alone, or together with the settle of the job before."""
-    rows = tx.fetch_all(statement, w=worker_id, now=tx.now())
-    return read_claim(rows[0], worker) if rows else None
+    while rows := tx.fetch_all(statement, w=worker_id, now=tx.now()):
+        job = read_claim(rows[0], worker)
+        if job.limit_key is None or limits.admit(tx, job):
+            return job
+    return None
 
 
 def is_ready(tx: Executor, statement: str) -> bool:

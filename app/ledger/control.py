@@ -11,9 +11,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
+from app.ledger.claimed_row import RESTING
 from app.ledger.dialect import Connection, Executor
 from app.ledger.fairness import assign_fair_ranks
-from app.ledger.manual import among
+from app.ledger.rows import among
 from app.models.job import BY_PERSON, BY_TYPE
 from app.support.messages import Message, to_json
 
@@ -50,7 +51,7 @@ def sweep_types(connection: Connection) -> int:
     rows = connection.fetch_all("SELECT name FROM queues WHERE paused_at IS NOT NULL AND name LIKE 'type:%'")
     paused, total, job_type = [row[0].removeprefix(TYPE) for row in rows], 0, ""
     for name in paused:
-        total += _in_steps(connection, "state = 'pending' AND job_type = :t",
+        total += in_steps(connection, "state = 'pending' AND job_type = :t",
                            f"state = 'held', hold_code = '{BY_TYPE}', reason = :why, reason_json = :json", t=name,
                            why=PAUSED, json=to_json(PAUSED))
     while (job_type := connection.fetch_all(_NEXT_TYPE, last=job_type)[0][0]) is not None:
@@ -59,13 +60,13 @@ def sweep_types(connection: Connection) -> int:
     return total
 
 
-def free_held(connection: Connection, condition: str, **values: str) -> int:
+def free_held(connection: Connection, condition: str, **values: object) -> int:
     """Held rows that fit `condition` become ready, 500 a transaction; returns how many."""
-    ready = "state = 'pending', hold_code = NULL, reason = NULL"
-    return _in_steps(connection, f"state = 'held' AND {condition}", ready, **values)
+    ready = f"state = {RESTING}, hold_code = NULL, reason = NULL"
+    return in_steps(connection, f"state = 'held' AND {condition}", ready, now=connection.now(), **values)
 
 
-def _in_steps(connection: Connection, condition: str, change: str, **values: str) -> int:
+def in_steps(connection: Connection, condition: str, change: str, **values: object) -> int:
     """`change`, after which no row fits `condition`, 500 a transaction. In no order: by id SQLite walks through the
     whole table, each second while a type is paused (80 ms with 200,000 held rows; by the index of the state 0.03 ms).
     """
@@ -83,19 +84,21 @@ def hold(tx: Executor, ids: Sequence[int], by: str) -> int:
     """Waiting rows are held until a person releases them; returns how many."""
     why = Message("Held by %(name)s.", name=by)
     return tx.execute(f"UPDATE jobs SET state = 'held', hold_code = '{BY_PERSON}', reason = :r, reason_json = :json "
-                      f"WHERE {among(ids)} AND state IN ('pending', 'scheduled')", r=why, json=to_json(why))
+                      f"WHERE {among(ids)} AND state IN ('pending', 'scheduled', 'waiting')", r=why, json=to_json(why))
 
 
 def release(tx: Executor, ids: Sequence[int], _by: str) -> int:
     """Held rows wait for a worker again, or for their time; returns how many."""
-    return tx.execute("UPDATE jobs SET state = CASE WHEN available_ms > :now THEN 'scheduled' ELSE 'pending' END, "
-                      f"hold_code = NULL, reason = NULL WHERE {among(ids)} AND state = 'held'", now=tx.now())
+    return tx.execute(f"UPDATE jobs SET state = {RESTING}, hold_code = NULL, reason = NULL WHERE {among(ids)} "
+                      "AND state = 'held'", now=tx.now())
 
 
 def delay(tx: Executor, ids: Sequence[int], _by: str, seconds: float) -> int:
     """Waiting rows run no sooner than `seconds` from now; returns how many."""
-    later = "state = 'scheduled', available_ms = :at, available_at = :at / 1000, hold_code = NULL, reason = NULL"
-    return tx.execute(f"UPDATE jobs SET {later} WHERE {among(ids)} AND state IN ('pending', 'scheduled', 'held')",
+    later = ("state = CASE WHEN waits > 0 THEN 'waiting' ELSE 'scheduled' END, available_ms = :at, "
+             "available_at = :at / 1000, hold_code = NULL, reason = NULL")
+    states = "('pending', 'scheduled', 'held', 'waiting')"
+    return tx.execute(f"UPDATE jobs SET {later} WHERE {among(ids)} AND state IN {states}",
                       at=tx.now() + int(seconds * 1000))
 
 

@@ -8,13 +8,13 @@ of the number it returns; on PostgreSQL rows that another transaction holds are 
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 from app.config import QUEUES
 from app.ledger.dialect import Connection, Executor
 from app.ledger.fairness import assign_fair_ranks
-from app.ledger.rows import HISTORY, METRIC, NEW_JOB, OF_A_ROUND, insert
+from app.ledger.rows import HISTORY, METRIC, NEW_JOB, OF_A_ROUND, among, insert
 from app.support.clock import DAY_MS, stamp
 from app.support.messages import to_json
 from app.support.validation import stored_object
@@ -22,11 +22,13 @@ from app.support.validation import stored_object
 _FOREIGN = """SELECT id, uuid, payload, tenant_id, queue FROM failed_jobs
  WHERE {where} AND (job_type IS NULL OR created_ms IS NULL)"""
 _REQUEUE = insert(
-    "jobs", [*NEW_JOB, *OF_A_ROUND], "(uuid) DO NOTHING RETURNING id, queue, tenant_id, job_type",
+    "jobs", [*NEW_JOB, *OF_A_ROUND, "has_children"], "(uuid) DO NOTHING RETURNING id, queue, tenant_id, job_type",
     "failed_jobs WHERE {where} ORDER BY id",
     queue=f"CASE WHEN queue IN {QUEUES} THEN queue ELSE 'default' END", state="'pending'", round="round + 1",
     attempts="0", failures="0", crashes="0", created_at="created_ms / 1000", available_at=":now / 1000",
-    available_ms=":now", retry_until_ms=":until")
+    available_ms=":now", retry_until_ms=":until",
+    has_children="CASE WHEN EXISTS (SELECT 1 FROM job_edges e WHERE e.parent_uuid = failed_jobs.uuid "
+                 "AND e.is_open = 1) THEN 1 ELSE 0 END")
 _CANCELLED = insert(
     "job_metrics", METRIC, "DO NOTHING", "jobs WHERE {where}", worker="NULL", status="'cancelled'", processing_time="0",
     wait_ms="{wait}", memory_used="NULL", error_message=":why", error_json=":why_json", metadata="NULL",
@@ -34,12 +36,8 @@ _CANCELLED = insert(
 _HISTORY = insert(
     "job_history", HISTORY, "(uuid) DO NOTHING", "jobs WHERE {where} ORDER BY id", status="'cancelled'", error=":why",
     error_json=":why_json", result="NULL", traceback="NULL", finished_ms=":now")
+_REOPENED = "closed_ms = NULL, finished_at = NULL, cancelled_at = NULL"
 _WAIT = "CASE WHEN available_ms < :now THEN :now - available_ms ELSE 0 END"
-
-
-def among(ids: Iterable[int], column: str = "id") -> str:
-    """`id IN (1, 2)`; whole numbers only, so it may stand in a statement."""
-    return f"{column} IN ({', '.join(str(int(i)) for i in ids) or 'NULL'})"
 
 
 def _mine(tx: Executor, table: str, ids: Sequence[int], condition: str) -> str:
@@ -57,7 +55,10 @@ def requeue(tx: Executor, ids: Sequence[int], fair: Collection[str]) -> list[str
         _complete(tx, *row, now=now)
     assign_fair_ranks(tx, tx.fetch_all(_REQUEUE.format(where=where), now=now, until=now + DAY_MS), fair)
     tx.execute(f"DELETE FROM job_history WHERE uuid IN (SELECT uuid FROM failed_jobs WHERE {where})")
-    return [row[0] for row in tx.fetch_all(f"DELETE FROM failed_jobs WHERE {where} RETURNING uuid")]
+    gone = tx.fetch_all(f"DELETE FROM failed_jobs WHERE {where} RETURNING uuid, batch_id")
+    if batches := {row[1] for row in gone if row[1]}:
+        tx.execute(f"UPDATE job_batches SET {_REOPENED} WHERE {among(batches)} AND closed_ms > 0")
+    return [row[0] for row in gone]
 
 
 def _complete(tx: Executor, id_: int, uuid: str, payload: str, tenant: str | None, queue: str, now: int) -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from app.ledger.claim import COLUMNS, FENCE, Claim, read_claim
+from app.ledger.claimed_row import COLUMNS, FENCE, Claim, read_claim
 from app.ledger.dialect import Connection, Executor
-from app.ledger.settle import Outcome, finish, metric
+from app.ledger.settle import Outcome, finish, leave, metric
 from app.support.clock import stamp
 from app.support.messages import Message, to_json
 
@@ -13,8 +13,9 @@ MAX_CRASHES, MAX_LOST = 3, 20
 _PROMOTE = """UPDATE jobs SET state = 'pending' WHERE state = 'scheduled' AND id IN (SELECT j.id FROM jobs j
  WHERE j.state = 'scheduled' AND j.available_ms <= :now ORDER BY j.available_ms LIMIT 500 {skip}) RETURNING id"""
 _LOST = "SELECT COUNT(*) FROM job_metrics WHERE uuid = :u AND round = :r AND status = 'lost'"
-_FREE = f"""UPDATE jobs SET state = :state, worker_id = NULL, reserved_at = NULL, reserved_ms = NULL,
- available_ms = :at, available_at = :at / 1000, crashes = crashes + :c
+_FREE = f"""UPDATE jobs SET state = CASE WHEN waits > 0 THEN 'waiting' ELSE :state END, worker_id = NULL,
+ reserved_at = NULL, reserved_ms = NULL, available_ms = :at, available_at = :at / 1000, crashes = crashes + :c,
+ alone = CASE WHEN :alone > 0 THEN 1 ELSE alone END
  WHERE {FENCE} AND cancel_requested = 0 AND crashes + :c < {MAX_CRASHES}"""
 _STOPPED = """UPDATE worker_heartbeats SET status = 'stopped', stale = 0, stopped_ms = :now, last_heartbeat = :at,
  reason = :r, reason_json = :json, stop_code = COALESCE(:c, stop_code), command = NULL, current_job_id = NULL,
@@ -39,14 +40,17 @@ def claims_of(tx: Executor, worker_id: str, worker: str = "") -> list[Claim]:
     return [read_claim(row, worker) for row in rows]
 
 
-def rescue(connection: Connection, job: Claim, crash: bool, why: str, store: str) -> str | None:
+def rescue(connection: Connection, job: Claim, crash: bool, why: str, store: str, grouped: bool = False) -> str | None:
     """Free the row of a worker that was judged dead, and write the outcome 'lost' in the same transaction.
 
     `crash` means that the worker died alone (its consumer lives). After the second crash the row waits
     min(5 * 2^crashes, 60) s; after the third the job fails as poison. It fails too after it was lost 20 times for any
-    reason, because a job that kills its consumer each time also ends the jobs of all other workers. Returns 'pending',
-    'scheduled', 'failed' or 'cancelled'; None when another process has changed the row first.
+    reason, because a job that kills its consumer each time also ends the jobs of all other workers. `grouped`: the
+    worker held other rows too, so it is not known which of them ran: none counts a crash, and each is claimed alone
+    from now on. Returns 'pending', 'scheduled', 'failed' or 'cancelled'; None when another process has changed the row
+    first.
     """
+    crash = crash and not grouped
     with connection.transaction() as tx:
         now = tx.now()
         crashes = job.crashes + crash
@@ -54,8 +58,10 @@ def rescue(connection: Connection, job: Claim, crash: bool, why: str, store: str
         outcome = Outcome("lost", error=why, run_ms=max(now - (job.reserved_ms or now), 0))
         state = "scheduled" if wait else "pending"
         lost = tx.fetch_all(_LOST, u=job.uuid, r=job.round)[0][0] + 1
-        if lost < MAX_LOST and tx.execute(_FREE, state=state, at=now + wait * 1000, c=int(crash), **job.fence):
+        if lost < MAX_LOST and tx.execute(_FREE, state=state, at=now + wait * 1000, c=int(crash),
+                                           alone=int(grouped), **job.fence):
             metric(tx, job, "lost", now, outcome)
+            leave(tx, job)
             return state
         poison = crashes >= MAX_CRASHES or (lost >= MAX_LOST and not job.cancel_requested)
         if not tx.execute(f"DELETE FROM jobs WHERE {FENCE}", **job.fence):
@@ -67,6 +73,7 @@ def rescue(connection: Connection, job: Claim, crash: bool, why: str, store: str
         elif poison:
             final.error = Message("Stopped after it was lost %(n)s times. Last: %(why)s", n=lost, why=why)
         finish(tx, job, final.status, now, final, store)
+        leave(tx, job)
         return final.status
 
 

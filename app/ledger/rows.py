@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 METRIC = (
@@ -9,15 +10,26 @@ METRIC = (
     "error_message error_json metadata started_at completed_at created_at").split()
 HISTORY = (
     "uuid job_type tenant_id queue status payload result error error_json traceback attempts tries claim_no round "
-    "created_by created_ms finished_ms").split()
+    "created_by created_ms finished_ms batch_id").split()
 FAILED = (
     "uuid connection queue payload exception failed_at job_type tenant_id status error error_json claim_no round tries "
-    "backoff timeout durable created_ms created_by").split()
+    "backoff timeout durable created_ms created_by batch_id limit_key").split()
 # of a new row, and what a row that comes back from failed_jobs has besides
 NEW_JOB = (
     "uuid queue payload attempts available_at created_at state job_type tenant_id tries backoff timeout durable "
-    "created_ms available_ms retry_until_ms created_by").split()
+    "created_ms available_ms retry_until_ms created_by batch_id limit_key").split()
 OF_A_ROUND = "claim_no round failures crashes".split()
+
+
+_PLAIN = re.compile(r"[0-9A-Za-z_-]{1,36}")
+
+
+def among(keys: Iterable[int | str], column: str = "id") -> str:
+    """`id IN (1, 2)`, or with uuids `uuid IN ('...')`. Whole numbers, and texts of letters, digits and dashes only, so
+    it may stand in a statement; another text names no row."""
+    plain = [f"'{key}'" if isinstance(key, str) else str(int(key)) for key in keys
+             if not isinstance(key, str) or _PLAIN.fullmatch(key)]
+    return f"{column} IN ({', '.join(plain) or 'NULL'})"
 
 
 def insert(table: str, columns: Iterable[str], conflict: str = "", source: str = "", **written: str) -> str:

@@ -10,8 +10,9 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 
-from app.ledger import costs
-from app.ledger.claim import FENCE, Claim, claim_in
+from app.ledger import costs, graph, limits
+from app.ledger.claim import claim_in
+from app.ledger.claimed_row import FENCE, Claim
 from app.ledger.dialect import Connection, Executor
 from app.ledger.rows import FAILED, HISTORY, METRIC, insert, replacing
 from app.models.job_metric import FINAL
@@ -93,11 +94,12 @@ def decide(outcome: Outcome, job: Claim, now: int) -> Decision:
 
 _METRIC = insert("job_metrics", METRIC, "DO NOTHING")
 _HISTORY = insert("job_history", HISTORY, "(uuid) " + replacing(
-    "status result error error_json traceback attempts claim_no round finished_ms payload queue"))
+    "status result error error_json traceback attempts claim_no round finished_ms payload queue batch_id"))
 _FAILED = insert("failed_jobs", FAILED, "(uuid) DO NOTHING")
+_MARK = "has_children = CASE WHEN :c > 0 THEN 1 ELSE has_children END"
 _AGAIN = f"""UPDATE jobs SET state = 'scheduled', available_at = :at / 1000, available_ms = :at,
  failures = failures + :f, attempts = attempts - :u, worker_id = NULL, reserved_at = NULL, reserved_ms = NULL,
- reason = :reason, reason_json = :json WHERE {FENCE} AND cancel_requested = 0"""
+ reason = :reason, reason_json = :json, {_MARK} WHERE {FENCE} AND cancel_requested = 0"""
 
 
 def settle(connection: Connection, job: Claim, outcome: Outcome | Parked, store: str) -> str:
@@ -123,20 +125,31 @@ def _outcome(tx: Executor, job: Claim, outcome: Outcome, now: int, store: str) -
     decision = decide(outcome, job, now)
     if decision.run_at is not None:
         if tx.execute(_AGAIN, at=decision.run_at, f=int(decision.counted), u=int(not decision.counted),
-                      reason=outcome.error, json=to_json(outcome.error), **job.fence):
+                      c=job.has_children, reason=outcome.error, json=to_json(outcome.error), **job.fence):
             metric(tx, job, "retried", now, outcome)
+            leave(tx, job)
             return "retried"
         decision = Decision("cancelled")  # 0 rows and still ours: a cancel was asked for
     elif decision.status in ("failed", "timeout") and outcome.retry and (
             outcome.delay is not None or job.failures + 1 < job.tries):
         outcome.details["ended"] = "retry_until"  # for people: tries were left, time was not
     status = decision.status
-    if not tx.execute(f"DELETE FROM jobs WHERE {FENCE}", **job.fence):
+    gone = tx.fetch_all(f"DELETE FROM jobs WHERE {FENCE} RETURNING has_children", **job.fence)
+    if not gone:
         if not _vanished(tx, job):
             return late(tx, job, now, outcome)
         status = outcome.status  # the job has deleted its own row: it ended all the same
     finish(tx, job, status, now, outcome, store)
+    if status == "completed" and (job.has_children or not gone or gone[0][0]):
+        graph.release_children(tx, [job.uuid])
+    leave(tx, job)
     return status
+
+
+def leave(tx: Executor, job: Claim) -> None:
+    """A job of a limited type runs no more: the next one of its key may."""
+    if job.limit_key is not None:
+        limits.let_next_go(tx, job.limit_key)
 
 
 def _vanished(tx: Executor, job: Claim) -> bool:
@@ -145,8 +158,9 @@ def _vanished(tx: Executor, job: Claim) -> bool:
                             f"WHERE uuid = :u AND round >= :r AND status IN {FINAL}", u=job.uuid, r=job.round)
 
 
-_PARK = f"""UPDATE jobs SET state = :state, hold_code = :code, reason = :reason, reason_json = :json, worker_id = NULL,
- reserved_at = NULL, reserved_ms = NULL, available_ms = :now, attempts = attempts - 1 WHERE {FENCE}"""
+_PARK = f"""UPDATE jobs SET state = CASE WHEN :state <> 'waiting' OR waits > 0 THEN :state ELSE 'pending' END,
+ hold_code = :code, reason = :reason, reason_json = :json, worker_id = NULL, reserved_at = NULL, reserved_ms = NULL,
+ available_ms = :now, attempts = attempts - 1, {_MARK} WHERE {FENCE}"""
 _MINE = "SELECT status FROM job_metrics WHERE uuid = :u AND claim_no = :k AND status NOT IN ('lost', 'late')"
 # Another process that takes a claim away writes a row in job_metrics for it in the same transaction.
 _IS_PARKED = """SELECT 1 FROM jobs WHERE uuid = :u AND (claim_no > :k OR claim_no = :k AND state <> 'processing')
@@ -155,8 +169,9 @@ _IS_PARKED = """SELECT 1 FROM jobs WHERE uuid = :u AND (claim_no > :k OR claim_n
 
 def _park(tx: Executor, job: Claim, parked: Parked, now: int) -> str:
     if tx.execute(_PARK, state=parked.state, code=parked.hold_code, reason=parked.reason, json=to_json(parked.reason),
-                  now=now, **job.fence):
+                  now=now, c=job.has_children, **job.fence):
         _add_costs(tx, job, parked)
+        leave(tx, job)
     elif not tx.fetch_all(_IS_PARKED, u=job.uuid, k=job.claim_no):  # else it is written: an ambiguous commit
         return late(tx, job, now, Outcome("late", run_ms=parked.run_ms, memory_peak=parked.memory_peak,
                                           details=parked.details))
@@ -179,12 +194,14 @@ def finish(tx: Executor, job: Claim, status: str, now: int, outcome: Outcome, st
         "uuid": job.uuid, "job_type": job.job_type, "tenant_id": job.tenant_id, "queue": job.queue, "status": status,
         "payload": job.payload, "error": outcome.error, "error_json": to_json(outcome.error), "claim_no": job.claim_no,
         "round": job.round, "tries": job.tries, "created_by": job.created_by, "created_ms": job.created_ms,
+        "batch_id": job.batch_id,
     }
     tx.execute(_HISTORY, result=outcome.result, traceback=outcome.traceback or None, attempts=job.attempts,
                finished_ms=now, **values)
     if status in ("failed", "timeout"):
         tx.execute(_FAILED, connection=store, failed_at=stamp(now), backoff=job.backoff, timeout=job.timeout,
-                   durable=job.durable, exception=outcome.traceback or outcome.error or status, **values)
+                   durable=job.durable, limit_key=job.limit_key,
+                   exception=outcome.traceback or outcome.error or status, **values)
 
 
 def metric(tx: Executor, job: Claim, status: str, now: int, outcome: Outcome) -> None:

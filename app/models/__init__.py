@@ -10,7 +10,9 @@ from app.models.generation import ContentVersion, Generation, PromptTemplate
 from app.models.histogram import JobHistogram
 from app.models.job import LIVE_STATES, Job
 from app.models.job_batch import JobBatch
+from app.models.job_edge import JobEdge
 from app.models.job_history import JobHistory
+from app.models.job_limit import JobLimit, RateStart
 from app.models.job_log import JobLog
 from app.models.job_metric import FINAL, JobMetric
 from app.models.queue_state import Meta, Queue
@@ -25,7 +27,7 @@ read_leniently(db.metadata)
 
 __all__ = [
     "FINAL", "LIVE_STATES", "UPLOAD_ID", "Alert", "AlertMessage", "AlertRule", "AskMinute", "Audit", "Content",
-    "ContentVersion", "FailedJob", "Generation", "ImportReject", "ImportRun", "Job", "JobBatch", "JobCost",
-    "JobHistogram", "JobHistory", "JobLog", "JobMetric", "JobMinute", "LoginAttempt", "Meta", "PromptTemplate", "Queue",
-    "QueueMinute", "QueueSecond", "Recurring", "RecurringRun", "RollupTenant", "RollupType", "TenantBudget", "Upload",
-    "User", "UserSession", "WorkerHeartbeat"]
+    "ContentVersion", "FailedJob", "Generation", "ImportReject", "ImportRun", "Job", "JobBatch", "JobCost", "JobEdge",
+    "JobHistogram", "JobHistory", "JobLimit", "JobLog", "JobMetric", "JobMinute", "LoginAttempt", "Meta",
+    "PromptTemplate", "Queue", "QueueMinute", "QueueSecond", "RateStart", "Recurring", "RecurringRun", "RollupTenant",
+    "RollupType", "TenantBudget", "Upload", "User", "UserSession", "WorkerHeartbeat"]

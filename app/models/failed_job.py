@@ -11,6 +11,7 @@ from app.extensions import db
 from app.models.types import Id
 
 _OPEN, _IN_BIN = text("deleted_at IS NULL"), text("deleted_at IS NOT NULL")
+_IN_BATCH = text("batch_id IS NOT NULL")
 
 
 class FailedJob(db.Model):
@@ -20,6 +21,7 @@ class FailedJob(db.Model):
     __table_args__ = (
         Index("failed_jobs_open_idx", "id", sqlite_where=_OPEN, postgresql_where=_OPEN),
         Index("failed_jobs_bin_idx", "deleted_at", sqlite_where=_IN_BIN, postgresql_where=_IN_BIN),
+        Index("failed_jobs_batch_idx", "batch_id", "id", sqlite_where=_IN_BATCH, postgresql_where=_IN_BATCH),
         {"sqlite_autoincrement": True},
     )
 
@@ -44,3 +46,5 @@ class FailedJob(db.Model):
     created_ms: Mapped[int | None] = mapped_column(BigInteger)
     created_by: Mapped[str | None] = mapped_column(String(255))
     deleted_at: Mapped[int | None] = mapped_column(BigInteger)
+    batch_id: Mapped[str | None] = mapped_column(String(36))
+    limit_key: Mapped[str | None] = mapped_column(String(255))

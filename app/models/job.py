@@ -9,7 +9,8 @@ from app.extensions import db
 from app.models.types import Id
 
 LIVE_STATES = ("scheduled", "pending", "held", "blocked", "waiting", "processing")
-BY_TYPE, BY_BUDGET, BY_PERSON = HOLD_CODES = ("type", "budget", "person")
+HOLD_CODES = ("type", "budget", "person", "limit", "rate", "batch")
+BY_TYPE, BY_BUDGET, BY_PERSON, BY_LIMIT, BY_RATE, BY_BATCH = HOLD_CODES
 
 
 def _partial_index(name: str, *columns: object, where: str) -> Index:
@@ -21,7 +22,9 @@ class Job(db.Model):
     app/ledger writes this table.
 
     `hold_code` (of HOLD_CODES) says why a row is held; rows are found and freed by it. `over_time` is 1 when the
-    time limit of the present claim has passed. `reason` is a sentence for people: no code reads it.
+    time limit of the present claim has passed. `reason` is a sentence for people: no code reads it. `waits` is the
+    number of its open edges (job_edge.py); `has_children` is 1 when other jobs may wait for it. `limit_key` names what
+    is counted for its limit (job_limit.py). `alone` is 1 after it was lost in a group: it is claimed by itself.
     """
 
     __tablename__ = "jobs"
@@ -34,6 +37,9 @@ class Job(db.Model):
         _partial_index("jobs_held_idx", "hold_code", "job_type", where="state = 'held'"),
         _partial_index("jobs_again_idx", "queue", where="round > 1"),
         _partial_index("jobs_turns_idx", "queue", "tenant_id", "rank", where="rank < 0"),
+        _partial_index("jobs_batch_idx", "batch_id", "state", where="batch_id IS NOT NULL"),
+        _partial_index("jobs_limit_idx", "limit_key", "state", "queue", text("rank DESC"), "id",
+                       where="limit_key IS NOT NULL"),
         {"sqlite_autoincrement": True},
     )
 
@@ -73,3 +79,8 @@ class Job(db.Model):
     progress_note: Mapped[str | None] = mapped_column(String(500))
     progress_json: Mapped[str | None] = mapped_column(Text)
     created_by: Mapped[str | None] = mapped_column(String(255))
+    waits: Mapped[int] = mapped_column(Integer, server_default="0")
+    has_children: Mapped[int] = mapped_column(Integer, server_default="0")
+    alone: Mapped[int] = mapped_column(Integer, server_default="0")
+    batch_id: Mapped[str | None] = mapped_column(String(36))
+    limit_key: Mapped[str | None] = mapped_column(String(255))

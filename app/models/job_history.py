@@ -11,7 +11,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 from app.extensions import db
 from app.models.types import Id
 
-_UNHAPPY = text("status <> 'completed'")
+_UNHAPPY, _IN_BATCH = text("status <> 'completed'"), text("batch_id IS NOT NULL")
 
 
 class JobHistory(db.Model):
@@ -20,6 +20,7 @@ class JobHistory(db.Model):
     __tablename__ = "job_history"
     __table_args__ = (
         Index("job_history_unhappy_idx", "status", "id", sqlite_where=_UNHAPPY, postgresql_where=_UNHAPPY),
+        Index("job_history_batch_idx", "batch_id", "status", sqlite_where=_IN_BATCH, postgresql_where=_IN_BATCH),
         {"sqlite_autoincrement": True},
     )
 
@@ -41,3 +42,4 @@ class JobHistory(db.Model):
     created_by: Mapped[str | None] = mapped_column(String(255))
     created_ms: Mapped[int] = mapped_column(BigInteger)
     finished_ms: Mapped[int] = mapped_column(BigInteger)
+    batch_id: Mapped[str | None] = mapped_column(String(36))

@@ -45,6 +45,7 @@ class WorkerHeartbeat(db.Model):
     job_since: Mapped[int | None] = mapped_column(BigInteger)
     held_uuid: Mapped[str | None] = mapped_column(String(36))
     held_claim: Mapped[int | None] = mapped_column(Integer)
+    held: Mapped[str | None] = mapped_column(Text)
     memory: Mapped[int | None] = mapped_column(BigInteger)
     memory_start: Mapped[int | None] = mapped_column(BigInteger)
     jobs_done: Mapped[int] = mapped_column(Integer, server_default="0")

@@ -7,7 +7,7 @@ own monotonic clock; no stored time decides that a worker is dead. (The run time
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from app.support.messages import Message
 
@@ -24,10 +24,8 @@ class Seen:
     beat_at: float
     cpu: int | None = None
     cpu_at: float = 0.0
-    other_claim: tuple[str, int] | None = None
-    other_beat: int = 0
-    stuck_claim: tuple[str, int] | None = None
-    stuck_at: float = 0.0
+    not_reported: dict[tuple[str, int], int] = field(default_factory=dict)  # claim: the beat that did not name it first
+    stuck_since: dict[tuple[str, int], float] = field(default_factory=dict)
     lock_held: bool = False
 
 
@@ -79,17 +77,20 @@ def over_time(seen: Seen, held: tuple[str, int], timeout_s: int, first_seen_run_
     `first_seen_run_s` is how long it had run by stored times when it was first seen. At most its timeout counts, so
     that a clock that jumped never kills a job early.
     """
-    if seen.stuck_claim != held:
-        seen.stuck_claim, seen.stuck_at = held, now - min(max(first_seen_run_s, 0.0), float(timeout_s))
-    return now - seen.stuck_at > timeout_s + HARD_S
+    since = seen.stuck_since.setdefault(held, now - min(max(first_seen_run_s, 0.0), float(timeout_s)))
+    return now - since > timeout_s + HARD_S
 
 
-def holds_something_else(seen: Seen, row: tuple[str, int], reported: tuple[str, int] | None, beat: int) -> bool:
-    """Whether a live worker has lost this row: in two later beats it has reported another claim."""
-    if reported == row:
-        seen.other_claim = None
+def holds_something_else(seen: Seen, row: tuple[str, int], reported: set[tuple], beat: int) -> bool:
+    """Whether a live worker has lost this row: two later beats have not named it among the claims `reported`."""
+    if row in reported:
+        seen.not_reported.pop(row, None)
         return False
-    if seen.other_claim != row:
-        seen.other_claim, seen.other_beat = row, beat
-        return False
-    return beat >= seen.other_beat + 2
+    return beat >= seen.not_reported.setdefault(row, beat) + 2
+
+
+def forget(seen: Seen, rows: set[tuple[str, int]]) -> None:
+    """Keep what is remembered of these claims only."""
+    for memory in (seen.not_reported, seen.stuck_since):
+        for gone in memory.keys() - rows:
+            del memory[gone]

@@ -18,7 +18,7 @@ from flask import Flask
 
 from app import registry
 from app.integrations.ping import Ping
-from app.ledger import control, counts, rescue, rollups
+from app.ledger import batches, control, counts, graph, limits, rescue, rollups
 from app.ledger.dialect import Connection, database_errors
 from app.monitor.worker_watch import CALM_S, WorkerWatch
 from app.services.alerts import delivery, incidents
@@ -26,6 +26,7 @@ from app.services.alerts.snapshot import Snapshot
 from app.services.content import generations
 from app.services.instance import retention, schema
 from app.services.jobs import queue_rates, recurring, search_index
+from app.services.jobs.batches import follow_up
 from app.services.people import sign_in
 from app.support import disk, error_texts, open_files, process
 from app.support.clock import MINUTE_MS
@@ -79,6 +80,9 @@ class Monitor:
             Duty("disk", 5.0, self.disk),
             Duty("recurring", 1.0, self.recurring),
             Duty("pauses", 1.0, self.pauses),
+            Duty("limits", 1.0, lambda: limits.sweep(self.connection)),
+            Duty("batches", 1.0, self.batches),
+            Duty("dependencies", 60.0, lambda: graph.repair(self.connection)),
             Duty("search", 1.0, lambda: search_index.advance(self.connection)),
             Duty("ping", 60.0, self.ping.send),
             Duty("minute", 1.0, self.minute),
@@ -198,6 +202,16 @@ class Monitor:
             with self.connection.transaction() as tx:
                 control.resume_due(tx)
         control.sweep_types(self.connection)
+
+    def batches(self) -> None:
+        """Keep the counts of open batches, close those that have ended and dispatch what follows them."""
+        batches.sweep_paused(self.connection)
+
+        def then(batch_id: str, then_json: str) -> bool:
+            with self.app.app_context():
+                return follow_up(batch_id, then_json)
+
+        batches.advance(self.connection, then)
 
     def ticket_store(self) -> None:
         """Raises RuntimeError, which /readyz shows, while the ticket store does not answer."""

@@ -21,10 +21,11 @@ from app.ledger.dialect import Connection
 from app.ledger.manual import due_to_stop
 from app.ledger.rescue import claims_of, forget_worker, rescue
 from app.ledger.settle import Outcome, settle
-from app.monitor.liveness import Facts, Seen, holds_something_else, judge, over_time
+from app.monitor.liveness import Facts, Seen, forget, holds_something_else, judge, over_time
 from app.support import descendants, process
 from app.support.messages import Message, to_json
 from app.support.process import has_ended, is_here, kill_if_same
+from app.support.validation import stored_json
 
 log = logging.getLogger("app.monitor.loop")
 CALM_S = 30.0
@@ -32,7 +33,7 @@ MOST_GRACE_S = 60  # for a job that was asked to stop: GRACE of a server may be 
 
 _STALE = """UPDATE worker_heartbeats SET stale = :s, reason = :r, reason_json = :json
  WHERE worker_id = :w AND status <> 'stopped'"""
-_WORKERS = """SELECT worker_id, worker_name, consumer_id, process_id, beat, stale, held_uuid, held_claim, command
+_WORKERS = """SELECT worker_id, worker_name, consumer_id, process_id, beat, stale, held_uuid, held_claim, held, command
  FROM worker_heartbeats WHERE status <> 'stopped'"""
 
 
@@ -60,7 +61,7 @@ class WorkerWatch:
         self._to_stop = due_to_stop(self.connection, min(self.settings.grace, MOST_GRACE_S) * 1000)
         for (worker_id,) in self.connection.fetch_all("SELECT DISTINCT worker_id FROM jobs WHERE state = 'processing'"):
             if isinstance(worker_id, str) and worker_id not in known:
-                rows.append((worker_id, Message("its worker"), "", 0, -1, 0, None, None, None))
+                rows.append((worker_id, Message("its worker"), "", 0, -1, 0, None, None, None, None))
         freed, failed = 0, None
         for row in rows:
             try:
@@ -75,7 +76,7 @@ class WorkerWatch:
         return freed
 
     def _judge_worker(self, worker_id: str, name: str, consumer: str, pid: int, beat: int, stale: int,
-                      held_uuid: str | None, held_claim: int | None, command: str | None) -> int:
+                      held_uuid: str | None, held_claim: int | None, held: str | None, command: str | None) -> int:
         now = self.monotonic()
         here = is_here(worker_id)
         cpu = process.cpu_ticks(pid) if here and pid else None
@@ -91,22 +92,26 @@ class WorkerWatch:
         if verdict.stale != bool(stale):
             with self.connection.transaction() as tx:
                 tx.execute(_STALE, s=int(verdict.stale), r=verdict.why, json=to_json(verdict.why), w=worker_id)
-        reported = (held_uuid, held_claim) if held_uuid and held_claim is not None else None
-        return sum(self._judge_job(job, seen, reported, beat, now, here) for job in jobs)
+        forget(seen, {(job.uuid, job.claim_no) for job in jobs})
+        reported = {(held_uuid, held_claim), *((uuid, n) for uuid, n in stored_json(held) or ())}
+        return sum(self._judge_job(job, seen, reported, beat, now, here, grouped=len(jobs) > 1) for job in jobs)
 
-    def _judge_job(self, job: Claim, seen: Seen, reported: tuple[str, int] | None, beat: int, now: float,
-                   here: bool) -> int:
+    def _judge_job(self, job: Claim, seen: Seen, reported: set[tuple], beat: int, now: float, here: bool,
+                   grouped: bool) -> int:
         row = (job.uuid, job.claim_no)
         at = self.connection.now()  # the clock by which the claim was stored
         ran_s = (at - (job.reserved_ms or at)) / 1000
         if here and over_time(seen, row, job.timeout, ran_s, now):
+            if grouped:  # one of its rows does not end; which one, shows when each runs alone
+                kill_if_same(job.worker_id, signal.SIGKILL)
+                return 0  # the next round finds the worker gone
             return self._kill_and_end(job, ran_s, "timeout", "is over its time and does not stop", Message(
                 "timeout after %(n)s s; the job did not stop and its worker was killed", n=job.timeout))
-        if here and job.id in self._to_stop:
+        if here and job.id in self._to_stop and not grouped:
             return self._kill_and_end(job, ran_s, "cancelled", "was asked to stop and did not", Message(
                 "Stopped by hand; its worker was killed."))
         if holds_something_else(seen, row, reported, beat):
-            return self._release(job, crash=False, why=Message("its worker lives but no longer holds it"))
+            return self._release(job, False, Message("its worker lives but no longer holds it"), grouped)
         return 0
 
     def _kill_and_end(self, job: Claim, ran_s: float, status: str, log_text: str, why: str) -> int:
@@ -122,19 +127,20 @@ class WorkerWatch:
             kill_if_same(worker_id, signal.SIGKILL)  # a job that closed the descriptor of its worker's lock runs on
             if names := descendants.end_marked(worker_id, self._lock(worker_id)):
                 log.warning("worker %s: what its job had started was ended: %s", name, ", ".join(names))
-        freed = sum(self._release(job, alone, Message("%(worker)s: %(why)s", worker=name, why=why)) for job in jobs)
+        said = Message("%(worker)s: %(why)s", worker=name, why=why)
+        freed = sum(self._release(job, alone, said, grouped=len(jobs) > 1) for job in jobs)
         forget_worker(self.connection, worker_id, why)
         log.info("worker %s: %s; %d job(s) rescued", name, why, freed)
         if gone:
             self._lock(worker_id).unlink(missing_ok=True)
         return freed
 
-    def _release(self, job: Claim, crash: bool, why: str) -> int:
-        if job.over_time:  # it had not stopped in time when its worker went
+    def _release(self, job: Claim, crash: bool, why: str, grouped: bool) -> int:
+        if job.over_time and not grouped:  # it had not stopped in time when its worker went
             ended = Message("timeout after %(n)s s; then its worker ended: %(why)s", n=job.timeout, why=why)
             outcome = Outcome("timeout", error=ended, run_ms=job.timeout * 1000)
             return int(settle(self.connection, job, outcome, self.store) != "late")
-        state = rescue(self.connection, job, crash and not job.cancel_requested, why, self.store)
+        state = rescue(self.connection, job, crash and not job.cancel_requested, why, self.store, grouped)
         if state:
             log.warning("job %s (%s) was lost by %s: now %s", job.uuid, job.job_type, job.worker, state)
         return int(state is not None)

@@ -103,3 +103,10 @@ def shrink_wal(connection: Any, file: str) -> bool:
             _busy, pages, copied = connection.fetch_all("PRAGMA wal_checkpoint(PASSIVE)")[0]
             return copied == pages and connection.fetch_all("PRAGMA wal_checkpoint(TRUNCATE)")[0][0] == 0
     return False
+
+
+def in_transaction(raw: Any) -> bool:
+    """Whether a connection of sqlite3 or psycopg has a transaction open."""
+    if isinstance(raw, sqlite3.Connection):
+        return raw.in_transaction
+    return not raw.closed and raw.info.transaction_status != 0  # libpq's PQTRANS_IDLE

@@ -10,15 +10,17 @@ import tempfile
 from pathlib import Path
 
 from hypothesis import HealthCheck, settings, strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, multiple, rule
 
 from app import create_app, registry
 from app.config import load_settings
 from app.extensions import db
-from app.ledger import claim as claiming, control, manual, rescue, rollups
+from app.ledger import batches, claim as claiming, control, graph, limits, manual, rescue, rollups
 from app.ledger.dialect import Connection
-from app.ledger.settle import Outcome, settle
+from app.ledger.settle import Outcome, Parked, settle
 from app.services.instance import migration
+from app.services.jobs import batches as batching
+from app.support.validation import ValidationError
 from tests import jobtypes  # noqa: F401
 
 WORKERS = st.sampled_from(["w1", "w2"])
@@ -38,6 +40,15 @@ class LedgerMachine(RuleBasedStateMachine):
             migration.prepare(self.app.extensions["settings"])
         self.connection = Connection(self.app.extensions["settings"].database_url, synchronous="OFF")
         self.held: dict[str, claiming.Claim] = {}
+        with self.connection.transaction() as tx:
+            limits.declare(tx, [("TestPair", "args.shop", limits.Limit(1)), ("TestRate", "type", limits.Limit(0, 2, 10**12))], [])
+        with self.app.app_context():
+            made = batching.begin("the one", then=registry.find("TestFollow"))
+            made.seal()
+            db.session.commit()
+        self.batch = made.id
+        self.edges: dict[str, set[str]] = {}
+        self.freed: set[str] = set()  # a person has let them run without their parents
         self.known: set[str] = set()
         self.claims: dict[str, int] = {}
 
@@ -65,6 +76,71 @@ class LedgerMachine(RuleBasedStateMachine):
         self.known.add(uuid)
         return uuid
 
+    @rule(target=jobs, parents=st.lists(jobs, min_size=1, max_size=3), name=st.sampled_from(["TestNoop", "TestPair", "TestRate"]))
+    def dispatch_after(self, parents, name):
+        with self.app.app_context():
+            try:
+                uuid = registry.find(name).with_options(after=parents, tries=1).dispatch()
+            except ValidationError:
+                assert not self.known.issuperset(parents), "only what was erased is unknown"
+                db.session.rollback()
+                return multiple()
+            db.session.commit()
+        self.known.add(uuid)
+        self.edges[uuid] = set(parents)
+        return uuid
+
+    @rule(target=jobs, n=st.integers(1, 4), name=st.sampled_from(["TestNoop", "TestPair", "TestRate"]), member=st.booleans())
+    def dispatch_many(self, n, name, member):
+        with self.app.app_context():
+            try:
+                uuids = registry.find(name).with_options(batch=self.batch if member else None).dispatch_many([{}] * n)
+            except ValidationError:
+                db.session.rollback()
+                return multiple()
+            db.session.commit()
+        self.known.update(uuids)
+        return multiple(*uuids)
+
+    @rule()
+    def monitor(self):
+        def then(batch_id, then_json):
+            with self.app.app_context():
+                return batching.follow_up(batch_id, then_json)
+
+        limits.sweep(self.connection)
+        batches.sweep_paused(self.connection)
+        batches.advance(self.connection, then)
+
+    @rule()
+    def repair(self):
+        graph.repair(self.connection)
+
+    @rule(on=st.booleans())
+    def pause_batch(self, on):
+        with self.connection.transaction() as tx:
+            batches.pause(tx, self.batch, on)
+
+    @rule(uuid=jobs)
+    def let_run_without(self, uuid):
+        with self.connection.transaction() as tx:
+            if graph.detach(tx, self.ids(uuid)):
+                self.freed.add(uuid)
+
+    @rule(worker=WORKERS)
+    def wait_for_a_new_one(self, worker):
+        """A running job dispatches another and waits for it; its worker may die in between."""
+        job = self.held.get(worker)
+        if job is None or self.row(job)[:3] != ("processing", job.worker_id, job.claim_no) if job and self.row(job) else True:
+            return
+        with self.app.app_context():
+            child = registry.find("TestNoop").dispatch()
+            db.session.commit()
+        self.known.add(child)
+        with self.connection.transaction() as tx:
+            graph.wait_for(tx, job.uuid, job.fence, claiming.FENCE, [child])
+        self.edges.setdefault(job.uuid, set()).add(child)
+
     @rule(worker=WORKERS)
     def claim(self, worker):
         if worker in self.held:
@@ -76,6 +152,10 @@ class LedgerMachine(RuleBasedStateMachine):
         assert job.queue not in paused and f"type:{job.job_type}" not in paused, "nothing paused is handed out"
         assert job.claim_no > self.claims.get(job.uuid, 0), "claim numbers only rise"
         self.claims[job.uuid] = job.claim_no
+        if job.uuid not in self.freed:
+            statuses = {self.connection.fetch_all("SELECT status FROM job_history WHERE uuid = :u", u=p) == [("completed",)]
+                        for p in self.edges.get(job.uuid, ())}
+            assert statuses <= {True}, "no child before its parents"
         self.held[worker] = job
 
     @rule(worker=WORKERS, status=st.sampled_from(["completed", "failed", "timeout", "cancelled"]))
@@ -85,7 +165,9 @@ class LedgerMachine(RuleBasedStateMachine):
             return
         before = self.row(job)
         mine = before is not None and before[:3] == ("processing", job.worker_id, job.claim_no)
-        written = settle(self.connection, job, Outcome(status, error="x"), "sqlite")
+        waits = mine and bool(self.connection.fetch_all("SELECT 1 FROM jobs WHERE id = :id AND waits > 0", id=job.id))
+        outcome = Parked("waiting", "waits") if waits else Outcome(status, error="x")
+        written = settle(self.connection, job, outcome, "sqlite")
         assert (written == "late") is not mine, "a late finisher changes nothing, one in time is not late"
         assert mine or self.row(job) == before
 
@@ -171,6 +253,32 @@ class LedgerMachine(RuleBasedStateMachine):
     def a_worker_holds_at_most_one_row_and_only_processing_rows_are_held(self):
         assert not self.connection.fetch_all("SELECT 1 FROM jobs WHERE state = 'processing' GROUP BY worker_id HAVING COUNT(*) > 1")
         assert not self.connection.fetch_all("SELECT 1 FROM jobs WHERE (state = 'processing') <> (worker_id IS NOT NULL)")
+
+    @invariant()
+    def what_waits_waits_for_something(self):
+        edges = "(SELECT COUNT(*) FROM job_edges e WHERE e.child_uuid = jobs.uuid AND e.is_open = 1)"
+        assert not self.connection.fetch_all(f"SELECT 1 FROM jobs WHERE waits <> {edges}")
+        assert not self.connection.fetch_all("SELECT 1 FROM jobs WHERE state = 'waiting' AND waits = 0")
+        assert not self.connection.fetch_all("SELECT 1 FROM jobs WHERE state IN ('pending', 'scheduled') AND waits > 0")
+        assert not self.connection.fetch_all(
+            "SELECT 1 FROM jobs j JOIN job_edges e ON e.child_uuid = j.uuid AND e.is_open = 1 "
+            "JOIN job_history h ON h.uuid = e.parent_uuid AND h.status = 'completed'"), "no child waits for a completed parent"
+
+    @invariant()
+    def no_limit_is_passed(self):
+        assert not self.connection.fetch_all("SELECT 1 FROM jobs WHERE job_type = 'TestPair' AND state = 'processing' "
+                                             "GROUP BY limit_key HAVING COUNT(*) > 1")
+        started = self.connection.fetch_all("SELECT COUNT(*) FROM rate_starts")[0][0]
+        assert started <= 2
+
+    @invariant()
+    def a_batch_counts_its_members_and_closes_once(self):
+        live = self.connection.fetch_all("SELECT 1 FROM jobs WHERE batch_id = :b", b=self.batch)
+        closed, then = self.connection.fetch_all("SELECT closed_ms, then_uuid FROM job_batches WHERE id = :b", b=self.batch)[0]
+        assert not (live and closed), "no batch with live members is closed"
+        followers = self.connection.fetch_all(
+            "SELECT uuid FROM jobs WHERE job_type = 'TestFollow' UNION SELECT uuid FROM job_history WHERE job_type = 'TestFollow'")
+        assert followers == ([(then,)] if then else []), "what follows runs once"
 
     @invariant()
     def nothing_runs_past_its_tries_or_its_crashes(self):

@@ -73,8 +73,8 @@ def test_the_hard_limit_runs_on_the_monitors_own_clock():
 
 def test_a_row_that_its_live_worker_denies_twice_is_nobodys():
     memory, row = seen(), ("u", 3)
-    assert not holds_something_else(memory, row, None, beat=10)
-    assert not holds_something_else(memory, row, None, beat=11)
-    assert holds_something_else(memory, row, None, beat=12)
-    assert not holds_something_else(memory, row, row, beat=13)
-    assert not holds_something_else(memory, row, None, beat=14), "it begins anew"
+    assert not holds_something_else(memory, row, set(), beat=10)
+    assert not holds_something_else(memory, row, set(), beat=11)
+    assert holds_something_else(memory, row, set(), beat=12)
+    assert not holds_something_else(memory, row, {row}, beat=13)
+    assert not holds_something_else(memory, row, set(), beat=14), "it begins anew"

@@ -14,6 +14,7 @@ from app import registry
 from app.ledger import worker_slots
 from app.ledger.dialect import Connection
 from app.ledger.rescue import unblock
+from app.ledger.rows import among
 from app.models import UPLOAD_ID
 from app.models.outcome_stats import KEEP_MINUTES_MS, KEEP_SECONDS_MS
 from app.support.clock import DAY_MS, stamp
@@ -28,6 +29,7 @@ KEEP_DAYS, KEEP_FAILED_DAYS, KEEP_BIN_DAYS, KEEP_STOPPED_DAYS = 32, 90, 7, 1
 ORPHAN_S = 3600
 KEEP_UNSENT_DAYS = 8
 
+_NEEDED = "SELECT e.parent_uuid FROM job_edges e JOIN jobs c ON c.uuid = e.child_uuid WHERE "
 _NOT_FAILED = "('completed', 'cancelled', 'retried', 'lost', 'late')"
 _EMPTY = f"COALESCE(stop_code, '') = '{worker_slots.EMPTY}'"  # a worker's place that can be filled again
 _OLD = (  # table, condition, days kept, whether its time is text
@@ -90,10 +92,14 @@ def _old_history(connection: Connection, old: int, old_failed: int) -> int:
     for _ in range(MOST_STEPS):
         with connection.transaction() as tx:
             rows = tx.fetch_all(
-                "SELECT h.id, h.status, h.finished_ms, f.id FROM job_history h "
+                "SELECT h.id, h.status, h.finished_ms, f.id, h.uuid FROM job_history h "
                 f"LEFT JOIN failed_jobs f ON f.uuid = h.uuid WHERE h.id > :last ORDER BY h.id LIMIT {STEP}", last=last)
-            gone = [{"id": id_} for id_, status, finished, failed in rows
+            gone = [{"id": id_, "u": uuid} for id_, status, finished, failed, uuid in rows
                     if failed is None and finished < (old if status in ("completed", "cancelled") else old_failed)]
+            of_parents = among([row["u"] for row in gone], "e.parent_uuid")
+            needed = {row[0] for row in tx.fetch_all(_NEEDED + of_parents)}
+            gone = [row for row in gone if row["u"] not in needed]
+            tx.execute_many("DELETE FROM job_edges WHERE child_uuid = :u", gone)
             tx.execute_many("DELETE FROM job_history WHERE id = :id", gone)
         total += len(gone)
         if len(rows) < STEP or rows[-1][2] >= old:

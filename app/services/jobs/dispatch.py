@@ -6,36 +6,51 @@ import json
 import os
 import time
 import uuid as uuids
+from collections.abc import Collection, Iterable
 from typing import Any
 
 from flask import has_app_context
 
 from app.config import QUEUES
 from app.extensions import db
+from app.ledger import batches, graph
+from app.ledger.claimed_row import running
 from app.ledger.dialect import SessionExecutor
 from app.ledger.fairness import fair_rank
+from app.ledger.limits import key_of
 from app.ledger.rows import NEW_JOB, insert
 from app.registry import InvalidArguments, JobDefinition
 from app.services.jobs import uploads
 from app.services.jobs.tickets import want_tickets
 from app.support import disk
 from app.support.messages import translate as _
-from app.support.validation import MAX_BYTES, ValidationError, check_value, parse_delay, parse_tenant
+from app.support.validation import MAX_BYTES, ValidationError, check_value, parse_delay, parse_tenant, parse_uuid
 
+MOST_PARENTS = 1000
 INSERT = insert(
-    "jobs", [*NEW_JOB, "rank"], attempts="0", available_at=":at / 1000", created_at=":now / 1000", created_ms=":now",
-    available_ms=":at", retry_until_ms=":until")
+    "jobs", [*NEW_JOB, "rank", "waits"], attempts="0", available_at=":at / 1000", created_at=":now / 1000",
+    created_ms=":now", available_ms=":at", retry_until_ms=":until",
+    # A limit that a person has set for a type whose code declares none counts its jobs by their type.
+    limit_key="COALESCE(:limit_key, (SELECT job_type FROM job_limits WHERE job_type = CAST(:job_type AS VARCHAR)))")
 
 
-def dispatch(
-    definition: JobDefinition, args: dict[str, Any], *, tenant_id: str | None = None, queue: str | None = None,
-    delay: float = 0, tries: int | None = None, backoff: tuple[int, ...] | None = None, timeout: int | None = None,
-    created_by: str | None = None,
-) -> str:
-    """Write one job; returns its uuid. The job exists once the caller commits.
+def dispatch(definition: JobDefinition, args: dict[str, Any], **options: Any) -> str:
+    """Write one job; returns its uuid. `options` and errors as in `dispatch_many`."""
+    return dispatch_many(definition, [args], **options)[0]
 
-    `delay`, `backoff` and `timeout` are in seconds. Raises TypeError (arguments do not fit or are not JSON),
-    ValidationError (queue, tenant, delay, size), DiskLow, and RuntimeError outside an application context.
+
+def dispatch_many(
+    definition: JobDefinition, many: Iterable[dict[str, Any]], *, tenant_id: str | None = None,
+    queue: str | None = None, delay: float = 0, tries: int | None = None, backoff: tuple[int, ...] | None = None,
+    timeout: int | None = None, created_by: str | None = None, after: Collection[str] = (),
+    batch: Any = None,
+) -> list[str]:
+    """Write a job for each of the arguments `many`; returns their uuids. The jobs exist once the caller commits.
+
+    `delay`, `backoff` and `timeout` are in seconds. `after`: uuids of jobs that must complete before these begin.
+    `batch`: the batch (services/jobs/batches.py) or its id. Raises TypeError (arguments do not fit or are not JSON),
+    ValidationError (queue, tenant, delay, size, unknown `after`), DiskLow, and RuntimeError outside an application
+    context; then nothing is written.
     """
     if not has_app_context():
         raise RuntimeError(
@@ -46,21 +61,63 @@ def dispatch(
     if queue not in QUEUES:
         names = {"name": repr(str(queue)[:40]), "known": ", ".join(QUEUES)}
         raise ValidationError(_("Unknown queue %(name)s. Use %(known)s.", **names))
-    tenant_id, delay = parse_tenant(tenant_id), parse_delay(delay)
-    fitted, uuid, tx = definition.fit(args), new_uuid(), SessionExecutor(db.session)
-    fitted = uploads.to_ids(definition, fitted, tenant_id, uuid)
-    now = tx.now()
+    tenant_id, delay, after = parse_tenant(tenant_id), parse_delay(delay), parse_after(after)
+    batch_id = getattr(batch, "id", batch)
+    tx, rows = SessionExecutor(db.session), []
+    for args in many:
+        uuid, fitted = new_uuid(), definition.fit(args)
+        fitted = uploads.to_ids(definition, fitted, tenant_id, uuid)
+        rows.append({"uuid": uuid, "payload": payload(uuid, definition.name, fitted, tenant_id, queue),
+                     "limit_key": key_of(definition.name, options.per, tenant_id, fitted) if options.limited else None})
+    if not rows:
+        return []
+    if batch_id is not None:
+        try:
+            batches.join(tx, batch_id, len(rows))
+        except batches.BatchEnded:
+            raise ValidationError(_("The batch has ended or is not known: begin another one.")) from None
+    parents = _parents(tx, after)
+    waits, now = sum(parents.values()), tx.now()
     ready = now + int(delay * 1000)
-    tx.execute(
-        INSERT, uuid=uuid, job_type=definition.name, queue=queue, tenant_id=tenant_id, created_by=created_by,
-        payload=payload(uuid, definition.name, fitted, tenant_id, queue), state="scheduled" if delay else "pending",
-        now=now, at=ready, until=ready + options.retry_until * 1000, tries=tries or options.tries,
-        backoff=",".join(map(str, backoff if backoff is not None else options.backoff)),
-        timeout=timeout or options.timeout, durable=int(options.durable),
-        rank=fair_rank(tx, queue, tenant_id) if options.fair else 0)
-    if not delay:
-        want_tickets(db.session, [uuid])
-    return uuid
+    state = "waiting" if waits else "scheduled" if delay else "pending"
+    rank = fair_rank(tx, queue, tenant_id) if options.fair else 0
+    common = {
+        "job_type": definition.name, "queue": queue, "tenant_id": tenant_id, "created_by": created_by, "state": state,
+        "now": now, "at": ready, "until": ready + options.retry_until * 1000, "tries": tries or options.tries,
+        "backoff": ",".join(map(str, backoff if backoff is not None else options.backoff)),
+        "timeout": timeout or options.timeout, "durable": int(options.durable), "batch_id": batch_id, "waits": waits}
+    tx.execute_many(INSERT, [common | row | {"rank": rank - n if options.fair else 0} for n, row in enumerate(rows)])
+    uuids = [row["uuid"] for row in rows]
+    graph.add_edges(tx, ((parent, uuid, is_open) for uuid in uuids for parent, is_open in parents.items()))
+    if state == "pending":
+        want_tickets(db.session, uuids)
+    return uuids
+
+
+def parse_after(after: Collection[str]) -> list[str]:
+    """The uuids of jobs to wait for, each once. Raises ValidationError for a text that is no uuid."""
+    if isinstance(after, str) or not isinstance(after, Collection):
+        raise ValidationError(_("after is a list of uuids."))
+    found = {text: parse_uuid(text) if isinstance(text, str) else None for text in after}
+    if bad := [str(text)[:40] for text, uuid in found.items() if uuid is None]:
+        raise ValidationError(_("%(names)s is no uuid of a job.", names=", ".join(bad[:5])))
+    if len(found) > MOST_PARENTS:
+        raise ValidationError(_("A job waits for at most %(n)s others.", n=MOST_PARENTS))
+    return list(dict.fromkeys(uuid for uuid in found.values() if uuid))
+
+
+def _parents(tx: SessionExecutor, after: list[str]) -> dict[str, bool]:
+    if not after:
+        return {}
+    job = running.get()
+    try:
+        parents = graph.lock_parents(tx, after, job and job.uuid)
+    except graph.UnknownParents as error:
+        text = _("It cannot wait for %(names)s: no such job is known here.", names=", ".join(error.uuids[:5]))
+        raise ValidationError(text) from None
+    if job and job.uuid in parents:
+        job.has_children = 1  # its own settle looks for children
+    return parents
 
 
 def new_uuid() -> str:
