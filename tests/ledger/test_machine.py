@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 
 from hypothesis import HealthCheck, settings, strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, multiple, rule
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, multiple, rule
 
 from app import create_app, registry
 from app.config import load_settings
@@ -171,6 +171,34 @@ class LedgerMachine(RuleBasedStateMachine):
         assert (written == "late") is not mine, "a late finisher changes nothing, one in time is not late"
         assert mine or self.row(job) == before
 
+    @rule(statuses=st.lists(st.sampled_from(["completed", "completed", "completed", "failed", "cancelled"]), min_size=1, max_size=8), resumed=st.booleans())
+    def work(self, statuses, resumed):
+        """Two workers at once, for a while; often after everything was resumed."""
+        for name in ("high", "default", "type:TestNoop") * resumed:
+            self.pause(name, False)
+        self.pause_batch(not resumed)
+        self.monitor()
+        for status in statuses:
+            for worker in ("w1", "w2"):
+                self.claim(worker)
+            for worker in ("w1", "w2"):
+                self.finish(worker, status)
+
+    @initialize(target=jobs)
+    def a_graph_and_a_batch(self):
+        first = self.dispatch_now("TestNoop")
+        pairs = [self.dispatch_now("TestPair", batch=self.batch) for _ in range(2)]
+        child = self.dispatch_now("TestNoop", after=[first, pairs[0]], batch=self.batch)
+        return multiple(first, *pairs, child, self.dispatch_now("TestRate", after=[child]))
+
+    def dispatch_now(self, name, **options):
+        with self.app.app_context():
+            uuid = registry.find(name).with_options(tries=1, **options).dispatch()
+            db.session.commit()
+        self.known.add(uuid)
+        self.edges[uuid] = set(options.get("after", ()))
+        return uuid
+
     @rule(worker=WORKERS)
     def stop(self, worker):
         job = self.held.pop(worker, None)
@@ -293,6 +321,6 @@ class LedgerMachine(RuleBasedStateMachine):
 
 
 LedgerMachine.TestCase.settings = settings(
-    max_examples=25, stateful_step_count=50, deadline=None, suppress_health_check=list(HealthCheck), print_blob=True, derandomize=False,
+    max_examples=40, stateful_step_count=60, deadline=None, suppress_health_check=list(HealthCheck), print_blob=True, derandomize=False,
 )
 TestLedgerMachine = LedgerMachine.TestCase
