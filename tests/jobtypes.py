@@ -174,3 +174,8 @@ def follow(batch_id: str = "", path: str = "") -> str:
         with open(path, "a") as file:
             file.write(f"{batch_id}\n")
     return batch_id
+
+
+@job("TestAlone", tries=1, group=False)
+def alone() -> None:
+    """A short job that is claimed by itself."""
