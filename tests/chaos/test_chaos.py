@@ -18,3 +18,9 @@ def test_300_jobs_and_20_kills_lose_nothing_and_end_nothing_twice(tmp_path):
 def test_a_paused_and_resumed_crowd_keeps_its_tickets_bounded(tmp_path):
     found = harness.pauses(tmp_path, jobs=3000)
     assert harness.calm(found), found
+
+
+@pytest.mark.timeout(300)
+def test_short_jobs_in_groups_survive_kills_and_no_innocent_is_poisoned(tmp_path):
+    found = harness.short(tmp_path, jobs=6000, kills=15, seed=5, say=lambda *_: None)
+    assert harness.fair(found), found
