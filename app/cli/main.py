@@ -12,6 +12,7 @@ from flask_migrate.cli import db as migrations
 
 from app import registry
 from app.cli.alerts import alerts
+from app.cli.batches import batches
 from app.cli.command import guard, refuse, single
 from app.cli.jobs import jobs
 from app.cli.ops import workers
@@ -105,6 +106,6 @@ def demo(metrics: int | None, pending: int | None, traffic: int | None, mix: boo
 
 def register_commands(app: Flask) -> None:
     """Add all commands to the application; those of Flask-Migrate get the exit codes only."""
-    for command in (jobs, users, workers, rollups, alerts, *single.commands.values()):
+    for command in (jobs, batches, users, workers, rollups, alerts, *single.commands.values()):
         app.cli.add_command(guard(command))
     guard(migrations, checked=False)
