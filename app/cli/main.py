@@ -98,7 +98,7 @@ def demo(metrics: int | None, pending: int | None, traffic: int | None, mix: boo
     except service.NotEmpty as error:
         refuse(error)
     if whole:
-        written += service.every_state(settings())
+        written += service.every_state(settings()) + service.two_batches(settings())
     if whole or traffic:
         written += service.traffic(10 if whole else traffic)
     click.echo(f"{written} rows written. `flask --app wsgi demo --remove` deletes them.")
