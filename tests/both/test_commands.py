@@ -91,7 +91,6 @@ def test_every_command_runs(site, cli, tmp_path):
     does(1, "batches", "retry", site.batches["ended"])
     assert does(0, "batches", "cancel", site.batches["ended"]) == "1 job cancelled, or asked to stop if running\n"
     does(1, "batches", "cancel", site.batches["ended"])
-    does(1, "batches", "cancel", "import-1")
     assert "box_1" in does(0, "workers", "list")
     number = site.ledger.one("SELECT id FROM worker_heartbeats WHERE worker_name = 'box_1'")
     for command in ("quiet", "resume", "restart", "stop", "kill"):
