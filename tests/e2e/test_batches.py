@@ -7,6 +7,7 @@ from playwright.sync_api import expect
 
 from app import registry
 from app.extensions import db
+from app.services.jobs import batch_actions, batch_pages
 from app.services.jobs.batches import begin
 from tests.e2e.acts import answer, told
 from tests.e2e.test_pages import accessible, settle
@@ -40,6 +41,9 @@ def test_the_pages_of_batches_are_accessible_and_fit_a_phone(open_page, site, th
         settle(page)
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"{path} scrolls sideways at 360 px"
         page.set_viewport_size({"width": 1440, "height": 900})
+    with site.app.app_context():
+        batch_actions.change_members(batch_pages.find(running.id), "cancel", "ada")
+        db.session.remove()
 
 
 def test_a_batch_moves_without_a_reload_and_its_failed_members_are_deleted(open_page, site):
