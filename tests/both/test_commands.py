@@ -83,7 +83,7 @@ def test_every_command_runs(site, cli, tmp_path):
     assert "import-1" in does(0, "batches", "list") and does(0, "batches", "list", "--limit", "1").count("\n") == 1
     for key in (*site.batches.values(), site.batches["ended"][:8]):
         found = json.loads(does(0, "batches", "show", key, "--json"))
-        assert set(found) == keys | {"members", "no_longer_kept", "ended_a_minute", "left_ms", "costs", "failed"}
+        assert set(found) == keys | {"members", "no_longer_kept", "ended_a_minute", "left_ms", "costs", "newest_failed"}
         does(0, "batches", "show", key)
     assert (found["total_jobs"], found["members"], found["costs"]) == (3, {"completed": 1, "cancelled": 1, "undecided": 1}, [{"currency": "EUR", "nano": 21, "unknown": 0}])
     does(3, "batches", "show", "00000000")

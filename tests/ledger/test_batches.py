@@ -102,9 +102,9 @@ def test_the_same_members_failed_again_have_their_ids_written(ledger, monitor):
     run(ledger, "failed")
     monitor.batches()
     act(ledger, batch_id, "retry")
-    run(ledger, "failed", "completed", "completed")
+    run(ledger, "failed")
     monitor.batches()
-    assert kept(ledger, batch_id) == (3, 0, 1, [uuids[1]])
+    assert kept(ledger, batch_id) == (3, 2, 1, [uuids[1]])
 
 
 def test_a_member_that_fails_just_before_the_closing_is_counted(ledger, monitor, monkeypatch):
@@ -285,6 +285,14 @@ def test_pause_holds_members_of_every_waiting_state_and_resume_gives_them_back(l
     monitor.batches()
     assert of(ledger, b.id, "closed_ms") is None
     assert [row[0] for row in audited(ledger)] == ["hold", "pause", "resume"]
+
+
+def test_what_is_retried_in_a_paused_batch_waits_for_its_resume(ledger, monitor):
+    batch_id, uuids = make(ledger, 2)
+    run(ledger, "failed")
+    act(ledger, batch_id, "pause")
+    assert act(ledger, batch_id, "retry") == (1, 1) and ledger.row(uuids[0]).state == "held"
+    assert ledger.claim() is None
 
 
 def test_it_stays_open_until_it_is_sealed(ledger, monitor):

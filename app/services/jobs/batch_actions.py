@@ -50,7 +50,10 @@ def change_members(batch: BatchView, action: str, actor: str, **options: Any) ->
             raise _refused(_("This batch has ended already."))
     if not ids:
         raise _refused(_("No member of this batch can be changed so."))
-    return actions.in_steps(actor, action, _subject(batch), ids, **options), len(ids)
+    count = actions.in_steps(actor, action, _subject(batch), ids, **options)
+    if action == "retry" and batch.paused:
+        _sweep()
+    return count, len(ids)
 
 
 def change(batch: BatchView, action: str, actor: str) -> None:
@@ -67,9 +70,14 @@ def change(batch: BatchView, action: str, actor: str) -> None:
     audit(actor, noted, _subject(batch), Message("done"))
     db.session.commit()
     if action != "seal":
-        url = db.engine.url.render_as_string(hide_password=False)
-        with closing(Connection(url, synchronous="FULL")) as connection:
-            batches.sweep_paused(connection)  # the monitor does it too, in case this process ends before
+        _sweep()
+
+
+def _sweep() -> None:
+    """Hold or free the members at once. The monitor does it too, in case this process ends before."""
+    url = db.engine.url.render_as_string(hide_password=False)
+    with closing(Connection(url, synchronous="FULL")) as connection:
+        batches.sweep_paused(connection)
 
 
 def _subject(batch: BatchView) -> Message:

@@ -185,4 +185,4 @@ def page_as_json(page: BatchPage) -> dict[str, Any]:
     return as_json(page.batch) | {
         "members": page.members, "no_longer_kept": page.no_longer_kept, "ended_a_minute": round(page.pace.a_minute, 2),
         "left_ms": page.pace.left_ms, "costs": [cost._asdict() for cost in page.costs],
-        "failed": [job.uuid for job in page.failed]}
+        "newest_failed": [job.uuid for job in page.failed]}
