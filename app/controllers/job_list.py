@@ -128,6 +128,9 @@ def question(action: str, n: int) -> tuple[str, str, str]:
         "cancel": (ngettext("Cancel %(n)s job?", "Cancel %(n)s jobs?", n, n=shown),
                    _("Waiting jobs will not run; running ones are asked to stop. "
                      "They stay in the history as cancelled."), _("Cancel %(n)s", n=shown)),
+        "move": (ngettext("Move %(n)s waiting job?", "Move %(n)s waiting jobs?", n, n=shown),
+                 _("Running ones end where they are. Among the others of the new queue they stand last."),
+                 _("Move %(n)s", n=shown)),
         "restore": (ngettext("Restore %(n)s job?", "Restore %(n)s jobs?", n, n=shown),
                     _("They wait for a decision again."), _("Restore %(n)s", n=shown)),
         "erase": (ngettext("Erase %(n)s job for good?", "Erase %(n)s jobs for good?", n, n=shown),
@@ -144,6 +147,7 @@ def report(action: str, n: int, of: int) -> str:
     text = {
         "retry": ngettext("%(n)s job requeued", "%(n)s jobs requeued", n, n=shown),
         "cancel": ngettext("%(n)s job cancelled or asked to stop", "%(n)s jobs cancelled or asked to stop", n, n=shown),
+        "move": ngettext("%(n)s job moved", "%(n)s jobs moved", n, n=shown),
         "restore": ngettext("%(n)s job restored", "%(n)s jobs restored", n, n=shown),
         "erase": ngettext("%(n)s job erased for good", "%(n)s jobs erased for good", n, n=shown),
         "delete": ngettext("%(n)s job deleted", "%(n)s jobs deleted", n, n=shown),

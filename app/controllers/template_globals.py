@@ -54,6 +54,7 @@ def nav() -> list[dict[str, Any]]:
 
 
 def active(endpoint: str) -> bool:
-    """Whether the current page belongs to this entry; pages of generations and templates belong to contents."""
-    here = request.endpoint or ""
-    return here == endpoint or (endpoint == "admin.jobs.contents.index" and here.startswith("admin.jobs.generations."))
+    """Whether the current page belongs to this entry; pages of generations and templates belong to contents, batches to
+    the list of jobs."""
+    here, rooms = request.endpoint or "", {"admin.jobs.contents.index": "generations", "admin.jobs.list": "batches"}
+    return here == endpoint or here.startswith(f"admin.jobs.{rooms.get(endpoint, '-')}.")

@@ -16,7 +16,7 @@ from app.config import QUEUES, ROOT
 from app.models.job import LIVE_STATES
 from app.services.alerts.incident_views import open_alerts
 from app.services.content import contents, costs, generation_pages
-from app.services.jobs import lookup, uploads
+from app.services.jobs import batch_pages, lookup, uploads
 from app.services.jobs.actions import EDITABLE
 from app.services.jobs.views import AttemptView, JobView, Progress
 from app.services.stats import workers
@@ -48,13 +48,14 @@ def dashboard_parts(pulse: dict[str, Any], period: str = "24h") -> dict[str, Any
     stats = pulse["stats"]
     queued, failed = lookup.queued(), lookup.failed()
     failed = [replace(row, error=translate_stored(row.error)) for row in failed]
-    live = stats["jobs"]
+    live, (running, open_batches) = stats["jobs"], batch_pages.running()
     return {
         "stats": stats,
         "queued": {"rows": queued, "total": max(sum(live[s] for s in LIVE_STATES), len(queued))},
         "failed": {"rows": failed, "total": max(live["failed"], len(failed)),
                    "max_id": max((r.id for r in failed), default=0)},
         "notices": notices(pulse["monitor"]), "alerts": alert_banners(), "costs": costs.sums(),
+        "batches": {"rows": running, "total": open_batches},
         "timeline": labelled(service.get_metrics(period)),
     }
 
@@ -236,10 +237,12 @@ def time_for_retries(job_type: str, retry_round: int) -> str:
 
 
 def links(found: JobView) -> list[tuple[str, str]]:
-    """Label and address of its generation, and of lists of jobs with the same type, tenant or error."""
+    """Label and address of its batch, its generation, and of lists of jobs with the same type, tenant or error."""
     result = [(_("Jobs of type %(name)s", name=found.label), url_for("admin.jobs.list", type=found.job_type))]
     if generation_pages.exists(found.uuid):
         result.insert(0, (_("Its generation"), url_for("admin.jobs.generations.one", uuid=found.uuid)))
+    if found.batch_id and (batch := batch_pages.find(found.batch_id)):
+        result.insert(0, (_("Its batch, %(name)s", name=batch.name), url_for("admin.jobs.batches.one", batch=batch.id)))
     if tenant := found.tenant_id:
         result.append((_("Jobs of tenant %(name)s", name=tenant), url_for("admin.jobs.list", tenant=tenant)))
     if found.error and found.status:

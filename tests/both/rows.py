@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from app import registry
 from app.cli import demo
 from app.extensions import db
 from app.ledger import counts, manual, rescue
@@ -26,18 +27,20 @@ from app.models import (
     WorkerHeartbeat,
 )
 from app.services.jobs import recurring, search_index
+from app.services.jobs.batches import begin
 from app.support.clock import DAY_MS, MINUTE_MS, naive, now_ms
 from tests.ledger_fixture import Ledger
 
 CAFFE = {"text": "100% caffè_nero 'dell'Etna'"}
 
 
-def fill(ledger: Ledger) -> dict[str, str]:
-    """A job of every state (its uuid by state), and rows in every table; returns the uuids."""
+def fill(ledger: Ledger) -> tuple[dict[str, str], dict[str, str]]:
+    """A job of every state (its uuid by state), and rows in every table; returns the uuids, and the ids of batches by name."""
     settings, uuids = ledger.app.extensions["settings"], {}
     with ledger.app.app_context():
         demo.fill(settings, 300, 5, mix=True)
         demo.every_state(settings)
+        demo.two_batches(settings)
     ledger.change("UPDATE jobs SET state = 'held' WHERE state = 'pending'")
     for status in ("completed", "failed", "timeout", "cancelled", "retried", "lost", "late", "binned", "poison"):
         uuids[status] = ledger.dispatch("TestEcho", tenant_id="acme", args=CAFFE, tries=2 if status == "retried" else 1, backoff=(3600,))
@@ -75,11 +78,30 @@ def fill(ledger: Ledger) -> dict[str, str]:
         ledger.change("UPDATE jobs SET state = :s, reason = 'Held by ada.' WHERE uuid = :u", s=state, u=uuids[state])
     ledger.change("UPDATE jobs SET rank = -2 WHERE uuid = :u", u=uuids["pending"])
     ledger.change("INSERT INTO failed_jobs (uuid, connection, queue, payload, exception) VALUES ('foreign-1', 'redis', 'emails', '{}', 'Boom')")
+    batches = _batches(ledger)
     with ledger.app.app_context():
         recurring.run_due(settings.timezone)
         db.session.add_all(_more(uuids, now_ms()))
         db.session.commit()
-    return uuids
+    return uuids, batches
+
+
+def _batches(ledger: Ledger) -> dict[str, str]:
+    """An open batch with a member of most states, one that has ended, one that nobody seals, and a row of another program; their ids by name."""
+    with ledger.app.app_context():
+        running, ended, unsealed = (begin(f"100% {name} 'uno'", tenant_id="acme", then=registry.find("TestFollow"), created_by="ada@example.org")
+                                    for name in ("running", "ended", "unsealed"))
+        echo, high = registry.find("TestEcho"), {"queue": "high", "tries": 1}
+        for made, n in ((ended, 3), (running, 4)):
+            echo.with_options(batch=made, **high).dispatch_many([CAFFE] * n)
+            made.seal()
+        db.session.commit()
+    ledger.change("UPDATE jobs SET rank = 5 WHERE batch_id IS NOT NULL")
+    for status in ("completed", "failed", "cancelled", "timeout", "completed", "failed"):
+        ledger.settle(ledger.claim("w8", ("high",)), status, error="RateLimitError: 429" if status == "failed" else None, details={"costs": [{"nano": 7, "currency": "EUR"}]})
+    ledger.change("UPDATE job_batches SET created_ms = 0, created_at = 1 WHERE id = :b", b=unsealed.id)
+    ledger.change("INSERT INTO job_batches (id, name, total_jobs, pending_jobs, failed_jobs, created_at, finished_at) VALUES ('import-1', 'Laravel', 3, 0, 1, 7, 9)")
+    return {"running": running.id, "ended": ended.id, "unsealed": unsealed.id, "foreign": "import-1"}
 
 
 def _more(uuids: dict[str, str], now: int) -> list[object]:

@@ -175,21 +175,27 @@ def _all_failed(actor: str, action: str, max_id: int | None) -> int:
     return in_steps(actor, action, Message("all failed"), list(ids))
 
 
-def in_steps(actor: str, action: str, subject: str, ids: list[int]) -> int:
+def in_steps(actor: str, action: str, subject: str, ids: list[int], **options: Any) -> int:
     """Do one of ACTIONS to these rows, 2,000 a transaction; returns the number of changed rows.
 
     One audit row, for `subject`, is written at the end.
     """
+    total = steps(actor, action, ids, **options)
+    audit(actor, NOTED.get(action, action), subject, Message("%(n)s of %(total)s", n=total, total=len(ids)))
+    db.session.commit()
+    return total
+
+
+def steps(actor: str, action: str, ids: list[int], **options: Any) -> int:
+    """`in_steps` without the audit row."""
     total, how = 0, ACTIONS[action]
     db.session.rollback()
     for start in range(0, len(ids), STEP):
-        done = _total(how.change(SessionExecutor(db.session), ids[start : start + STEP], actor))
+        done = _total(how.change(SessionExecutor(db.session), ids[start : start + STEP], actor, **options))
         if how.wakes:
             want_tickets(db.session, [""] * min(done, WAKE))
         total += done
         db.session.commit()
-    audit(actor, NOTED.get(action, action), subject, Message("%(n)s of %(total)s", n=total, total=len(ids)))
-    db.session.commit()
     return total
 
 

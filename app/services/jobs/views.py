@@ -37,6 +37,7 @@ class JobView:
     retry_round: int
     created_by: str | None
     created_at: datetime | None
+    batch_id: str | None
     live: bool
     failed_open: bool
     in_bin: bool
