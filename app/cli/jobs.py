@@ -101,7 +101,8 @@ def _act(action: Any, uuid: str, done: str, all_of_them: Any = None, **how: Any)
     waits = tree.below([key]) if how else 0
     result = action(key, actor(), **how)
     if waits:
-        click.echo(f"{waits} {'job waits' if waits == 1 else 'jobs wait'} for it: --children {how['children']}", err=True)
+        words = "job waits" if waits == 1 else "jobs wait"
+        click.echo(f"{waits} {words} for it: --children {how['children']}", err=True)
     click.echo({"cancelled": "cancelled", "asked": "asked to stop: it is running"}.get(result, done))
 
 

@@ -97,9 +97,11 @@ def gone() -> str:
 
 
 def address(upload_id: str, encoding: str | None, columns: dict[str, str] | None, choices: dict[str, Any]) -> str:
-    """The address of the preview with these choices (`queue`, `delay` in s, `after`). Raises ValidationError when too long."""
+    """The address of the preview with these choices (`queue`, `delay` in s, `after`). Raises ValidationError when it
+    is too long."""
     url = url_for("admin.jobs.new.preview", upload_id=upload_id, encoding=encoding, queue=choices["queue"],
-                  delay=choices["delay"] or None, after=",".join(choices["after"]) or None, columns=json.dumps(columns, ensure_ascii=False) if columns else None)
+                  delay=choices["delay"] or None, after=",".join(choices["after"]) or None,
+                  columns=json.dumps(columns, ensure_ascii=False) if columns else None)
     if len(url) > LONGEST_ADDRESS:
         if len(choices["after"]) > MOST_AFTER:
             raise ValidationError(_("An import with a preview waits for at most %(n)s jobs.", n=MOST_AFTER))

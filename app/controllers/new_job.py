@@ -3,8 +3,9 @@
 GET new?type=X, or new?like=UUID (a duplicate) -> form -> POST new -> dispatch
 GET edit/UUID -> the same form with the job's arguments -> POST edit/UUID -> checked, then requeued
 
-The options have the names option-type, option-queue, option-after and so on; the arguments have their bare names, which may be any.
-Scripts may send `queue` for `option-queue` where no argument has this name. The command line has the same rules.
+The options have the names option-type, option-queue, option-after and so on; the arguments have their bare
+names, which may be any. Scripts may send `queue` for `option-queue` where no argument has this name. The command
+line has the same rules.
 """
 
 from __future__ import annotations

@@ -21,7 +21,8 @@ def act(uuid: str, action: str):
     name, options = action.replace("-", "_"), {}
     sentences = {
         "restore": _("Job restored"), "erase": _("Job erased for good"), "stop": _("The job is being stopped"),
-        "run_now": _("Job requeued"), "run_without_waiting": _("The job runs without waiting"), "hold": _("Job held"), "release": _("Job released"), "delay": _("Job delayed"),
+        "run_now": _("Job requeued"), "run_without_waiting": _("The job runs without waiting"),
+        "hold": _("Job held"), "release": _("Job released"), "delay": _("Job delayed"),
         "move": _("Job moved"), "top": _("Job moved to the top"), "up": _("Job moved up"), "down": _("Job moved down"),
     }
     if name not in sentences:

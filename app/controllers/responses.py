@@ -135,5 +135,5 @@ def ask(title: str, text: str, action: str, danger: bool = True, tree: Any = Non
         return None
     fields = [(k, v) for k, v in request.form.items(multi=True) if k not in ("csrf_token", "ask", "children")]
     back = safe_next(request.form.get("next"), url_for("admin.jobs.index"))
-    return render_template("admin/confirm.html", title=title, text=text, action=action, fields=fields, danger=danger, tree=tree,
-                           action_url=request.script_root + request.path, back_url=back)
+    return render_template("admin/confirm.html", title=title, text=text, action=action, fields=fields, danger=danger,
+                           tree=tree, action_url=request.script_root + request.path, back_url=back)

@@ -1,6 +1,6 @@
 """The question what becomes of the jobs that wait for one that a person ends.
 
-`question` -> radio buttons of the dialog or of the question page -> field `children` -> `chosen` -> services/jobs/tree.py
+`question` -> radio buttons of the dialog or of the question page -> field `children` -> `chosen` -> services/jobs/tree
 Scripts send `children` as a field of a form or of JSON; without it the jobs go on waiting.
 """
 

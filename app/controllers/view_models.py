@@ -193,8 +193,9 @@ def job_context(found: JobView) -> dict[str, Any]:
     cut = {part for parts in marks for part in parts if isinstance(part, str)}
     kin = waiting.family(uuid)
     asked = tree_forms.question([uuid]) if kin.total_children and state != "completed" else None
-    return {"job": job, "queues": QUEUES, "kin": kin, "tree": asked, "attempts": list(reversed(attempts)), "log": log, "cut": cut,
-            "links": links(found), "rejects": contents.reject_report(uuid) if has_report else None}
+    return {"job": job, "queues": QUEUES, "kin": kin, "tree": asked,
+            "attempts": list(reversed(attempts)), "log": log, "cut": cut, "links": links(found),
+            "rejects": contents.reject_report(uuid) if has_report else None}
 
 
 def pretty(value: Any) -> str:

@@ -72,9 +72,10 @@ ACTIONS = {
     "down": Action(Job, partial(control.step, up=False))}
 NOTED = {action: action for action in (  # the names in the audit log
     Message("retry"), Message("delete"), Message("restore"), Message("erase"), Message("cancel"), Message("stop"),
-    Message("run now"), Message("run without waiting"), Message("hold"), Message("release"), Message("delay"), Message("move"), Message("top"),
-    Message("up"), Message("down"), Message("restart worker"), Message("quiet worker"), Message("resume worker"),
-    Message("stop worker"), Message("kill worker"), Message("start worker"))}
+    Message("run now"), Message("run without waiting"), Message("hold"), Message("release"), Message("delay"),
+    Message("move"), Message("top"), Message("up"), Message("down"), Message("restart worker"),
+    Message("quiet worker"), Message("resume worker"), Message("stop worker"), Message("kill worker"),
+    Message("start worker"))}
 
 
 def act(action: str, uuid: str, actor: str, children: str = tree.WAIT, **options: Any) -> int | manual.Cancelled:

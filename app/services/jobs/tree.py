@@ -5,8 +5,8 @@ cancel, stop, delete, erase of a job -> `below` counts the whole tree under it -
     wait    they stay; a retry of the failed job, however late, lets them go on
     cancel  they are cancelled too, with all that waits for them
     run     those that wait for this job alone become ready
-On PostgreSQL the tree is read after the job's own row is locked or gone: a child dispatched at the same moment is either
-in the tree, or its dispatch sees the job's end.
+On PostgreSQL the tree is read after the job's own row is locked or gone: a child dispatched at the same moment is
+either in the tree, or its dispatch sees the job's end.
 """
 
 from __future__ import annotations

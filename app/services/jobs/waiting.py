@@ -37,13 +37,13 @@ SENTENCES = {
 NEVER = ("erased", "cancelled")  # such a parent will not complete
 STUCK = (*NEVER, "bin", "failed", "timeout")
 _OF_STATE = {state: place for place, state in enumerate(SENTENCES)}
-FROM_JOB = """COALESCE(j.job_type, h.job_type, f.job_type), CASE WHEN j.uuid IS NOT NULL THEN j.state
+_FROM_JOB = """COALESCE(j.job_type, h.job_type, f.job_type), CASE WHEN j.uuid IS NOT NULL THEN j.state
  WHEN f.deleted_at IS NOT NULL THEN 'bin' ELSE COALESCE(f.status, h.status, 'erased') END"""
-JOINS = """LEFT JOIN jobs j ON j.uuid = {key} LEFT JOIN job_history h ON h.uuid = {key}
+_JOINS = """LEFT JOIN jobs j ON j.uuid = {key} LEFT JOIN job_history h ON h.uuid = {key}
  LEFT JOIN failed_jobs f ON f.uuid = {key}"""
-_OPEN = f"""SELECT e.child_uuid, {FROM_JOB} AS state, COUNT(*), MIN(e.parent_uuid) FROM job_edges e
- {JOINS.format(key="e.parent_uuid")} WHERE e.is_open = 1 AND {{children}} GROUP BY 1, 2, 3"""
-_KIN = f"""SELECT e.{{other}}, {FROM_JOB} AS state, e.is_open FROM job_edges e {JOINS.format(key="e.{other}")}
+_OPEN = f"""SELECT e.child_uuid, {_FROM_JOB} AS state, COUNT(*), MIN(e.parent_uuid) FROM job_edges e
+ {_JOINS.format(key="e.parent_uuid")} WHERE e.is_open = 1 AND {{children}} GROUP BY 1, 2, 3"""
+_KIN = f"""SELECT e.{{other}}, {_FROM_JOB} AS state, e.is_open FROM job_edges e {_JOINS.format(key="e.{other}")}
  WHERE e.{{mine}} = :uuid ORDER BY e.is_open DESC, e.{{other}} LIMIT {{most}}"""
 
 
@@ -120,7 +120,8 @@ def _relatives(uuid: str, mine: str, other: str) -> tuple[list[Relative], int]:
     total = len(rows)
     if total == MOST_SHOWN:
         total = tx.fetch_all(f"SELECT COUNT(*) FROM job_edges WHERE {mine} = :uuid", uuid=uuid)[0][0]
-    return [Relative(key, name_of(job_type, key), state, bool(is_open)) for key, job_type, state, is_open in rows], total
+    found = [Relative(key, name_of(job_type, key), state, bool(is_open)) for key, job_type, state, is_open in rows]
+    return found, total
 
 
 def kin(uuid: str, most: int = 1000) -> dict[str, list[str]]:
