@@ -62,8 +62,8 @@ def settle_tree(tx: SessionExecutor, uuid: str, choice: str, actor: str) -> tupl
     if choice == CANCEL:
         gone, asked = manual.cancel(tx, ids, Message("Cancelled by %(name)s, with the job that it waited for.",
                                                      name=actor))
-        return Message("done; %(n)s of %(total)s that waited for it cancelled", n=gone + asked, total=len(ids)), 0
+        return Message("done; cancelled with it: %(n)s of %(total)s", n=gone + asked, total=len(ids)), 0
     if choice == RUN:
         freed = graph.release_children(tx, [uuid])
-        return Message("done; %(n)s that waited for it run without it", n=freed), freed
-    return Message("done; %(n)s go on waiting for it", n=len(ids)), 0
+        return Message("done; let go: %(n)s", n=freed), freed
+    return Message("done; left waiting: %(n)s", n=len(ids)), 0
