@@ -79,6 +79,9 @@ def show(uuid: str, wants_json: bool) -> None:
         click.echo(json.dumps(found, ensure_ascii=False))
         return
     attempts = found.pop("attempts")
+    for key in ("parents", "children"):
+        if not found[key]:
+            del found[key]
     for key, value in found.items():
         plain = isinstance(value, str | int | None)
         click.echo(f"{key}: {value if plain else json.dumps(value, ensure_ascii=False)}")

@@ -19,6 +19,7 @@ from app.extensions import db
 from app.ledger.dialect import SessionExecutor
 from app.ledger.rows import among
 from app.models import FINAL, JobBatch
+from app.models.types import as_integer, as_text
 
 STEP, MOST_JOBS, MOST_EDGES = 500, 12_000, 30_000
 _FACTS = (
@@ -111,9 +112,10 @@ def _facts(tx: SessionExecutor, uuids: list[str]) -> Iterator[Node]:
     """
     found: dict[str, Node] = {}
     for statement in _FACTS:
-        for uuid, job_type, state, reserved, available, done, total in tx.fetch_all(statement + among(uuids, "uuid")):
-            share = min(done / total, 1.0) if done is not None and total else None
-            found[uuid] = Node(uuid, job_type, state, reserved, available, share)
+        for uuid, job_type, state, *numbers in tx.fetch_all(statement + among(uuids, "uuid")):
+            reserved, available, done, total = map(as_integer, numbers)
+            share = min(max(done / total, 0.0), 1.0) if done is not None and total else None
+            found[uuid] = Node(uuid, as_text(job_type), as_text(state), reserved, available, share)
     return (found.get(uuid) or Node(uuid, None, "erased") for uuid in uuids)
 
 

@@ -99,7 +99,7 @@ def as_json(uuid: str) -> dict[str, Any] | None:
     copied = ("queue", "state", "tenant_id", "args", "result", "error", "in_bin")
     attempts = [{key: getattr(attempt, key) for key in ATTEMPT_KEYS} for attempt in attempts_of(found.uuid)]
     return {"uuid": found.uuid, "type": found.job_type, **{key: getattr(found, key) for key in copied},
-            **waiting.kin(found.uuid), "attempts": attempts}
+            "attempts": attempts, **waiting.kin(found.uuid)}
 
 
 def find(uuid: str) -> JobView | None:

@@ -15,6 +15,7 @@ from app import registry
 from app.extensions import db
 from app.ledger.dialect import SessionExecutor
 from app.ledger.rows import among
+from app.models.types import as_text
 from app.support.formatting import number
 from app.support.messages import Message, translate as _, translate_stored
 
@@ -76,7 +77,7 @@ class Family:
 
 def name_of(job_type: str | None, uuid: str) -> str:
     """'Csv Import 1a2b3c4d'; only the digits when nothing else is known of the job."""
-    return f"{registry.label_of(job_type[:255])} {uuid[:8]}" if job_type else uuid[:8]
+    return f"{registry.label_of(as_text(job_type)[:255])} {uuid[:8]}" if job_type else uuid[:8]
 
 
 def sentences(children: Iterable[str]) -> dict[str, str]:
@@ -87,7 +88,7 @@ def sentences(children: Iterable[str]) -> dict[str, str]:
     found: dict[str, list[tuple[int, str, str | None, int]]] = {}
     statement = _OPEN.format(children=among(wanted, "e.child_uuid"))
     for child, job_type, state, count, parent in SessionExecutor(db.session).fetch_all(statement):
-        found.setdefault(child, []).append((_OF_STATE.get(state, len(_OF_STATE)), parent, job_type, count))
+        found.setdefault(child, []).append((_OF_STATE.get(as_text(state), len(_OF_STATE)), parent, job_type, count))
     return {child: _sentence(groups) for child, groups in found.items()}
 
 
@@ -120,7 +121,8 @@ def _relatives(uuid: str, mine: str, other: str) -> tuple[list[Relative], int]:
     total = len(rows)
     if total == MOST_SHOWN:
         total = tx.fetch_all(f"SELECT COUNT(*) FROM job_edges WHERE {mine} = :uuid", uuid=uuid)[0][0]
-    found = [Relative(key, name_of(job_type, key), state, bool(is_open)) for key, job_type, state, is_open in rows]
+    found = [Relative(key, name_of(job_type, key), as_text(state), bool(is_open))
+             for key, job_type, state, is_open in rows]
     return found, total
 
 
