@@ -8,6 +8,7 @@ import sys
 import time
 from typing import Literal
 
+from app.extensions import db
 from app.jobs import JobContext, PermanentError, UploadedFile, job, recurring
 from app.registry import HoldJob
 
@@ -165,6 +166,36 @@ def total(of: int = 3, *, ctx: JobContext) -> int:
     if not ctx.parents():
         ctx.wait_for(echo.dispatch_many([{"text": str(n)} for n in range(of)]))
     return sum(int(parent["result"]) for parent in ctx.parents())
+
+
+@job("TestHeirs", tries=1, timeout=60)
+def heirs(path: str, n: int, of: int = 3, ms: int = 0, commit: bool = True, *, ctx: JobContext) -> int:
+    """Dispatches jobs after itself, once whatever is killed; returns how many ms its progress took meanwhile."""
+    if not ctx.children():
+        mark.with_options(after=[ctx.uuid]).dispatch_many([{"path": path, "n": n * of + child} for child in range(of)])
+        if commit:
+            db.session.commit()
+    start = time.monotonic()
+    ctx.progress(1, 1, "dispatched")
+    took = round((time.monotonic() - start) * 1000)
+    time.sleep(ms / 1000)
+    return took
+
+
+@job("TestNode", tries=2, backoff=(0,), timeout=60)
+def node(path: str, n: int, ms: int = 5, fails: int = 0, spawns: int = 0, parents: int = 0, *, ctx: JobContext) -> int:
+    """A node of a random graph: leaves a line when it begins and one when it ends; fails in its first `fails` rounds,
+    and waits for `spawns` jobs of its own."""
+    with open(path, "a") as file:
+        file.write(f"+ {n}\n")
+    time.sleep(ms / 1000)
+    if ctx.retry_round <= fails:
+        raise PermanentError("on purpose")
+    if spawns and len(ctx.parents()) == parents:
+        ctx.wait_for(sleep.dispatch_many([{"ms": ms}] * spawns))
+    with open(path, "a") as file:
+        file.write(f"= {n}\n")
+    return n
 
 
 @job("TestFollow", tries=1)

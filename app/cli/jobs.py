@@ -13,7 +13,7 @@ from flask.cli import AppGroup
 from app import registry
 from app.cli.command import actor, reading, refuse
 from app.extensions import db
-from app.services.jobs import actions, lookup, queues, uploads
+from app.services.jobs import actions, lookup, queues, tree, uploads
 from app.support import error_texts
 from app.support.json_values import as_json
 from app.support.validation import parse_delay, parse_json, parse_queue, parse_tenant
@@ -29,7 +29,9 @@ POLL_S, UNANSWERED_S = 0.2, 60.0
 @click.option("--tenant", help="Tenant id.")
 @click.option("--delay", help="Seconds to wait first.")
 @click.option("--args", "args_text", default="{}", help="Arguments as a JSON object.")
-def dispatch(name: str, queue: str | None, tenant: str | None, delay: str | None, args_text: str) -> None:
+@click.option("--after", metavar="UUID", multiple=True, help="A job that must complete first; may be repeated.")
+def dispatch(name: str, queue: str | None, tenant: str | None, delay: str | None, args_text: str,
+             after: tuple[str, ...]) -> None:
     """Write a job and print its uuid on the last line."""
     definition = registry.find(name)
     if definition is None:
@@ -41,7 +43,8 @@ def dispatch(name: str, queue: str | None, tenant: str | None, delay: str | None
         for field in uploads.file_fields(definition, args):
             if isinstance(args[field], str) and not uploads.UPLOAD_ID.fullmatch(args[field]):
                 args[field] = uploads.copy_in(args[field], tenant_id)
-        options = {"tenant_id": tenant_id, "queue": parse_queue(queue), "delay": parse_delay(delay)}
+        options = {"tenant_id": tenant_id, "queue": parse_queue(queue), "delay": parse_delay(delay),
+                   "after": tree.parse_lines(after)}
         uuid = actions.start(definition, args, actor(), **options)
     except TypeError as error:
         refuse(error, 2)
@@ -76,6 +79,9 @@ def show(uuid: str, wants_json: bool) -> None:
         click.echo(json.dumps(found, ensure_ascii=False))
         return
     attempts = found.pop("attempts")
+    for key in ("parents", "children"):
+        if not found[key]:
+            del found[key]
     for key, value in found.items():
         plain = isinstance(value, str | int | None)
         click.echo(f"{key}: {value if plain else json.dumps(value, ensure_ascii=False)}")
@@ -84,13 +90,22 @@ def show(uuid: str, wants_json: bool) -> None:
         click.echo(f"  attempt {a['attempt']}: {a['status']} on {a['worker']}, {a['processing_time']} ms{error}")
 
 
-def _act(action: Any, uuid: str, done: str, all_of_them: Any = None) -> None:
+CHILDREN = click.option("--children", type=click.Choice(tree.CHOICES), default=tree.WAIT,
+                        help="What becomes of jobs that wait for it: they go on waiting, are cancelled, or run.")
+
+
+def _act(action: Any, uuid: str, done: str, all_of_them: Any = None, **how: Any) -> None:
     """Do an action to one job, or with `all` to every failed job, and print the result."""
     if uuid == "all" and all_of_them is not None:
         count = all_of_them(actor())
         click.echo(f"{count} {'job' if count == 1 else 'jobs'} {done}")
         return
-    result = action(lookup.called(uuid), actor())
+    key = lookup.called(uuid)
+    waits = tree.below([key]) if how else 0
+    result = action(key, actor(), **how)
+    if waits:
+        words = "job waits" if waits == 1 else "jobs wait"
+        click.echo(f"{waits} {words} for it: --children {how['children']}", err=True)
     click.echo({"cancelled": "cancelled", "asked": "asked to stop: it is running"}.get(result, done))
 
 
@@ -103,16 +118,20 @@ def retry(uuid: str) -> None:
 
 @jobs.command("cancel")
 @click.argument("uuid")
-def cancel(uuid: str) -> None:
+@CHILDREN
+def cancel(uuid: str, children: str) -> None:
     """Cancel a waiting job; ask a running one to stop."""
-    _act(actions.cancel, uuid, "cancelled, or asked to stop if it is running")
+    _act(actions.cancel, uuid, "cancelled, or asked to stop if it is running", children=children)
 
 
 @jobs.command("delete")
 @click.argument("uuid", metavar="UUID|all")
-def delete(uuid: str) -> None:
-    """Put a failed job (or all) into the bin for 7 days."""
-    _act(actions.delete_failed, uuid, "deleted", actions.delete_all)
+@CHILDREN
+def delete(uuid: str, children: str) -> None:
+    """Put a failed job (or all) into the bin for 7 days; with `all` those that wait for them go on waiting."""
+    if uuid == "all" and children != tree.WAIT:
+        refuse("--children is for one job.", 2)
+    _act(actions.delete_failed, uuid, "deleted", actions.delete_all, children=children)
 
 
 @jobs.command("wait")

@@ -24,13 +24,13 @@ from app.integrations.csv_files import clean, key_of, peek_csv, placed
 from app.integrations.text_files import NAMES, Unsure, find_encoding, shown
 from app.registry import JobDefinition
 from app.services.content.import_rows import REQUIRED, first_rows, preview as look, suggested
-from app.services.jobs import actions, uploads
+from app.services.jobs import actions, tree, uploads
 from app.support.messages import tell, translate_stored
 from app.support.validation import ValidationError, check_text, parse_delay, parse_json, parse_queue
 
 TYPE = "ProcessCsvImport"
 ASKED_LATER = {TYPE: ("columns",)}  # fields that only the preview shows, because they need the columns of the file
-LONGEST_ADDRESS = 2000  # characters
+LONGEST_ADDRESS, MOST_AFTER = 2000, 20  # characters; jobs that an import can wait for, as they stand in the address
 SHOWN_COLUMNS = 12
 
 
@@ -63,7 +63,8 @@ def preview(upload_id: str):
         return render_error(404, gone())
     file, tenant, size = found[0], found[1].tenant_id, found[1].size
     posted, given = request.method == "POST", request.form if request.method == "POST" else request.args
-    choices = {"queue": parse_queue(given.get("queue")), "delay": parse_delay(given.get("delay"))}
+    choices = {"queue": parse_queue(given.get("queue")), "delay": parse_delay(given.get("delay")),
+               "after": tree.parse_lines(check_text(given.get("after", "")).split(","))}
     encoding = given.get("encoding") or None
     if encoding is not None and encoding not in NAMES:
         raise ValidationError(_("Unknown encoding %(name)s. Choose one of the list.", name=repr(encoding[:40])))
@@ -96,10 +97,14 @@ def gone() -> str:
 
 
 def address(upload_id: str, encoding: str | None, columns: dict[str, str] | None, choices: dict[str, Any]) -> str:
-    """The address of the preview with these choices (`queue`, `delay` in s). Raises ValidationError when too long."""
+    """The address of the preview with these choices (`queue`, `delay` in s, `after`). Raises ValidationError when it
+    is too long."""
     url = url_for("admin.jobs.new.preview", upload_id=upload_id, encoding=encoding, queue=choices["queue"],
-                  delay=choices["delay"] or None, columns=json.dumps(columns, ensure_ascii=False) if columns else None)
+                  delay=choices["delay"] or None, after=",".join(choices["after"]) or None,
+                  columns=json.dumps(columns, ensure_ascii=False) if columns else None)
     if len(url) > LONGEST_ADDRESS:
+        if len(choices["after"]) > MOST_AFTER:
+            raise ValidationError(_("An import with a preview waits for at most %(n)s jobs.", n=MOST_AFTER))
         raise ValidationError(_("The mapping of the columns is too long for the preview. Map fewer columns by hand."))
     return url
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from flask import Blueprint, jsonify, render_template, request
 from flask_babel import gettext as _, ngettext
 
+from app.controllers import tree_forms
 from app.controllers.access import require_delete
 from app.controllers.responses import actor, ask, done, live, polled, pulse, render_error, rendered
 from app.controllers.view_models import dashboard_context, dashboard_parts, job_context
@@ -68,11 +69,12 @@ def retry_all():
 
 @bp.route("/delete/<uuid>", methods=["DELETE", "POST"], endpoint="delete")
 def delete(uuid: str):
-    """Put one failed job into the bin, after a question."""
+    """Put one failed job into the bin, after a question; `children` is what becomes of those that wait for it."""
     require_delete()
-    if page := ask(_("Delete this job?"), _("It stays in the bin for 7 days."), _("Delete")):
+    tree = tree_forms.question([uuid])
+    if page := ask(_("Delete this job?"), _("It stays in the bin for 7 days."), _("Delete"), tree=tree):
         return page
-    actions.delete_failed(uuid, actor())
+    actions.delete_failed(uuid, actor(), tree_forms.chosen())
     return done(_("Job deleted"))
 
 
@@ -88,11 +90,11 @@ def flush_failed():
 
 @bp.post("/cancel/<uuid>", endpoint="cancel")
 def cancel(uuid: str):
-    """Cancel a waiting job or ask a running one to stop, after a question."""
+    """Cancel a waiting job or ask a running one to stop, after a question; `children` as in `delete`."""
     text = _("A waiting job is cancelled; a running one is asked to stop.")
-    if page := ask(_("Cancel this job?"), text, _("Cancel the job")):
+    if page := ask(_("Cancel this job?"), text, _("Cancel the job"), tree=tree_forms.question([uuid])):
         return page
-    result = actions.cancel(uuid, actor())
+    result = actions.cancel(uuid, actor(), tree_forms.chosen())
     return done(_("Job cancelled") if result == "cancelled" else _("The job was asked to stop"))
 
 

@@ -3,8 +3,9 @@
 GET new?type=X, or new?like=UUID (a duplicate) -> form -> POST new -> dispatch
 GET edit/UUID -> the same form with the job's arguments -> POST edit/UUID -> checked, then requeued
 
-The options have the names option-type, option-queue and so on; the arguments have their bare names, which may be any.
-Scripts may send `queue` for `option-queue` where no argument has this name. The command line has the same rules.
+The options have the names option-type, option-queue, option-after and so on; the arguments have their bare
+names, which may be any. Scripts may send `queue` for `option-queue` where no argument has this name. The command
+line has the same rules.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from app.controllers.access import wants_json
 from app.controllers.responses import actor, done, render_error, wrong
 from app.registry import InvalidArguments, JobDefinition
 from app.services.audit import ActionRefused
-from app.services.jobs import actions, lookup, uploads
+from app.services.jobs import actions, lookup, tree, uploads
 from app.services.jobs.views import JobView
 from app.support.disk import DiskLow
 from app.support.messages import translate_stored
@@ -34,7 +35,8 @@ from app.support.validation import ValidationError, check_text, parse_delay, par
 bp = Blueprint("new", __name__, url_prefix="/new")
 import_preview.add_to(bp)
 Values = Mapping[str, Any]
-OPTIONS = {"tenant": parse_tenant, "queue": parse_queue, "delay": parse_delay}
+OPTIONS = {"tenant": parse_tenant, "queue": parse_queue, "delay": parse_delay,
+           "after": lambda text: tree.parse_lines(text.replace(",", " ").split())}
 
 
 def option_key(name: str, definition: JobDefinition | None) -> str:
@@ -102,7 +104,7 @@ def create():
             if import_preview.wanted(definition, args):
                 return import_preview.keep(args, common)
             uuid = actions.start(definition, args, actor(), tenant_id=common["tenant"], queue=common["queue"],
-                                 delay=common["delay"])
+                                 delay=common["delay"], after=common["after"])
             return done(_("Job created"), back=url_for("admin.jobs.job", uuid=uuid), uuid=uuid)
     sent = {name: option(name, definition) for name in OPTIONS}
     return wrong(errors, lambda: page(definition, request.form, errors, given, like=like and like.uuid, options=sent))

@@ -6,7 +6,7 @@ from flask import abort, render_template, request, url_for
 from flask_babel import gettext as _
 
 from app.config import QUEUES
-from app.controllers import forms
+from app.controllers import forms, tree_forms
 from app.controllers.jobs import bp
 from app.controllers.responses import actor, ask, done, live, wrong
 from app.ledger.control import TYPE
@@ -16,11 +16,13 @@ from app.support.validation import check_text, parse_delay, parse_queue
 
 @bp.post("/act/<uuid>/<action>", endpoint="act")
 def act(uuid: str, action: str):
-    """restore, erase, stop, run-now, hold, release, delay (`seconds`), move (`queue`), top, up, down."""
+    """restore, erase, stop, run-now, run-without-waiting, hold, release, delay (`seconds`), move (`queue`), top, up,
+    down. `children` says what becomes of those that wait for a job that is stopped or erased."""
     name, options = action.replace("-", "_"), {}
     sentences = {
         "restore": _("Job restored"), "erase": _("Job erased for good"), "stop": _("The job is being stopped"),
-        "run_now": _("Job requeued"), "hold": _("Job held"), "release": _("Job released"), "delay": _("Job delayed"),
+        "run_now": _("Job requeued"), "run_without_waiting": _("The job runs without waiting"),
+        "hold": _("Job held"), "release": _("Job released"), "delay": _("Job delayed"),
         "move": _("Job moved"), "top": _("Job moved to the top"), "up": _("Job moved up"), "down": _("Job moved down"),
     }
     if name not in sentences:
@@ -34,8 +36,10 @@ def act(uuid: str, action: str):
                  _("Its worker is killed and the job counts as cancelled. What it has written stays."), _("Stop now")),
         "erase": (_("Erase this job for good?"), _("Its history and log go too. The figures stay."), _("Erase")),
     }
-    if name in questions and (page := ask(*questions[name])):
-        return page
+    if name in questions:
+        if page := ask(*questions[name], tree=tree_forms.question([uuid])):
+            return page
+        options["children"] = tree_forms.chosen()
     actions.act(name, uuid, actor(), **options)
     return done(sentences[name], back=url_for("admin.jobs.list", state="bin") if name == "erase" else None)
 

@@ -125,14 +125,15 @@ def actor() -> str:
     return current_user.email
 
 
-def ask(title: str, text: str, action: str, danger: bool = True):
+def ask(title: str, text: str, action: str, danger: bool = True, tree: Any = None):
     """A page with a question, for browsers without JavaScript; None when the form was sent to act.
 
-    Forms with a question carry `ask=1`. The dialog of the page removes it after "yes"; scripts never send it.
+    Forms with a question carry `ask=1`. The dialog of the page removes it after "yes"; scripts never send it. `tree` is
+    a tree_forms.TreeQuestion, or None.
     """
     if request.form.get("ask") != "1":
         return None
-    fields = [(k, v) for k, v in request.form.items(multi=True) if k not in ("csrf_token", "ask")]
+    fields = [(k, v) for k, v in request.form.items(multi=True) if k not in ("csrf_token", "ask", "children")]
     back = safe_next(request.form.get("next"), url_for("admin.jobs.index"))
     return render_template("admin/confirm.html", title=title, text=text, action=action, fields=fields, danger=danger,
-                           action_url=request.script_root + request.path, back_url=back)
+                           tree=tree, action_url=request.script_root + request.path, back_url=back)

@@ -13,10 +13,11 @@ from flask_babel import format_date, gettext as _, ngettext
 
 from app import registry
 from app.config import QUEUES, ROOT
+from app.controllers import tree_forms
 from app.models.job import LIVE_STATES
 from app.services.alerts.incident_views import open_alerts
 from app.services.content import contents, costs, generation_pages
-from app.services.jobs import batch_pages, lookup, uploads
+from app.services.jobs import batch_pages, lookup, uploads, waiting
 from app.services.jobs.actions import EDITABLE
 from app.services.jobs.views import AttemptView, JobView, Progress
 from app.services.stats import workers
@@ -32,7 +33,8 @@ MOST_BANNERS, MOST_JSON = 3, 1_000_000  # alerts on the dashboard; characters of
 service = JobMonitoringService()
 STEPS = {  # actions of the job page by state, besides retry, cancel and delete
     "pending": ("top", "hold", "delay", "move"), "scheduled": ("hold", "delay", "move"), "held": ("release", "move"),
-    "blocked": ("move",), "processing": ("stop",), "bin": ("restore", "erase"),
+    "blocked": ("move",), "processing": ("stop",),
+    "waiting": ("run-without-waiting", "hold", "delay", "move"), "bin": ("restore", "erase"),
 }
 
 
@@ -190,8 +192,11 @@ def job_context(found: JobView) -> dict[str, Any]:
     )
     marks = [a.details["cut"] for a in attempts if isinstance(a.details.get("cut"), list)]
     cut = {part for parts in marks for part in parts if isinstance(part, str)}
-    return {"job": job, "queues": QUEUES, "attempts": list(reversed(attempts)), "log": log, "cut": cut,
-            "links": links(found), "rejects": contents.reject_report(uuid) if has_report else None}
+    kin = waiting.family(uuid)
+    asked = tree_forms.question([uuid]) if kin.total_children and state != "completed" else None
+    return {"job": job, "queues": QUEUES, "kin": kin, "tree": asked,
+            "attempts": list(reversed(attempts)), "log": log, "cut": cut, "links": links(found),
+            "rejects": contents.reject_report(uuid) if has_report else None}
 
 
 def pretty(value: Any) -> str:

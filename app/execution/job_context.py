@@ -31,9 +31,9 @@ from app.support.values import billionths, plain_details, whole
 
 log = logging.getLogger(__name__)
 EVERY_S = 0.5
-_PARENTS = """SELECT e.parent_uuid, COALESCE(j.job_type, h.job_type), COALESCE(j.state, h.status), h.result
- FROM job_edges e LEFT JOIN jobs j ON j.uuid = e.parent_uuid LEFT JOIN job_history h ON h.uuid = e.parent_uuid
- WHERE e.child_uuid = :u ORDER BY COALESCE(j.created_ms, h.created_ms), e.parent_uuid"""
+_KIN = """SELECT e.{kin}, COALESCE(j.job_type, h.job_type), COALESCE(j.state, h.status), h.result
+ FROM job_edges e LEFT JOIN jobs j ON j.uuid = e.{kin} LEFT JOIN job_history h ON h.uuid = e.{kin}
+ WHERE e.{own} = :u ORDER BY COALESCE(j.created_ms, h.created_ms), e.{kin}"""
 _PROGRESS = f"""UPDATE jobs SET progress_done = :done, progress_total = :total, progress_note = :note,
  progress_json = :json WHERE {FENCE}"""
 NOTE_CHARS, MOST_COSTS, MOST_COST = 500, 10_000, 10**9
@@ -118,7 +118,15 @@ class JobContext:
     def parents(self) -> list[dict[str, Any]]:
         """The jobs that this one waits or has waited for, in the order in which they were dispatched: uuid, type,
         status (live state or final status) and result (None until completed)."""
-        rows = self._connection.fetch_all(_PARENTS, u=self.uuid)
+        return self._kin(kin="parent_uuid", own="child_uuid")
+
+    def children(self) -> list[dict[str, Any]]:
+        """The jobs dispatched after this one (`after=[ctx.uuid]`), as `parents` gives them. A job whose worker was
+        killed runs again: it dispatches its children only when there are none, so none comes twice."""
+        return self._kin(kin="child_uuid", own="parent_uuid")
+
+    def _kin(self, **columns: str) -> list[dict[str, Any]]:
+        rows = self._connection.fetch_all(_KIN.format(**columns), u=self.uuid)
         return [{"uuid": uuid, "type": name, "status": status, "result": stored_json(result)}
                 for uuid, name, status, result in rows]
 

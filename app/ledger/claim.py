@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import takewhile
 
 from app.ledger import limits
-from app.ledger.claimed_row import COLUMNS, FENCE, Claim, fence_of, read_claim
+from app.ledger.claimed_row import COLUMNS, FENCE, MARKED, Claim, fence_of, read_claim
 from app.ledger.dialect import Connection, Executor
 from app.ledger.rows import among
 from app.support.clock import stamp
@@ -41,8 +41,9 @@ def ready_statement(queues: tuple[str, ...]) -> str:
     return f"SELECT 1 WHERE COALESCE({best}, NULL) IS NOT NULL"
 
 
-_TO_PENDING = """UPDATE jobs SET state = CASE WHEN waits > 0 THEN 'waiting' ELSE 'pending' END, worker_id = NULL,
- reserved_at = NULL, reserved_ms = NULL, available_ms = :now, attempts = attempts - 1 WHERE """
+_TO_PENDING = f"""UPDATE jobs SET state = CASE WHEN waits > 0 THEN 'waiting' ELSE 'pending' END, worker_id = NULL,
+ reserved_at = NULL, reserved_ms = NULL, available_ms = :now, attempts = attempts - 1,
+ has_children = {MARKED} WHERE """
 _RELEASE_OTHERS = f"{_TO_PENDING} worker_id = :w AND state = 'processing'"
 RELEASE = f"{_TO_PENDING} {FENCE} AND cancel_requested = 0"
 _SHOW = """UPDATE worker_heartbeats SET status = :status, current_job_id = :id, current_job_type = :t, job_uuid = :u,

@@ -57,6 +57,9 @@ def fence_of(jobs: Iterable[Claim]) -> str:
 
 
 RESTING = "CASE WHEN waits > 0 THEN 'waiting' WHEN available_ms > :now THEN 'scheduled' ELSE 'pending' END"
+# A job that has dispatched others after itself does not write its own row: who frees the row marks it.
+MARKED = ("CASE WHEN EXISTS (SELECT 1 FROM job_edges e WHERE e.parent_uuid = jobs.uuid AND e.is_open = 1) THEN 1 "
+          "ELSE has_children END")
 _NUMBERS = tuple(place for place, column in enumerate(fields(Claim)) if column.type == "int")
 
 

@@ -76,8 +76,9 @@ def wait_for(tx: Executor, child: str, fence: dict[str, object], fence_sql: str,
     if circle:
         raise ValueError(", ".join(sorted(circle)))
     add_edges(tx, [(parent, child, is_open) for parent, is_open in found.items()])
-    tx.execute(f"UPDATE jobs SET waits = {_OPEN} WHERE {fence_sql}", **fence)
-    return sum(found.values())
+    if waits := sum(found.values()):  # else the job goes on: a lock on its row would stop its own progress
+        tx.execute(f"UPDATE jobs SET waits = {_OPEN} WHERE {fence_sql}", **fence)
+    return waits
 
 
 def release_children(tx: Executor, parents: Sequence[str]) -> int:

@@ -94,8 +94,8 @@ def _change_bin(tx: Executor, ids: Sequence[int], at: str, was: str) -> int:
 def erase(tx: Executor, ids: Sequence[int]) -> int:
     """Delete failed jobs in the bin, with their history and log lines; figures stay. Returns how many."""
     binned = f"FROM failed_jobs WHERE {among(ids)} AND deleted_at IS NOT NULL"
-    for table in ("job_history", "job_logs"):
-        tx.execute(f"DELETE FROM {table} WHERE uuid IN (SELECT uuid {binned})")
+    for table, key in (("job_history", "uuid"), ("job_logs", "uuid"), ("job_edges", "child_uuid")):
+        tx.execute(f"DELETE FROM {table} WHERE {key} IN (SELECT uuid {binned})")
     return tx.execute(f"DELETE {binned}")
 
 

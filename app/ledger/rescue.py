@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from app.ledger.claimed_row import COLUMNS, FENCE, Claim, read_claim
+from app.ledger.claimed_row import COLUMNS, FENCE, MARKED, Claim, read_claim
 from app.ledger.dialect import Connection, Executor
 from app.ledger.settle import Outcome, finish, leave, metric
 from app.support.clock import stamp
@@ -15,7 +15,7 @@ _PROMOTE = """UPDATE jobs SET state = 'pending' WHERE state = 'scheduled' AND id
 _LOST = "SELECT COUNT(*) FROM job_metrics WHERE uuid = :u AND round = :r AND status = 'lost'"
 _FREE = f"""UPDATE jobs SET state = CASE WHEN waits > 0 THEN 'waiting' ELSE :state END, worker_id = NULL,
  reserved_at = NULL, reserved_ms = NULL, available_ms = :at, available_at = :at / 1000, crashes = crashes + :c,
- alone = CASE WHEN :alone > 0 THEN 1 ELSE alone END
+ alone = CASE WHEN :alone > 0 THEN 1 ELSE alone END, has_children = {MARKED}
  WHERE {FENCE} AND cancel_requested = 0 AND crashes + :c < {MAX_CRASHES}"""
 _STOPPED = """UPDATE worker_heartbeats SET status = 'stopped', stale = 0, stopped_ms = :now, last_heartbeat = :at,
  reason = :r, reason_json = :json, stop_code = COALESCE(:c, stop_code), command = NULL, current_job_id = NULL,

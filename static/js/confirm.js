@@ -25,6 +25,10 @@ function ask(form, submitter) {
   const { confirmTitle, confirmText, confirmAction, confirmDanger, confirmNo } = form.dataset;
   document.getElementById("ask-title").textContent = confirmTitle;
   document.getElementById("ask-text").textContent = confirmText;
+  // What else the form asks stands in it, disabled; the dialog shows a copy, and the answer goes back as a hidden field.
+  const more = document.getElementById("ask-more");
+  more.replaceChildren(...[...form.querySelectorAll("[data-confirm-more] > fieldset")].map((part) => part.cloneNode(true)));
+  for (const part of more.children) part.disabled = false;
   const yes = document.getElementById("ask-yes");
   yes.textContent = confirmAction;
   yes.className = confirmDanger === undefined ? "button primary" : "button danger";
@@ -36,6 +40,10 @@ function ask(form, submitter) {
     if (dialog.returnValue !== "yes") return;
     const asked = form.querySelector('input[name="ask"]');
     if (asked) asked.disabled = true;
+    for (const { name, value } of more.querySelectorAll("input:checked")) {
+      const field = form.querySelector(`input[type=hidden][name="${CSS.escape(name)}"]`) || form.appendChild(document.createElement("input"));
+      Object.assign(field, { type: "hidden", name, value });
+    }
     sure.add(form);
     form.requestSubmit(submitter);
     if (asked) asked.disabled = false; // for the back button

@@ -76,6 +76,8 @@ def fill(ledger: Ledger) -> tuple[dict[str, str], dict[str, str]]:
                   "progress_done = 3, progress_total = 7, progress_note = 'halfway' WHERE uuid = :u", u=uuids["processing"])
     for state in ("held", "blocked", "waiting"):
         ledger.change("UPDATE jobs SET state = :s, reason = 'Held by ada.' WHERE uuid = :u", s=state, u=uuids[state])
+    uuids["child"] = ledger.dispatch("TestEcho", after=[uuids["processing"], uuids["failed"]])
+    uuids["grandchild"] = ledger.dispatch("TestEcho", after=[uuids["child"]])
     ledger.change("UPDATE jobs SET rank = -2 WHERE uuid = :u", u=uuids["pending"])
     ledger.change("INSERT INTO failed_jobs (uuid, connection, queue, payload, exception) VALUES ('foreign-1', 'redis', 'emails', '{}', 'Boom')")
     batches = _batches(ledger)

@@ -32,6 +32,7 @@ QUERIES = {
     "admin.jobs.log": [{}, {"before": "5"}], "admin.jobs.batches.index": [{}, {"q": "100%"}, {"before": "1999999999999999.x"}, {"before": "x"}],
     "admin.jobs.alerts.new-rule": [{}, *({"kind": k} for k in KINDS)],
     "admin.jobs.new.form": [{}, {"type": "TestForm"}, {"type": "ProcessCsvImport"}],
+    "admin.jobs.graph.job": [{}, {"zoom": "150", "sort": "state"}, {"open": "0-0", "node": "x"}],
 }
 
 
@@ -83,7 +84,7 @@ def test_every_duty_of_the_monitor_succeeds_twice(site):
 
 
 FORMS = {
-    "admin.jobs.act": [{}, {"seconds": "60"}, {"queue": "low"}],
+    "admin.jobs.act": [{}, {"seconds": "60"}, {"queue": "low"}, {"children": "run"}], "admin.jobs.cancel": [{"children": "cancel"}],
     "admin.jobs.bulk": [{"action": a} | s for a, s in itertools.product(("retry", "cancel", "delete", "restore", "erase"), (
         {"scope": "all", "state": "unsuccessful", "q": "429"}, {"scope": "all", "state": "bin", "tenant": "acme"}, {"scope": "all", "type": "TestEcho"}))],
     "admin.jobs.pause": [{"minutes": "5", "reason": "pausa"}], "admin.jobs.pause-type": [{"minutes": "5"}],
@@ -108,7 +109,7 @@ def posts(site) -> list[tuple[str, dict[str, str]]]:
         for rule in rules:
             values = [dict(rule.defaults or {})]
             for name in sorted(rule.arguments - set(rule.defaults or ())):
-                acts = ("up", "down", "top", "hold", "release", "delay", "move", "run-now", "stop", "restore", "erase")
+                acts = ("up", "down", "top", "hold", "release", "delay", "move", "run-now", "run-without-waiting", "stop", "restore", "erase")
                 words = {"act": acts, "alerts.act": ("ack", "snooze", "unsnooze"), "rule-change": ("off", "on", "delete"), "recurring-change": ("off", "on", "run"),
                          "people.change": ("role", "disable", "enable", "unlock", "sign_out"),
                          "pause": ("pause", "resume"), "pause-type": ("pause", "resume"),

@@ -15,11 +15,11 @@ from sqlalchemy import select
 
 from app import registry
 from app.extensions import db
-from app.ledger import control, manual, worker_slots
+from app.ledger import control, graph, manual, worker_slots
 from app.ledger.dialect import SessionExecutor
 from app.models import FailedJob, Job, WorkerHeartbeat
 from app.services.audit import ActionRefused, audit
-from app.services.jobs import lookup, uploads
+from app.services.jobs import lookup, tree, uploads
 from app.services.jobs.dispatch import dispatch, payload
 from app.services.jobs.tickets import want_tickets
 from app.support.clock import now_ms
@@ -44,21 +44,25 @@ def not_from_web(definition: registry.JobDefinition) -> str:
 @dataclass(frozen=True)
 class Action:
     """A change of rows of `table`. `change(tx, ids, actor, **options)` returns the number of changed rows; a cancel
-    returns these by kind. `wakes`: the rows are ready afterwards, so workers get tickets."""
+    returns these by kind. `wakes`: the rows are ready afterwards, so workers get tickets. `ends`: the job will not
+    complete, so a choice of tree.CHOICES says what becomes of those that wait for it."""
 
     table: Any
     change: Callable[..., int | manual.Cancelled]
     wakes: bool = False
+    ends: bool = False
 
 
 ACTIONS = {
     "retry": Action(FailedJob, lambda tx, ids, _: len(manual.requeue(tx, ids, registry.fair_types())), wakes=True),
-    "delete": Action(FailedJob, lambda tx, ids, _: manual.to_bin(tx, ids)),
+    "delete": Action(FailedJob, lambda tx, ids, _: manual.to_bin(tx, ids), ends=True),
     "restore": Action(FailedJob, lambda tx, ids, _: manual.restore(tx, ids)),
-    "erase": Action(FailedJob, lambda tx, ids, _: manual.erase(tx, ids)),
-    "cancel": Action(Job, lambda tx, ids, by: manual.cancel(tx, ids, Message("Cancelled by %(name)s.", name=by))),
-    "stop": Action(Job, lambda tx, ids, _: manual.stop_at(tx, ids, tx.now())),
+    "erase": Action(FailedJob, lambda tx, ids, _: manual.erase(tx, ids), ends=True),
+    "cancel": Action(Job, lambda tx, ids, by: manual.cancel(tx, ids, Message("Cancelled by %(name)s.", name=by)),
+                     ends=True),
+    "stop": Action(Job, lambda tx, ids, _: manual.stop_at(tx, ids, tx.now()), ends=True),
     "run_now": Action(Job, lambda tx, ids, _: manual.run_now(tx, ids), wakes=True),
+    "run_without_waiting": Action(Job, lambda tx, ids, _: graph.detach(tx, ids), wakes=True),
     "hold": Action(Job, control.hold),
     "release": Action(Job, control.release, wakes=True),
     "delay": Action(Job, control.delay),
@@ -68,22 +72,25 @@ ACTIONS = {
     "down": Action(Job, partial(control.step, up=False))}
 NOTED = {action: action for action in (  # the names in the audit log
     Message("retry"), Message("delete"), Message("restore"), Message("erase"), Message("cancel"), Message("stop"),
-    Message("run now"), Message("hold"), Message("release"), Message("delay"), Message("move"), Message("top"),
-    Message("up"), Message("down"), Message("restart worker"), Message("quiet worker"), Message("resume worker"),
-    Message("stop worker"), Message("kill worker"), Message("start worker"))}
+    Message("run now"), Message("run without waiting"), Message("hold"), Message("release"), Message("delay"),
+    Message("move"), Message("top"), Message("up"), Message("down"), Message("restart worker"),
+    Message("quiet worker"), Message("resume worker"), Message("stop worker"), Message("kill worker"),
+    Message("start worker"))}
 
 
-def act(action: str, uuid: str, actor: str, **options: Any) -> int | manual.Cancelled:
-    """Do one of ACTIONS to one job; returns the result of its `change`. Raises ActionRefused when the job is unknown or
-    has changed meanwhile."""
-    how, key = ACTIONS[action], parse_uuid(uuid) or uuid
-    done = how.change(SessionExecutor(db.session), _ids(how.table, uuid), actor, **options)
+def act(action: str, uuid: str, actor: str, children: str = tree.WAIT, **options: Any) -> int | manual.Cancelled:
+    """Do one of ACTIONS to one job; returns the result of its `change`. `children` is one of tree.CHOICES, for an
+    action that ends the job. Raises ActionRefused when the job is unknown or has changed meanwhile."""
+    how, key, tx = ACTIONS[action], parse_uuid(uuid) or uuid, SessionExecutor(db.session)
+    done = how.change(tx, _ids(how.table, uuid), actor, **options)
     if not _total(done):
         raise _changed(key)
     result, words = ", ".join(f"{k} {v}" for k, v in options.items()) or Message("done"), action.replace("_", " ")
-    audit(actor, NOTED.get(words, words), key, result)
+    told, freed = tree.settle_tree(tx, key, children, actor) if how.ends else (None, 0)
+    audit(actor, NOTED.get(words, words), key, told or result)
     if how.wakes:
         want_tickets(db.session, [key])
+    want_tickets(db.session, [""] * min(freed, WAKE))
     db.session.commit()
     return done
 
@@ -112,14 +119,14 @@ def retry(uuid: str, actor: str) -> None:
     act("retry" if _ids(FailedJob, uuid) else "run_now", uuid, actor)
 
 
-def delete_failed(uuid: str, actor: str) -> None:
+def delete_failed(uuid: str, actor: str, children: str = tree.WAIT) -> None:
     """Put a failed job into the bin for 7 days. Raises ActionRefused."""
-    act("delete", uuid, actor)
+    act("delete", uuid, actor, children)
 
 
-def cancel(uuid: str, actor: str) -> str:
+def cancel(uuid: str, actor: str, children: str = tree.WAIT) -> str:
     """Cancel a waiting job (returns 'cancelled') or ask a running one to stop ('asked'). Raises ActionRefused."""
-    done = act("cancel", uuid, actor)
+    done = act("cancel", uuid, actor, children)
     return "asked" if isinstance(done, manual.Cancelled) and done.asked else "cancelled"
 
 

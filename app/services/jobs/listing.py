@@ -23,7 +23,7 @@ from app.extensions import db
 from app.ledger.dialect import SessionExecutor
 from app.models import FINAL, LIVE_STATES, FailedJob, Job, JobHistory, JobMetric
 from app.models.types import as_integer, as_text
-from app.services.jobs import payloads, search_index
+from app.services.jobs import payloads, search_index, waiting
 from app.services.jobs.job_filter import BINNED, JobFilter
 from app.services.jobs.queue_rates import first_id
 from app.services.jobs.views import JobPage, JobRow
@@ -246,13 +246,15 @@ def _rows(read: list[tuple[str, _Read]], whole: bool) -> list[JobRow]:
     last = {uuid: (wait, ran) for uuid, wait, ran in db.session.execute(query.order_by(JobMetric.id))}
     deleted = FailedJob.uuid.in_(uuids), FailedJob.deleted_at.is_not(None)
     binned = set(db.session.scalars(select(FailedJob.uuid).where(*deleted)))
-    return [_row(kind, row, whole, now, uuid in binned, *last.get(uuid, (None, None)))
+    why = waiting.sentences(uuid for (_kind, row), uuid in zip(read, uuids, strict=True) if row.state == "waiting")
+    return [_row(kind, row, whole, now, uuid in binned, why.get(uuid), *last.get(uuid, (None, None)))
             for (kind, row), uuid in zip(read, uuids, strict=True)]
 
 
-def _row(kind: str, r: _Read, whole: bool, now: int, in_bin: bool, waited: int | None, ran: int | None) -> JobRow:
+def _row(kind: str, r: _Read, whole: bool, now: int, in_bin: bool, why: str | None, waited: int | None,
+         ran: int | None) -> JobRow:
     job_type, tenant, payload, state, error = map(as_text, (r.job_type, r.tenant_id, r.payload, r.state, r.error))
-    error = from_row(error, as_text(r.error_json))
+    error = why or from_row(error, as_text(r.error_json))
     ready, reserved, done, total = map(as_integer, (r.available_ms, r.reserved_ms, r.progress_done, r.progress_total))
     if state == "pending":
         waited, ran = max(now - (ready or now), 0), None

@@ -12,7 +12,7 @@ from app import registry
 from app.config import QUEUES
 from app.extensions import db
 from app.models import FINAL, LIVE_STATES, FailedJob, Job, JobHistory, JobLog, JobMetric, WorkerHeartbeat
-from app.services.jobs import payloads
+from app.services.jobs import payloads, waiting
 from app.services.jobs.views import AttemptView, FailedJobView, JobSummary, JobView, LogLine, Progress, QueuedJob
 from app.support.clock import iso, millis, when
 from app.support.messages import cleaned, from_row, translate as _
@@ -100,7 +100,7 @@ def as_json(uuid: str) -> dict[str, Any] | None:
     copied = ("queue", "state", "tenant_id", "args", "result", "error", "in_bin")
     attempts = [{key: getattr(attempt, key) for key in ATTEMPT_KEYS} for attempt in attempts_of(found.uuid)]
     return {"uuid": found.uuid, "type": found.job_type, **{key: getattr(found, key) for key in copied},
-            "attempts": attempts}
+            "attempts": attempts, **waiting.kin(found.uuid)}
 
 
 def find(uuid: str) -> JobView | None:
@@ -128,7 +128,8 @@ def _living(job: Job) -> dict[str, Any]:
     worker = db.session.execute(select(w.worker_name, w.memory).where(w.worker_id == job.worker_id)).first()
     return {
         "state": job.state, "status": None, "attempts": job.attempts, "cancel_requested": bool(job.cancel_requested),
-        "error": _shown(job.reason, MOST_ERROR, job.reason_json), "timeout": job.timeout,
+        "error": waiting.sentence_of(job.uuid) if job.state == "waiting" else _shown(
+            job.reason, MOST_ERROR, job.reason_json), "timeout": job.timeout,
         "next_at": when(job.available_ms) if job.state == "scheduled" else None, "reserved_at": when(job.reserved_ms),
         "progress": None if job.progress_done is None else Progress(job.progress_done, job.progress_total, note),
         "worker": worker and worker.worker_name, "memory": worker and worker.memory}
@@ -169,11 +170,12 @@ def queued(limit: int = SHOWN) -> list[QueuedJob]:
     for conditions, order in groups:
         if len(rows) < limit:
             rows += db.session.execute(select(*columns).where(*conditions).order_by(*order).limit(limit - len(rows)))
+    why = waiting.sentences(r.uuid for r in rows if r.state == "waiting")
     return [
         QueuedJob(
             id=r.id, uuid=r.uuid, job_type=r.job_type, label=registry.label_of(r.job_type), tenant_id=r.tenant_id,
             summary=payloads.headline_argument(r.head), queue=r.queue, state=r.state, attempts=r.attempts,
-            created_at=when(r.created_ms), reason=from_row(r.reason, r.reason_json))
+            created_at=when(r.created_ms), reason=why.get(r.uuid) or from_row(r.reason, r.reason_json))
         for r in rows]
 
 

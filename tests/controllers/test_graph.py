@@ -1,0 +1,210 @@
+"""The graph page, the question for the tree, and `after` in the form: as people and scripts meet them."""
+
+from __future__ import annotations
+
+import re
+from types import SimpleNamespace
+
+import pytest
+from sqlalchemy import event
+
+from app import registry
+from app.extensions import db
+from app.models import JobHistory, WorkerHeartbeat
+from app.services.jobs import batches, graph_figures, graph_walk, lookup
+from app.services.jobs.graph_walk import Graph, Node
+from app.support.clock import naive, now_ms
+
+JSON = {"Accept": "application/json"}
+
+
+def dispatch(app, name: str = "TestEcho", **options) -> str:
+    with app.app_context():
+        uuid = registry.find(name).with_options(**options).dispatch()
+        db.session.commit()
+    return uuid
+
+
+def state(app, uuid: str) -> str:
+    with app.app_context():
+        return lookup.state_of(uuid)
+
+
+@pytest.fixture
+def diamond(app):
+    """One job, two after it, one after both."""
+    top = dispatch(app)
+    left, right = dispatch(app, after=[top]), dispatch(app, "TestNoop", after=[top])
+    return SimpleNamespace(top=top, left=left, right=right, end=dispatch(app, after=[left, right]))
+
+
+@pytest.fixture
+def english(admin):
+    admin.set_cookie("lang", "en")
+    return admin
+
+
+def test_the_graph_of_a_job_has_a_box_a_line_and_a_row_for_each(english, diamond):
+    page = english.get(f"/admin/jobs/job/{diamond.left}/graph").text
+    assert page.count('class="node') == 3, "ancestors and descendants, not brothers"
+    page = english.get(f"/admin/jobs/job/{diamond.end}/graph?zoom=150").text
+    assert page.count('class="node') == 4 and page.count('class="edge') == 4
+    boxes = re.findall(r'<a href="([^"]+)" class="node', page)
+    assert boxes == [f"/admin/jobs/job/{diamond.end}/graph?zoom=150&amp;node={uuid}#why" for uuid in (
+        diamond.top, *sorted((diamond.left, diamond.right), key=page.index), diamond.end)]
+    assert page.count("<tr class=\"flow\"") == 4
+    assert 'style="' not in page
+    assert f"Waits for Test Echo {diamond.left[:8]}, which waits too, and for one other" in page
+    assert "First in the chains" in page and f"Test Echo {diamond.top[:8]}" in page
+    body = english.get(f"/admin/jobs/job/{diamond.end}/graph", headers=JSON).json
+    assert {job["uuid"]: job["layer"] for job in body["jobs"]} == {diamond.top: 0, diamond.left: 1, diamond.right: 1, diamond.end: 2}
+    assert len(body["edges"]) == 4 and len(body["critical_path"]) == 3 and body["predicted_end"] is None
+    assert english.get("/admin/jobs/job/nothing/graph").status_code == 404
+    assert english.get("/admin/jobs/batches/nothing/graph").status_code == 404
+
+
+def test_odd_choices_in_the_address_mean_the_default(english, diamond):
+    for query in ("zoom=0", "zoom=abc", "node=x", "open=x", "sort=x", "node=%25", "sort=state", "sort=name"):
+        assert english.get(f"/admin/jobs/job/{diamond.end}/graph?{query}").status_code == 200, query
+
+
+def test_a_poll_gets_the_graph(english, diamond):
+    answer = english.get(f"/admin/jobs/job/{diamond.end}/graph", headers=JSON | {"X-Partials": "graph"}).json
+    assert answer["partials"]["graph"].count('class="node') == 4
+
+
+def graph_of(states: dict[str, str], *edges: str, name: str = "TestEcho") -> Graph:
+    """`graph_of({"a": "pending"}, "a>b")`: `>` is an open edge, `-` one that is not waited over."""
+    return Graph({u: Node(u, name, s, now_ms() if s == "processing" else None, now_ms()) for u, s in states.items()},
+                 {(e[0], e[2]): e[1] == ">" for e in edges}, False)
+
+
+@pytest.fixture
+def workers(context):
+    at = naive(now_ms())
+    for n in range(2):
+        db.session.add(WorkerHeartbeat(worker_id=f"w{n}", worker_name=f"w{n}", process_id=n, status="idle", queue="default", consumer_id="c",
+                                       host="h", started_at=at, last_heartbeat=at))
+    db.session.commit()
+
+
+def test_the_prediction_is_the_larger_of_the_chain_and_the_work(workers):
+    chain = graph_of({"a": "pending", "b": "waiting", "c": "waiting", "d": "completed"}, "a>b", "b>c", "d-a")
+    found = graph_figures.forecast(chain, {"TestEcho": 1000.0})
+    assert found.path == ["a", "b", "c"] and found.chain_ms == 3000
+    assert abs(found.end_ms - now_ms() - 3000) < 500
+    wide = graph_of({str(n): "pending" for n in range(10)})
+    assert abs(graph_figures.forecast(wide, {"TestEcho": 1000.0}).end_ms - now_ms() - 5000) < 500, "10 s of work for 2 workers"
+
+
+@pytest.mark.parametrize(("states", "edges", "why"), [
+    ({"a": "failed", "b": "waiting"}, ["a>b"], "person"), ({"a": "held"}, [], "person"), ({"a": "bin", "b": "waiting"}, ["a>b"], "person"),
+    ({"a": "failed", "b": "pending"}, ["a-b"], None), ({"a": "failed"}, [], "done"), ({"a": "pending"}, [], None)])
+def test_a_prediction_is_not_made_when_a_person_is_needed(workers, states, edges, why):
+    found = graph_figures.forecast(graph_of(states, *edges), {"TestEcho": 1.0})
+    assert found.why == (why if why != "done" else None) and found.done == (why == "done")
+    assert (found.end_ms is None) == (why is not None)
+
+
+def test_a_prediction_is_not_made_without_runs_or_workers(context):
+    assert graph_figures.forecast(graph_of({"a": "pending"}), {"TestEcho": 1.0}).why == "workers"
+    found = graph_figures.forecast(graph_of({"a": "pending"}), {})
+    assert found.why == "types" and found.names == ["Test Echo"]
+
+
+def test_what_still_takes_time_goes_by_progress_then_by_the_average():
+    now = now_ms()
+    assert graph_figures.remaining(Node("a", "T", "processing", now - 1000, now, 0.25), 99.0, now) == 3000
+    assert graph_figures.remaining(Node("a", "T", "processing", now - 1000, now, None), 1500.0, now) == 500
+    assert graph_figures.remaining(Node("a", "T", "scheduled", None, now + 700), 100.0, now) == 800
+    assert graph_figures.remaining(Node("a", "T", "failed"), 100.0, now) == 0
+
+
+def test_large_graphs_fold_by_type_and_layer_and_the_counts_are_exact(context):
+    nodes = {"top": Node("top", "TestEcho", "completed")}
+    for n in range(400):
+        nodes[f"m{n}"] = Node(f"m{n}", "TestNoop" if n % 4 else "TestEcho", "failed" if n < 10 else "pending")
+    edges = {("top", f"m{n}"): False for n in range(400)}
+    folded = graph_figures.fold(Graph(nodes, edges, False))
+    assert sorted(len(g.members) for g in folded.groups.values()) == [1, 100, 300]
+    assert {g.job_type: dict(g.states) for g in folded.groups.values() if len(g.members) > 1} == {
+        "TestEcho": {"pending": 97, "failed": 3}, "TestNoop": {"pending": 293, "failed": 7}}
+    assert len(folded.edges) == 2 and folded.band == 1
+    key = next(key for key, g in folded.groups.items() if len(g.members) == 100)
+    unfolded = graph_figures.fold(Graph(nodes, edges, False), key)
+    assert len(unfolded.groups) == 102 and sum(len(g.members) for g in unfolded.groups.values()) == 401
+    chain = {f"c{n}": Node(f"c{n}", "TestEcho", "waiting") for n in range(1000)}
+    banded = graph_figures.fold(Graph(chain, {(f"c{n}", f"c{n + 1}"): True for n in range(999)}, False))
+    assert banded.band == 4 and len(banded.groups) == 250 and len(banded.edges) == 249
+    assert graph_figures.causes(Graph(chain, {(f"c{n}", f"c{n + 1}"): True for n in range(999)}, False), "c999") == [chain["c0"]]
+
+
+def test_a_batch_has_a_graph_and_its_boxes_unfold(english, app):
+    with app.app_context():
+        with batches.batch("Import of March") as batch:
+            registry.find("TestEcho").with_options(batch=batch).dispatch_many([{"text": str(n)} for n in range(350)])
+        db.session.commit()
+    page = english.get(f"/admin/jobs/batches/{batch.id}/graph").text
+    assert "Test Echo × 350" in page and "350 pending" in page and "Import of March" in page
+    (url,) = re.findall(r'<a href="([^"#]+)#rows" class="node', page)
+    assert english.get(url.replace("&amp;", "&")).text.count("/admin/jobs/job/") >= 350
+
+
+def test_what_is_cut_is_said_and_the_nearest_stay(english, app, diamond, monkeypatch):
+    monkeypatch.setattr(graph_walk, "MOST_JOBS", 3)
+    page = english.get(f"/admin/jobs/job/{diamond.end}/graph").text
+    assert "There are more" in page and page.count('class="node') == 3
+    assert f"node={diamond.end}" in page
+
+
+def test_a_page_of_a_hundred_jobs_asks_few_times(english, app):
+    top = dispatch(app)
+    with app.app_context():
+        registry.find("TestNoop").with_options(after=[top]).dispatch_many([{} for _ in range(100)])
+        db.session.commit()
+        asked = []
+        event.listen(db.engine, "before_cursor_execute", lambda *given: asked.append(given[2]))
+    english.get(f"/admin/jobs/job/{top}/graph")
+    assert len(asked) < 40
+
+
+def test_the_question_tells_how_many_wait_and_does_what_was_chosen(english, app, diamond):
+    form = {"csrf_token": english.csrf, "ask": "1"}
+    page = english.post(f"/admin/jobs/cancel/{diamond.top}", data=form).text
+    assert "3 jobs wait for it, directly or through others." in page and page.count('name="children"') == 3
+    assert state(app, diamond.top) == "pending"
+    shown = english.get(f"/admin/jobs/job/{diamond.top}").text
+    assert "3 jobs wait for it" in shown and "data-confirm-more" in shown
+    assert english.post(f"/admin/jobs/cancel/{diamond.top}", data={"csrf_token": english.csrf, "children": "all"}, headers=JSON).status_code == 400
+    english.post(f"/admin/jobs/cancel/{diamond.top}", json={"children": "cancel"}, headers=JSON | {"X-CSRFToken": english.csrf})
+    assert {state(app, uuid) for uuid in vars(diamond).values()} == {"cancelled"}
+
+
+def test_scripts_that_say_nothing_leave_them_waiting(english, app, diamond):
+    english.post(f"/admin/jobs/cancel/{diamond.top}", data={"csrf_token": english.csrf}, headers=JSON)
+    assert state(app, diamond.left) == "waiting"
+    page = english.get(f"/admin/jobs/job/{diamond.left}").text
+    assert f"Waits for Test Echo {diamond.top[:8]}, which was cancelled." in page and "That job will not complete any more." in page
+    english.post(f"/admin/jobs/act/{diamond.left}/run-without-waiting", data={"csrf_token": english.csrf})
+    assert state(app, diamond.left) == "pending"
+
+
+def test_the_form_takes_jobs_to_wait_for(english, app, diamond):
+    form = {"csrf_token": english.csrf, "option-type": "TestEcho", "text": "x", "option-after": f"{diamond.end[:8]}\n{diamond.top}"}
+    where = english.post("/admin/jobs/new/", data=form).location
+    with app.app_context():
+        assert set(lookup.as_json(where.rsplit("/", 1)[1])["parents"]) == {diamond.end, diamond.top}
+    answer = english.post("/admin/jobs/new/", data=form | {"option-after": "deadbeef"})
+    assert answer.status_code == 400 and 'id="after-e"' in answer.text and "deadbeef" in answer.text
+    answer = english.post("/admin/jobs/new/", data=form | {"option-after": "deadbeef"}, headers=JSON)
+    assert list(answer.json["fields"]) == ["after"]
+
+
+def test_an_erased_job_is_a_box_without_a_page(english, app, diamond):
+    with app.app_context():
+        db.session.execute(db.delete(JobHistory))
+        db.session.execute(db.text("DELETE FROM jobs WHERE uuid = :u"), {"u": diamond.top})
+        db.session.commit()
+    page = english.get(f"/admin/jobs/job/{diamond.end}/graph?node={diamond.top}").text
+    assert "It was erased" in page and f'href="/admin/jobs/job/{diamond.top}"' not in page
+    assert english.get(f"/admin/jobs/job/{diamond.left}").status_code == 200
