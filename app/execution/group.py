@@ -18,6 +18,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import defaultdict, deque
+from collections.abc import Callable
 
 from app import registry
 from app.ledger.claim import Grouping
@@ -29,10 +30,13 @@ WRITE_S, HAND_BACK_S, LOOK_S, CALM_S = 0.02, 0.05, 0.01, 1.0
 
 
 class Group:
-    """The claimed rows that wait in this worker, and the outcomes that wait to be written. `size` is the most rows."""
+    """The claimed rows that wait in this worker, and the outcomes that wait to be written.
 
-    def __init__(self, size: int) -> None:
-        self.size, self.workers = size, 1
+    `size` is the most rows, `workers` the number of live workers, `clock` gives seconds that never go back.
+    """
+
+    def __init__(self, size: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self.size, self.clock, self.workers = size, clock, 1
         self.lock = threading.RLock()
         self.waiting: deque[Claim] = deque()
         self.ended: dict[int, tuple[Claim, Outcome | Parked]] = {}
@@ -47,7 +51,7 @@ class Group:
 
     def add(self, claims: list[Claim]) -> None:
         """Rows that were just claimed."""
-        self.claimed_at = time.monotonic()
+        self.claimed_at = self.clock()
         self.waiting.extend(claims)
 
     def begin(self) -> Claim | None:
@@ -55,13 +59,13 @@ class Group:
         with self.lock:
             if not self.waiting:
                 return None
-            self.began_at, job = time.monotonic(), self.waiting.popleft()
+            self.began_at, job = self.clock(), self.waiting.popleft()
             job.reserved_ms += int((self.began_at - self.claimed_at) * 1000)  # its wait ends when it begins
             return job
 
     def end(self, job: Claim, outcome: Outcome | Parked) -> bool:
         """Keep the outcome of the row that began last; returns whether it must be written now."""
-        now = time.monotonic()
+        now = self.clock()
         self._note(job.job_type, (now - self.began_at) * 1000)
         self.first_end = self.first_end if self.ended else now
         self.ended[job.id] = job, outcome
@@ -81,9 +85,9 @@ class Group:
 
 
 class GroupWatch(threading.Thread):
-    """Acts while the main thread is busy with a job: see the module. `settle(outcomes, hand back)` writes."""
+    """Acts while the main thread is busy with a job: see the module. `settle(hand back)` writes."""
 
-    def __init__(self, group: Group, settle) -> None:
+    def __init__(self, group: Group, settle: Callable[[bool], None]) -> None:
         super().__init__(name="group-watch", daemon=True)
         self.group, self._settle = group, settle
         self._wake, self._asleep = threading.Event(), True
@@ -110,7 +114,7 @@ class GroupWatch(threading.Thread):
     def _look(self) -> None:
         group = self.group
         with group.lock:
-            now = time.monotonic()
+            now = group.clock()
             write = bool(group.ended) and now - group.first_end >= WRITE_S
             slow = bool(group.waiting) and now - group.began_at >= HAND_BACK_S
             if write or slow:

@@ -105,7 +105,7 @@ class Lifecycle:
 
     def _drop_cancelled(self) -> None:
         """Rows of the group whose cancel was requested do not begin; asked each 10 ms, so a short group never asks."""
-        now = time.monotonic()
+        now = self.group.clock()
         if now - self._asked_at < LOOK_S:
             return
         self._asked_at, group = now, self.group
@@ -118,7 +118,7 @@ class Lifecycle:
     def _take(self, claims: list[ledger.Claim]) -> None:
         self.group.add(claims)
         if len(claims) > 1:
-            self._asked_at = time.monotonic()
+            self._asked_at = self.group.clock()
             self.watch.wake()
 
     def _hand_over(self, task: Any, found: ledger.Claim) -> None:

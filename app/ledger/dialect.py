@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from app.extensions import POSTGRES_OPTIONS, PRAGMAS
-from app.ledger.executor import Executor, SessionExecutor, for_postgres, for_sqlite, positional  # noqa: F401  (handed on)
+from app.ledger.executor import Executor, SessionExecutor, for_postgres, for_sqlite, positional  # noqa: F401
 from app.support.open_files import OpenFiles, in_transaction
 from app.support.outage import REOPEN, database_errors, result_code
 
