@@ -24,7 +24,8 @@ def claim_statement(queues: tuple[str, ...]) -> str:
     """SQL of the claim for workers of `queues` (names from config.QUEUES, the first one first)."""
     best = ", ".join(map(_best, queues))
     return f"""UPDATE jobs SET state = 'processing', worker_id = :w, reserved_at = :now / 1000, reserved_ms = :now,
- reason = NULL, over_time = 0, claim_no = claim_no + 1, attempts = attempts + 1
+ reason = NULL, over_time = 0, claim_no = claim_no + 1, attempts = attempts + 1, limit_key = COALESCE(limit_key,
+ (SELECT l.job_type FROM job_limits l WHERE l.job_type = jobs.job_type))
  WHERE id = COALESCE({best}, NULL) AND state = 'pending' RETURNING {COLUMNS}"""
 
 
@@ -56,18 +57,22 @@ def show(tx: Executor, worker_id: str, job: Claim | None, done: int) -> None:
 
 def claim(connection: Connection, statement: str, worker_id: str, worker: str) -> Claim | None:
     """Claim the best ready row; None without one. Any other row of this worker is released first."""
-    with connection.transaction() as tx:
-        tx.execute(_RELEASE_OTHERS, w=worker_id, now=tx.now())
-        return claim_in(tx, statement, worker_id, worker)
+    full = True
+    while full:
+        with connection.transaction() as tx:
+            tx.execute(_RELEASE_OTHERS, w=worker_id, now=tx.now())
+            job, full = claim_in(tx, statement, worker_id, worker)
+    return job
 
 
-def claim_in(tx: Executor, statement: str, worker_id: str, worker: str) -> Claim | None:
-    """The claim itself, in the open transaction: alone, or together with the settle of the job before."""
-    while rows := tx.fetch_all(statement, w=worker_id, now=tx.now()):
-        job = read_claim(rows[0], worker)
-        if job.limit_key is None or limits.admit(tx, job):
-            return job
-    return None
+def claim_in(tx: Executor, statement: str, worker_id: str, worker: str) -> tuple[Claim | None, bool]:
+    """The claim itself, in the open transaction: alone, or together with the settle of the job before. (None, True):
+    the best row has a limit that is full and is held now; ask again in another transaction, as one transaction holds
+    the lock of one key."""
+    if not (rows := tx.fetch_all(statement, w=worker_id, now=tx.now())):
+        return None, False
+    job = read_claim(rows[0], worker)
+    return (job, False) if job.limit_key is None or limits.admit(tx, job) else (None, True)
 
 
 def is_ready(tx: Executor, statement: str) -> bool:

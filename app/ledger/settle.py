@@ -11,7 +11,7 @@ import json
 from dataclasses import dataclass, field
 
 from app.ledger import costs, graph, limits
-from app.ledger.claim import claim_in
+from app.ledger.claim import claim, claim_in
 from app.ledger.claimed_row import FENCE, Claim
 from app.ledger.dialect import Connection, Executor
 from app.ledger.rows import FAILED, HISTORY, METRIC, insert, replacing
@@ -113,12 +113,20 @@ def settle(connection: Connection, job: Claim, outcome: Outcome | Parked, store:
 
 def settle_and_claim_next(connection: Connection, job: Claim, outcome: Outcome | Parked, store: str,
                           statement: str | None) -> tuple[str, Claim | None]:
-    """Settle and, with a claim statement, claim the next row in the same transaction: one commit a job, not two."""
+    """Settle and, with a claim statement, claim the next row in the same transaction: one commit a job, not two.
+
+    A job of a limited type has a transaction of its own: it holds the lock of its key, and the next row may need that
+    of another key.
+    """
+    together = statement is not None and job.limit_key is None
+    found, more = None, statement is not None and not together
     with connection.transaction(durable=bool(job.durable)) as tx:
         now = tx.now()
         parked = isinstance(outcome, Parked)
         written = _park(tx, job, outcome, now) if parked else _outcome(tx, job, outcome, now, store)
-        return written, claim_in(tx, statement, job.worker_id, job.worker) if statement else None
+        if together:
+            found, more = claim_in(tx, statement, job.worker_id, job.worker)
+    return written, claim(connection, statement, job.worker_id, job.worker) if more else found
 
 
 def _outcome(tx: Executor, job: Claim, outcome: Outcome, now: int, store: str) -> str:
@@ -149,7 +157,7 @@ def _outcome(tx: Executor, job: Claim, outcome: Outcome, now: int, store: str) -
 def leave(tx: Executor, job: Claim) -> None:
     """A job of a limited type runs no more: the next one of its key may."""
     if job.limit_key is not None:
-        limits.let_next_go(tx, job.limit_key)
+        limits.let_next_go(tx, job.job_type, job.limit_key)
 
 
 def _vanished(tx: Executor, job: Claim) -> bool:

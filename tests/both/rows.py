@@ -8,7 +8,6 @@ from app.ledger import counts, manual, rescue
 from app.models import (
     Alert,
     AlertMessage,
-    AskMinute,
     Content,
     ContentVersion,
     Generation,
@@ -108,7 +107,6 @@ def _more(uuids: dict[str, str], now: int) -> list[object]:
                   cost_nano=None if n == 2 else 123_456_789, currency=currency)
           for n, (tenant, model, currency) in enumerate((("acme", "m", "USD"), ("", "n", "EUR"), ("acme", "", "USD")))),
         TenantBudget(tenant_id="acme", month_nano=1000, currency="USD", hold=1, changed_by="ada"),
-        AskMinute(minute_ms=now - now % MINUTE_MS, count=3),
         Upload(id="up_x", tenant_id="acme", filename="a.csv", sha256="0" * 64, size=3, created_ms=now, job_uuid=done),
         Upload(id="up_old", tenant_id=None, filename="b.csv", sha256="0" * 64, size=3, created_ms=now - 2 * DAY_MS),
         JobLog(uuid=done, claim_no=1, attempt=1, at_ms=now, level="info", message="riga"),
