@@ -88,6 +88,12 @@ def hold(tx: Executor, ids: Sequence[int], by: str) -> int:
                       f"AND hold_code IN {(BY_LIMIT, BY_RATE)})", r=why, json=to_json(why))
 
 
+def keep_back(tx: Executor, uuid: str, code: str, why: str) -> None:
+    """Hold a row that was just dispatched, for the reason that `code` (of HOLD_CODES) names."""
+    tx.execute("UPDATE jobs SET state = 'held', hold_code = :code, reason = :why, reason_json = :json WHERE uuid = :u "
+               "AND state <> 'processing'", u=uuid, code=code, why=why, json=to_json(why))
+
+
 def release(tx: Executor, ids: Sequence[int], _by: str) -> int:
     """Held rows wait for a worker again, or for their time; returns how many."""
     return tx.execute(f"UPDATE jobs SET state = {RESTING}, hold_code = NULL, reason = NULL WHERE {among(ids)} "

@@ -24,7 +24,14 @@ from app.ledger import limit_keys
 from app.ledger.claimed_row import FENCE, RESTING, Claim
 from app.ledger.dialect import Connection, Executor
 from app.ledger.limit_keys import (  # noqa: F401  (handed on)
-    MOST_KEY, Limit, Per, arguments, declare, key_of, of_type, stored,
+    MOST_KEY,
+    Limit,
+    Per,
+    arguments,
+    declare,
+    key_of,
+    of_type,
+    stored,
 )
 from app.ledger.rows import among
 from app.models.job import BY_LIMIT, BY_RATE
@@ -119,9 +126,9 @@ def give_back(tx: Executor, job: Claim) -> None:
 
 def started(tx: Executor, job_type: str, rate_ms: int) -> list[tuple[str, int]]:
     """(key, number of starts in the last `rate_ms`) of the keys of a type."""
-    return tx.fetch_all(  # "!" follows the blank between a type and its value
-        "SELECT limit_key, COUNT(*) FROM rate_starts WHERE (limit_key = :t OR limit_key >= :low AND limit_key < :high) "
-        "AND at_ms > :since GROUP BY limit_key", t=job_type, low=f"{job_type} ", high=f"{job_type}!",
+    return tx.fetch_all(
+        f"SELECT limit_key, COUNT(*) FROM rate_starts WHERE (limit_key = :t OR substr(limit_key, 1, "
+        f"{len(job_type) + 1}) = :start) AND at_ms > :since GROUP BY limit_key", t=job_type, start=f"{job_type} ",
         since=tx.now() - rate_ms)
 
 

@@ -80,6 +80,7 @@ class Monitor:
             Duty("ticket store", 5.0, self.ticket_store),
             Duty("disk", 5.0, self.disk),
             Duty("recurring", 1.0, self.recurring),
+            Duty("overlaps", 1.0, lambda: recurring.release_waiting(self.connection)),
             Duty("pauses", 1.0, self.pauses),
             Duty("limits", 1.0, sweep.run),
             Duty("short rates", 0.2, sweep.fast),
