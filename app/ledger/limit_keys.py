@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 from app.ledger.dialect import Connection, Executor
 from app.ledger.rows import insert
+from app.support.messages import Message
 from app.support.validation import stored_object
 
 MOST_KEY, STEP = 200, 200
@@ -32,6 +33,16 @@ class Limit(NamedTuple):
     concurrency: int = 0
     rate_count: int = 0
     rate_ms: int = 0
+
+    @property
+    def at_once(self) -> Message:
+        """A sentence about `concurrency`."""
+        return Message("Its type is limited to %(n)s at once.", n=self.concurrency)
+
+    @property
+    def in_time(self) -> Message:
+        """A sentence about the rate."""
+        return Message("Its type is limited to %(n)s starts in %(s)s s.", n=self.rate_count, s=self.rate_ms // 1000)
 
 
 class Per(NamedTuple):

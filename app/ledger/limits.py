@@ -36,7 +36,7 @@ from app.ledger.limit_keys import (  # noqa: F401  (handed on)
 from app.ledger.rows import among
 from app.models.job import BY_LIMIT, BY_RATE
 from app.support.clock import DAY_MS
-from app.support.messages import Message, to_json
+from app.support.messages import to_json
 
 MOST_FREED = 500
 KEEP_MS = 31 * DAY_MS  # the longest window
@@ -82,10 +82,9 @@ def admit(tx: Executor, job: Claim) -> bool:
         return True
     tx.lock_key(key)
     if limit.concurrency and tx.fetch_all(_RUNNING, key=key)[0][0] > limit.concurrency:
-        code, why = BY_LIMIT, Message("Its type is limited to %(n)s at once.", n=limit.concurrency)
+        code, why = BY_LIMIT, limit.at_once
     elif limit.rate_count and not take_start(tx, key, limit, job.reserved_ms):
-        code, why = BY_RATE, Message("Its type is limited to %(n)s starts in %(s)s s.", n=limit.rate_count,
-                                     s=limit.rate_ms // 1000)
+        code, why = BY_RATE, limit.in_time
     else:
         return True
     said = {"code": code, "why": why, "json": to_json(why)}
@@ -160,6 +159,16 @@ def let_next_go(tx: Executor, job_type: str, key: str) -> int:
     return tx.execute(_FREE.format(ids=among(ids)), now=now) if ids else 0
 
 
+def free(connection: Connection, job_type: str, key: str) -> int:
+    """`let_next_go`, 500 a transaction; returns how many rows became ready."""
+    total, done = 0, MOST_FREED
+    while done == MOST_FREED:
+        with connection.transaction() as tx:
+            done = let_next_go(tx, job_type, key)
+        total += done
+    return total
+
+
 class Sweep:
     """The monitor's look at the keys with held rows; a round goes on where the last one ended."""
 
@@ -171,7 +180,7 @@ class Sweep:
         limit_keys.key_rows(self.connection)
         total, left = 0, KEYS_A_SWEEP
         while left and (found := self.next(self._last)):
-            self._last, left, total = found, left - 1, total + self._free(*found)
+            self._last, left, total = found, left - 1, total + free(self.connection, *found)
         if left:
             self._last = "", ""
         return total
@@ -181,7 +190,7 @@ class Sweep:
         total = 0
         for (job_type,) in self.connection.fetch_all(
                 "SELECT job_type FROM job_limits WHERE COALESCE(set_rate_ms, rate_ms) BETWEEN 1 AND :ms", ms=FAST_MS):
-            total += sum(self._free(job_type, key) for key in held_keys(self.connection, job_type))
+            total += sum(free(self.connection, job_type, key) for key in held_keys(self.connection, job_type))
         return total
 
     def next(self, last: tuple[str, str]) -> tuple[str, str] | None:
@@ -189,13 +198,6 @@ class Sweep:
         found = self.connection.fetch_all(_NEXT_KEY, t=last[0], key=last[1])
         return (found[0][0], found[0][1]) if found else None
 
-    def _free(self, job_type: str, key: str) -> int:
-        total, done = 0, MOST_FREED
-        while done == MOST_FREED:
-            with self.connection.transaction() as tx:
-                done = let_next_go(tx, job_type, key)
-            total += done
-        return total
 
 
 def held_keys(connection: Connection, job_type: str) -> list[str]:

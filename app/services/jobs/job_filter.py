@@ -7,19 +7,22 @@ from datetime import date, timedelta
 from typing import Any
 
 from app.models import FINAL, LIVE_STATES
+from app.models.job import BY_BATCH, BY_BUDGET, BY_LIMIT, BY_OVERLAP, BY_PERSON, BY_RATE, BY_TYPE
 from app.support.clock import midnight
 from app.support.messages import translate as _
 from app.support.validation import ValidationError, check_text, parse_queue, parse_tenant
 
 GROUPS = {"live": LIVE_STATES, "ended": FINAL, "unsuccessful": ("failed", "timeout"), "bin": ("failed", "timeout")}
 OLD_NAMES = {"unhappy": "unsuccessful"}  # in bookmarks of older versions
-NAMES = ("state", "queue", "type", "tenant", "since", "until", "q")
+HOLDS = {"limit": (BY_LIMIT, BY_RATE)} | {  # what holds a job, with its hold codes
+    code: (code,) for code in (BY_PERSON, BY_TYPE, BY_BUDGET, BY_BATCH, BY_OVERLAP)}
+NAMES = ("state", "queue", "type", "tenant", "since", "until", "q", "hold")
 
 
 @dataclass(frozen=True)
 class JobFilter:
     """The parts of the filter, each '' when not set. `since` and `until` are days (2026-11-23) of `zone`, both
-    included: days of creation for live jobs, of finishing for others."""
+    included: days of creation for live jobs, of finishing for others. `hold` (of HOLDS) is what holds a job."""
 
     state: str = ""
     queue: str = ""
@@ -28,6 +31,7 @@ class JobFilter:
     since: str = ""
     until: str = ""
     q: str = ""
+    hold: str = ""
     zone: Any = field(default=None, compare=False, repr=False)
 
     @classmethod
@@ -37,6 +41,8 @@ class JobFilter:
         found["state"] = OLD_NAMES.get(found["state"], found["state"])
         if found["state"] not in ("", *GROUPS, *LIVE_STATES, *FINAL):
             raise ValidationError(_("Unknown state %(state)s.", state=repr(found["state"][:40])))
+        if found["hold"] not in ("", *HOLDS):
+            raise ValidationError(_("Unknown reason to hold a job: %(name)s.", name=repr(found["hold"][:40])))
         parse_queue(found["queue"])
         parse_tenant(found["tenant"])
         if len(found["q"]) > 200 or len(found["type"]) > 255:

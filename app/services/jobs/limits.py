@@ -7,7 +7,6 @@ transaction; each claim that begins after it obeys. The other rows get their key
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
@@ -21,9 +20,9 @@ from app.ledger import limit_keys, limits
 from app.ledger.dialect import Connection, SessionExecutor
 from app.ledger.limits import CODES, Limit, Per
 from app.models import Job, JobLimit
-from app.services.audit import ActionRefused, audit
+from app.services.audit import audit
 from app.support.clock import MINUTE_MS, when
-from app.support.messages import Message, translate as _
+from app.support.messages import Message, translate as _, translate_stored
 from app.support.validation import ValidationError
 
 MOST_CONCURRENCY, MOST_KEYS = 10_000, 5
@@ -88,7 +87,6 @@ class LimitView:
     rate_count: int
     rate_ms: int
     by_code: tuple[int | None, str | None]
-    chosen: tuple[str, str]
     set_by: str | None
     set_at: Any
     running: int
@@ -111,11 +109,15 @@ def rate_text(count: int | None, ms: int | None) -> str | None:
     return f"{count}/{'' if n == 1 else n}{unit}"
 
 
-def listing(names: Collection[str] = ()) -> list[LimitView]:
-    """The limits of the types that have or had one, by name; with `names` those of these types."""
-    rows = {row.job_type: row for row in db.session.scalars(select(JobLimit).order_by(JobLimit.job_type))}
-    wanted = sorted(names) or [name for name, row in rows.items() if _any(row)]
-    return [_view(name, rows.get(name)) for name in wanted]
+def listing() -> list[LimitView]:
+    """The limits of the types that have or had one, by name."""
+    rows = db.session.scalars(select(JobLimit).order_by(JobLimit.job_type))
+    return [_view(row.job_type, row) for row in rows if _any(row)]
+
+
+def of(name: str) -> LimitView:
+    """The limit of a type, which need not have one."""
+    return _view(name, db.session.get(JobLimit, name))
 
 
 def _any(row: JobLimit) -> bool:
@@ -137,12 +139,10 @@ def _view(name: str, row: JobLimit | None) -> LimitView:
     keys = [KeyView(key[start:], running.get(key, 0), started.get(key, 0), waiting[key]) for key in most]
     concurrency, count, ms = ((row.set_concurrency, row.set_rate_count, row.set_rate_ms) if row
                               else (None, None, None))
-    chosen = (AS_CODE if concurrency is None else str(concurrency or ""),
-              AS_CODE if count is None else rate_text(count, ms) or "")
     by_code = (row.concurrency, rate_text(row.rate_count, row.rate_ms)) if row else (None, None)
     return LimitView(
         name, registry.label_of(name), per, limit.concurrency or None, rate_text(limit.rate_count, limit.rate_ms),
-        limit.rate_count, limit.rate_ms, by_code, chosen, row.set_by if row and (concurrency, count) != (None, None)
+        limit.rate_count, limit.rate_ms, by_code, row.set_by if row and (concurrency, count) != (None, None)
         else None, when(row.set_at_ms) if row else None, sum(running.values()), sum(started.values()),
         sum(waiting.values()), keys)
 
@@ -173,24 +173,44 @@ def parse_rate(text: str) -> tuple[int, int] | None:
         raise ValidationError(str(error)) from None
 
 
-def change(name: str, actor: str, concurrency: int | None, rate: tuple[int, int] | None) -> None:
-    """Set the limits of a type: 0 and (0, 0) are "no limit", None is "as the code says". Raises ActionRefused for an
-    unknown type."""
+def sentences(name: str) -> list[str]:
+    """What a page says about the limit of a type; [] without one."""
+    limit = limits.of_type(SessionExecutor(db.session), name)
+    said = [limit.at_once] * bool(limit.concurrency) + [limit.in_time] * bool(limit.rate_count)
+    return [translate_stored(sentence) or "" for sentence in said]
+
+
+def parse_name(name: str) -> str:
+    """The name of a job type that is known here, has a limit or has live jobs. Raises ValidationError."""
+    name = name.strip()
     if not (registry.find(name) or db.session.get(JobLimit, name)
             or db.session.scalar(select(Job.id).where(Job.job_type == name).limit(1))):
-        db.session.rollback()
-        raise ActionRefused(_("There is no such job type."), unknown=True)
-    definition = registry.find(name)
-    limit_keys.set_by_person(SessionExecutor(db.session), name, actor[:255], concurrency, rate,
-                         per_of(definition) if definition else Per())
-    said = [Message("as the code says") if value is None else Message("no limit") if not any(value) else text
-            for value, text in (((concurrency,) if concurrency is not None else None,
-                                 Message("%(n)s at once", n=concurrency)), (rate, rate_text(*(rate or (0, 0)))))]
-    audit(actor, Message("set limit"), name, Message("at once: %(n)s; rate: %(rate)s", n=said[0], rate=said[1] or ""))
+        raise ValidationError(_("There is no such job type."))
+    return name
+
+
+def unlike_code(name: str, concurrency: int | None, rate: tuple[int, int] | None) -> dict[str, Any]:
+    """The values of a form that has both fields: one that is what the code says is not set by a person."""
+    by_code = of(name).by_code
+    return {"concurrency": None if (concurrency or None) == by_code[0] else concurrency,
+            "rate": None if rate_text(*rate or (0, 0)) == by_code[1] else rate}
+
+
+def change(name: str, actor: str, **given: Any) -> None:
+    """Set the limits of a type: `concurrency` (0: no limit) and `rate` ((0, 0): no limit), each None for "as the code
+    says"; what is not given stays. Each claim that begins after it obeys."""
+    tx, definition, row = SessionExecutor(db.session), registry.find(name), db.session.get(JobLimit, name)
+    concurrency = given.get("concurrency", row.set_concurrency if row else None)
+    kept = (row.set_rate_count, row.set_rate_ms or 0) if row and row.set_rate_count is not None else None
+    rate = given.get("rate", kept)
+    limit_keys.set_by_person(tx, name, actor[:255], concurrency, rate, per_of(definition) if definition else Per())
+    by_code, none = Message("as the code says"), Message("no limit")
+    audit(actor, Message("set limit"), name, Message(
+        "at once: %(n)s; starts: %(rate)s", n=by_code if concurrency is None else concurrency or none,
+        rate=by_code if rate is None else rate_text(*rate) or none))
     db.session.commit()
     url = db.engine.url.render_as_string(hide_password=False)
     with closing(Connection(url, synchronous="FULL")) as connection:
         limit_keys.key_rows(connection)
         for key in limits.held_keys(connection, name):
-            with connection.transaction() as tx:
-                limits.let_next_go(tx, name, key)
+            limits.free(connection, name, key)
