@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 
 from app.ledger.dialect import Executor
+from app.ledger.limits import LIMITED
 
 
 def fair_rank(tx: Executor, queue: str, tenant_id: str | None, job_type: str) -> int:
@@ -27,7 +28,7 @@ def fair_rank(tx: Executor, queue: str, tenant_id: str | None, job_type: str) ->
     last = tx.fetch_all(f"SELECT MIN(rank) FROM jobs WHERE queue = :q AND {whose} AND rank < 0", q=queue, **named)[0][0]
     head = tx.fetch_all(
         "SELECT rank FROM jobs WHERE state = 'pending' AND queue = :q AND rank < 0 ORDER BY rank DESC LIMIT 1", q=queue)
-    limited = "state = 'held' AND hold_code IN ('limit', 'rate') AND job_type = :t AND limit_key = :t"
+    limited = f"{LIMITED} AND job_type = :t AND limit_key = :t"
     held = tx.fetch_all(f"SELECT rank FROM jobs WHERE {limited} AND queue = :q AND rank < 0 ORDER BY rank DESC LIMIT 1",
                         t=job_type, q=queue)
     first = max((row[0] for row in (*head, *held)), default=-1)

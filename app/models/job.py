@@ -41,7 +41,7 @@ class Job(db.Model):
         _partial_index("jobs_limit_idx", "limit_key", "state", "queue", text("rank DESC"), "id",
                        where="limit_key IS NOT NULL"),
         _partial_index("jobs_limited_idx", "job_type", "limit_key", "queue", text("rank DESC"), "id",
-                       where="state = 'held' AND hold_code IN ('limit', 'rate')"),
+                       where="COALESCE(hold_code, '') IN ('limit', 'rate')"),
         {"sqlite_autoincrement": True},
     )
 

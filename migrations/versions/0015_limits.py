@@ -15,7 +15,7 @@ depends_on = None
 def upgrade():
     op.add_column("job_limits", sa.Column("per_default", sa.Text(), nullable=True))
     op.add_column("job_limits", sa.Column("is_keyed", sa.Integer(), nullable=False, server_default="0"))
-    held = sa.text("state = 'held' AND hold_code IN ('limit', 'rate')")
+    held = sa.text("COALESCE(hold_code, '') IN ('limit', 'rate')")
     columns = ["job_type", "limit_key", "queue", sa.text("rank DESC"), "id"]
     op.create_index("jobs_limited_idx", "jobs", columns, sqlite_where=held, postgresql_where=held)
     # The pause that the old limit of requests had set: rows that it holds go on, and the rate keeps them back.

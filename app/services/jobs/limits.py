@@ -18,7 +18,7 @@ from app.config import Settings
 from app.extensions import db
 from app.ledger import limit_keys, limits
 from app.ledger.dialect import Connection, SessionExecutor
-from app.ledger.limits import CODES, Limit, Per
+from app.ledger.limits import Limit, Per
 from app.models import Job, JobLimit
 from app.services.audit import audit
 from app.support.clock import MINUTE_MS, when
@@ -128,10 +128,9 @@ def _any(row: JobLimit) -> bool:
 def _view(name: str, row: JobLimit | None) -> LimitView:
     tx = SessionExecutor(db.session)
     limit = limits.of_type(tx, name)
-    held = f"SELECT limit_key, COUNT(*) FROM jobs WHERE state = 'held' AND hold_code IN {CODES} AND job_type = :t"
+    held = f"SELECT limit_key, COUNT(*) FROM jobs WHERE {limits.LIMITED} AND job_type = :t"
     waiting = dict(tx.fetch_all(f"{held} GROUP BY limit_key", t=name))
-    running = dict(tx.fetch_all("SELECT limit_key, COUNT(*) FROM jobs WHERE state = 'processing' AND job_type = :t "
-                                "GROUP BY limit_key", t=name))
+    running = dict(limits.running(tx, name))
     started = dict(limits.started(tx, name, limit.rate_ms)) if limit.rate_count else {}
     per = row.per if row else "type"
     most = sorted(waiting, key=lambda key: -waiting[key])[:MOST_KEYS] if per != "type" else []
