@@ -27,6 +27,7 @@ RATE = re.compile(r"([0-9]{1,6})/([0-9]{1,4})?([smhd])")
 UNITS_MS = {"s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 MOST_RATE = 10_000
 RATES_OF_SETTINGS = ("OPENAI_RPM",)  # rates that a setting gives, as starts a minute
+OVERLAPS = ("allow", "skip", "wait")
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.]{0,199}")
 
 
@@ -91,8 +92,8 @@ class Options:
 
     @property
     def limited(self) -> bool:
-        """Whether the code declares a limit."""
-        return bool(self.concurrency or self.rate)
+        """Whether its jobs carry the key of a limit. With `per` alone a person may set the limit."""
+        return bool(self.concurrency or self.rate) or self.per != "type"
 
 
 @dataclass(frozen=True)
@@ -187,7 +188,12 @@ def parse_rate(text: str) -> tuple[int, int]:
 
 
 def add(definition: JobDefinition) -> None:
-    """Make a type known. Raises ValueError when another file declares the same name."""
+    """Make a type known. Raises ValueError when another file declares the same name, and for `per` with an argument
+    that the function does not take."""
+    per, names = definition.options.per, [field.name for field in definition.fields]
+    if per.startswith("args.") and per.removeprefix("args.") not in names:
+        raise ValueError(f"@job({definition.name!r}): per={per!r} names an argument that the function does not take; "
+                         f"it takes {', '.join(names) or 'none'}")
     before = _known.setdefault(definition.name, definition)
     if before.file != definition.file:
         modules = f"{before.function.__module__} and {definition.function.__module__}"
@@ -197,13 +203,15 @@ def add(definition: JobDefinition) -> None:
 
 @dataclass(frozen=True)
 class Schedule:
-    """A recurring job: five fields of crontab in APP_TIMEZONE; `catch_up` runs once after minutes that were missed."""
+    """A recurring job: five fields of crontab in APP_TIMEZONE; `catch_up` runs once after minutes that were missed.
+    `overlap` (of OVERLAPS) says what becomes of a run while a job of an earlier one is live."""
 
     name: str
     cron: str
     definition: JobDefinition
     args: dict[str, Any]
     catch_up: bool = False
+    overlap: str = "allow"
 
 
 _schedules: dict[str, Schedule] = {}
@@ -217,6 +225,8 @@ def add_schedule(schedule: Schedule) -> None:
         CronSim(cron, datetime(2026, 1, 1))
     except CronSimError as error:
         raise ValueError(f"@recurring({cron!r}) of {label}: {error}; five fields as in crontab") from None
+    if schedule.overlap not in OVERLAPS:
+        raise ValueError(f"@recurring of {label}: overlap is {', '.join(map(repr, OVERLAPS))}")
     if label in _schedules and _schedules[label].definition.file != definition.file:
         raise ValueError(f"@recurring: {label} is declared twice; give one a name=")
     definition.fit(schedule.args)

@@ -65,6 +65,7 @@ class Handler(BaseHTTPRequestHandler):
         with self.server.lock:  # type: ignore[attr-defined]
             self.server.stats[model] += 1  # type: ignore[attr-defined]
             self.server.bodies.append(body)  # type: ignore[attr-defined]
+            self.server.times.append(time.monotonic())  # type: ignore[attr-defined]
             n = self.server.stats[model]  # type: ignore[attr-defined]
         way = model.rsplit("-", 1)[-1] if model.startswith("fake-") else "well"
         refusals = {
@@ -175,7 +176,7 @@ class Handler(BaseHTTPRequestHandler):
 
 
 class Server(ThreadingHTTPServer):
-    """The server: `stats` counts requests by model, `bodies` keeps their bodies."""
+    """The server: `stats` counts requests by model, `bodies` keeps their bodies, `times` when they came (monotonic)."""
 
     daemon_threads = True
 
@@ -183,6 +184,7 @@ class Server(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", port), Handler)
         self.stats: Counter[str] = Counter()
         self.bodies: list[dict] = []
+        self.times: list[float] = []
         self.lock, self.over = threading.Lock(), threading.Event()
 
     def handle_error(self, *_: object) -> None:

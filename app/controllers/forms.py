@@ -19,7 +19,7 @@ from app.models import AlertRule
 from app.services.alerts import rules
 from app.services.alerts.checks import KINDS
 from app.services.content import costs, generation_pages
-from app.services.jobs import queues
+from app.services.jobs import limits, queues
 from app.support.validation import ValidationError, check_text, parse_queue, parse_tenant
 
 
@@ -79,6 +79,14 @@ class PauseForm(Form):
 
     minutes = text(queues.parse_minutes)
     reason = text()
+
+
+class LimitForm(Form):
+    """Limits of a job type."""
+
+    type = text(limits.parse_name, required=True)
+    concurrency = text(limits.parse_concurrency)
+    rate = text(limits.parse_rate)
 
 
 class BudgetForm(Form):

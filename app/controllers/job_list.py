@@ -18,7 +18,7 @@ from app.integrations.csv_cells import write_rows
 from app.models.job import LIVE_STATES
 from app.models.job_metric import FINAL
 from app.services.jobs import actions, listing
-from app.services.jobs.job_filter import GROUPS, JobFilter
+from app.services.jobs.job_filter import GROUPS, HOLDS, JobFilter
 from app.services.jobs.views import JobSummary
 from app.support.clock import iso, millis
 from app.support.formatting import number
@@ -50,7 +50,7 @@ def list_context() -> dict[str, object]:
         "newer_url": found.newer and url_for("admin.jobs.list", after=found.newer, **here),
         "csv_url": url_for("admin.jobs.export", **here), "here": url_for("admin.jobs.list", **here),
         "first_page": not request.args.get("before") and not request.args.get("after"),
-        "states": [*GROUPS, *LIVE_STATES, *FINAL], "queues": QUEUES,
+        "states": [*GROUPS, *LIVE_STATES, *FINAL], "queues": QUEUES, "holds": list(HOLDS),
         "types": [{"name": d.name, "label": d.label} for d in registry.known_types()],
     }
 

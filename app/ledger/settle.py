@@ -11,7 +11,7 @@ import json
 from dataclasses import dataclass, field
 
 from app.ledger import costs, graph, limits
-from app.ledger.claim import Grouping, claim_group, hand_back
+from app.ledger.claim import Grouping, claim_group, claim_more, hand_back
 from app.ledger.claimed_row import FENCE, Claim, fence_of
 from app.ledger.dialect import Connection, Executor
 from app.ledger.rows import FAILED, HISTORY, METRIC, insert, replacing
@@ -123,18 +123,28 @@ def settle_group(connection: Connection, ended: list[tuple[Claim, Outcome | Park
                  statement: str | None = None, grouping: Grouping | None = None,
                  untouched: list[Claim] | None = None) -> tuple[list[str], list[Claim]]:
     """Settle jobs of one worker in one transaction, hand back the `untouched` rows of its group and, with a claim
-    statement, claim the next ones; returns what was written (as `settle`) and the claims."""
+    statement, claim the next ones; returns what was written (as `settle`) and the claims.
+
+    A job of a limited type has a transaction of its own: it holds the lock of its key, and the next row may need that
+    of another key.
+    """
     worker = (ended or [(job, None) for job in untouched or ()])[0][0]
+    together = statement is not None and all(job.limit_key is None for job, _outcome in ended)
+    found, more = [], statement is not None and not together
     with connection.transaction(durable=any(job.durable for job, _outcome in ended)) as tx:
         now = tx.now()
-        together = _completed_together(tx, ended, now) if len(ended) > 1 else set()
-        written = ["completed" if job.id in together else
+        done = _completed_together(tx, ended, now) if len(ended) > 1 else set()
+        written = ["completed" if job.id in done else
                    _park(tx, job, outcome, now) if isinstance(outcome, Parked) else
                    _outcome(tx, job, outcome, now, store)
                    for job, outcome in ended]
         for job in hand_back(tx, untouched) if untouched else ():
             _outcome(tx, job, Outcome("cancelled", error=NOT_BEGUN), now, store)
-        return written, claim_group(tx, statement, worker.worker_id, worker.worker, grouping) if statement else []
+        if together:
+            found, more = claim_group(tx, statement, worker.worker_id, worker.worker, grouping)
+    if more:
+        found = claim_more(connection, statement, worker.worker_id, worker.worker, grouping)
+    return written, found
 
 
 def _completed_together(tx: Executor, ended: list[tuple[Claim, Outcome | Parked]], now: int) -> set[int]:
@@ -183,7 +193,7 @@ def _outcome(tx: Executor, job: Claim, outcome: Outcome, now: int, store: str) -
 def leave(tx: Executor, job: Claim) -> None:
     """A job of a limited type runs no more: the next one of its key may."""
     if job.limit_key is not None:
-        limits.let_next_go(tx, job.limit_key)
+        limits.let_next_go(tx, job.job_type, job.limit_key)
 
 
 def _vanished(tx: Executor, job: Claim) -> bool:

@@ -9,13 +9,13 @@ from app.ledger import counts, manual, rescue
 from app.models import (
     Alert,
     AlertMessage,
-    AskMinute,
     Content,
     ContentVersion,
     Generation,
     ImportReject,
     ImportRun,
     JobCost,
+    JobLimit,
     JobLog,
     PromptTemplate,
     Queue,
@@ -81,6 +81,11 @@ def fill(ledger: Ledger) -> tuple[dict[str, str], dict[str, str]]:
     ledger.change("UPDATE jobs SET rank = -2 WHERE uuid = :u", u=uuids["pending"])
     ledger.change("INSERT INTO failed_jobs (uuid, connection, queue, payload, exception) VALUES ('foreign-1', 'redis', 'emails', '{}', 'Boom')")
     batches = _batches(ledger)
+    for tenant in ("acme", "beta"):
+        ledger.dispatch("TestPair", tenant_id=tenant)
+    ledger.change("UPDATE jobs SET state = 'held', hold_code = 'limit', reason = 'Its type is limited to 1 at once.', limit_key = "
+                  "'TestPair tenant=' || tenant_id WHERE job_type = 'TestPair'")
+    ledger.change("INSERT INTO rate_starts (limit_key, at_ms) VALUES ('TestRate', :now)", now=now_ms())
     with ledger.app.app_context():
         recurring.run_due(settings.timezone)
         db.session.add_all(_more(uuids, now_ms()))
@@ -131,8 +136,9 @@ def _more(uuids: dict[str, str], now: int) -> list[object]:
         *(JobCost(uuid=done, job_type="TestEcho", tenant_id=tenant, model=model, at_ms=now - n * DAY_MS, tokens_in=7, tokens_cached=1, tokens_out=3,
                   cost_nano=None if n == 2 else 123_456_789, currency=currency)
           for n, (tenant, model, currency) in enumerate((("acme", "m", "USD"), ("", "n", "EUR"), ("acme", "", "USD")))),
+        JobLimit(job_type="TestPair", per="tenant", concurrency=1, is_keyed=1),
+        JobLimit(job_type="TestRate", per="type", rate_count=60, rate_ms=MINUTE_MS, set_concurrency=2, set_by="ada", set_at_ms=now, is_keyed=1),
         TenantBudget(tenant_id="acme", month_nano=1000, currency="USD", hold=1, changed_by="ada"),
-        AskMinute(minute_ms=now - now % MINUTE_MS, count=3),
         Upload(id="up_x", tenant_id="acme", filename="a.csv", sha256="0" * 64, size=3, created_ms=now, job_uuid=done),
         Upload(id="up_old", tenant_id=None, filename="b.csv", sha256="0" * 64, size=3, created_ms=now - 2 * DAY_MS),
         JobLog(uuid=done, claim_no=1, attempt=1, at_ms=now, level="info", message="riga"),

@@ -91,6 +91,12 @@ def test_every_command_runs(site, cli, tmp_path):
     does(1, "batches", "retry", site.batches["ended"])
     assert does(0, "batches", "cancel", site.batches["ended"]) == "1 job cancelled, or asked to stop if running\n"
     does(1, "batches", "cancel", site.batches["ended"])
+    assert "2 at once, rate 60/m, per type; the code says none at once, rate 60/m" in does(0, "jobs", "limit", "TestRate")
+    assert "TestEcho: 3 at once, rate none" in does(0, "jobs", "limit", "TestEcho", "--concurrency", "3")
+    assert "TestEcho: 3 at once, rate 5/s" in does(0, "jobs", "limit", "TestEcho", "--rate", "5/s")
+    assert "TestEcho: none at once, rate none, per type\n" in does(0, "jobs", "limit", "TestEcho", "--rate", "code", "--concurrency", "code")
+    does(2, "jobs", "limit", "TestEcho", "--rate", "often")
+    does(2, "jobs", "limit", "Nothing")
     assert "box_1" in does(0, "workers", "list")
     number = site.ledger.one("SELECT id FROM worker_heartbeats WHERE worker_name = 'box_1'")
     for command in ("quiet", "resume", "restart", "stop", "kill"):

@@ -11,11 +11,12 @@ from app.models.job import LIVE_STATES
 from app.models.job_metric import FINAL
 from app.monitor.loop import Monitor
 from app.services.alerts.checks import KINDS
+from app.services.jobs.job_filter import HOLDS
 from tests.both.conftest import TOKEN
 
 JSON, HTML = {"Accept": "application/json"}, {"Accept": "text/html"}
 LISTS = [
-    {}, *({"state": s} for s in ("live", "ended", "unsuccessful", "bin", *LIVE_STATES, *FINAL)), {"queue": "high"}, {"type": "TestEcho"}, {"tenant": "acme"},
+    {}, *({"state": s} for s in ("live", "ended", "unsuccessful", "bin", *LIVE_STATES, *FINAL)), {"queue": "high"}, {"type": "TestEcho"}, {"tenant": "acme"}, *({"hold": h, "state": "held", "type": "TestPair"} for h in HOLDS),
     {"since": "2026-01-01"}, {"until": "2030-01-01"}, {"since": "2026-01-01", "until": "2030-01-01", "state": "failed"}, {"q": "caffè_nero 100%"},
     {"q": "Etna'"}, {"q": "429", "state": "unsuccessful", "tenant": "acme"}, {"q": "0a0b"}, {"q": "RateLimit", "type": "TestEcho", "queue": "default"},
     {"batch": "{running}"}, {"batch": "{ended}", "state": "undecided"}, {"batch": "{ended}", "q": "429", "tenant": "acme"}, {"batch": "0a0b0c0d"}, {"state": "undecided"},
@@ -87,6 +88,8 @@ FORMS = {
     "admin.jobs.act": [{}, {"seconds": "60"}, {"queue": "low"}, {"children": "run"}], "admin.jobs.cancel": [{"children": "cancel"}],
     "admin.jobs.bulk": [{"action": a} | s for a, s in itertools.product(("retry", "cancel", "delete", "restore", "erase"), (
         {"scope": "all", "state": "unsuccessful", "q": "429"}, {"scope": "all", "state": "bin", "tenant": "acme"}, {"scope": "all", "type": "TestEcho"}))],
+    "admin.jobs.set-limit": [{"type": "TestPair", "concurrency": "2", "rate": "5/s"}, {"type": "TestEcho", "concurrency": "", "rate": "60/m"},
+                             {"type": "TestPair", "reset": "1"}, {"type": "nothing"}, {"type": "TestEcho", "concurrency": "x", "rate": "0/m"}, {}],
     "admin.jobs.pause": [{"minutes": "5", "reason": "pausa"}], "admin.jobs.pause-type": [{"minutes": "5"}],
     "admin.jobs.batches.act": [{"queue": "low"}, {}],
     "admin.jobs.costs.budget": [{"tenant": "acme", "amount": "49.90", "currency": "EUR", "hold": "1"}, {"tenant": "acme", "amount": ""}],

@@ -41,7 +41,7 @@ class LedgerMachine(RuleBasedStateMachine):
         self.connection = Connection(self.app.extensions["settings"].database_url, synchronous="OFF")
         self.held: dict[str, claiming.Claim] = {}
         with self.connection.transaction() as tx:
-            limits.declare(tx, [("TestPair", "args.shop", limits.Limit(1)), ("TestRate", "type", limits.Limit(0, 2, 10**12))], [])
+            limits.declare(tx, [("TestPair", limits.Per("args.shop", "a"), limits.Limit(1)), ("TestRate", limits.Per(), limits.Limit(0, 2, 10**12))], [])
         with self.app.app_context():
             made = batching.begin("the one", then=registry.find("TestFollow"))
             made.seal()

@@ -1,7 +1,8 @@
 """Generations: the row of each, written so that a paid answer is used and no request is paid twice without a person.
 
-claimed -> budget and rate are checked -> row `asking` (counted, durable) -> headers: `answering` -> text every 2 s
-        -> answer: `answered`, tokens and cost (one durable transaction) -> the content's new body, the old as a version
+claimed, within the rate -> budget is checked -> row `asking` (counted, durable) -> headers: `answering`
+        -> text every 2 s -> answer: `answered`, tokens and cost (one durable transaction)
+        -> the content's new body, the old as a version
 Killed while `asking` or `answering`: it may have been paid, so it is not asked again until a person retries it.
 Killed after `answered`: the text is stored, only the steps after it run again.
 """
@@ -21,11 +22,10 @@ from app.ledger import control, costs, counts
 from app.ledger.dialect import Executor
 from app.models.job import BY_BUDGET
 from app.services.content import prices
-from app.support.clock import DAY_MS, MINUTE_MS, month_start
+from app.support.clock import DAY_MS, month_start
 from app.support.messages import Message, from_row, to_json
 
 log = logging.getLogger(__name__)
-RATE = Message("rate limit")  # by whom a type is paused
 WAYS = "openai_ways"  # the fact of the `meta` table: [way, when (ms)] by server and model
 MOST_WAYS, WAY_MS = 200, 7 * DAY_MS
 _KEPT = "SELECT round, status, text, raw, error, error_json FROM generations WHERE uuid = :u"
@@ -47,8 +47,6 @@ _VERSION = """INSERT INTO content_versions (content_id, body, replaced_ms, repla
 _CONTENT = "SELECT id, title, body FROM contents WHERE tenant_id = :t AND reference = :r"
 _TEMPLATE = """SELECT body FROM prompt_templates WHERE name = :n AND tenant_id IN (:t, '')
  ORDER BY tenant_id DESC LIMIT 1"""
-_SLOT = """INSERT INTO ask_minutes (minute_ms, count) VALUES (:m, 1)
- ON CONFLICT (minute_ms) DO UPDATE SET count = ask_minutes.count + 1 WHERE ask_minutes.count < :limit"""
 
 
 class Kept(NamedTuple):
@@ -174,7 +172,7 @@ def fill(tx: Executor, tenant: str | None, template: str | None, prompt: str, re
     return re.sub(r"\{(prompt|reference|title|body)\}", lambda name: values[name[1]], rows[0][0])
 
 
-# ---- budget and rate -----------------------------------------------------------------------------------------------
+# ---- budget --------------------------------------------------------------------------------------------------------
 
 
 def over_budget(tx: Executor, tenant: str | None, settings: Settings) -> str | None:
@@ -198,20 +196,3 @@ def release_within_budget(connection: Any, settings: Settings) -> int:
     rows = connection.fetch_all(f"SELECT DISTINCT COALESCE(tenant_id, '') FROM jobs WHERE state = 'held' AND {held}")
     return sum(control.free_held(connection, f"{held} AND COALESCE(tenant_id, '') = :t", t=tenant)
                for (tenant,) in rows if over_budget(connection, tenant, settings) is None)
-
-
-def take_slot(tx: Executor, limit: int, job_type: str) -> float:
-    """Take one of the `limit` requests that the whole account has in this minute. Returns 0, or the seconds to the next
-    minute when none is left; the type is then paused until that time, unless a person has paused it."""
-    if not limit:
-        return 0.0
-    now = tx.now()
-    minute = now - now % MINUTE_MS
-    if tx.execute(_SLOT, m=minute, limit=limit):
-        tx.execute("DELETE FROM ask_minutes WHERE minute_ms < :old", old=minute - 60 * MINUTE_MS)
-        return 0.0
-    until = minute + MINUTE_MS
-    name = control.TYPE + job_type
-    if not tx.fetch_all("SELECT 1 FROM queues WHERE name = :n AND paused_at IS NOT NULL", n=name):
-        control.pause(tx, name, until, RATE, None)
-    return max((until - now) / 1000, 0.1)

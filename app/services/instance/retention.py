@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from app import registry
-from app.ledger import worker_slots
+from app.ledger import limits, worker_slots
 from app.ledger.dialect import Connection
 from app.ledger.rescue import unblock
 from app.ledger.rows import among
@@ -79,6 +79,7 @@ def delete_old_minutes(connection: Connection) -> None:
     """
     now = connection.now()
     with connection.transaction() as tx:
+        limits.forget_old_starts(tx)
         for table in ("job_minutes", "queue_minutes"):
             tx.execute(f"DELETE FROM {table} WHERE minute_ms < :old", old=now - KEEP_MINUTES_MS)
         tx.execute("DELETE FROM queue_seconds WHERE second_ms < :old", old=now - KEEP_SECONDS_MS)

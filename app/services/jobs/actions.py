@@ -21,6 +21,7 @@ from app.models import FailedJob, Job, WorkerHeartbeat
 from app.services.audit import ActionRefused, audit
 from app.services.jobs import lookup, tree, uploads
 from app.services.jobs.dispatch import dispatch, payload
+from app.services.jobs.limits import key_for
 from app.services.jobs.tickets import want_tickets
 from app.support.clock import now_ms
 from app.support.messages import Message, translate as _
@@ -150,6 +151,7 @@ def retry_edited(uuid: str, args: dict[str, Any], actor: str) -> str:
     definition.fit(args)
     stored = uploads.to_ids(definition, args, row.tenant_id, uuid)
     row.payload = payload(uuid, definition.name, stored, row.tenant_id, row.queue)
+    row.limit_key = key_for(definition, row.tenant_id, stored) or row.limit_key
     kept = isinstance(row, Job) and row.state in KEPT
     state = row.state if kept else "pending"
     if isinstance(row, Job) and not kept:

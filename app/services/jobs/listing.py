@@ -24,7 +24,7 @@ from app.ledger.dialect import SessionExecutor
 from app.models import FINAL, LIVE_STATES, FailedJob, Job, JobHistory, JobMetric
 from app.models.types import as_integer, as_text
 from app.services.jobs import payloads, search_index, waiting
-from app.services.jobs.job_filter import BINNED, JobFilter
+from app.services.jobs.job_filter import BINNED, HOLDS, JobFilter
 from app.services.jobs.queue_rates import first_id
 from app.services.jobs.views import JobPage, JobRow
 from app.support.clock import now_ms, when
@@ -96,13 +96,15 @@ def _parts(wanted: JobFilter, top: dict[str, int] | None = None) -> list[_Part]:
     tables = ("l", LIVE_STATES, "state", "created_ms"), ("h", FINAL, "status", "finished_ms")
     for kind, all_states, column, time in tables:
         states = wanted.states(all_states)
-        if not states:
+        if not states or wanted.hold and (kind == "h" or "held" not in states):
             continue
         part = _Part(kind, below=NO_END if top is None else top[kind] + 1)
         if wanted.state:
             part.add(f"r.{column} IN ({', '.join(map(repr, states))})")
             if "completed" not in states:
                 part.add(f"r.{column} <> 'completed'")  # names the partial index
+        if wanted.hold:
+            part.add(f"r.state = 'held' AND r.hold_code IN ({', '.join(map(repr, HOLDS[wanted.hold]))})")
         for name, of in (("queue", "queue"), ("type", "job_type"), ("tenant", "tenant_id")):
             if value := getattr(wanted, name):
                 part.add(f"r.{of} = :{name}", **{name: value})

@@ -12,7 +12,7 @@ from app import registry
 from app.config import QUEUES
 from app.extensions import db
 from app.models import FINAL, LIVE_STATES, FailedJob, Job, JobHistory, JobLog, JobMetric, WorkerHeartbeat
-from app.services.jobs import payloads, waiting
+from app.services.jobs import limits, payloads, waiting
 from app.services.jobs.views import AttemptView, FailedJobView, JobSummary, JobView, LogLine, Progress, QueuedJob
 from app.support.clock import iso, millis, when
 from app.support.messages import cleaned, from_row, translate as _
@@ -132,7 +132,8 @@ def _living(job: Job) -> dict[str, Any]:
             job.reason, MOST_ERROR, job.reason_json), "timeout": job.timeout,
         "next_at": when(job.available_ms) if job.state == "scheduled" else None, "reserved_at": when(job.reserved_ms),
         "progress": None if job.progress_done is None else Progress(job.progress_done, job.progress_total, note),
-        "worker": worker and worker.worker_name, "memory": worker and worker.memory}
+        "worker": worker and worker.worker_name, "memory": worker and worker.memory,
+        "hold_code": job.hold_code if job.state == "held" else None, "limit": limits.sentences(job.job_type)}
 
 
 def _ended(ended: JobHistory | None, failed: FailedJob | None) -> dict[str, Any]:
