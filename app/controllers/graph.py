@@ -23,7 +23,7 @@ from app.services.jobs.graph_walk import Graph, Node
 from app.support import layers
 from app.support.clock import now_ms, when
 from app.support.formatting import number
-from app.support.states import state_label
+from app.support.states import count_label, state_label
 
 bp = Blueprint("graph", __name__)
 ZOOMS, SORTS, MOST_LISTED, LABEL_CHARS = (50, 75, 100, 150, 200), ("layer", "name", "state"), 500, 22
@@ -66,10 +66,11 @@ def of_batch(id: str):
     name = graph_walk.batch_name(id)
     if name is None:
         return render_error(404, _("There is no such batch."))
-    return page(graph_walk.of_batch(id), name, None, None)
+    back = url_for("admin.jobs.graph.batch", id=id).removesuffix("/graph")  # the page of the batch
+    return page(graph_walk.of_batch(id), name, back, None)
 
 
-def page(graph: Graph, title: str, back_url: str | None, own: str | None):
+def page(graph: Graph, title: str, back_url: str, own: str | None):
     """The page, its live part, or for scripts the jobs, edges and figures."""
     mean = graph_figures.averages()
     forecast = graph_figures.forecast(graph, mean)
@@ -170,7 +171,7 @@ def many(group: Group) -> str:
 def counted(nodes: Any) -> str:
     """'80 completed, 3 failed': how many jobs are in each state, the most frequent first."""
     states = Group("", None, 0, list(nodes)).states
-    return ", ".join(f"{number(n)} {state_label(state).lower()}" for state, n in states)
+    return ", ".join(count_label(state, n, number(n)) for state, n in states)
 
 
 def cut(text: str, most: int = LABEL_CHARS) -> str:
@@ -198,7 +199,7 @@ def why(graph: Graph, uuid: str) -> dict[str, Any]:
     for."""
     node, found = graph.nodes[uuid], lookup.find(uuid)
     texts = {"pending": _("It is ready, and begins when a worker is free."), "processing": _("It is running."),
-             "scheduled": _("It waits for its time."), "completed": _("It has completed."),
+             "scheduled": _("It begins"), "completed": _("It has completed."),
              "cancelled": _("It was cancelled."), "erased": _("It was erased: nothing of it is kept.")}
     text = texts.get(node.state) or (found and found.error) or state_label(node.state)
     causes = graph_figures.causes(graph, uuid)

@@ -14,6 +14,14 @@ document.addEventListener("alpine:init", () => {
   Alpine.data("follow", follow);
 });
 
+// A graph larger than its frame opens where the chosen job stands.
+const frame = document.querySelector(".graph-frame");
+const chosen = frame && frame.querySelector(".chosen");
+if (chosen) {
+  const [node, view] = [chosen, frame].map((element) => element.getBoundingClientRect());
+  frame.scrollBy(node.left + node.width / 2 - view.left - view.width / 2, node.top + node.height / 2 - view.top - view.height / 2);
+}
+
 function themeToggle() {
   return {
     init() {

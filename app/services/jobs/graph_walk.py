@@ -1,7 +1,7 @@
 """Reads the graph around some jobs: all their ancestors and descendants, with the facts that a drawing needs.
 
 uuids (a job; the members of a batch) -> `walk`: up and down over job_edges, level by level, 500 keys a query, until
-MOST_JOBS or MOST_EDGES -> `_facts` from jobs, failed_jobs and job_history -> Graph
+MOST_JOBS, MOST_EDGES or MOST_LEVELS -> `_facts` from jobs, failed_jobs and job_history -> Graph
 
 The nearest jobs come first, so what is cut is the farthest; `Graph.cut` says that something was. A job whose rows were
 erased is a node without a type. Costs grow with what is read, not with the size of the tables: each query goes through
@@ -11,7 +11,7 @@ an index of job_edges.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sqlalchemy import select
 
@@ -21,7 +21,7 @@ from app.ledger.rows import among
 from app.models import FINAL, JobBatch
 from app.models.types import as_integer, as_text
 
-STEP, MOST_JOBS, MOST_EDGES = 500, 12_000, 30_000
+STEP, MOST_JOBS, MOST_EDGES, MOST_LEVELS = 500, 12_000, 30_000, 500
 _FACTS = (
     "SELECT uuid, job_type, status, NULL, NULL, NULL, NULL FROM job_history WHERE ",
     "SELECT uuid, job_type, CASE WHEN deleted_at IS NULL THEN status ELSE 'bin' END, NULL, NULL, NULL, NULL "
@@ -82,29 +82,37 @@ def of_batch(batch_id: str) -> Graph:
 
 
 def walk(seeds: list[str], cut: bool = False) -> Graph:
-    """The seeds with their ancestors and descendants."""
+    """The seeds with their ancestors and descendants, those of one level up and one level down before any farther."""
     tx, edges, seen = SessionExecutor(db.session), {}, dict.fromkeys(seeds)
-    for mine, other in (("child_uuid", 1), ("parent_uuid", 2)):
-        level, reached = list(seeds), set(seeds)
-        while level and not cut:
-            found: dict[str, None] = {}
-            for some in _chunks(level):
-                left = MOST_EDGES - len(edges)
-                rows = tx.fetch_all("SELECT is_open, parent_uuid, child_uuid FROM job_edges WHERE "
-                                    f"{among(some, mine)} LIMIT {left + len(edges) + 1}")
-                for row in rows:
-                    edges[row[1], row[2]] = bool(row[0])
-                    found[row[other]] = None
-                if len(edges) > MOST_EDGES or len(seen) + len(found) > MOST_JOBS:
-                    cut = True
-                    break
-            level = [uuid for uuid in found if uuid not in reached]
-            reached.update(level)
-            seen |= dict.fromkeys(level)
+    ways = {"child_uuid": list(seeds), "parent_uuid": list(seeds)}
+    reached = {mine: set(seeds) for mine in ways}
+    for depth in range(MOST_LEVELS + 1):
+        for mine, level in ways.items():
+            found = dict.fromkeys(_neighbours(tx, mine, level, edges)) if depth < MOST_LEVELS else {}
+            cut = cut or len(edges) > MOST_EDGES or bool(level and depth == MOST_LEVELS)
+            ways[mine] = [uuid for uuid in found if uuid not in reached[mine]]
+            reached[mine].update(found)
+            seen |= dict.fromkeys(ways[mine])
+        if cut or len(seen) > MOST_JOBS or not any(ways.values()):
+            break
     uuids = list(seen)[:MOST_JOBS]
     nodes = {node.uuid: node for some in _chunks(uuids) for node in _facts(tx, some)}
     inside = {edge: is_open for edge, is_open in edges.items() if edge[0] in nodes and edge[1] in nodes}
     return Graph(nodes, inside, cut or len(seen) > MOST_JOBS)
+
+
+def _neighbours(tx: SessionExecutor, mine: str, level: list[str], edges: dict[tuple[str, str], bool]) -> Iterator[str]:
+    """The jobs at the other ends of the edges of `level`, which are added to `edges`, at most one more than the most.
+    """
+    other = 0 if mine == "child_uuid" else 1
+    for some in _chunks(level):
+        if len(edges) > MOST_EDGES:
+            return
+        for parent, child, is_open in tx.fetch_all(
+                f"SELECT parent_uuid, child_uuid, is_open FROM job_edges WHERE {among(some, mine)} "
+                f"LIMIT {MOST_EDGES + 1}"):
+            edges[parent, child] = bool(is_open)
+            yield (parent, child)[other]
 
 
 def _facts(tx: SessionExecutor, uuids: list[str]) -> Iterator[Node]:
@@ -113,9 +121,11 @@ def _facts(tx: SessionExecutor, uuids: list[str]) -> Iterator[Node]:
     found: dict[str, Node] = {}
     for statement in _FACTS:
         for uuid, job_type, state, *numbers in tx.fetch_all(statement + among(uuids, "uuid")):
-            reserved, available, done, total = map(as_integer, numbers)
-            share = min(max(done / total, 0.0), 1.0) if done is not None and total else None
-            found[uuid] = Node(uuid, as_text(job_type), as_text(state), reserved, available, share)
+            node = found[uuid] = Node(uuid, as_text(job_type), as_text(state))
+            if node.state in ("processing", "scheduled"):  # of 10,000 jobs few
+                reserved, available, done, total = map(as_integer, numbers)
+                share = min(max(done / total, 0.0), 1.0) if done is not None and total else None
+                found[uuid] = replace(node, reserved_ms=reserved, available_ms=available, share=share)
     return (found.get(uuid) or Node(uuid, None, "erased") for uuid in uuids)
 
 
