@@ -14,7 +14,7 @@ from flask_babel import format_date, gettext as _, ngettext
 from app import registry
 from app.config import QUEUES, ROOT
 from app.controllers import tree_forms
-from app.models.job import LIVE_STATES
+from app.models.job import BY_LIMIT, BY_RATE, LIVE_STATES
 from app.services.alerts.incident_views import open_alerts
 from app.services.content import contents, costs, generation_pages
 from app.services.jobs import batch_pages, lookup, uploads, waiting
@@ -33,7 +33,7 @@ MOST_BANNERS, MOST_JSON = 3, 1_000_000  # alerts on the dashboard; characters of
 service = JobMonitoringService()
 STEPS = {  # actions of the job page by state, besides retry, cancel and delete
     "pending": ("top", "hold", "delay", "move"), "scheduled": ("hold", "delay", "move"), "held": ("release", "move"),
-    "blocked": ("move",), "processing": ("stop",),
+    "limited": ("top", "hold", "delay", "move"), "blocked": ("move",), "processing": ("stop",),
     "waiting": ("run-without-waiting", "hold", "delay", "move"), "bin": ("restore", "erase"),
 }
 
@@ -178,7 +178,8 @@ def job_context(found: JobView) -> dict[str, Any]:
     running_ms = now_ms() - millis(found.reserved_at) if state == "processing" and found.reserved_at else None
     arguments = [{"name": k, "value": files.get(k, v), "kind": "file" if k in files else type(v).__name__}
                  for k, v in found.args.items()]
-    can = {a: url_for("admin.jobs.act", uuid=uuid, action=a) for a in STEPS.get("bin" if found.in_bin else state, ())}
+    steps = "bin" if found.in_bin else "limited" if found.hold_code in (BY_LIMIT, BY_RATE) else state
+    can = {a: url_for("admin.jobs.act", uuid=uuid, action=a) for a in STEPS.get(steps, ())}
     allowed = {"retry": found.failed_open or state == "scheduled", "delete": found.failed_open, "cancel": found.live,
                "new.edit": web and (found.failed_open or state in EDITABLE)}
     can |= {name.removeprefix("new."): url_for(f"admin.jobs.{name}", uuid=uuid) for name, yes in allowed.items() if yes}

@@ -34,15 +34,18 @@ class Limit(NamedTuple):
     rate_count: int = 0
     rate_ms: int = 0
 
-    @property
-    def at_once(self) -> Message:
+    def at_once(self, per: Per) -> Message:
         """A sentence about `concurrency`."""
-        return Message("Its type is limited to %(n)s at once.", n=self.concurrency)
+        if per.name == "type":
+            return Message("Its type is limited to %(n)s at once.", n=self.concurrency)
+        return Message("Its type is limited to %(n)s at once for each %(name)s.", n=self.concurrency, name=per.what)
 
-    @property
-    def in_time(self) -> Message:
+    def in_time(self, per: Per) -> Message:
         """A sentence about the rate."""
-        return Message("Its type is limited to %(n)s starts in %(s)s s.", n=self.rate_count, s=self.rate_ms // 1000)
+        values = {"n": self.rate_count, "s": self.rate_ms // 1000}
+        if per.name == "type":
+            return Message("Its type is limited to %(n)s starts in %(s)s s.", **values)
+        return Message("Its type is limited to %(n)s starts in %(s)s s for each %(name)s.", name=per.what, **values)
 
 
 class Per(NamedTuple):
@@ -51,6 +54,11 @@ class Per(NamedTuple):
 
     name: str = "type"
     default: str = ""
+
+    @property
+    def what(self) -> str:
+        """What is counted for itself, in words."""
+        return Message("tenant") if self.name == "tenant" else self.name.removeprefix("args.")
 
 
 def text_of(value: object) -> str:
@@ -88,14 +96,13 @@ def set_by_person(tx: Executor, job_type: str, by: str, concurrency: int | None,
                   per: Per) -> None:
     """Store the limits that a person sets; 0 is "no limit", None is "as the code says". `per` counts for a type that
     had no limit."""
-    begins = tx.execute(insert("job_limits", ("job_type", "per", "per_default"), "DO NOTHING"), job_type=job_type,
+    tx.execute(insert("job_limits", ("job_type", "per", "per_default"), "DO NOTHING"), job_type=job_type,
                         per=per.name, per_default=per.default)
     count, ms = rate if rate is not None else (None, None)
     tx.execute("UPDATE job_limits SET set_concurrency = :n, set_rate_count = :count, set_rate_ms = :ms, set_by = :by, "
                "set_at_ms = :now WHERE job_type = :t", t=job_type, n=concurrency, count=count, ms=ms, by=by,
                now=tx.now())
-    if begins:
-        key_running(tx, job_type, per)
+    key_running(tx, job_type, (stored(tx, job_type) or (None, per))[1])
 
 
 def of_type(tx: Executor, job_type: str) -> Limit:

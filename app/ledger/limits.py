@@ -75,8 +75,8 @@ def _is_keyed_by(job: Claim, per: Per) -> bool:
 
 def admit(tx: Executor, job: Claim) -> bool:
     """Whether a row that was just claimed may run. If not, it and all ready rows of its key are held."""
-    limit, per = stored(tx, job.job_type) or (Limit(), None)
-    if per and not _is_keyed_by(job, per):
+    limit, per = stored(tx, job.job_type) or (Limit(), Per())
+    if any(limit) and not _is_keyed_by(job, per):
         job.limit_key = key_of(job.job_type, per, job.tenant_id, arguments(job.payload))
         tx.execute(f"UPDATE jobs SET limit_key = :key WHERE {FENCE}", key=job.limit_key, **job.fence)
     key = job.limit_key or job.job_type
@@ -84,9 +84,9 @@ def admit(tx: Executor, job: Claim) -> bool:
         return True
     tx.lock_key(key)
     if limit.concurrency and tx.fetch_all(_RUNNING, key=key)[0][0] > limit.concurrency:
-        code, why = BY_LIMIT, limit.at_once
+        code, why = BY_LIMIT, limit.at_once(per)
     elif limit.rate_count and not take_start(tx, key, limit, job.reserved_ms):
-        code, why = BY_RATE, limit.in_time
+        code, why = BY_RATE, limit.in_time(per)
     else:
         return True
     said = {"code": code, "why": why, "json": to_json(why)}

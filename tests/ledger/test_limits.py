@@ -26,9 +26,9 @@ def limited(ledger: Ledger, name: str = "TestNoop", concurrency: int = 0, rate: 
         limits.declare(tx, [(name, per, Limit(concurrency, *rate))], [])
 
 
-def person(ledger: Ledger, name: str, concurrency=None, rate=None) -> None:
+def person(ledger: Ledger, name: str, **given) -> None:
     with ledger.app.app_context():
-        declared.change(name, "ada", concurrency, rate)
+        declared.change(name, "ada", **given)
 
 
 def states(ledger: Ledger) -> dict[str, int]:
@@ -160,7 +160,7 @@ def test_a_limit_set_by_a_person_counts_what_stands_there_at_once_and_none_frees
     person(ledger, "TestNoop", concurrency=0)
     assert states(ledger) == {"processing": 1, "pending": 2} and ledger.claim("w1") and ledger.claim("w2")
     audits = ledger.connection.fetch_all("SELECT subject, result FROM audit WHERE action = 'set limit' ORDER BY id")
-    assert audits[0] == ("TestNoop", "at once: 2 at once; rate: as the code says") and audits[-1][1].startswith("at once: no limit")
+    assert audits[0] == ("TestNoop", "at once: 2; starts: as the code says") and audits[-1][1].startswith("at once: no limit")
 
 
 def test_a_claim_gives_a_row_its_key_before_the_steps_reach_it(ledger):

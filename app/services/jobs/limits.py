@@ -174,8 +174,8 @@ def parse_rate(text: str) -> tuple[int, int] | None:
 
 def sentences(name: str) -> list[str]:
     """What a page says about the limit of a type; [] without one."""
-    limit = limits.of_type(SessionExecutor(db.session), name)
-    said = [limit.at_once] * bool(limit.concurrency) + [limit.in_time] * bool(limit.rate_count)
+    limit, per = limit_keys.stored(SessionExecutor(db.session), name) or (Limit(), Per())
+    said = [limit.at_once(per)] * bool(limit.concurrency) + [limit.in_time(per)] * bool(limit.rate_count)
     return [translate_stored(sentence) or "" for sentence in said]
 
 
