@@ -12,6 +12,7 @@ from sqlalchemy import or_, select
 from app.extensions import db
 from app.models import Content, ContentVersion, Generation, PromptTemplate
 from app.services.audit import commit_audited, row_of
+from app.services.content.generations import PLACEHOLDER
 from app.support.clock import now_ms, when
 from app.support.messages import Message, _, from_row
 from app.support.validation import ValidationError, check_text, parse_tenant
@@ -136,9 +137,9 @@ def parse_name(text: str) -> str:
 def parse_body(text: str) -> str:
     """The text of a template. Raises ValidationError."""
     text = check_text(text).strip()
-    if "{prompt}" not in text or len(text) > MOST_BODY:
-        raise ValidationError(_("The text must have {prompt} in it, where a job's prompt goes, and at most %(n)s "
-                                "characters.", n=MOST_BODY))
+    if not PLACEHOLDER.search(text) or len(text) > MOST_BODY:
+        raise ValidationError(_("The text must have a placeholder in it, such as {prompt} where a job's prompt goes, "
+                                "and at most %(n)s characters.", n=MOST_BODY))
     return text
 
 
