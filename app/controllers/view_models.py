@@ -15,7 +15,7 @@ from app import registry
 from app.config import QUEUES, ROOT
 from app.models.job import LIVE_STATES
 from app.services.alerts.incident_views import open_alerts
-from app.services.content import contents, costs, generation_pages
+from app.services.content import bulk, contents, costs, generation_pages
 from app.services.jobs import lookup, uploads
 from app.services.jobs.actions import EDITABLE
 from app.services.jobs.views import AttemptView, JobView, Progress
@@ -240,6 +240,8 @@ def links(found: JobView) -> list[tuple[str, str]]:
     result = [(_("Jobs of type %(name)s", name=found.label), url_for("admin.jobs.list", type=found.job_type))]
     if generation_pages.exists(found.uuid):
         result.insert(0, (_("Its generation"), url_for("admin.jobs.generations.one", uuid=found.uuid)))
+    if found.job_type == bulk.TYPE and bulk.exists(found.uuid):
+        result.insert(0, (_("Its texts"), url_for("admin.jobs.texts.one", uuid=found.uuid)))
     if tenant := found.tenant_id:
         result.append((_("Jobs of tenant %(name)s", name=tenant), url_for("admin.jobs.list", tenant=tenant)))
     if found.error and found.status:

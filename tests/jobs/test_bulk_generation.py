@@ -14,7 +14,8 @@ from app.execution.runner import execute
 from app.extensions import db
 from app.ledger.dialect import Connection
 from app.models import Content
-from app.services.content import bulk, costs, generation_pages, generations
+from app.services.audit import ActionRefused
+from app.services.content import bulk, costs, drafts, generation_pages, generations
 from app.services.content.bulk_texts import Source
 from app.support.clock import now_ms
 
@@ -182,3 +183,86 @@ def test_the_estimate_rests_on_answers_of_the_same_model_and_template(site):
         found = bulk.plan(bulk.Wish(Source(["y" * 200]), "acme", "gpt-4o-mini")).estimate
         assert (found.tokens_in, found.tokens_out) == (100, 100) and "last 5 answers" in found.basis
         assert "too few" in bulk.plan(bulk.Wish(Source(["y" * 200]), "acme", "gpt-4o-mini", "solo")).estimate.basis
+
+
+def answered(site, approve: bool, text: str = "Un testo nuovo.") -> str:
+    """A bulk for the content c, whose job has its answer already: as after a kill between answer and end."""
+    batch = json.loads(run(site, path=registry.UploadedFile(site.file), approve=approve).result)["batch"]
+    uuid = site.one("SELECT uuid FROM generations WHERE batch_id = :b", b=batch)
+    site.change("UPDATE generations SET status = 'answered', text = :t, raw = '{}' WHERE uuid = :u", t=text, u=uuid)
+    outcome = attempt(site)
+    site.settle(site.last, outcome.status, result=outcome.result)
+    assert outcome.status == "completed" and site.last.uuid == uuid, outcome.error
+    return uuid
+
+
+@pytest.fixture
+def of_c(site, tmp_path):
+    site.file = tmp_path / "c.csv"
+    site.file.write_text("reference,prompt\nc,Scrivi\n")
+    return site
+
+
+def body(site) -> str:
+    return site.one("SELECT body FROM contents WHERE reference = 'c'")
+
+
+def test_a_draft_becomes_the_body_only_when_accepted_and_once(of_c):
+    direct = answered(of_c, False, "Diretto.")
+    assert body(of_c) == "Diretto." and of_c.one("SELECT draft FROM generations WHERE uuid = :u", u=direct) is None
+    one, two = answered(of_c, True, "Primo."), answered(of_c, True, "Secondo.")
+    assert body(of_c) == "Diretto."
+    with of_c.app.app_context():
+        number = drafts.content_of(one)
+        page = drafts.content_page(number)
+        assert (page.waiting, [d.uuid for d in page.drafts], page.versions[0].body) == (2, [two, one], "Da tempo qui.")
+        drafts.decide(one, "accept", "ada")
+        for again in ("accept", "refuse"):
+            with pytest.raises(ActionRefused, match="decided on already"):
+                drafts.decide(one, again, "ada")
+        drafts.decide(two, "refuse", "ada")
+        with pytest.raises(ActionRefused, match="no such draft"):
+            drafts.decide(direct, "accept", "ada")
+    assert body(of_c) == "Primo." and of_c.one("SELECT COUNT(*) FROM content_versions") == 2
+    assert of_c.connection.fetch_all("SELECT action, subject FROM audit WHERE action LIKE '%draft' ORDER BY id") == [("accept draft", one), ("refuse draft", two)]
+    with of_c.connection.transaction() as tx:
+        assert generations.keep_draft(tx, one, "acme", "c")
+    assert of_c.one("SELECT draft FROM generations WHERE uuid = :u", u=one) == "accepted", "a second run of the job changes no decision"
+
+
+def test_all_drafts_of_a_batch(of_c):
+    uuid = answered(of_c, True)
+    batch = of_c.one("SELECT batch_id FROM generations WHERE uuid = :u", u=uuid)
+    for n in range(450):
+        of_c.change("INSERT INTO generations (uuid, prompt, reference, tenant_id, model, status, draft, text, batch_id, created_ms) VALUES "
+                    "(:u, 'p', :r, 'acme', 'm', 'answered', 'waiting', :t, :b, 0)", u=f"d{n}", r="c" if n % 50 else "gone", t=f"t{n}", b=batch)
+    with of_c.app.app_context():
+        assert drafts.decide_all(batch, "accept", "ada") == (442, 451)
+        assert drafts.decide_all(batch, "refuse", "ada") == (9, 9)
+    assert body(of_c) == "t449" and of_c.one("SELECT result FROM audit WHERE action = 'accept draft'") == "442 of 451"
+
+
+def test_differences_are_told_by_words_and_not_for_ever():
+    before, after, compared = drafts.differences("Da tempo qui.", "Da poco qui.")
+    assert compared and [(p.text, p.changed) for p in before] == [("Da ", False), ("tempo", True), (" qui.", False)]
+    assert "".join(p.text for p in after) == "Da poco qui."
+    assert not drafts.differences("x" * 10**6, "y")[2] and not drafts.differences("a " * 7000, "y")[2]
+    assert drafts.differences("", "")[:2] == ((), ())
+
+
+def test_results_have_every_text_in_the_order_of_the_prompts(of_c):
+    uuid = answered(of_c, True, "=cmd")
+    batch = of_c.one("SELECT batch_id FROM generations WHERE uuid = :u", u=uuid)
+    for n in range(1200):
+        of_c.change("INSERT INTO generations (uuid, prompt, model, status, batch_id, cost_nano, currency, error, created_ms) VALUES "
+                    "(:u, :p, 'm', 'failed', :b, 1500, 'USD', 'Rotto.', 0)", u=f"d{n}", p=f"n{n}", b=batch)
+    with of_c.app.app_context():
+        rows = json.loads("".join(bulk.as_json(db.engine, batch)))
+        lines = "".join(bulk.as_csv(db.engine, batch)).splitlines()
+        view = bulk.view(batch)
+        assert json.loads("".join(bulk.as_json(db.engine, "none"))) == {"batch": "none", "texts": []}
+    assert rows["batch"] == batch and [r["prompt"] for r in rows["texts"]] == ["Scrivi", *(f"n{n}" for n in range(1200))]
+    assert rows["texts"][0] | {"status": "completed", "draft": "waiting", "error": None} == rows["texts"][0]
+    assert lines[0].endswith("reference;prompt;status;text;tokens_in;tokens_out;cost;currency;error;draft")
+    assert lines[1] == "c;Scrivi;completed;'=cmd;;;;;;waiting" and lines[2] == ";n0;failed;;;;0,000001500;USD;Rotto.;"
+    assert (view.texts, view.states, view.drafts, view.nano) == (1201, {"answered": 1, "failed": 1200}, 1, 1200 * 1500)

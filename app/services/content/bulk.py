@@ -19,7 +19,7 @@ from sqlalchemy import insert, text
 from sqlalchemy.engine import Engine
 
 from app import registry
-from app.extensions import db
+from app.extensions import db, reading
 from app.integrations.csv_cells import write_rows
 from app.ledger.dialect import SessionExecutor
 from app.models import ImportReject, ImportRun, JobBatch
@@ -88,8 +88,8 @@ def plan(wish: Wish) -> Plan:
     """What the bulk would do now. Raises ValidationError when its source or template cannot be used."""
     if not wish.model.strip() or len(wish.model) > 100:
         raise ValidationError(Message("Name a model, in at most 100 characters."))
-    texts = read(wish.source, wish.tenant, wish.template, wish.approve)
-    return _plan(wish, texts)
+    with reading():  # a large file takes seconds, and nobody must wait for them to write
+        return _plan(wish, read(wish.source, wish.tenant, wish.template, wish.approve))
 
 
 def _plan(wish: Wish, texts: Texts) -> Plan:

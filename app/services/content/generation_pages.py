@@ -63,6 +63,8 @@ class GenerationView:
     applied_at: datetime | None
     first_after_ms: int | None
     took_ms: int | None
+    batch_id: str | None = None
+    draft: str | None = None
     versions: tuple[Version, ...] = ()
 
 
@@ -81,14 +83,19 @@ class TemplateView:
 _COLUMNS = [name for name in GenerationView.__dataclass_fields__ if hasattr(Generation, name)]
 
 
-def listing(q: str, tenant: str, status: str, before: int | None, limit: int) -> list[GenerationView]:
+def listing(q: str, tenant: str, status: str, before: int | None, limit: int, batch: str = "",
+            draft: str = "") -> list[GenerationView]:
     """At most `limit` generations, the newest first, with ids below `before`. `q` is searched in prompt, text,
-    reference and model. Blank arguments mean all."""
+    reference and model. Blank arguments mean all; texts of a bulk that were not asked yet are found only by status or
+    batch."""
     query = select(Generation).order_by(Generation.id.desc()).limit(limit)
     if q:
         searched = (Generation.prompt, Generation.text, Generation.reference, Generation.model)
         query = query.where(or_(*(column.icontains(q, autoescape=True) for column in searched)))
-    for column, value in ((Generation.tenant_id, tenant), (Generation.status, status)):
+    if not status and not batch:
+        query = query.where(Generation.status != "new")
+    for column, value in ((Generation.tenant_id, tenant), (Generation.status, status), (Generation.batch_id, batch),
+                          (Generation.draft, draft)):
         query = query.where(column == value) if value else query
     rows = db.session.scalars(query if before is None else query.where(Generation.id < before))
     return [_view(row) for row in rows]
