@@ -5,8 +5,9 @@
 
 then OPENAI_BASE_URL=http://127.0.0.1:8123/v1 OPENAI_API_KEY=sk-anything
 
-The last word of the model's name selects the behaviour: gpt-4o-mini (a good answer), fake-slow, fake-empty,
-fake-length, fake-refusal, fake-filter, fake-early (the stream ends early), fake-cut (the connection breaks),
+The last word of the model's name selects the behaviour: gpt-4o-mini (a good answer), fake-steady (it takes a second),
+fake-slow, fake-empty, fake-length, fake-refusal, fake-filter, fake-early (the stream ends early), fake-cut (the
+connection breaks),
 fake-broken (200 with broken JSON), fake-plain (no stream), fake-429 (once, with Retry-After: 2), fake-429date,
 fake-quota, fake-401, fake-404, fake-400, fake-500, fake-flaky (500, then a good answer), fake-hang (never answers),
 fake-drip (begins and never ends), fake-drop (closes at once), fake-redirect; fake-nooptions, fake-forbids, fake-terse
@@ -145,7 +146,7 @@ class Handler(BaseHTTPRequestHandler):
                 self.wfile.flush()
             content = piece if way == "halves" else piece + " "
             self.event(base | {"choices": [{"index": 0, "delta": {"content": content}, "finish_reason": None}]})
-            if way == "slow":
+            if way in ("slow", "steady"):
                 time.sleep(0.02)
         self.event(base | {"choices": [{"index": 0, "delta": {}, "finish_reason": finish}]})
         if way == "after":

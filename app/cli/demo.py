@@ -54,7 +54,7 @@ TRACEBACK = """Traceback (most recent call last):
 _OF_A_JOB = {"job_type": ":type", "tenant_id": ":tenant"}
 _OF_AN_ATTEMPT = _OF_A_JOB | {"round": "1", "claim_no": ":n"}
 _OPTIONS = {"tries": "3", "backoff": "'60,300,1800'", "timeout": "300", "durable": "0", "created_by": "'demo'"}
-_OF_AN_END = _OF_AN_ATTEMPT | {"error_json": "NULL", "created_ms": ":created"}
+_OF_AN_END = _OF_AN_ATTEMPT | {"error_json": "NULL", "created_ms": ":created", "batch_id": "NULL", "limit_key": "NULL"}
 _METRIC = insert(
     "job_metrics", METRIC, **_OF_AN_ATTEMPT, attempts=":n", processing_time=":ms", wait_ms=":wait",
     memory_used=":memory", error_message=":error", error_json="NULL", metadata=":mark", started_at=":started",
@@ -66,7 +66,7 @@ _FAILED = insert("failed_jobs", FAILED, **_OF_AN_END, **_OPTIONS, connection="'s
 _JOB = insert(
     "jobs", [*NEW_JOB, "reason", "hold_code"], **_OF_A_JOB, **_OPTIONS, attempts="0", available_at=":at / 1000",
     created_at=":now / 1000", created_ms=":now", available_ms=":at", retry_until_ms=":now + 86400000",
-    hold_code=":code")
+    hold_code=":code", batch_id="NULL", limit_key="NULL")
 
 
 class NotEmpty(Exception):

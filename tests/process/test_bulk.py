@@ -18,8 +18,8 @@ import pytest
 from tests.process.test_generation import api  # noqa: F401  (a fixture)
 
 TEXTS, KILLS = int(os.environ.get("BULK_TEXTS", "30")), int(os.environ.get("BULK_KILLS", "6"))
-ENDINGS = ("", "", "", "", " fake-429", " fake-cut", " fake-flaky", " fake-400", " fake-late429", " fake-slow")
-MOST_REQUESTS = {"": 1, " fake-429": 2, " fake-cut": 1, " fake-flaky": 2, " fake-400": 1, " fake-late429": 2, " fake-slow": 1}
+ENDINGS = ("", "", "", "", " fake-429", " fake-cut", " fake-flaky", " fake-400", " fake-late429", " fake-steady")
+MOST_REQUESTS = {"": 1, " fake-429": 2, " fake-cut": 1, " fake-flaky": 2, " fake-400": 1, " fake-late429": 2, " fake-steady": 1}
 
 
 def start(product, prompts: list[str], tenant: str = "acme", **args) -> str:
@@ -85,7 +85,7 @@ def test_storm_nothing_is_asked_twice_and_nothing_is_missing(product, api):  # n
 def test_at_most_four_texts_of_a_tenant_at_once(product, api):  # noqa: F811
     product.monitor(), product.workers(6)
     product.until(lambda: len(product.worker_pids()) == 6, 30)
-    batch = start(product, [f"Testo {n} fake-slow" for n in range(10)])
+    batch = start(product, [f"Testo {n} fake-steady" for n in range(10)])
     most = 0
     while not product.one("SELECT closed_ms FROM job_batches WHERE id = ?", batch):
         most = max(most, product.one("SELECT COUNT(*) FROM jobs WHERE batch_id = ? AND state = 'processing'", batch))
