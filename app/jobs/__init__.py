@@ -6,4 +6,4 @@ from app.registry import PermanentError, TemporaryError, UploadedFile
 
 __all__ = ["JobContext", "PermanentError", "TemporaryError", "UploadedFile", "job", "recurring"]
 
-from app.jobs import bulk_generation, content_generation, csv_import, demo  # noqa: E402,F401  (imported to declare their types)
+from app.jobs import bulk_generation, content_generation, csv_import, demo  # noqa: E402,F401  (declares their types)
