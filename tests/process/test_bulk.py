@@ -36,13 +36,11 @@ def start(product, prompts: list[str], tenant: str = "acme", **args) -> str:
     return uuid
 
 
-def kill_workers(product) -> int:
-    pids = product.worker_pids()
-    for pid in pids:
-        with_pid = psutil.Process(pid) if psutil.pid_exists(pid) else None
-        if with_pid and "huey" in " ".join(with_pid.cmdline()):
-            os.kill(pid, signal.SIGKILL)
-    return len(pids)
+def kill_workers(product) -> None:
+    for pid in product.worker_pids():
+        with contextlib.suppress(psutil.Error, ProcessLookupError):
+            if "huey" in " ".join(psutil.Process(pid).cmdline()):
+                os.kill(pid, signal.SIGKILL)
 
 
 def run_now(product) -> None:
@@ -92,6 +90,26 @@ def test_storm_nothing_is_asked_twice_and_nothing_is_missing(product, api):  # n
 
         found = json.loads("".join(bulk.as_json(db.engine, batch)))["texts"]
     assert [row["prompt"] for row in found] == prompts and Counter(row["status"] for row in found) == told
+
+
+@pytest.mark.timeout(180)
+def test_killed_while_it_makes_the_batch_all_or_nothing_is_there(product, api):  # noqa: F811
+    """3,000 texts, which nobody begins; a worker is killed again and again until the batch is there."""
+    from app.services.jobs import queues
+
+    with product.app.app_context():
+        queues.pause("type:ProcessContentGeneration", "ada", None, None)
+    dice, members = random.Random(3), 0
+    product.monitor(), product.workers(2)
+    batch = start(product, [f"Testo {n}" for n in range(3000)])
+    for _ in range(8):
+        product.until(lambda: product.one("SELECT COUNT(*) FROM jobs WHERE uuid = ? AND state = 'processing'", batch) or members, 30)
+        time.sleep(dice.uniform(0.05, 0.9))
+        kill_workers(product)
+        members = product.one("SELECT COUNT(*) FROM jobs WHERE batch_id = ?", batch)
+        assert (members, product.one("SELECT COUNT(*) FROM generations WHERE batch_id = ?", batch)) in ((0, 0), (3000, 3000))
+    product.until(lambda: product.one("SELECT COUNT(*) FROM job_history WHERE uuid = ? AND status = 'completed'", batch), 60)
+    assert product.one("SELECT COUNT(*) FROM jobs WHERE batch_id = ?", batch) == 3000 and not api.prompts
 
 
 def test_at_most_four_texts_of_a_tenant_at_once(product, api):  # noqa: F811
