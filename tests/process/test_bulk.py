@@ -99,12 +99,13 @@ def test_killed_while_it_makes_the_batch_all_or_nothing_is_there(product, api): 
 
     with product.app.app_context():
         queues.pause("type:ProcessContentGeneration", "ada", None, None)
-    dice, members = random.Random(3), 0
+    dice = random.Random(3)
     product.monitor(), product.workers(2)
     batch = start(product, [f"Testo {n}" for n in range(3000)])
-    for _ in range(8):
-        product.until(lambda: product.one("SELECT COUNT(*) FROM jobs WHERE uuid = ? AND state = 'processing'", batch) or members, 30)
-        time.sleep(dice.uniform(0.05, 0.9))
+    claimed = "SELECT COUNT(*) FROM jobs WHERE batch_id = ? OR uuid = ? AND state = 'processing'"
+    for _ in range(6):
+        product.until(lambda: product.one(claimed, batch, batch), 30)
+        time.sleep(dice.uniform(0.02, 0.7))
         kill_workers(product)
         members = product.one("SELECT COUNT(*) FROM jobs WHERE batch_id = ?", batch)
         assert (members, product.one("SELECT COUNT(*) FROM generations WHERE batch_id = ?", batch)) in ((0, 0), (3000, 3000))
