@@ -21,7 +21,8 @@ def index():
     rows = service.list_contents(q or None, tenant or None, parse_id(request.args.get("after")), PAGE + 1)
     following = {"q": q or None, "tenant": tenant or None, "after": rows[PAGE - 1].id} if len(rows) > PAGE else None
     next_url = following and url_for("admin.jobs.contents.index", **following)
-    return render_template("admin/contents.html", contents=rows[:PAGE], q=q, tenant=tenant, next_url=next_url)
+    return render_template("admin/contents.html", contents=rows[:PAGE], q=q, tenant=tenant, next_url=next_url,
+                           waiting=drafts.count_waiting())
 
 
 @bp.get("/<int:id>", endpoint="one")

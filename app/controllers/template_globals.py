@@ -54,6 +54,8 @@ def nav() -> list[dict[str, Any]]:
 
 
 def active(endpoint: str) -> bool:
-    """Whether the current page belongs to this entry; pages of generations and templates belong to contents."""
+    """Whether the current page belongs to this entry; those of one content, of generations, templates and many texts
+    belong to contents."""
     here = request.endpoint or ""
-    return here == endpoint or (endpoint == "admin.jobs.contents.index" and here.startswith("admin.jobs.generations."))
+    rooms = ("contents", "generations", "texts") if endpoint == "admin.jobs.contents.index" else ()
+    return here == endpoint or here.startswith(tuple(f"admin.jobs.{room}." for room in rooms))

@@ -8,7 +8,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 from app.extensions import db
 from app.models.types import Id
 
-_NAMED, _MEMBER = sql("reference IS NOT NULL"), sql("batch_id IS NOT NULL")
+_NAMED, _MEMBER, _WAITS = map(sql, ("reference IS NOT NULL", "batch_id IS NOT NULL", "draft = 'waiting'"))
 
 
 class Generation(db.Model):
@@ -26,6 +26,7 @@ class Generation(db.Model):
         Index("generations_tenant_idx", "tenant_id", "id"), Index("generations_model_idx", "model", "id"),
         Index("generations_content_idx", "tenant_id", "reference", sqlite_where=_NAMED, postgresql_where=_NAMED),
         Index("generations_batch_idx", "batch_id", "id", sqlite_where=_MEMBER, postgresql_where=_MEMBER),
+        Index("generations_draft_idx", "id", sqlite_where=_WAITS, postgresql_where=_WAITS),
         {"sqlite_autoincrement": True})
 
     id: Mapped[int] = mapped_column(Id, primary_key=True)

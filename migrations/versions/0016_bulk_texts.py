@@ -16,6 +16,7 @@ INDEXES = (  # name, columns, condition
     ("generations_model_idx", ["model", "id"], None),
     ("generations_content_idx", ["tenant_id", "reference"], "reference IS NOT NULL"),
     ("generations_batch_idx", ["batch_id", "id"], "batch_id IS NOT NULL"),
+    ("generations_draft_idx", ["id"], "draft = 'waiting'"),
 )
 
 

@@ -123,7 +123,7 @@ def test_a_wrong_form_comes_back_with_what_was_typed(filled, admin, fields, word
     assert answer.status_code == 400 and words in html.unescape(answer.text) and not jobs(filled)
     with filled.app_context():
         assert not db.session.scalar(db.select(Upload.id))
-    assert words in json.dumps(send(admin, accept="application/json", **fields).json)
+    assert words in json.dumps(send(admin, accept="application/json", **fields).json), "send() asks in English"
 
 
 def test_scripts_get_figures_and_start(filled, admin):
@@ -173,7 +173,7 @@ def test_drafts_are_read_beside_the_body_and_decided_on(drafted, admin):
     assert admin.post(act + "accept", data={"csrf_token": admin.csrf, "next": "/admin/jobs/contents/2"}, headers=EN).location == "/admin/jobs/contents/2"
     page = admin.get("/admin/jobs/contents/2", headers=EN).text
     assert "dopo &lt;b&gt;1&lt;/b&gt;</pre>" in page and "prima</pre>" in page and "<del>" not in page
-    again = admin.post(act + "refuse", data={"csrf_token": admin.csrf}, headers={"Accept": "application/json"})
+    again = admin.post(act + "refuse", data={"csrf_token": admin.csrf}, headers=EN | {"Accept": "application/json"})
     assert again.status_code == 409 and "already" in again.json["error"]
     assert admin.post(act + "burn", data={"csrf_token": admin.csrf}).status_code == 404
     question = admin.post(f"{URL}00000000-0000-8000-8000-0000000000bb/accept", data={"csrf_token": admin.csrf, "ask": "1"}, headers=EN)

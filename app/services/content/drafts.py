@@ -103,6 +103,11 @@ def differences(old: str, new: str) -> tuple[tuple[Piece, ...], tuple[Piece, ...
     return tuple(before), tuple(after), True
 
 
+def count_waiting() -> int:
+    """How many drafts wait, of all tenants."""
+    return db.session.scalar(select(func.count()).select_from(Generation).where(Generation.draft == WAITING)) or 0
+
+
 def waiting(batch_id: str) -> tuple[list[tuple[int, str, str]], int]:
     """The first 20 waiting drafts of a batch as (number of the content, its reference, prompt), and how many wait whose
     content is gone."""
