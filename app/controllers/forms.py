@@ -106,6 +106,17 @@ class TemplateForm(Form):
     body = text(generation_pages.parse_body, required=True)
 
 
+class BulkForm(Form):
+    """Many texts at once: one of prompts, a CSV (read by the route) and `missing`."""
+
+    prompts = wtforms.TextAreaField(validators=[rule(str)])
+    missing = wtforms.BooleanField(false_values=("", "0", "false"))
+    tenant = text(parse_tenant)
+    model = text(required=True)
+    template = text()
+    approve = wtforms.BooleanField(false_values=("", "0", "false"))
+
+
 class RuleForm(Form):
     """Alert rule, without the fields that its kind does not use."""
 

@@ -16,7 +16,7 @@ from app.config import QUEUES, ROOT
 from app.controllers import tree_forms
 from app.models.job import BY_LIMIT, BY_RATE, LIVE_STATES
 from app.services.alerts.incident_views import open_alerts
-from app.services.content import contents, costs, generation_pages
+from app.services.content import bulk, contents, costs, generation_pages
 from app.services.jobs import batch_pages, lookup, uploads, waiting
 from app.services.jobs.actions import EDITABLE
 from app.services.jobs.views import AttemptView, JobView, Progress
@@ -249,6 +249,8 @@ def links(found: JobView) -> list[tuple[str, str]]:
         result.insert(0, (_("Its generation"), url_for("admin.jobs.generations.one", uuid=found.uuid)))
     if found.batch_id and (batch := batch_pages.find(found.batch_id)):
         result.insert(0, (_("Its batch, %(name)s", name=batch.name), url_for("admin.jobs.batches.one", batch=batch.id)))
+    if found.job_type == bulk.TYPE and bulk.exists(found.uuid):
+        result.insert(0, (_("Its texts"), url_for("admin.jobs.texts.one", uuid=found.uuid)))
     if tenant := found.tenant_id:
         result.append((_("Jobs of tenant %(name)s", name=tenant), url_for("admin.jobs.list", tenant=tenant)))
     if found.error and found.status:

@@ -29,18 +29,25 @@ POLL_S, AGAIN_S = 0.25, 5.0  # between two looks for a start of the rate; until 
 UNDER_WAY = ("asking", "answering")
 
 
-@job(TYPE, label="Content Generation", timeout=300, durable=True, fair=True, rate="OPENAI_RPM",
+@job(TYPE, label="Content Generation", timeout=300, durable=True, fair=True, concurrency=4, per="tenant",
+     rate="OPENAI_RPM", rate_per="type",
      description=Message("Write a text with OpenAI; with a reference it becomes that content's body."))
 def process_content_generation(prompt: str, model: str = "gpt-4o-mini", reference: str | None = None,
-                               template: str | None = None, *, ctx: JobContext) -> dict:
-    """Returns {"characters": number, "reference": reference}. An answer that an earlier attempt has saved is used."""
+                               template: str | None = None, variables: dict[str, str] | None = None,
+                               approve: bool = False, *, ctx: JobContext) -> dict:
+    """Returns {"characters": number, "reference": reference}. An answer that an earlier attempt has saved is used.
+
+    `variables` fill further placeholders of the template. With `approve` the text is a draft of the content until a
+    person accepts it.
+    """
     try:
-        return finish(ctx, reference, text_for(ctx, prompt, model, reference, template))
+        return finish(ctx, reference, text_for(ctx, prompt, model, reference, template, variables), approve)
     finally:
         ctx.give_back_start()
 
 
-def text_for(ctx: JobContext, prompt: str, model: str, reference: str | None, template: str | None) -> str:
+def text_for(ctx: JobContext, prompt: str, model: str, reference: str | None, template: str | None,
+             variables: dict[str, str] | None) -> str:
     """The text that an earlier attempt has saved, else that of a new answer. Raises as `ask`, and PermanentError when
     nothing may be asked."""
     if ctx.created_by == "demo" and not openai_text.is_local():
@@ -59,16 +66,17 @@ def text_for(ctx: JobContext, prompt: str, model: str, reference: str | None, te
         return kept.text or ""
     if kept is not None and kept.spent and kept.retry_round == ctx.retry_round:
         raise PermanentError(kept.error or _paid(Message("The answer is of no use.")))
-    return ask(ctx, prompt, model, reference, template)
+    return ask(ctx, prompt, model, reference, template, variables)
 
 
-def ask(ctx: JobContext, prompt: str, model: str, reference: str | None, template: str | None) -> str:
+def ask(ctx: JobContext, prompt: str, model: str, reference: str | None, template: str | None,
+        variables: dict[str, str] | None) -> str:
     """Send the prompt and save the answer with its cost; returns its text.
 
     Raises HoldJob when the budget is used up, RetryTask to wait for a limit of requests, CancelExecution when somebody
     cancelled the job, and PermanentError or TemporaryError when no useful answer came.
     """
-    filled = generations.fill(ctx.connection, ctx.tenant_id, template, prompt, reference)
+    filled = generations.fill(ctx.connection, ctx.tenant_id, template, prompt, reference, variables)
     if filled is None:
         raise PermanentError(
             Message("There is no prompt template %(name)s. Create it, or choose another, then retry.", name=template))
@@ -78,7 +86,8 @@ def ask(ctx: JobContext, prompt: str, model: str, reference: str | None, templat
     def begin(tx: Connection) -> bool:
         if not ctx.take_start(tx):
             return False
-        generations.begin(tx, ctx.uuid, ctx.retry_round, ctx.tenant_id, filled, model, reference, template)
+        generations.begin(tx, ctx.uuid, ctx.retry_round, ctx.tenant_id, filled, model, reference, template,
+                          ctx.batch_id)
         generations.asking(tx, ctx.uuid)
         return True
 
@@ -183,10 +192,15 @@ def _maybe_paid(what: Message) -> Message:
         "%(what)s It may have been paid; what came is kept. Retry asks for a new one, which is paid again.", what=what)
 
 
-def finish(ctx: JobContext, reference: str | None, text: str) -> dict:
-    """Write the text into the content `reference`, if one is given; returns the result of the job. Raises
-    PermanentError when there is no such content."""
-    if reference and not ctx.save_durably(lambda tx: generations.apply(tx, ctx.uuid, ctx.tenant_id, reference, text)):
+def finish(ctx: JobContext, reference: str | None, text: str, approve: bool) -> dict:
+    """Write the text into the content `reference`, if one is given, or with `approve` keep it as a draft of it; returns
+    the result of the job. Raises PermanentError when there is no such content."""
+    def write(tx: Connection) -> bool:
+        if approve:
+            return generations.keep_draft(tx, ctx.uuid, ctx.tenant_id, reference or "")
+        return generations.apply(tx, ctx.uuid, ctx.tenant_id, reference or "", text)
+
+    if reference and not ctx.save_durably(write):
         raise PermanentError(Message(
             "There is no content %(name)s. The text is kept with the generation: import the content, then retry; "
             "nothing is paid again.", name=reference))

@@ -14,6 +14,7 @@ from app.models import (
     Generation,
     ImportReject,
     ImportRun,
+    JobBatch,
     JobCost,
     JobLimit,
     JobLog,
@@ -31,6 +32,7 @@ from app.services.jobs.batches import begin
 from app.support.clock import DAY_MS, MINUTE_MS, naive, now_ms
 from tests.ledger_fixture import Ledger
 
+BULK = "00000000-0000-8000-8000-0000000000bb"  # a batch of texts
 CAFFE = {"text": "100% caffè_nero 'dell'Etna'"}
 
 
@@ -122,11 +124,14 @@ def _more(uuids: dict[str, str], now: int) -> list[object]:
     ]
     generations = [
         Generation(uuid=uuids[u], tenant_id="acme", reference="r1", prompt="Vini", model="m", status=status, text="testo", tokens_in=1, tokens_cached=0,
-                   tokens_out=2, cost_nano=5, currency="USD", asks=1, created_ms=now, asked_ms=now, first_ms=now, ended_ms=now)
+                   tokens_out=2, cost_nano=5, currency="USD", asks=1, created_ms=now, asked_ms=now, first_ms=now, ended_ms=now, raw="{}",
+                   batch_id=BULK, draft="waiting" if status == "answered" else None)
         for u, status in (("completed", "answered"), ("failed", "failed"), ("timeout", "partial"), ("processing", "asking"))
     ]
     return [
         *workers, *generations,
+        JobBatch(id=BULK, name="Bulk of 4 texts", total_jobs=4, pending_jobs=1, failed_jobs=1, options='{"texts": 4, "estimate_nano": 5, "currency": "USD"}',
+                 created_at=now // 1000, created_ms=now, sealed_ms=now, tenant_id="acme"),
         Content(tenant_id="acme", reference="r1", title="Titolo 100%", body="corpo", attributes='{"prezzo": "3"}', created_ms=now, updated_ms=now),
         Content(tenant_id="", reference="r2", title="senza", body="corpo", created_ms=now, updated_ms=now),
         ContentVersion(content_id=1, body="prima", replaced_ms=now, replaced_by=done),

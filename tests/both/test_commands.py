@@ -17,6 +17,7 @@ from app.extensions import db
 from app.ledger.dialect import Connection
 from app.services.instance import migration, schema
 from tests.backends import free_port
+from tests.both.rows import BULK
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -114,6 +115,10 @@ def test_every_command_runs(site, cli, tmp_path):
     does(0, "users", "create", "ada@example.org", "--role", "user", "--password-stdin", given="correct horse\n")
     does(0, "users", "password", "ada@example.org", "--password-stdin", given="battery staple\n")
     does(0, "users", "first", "ada@example.org", "--password-stdin", given="battery staple\n")
+    assert does(0, "texts", "results", BULK).count("\n") == 5
+    assert len(json.loads(does(0, "texts", "results", BULK, "--format", "json"))["texts"]) == 4
+    does(3, "texts", "results", one["completed"])
+    assert does(0, "texts", "accept", BULK) == "1 of 1 drafts accepted\n" and does(0, "texts", "refuse", BULK) == "0 of 0 drafts refused\n"
     does(0, "rollups", "rebuild")
     does(0, "demo", "--metrics", "50", "--pending", "3", "--mix")
     does(0, "demo", "--remove")
@@ -148,9 +153,9 @@ def test_all_and_the_first_digits_of_a_uuid(site, cli):
 
 
 READING = [("jobs", "list", "--json"), ("jobs", "show", "{completed}", "--json"), ("jobs", "wait", "{completed}"), ("workers", "list"), ("alerts", "list", "--all"),
-           ("batches", "list"), ("batches", "show", "{running}")]
+           ("batches", "list"), ("batches", "show", "{running}"), ("texts", "results", BULK)]
 WRITING = [("jobs", "dispatch", "TestNoop"), ("jobs", "cancel", "{waiting}"), ("jobs", "retry", "all"), ("jobs", "delete", "all"), ("jobs", "pause", "high"), ("batches", "cancel", "{running}"),
-           ("workers", "restart", "1"), ("alerts", "ack", "2"), ("users", "create", "x@example.org", "--role", "user", "--password-stdin")]
+           ("workers", "restart", "1"), ("alerts", "ack", "2"), ("texts", "accept", BULK), ("users", "create", "x@example.org", "--role", "user", "--password-stdin")]
 
 
 def flask(environ: dict[str, str], *words: str, given: str = "", **options) -> subprocess.CompletedProcess:

@@ -13,6 +13,7 @@ from app.monitor.loop import Monitor
 from app.services.alerts.checks import KINDS
 from app.services.jobs.job_filter import HOLDS
 from tests.both.conftest import TOKEN
+from tests.both.rows import BULK
 
 JSON, HTML = {"Accept": "application/json"}, {"Accept": "text/html"}
 LISTS = [
@@ -28,7 +29,9 @@ QUERIES = {
     "admin.jobs.metrics": [{"period": p} | g | t for p, g, t in itertools.product(("24h", "7d", "30d"), ({}, {"group": "type"}), ({}, {"job_type": "TestEcho"}))],
     "admin.jobs.queues": [{}, {"queue": "high"}, {"queue": "low"}],
     "admin.jobs.contents.index": [{}, {"q": "100%"}, {"tenant": "acme"}, {"after": "2"}],
-    "admin.jobs.generations.index": [{}, {"q": "Vini"}, {"tenant": "acme", "status": "failed"}, {"before": "3"}],
+    "admin.jobs.generations.index": [{}, {"q": "Vini"}, {"tenant": "acme", "status": "failed"}, {"before": "3"}, {"batch": BULK, "draft": "waiting"}],
+    "admin.jobs.texts.index": [{}, {"like": "x"}],
+    "admin.jobs.texts.preview": [{}, {"missing": "1", "tenant": "acme", "approve": "1"}, {"missing": "1", "template": "breve", "tenant": "acme", "model": "m"}, {"upload": "x"}],
     "admin.jobs.costs.index": [{}, {"since": "2026-01-01", "until": "2027-01-01"}],
     "admin.jobs.log": [{}, {"before": "5"}], "admin.jobs.batches.index": [{}, {"q": "100%"}, {"before": "1999999999999999.x"}, {"before": "x"}],
     "admin.jobs.alerts.new-rule": [{}, *({"kind": k} for k in KINDS)],
@@ -40,7 +43,7 @@ QUERIES = {
 def addresses(site) -> list[str]:
     """Every GET rule with every value of its arguments that there is, and one that there is not."""
     found = []
-    uuids = [*site.uuids.values(), "foreign-1", "00000000-0000-0000-0000-000000000000", "x"]
+    uuids = [*site.uuids.values(), BULK, "foreign-1", "00000000-0000-0000-0000-000000000000", "x"]
     with site.app.test_request_context():
         from flask import url_for
 
@@ -95,6 +98,8 @@ FORMS = {
     "admin.jobs.costs.budget": [{"tenant": "acme", "amount": "49.90", "currency": "EUR", "hold": "1"}, {"tenant": "acme", "amount": ""}],
     "admin.jobs.generations.save-template": [{"tenant": "acme", "name": "breve", "body": "x {prompt}"}, {"name": "n" * 100, "body": "{prompt}"}],
     "admin.jobs.new.create": [{"type": "TestForm", "text": "è", "number": "7", "kind": "a"}, {"type": "TestEcho", "text": "x", "delay": "60", "tenant": "acme"}],
+    "admin.jobs.texts.create": [{"prompts": "uno\ndue", "model": "gpt-4o-mini"}, {"missing": "1", "model": "m", "tenant": "acme"}, {}],
+    "admin.jobs.texts.preview": [{"missing": "1", "model": "m"}, {"missing": "1", "model": "m", "step": "start"}, {"upload": "x"}],
     "admin.jobs.new.edit": [{"text": "x", "args": '{"text": "x"}'}],
     "admin.jobs.alerts.rule": [{"threshold": "5", "window_min": "60", "cooldown_min": "15", "minimum": "1", "quiet_from": "22:00", "quiet_until": "07:00"}],
     "admin.jobs.alerts.new-rule": [{"kind": k, "threshold": "5", "window_min": "60", "cooldown_min": "15", "minimum": "1", "tenant_id": "acme"} for k in KINDS],
@@ -115,10 +120,11 @@ def posts(site) -> list[tuple[str, dict[str, str]]]:
                 acts = ("up", "down", "top", "hold", "release", "delay", "move", "run-now", "run-without-waiting", "stop", "restore", "erase")
                 words = {"act": acts, "alerts.act": ("ack", "snooze", "unsnooze"), "rule-change": ("off", "on", "delete"), "recurring-change": ("off", "on", "run"),
                          "people.change": ("role", "disable", "enable", "unlock", "sign_out"),
+                         "contents.decide": ("accept", "refuse"), "texts.decide": ("accept", "refuse", "burn"),
                          "pause": ("pause", "resume"), "pause-type": ("pause", "resume"),
                          "batches.act": ("pause", "resume", "move", "delete", "retry", "seal", "cancel")}
                 commands = ("restart", "start") if rule.endpoint.endswith("workers.all") else ("quiet", "resume", "stop", "kill", "start")
-                known = {"uuid": [*site.uuids.values(), "foreign-1", "x"], "id": [1, 2, 3, 999], "command": commands,
+                known = {"uuid": [*site.uuids.values(), BULK, "foreign-1", "x"], "id": [1, 2, 3, 999], "command": commands,
                          "action": words.get(rule.endpoint.removeprefix("admin.jobs."), ()) or words.get(rule.endpoint.rpartition(".")[2], ()),
                          "name": ("high", "TestEcho", "yearly", "team", "nothing"), "upload_id": ("up_" + "0" * 32, "x"), "batch": (*site.batches.values(), "x")}
                 values = [v | {name: one} for v in values for one in known[name]]

@@ -44,8 +44,8 @@ class Batch:
 
 def begin(name: str, *, tenant_id: str | None = None, then: registry.JobDefinition | None = None,
           then_args: dict[str, Any] | None = None, on_failure: str = KEEP_GOING,
-          created_by: str | None = None) -> Batch:
-    """Write a new batch in the caller's transaction; the caller seals it.
+          created_by: str | None = None, batch_id: str | None = None) -> Batch:
+    """Write a new batch in the caller's transaction; the caller seals it. `batch_id` is a uuid, by default a new one.
 
     `then` is dispatched once when no member is live any more and the batch was not cancelled; it gets `then_args`, and
     the argument `batch_id` when its function has one. `on_failure` is "keep going" or "stop": then the first final
@@ -56,7 +56,7 @@ def begin(name: str, *, tenant_id: str | None = None, then: registry.JobDefiniti
         raise ValidationError(_("A batch has a name of 1 to %(n)s characters.", n=MOST_NAME))
     if on_failure not in ON_FAILURE:
         raise ValidationError(_("on_failure is %(names)s.", names=", ".join(ON_FAILURE)))
-    tenant_id, batch_id, then_json = parse_tenant(tenant_id), new_uuid(), None
+    tenant_id, batch_id, then_json = parse_tenant(tenant_id), batch_id or new_uuid(), None
     job = running.get()
     if then is not None:
         args = dict(then_args or {})
