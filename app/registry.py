@@ -71,7 +71,8 @@ class Options:
     """How a type runs. `backoff`, `timeout` and `retry_until` are in seconds. `fair`: tenants take turns in its queue;
     `capture`: its output and logging become lines of its log; `description`: the text of the form, by default the first
     line of the docstring. `concurrency`: so many run at once; `rate`: so many start in a time ("60/m", also s, h, d);
-    both are counted `per` "type", "tenant" or "args.NAME". `group`: short jobs may be claimed and settled together."""
+    both are counted `per` "type", "tenant" or "args.NAME"; `rate_per` "type" counts the starts for the whole type.
+    `group`: short jobs may be claimed and settled together."""
 
     queue: str = "default"
     tries: int = 3
@@ -88,6 +89,7 @@ class Options:
     concurrency: int = 0
     per: str = "type"
     rate: str = ""
+    rate_per: str = ""
     group: bool = True
 
     @property
@@ -172,6 +174,8 @@ def options_of(name: str, given: dict[str, Any]) -> Options:
         raise ValueError(f"@job({name!r}): concurrency is a whole number from 0 (no limit)")
     if options.per not in ("type", "tenant") and not re.fullmatch(r"args\.[A-Za-z_]\w{0,80}", options.per):
         raise ValueError(f"@job({name!r}): per is 'type', 'tenant' or 'args.NAME'")
+    if options.rate_per not in ("", "type"):
+        raise ValueError(f"@job({name!r}): rate_per is 'type', or '' for the same as per")
     if options.rate and options.rate not in RATES_OF_SETTINGS:
         parse_rate(options.rate)
     return options

@@ -20,19 +20,33 @@ from app.support.validation import stored_object
 
 MOST_KEY, STEP = 200, 200
 _OF_TYPE = """SELECT COALESCE(set_concurrency, concurrency), COALESCE(set_rate_count, rate_count),
- COALESCE(set_rate_ms, rate_ms), per, per_default FROM job_limits WHERE job_type = :t"""
+ COALESCE(set_rate_ms, rate_ms), CASE rate_per WHEN 'type' THEN 1 ELSE 0 END, per, per_default
+ FROM job_limits WHERE job_type = :t"""
 _SOME = f"job_type = :t AND id > :last ORDER BY id LIMIT {STEP}"
-_DECLARED = insert("job_limits", ("job_type", "per", "per_default", "concurrency", "rate_count", "rate_ms"),
+_DECLARED = insert("job_limits", ("job_type", "per", "per_default", "concurrency", "rate_count", "rate_ms",
+                                   "rate_per"),
                    """(job_type) DO UPDATE SET per = excluded.per, per_default = excluded.per_default,
+ rate_per = excluded.rate_per,
  concurrency = excluded.concurrency, rate_count = excluded.rate_count, rate_ms = excluded.rate_ms""")
 
 
 class Limit(NamedTuple):
-    """At most `concurrency` jobs at once, and `rate_count` starts in `rate_ms`; 0 is no limit."""
+    """At most `concurrency` jobs at once, and `rate_count` starts in `rate_ms`; 0 is no limit. `whole_type`: the starts
+    are those of the whole type, whatever the jobs at once are counted per."""
 
     concurrency: int = 0
     rate_count: int = 0
     rate_ms: int = 0
+    whole_type: int = 0
+
+    @property
+    def is_set(self) -> bool:
+        """Whether there is any limit."""
+        return bool(self.concurrency or self.rate_count)
+
+    def rate_key(self, job_type: str, key: str) -> str:
+        """The key of the starts of jobs with this key."""
+        return job_type if self.whole_type else key
 
     def at_once(self, per: Per) -> Message:
         """A sentence about `concurrency`."""
@@ -43,7 +57,7 @@ class Limit(NamedTuple):
     def in_time(self, per: Per) -> Message:
         """A sentence about the rate."""
         values = {"n": self.rate_count, "s": self.rate_ms // 1000}
-        if per.name == "type":
+        if per.name == "type" or self.whole_type:
             return Message("Its type is limited to %(n)s starts in %(s)s s.", **values)
         return Message("Its type is limited to %(n)s starts in %(s)s s for each %(name)s.", name=per.what, **values)
 
@@ -87,7 +101,7 @@ def declare(tx: Executor, limits: Iterable[tuple[str, Per, Limit]], known: Itera
         before = stored(tx, job_type)
         tx.execute(_DECLARED, job_type=job_type, per=per.name, per_default=per.default,
                    concurrency=limit.concurrency or None, rate_count=limit.rate_count or None,
-                   rate_ms=limit.rate_ms or None)
+                   rate_ms=limit.rate_ms or None, rate_per="type" if limit.whole_type else "")
         if before is None or before[1] != per:
             key_running(tx, job_type, per)
 
@@ -114,7 +128,7 @@ def of_type(tx: Executor, job_type: str) -> Limit:
 def stored(tx: Executor, job_type: str) -> tuple[Limit, Per] | None:
     """The limit of a type that counts now, and what it counts together; None for a type that never had one."""
     rows = tx.fetch_all(_OF_TYPE, t=job_type)
-    return (Limit(*(value or 0 for value in rows[0][:3])), Per(rows[0][3], rows[0][4] or "")) if rows else None
+    return (Limit(*(value or 0 for value in rows[0][:4])), Per(rows[0][4], rows[0][5] or "")) if rows else None
 
 
 def key_running(tx: Executor, job_type: str, per: Per) -> None:

@@ -76,16 +76,16 @@ def _is_keyed_by(job: Claim, per: Per) -> bool:
 def admit(tx: Executor, job: Claim) -> bool:
     """Whether a row that was just claimed may run. If not, it and all ready rows of its key are held."""
     limit, per = stored(tx, job.job_type) or (Limit(), Per())
-    if any(limit) and not _is_keyed_by(job, per):
+    if limit.is_set and not _is_keyed_by(job, per):
         job.limit_key = key_of(job.job_type, per, job.tenant_id, arguments(job.payload))
         tx.execute(f"UPDATE jobs SET limit_key = :key WHERE {FENCE}", key=job.limit_key, **job.fence)
     key = job.limit_key or job.job_type
-    if not any(limit):
+    if not limit.is_set:
         return True
     tx.lock_key(key)
     if limit.concurrency and tx.fetch_all(_RUNNING, key=key)[0][0] > limit.concurrency:
         code, why = BY_LIMIT, limit.at_once(per)
-    elif limit.rate_count and not take_start(tx, key, limit, job.reserved_ms):
+    elif limit.rate_count and not take_start(tx, limit.rate_key(job.job_type, key), limit, job.reserved_ms):
         code, why = BY_RATE, limit.in_time(per)
     else:
         return True
@@ -98,6 +98,7 @@ def admit(tx: Executor, job: Claim) -> bool:
 
 def take_start(tx: Executor, key: str, limit: Limit, now: int) -> bool:
     """Take one of the starts of a rate: never more than `rate_count` in any `rate_ms`. False when none is left."""
+    tx.lock_key(f"rate {key}")  # always after that of the jobs, and nobody who holds it waits for another
     tx.execute("UPDATE rate_starts SET at_ms = :now WHERE limit_key = :key AND at_ms > :future", now=now, key=key,
                future=now + AHEAD_MS)
     tx.execute("DELETE FROM rate_starts WHERE limit_key = :key AND at_ms <= :over", key=key, over=now - limit.rate_ms)
@@ -110,10 +111,11 @@ def take_start(tx: Executor, key: str, limit: Limit, now: int) -> bool:
 def start_now(tx: Executor, job: Claim, at: int | None) -> int | None:
     """Make the start of a running job that was taken `at` (ms) count from now, because its request goes out now. When
     that start is over, or for None, another one is taken. Returns its time, or None when none is left."""
-    limit, key, now = of_type(tx, job.job_type), job.limit_key, tx.now()
-    if not limit.rate_count or key is None:
+    limit, now = of_type(tx, job.job_type), tx.now()
+    if not limit.rate_count or job.limit_key is None:
         return now
-    tx.lock_key(key)
+    key = limit.rate_key(job.job_type, job.limit_key)
+    tx.lock_key(f"rate {key}")
     if at is not None and at > now - limit.rate_ms and tx.execute(
             f"UPDATE rate_starts SET at_ms = :now WHERE {_TAKEN}", now=now, key=key, at=at):
         return now
@@ -122,7 +124,8 @@ def start_now(tx: Executor, job: Claim, at: int | None) -> int | None:
 
 def give_back(tx: Executor, job: Claim) -> None:
     """Give back the start that the claim of a running job has taken: it sends no request."""
-    tx.execute(f"DELETE FROM rate_starts WHERE {_TAKEN}", key=job.limit_key, at=job.reserved_ms)
+    key = of_type(tx, job.job_type).rate_key(job.job_type, job.limit_key or job.job_type)
+    tx.execute(f"DELETE FROM rate_starts WHERE {_TAKEN}", key=key, at=job.reserved_ms)
 
 
 def running(tx: Executor, job_type: str) -> list[tuple[str | None, int]]:
@@ -158,7 +161,7 @@ def let_next_go(tx: Executor, job_type: str, key: str) -> int:
     if limit.concurrency:
         room = min(room, limit.concurrency - at_work)
     if limit.rate_count:
-        room = min(room, limit.rate_count - _starts(tx, key, now - limit.rate_ms))
+        room = min(room, limit.rate_count - _starts(tx, limit.rate_key(job_type, key), now - limit.rate_ms))
     ids: list[int] = []
     for queue, waiting in zip(QUEUES, ready, strict=True):
         n = min(room - len(ids), room - waiting)
@@ -212,7 +215,8 @@ class Sweep:
         if limit.concurrency:
             full.update(key for key, n in running(tx, job_type) if n >= limit.concurrency)
         if limit.rate_count:
-            full.update(key for key, n in started(tx, job_type, limit.rate_ms) if n >= limit.rate_count)
+            counted = {key for key, n in started(tx, job_type, limit.rate_ms) if n >= limit.rate_count}
+            full.update(held_keys(tx, job_type) if limit.whole_type and counted else counted)
         return full
 
     def next(self, last: tuple[str, str]) -> tuple[str, str] | None:

@@ -14,6 +14,7 @@ depends_on = None
 
 def upgrade():
     op.add_column("job_limits", sa.Column("per_default", sa.Text(), nullable=True))
+    op.add_column("job_limits", sa.Column("rate_per", sa.String(100), nullable=False, server_default=""))
     op.add_column("job_limits", sa.Column("is_keyed", sa.Integer(), nullable=False, server_default="0"))
     held = sa.text("COALESCE(hold_code, '') IN ('limit', 'rate')")
     columns = ["job_type", "limit_key", "queue", sa.text("rank DESC"), "id"]
@@ -33,4 +34,5 @@ def downgrade():
     op.execute("UPDATE jobs SET state = 'pending', hold_code = NULL WHERE state = 'held' AND hold_code = 'overlap'")
     op.drop_index("jobs_limited_idx", "jobs")
     op.drop_column("job_limits", "is_keyed")
+    op.drop_column("job_limits", "rate_per")
     op.drop_column("job_limits", "per_default")

@@ -277,7 +277,7 @@ def test_a_start_counts_from_the_request_and_is_given_back_without_one(ledger):
 def test_a_rate_of_a_setting(ledger):
     content = registry.find("ProcessContentGeneration")
     settings = load_settings({"OPENAI_RPM": "60", "DATA_DIR": str(ledger.app.extensions["settings"].data_dir)})
-    assert declared.declared(content.options, settings) == Limit(0, 60, MINUTE_MS)
+    assert declared.declared(content.options, settings) == Limit(4, 60, MINUTE_MS, whole_type=1)
     assert [declared.rate_text(*registry.parse_rate(t)) for t in ("60/m", "5/s", "100/30m", "90/90s", "1/d")] == ["60/m", "5/s", "100/30m", "90/90s", "1/d"]
 
 
@@ -339,3 +339,17 @@ def test_a_person_holds_what_a_limit_holds(ledger):
         assert control.hold(tx, [r[0] for r in tx.fetch_all("SELECT id FROM jobs WHERE uuid = :u", u=uuids[1])], "ada") == 1
     ledger.settle(job)
     assert limits.sweep(ledger.connection) == 0 and ledger.claim() is None and states(ledger) == {"person": 1}
+
+
+def test_a_rate_of_the_whole_type_counts_over_tenants(ledger):
+    with ledger.connection.transaction() as tx:
+        limits.declare(tx, [("TestNoop", limits.Per("tenant"), limits.Limit(5, 2, 60_000, whole_type=1))], [])
+    for tenant in ("a", "b", "c"):
+        uuid = ledger.dispatch(tenant_id=tenant)
+        ledger.change("UPDATE jobs SET limit_key = :key WHERE uuid = :u", key=f"TestNoop tenant={tenant}", u=uuid)
+    assert [ledger.claim("w1").tenant_id, ledger.claim("w2").tenant_id, ledger.claim("w3")] == ["a", "b", None]
+    assert ledger.connection.fetch_all("SELECT tenant_id, hold_code, reason FROM jobs WHERE state = 'held'") == [
+        ("c", "rate", "Its type is limited to 2 starts in 60 s.")]
+    assert limits.Sweep(ledger.connection).run() == 0
+    ledger.change("UPDATE rate_starts SET at_ms = at_ms - 61000")
+    assert limits.Sweep(ledger.connection).run() == 1 and ledger.claim("w3").tenant_id == "c"

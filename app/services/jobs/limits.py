@@ -33,8 +33,10 @@ AS_CODE = "code"
 def declared(options: registry.Options, settings: Settings) -> Limit:
     """The limit of a type by its code; a rate may be a setting."""
     if options.rate == "OPENAI_RPM":
-        return Limit(options.concurrency, settings.openai_rpm, MINUTE_MS if settings.openai_rpm else 0)
-    return Limit(options.concurrency, *(registry.parse_rate(options.rate) if options.rate else ()))
+        rate = settings.openai_rpm, MINUTE_MS if settings.openai_rpm else 0
+    else:
+        rate = registry.parse_rate(options.rate) if options.rate else (0, 0)
+    return Limit(options.concurrency, *rate, whole_type=int(options.rate_per == "type"))
 
 
 def per_of(definition: registry.JobDefinition) -> Per:
