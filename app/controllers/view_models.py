@@ -247,7 +247,7 @@ def links(found: JobView) -> list[tuple[str, str]]:
     result = [(_("Jobs of type %(name)s", name=found.label), url_for("admin.jobs.list", type=found.job_type))]
     if generation_pages.exists(found.uuid):
         result.insert(0, (_("Its generation"), url_for("admin.jobs.generations.one", uuid=found.uuid)))
-    if found.batch_id and (batch := batch_pages.find(found.batch_id)):
+    if found.batch_id and (batch := batch_pages.exact(found.batch_id)):
         result.insert(0, (_("Its batch, %(name)s", name=batch.name), url_for("admin.jobs.batches.one", batch=batch.id)))
     if found.job_type == bulk.TYPE and bulk.exists(found.uuid):
         result.insert(0, (_("Its texts"), url_for("admin.jobs.texts.one", uuid=found.uuid)))

@@ -13,6 +13,7 @@ from collections.abc import Iterable
 
 from app.ledger.dialect import Connection, Executor
 from app.models.job import LIVE_STATES
+from app.models.types import as_text
 
 MOST_IDS = 1000
 BIN = "bin"
@@ -30,7 +31,7 @@ _KEEP = f"""UPDATE job_batches SET pending_jobs = :pending, failed_jobs = :faile
 
 def members(tx: Executor, batch_id: str) -> dict[str, int]:
     """Numbers of members by live state or final status; failed ones in the bin count as "bin" only."""
-    return dict(tx.fetch_all(_MEMBERS, b=batch_id))
+    return {as_text(state) or "": n for state, n in tx.fetch_all(_MEMBERS, b=batch_id)}
 
 
 def failed_of(found: dict[str, int]) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from app.ledger.dialect import Executor
+from app.models.types import as_integer, as_text
 
 NANO = 1_000_000_000
 MOST = 9 * 10**15  # nine million of a currency for one request: two of 2^63 would stop every sum
@@ -31,7 +32,8 @@ class Cost(NamedTuple):
 
 def of_batch(tx: Executor, batch_id: str) -> list[Cost]:
     """The costs of the members of a batch whose rows are still kept, by currency."""
-    return [Cost(currency, int(nano), int(unknown)) for currency, nano, unknown in tx.fetch_all(_OF_BATCH, b=batch_id)]
+    return [Cost(as_text(currency) or "", as_integer(nano, 0) or 0, int(unknown))
+            for currency, nano, unknown in tx.fetch_all(_OF_BATCH, b=batch_id)]
 
 
 def add(tx: Executor, uuid: str, job_type: str, tenant: str | None, model: str, tokens: tuple[int, int, int] | None,

@@ -36,13 +36,12 @@ BULK = "00000000-0000-8000-8000-0000000000bb"  # a batch of texts
 CAFFE = {"text": "100% caffè_nero 'dell'Etna'"}
 
 
-def fill(ledger: Ledger) -> tuple[dict[str, str], dict[str, str]]:
-    """A job of every state (its uuid by state), and rows in every table; returns the uuids, and the ids of batches by name."""
+def fill(ledger: Ledger) -> dict[str, str]:
+    """A job of every state (its uuid by state), and rows in every table; returns the uuids."""
     settings, uuids = ledger.app.extensions["settings"], {}
     with ledger.app.app_context():
         demo.fill(settings, 300, 5, mix=True)
         demo.every_state(settings)
-        demo.two_batches(settings)
     ledger.change("UPDATE jobs SET state = 'held' WHERE state = 'pending'")
     for status in ("completed", "failed", "timeout", "cancelled", "retried", "lost", "late", "binned", "poison"):
         uuids[status] = ledger.dispatch("TestEcho", tenant_id="acme", args=CAFFE, tries=2 if status == "retried" else 1, backoff=(3600,))
@@ -82,7 +81,6 @@ def fill(ledger: Ledger) -> tuple[dict[str, str], dict[str, str]]:
     uuids["grandchild"] = ledger.dispatch("TestEcho", after=[uuids["child"]])
     ledger.change("UPDATE jobs SET rank = -2 WHERE uuid = :u", u=uuids["pending"])
     ledger.change("INSERT INTO failed_jobs (uuid, connection, queue, payload, exception) VALUES ('foreign-1', 'redis', 'emails', '{}', 'Boom')")
-    batches = _batches(ledger)
     for tenant in ("acme", "beta"):
         ledger.dispatch("TestPair", tenant_id=tenant)
     ledger.change("UPDATE jobs SET state = 'held', hold_code = 'limit', reason = 'Its type is limited to 1 at once.', limit_key = "
@@ -92,10 +90,10 @@ def fill(ledger: Ledger) -> tuple[dict[str, str], dict[str, str]]:
         recurring.run_due(settings.timezone)
         db.session.add_all(_more(uuids, now_ms()))
         db.session.commit()
-    return uuids, batches
+    return uuids
 
 
-def _batches(ledger: Ledger) -> dict[str, str]:
+def fill_batches(ledger: Ledger) -> dict[str, str]:
     """An open batch with a member of most states, one that has ended, one that nobody seals, and a row of another program; their ids by name."""
     with ledger.app.app_context():
         running, ended, unsealed = (begin(f"100% {name} 'uno'", tenant_id="acme", then=registry.find("TestFollow"), created_by="ada@example.org")

@@ -7,11 +7,12 @@ price for any number of members. `one` counts the members exactly. Members whose
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import and_, func, or_, select
+from sqlalchemy import and_, case, func, or_, select
 
 from app import registry
 from app.extensions import db
@@ -19,7 +20,6 @@ from app.ledger import batch_counts
 from app.ledger.costs import Cost, of_batch
 from app.ledger.dialect import SessionExecutor
 from app.models import LIVE_STATES, JobBatch
-from app.models.types import as_text
 from app.services.jobs import lookup
 from app.services.jobs.queue_rates import first_id
 from app.services.jobs.views import FailedJobView
@@ -33,7 +33,9 @@ IDLE = ("held", "blocked", "waiting")  # states in which a member does not run b
 # SQLite's index of a batch holds the id of each row as well: no row is read.
 _ENDED = """SELECT COUNT(*) FROM job_history WHERE batch_id = :b AND status IN ('completed', 'failed', 'timeout')
  AND id >= :first"""
-_open_first = func.coalesce(JobBatch.closed_ms, JobBatch.created_ms + 10**15)  # the order of the list
+CURSOR = re.compile(r"([01])\.(-?\d{1,18})\.(.+)", re.DOTALL)
+_is_open = case((JobBatch.closed_ms.is_(None), 1), else_=0)
+_moment = func.coalesce(JobBatch.closed_ms, JobBatch.created_ms)  # with the former and the id: the order of the list
 IN_JSON = ("id", "name", "state", "tenant_id", "created_by", "on_failure", "total_jobs", "pending_jobs", "failed_jobs",
            "then", "then_uuid")
 TIMES = ("created", "sealed", "paused", "cancelled", "finished")
@@ -56,7 +58,7 @@ class BatchView:
     failed_jobs: int
     then: str | None
     then_uuid: str | None
-    created: datetime
+    created: datetime | None
     sealed: datetime | None
     paused: datetime | None
     cancelled: datetime | None
@@ -101,16 +103,18 @@ class BatchPage:
 def listing(q: str = "", before: str = "", size: int = PAGE, only_open: bool = False) -> tuple[list[BatchView], bool]:
     """At most `size` batches after the cursor `before`, and whether there are more: open ones, then those that ended,
     each the newest first. `q` is searched in names. Raises ValidationError for a bad cursor."""
-    b, query = JobBatch, select(JobBatch).order_by(_open_first.desc(), JobBatch.id.desc()).limit(size + 1)
+    b, query = JobBatch, select(JobBatch).order_by(_is_open.desc(), _moment.desc(), JobBatch.id.desc()).limit(size + 1)
     if only_open:
         query = query.where(b.closed_ms.is_(None))
     if q:
         query = query.where(b.name.icontains(q, autoescape=True))
     if before:
-        at, _dot, last = before.partition(".")
-        if not (at.isascii() and at.isdigit() and len(at) <= 18 and last):
+        found = CURSOR.fullmatch(before)
+        if not found:
             raise ValidationError(_("This address is not complete: go back to the list."))
-        query = query.where(or_(_open_first < int(at), and_(_open_first == int(at), b.id < last)))
+        is_open, at, last = int(found[1]), int(found[2]), found[3]
+        later = or_(_moment < at, and_(_moment == at, b.id < last))
+        query = query.where(or_(_is_open < is_open, and_(_is_open == is_open, later)))
     rows = [_view(row) for row in db.session.scalars(query)]
     return rows[:size], len(rows) > size
 
@@ -127,7 +131,12 @@ def running() -> tuple[list[tuple[BatchView, Pace]], int]:
 def find(text: str) -> BatchView | None:
     """The batch with this id, or whose id begins with these eight or more digits; None when there is none. Raises
     ValidationError when there are several."""
-    row = db.session.get(JobBatch, lookup.called(text, (JobBatch.id,))[:255])
+    return exact(lookup.called(text, (JobBatch.id,)))
+
+
+def exact(batch_id: str) -> BatchView | None:
+    """The batch with this id."""
+    row = db.session.get(JobBatch, batch_id[:255])
     return _view(row) if row else None
 
 
@@ -145,7 +154,8 @@ def one(batch: BatchView) -> BatchPage:
 
 def _pace(batch: BatchView, live: int, idle: int, now: int, firsts: dict[int, int]) -> Pace:
     """`idle` of the `live` members do not run by themselves. `firsts` keeps the first id of history by its time."""
-    tx, over, ended = SessionExecutor(db.session), min(RATE_MS, max(now - millis(batch.created), LEAST_MS)), 0
+    age = now - millis(batch.created) if batch.created else RATE_MS
+    tx, over, ended = SessionExecutor(db.session), min(RATE_MS, max(age // 1000 * 1000, LEAST_MS)), 0
     if batch.finished is None:
         if over not in firsts:
             firsts[over] = first_id(tx, "job_history", "finished_ms", now - over)
@@ -161,16 +171,16 @@ def _view(row: JobBatch) -> BatchView:
     else:
         state = "cancelled" if row.cancelled_at is not None else "failed" if row.failed_jobs else "completed"
     is_open = row.closed_ms is None and row.sealed_ms is None
-    copied = {name: getattr(row, name) for name in (
-        "id", "tenant_id", "created_by", "on_failure", "total_jobs", "pending_jobs", "failed_jobs", "then_uuid")}
     # A row that another program wrote has times in seconds only.
     created = row.created_ms or (row.created_at or 0) * 1000
+    copied = {name: getattr(row, name) for name in (
+        "id", "tenant_id", "created_by", "on_failure", "total_jobs", "pending_jobs", "failed_jobs", "then_uuid")}
     return BatchView(
-        **copied, name=as_text(row.name)[:255], state=state, then=then if isinstance(then, str) else None,
+        **copied, name=(row.name or row.id)[:255], state=state, then=then if isinstance(then, str) else None,
         created=when(created), sealed=when(row.sealed_ms), paused=when(row.paused_ms),
         cancelled=when(row.cancelled_at and row.cancelled_at * 1000), finished=when(row.closed_ms),
         unsealed_long=is_open and now_ms() - created > HOUR_MS,
-        key=f"{row.closed_ms if row.closed_ms is not None else row.created_ms + 10**15}.{row.id}")
+        key=f"0.{row.closed_ms}.{row.id}" if row.closed_ms is not None else f"1.{row.created_ms}.{row.id}")
 
 
 def as_json(batch: BatchView) -> dict[str, Any]:
