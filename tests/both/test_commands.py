@@ -87,7 +87,7 @@ def test_every_command_runs(site, cli, tmp_path):
         assert set(found) == keys | {"members", "no_longer_kept", "ended_a_minute", "left_ms", "costs", "newest_failed"}
         does(0, "batches", "show", key)
     assert (found["total_jobs"], found["members"], found["costs"]) == (3, {"completed": 1, "cancelled": 1, "undecided": 1}, [{"currency": "EUR", "nano": 21, "unknown": 0}])
-    does(3, "batches", "show", "00000000")
+    does(3, "batches", "show", "99999999")
     assert does(0, "batches", "retry", site.batches["ended"][:8]) == "1 job requeued\n"
     does(1, "batches", "retry", site.batches["ended"])
     assert does(0, "batches", "cancel", site.batches["ended"]) == "1 job cancelled, or asked to stop if running\n"
