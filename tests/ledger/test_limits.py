@@ -339,3 +339,53 @@ def test_a_person_holds_what_a_limit_holds(ledger):
         assert control.hold(tx, [r[0] for r in tx.fetch_all("SELECT id FROM jobs WHERE uuid = :u", u=uuids[1])], "ada") == 1
     ledger.settle(job)
     assert limits.sweep(ledger.connection) == 0 and ledger.claim() is None and states(ledger) == {"person": 1}
+
+
+def test_a_place_that_becomes_free_while_another_worker_holds_a_row_back_is_not_lost(ledger):
+    limited(ledger, concurrency=1)
+    ledger.dispatch()
+    second = ledger.dispatch()
+    first = ledger.claim()
+    other = Connection(ledger.app.extensions["settings"].database_url)
+    settles = threading.Thread(target=ledger.settle, args=(first,))
+    with other.transaction() as tx:
+        assert claiming.claim_in(tx, claiming.claim_statement(("default",)), "w2", "w2") == (None, True)
+        settles.start()
+        settles.join(0.3)
+        assert settles.is_alive(), "it waits for the key"
+    settles.join(10)
+    other.close()
+    assert ledger.row(second).state == "pending"
+
+
+def test_two_workers_that_leave_each_others_key_never_wait_for_each_other(ledger):
+    """Each settles a job of one key and claims one of the other key, at the same moment."""
+    limited(ledger, "TestPair", 2, per=PAIR)
+    url, troubles = ledger.app.extensions["settings"].database_url, []
+    from app.ledger.settle import Outcome, settle_and_claim_next
+
+    def swap(job, queue: str, barrier: threading.Barrier) -> None:
+        connection, sql = Connection(url), claiming.claim_statement((queue,))
+        try:
+            assert connection.fetch_all("SELECT 1")
+            barrier.wait(10)
+            assert settle_and_claim_next(connection, job, Outcome("completed"), ledger.store, sql)[1]
+        except Exception as error:
+            troubles.append(error)
+        finally:
+            connection.close()
+
+    for _ in range(15):
+        held = []
+        for queue, shop in (("high", "a"), ("low", "b")):
+            ledger.dispatch("TestPair", queue, args={"shop": shop})
+            held.append((ledger.claim(queue, (queue,)), queue))
+        ledger.dispatch("TestPair", "high", args={"shop": "b"}), ledger.dispatch("TestPair", "low", args={"shop": "a"})
+        barrier = threading.Barrier(2)
+        threads = [threading.Thread(target=swap, args=(*pair, barrier)) for pair in held]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(20)
+        assert not troubles, troubles
+        ledger.change("DELETE FROM jobs")
