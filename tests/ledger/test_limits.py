@@ -11,10 +11,10 @@ from app import registry
 from app.config import load_settings
 from app.extensions import db
 from app.jobs import job
-from app.ledger import claim as claiming, control, limit_keys, limits, manual, rescue
+from app.ledger import batches, claim as claiming, control, limit_keys, limits, manual, rescue
 from app.ledger.dialect import Connection
 from app.ledger.limits import Limit, Per
-from app.services.jobs import actions, limits as declared
+from app.services.jobs import actions, batches as batching, limits as declared
 from app.support.clock import MINUTE_MS
 from tests.ledger_fixture import Ledger
 
@@ -389,3 +389,23 @@ def test_two_workers_that_leave_each_others_key_never_wait_for_each_other(ledger
             thread.join(20)
         assert not troubles, troubles
         ledger.change("DELETE FROM jobs")
+
+
+def test_a_paused_batch_runs_no_member_that_a_limit_held(ledger):
+    limited(ledger, concurrency=1)
+    with ledger.app.app_context():
+        made = batching.begin("the one")
+        registry.find("TestNoop").with_options(batch=made).dispatch_many([{}] * 4)
+        made.seal()
+        db.session.commit()
+    job = ledger.claim()
+    assert ledger.claim("w2") is None and states(ledger) == {"processing": 1, "limit": 3}
+    for on in (True, False):
+        with ledger.connection.transaction() as tx:
+            batches.pause(tx, made.id, on)
+        batches.sweep_paused(ledger.connection)
+        if on:
+            ledger.settle(job)
+            limits.sweep(ledger.connection)
+            assert ledger.claim() is None and states(ledger) == {"batch": 3}
+    assert run(ledger) == 3
