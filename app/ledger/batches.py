@@ -76,7 +76,7 @@ def sweep_paused(connection: Connection) -> int:
         total += control.in_steps(
             connection, "batch_id = :b AND (state IN ('pending', 'scheduled', 'waiting') OR state = 'held' "
             f"AND hold_code IN {(BY_LIMIT, BY_RATE)})",  # else each that ends would let the next one go
-            f"state = 'held', hold_code = '{BY_BATCH}', reason = :why, reason_json = :json", b=batch_id, **said)
+            change=f"state = 'held', hold_code = '{BY_BATCH}', reason = :why, reason_json = :json", b=batch_id, **said)
     held = connection.fetch_all(f"SELECT DISTINCT batch_id FROM jobs WHERE state = 'held' AND hold_code = '{BY_BATCH}'")
     for (batch_id,) in held:
         if not connection.fetch_all("SELECT 1 FROM job_batches WHERE id = :b AND paused_ms IS NOT NULL", b=batch_id):
