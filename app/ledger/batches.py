@@ -17,7 +17,7 @@ from app.ledger import control, manual
 from app.ledger.batch_counts import recount, recount_open
 from app.ledger.dialect import Connection, Executor, database_errors
 from app.ledger.rows import insert
-from app.models.job import BY_BATCH
+from app.models.job import BY_BATCH, BY_LIMIT, BY_RATE
 from app.models.job_batch import STOP
 from app.support.messages import Message, to_json
 from app.support.validation import stored_object
@@ -82,8 +82,9 @@ def sweep_paused(connection: Connection) -> int:
     for (batch_id,) in connection.fetch_all("SELECT id FROM job_batches WHERE paused_ms IS NOT NULL "
                                             "AND closed_ms IS NULL"):
         total += control.in_steps(
-            connection, "batch_id = :b AND state IN ('pending', 'scheduled', 'waiting')",
-            f"state = 'held', hold_code = '{BY_BATCH}', reason = :why, reason_json = :json", b=batch_id, **said)
+            connection, "batch_id = :b AND (state IN ('pending', 'scheduled', 'waiting') OR state = 'held' "
+            f"AND hold_code IN {(BY_LIMIT, BY_RATE)})",  # else each that ends would let the next one go
+            change=f"state = 'held', hold_code = '{BY_BATCH}', reason = :why, reason_json = :json", b=batch_id, **said)
     held = connection.fetch_all(f"SELECT DISTINCT batch_id FROM jobs WHERE state = 'held' AND hold_code = '{BY_BATCH}'")
     for (batch_id,) in held:
         if not connection.fetch_all("SELECT 1 FROM job_batches WHERE id = :b AND paused_ms IS NOT NULL", b=batch_id):

@@ -52,8 +52,8 @@ def sweep_types(connection: Connection) -> int:
     paused, total, job_type = [row[0].removeprefix(TYPE) for row in rows], 0, ""
     for name in paused:
         total += in_steps(connection, "state = 'pending' AND job_type = :t",
-                           f"state = 'held', hold_code = '{BY_TYPE}', reason = :why, reason_json = :json", t=name,
-                           why=PAUSED, json=to_json(PAUSED))
+                           change=f"state = 'held', hold_code = '{BY_TYPE}', reason = :why, reason_json = :json",
+                           t=name, why=PAUSED, json=to_json(PAUSED))
     while (job_type := connection.fetch_all(_NEXT_TYPE, last=job_type)[0][0]) is not None:
         if job_type not in paused:
             total += free_held(connection, f"hold_code = '{BY_TYPE}' AND job_type = :t", t=job_type)

@@ -11,10 +11,10 @@ from app import registry
 from app.config import load_settings
 from app.extensions import db
 from app.jobs import job
-from app.ledger import claim as claiming, control, limit_keys, limits, manual, rescue
+from app.ledger import batches, claim as claiming, control, limit_keys, limits, manual, rescue
 from app.ledger.dialect import Connection
 from app.ledger.limits import Limit, Per
-from app.services.jobs import actions, limits as declared
+from app.services.jobs import actions, batches as batching, limits as declared
 from app.support.clock import MINUTE_MS
 from tests.ledger_fixture import Ledger
 
@@ -353,3 +353,73 @@ def test_a_rate_of_the_whole_type_counts_over_tenants(ledger):
     assert limits.Sweep(ledger.connection).run() == 0
     ledger.change("UPDATE rate_starts SET at_ms = at_ms - 61000")
     assert limits.Sweep(ledger.connection).run() == 1 and ledger.claim("w3").tenant_id == "c"
+
+
+def test_a_place_that_becomes_free_while_another_worker_holds_a_row_back_is_not_lost(ledger):
+    limited(ledger, concurrency=1)
+    ledger.dispatch()
+    second = ledger.dispatch()
+    first = ledger.claim()
+    other = Connection(ledger.app.extensions["settings"].database_url)
+    settles = threading.Thread(target=ledger.settle, args=(first,))
+    with other.transaction() as tx:
+        assert claiming.claim_in(tx, claiming.claim_statement(("default",)), "w2", "w2") == (None, True)
+        settles.start()
+        settles.join(0.3)
+        assert settles.is_alive(), "it waits for the key"
+    settles.join(10)
+    other.close()
+    assert ledger.row(second).state == "pending"
+
+
+def test_two_workers_that_leave_each_others_key_never_wait_for_each_other(ledger):
+    """Each settles a job of one key and claims one of the other key, at the same moment."""
+    limited(ledger, "TestPair", 2, per=PAIR)
+    url, troubles = ledger.app.extensions["settings"].database_url, []
+    from app.ledger.settle import Outcome, settle_and_claim_next
+
+    def swap(job, queue: str, barrier: threading.Barrier) -> None:
+        connection, sql = Connection(url), claiming.claim_statement((queue,))
+        try:
+            assert connection.fetch_all("SELECT 1")
+            barrier.wait(10)
+            assert settle_and_claim_next(connection, job, Outcome("completed"), ledger.store, sql)[1]
+        except Exception as error:
+            troubles.append(error)
+        finally:
+            connection.close()
+
+    for _ in range(15):
+        held = []
+        for queue, shop in (("high", "a"), ("low", "b")):
+            ledger.dispatch("TestPair", queue, args={"shop": shop})
+            held.append((ledger.claim(queue, (queue,)), queue))
+        ledger.dispatch("TestPair", "high", args={"shop": "b"}), ledger.dispatch("TestPair", "low", args={"shop": "a"})
+        barrier = threading.Barrier(2)
+        threads = [threading.Thread(target=swap, args=(*pair, barrier)) for pair in held]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(20)
+        assert not troubles, troubles
+        ledger.change("DELETE FROM jobs")
+
+
+def test_a_paused_batch_runs_no_member_that_a_limit_held(ledger):
+    limited(ledger, concurrency=1)
+    with ledger.app.app_context():
+        made = batching.begin("the one")
+        registry.find("TestNoop").with_options(batch=made).dispatch_many([{}] * 4)
+        made.seal()
+        db.session.commit()
+    job = ledger.claim()
+    assert ledger.claim("w2") is None and states(ledger) == {"processing": 1, "limit": 3}
+    for on in (True, False):
+        with ledger.connection.transaction() as tx:
+            batches.pause(tx, made.id, on)
+        batches.sweep_paused(ledger.connection)
+        if on:
+            ledger.settle(job)
+            limits.sweep(ledger.connection)
+            assert ledger.claim() is None and states(ledger) == {"batch": 3}
+    assert run(ledger) == 3
