@@ -13,7 +13,7 @@ from app.ledger.claim import release
 from app.ledger.claimed_row import running
 from app.services.audit import log
 from app.services.instance import retention
-from app.services.jobs import actions, listing, lookup, tree, waiting
+from app.services.jobs import actions, batches, graph_figures, graph_walk, listing, lookup, tree, waiting
 from app.services.jobs.listing import JobFilter
 from app.support.validation import ValidationError
 
@@ -238,6 +238,25 @@ def test_a_job_that_had_dispatched_others_after_itself_is_marked_when_its_worker
     assert again.uuid == parent and again.has_children
     jobs.settle(again)
     assert lookup.state_of(child) == "pending"
+
+
+def test_the_graph_is_read_on_both_databases(jobs):
+    """Of a job both ways; of a batch its members, and outside of it what they wait for."""
+    outside, brother = jobs.dispatch("TestEcho"), jobs.dispatch("TestEcho")
+    with batches.batch("b") as batch:
+        first = registry.find("TestEcho").with_options(batch=batch, after=[outside]).dispatch()
+        second = registry.find("TestNoop").with_options(batch=batch, after=[first, brother]).dispatch()
+    db.session.commit()
+    fail(jobs, outside)
+    found = graph_walk.of_batch(batch.id)
+    assert graph_walk.batch_name(batch.id) == "b" and graph_walk.batch_name("x") is None
+    assert {uuid: node.state for uuid, node in found.nodes.items()} == {outside: "failed", brother: "pending", first: "waiting", second: "waiting"}
+    assert found.edges == {(outside, first): True, (first, second): True, (brother, second): True} and not found.cut
+    assert set(graph_walk.around(first).nodes) == {outside, first, second}
+    assert graph_figures.halting(found) == [outside]
+    assert [node.uuid for node in graph_figures.causes(found, second)] == [outside, brother]
+    actions.retry(outside, "ann@example.org")
+    assert graph_walk.around(first).nodes[outside].state == "pending"
 
 
 def test_lines_of_uuids_are_checked(jobs):
