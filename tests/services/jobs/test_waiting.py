@@ -138,6 +138,28 @@ def test_a_refused_change_touches_no_child(jobs):
     assert {lookup.state_of(uuid) for uuid in uuids} == {"waiting"}
 
 
+@pytest.mark.parametrize("choice", tree.CHOICES)
+def test_many_are_ended_at_once_with_what_waits_for_them(jobs, choice):
+    """Of two trees; a job that is chosen itself is not counted among those that wait, and one that was retried keeps its children."""
+    (one, uuids), (two, others) = family_tree(jobs), family_tree(jobs)
+    three = jobs.dispatch("TestEcho")
+    kept = jobs.dispatch("TestEcho", after=[three])
+    ids = [jobs.one("SELECT id FROM jobs WHERE uuid = :u", u=uuid) for uuid in (one, two, uuids[0])]
+    assert tree.below(actions.waiting_for("cancel", ids), ids) == 7
+    assert actions.in_steps("ann@example.org", "cancel", "3 ticked", ids, choice) == 3
+    entry, states = log()[0][0], [lookup.state_of(uuid) for uuid in (uuids[1], uuids[2], *others)]
+    wanted = {"wait": (["waiting"] * 6, "left waiting: 7"), "cancel": (["cancelled"] * 6, "cancelled with it: 7 of 7"),
+              "run": (["waiting", "pending", "pending", "waiting", "waiting", "waiting"], "let go: 4")}[choice]
+    assert states == wanted[0] and entry.result == f"3 of 3; {wanted[1]}"
+    db.session.rollback()
+    fail(jobs, three)
+    stale = [jobs.one("SELECT id FROM failed_jobs WHERE uuid = :u", u=three)]
+    actions.retry(three, "ann@example.org")
+    actions.in_steps("ann@example.org", "delete", "1 ticked", stale, choice)
+    assert tree.settle_tree(waiting.SessionExecutor(db.session), [three], choice, "ann@example.org") == tree.Settled()
+    assert lookup.state_of(kept) == "waiting"
+
+
 def test_bad_choices_are_refused():
     assert tree.parse_choice(None) == tree.parse_choice(" ") == "wait"
     with pytest.raises(ValidationError, match="wait, cancel, run"):
