@@ -97,7 +97,7 @@ CHILDREN = click.option("--children", type=click.Choice(tree.CHOICES), default=t
 def _act(action: Any, uuid: str, done: str, all_of_them: Any = None, **how: Any) -> None:
     """Do an action to one job, or with `all` to every failed job, and print the result."""
     if uuid == "all" and all_of_them is not None:
-        count = all_of_them(actor())
+        count = all_of_them(actor(), **how)
         click.echo(f"{count} {'job' if count == 1 else 'jobs'} {done}")
         return
     key = lookup.called(uuid)
@@ -128,9 +128,7 @@ def cancel(uuid: str, children: str) -> None:
 @click.argument("uuid", metavar="UUID|all")
 @CHILDREN
 def delete(uuid: str, children: str) -> None:
-    """Put a failed job (or all) into the bin for 7 days; with `all` those that wait for them go on waiting."""
-    if uuid == "all" and children != tree.WAIT:
-        refuse("--children is for one job.", 2)
+    """Put a failed job (or all) into the bin for 7 days."""
     _act(actions.delete_failed, uuid, "deleted", actions.delete_all, children=children)
 
 

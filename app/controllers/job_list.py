@@ -12,6 +12,7 @@ from flask_babel import gettext as _, ngettext
 
 from app import registry
 from app.config import QUEUES
+from app.controllers import tree_forms
 from app.controllers.jobs import bp
 from app.controllers.responses import actor, ask, csv_file, done, live
 from app.integrations.csv_cells import write_rows
@@ -86,7 +87,8 @@ def _lines(rows):
 def bulk():
     """Do one of ACTIONS to the ticked jobs (`uuid`, several), or to all that match the filter (`scope=all`).
 
-    `top` bounds `scope=all` to jobs that existed when the page was rendered. Raises ValidationError.
+    `top` bounds `scope=all` to jobs that existed when the page was rendered; `children` says what becomes of the jobs
+    that wait for those which are ended. Raises ValidationError.
     """
     form, action = request.form, request.form.get("action", "")
     if action not in ACTIONS:
@@ -102,9 +104,11 @@ def bulk():
         ids, subject = listing.rows_of(ticked, action), f"{len(ticked)} ticked"
     if not ids:
         return done(_("None of these jobs can be changed so."), 0)
-    if page := ask(*question(action, len(ids)), danger=action not in ("retry", "restore")):
+    chosen = ids if action == "cancel" else ()
+    if page := ask(*question(action, len(ids)), danger=action not in ("retry", "restore"),
+                   tree=lambda: tree_forms.question(actions.waiting_for(action, ids), chosen)):
         return page
-    count = actions.in_steps(actor(), action, subject, ids)
+    count = actions.in_steps(actor(), action, subject, ids, tree_forms.chosen())
     return done(report(action, count, len(ids)), count)
 
 

@@ -71,8 +71,8 @@ def retry_all():
 def delete(uuid: str):
     """Put one failed job into the bin, after a question; `children` is what becomes of those that wait for it."""
     require_delete()
-    tree = tree_forms.question([uuid])
-    if page := ask(_("Delete this job?"), _("It stays in the bin for 7 days."), _("Delete"), tree=tree):
+    if page := ask(_("Delete this job?"), _("It stays in the bin for 7 days."), _("Delete"),
+                   tree=lambda: tree_forms.question([uuid])):
         return page
     actions.delete_failed(uuid, actor(), tree_forms.chosen())
     return done(_("Job deleted"))
@@ -82,9 +82,11 @@ def delete(uuid: str):
 def flush_failed():
     """Put all jobs into the bin that had failed when the page was rendered, after a question."""
     text = _("They stay in the bin for 7 days. Jobs that failed after this page was loaded are not included.")
-    if page := ask(_("Delete all failed jobs?"), text, _("Delete all")):
+    highest = max_failed_id()
+    if page := ask(_("Delete all failed jobs?"), text, _("Delete all"),
+                   tree=lambda: tree_forms.question(actions.waiting_for("delete", actions.all_failed(highest)))):
         return page
-    count = actions.delete_all(actor(), max_failed_id())
+    count = actions.delete_all(actor(), highest, tree_forms.chosen())
     return done(_("All failed jobs have been deleted") + f" ({number(count)})", count)
 
 
@@ -92,7 +94,7 @@ def flush_failed():
 def cancel(uuid: str):
     """Cancel a waiting job or ask a running one to stop, after a question; `children` as in `delete`."""
     text = _("A waiting job is cancelled; a running one is asked to stop.")
-    if page := ask(_("Cancel this job?"), text, _("Cancel the job"), tree=tree_forms.question([uuid])):
+    if page := ask(_("Cancel this job?"), text, _("Cancel the job"), tree=lambda: tree_forms.question([uuid])):
         return page
     result = actions.cancel(uuid, actor(), tree_forms.chosen())
     return done(_("Job cancelled") if result == "cancelled" else _("The job was asked to stop"))

@@ -37,7 +37,7 @@ def act(uuid: str, action: str):
         "erase": (_("Erase this job for good?"), _("Its history and log go too. The figures stay."), _("Erase")),
     }
     if name in questions:
-        if page := ask(*questions[name], tree=tree_forms.question([uuid])):
+        if page := ask(*questions[name], tree=lambda: tree_forms.question([uuid])):
             return page
         options["children"] = tree_forms.chosen()
     actions.act(name, uuid, actor(), **options)

@@ -125,13 +125,16 @@ def actor() -> str:
     return current_user.email
 
 
-def ask(title: str, text: str, action: str, danger: bool = True, tree: Any = None):
+def ask(title: str, text: str, action: str, danger: bool = True,
+        tree: Callable[[], Any] | None = None):
     """A page with a question, for browsers without JavaScript; None when the form was sent to act.
 
-    Forms with a question carry `ask=1`. The dialog of the page removes it after "yes"; scripts never send it. `tree` is
-    a tree_forms.TreeQuestion, or None.
+    Forms with a question carry `ask=1`; scripts never send it. `tree()` returns a tree_forms.TreeQuestion, or None. The
+    dialog of the page sends `ask=tree` after "yes": then it is asked only if jobs wait and the dialog did not know it.
     """
-    if request.form.get("ask") != "1":
+    asked = request.form.get("ask")
+    tree = tree() if tree and asked in ("1", "tree") else None
+    if asked != "1" and not (asked == "tree" and tree and "children" not in request.form):
         return None
     fields = [(k, v) for k, v in request.form.items(multi=True) if k not in ("csrf_token", "ask", "children")]
     back = safe_next(request.form.get("next"), url_for("admin.jobs.index"))

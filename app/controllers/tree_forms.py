@@ -24,14 +24,16 @@ class TreeQuestion:
     choices: list[tuple[str, str]]
 
 
-def question(uuids: Collection[str]) -> TreeQuestion | None:
-    """The question for these jobs; None when no job waits for them."""
-    n = tree.below(uuids)
+def question(uuids: Collection[str], chosen_ids: Collection[int] = ()) -> TreeQuestion | None:
+    """The question for these jobs; None when no job waits for them but live ones that are chosen too."""
+    n = tree.below(uuids, chosen_ids)
     if not n:
         return None
     return TreeQuestion(
         ngettext("%(n)s job waits for it, directly or through others.",
-                 "%(n)s jobs wait for it, directly or through others.", n, n=number(n)),
+                 "%(n)s jobs wait for it, directly or through others.", n, n=number(n)) if len(uuids) == 1 else
+        ngettext("%(n)s other job waits for them, directly or through others.",
+                 "%(n)s other jobs wait for them, directly or through others.", n, n=number(n)),
         [(tree.WAIT, _("Leave them waiting")), (tree.CANCEL, _("Cancel them too, the whole tree")),
          (tree.RUN, _("Let them run without it"))])
 

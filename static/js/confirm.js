@@ -39,14 +39,14 @@ function ask(form, submitter) {
   dialog.addEventListener("close", () => {
     if (dialog.returnValue !== "yes") return;
     const asked = form.querySelector('input[name="ask"]');
-    if (asked) asked.disabled = true;
+    if (asked) asked.value = "tree"; // asked again only when jobs wait for these and nothing was chosen
     for (const { name, value } of more.querySelectorAll("input:checked")) {
       const field = form.querySelector(`input[type=hidden][name="${CSS.escape(name)}"]`) || form.appendChild(document.createElement("input"));
       Object.assign(field, { type: "hidden", name, value });
     }
     sure.add(form);
     form.requestSubmit(submitter);
-    if (asked) asked.disabled = false; // for the back button
+    if (asked) asked.value = "1"; // for the back button
   }, { once: true });
   dialog.showModal();
 }

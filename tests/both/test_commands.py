@@ -68,7 +68,13 @@ def test_every_command_runs(site, cli, tmp_path):
     does(1, "jobs", "wait", one["failed"])
     does(3, "jobs", "wait", one["held"], "--timeout", "0")
     does(0, "jobs", "retry", uuid)
-    does(0, "jobs", "cancel", uuid)
+    child = does(0, "jobs", "dispatch", "TestEcho", "--after", uuid, "--after", one["completed"][:13]).split()[-1]
+    assert f"error: Waits for Test Echo {uuid[:8]}, which is ready\n" in does(0, "jobs", "show", child)
+    assert json.loads(does(0, "jobs", "show", child, "--json"))["parents"] == sorted([uuid, one["completed"]])
+    does(2, "jobs", "dispatch", "TestEcho", "--after", "00000000")
+    does(2, "jobs", "cancel", uuid, "--children", "all")
+    assert cli("jobs", "cancel", uuid, "--children", "cancel")[2] == "1 job waits for it: --children cancel\n"
+    assert json.loads(does(0, "jobs", "show", child, "--json"))["state"] == "cancelled"
     does(0, "jobs", "cancel", one["processing"])
     does(0, "jobs", "delete", one["timeout"])
     does(1, "jobs", "delete", one["timeout"])

@@ -189,6 +189,16 @@ def test_scripts_that_say_nothing_leave_them_waiting(english, app, diamond):
     assert state(app, diamond.left) == "pending"
 
 
+def test_the_list_asks_only_where_jobs_wait_that_are_not_chosen(english, app, diamond):
+    form = {"csrf_token": english.csrf, "action": "cancel", "uuid": [diamond.top, diamond.left]}
+    page = english.post("/admin/jobs/bulk", data=form | {"ask": "tree"}).text
+    assert "2 other jobs wait for them" in page and state(app, diamond.top) == "pending"
+    english.post("/admin/jobs/bulk", data=form | {"ask": "tree", "children": "run"})
+    assert state(app, diamond.top) == state(app, diamond.left) == "cancelled" and state(app, diamond.right) == "pending"
+    assert english.post("/admin/jobs/bulk", data=form | {"uuid": [diamond.end], "ask": "tree"}).status_code == 303, "nothing waits: no question"
+    assert state(app, diamond.end) == "cancelled"
+
+
 def test_the_form_takes_jobs_to_wait_for(english, app, diamond):
     form = {"csrf_token": english.csrf, "option-type": "TestEcho", "text": "x", "option-after": f"{diamond.end[:8]}\n{diamond.top}"}
     where = english.post("/admin/jobs/new/", data=form).location

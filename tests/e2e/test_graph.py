@@ -7,6 +7,8 @@ from playwright.sync_api import expect
 
 from app import registry
 from app.extensions import db
+from app.models import Job
+from app.services.jobs import actions
 from tests.e2e.test_pages import accessible, settle
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
@@ -14,7 +16,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
 
 @pytest.fixture
 def diamond(site):
-    """Four jobs that wait for a held one."""
+    """A job with a delay, two after it, one after both; what is left of them is cancelled."""
     with site.app.app_context():
         echo = registry.find("TestEcho")
         top = echo.with_options(delay=3600).dispatch(text="top")
@@ -22,6 +24,7 @@ def diamond(site):
         end = echo.with_options(after=[left, right]).dispatch(text="end")
         db.session.commit()
         yield [top, left, right, end]
+        actions.in_steps("the test", "cancel", "all", list(db.session.scalars(db.select(Job.id).where(Job.uuid.in_([top, left, right, end])))))
         db.session.remove()
 
 

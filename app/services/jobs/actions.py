@@ -87,11 +87,11 @@ def act(action: str, uuid: str, actor: str, children: str = tree.WAIT, **options
     if not _total(done):
         raise _changed(key)
     result, words = ", ".join(f"{k} {v}" for k, v in options.items()) or Message("done"), action.replace("_", " ")
-    told, freed = tree.settle_tree(tx, key, children, actor) if how.ends else (None, 0)
-    audit(actor, NOTED.get(words, words), key, told or result)
+    below = tree.settle_tree(tx, [key], children, actor) if how.ends else tree.Settled()
+    audit(actor, NOTED.get(words, words), key, below.told(result))
     if how.wakes:
         want_tickets(db.session, [key])
-    want_tickets(db.session, [""] * min(freed, WAKE))
+    want_tickets(db.session, [""] * min(below.freed, WAKE))
     db.session.commit()
     return done
 
@@ -170,42 +170,55 @@ def retry_edited(uuid: str, args: dict[str, Any], actor: str) -> str:
 
 def retry_all(actor: str, max_id: int | None = None) -> int:
     """Put every failed job up to the id `max_id` back into its queue; returns how many."""
-    return _all_failed(actor, "retry", max_id)
+    return in_steps(actor, "retry", Message("all failed"), all_failed(max_id))
 
 
-def delete_all(actor: str, max_id: int | None = None) -> int:
+def delete_all(actor: str, max_id: int | None = None, children: str = tree.WAIT) -> int:
     """Put every failed job up to the id `max_id` into the bin; returns how many."""
-    return _all_failed(actor, "delete", max_id)
+    return in_steps(actor, "delete", Message("all failed"), all_failed(max_id), children)
 
 
-def _all_failed(actor: str, action: str, max_id: int | None) -> int:
+def all_failed(max_id: int | None = None) -> list[int]:
+    """The ids of the failed jobs outside the bin, up to `max_id`."""
     query = select(FailedJob.id).where(FailedJob.deleted_at.is_(None)).order_by(FailedJob.id)
-    ids = db.session.scalars(query if max_id is None else query.where(FailedJob.id <= max_id))
-    return in_steps(actor, action, Message("all failed"), list(ids))
+    return list(db.session.scalars(query if max_id is None else query.where(FailedJob.id <= max_id)))
 
 
-def in_steps(actor: str, action: str, subject: str, ids: list[int], **options: Any) -> int:
+def waiting_for(action: str, ids: list[int]) -> list[str]:
+    """The uuids of those rows that `action` ends and for which other jobs wait."""
+    how = ACTIONS[action]
+    return tree.parents_among(how.table.__tablename__, ids) if how.ends else []
+
+
+def in_steps(actor: str, action: str, subject: str, ids: list[int], children: str = tree.WAIT, **options: Any) -> int:
     """Do one of ACTIONS to these rows, 2,000 a transaction; returns the number of changed rows.
 
-    One audit row, for `subject`, is written at the end.
+    `children` is what becomes of the jobs that wait for them. One audit row, for `subject`, is written at the end.
     """
-    total = steps(actor, action, ids, **options)
-    audit(actor, NOTED.get(action, action), subject, Message("%(n)s of %(total)s", n=total, total=len(ids)))
+    total, below = _steps(actor, action, ids, children, **options)
+    audit(actor, NOTED.get(action, action), subject,
+          below.told(Message("%(n)s of %(total)s", n=total, total=len(ids))))
     db.session.commit()
     return total
 
 
 def steps(actor: str, action: str, ids: list[int], **options: Any) -> int:
     """`in_steps` without the audit row."""
-    total, how = 0, ACTIONS[action]
+    return _steps(actor, action, ids, tree.WAIT, **options)[0]
+
+
+def _steps(actor: str, action: str, ids: list[int], children: str, **options: Any) -> tuple[int, tree.Settled]:
+    total, how, below = 0, ACTIONS[action], tree.Settled()
     db.session.rollback()
     for start in range(0, len(ids), STEP):
-        done = _total(how.change(SessionExecutor(db.session), ids[start : start + STEP], actor, **options))
-        if how.wakes:
-            want_tickets(db.session, [""] * min(done, WAKE))
+        some, tx = ids[start : start + STEP], SessionExecutor(db.session)
+        parents = waiting_for(action, some)
+        done = _total(how.change(tx, some, actor, **options))
+        below += (settled := tree.settle_tree(tx, parents, children, actor))
+        want_tickets(db.session, [""] * min(done * how.wakes + settled.freed, WAKE))
         total += done
         db.session.commit()
-    return total
+    return total, below
 
 
 def command_worker(worker: int, command: str, actor: str) -> str:

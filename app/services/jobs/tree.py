@@ -11,19 +11,25 @@ either in the tree, or its dispatch sees the job's end.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
 
 from sqlalchemy import select
 
 from app.extensions import db
 from app.ledger import graph, manual
 from app.ledger.dialect import SessionExecutor
+from app.ledger.rows import among
 from app.models import Job, JobHistory
 from app.services.jobs import lookup
 from app.support.messages import Message, translate as _
 from app.support.validation import ValidationError
 
 CHOICES = WAIT, CANCEL, RUN = "wait", "cancel", "run"
+_DIRECT = """SELECT COUNT(DISTINCT e.child_uuid) FROM job_edges e JOIN jobs c ON c.uuid = e.child_uuid
+ WHERE e.is_open = 1 AND """
+_GO_ON = """SELECT uuid FROM jobs WHERE {among} AND cancel_requested = 0
+ UNION SELECT uuid FROM failed_jobs WHERE {among} AND deleted_at IS NULL"""
 
 
 def parse_lines(texts: Iterable[str]) -> list[str]:
@@ -46,24 +52,61 @@ def parse_choice(text: str | None) -> str:
     return choice
 
 
-def below(uuids: Collection[str]) -> int:
-    """How many live jobs wait for these, directly or through others."""
-    return len(graph.descendants(SessionExecutor(db.session), list(uuids))) if uuids else 0
+@dataclass(frozen=True)
+class Settled:
+    """What became of the tree: how many jobs waited (`total`), how many were changed as chosen, and how many of these
+    may be ready now."""
+
+    choice: str = WAIT
+    total: int = 0
+    changed: int = 0
+    freed: int = 0
+
+    def __add__(self, other: Settled) -> Settled:
+        return Settled(other.choice, self.total + other.total, self.changed + other.changed, self.freed + other.freed)
+
+    def told(self, done: str) -> str:
+        """The result for the log of actions; `done` alone when nothing waited."""
+        if not self.total:
+            return done
+        if self.choice == CANCEL:
+            return Message("%(done)s; cancelled with it: %(n)s of %(total)s", done=done, n=self.changed,
+                           total=self.total)
+        if self.choice == RUN:
+            return Message("%(done)s; let go: %(n)s", done=done, n=self.changed)
+        return Message("%(done)s; left waiting: %(n)s", done=done, n=self.total)
 
 
-def settle_tree(tx: SessionExecutor, uuid: str, choice: str, actor: str) -> tuple[Message | None, int]:
-    """Do what a person has chosen with the jobs that wait for one that has just been ended, in the same transaction.
+def parents_among(table: str, ids: Collection[int]) -> list[str]:
+    """The uuids of those rows of `jobs` or `failed_jobs` for which other jobs wait."""
+    rows = SessionExecutor(db.session).fetch_all(
+        f"SELECT r.uuid FROM {table} r WHERE {among(ids, 'r.id')} AND EXISTS "
+        "(SELECT 1 FROM job_edges e WHERE e.parent_uuid = r.uuid AND e.is_open = 1)")
+    return [row[0] for row in rows]
 
-    Returns the words for the log of actions (None when nothing waits) and the number of jobs that may be ready now.
-    """
-    ids = [row[0] for row in graph.descendants(tx, [uuid])]
+
+def below(uuids: Collection[str], but: Collection[int] = ()) -> int:
+    """How many live jobs wait for these, directly or through others; rows of the ids `but` are not counted."""
+    left_out = set(but)
+    found = graph.descendants(SessionExecutor(db.session), list(uuids)) if uuids else []
+    return sum(row[0] not in left_out for row in found)
+
+
+def settle_tree(tx: SessionExecutor, uuids: Sequence[str], choice: str, actor: str) -> Settled:
+    """Do what a person has chosen with the jobs that wait for some that have just been ended, in the same transaction.
+    Those among `uuids` that go on, because they had changed meanwhile, keep their children."""
+    if uuids:
+        go_on = {row[0] for row in tx.fetch_all(_GO_ON.format(among=among(uuids, "uuid")))}
+        uuids = [uuid for uuid in uuids if uuid not in go_on]
+    mine, found = set(uuids), graph.descendants(tx, uuids, "j.id, j.uuid") if uuids else []
+    ids = [id_ for id_, uuid in found if uuid not in mine]
     if not ids:
-        return None, 0
+        return Settled()
     if choice == CANCEL:
-        gone, asked = manual.cancel(tx, ids, Message("Cancelled by %(name)s, with the job that it waited for.",
-                                                     name=actor))
-        return Message("done; cancelled with it: %(n)s of %(total)s", n=gone + asked, total=len(ids)), 0
-    if choice == RUN:
-        freed = graph.release_children(tx, [uuid])
-        return Message("done; let go: %(n)s", n=freed), freed
-    return Message("done; left waiting: %(n)s", n=len(ids)), 0
+        why = Message("Cancelled by %(name)s, with the job that it waited for.", name=actor)
+        return Settled(choice, len(ids), sum(manual.cancel(tx, ids, why)))
+    if choice == WAIT:
+        return Settled(choice, len(ids))
+    freed = tx.fetch_all(_DIRECT + among(uuids, "e.parent_uuid"))[0][0]
+    graph.release_children(tx, uuids)
+    return Settled(choice, len(ids), freed, freed)

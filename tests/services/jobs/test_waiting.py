@@ -13,7 +13,7 @@ from app.ledger.claim import release
 from app.ledger.claimed_row import running
 from app.services.audit import log
 from app.services.instance import retention
-from app.services.jobs import actions, listing, lookup, tree, waiting
+from app.services.jobs import actions, batches, graph_figures, graph_walk, listing, lookup, tree, waiting
 from app.services.jobs.listing import JobFilter
 from app.support.validation import ValidationError
 
@@ -138,6 +138,28 @@ def test_a_refused_change_touches_no_child(jobs):
     assert {lookup.state_of(uuid) for uuid in uuids} == {"waiting"}
 
 
+@pytest.mark.parametrize("choice", tree.CHOICES)
+def test_many_are_ended_at_once_with_what_waits_for_them(jobs, choice):
+    """Of two trees; a job that is chosen itself is not counted among those that wait, and one that was retried keeps its children."""
+    (one, uuids), (two, others) = family_tree(jobs), family_tree(jobs)
+    three = jobs.dispatch("TestEcho")
+    kept = jobs.dispatch("TestEcho", after=[three])
+    ids = [jobs.one("SELECT id FROM jobs WHERE uuid = :u", u=uuid) for uuid in (one, two, uuids[0])]
+    assert tree.below(actions.waiting_for("cancel", ids), ids) == 7
+    assert actions.in_steps("ann@example.org", "cancel", "3 ticked", ids, choice) == 3
+    entry, states = log()[0][0], [lookup.state_of(uuid) for uuid in (uuids[1], uuids[2], *others)]
+    wanted = {"wait": (["waiting"] * 6, "left waiting: 7"), "cancel": (["cancelled"] * 6, "cancelled with it: 7 of 7"),
+              "run": (["waiting", "pending", "pending", "waiting", "waiting", "waiting"], "let go: 4")}[choice]
+    assert states == wanted[0] and entry.result == f"3 of 3; {wanted[1]}"
+    db.session.rollback()
+    fail(jobs, three)
+    stale = [jobs.one("SELECT id FROM failed_jobs WHERE uuid = :u", u=three)]
+    actions.retry(three, "ann@example.org")
+    actions.in_steps("ann@example.org", "delete", "1 ticked", stale, choice)
+    assert tree.settle_tree(waiting.SessionExecutor(db.session), [three], choice, "ann@example.org") == tree.Settled()
+    assert lookup.state_of(kept) == "waiting"
+
+
 def test_bad_choices_are_refused():
     assert tree.parse_choice(None) == tree.parse_choice(" ") == "wait"
     with pytest.raises(ValidationError, match="wait, cancel, run"):
@@ -238,6 +260,25 @@ def test_a_job_that_had_dispatched_others_after_itself_is_marked_when_its_worker
     assert again.uuid == parent and again.has_children
     jobs.settle(again)
     assert lookup.state_of(child) == "pending"
+
+
+def test_the_graph_is_read_on_both_databases(jobs):
+    """Of a job both ways; of a batch its members, and outside of it what they wait for."""
+    outside, brother = jobs.dispatch("TestEcho"), jobs.dispatch("TestEcho")
+    with batches.batch("b") as batch:
+        first = registry.find("TestEcho").with_options(batch=batch, after=[outside]).dispatch()
+        second = registry.find("TestNoop").with_options(batch=batch, after=[first, brother]).dispatch()
+    db.session.commit()
+    fail(jobs, outside)
+    found = graph_walk.of_batch(batch.id)
+    assert graph_walk.batch_name(batch.id) == "b" and graph_walk.batch_name("x") is None
+    assert {uuid: node.state for uuid, node in found.nodes.items()} == {outside: "failed", brother: "pending", first: "waiting", second: "waiting"}
+    assert found.edges == {(outside, first): True, (first, second): True, (brother, second): True} and not found.cut
+    assert set(graph_walk.around(first).nodes) == {outside, first, second}
+    assert graph_figures.halting(found) == [outside]
+    assert [node.uuid for node in graph_figures.causes(found, second)] == [outside, brother]
+    actions.retry(outside, "ann@example.org")
+    assert graph_walk.around(first).nodes[outside].state == "pending"
 
 
 def test_lines_of_uuids_are_checked(jobs):
