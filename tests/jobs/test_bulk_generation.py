@@ -17,6 +17,7 @@ from app.models import Content
 from app.services.audit import ActionRefused
 from app.services.content import bulk, costs, drafts, generation_pages, generations
 from app.services.content.bulk_texts import Source
+from app.services.jobs import actions
 from app.support.clock import now_ms
 
 TYPE = "ProcessBulkContentGeneration"
@@ -266,3 +267,28 @@ def test_results_have_every_text_in_the_order_of_the_prompts(of_c):
     assert lines[0].endswith("reference;prompt;status;text;tokens_in;tokens_out;cost;currency;error;draft")
     assert lines[1] == "c;Scrivi;completed;'=cmd;;;;;;waiting" and lines[2] == ";n0;failed;;;;0,000001500;USD;Rotto.;"
     assert (view.texts, view.states, view.drafts, view.nano) == (1201, {"answered": 1, "failed": 1200}, 1, 1200 * 1500)
+
+
+def test_of_two_attempts_at_once_the_second_finds_the_batch_of_the_first(site, monkeypatch):
+    begin = bulk.begin
+
+    def after_another(uuid, *rest):
+        with site.app.app_context():
+            begin(uuid, *rest)
+        begin(uuid, *rest)
+
+    uuid = dispatch(site, prompts=["uno", "due"])
+    monkeypatch.setattr(bulk, "begin", after_another)
+    outcome = attempt(site)
+    assert outcome.status == "completed" and json.loads(outcome.result)["texts"] == 2, outcome.error
+    assert len(members(site, uuid)) == 2 == site.one("SELECT COUNT(*) FROM generations")
+
+
+def test_a_refused_bulk_that_is_retried_after_the_budget_was_raised_starts(site):
+    budget(site, "0", hold=True)
+    refused = run(site, prompts=["uno"])
+    assert refused.status == "failed"
+    budget(site, "5", hold=True)
+    with site.app.app_context():
+        actions.retry(site.last.uuid, "ada")
+    assert attempt(site).status == "completed" and len(members(site, site.last.uuid)) == 1
