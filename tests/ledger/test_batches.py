@@ -11,6 +11,7 @@ from app import registry
 from app.extensions import db
 from app.jobs import batch as batching
 from app.ledger import batches, manual
+from app.ledger.claimed_row import running
 from app.ledger.dialect import Connection
 from app.monitor.loop import Monitor
 from app.services.instance import retention
@@ -319,6 +320,17 @@ def test_a_block_that_raises_writes_nothing(ledger):
             raise KeyError
         db.session.rollback()
     assert ledger.one("SELECT COUNT(*) FROM job_batches") == 0 and ledger.one("SELECT COUNT(*) FROM jobs") == 0
+
+
+def test_a_batch_that_a_job_begins_names_that_job(ledger):
+    uuid = ledger.dispatch()
+    job = ledger.claim()
+    token = running.set(job)
+    try:
+        batch_id, _uuids = make(ledger, 1)
+    finally:
+        running.reset(token)
+    assert of(ledger, batch_id, "created_by") == uuid
 
 
 def test_move_and_the_pace_of_a_batch(ledger, monitor):
