@@ -51,8 +51,9 @@ class Group:
 
     def add(self, claims: list[Claim]) -> None:
         """Rows that were just claimed."""
-        self.claimed_at = self.clock()
-        self.waiting.extend(claims)
+        with self.lock:
+            self.claimed_at = self.began_at = self.clock()  # the row before may have begun long ago
+            self.waiting.extend(claims)
 
     def begin(self) -> Claim | None:
         """The next row, which begins now; None without one."""

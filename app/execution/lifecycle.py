@@ -101,7 +101,9 @@ class Lifecycle:
         if not answered or not claims:
             raise CancelExecution("nothing to do")
         self._take(claims)
-        self._hand_over(task, self.group.begin())
+        if (found := self.group.begin()) is None:
+            raise CancelExecution("handed back")
+        self._hand_over(task, found)
 
     def _drop_cancelled(self) -> None:
         """Rows of the group whose cancel was requested do not begin; asked each 10 ms, so a short group never asks."""

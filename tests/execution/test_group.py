@@ -105,6 +105,18 @@ def test_a_slow_job_holds_up_neither_outcomes_nor_rows(ledger, worker):
     assert ledger.outcomes(uuids[1]) == ["completed"] and worker.current.uuid == uuids[2]
 
 
+def test_a_group_that_follows_a_long_job_is_not_handed_back_before_it_begins(ledger, worker):
+    for _ in range(3):
+        ledger.dispatch()
+    ledger.change("UPDATE jobs SET durable = 1 WHERE id = (SELECT MIN(id) FROM jobs)")
+    first = take(worker)
+    worker.clock += 10
+    end(worker, first)
+    worker.group._note("TestNoop", 1.0)
+    worker.watch._look()
+    assert worker.prefetched is not None
+
+
 def test_outcomes_are_written_after_twenty_ms_although_the_group_goes_on(ledger, worker):
     uuids = [ledger.dispatch() for _ in range(5)]
     end(worker, take(worker))
