@@ -173,6 +173,7 @@ class Settings:
     workers: int = row("3", whole(1, 64), "how many worker processes")
     worker_queues: tuple[str, ...] = row(",".join(QUEUES), queues, "the queues that the workers serve")
     worker_memory_mb: int = row("128", whole(16, 1_000_000), "a worker that grew by more is replaced between two jobs")
+    group_size: int = row("32", whole(1, 256), "most short jobs that a worker claims together; 1: each by itself")
     grace: int = row("60", whole(1, 86400), "seconds that running jobs get at a stop; servers: longest timeout + 30")
     secret_key: str = row("", secret_key, "sessions, forms and tickets", "programs", "generated into `DATA_DIR`")
     secret_key_fallbacks: tuple[str, ...] = row("", secret_keys, "earlier keys while you change it, blanks between",

@@ -58,6 +58,18 @@ def only_read() -> None:
     g.reads = True
 
 
+@contextmanager
+def reading() -> Iterator[None]:
+    """Inside, no transaction takes the write lock. One that is open ends before and after, with nothing committed."""
+    before = g.get("reads", False)
+    only_read()
+    try:
+        yield
+    finally:
+        db.session.rollback()
+        g.reads = before
+
+
 @event.listens_for(Engine, "connect")
 def _on_connect(connection, _record) -> None:
     if not isinstance(connection, sqlite3.Connection):

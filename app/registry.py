@@ -27,6 +27,7 @@ RATE = re.compile(r"([0-9]{1,6})/([0-9]{1,4})?([smhd])")
 UNITS_MS = {"s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 MOST_RATE = 10_000
 RATES_OF_SETTINGS = ("OPENAI_RPM",)  # rates that a setting gives, as starts a minute
+OVERLAPS = ("allow", "skip", "wait")
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.]{0,199}")
 
 
@@ -70,7 +71,8 @@ class Options:
     """How a type runs. `backoff`, `timeout` and `retry_until` are in seconds. `fair`: tenants take turns in its queue;
     `capture`: its output and logging become lines of its log; `description`: the text of the form, by default the first
     line of the docstring. `concurrency`: so many run at once; `rate`: so many start in a time ("60/m", also s, h, d);
-    both are counted `per` "type", "tenant" or "args.NAME". `group`: short jobs may be claimed and settled together."""
+    both are counted `per` "type", "tenant" or "args.NAME"; `rate_per` "type" counts the starts for the whole type.
+    `group`: short jobs may be claimed and settled together."""
 
     queue: str = "default"
     tries: int = 3
@@ -87,12 +89,13 @@ class Options:
     concurrency: int = 0
     per: str = "type"
     rate: str = ""
+    rate_per: str = ""
     group: bool = True
 
     @property
     def limited(self) -> bool:
-        """Whether the code declares a limit."""
-        return bool(self.concurrency or self.rate)
+        """Whether its jobs carry the key of a limit. With `per` alone a person may set the limit."""
+        return bool(self.concurrency or self.rate) or self.per != "type"
 
 
 @dataclass(frozen=True)
@@ -171,6 +174,8 @@ def options_of(name: str, given: dict[str, Any]) -> Options:
         raise ValueError(f"@job({name!r}): concurrency is a whole number from 0 (no limit)")
     if options.per not in ("type", "tenant") and not re.fullmatch(r"args\.[A-Za-z_]\w{0,80}", options.per):
         raise ValueError(f"@job({name!r}): per is 'type', 'tenant' or 'args.NAME'")
+    if options.rate_per not in ("", "type"):
+        raise ValueError(f"@job({name!r}): rate_per is 'type', or '' for the same as per")
     if options.rate and options.rate not in RATES_OF_SETTINGS:
         parse_rate(options.rate)
     return options
@@ -187,7 +192,12 @@ def parse_rate(text: str) -> tuple[int, int]:
 
 
 def add(definition: JobDefinition) -> None:
-    """Make a type known. Raises ValueError when another file declares the same name."""
+    """Make a type known. Raises ValueError when another file declares the same name, and for `per` with an argument
+    that the function does not take."""
+    per, names = definition.options.per, [field.name for field in definition.fields]
+    if per.startswith("args.") and per.removeprefix("args.") not in names:
+        raise ValueError(f"@job({definition.name!r}): per={per!r} names an argument that the function does not take; "
+                         f"it takes {', '.join(names) or 'none'}")
     before = _known.setdefault(definition.name, definition)
     if before.file != definition.file:
         modules = f"{before.function.__module__} and {definition.function.__module__}"
@@ -197,13 +207,15 @@ def add(definition: JobDefinition) -> None:
 
 @dataclass(frozen=True)
 class Schedule:
-    """A recurring job: five fields of crontab in APP_TIMEZONE; `catch_up` runs once after minutes that were missed."""
+    """A recurring job: five fields of crontab in APP_TIMEZONE; `catch_up` runs once after minutes that were missed.
+    `overlap` (of OVERLAPS) says what becomes of a run while a job of an earlier one is live."""
 
     name: str
     cron: str
     definition: JobDefinition
     args: dict[str, Any]
     catch_up: bool = False
+    overlap: str = "allow"
 
 
 _schedules: dict[str, Schedule] = {}
@@ -217,6 +229,8 @@ def add_schedule(schedule: Schedule) -> None:
         CronSim(cron, datetime(2026, 1, 1))
     except CronSimError as error:
         raise ValueError(f"@recurring({cron!r}) of {label}: {error}; five fields as in crontab") from None
+    if schedule.overlap not in OVERLAPS:
+        raise ValueError(f"@recurring of {label}: overlap is {', '.join(map(repr, OVERLAPS))}")
     if label in _schedules and _schedules[label].definition.file != definition.file:
         raise ValueError(f"@recurring: {label} is declared twice; give one a name=")
     definition.fit(schedule.args)

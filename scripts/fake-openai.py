@@ -5,14 +5,16 @@
 
 then OPENAI_BASE_URL=http://127.0.0.1:8123/v1 OPENAI_API_KEY=sk-anything
 
-The last word of the model's name selects the behaviour: gpt-4o-mini (a good answer), fake-slow, fake-empty,
-fake-length, fake-refusal, fake-filter, fake-early (the stream ends early), fake-cut (the connection breaks),
+The last word of the model's name selects the behaviour: gpt-4o-mini (a good answer), fake-steady (it takes a second),
+fake-slow, fake-empty, fake-length, fake-refusal, fake-filter, fake-early (the stream ends early), fake-cut (the
+connection breaks),
 fake-broken (200 with broken JSON), fake-plain (no stream), fake-429 (once, with Retry-After: 2), fake-429date,
 fake-quota, fake-401, fake-404, fake-400, fake-500, fake-flaky (500, then a good answer), fake-hang (never answers),
 fake-drip (begins and never ends), fake-drop (closes at once), fake-redirect; fake-nooptions, fake-forbids, fake-terse
 (refuse stream_options, each in other words), fake-nostream (refuses a stream); fake-nousage, fake-zerousage;
 fake-halves (half characters, NUL, bytes that are not UTF-8); fake-late429 (once), fake-late500, fake-late401,
-fake-latequota (an error as the first event), fake-after (an error after some text).
+fake-latequota (an error as the first event), fake-after (an error after some text). With fake-mixed the last word of
+the prompt selects it, as `Pumps fake-429`; "once" and "then" count by prompt there.
 GET /stats returns the number of requests, also by model.
 """
 
@@ -61,12 +63,17 @@ class Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         """Answer a chat completion in the way that the model's name selects."""
         body = json.loads(self.rfile.read(int(self.headers.get("Content-Length", 0))) or b"{}")
-        model = str(body.get("model", ""))
-        with self.server.lock:  # type: ignore[attr-defined]
-            self.server.stats[model] += 1  # type: ignore[attr-defined]
-            self.server.bodies.append(body)  # type: ignore[attr-defined]
-            n = self.server.stats[model]  # type: ignore[attr-defined]
-        way = model.rsplit("-", 1)[-1] if model.startswith("fake-") else "well"
+        model, server = str(body.get("model", "")), self.server
+        prompt = "".join(str(m.get("content", "")) for m in body.get("messages", []))
+        with server.lock:  # type: ignore[attr-defined]
+            server.stats[model] += 1  # type: ignore[attr-defined]
+            server.prompts[prompt] += 1  # type: ignore[attr-defined]
+            server.bodies.append(body)  # type: ignore[attr-defined]
+            server.times.append(time.monotonic())  # type: ignore[attr-defined]
+            n = (server.prompts[prompt] if model == "fake-mixed"  # type: ignore[attr-defined]
+                 else server.stats[model])  # type: ignore[attr-defined]
+        named = (prompt.split() or [""])[-1] if model == "fake-mixed" else model
+        way = named.rsplit("-", 1)[-1] if named.startswith("fake-") else "well"
         refusals = {
             "quota": (429, "insufficient_quota", "You exceeded your current quota."),
             "404": (404, "model_not_found", f"The model {model} does not exist."),
@@ -96,7 +103,6 @@ class Handler(BaseHTTPRequestHandler):
             return self.connection.shutdown(2)
         if way == "broken":
             return self.answer(200, None, raw=b'{"id": "x", "choices": [{"message": {"content": "half')
-        prompt = "".join(str(m.get("content", "")) for m in body.get("messages", []))
         words = " ".join(WORDS * (60 if way in ("slow", "long") else 2))
         text = {"empty": "", "refusal": ""}.get(way, f"{prompt[:80]}: {words}")
         finish = {"length": "length", "filter": "content_filter"}.get(way, "stop")
@@ -141,7 +147,7 @@ class Handler(BaseHTTPRequestHandler):
                 self.wfile.flush()
             content = piece if way == "halves" else piece + " "
             self.event(base | {"choices": [{"index": 0, "delta": {"content": content}, "finish_reason": None}]})
-            if way == "slow":
+            if way in ("slow", "steady"):
                 time.sleep(0.02)
         self.event(base | {"choices": [{"index": 0, "delta": {}, "finish_reason": finish}]})
         if way == "after":
@@ -151,6 +157,8 @@ class Handler(BaseHTTPRequestHandler):
             self.event(base | {"choices": [], "usage": usage})
         self.chunk(b"data: [DONE]\n\n")
         self.wfile.write(b"0\r\n\r\n")
+        with self.server.lock:  # type: ignore[attr-defined]
+            self.server.whole["".join(str(m.get("content", "")) for m in body.get("messages", []))] += 1
         return None
 
     def event(self, value: dict) -> None:
@@ -175,14 +183,18 @@ class Handler(BaseHTTPRequestHandler):
 
 
 class Server(ThreadingHTTPServer):
-    """The server: `stats` counts requests by model, `bodies` keeps their bodies."""
+    """The server: `stats` counts requests by model, `prompts` by prompt, `whole` the whole streams; `bodies` keeps
+    their bodies, `times` when they came (monotonic)."""
 
     daemon_threads = True
 
     def __init__(self, port: int = 0) -> None:
         super().__init__(("127.0.0.1", port), Handler)
         self.stats: Counter[str] = Counter()
+        self.prompts: Counter[str] = Counter()
+        self.whole: Counter[str] = Counter()
         self.bodies: list[dict] = []
+        self.times: list[float] = []
         self.lock, self.over = threading.Lock(), threading.Event()
 
     def handle_error(self, *_: object) -> None:

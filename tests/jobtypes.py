@@ -155,6 +155,15 @@ def pair(shop: str = "a", path: str = "", ms: int = 0) -> str:
     return shop
 
 
+@job("TestPairs", tries=3, concurrency=2, per="args.shop", backoff=(0,))
+def pairs(shop: str = "a", path: str = "", ms: int = 0) -> None:
+    """At most two at once for each shop; each line names its process."""
+    for sign in "+-":
+        with open(path, "a") as file:
+            file.write(f"{sign} {shop} {os.getpid()} {time.time()}\n")
+        time.sleep(ms / 1000 if sign == "+" else 0)
+
+
 @job("TestRate", tries=1, rate="5/10s")
 def rated(n: int = 0) -> int:
     return n
@@ -205,3 +214,8 @@ def follow(batch_id: str = "", path: str = "") -> str:
         with open(path, "a") as file:
             file.write(f"{batch_id}\n")
     return batch_id
+
+
+@job("TestAlone", tries=1, group=False)
+def alone() -> None:
+    """A short job that is claimed by itself."""

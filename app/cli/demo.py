@@ -1,6 +1,7 @@
 """`flask demo`: writes lifelike history and jobs, marked as a demo's. It opens no outside connection.
 
 history: outcomes of 30 days, with attempts that were retried, lost or timed out, and failures that wait for a decision
+batches: one that runs and one that has ended
 queue: rows in every live state, and real `DemoWork` jobs, which workers run to every kind of end
 
 `--remove` finds each row by its `created_by` or `metadata`.
@@ -21,8 +22,9 @@ from app.extensions import db
 from app.integrations import openai_text
 from app.ledger import rollups
 from app.ledger.dialect import Connection
-from app.ledger.rows import FAILED, HISTORY, METRIC, NEW_JOB, insert
+from app.ledger.rows import FAILED, HISTORY, METRIC, NEW_JOB, among, insert
 from app.services.instance.retention import KEEP_DAYS, delete_in_steps
+from app.services.jobs.batches import batch as batching, begin
 from app.services.jobs.dispatch import payload
 from app.support.clock import DAY_MS, stamp
 
@@ -159,6 +161,31 @@ def every_state(settings: Settings) -> int:
     return len(rows)
 
 
+def two_batches(settings: Settings) -> int:
+    """Write a batch that runs, of `DemoWork` jobs, and one that has ended, of jobs of the history; returns how many
+    members they have."""
+    begun = {"tenant_id": "acme", "created_by": "demo"}
+    with batching("Listino autunno 2026", **begun, then=registry.find("DemoWork")) as running:
+        jobs = registry.find("DemoWork").with_options(batch=running, **begun)
+        jobs.dispatch_many([{"ms": 2000, "text": f"pagina {n}", "ending": "gives up" if n == 3 else "completes"}
+                            for n in range(60)])
+    ended = begin("Sincronia dei negozi", **begun)
+    db.session.commit()
+    connection, job_type = Connection(settings.database_url, wait_s=30), "ProcessPrestaShopSync"
+    newest = connection.fetch_all("SELECT uuid FROM job_history WHERE created_by = 'demo' AND job_type = :t "
+                                  "ORDER BY id DESC LIMIT 40", t=job_type)
+    members = among([row[0] for row in newest], "uuid")
+    with connection.transaction() as tx:
+        for table in ("job_history", "failed_jobs"):
+            tx.execute(f"UPDATE {table} SET batch_id = :b WHERE {members}", b=ended.id)
+        tx.execute("UPDATE job_batches SET total_jobs = :n, created_ms = (SELECT MIN(created_ms) FROM job_history "
+                   "WHERE batch_id = :b) WHERE id = :b", b=ended.id, n=len(newest))
+    connection.close()
+    ended.seal()
+    db.session.commit()
+    return 60 + len(newest)
+
+
 def traffic(seconds: float, a_second: float = 2.0) -> int:
     """Dispatch `DemoWork` jobs of every ending for `seconds`; returns how many. When OPENAI_BASE_URL is a development
     server, every third comes with a job that generates a text."""
@@ -191,7 +218,7 @@ def remove(settings: Settings) -> int:
     for table, condition in (
             ("jobs", f"{by_demo} AND state <> 'processing'"), ("failed_jobs", by_demo), ("generations", its_jobs),
             ("job_costs", its_jobs), ("job_logs", its_jobs), ("job_metrics", f"metadata = :mark OR {its_jobs}"),
-            ("job_history", by_demo)):
+            ("job_history", by_demo), ("job_batches", by_demo)):
         total += delete_in_steps(connection, table, condition, 2**31, STEP, mark=MARK)
     rollups.rebuild(connection, KEEP_DAYS)
     return total

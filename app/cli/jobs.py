@@ -1,4 +1,4 @@
-"""`flask --app wsgi jobs ...`: dispatch, list, show, retry, cancel, delete, wait, resume, pause."""
+"""`flask --app wsgi jobs ...`: dispatch, list, show, retry, cancel, delete, wait, resume, pause, limit."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from flask.cli import AppGroup
 from app import registry
 from app.cli.command import actor, reading, refuse
 from app.extensions import db
-from app.services.jobs import actions, lookup, queues, tree, uploads
+from app.services.jobs import actions, limits, lookup, queues, tree, uploads
 from app.support import error_texts
 from app.support.json_values import as_json
 from app.support.validation import parse_delay, parse_json, parse_queue, parse_tenant
@@ -171,6 +171,25 @@ def resume(name: str | None, everything: bool) -> None:
     if not everything:
         queues.resume(name or "", actor())
     click.echo("resumed: " + (", ".join(names) or "nothing was paused"))
+
+
+@jobs.command("limit")
+@click.argument("name", metavar="TYPE")
+@click.option("--concurrency", help="So many at once; none for no limit, code for what the code says.")
+@click.option("--rate", help="So many starts in a time, such as 60/m; none or code as above.")
+def limit(name: str, concurrency: str | None, rate: str | None) -> None:
+    """Show the limits of a job type, or change them; each claim that begins after it obeys."""
+    name, given = limits.parse_name(name), {}
+    if concurrency is not None:
+        given["concurrency"] = limits.parse_concurrency(concurrency)
+    if rate is not None:
+        given["rate"] = limits.parse_rate(rate)
+    if given:
+        limits.change(name, actor(), **given)
+    now = limits.of(name)
+    code = f"; the code says {now.by_code[0] or 'none'} at once, rate {now.by_code[1] or 'none'}" if now.set_by else ""
+    click.echo(f"{name}: {now.concurrency or 'none'} at once, rate {now.rate or 'none'}, per {now.per}{code}")
+    click.echo(f"now: {now.running} running, {now.waiting} waiting, {now.started} started in the time of the rate")
 
 
 @jobs.command("pause")

@@ -12,9 +12,11 @@ from flask_migrate.cli import db as migrations
 
 from app import registry
 from app.cli.alerts import alerts
+from app.cli.batches import batches
 from app.cli.command import guard, refuse, single
 from app.cli.jobs import jobs
 from app.cli.ops import workers
+from app.cli.texts import texts
 from app.cli.users import users
 from app.ledger import rollups as counted
 from app.ledger.dialect import Connection
@@ -97,7 +99,7 @@ def demo(metrics: int | None, pending: int | None, traffic: int | None, mix: boo
     except service.NotEmpty as error:
         refuse(error)
     if whole:
-        written += service.every_state(settings())
+        written += service.every_state(settings()) + service.two_batches(settings())
     if whole or traffic:
         written += service.traffic(10 if whole else traffic)
     click.echo(f"{written} rows written. `flask --app wsgi demo --remove` deletes them.")
@@ -105,6 +107,6 @@ def demo(metrics: int | None, pending: int | None, traffic: int | None, mix: boo
 
 def register_commands(app: Flask) -> None:
     """Add all commands to the application; those of Flask-Migrate get the exit codes only."""
-    for command in (jobs, users, workers, rollups, alerts, *single.commands.values()):
+    for command in (jobs, batches, users, workers, rollups, alerts, texts, *single.commands.values()):
         app.cli.add_command(guard(command))
     guard(migrations, checked=False)

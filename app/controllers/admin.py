@@ -8,12 +8,24 @@ import app.controllers.audit  # noqa: F401  (these four add routes to jobs.bp)
 import app.controllers.job_list  # noqa: F401
 import app.controllers.queues  # noqa: F401
 import app.controllers.recurring  # noqa: F401
-from app.controllers import alerts, contents, costs, generations, graph, jobs, new_job, people, workers
+from app.controllers import (
+    alerts,
+    batches,
+    bulk_texts,
+    contents,
+    costs,
+    generations,
+    graph,
+    jobs,
+    new_job,
+    people,
+    workers,
+)
 from app.controllers.access import check_csrf, super_admin_required
 
 bp = Blueprint("admin", __name__, url_prefix="/admin")
 bp.before_request(super_admin_required)
 bp.before_request(check_csrf)
-for _part in (alerts, contents, costs, generations, graph, new_job, people, workers):
+for _part in (alerts, batches, bulk_texts, contents, costs, generations, graph, new_job, people, workers):
     jobs.bp.register_blueprint(_part.bp)
 bp.register_blueprint(jobs.bp)

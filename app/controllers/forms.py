@@ -19,7 +19,7 @@ from app.models import AlertRule
 from app.services.alerts import rules
 from app.services.alerts.checks import KINDS
 from app.services.content import costs, generation_pages
-from app.services.jobs import queues
+from app.services.jobs import limits, queues
 from app.support.validation import ValidationError, check_text, parse_queue, parse_tenant
 
 
@@ -81,6 +81,14 @@ class PauseForm(Form):
     reason = text()
 
 
+class LimitForm(Form):
+    """Limits of a job type."""
+
+    type = text(limits.parse_name, required=True)
+    concurrency = text(limits.parse_concurrency)
+    rate = text(limits.parse_rate)
+
+
 class BudgetForm(Form):
     """Monthly budget of a tenant, in units of the currency."""
 
@@ -96,6 +104,17 @@ class TemplateForm(Form):
     name = text(generation_pages.parse_name, required=True)
     tenant = text(parse_tenant)
     body = text(generation_pages.parse_body, required=True)
+
+
+class BulkForm(Form):
+    """Many texts at once: one of prompts, a CSV (read by the route) and `missing`."""
+
+    prompts = wtforms.TextAreaField(validators=[rule(str)])
+    missing = wtforms.BooleanField(false_values=("", "0", "false"))
+    tenant = text(parse_tenant)
+    model = text(required=True)
+    template = text()
+    approve = wtforms.BooleanField(false_values=("", "0", "false"))
 
 
 class RuleForm(Form):

@@ -10,7 +10,7 @@ from flask_babel import gettext as _
 from app.controllers import forms
 from app.controllers.access import wants_json
 from app.controllers.responses import actor, ask, done, render_error, wrong
-from app.services.content import generation_pages
+from app.services.content import drafts, generation_pages
 from app.support.messages import translate_stored
 from app.support.validation import check_text, parse_id, parse_uuid
 
@@ -18,13 +18,14 @@ bp = Blueprint("generations", __name__, url_prefix="/generations")
 PAGE = 50
 IN_JSON = ("uuid", "status", "model", "tokens_in", "tokens_cached", "tokens_out", "cost_nano", "currency", "asks",
            "maybe_paid", "error")
-STATES = ("answered", "partial", "failed", "cancelled", "asking", "answering")
+FILTERS = ("q", "tenant", "status", "batch", "draft")
+STATES = ("new", "answered", "partial", "failed", "cancelled", "asking", "answering")
 
 
 @bp.get("/", endpoint="index")
 def index():
-    """A page of 50 generations, the newest first, filtered by text, tenant and status."""
-    given = {name: check_text(request.args.get(name, "")).strip()[:200] for name in ("q", "tenant", "status")}
+    """A page of 50 generations, the newest first, filtered by text, tenant, status, batch and draft."""
+    given = {name: check_text(request.args.get(name, "")).strip()[:200] for name in FILTERS}
     rows = generation_pages.listing(**given, before=parse_id(request.args.get("before")), limit=PAGE + 1)
     kept = {k: v for k, v in given.items() if v}
     older = url_for("admin.jobs.generations.index", before=rows[PAGE - 1].id, **kept) if len(rows) > PAGE else None
@@ -40,7 +41,8 @@ def one(uuid: str):
     found = generation_pages.one(parse_uuid(uuid) or "")
     if found is None:
         return render_error(404, _("There is no such generation."))
-    return render_template("admin/generation.html", g=replace(found, error=translate_stored(found.error)))
+    return render_template("admin/generation.html", g=replace(found, error=translate_stored(found.error)),
+                           content=drafts.content_of(found.uuid) if found.reference else None)
 
 
 @bp.get("/templates", endpoint="templates")

@@ -9,6 +9,7 @@ started is deleted after an hour, like every upload without a job. Scripts (JSON
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -20,10 +21,10 @@ from app import registry
 from app.controllers.access import wants_json
 from app.controllers.responses import actor, render_error
 from app.extensions import db, only_read
-from app.integrations.csv_files import clean, key_of, peek_csv, placed
+from app.integrations.csv_files import CsvFile, clean, key_of, peek_csv, placed
 from app.integrations.text_files import NAMES, Unsure, find_encoding, shown
 from app.registry import JobDefinition
-from app.services.content.import_rows import REQUIRED, first_rows, preview as look, suggested
+from app.services.content.import_rows import REQUIRED, Group, first_rows, preview as look, suggested
 from app.services.jobs import actions, tree, uploads
 from app.support.messages import tell, translate_stored
 from app.support.validation import ValidationError, check_text, parse_delay, parse_json, parse_queue
@@ -117,20 +118,21 @@ def read_columns(text: str) -> dict[str, str]:
     return value
 
 
-def mapped(names: tuple[str, ...], columns: dict[str, str], given: Any) -> dict[str, str]:
+def mapped(names: tuple[str, ...], columns: dict[str, str], given: Any,
+           wanted: tuple[str, ...] = REQUIRED, usual: tuple[str, ...] = REQUIRED) -> dict[str, str]:
     """Field by column: `columns` with the choices of the fields `map-title` and so on, which hold places of columns.
 
-    Without such a field and without `columns`, a mapping by usual names. Raises ValidationError for a column chosen
-    twice.
+    Without such a field and without `columns`, a mapping by the usual names of `usual`. Raises ValidationError for a
+    column chosen twice.
     """
-    if not any(f"map-{name}" in given for name in REQUIRED):
-        return columns or suggested(names)
-    kept = {source: target for source, target in columns.items() if key_of(target) not in REQUIRED}
-    for target in REQUIRED:
+    if not any(f"map-{name}" in given for name in wanted):
+        return columns or suggested(names, usual)
+    kept = {source: target for source, target in columns.items() if key_of(target) not in wanted}
+    for target in wanted:
         place = given.get(f"map-{target}", "")
         if place.isascii() and place.isdigit() and int(place[:6]) < len(names):
             source = names[int(place[:6])]
-            if kept.get(source) in REQUIRED:
+            if kept.get(source) in wanted:
                 raise ValidationError(_("The column %(name)s cannot be read as two things. Choose the columns again.",
                                         name=repr(source[:40])))
             kept[source] = target
@@ -150,22 +152,30 @@ def start(upload_id: str, tenant: str | None, encoding: str | None, columns: dic
 
 
 def shape(page: dict[str, Any]) -> dict[str, Any]:
-    """The values of the template: columns with their use, cells of at most 80 characters, translated reasons."""
-    peek, found, mapping = page["peek"], page["look"], page["mapping"]
-    targets = {key_of(source): key_of(target) for source, target in mapping.items()}
+    """The values of the template."""
+    peek, found = page["peek"], page["look"]
     first = found.first if found else first_rows(peek) if peek else []
+    shown = shape_of(peek, page["mapping"], first, found.groups if found else (), page["unsure"])
+    return shown | {"error": page["error"], "look": found}
+
+
+def shape_of(peek: CsvFile | None, mapping: dict[str, str], first: list[list[str]], groups: Iterable[Group],
+             unsure: Any, wanted: tuple[str, ...] = REQUIRED) -> dict[str, Any]:
+    """The values of the parts that show a CSV: columns with their use, cells of at most 80 characters, translated
+    reasons."""
+    targets = {key_of(source): key_of(target) for source, target in mapping.items()}
     columns = []
     for place, name in enumerate(peek.columns if peek else ()):
         own = key_of(name)
         target = targets.get(own) or (own if own not in targets.values() else None)
-        columns.append({"place": place, "name": name, "target": target if target in REQUIRED else None,
+        columns.append({"place": place, "name": name, "target": target if target in wanted else None,
                         "as": clean(mapping.get(name, name))})
     return {
-        "error": page["error"], "peek": peek, "look": found, "required": REQUIRED,
+        "peek": peek, "required": wanted,
         "columns": columns, "shown_columns": columns[:SHOWN_COLUMNS],
-        "unsure": [{"name": n, "shown": shown(n), "lines": lines} for n, lines in page["unsure"]],
+        "unsure": [{"name": n, "shown": shown(n), "lines": lines} for n, lines in unsure],
         "encodings": [(name, shown(name)) for name in NAMES],
         "mapping": json.dumps(mapping, ensure_ascii=False) if mapping else "",
         "rows": [[cell if len(cell) <= 80 else cell[:79] + "…" for cell in cells[:SHOWN_COLUMNS]] for cells in first],
-        "groups": [replace(group, reason=translate_stored(group.reason)) for group in (found.groups if found else ())],
+        "groups": [replace(group, reason=translate_stored(group.reason)) for group in groups],
     }

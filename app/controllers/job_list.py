@@ -19,7 +19,7 @@ from app.integrations.csv_cells import write_rows
 from app.models.job import LIVE_STATES
 from app.models.job_metric import FINAL
 from app.services.jobs import actions, listing
-from app.services.jobs.job_filter import GROUPS, JobFilter
+from app.services.jobs.job_filter import GROUPS, HOLDS, JobFilter
 from app.services.jobs.views import JobSummary
 from app.support.clock import iso, millis
 from app.support.formatting import number
@@ -51,7 +51,7 @@ def list_context() -> dict[str, object]:
         "newer_url": found.newer and url_for("admin.jobs.list", after=found.newer, **here),
         "csv_url": url_for("admin.jobs.export", **here), "here": url_for("admin.jobs.list", **here),
         "first_page": not request.args.get("before") and not request.args.get("after"),
-        "states": [*GROUPS, *LIVE_STATES, *FINAL], "queues": QUEUES,
+        "states": [*GROUPS, *LIVE_STATES, *FINAL], "queues": QUEUES, "holds": list(HOLDS),
         "types": [{"name": d.name, "label": d.label} for d in registry.known_types()],
     }
 
@@ -132,6 +132,9 @@ def question(action: str, n: int) -> tuple[str, str, str]:
         "cancel": (ngettext("Cancel %(n)s job?", "Cancel %(n)s jobs?", n, n=shown),
                    _("Waiting jobs will not run; running ones are asked to stop. "
                      "They stay in the history as cancelled."), _("Cancel %(n)s", n=shown)),
+        "move": (ngettext("Move %(n)s waiting job?", "Move %(n)s waiting jobs?", n, n=shown),
+                 _("Running ones end where they are. Among the others of the new queue they stand last."),
+                 _("Move %(n)s", n=shown)),
         "restore": (ngettext("Restore %(n)s job?", "Restore %(n)s jobs?", n, n=shown),
                     _("They wait for a decision again."), _("Restore %(n)s", n=shown)),
         "erase": (ngettext("Erase %(n)s job for good?", "Erase %(n)s jobs for good?", n, n=shown),
@@ -148,6 +151,7 @@ def report(action: str, n: int, of: int) -> str:
     text = {
         "retry": ngettext("%(n)s job requeued", "%(n)s jobs requeued", n, n=shown),
         "cancel": ngettext("%(n)s job cancelled or asked to stop", "%(n)s jobs cancelled or asked to stop", n, n=shown),
+        "move": ngettext("%(n)s job moved", "%(n)s jobs moved", n, n=shown),
         "restore": ngettext("%(n)s job restored", "%(n)s jobs restored", n, n=shown),
         "erase": ngettext("%(n)s job erased for good", "%(n)s jobs erased for good", n, n=shown),
         "delete": ngettext("%(n)s job deleted", "%(n)s jobs deleted", n, n=shown),

@@ -16,7 +16,7 @@ from app.support.validation import ValidationError, parse_id
 
 bp = Blueprint("jobs", __name__, url_prefix="/jobs")
 service = JobMonitoringService()
-PARTS = ("actions", "notices", "cards", "live_jobs", "failed_table")
+PARTS = ("actions", "notices", "cards", "batches_live", "live_jobs", "failed_table")
 
 
 @bp.get("/", endpoint="index")

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from flask import Blueprint, jsonify, render_template, request, url_for
+from flask import Blueprint, jsonify, redirect, render_template, request, url_for
 from flask_babel import gettext as _
 
 from app import registry
@@ -25,6 +25,7 @@ from app.controllers.access import wants_json
 from app.controllers.responses import actor, done, render_error, wrong
 from app.registry import InvalidArguments, JobDefinition
 from app.services.audit import ActionRefused
+from app.services.content import bulk
 from app.services.jobs import actions, lookup, tree, uploads
 from app.services.jobs.views import JobView
 from app.support.disk import DiskLow
@@ -72,13 +73,18 @@ def collect_error(errors: dict[str, str], name: str) -> Iterator[None]:
 
 @bp.get("/", endpoint="form")
 def form():
-    """The list of job types; with `type` the form of one, with `like` the form with the arguments of a job."""
+    """The list of job types; with `type` the form of one, with `like` the form with the arguments of a job. A bulk of
+    texts has a form of its own."""
     if "like" in request.args:
         like = lookup.find(request.args["like"])
         definition = find_type(like and like.job_type)
+        if definition.name == bulk.TYPE and not wants_json():
+            return redirect(url_for("admin.jobs.texts.index", like=like.uuid))
         options = {"queue": like.queue, "tenant": like.tenant_id or ""}
         return page(definition, given=lookup.raw_arguments(like.uuid), like=like.uuid, options=options)
     if name := request.args.get("type"):
+        if name == bulk.TYPE and not wants_json():
+            return redirect(url_for("admin.jobs.texts.index"))
         return page(find_type(name))
     types = [d for d in registry.known_types() if d.options.web]
     if wants_json():

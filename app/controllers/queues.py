@@ -10,7 +10,7 @@ from app.controllers import forms, tree_forms
 from app.controllers.jobs import bp
 from app.controllers.responses import actor, ask, done, live, wrong
 from app.ledger.control import TYPE
-from app.services.jobs import actions, queues
+from app.services.jobs import actions, limits, queues
 from app.support.validation import check_text, parse_delay, parse_queue
 
 
@@ -51,7 +51,7 @@ def queues_context() -> dict[str, object]:
     if chosen not in QUEUES:  # the first queue with jobs, because the page shows their order
         chosen = next((q.name for q in rows if q.depth), "default")
     return {"queues": rows, "types": queues.types(), "chosen": chosen, "next_jobs": queues.next_jobs(chosen),
-            "tenant_backlog": queues.tenant_backlog(chosen)}
+            "tenant_backlog": queues.tenant_backlog(chosen), "limits": limits.listing()}
 
 
 @bp.get("/queues", endpoint="queues")
@@ -71,6 +71,19 @@ def pause(name: str, action: str):
 def pause_type(name: str, action: str):
     """Pause or resume a job type."""
     return _pause(TYPE + name, action)
+
+
+@bp.post("/limits", endpoint="set-limit")
+def set_limit():
+    """Set the limits of a job type (`type`, `concurrency`, `rate`), or with `reset` make them what the code says."""
+    form = forms.LimitForm()
+    if not form.validate():
+        return wrong(form.faults, lambda: render_template("admin/queues.html", **queues_context(), form=form,
+                                                          limiting=form.type.data or ""))
+    name = form.values.pop("type")
+    limits.change(name, actor(), **dict.fromkeys(form.values) if request.form.get("reset")
+                  else limits.unlike_code(name, **form.values))
+    return done(_("Limit changed"), back=url_for("admin.jobs.queues", _anchor="limits"))
 
 
 def _pause(name: str, action: str):

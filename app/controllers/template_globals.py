@@ -44,6 +44,9 @@ def common() -> dict[str, Any]:
     return {"lang": str(get_locale() or "it"), "timezone": settings().timezone.key, "version": __version__}
 
 
+ROOMS = {"contents.index": ("contents", "generations", "texts"), "list": ("batches",)}  # further pages of an entry
+
+
 def nav() -> list[dict[str, Any]]:
     """The menu: `label`, `url`, `active`, and as `count` the number of open alerts. No schedules: no "Recurring"."""
     entries = [(_("Overview"), "index"), (_("Jobs"), "list"), (_("Queues"), "queues"), (_("Workers"), "workers"),
@@ -54,6 +57,7 @@ def nav() -> list[dict[str, Any]]:
 
 
 def active(endpoint: str) -> bool:
-    """Whether the current page belongs to this entry; pages of generations and templates belong to contents."""
-    here = request.endpoint or ""
-    return here == endpoint or (endpoint == "admin.jobs.contents.index" and here.startswith("admin.jobs.generations."))
+    """Whether the current page belongs to this entry; those of one content, of generations, templates and many texts
+    belong to contents, batches to the list of jobs."""
+    here, rooms = request.endpoint or "", ROOMS.get(endpoint.removeprefix("admin.jobs."), ())
+    return here == endpoint or here.startswith(tuple(f"admin.jobs.{room}." for room in rooms))

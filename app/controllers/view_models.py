@@ -14,10 +14,10 @@ from flask_babel import format_date, gettext as _, ngettext
 from app import registry
 from app.config import QUEUES, ROOT
 from app.controllers import tree_forms
-from app.models.job import LIVE_STATES
+from app.models.job import BY_LIMIT, BY_RATE, LIVE_STATES
 from app.services.alerts.incident_views import open_alerts
-from app.services.content import contents, costs, generation_pages
-from app.services.jobs import lookup, uploads, waiting
+from app.services.content import bulk, contents, costs, generation_pages
+from app.services.jobs import batch_pages, lookup, uploads, waiting
 from app.services.jobs.actions import EDITABLE
 from app.services.jobs.views import AttemptView, JobView, Progress
 from app.services.stats import workers
@@ -33,7 +33,7 @@ MOST_BANNERS, MOST_JSON = 3, 1_000_000  # alerts on the dashboard; characters of
 service = JobMonitoringService()
 STEPS = {  # actions of the job page by state, besides retry, cancel and delete
     "pending": ("top", "hold", "delay", "move"), "scheduled": ("hold", "delay", "move"), "held": ("release", "move"),
-    "blocked": ("move",), "processing": ("stop",),
+    "limited": ("top", "hold", "delay", "move"), "blocked": ("move",), "processing": ("stop",),
     "waiting": ("run-without-waiting", "hold", "delay", "move"), "bin": ("restore", "erase"),
 }
 
@@ -50,13 +50,14 @@ def dashboard_parts(pulse: dict[str, Any], period: str = "24h") -> dict[str, Any
     stats = pulse["stats"]
     queued, failed = lookup.queued(), lookup.failed()
     failed = [replace(row, error=translate_stored(row.error)) for row in failed]
-    live = stats["jobs"]
+    live, (running, open_batches) = stats["jobs"], batch_pages.running()
     return {
         "stats": stats,
         "queued": {"rows": queued, "total": max(sum(live[s] for s in LIVE_STATES), len(queued))},
         "failed": {"rows": failed, "total": max(live["failed"], len(failed)),
                    "max_id": max((r.id for r in failed), default=0)},
         "notices": notices(pulse["monitor"]), "alerts": alert_banners(), "costs": costs.sums(),
+        "batches": {"rows": running, "total": open_batches},
         "timeline": labelled(service.get_metrics(period)),
     }
 
@@ -177,7 +178,8 @@ def job_context(found: JobView) -> dict[str, Any]:
     running_ms = now_ms() - millis(found.reserved_at) if state == "processing" and found.reserved_at else None
     arguments = [{"name": k, "value": files.get(k, v), "kind": "file" if k in files else type(v).__name__}
                  for k, v in found.args.items()]
-    can = {a: url_for("admin.jobs.act", uuid=uuid, action=a) for a in STEPS.get("bin" if found.in_bin else state, ())}
+    steps = "bin" if found.in_bin else "limited" if found.hold_code in (BY_LIMIT, BY_RATE) else state
+    can = {a: url_for("admin.jobs.act", uuid=uuid, action=a) for a in STEPS.get(steps, ())}
     allowed = {"retry": found.failed_open or state == "scheduled", "delete": found.failed_open, "cancel": found.live,
                "new.edit": web and (found.failed_open or state in EDITABLE)}
     can |= {name.removeprefix("new."): url_for(f"admin.jobs.{name}", uuid=uuid) for name, yes in allowed.items() if yes}
@@ -241,10 +243,14 @@ def time_for_retries(job_type: str, retry_round: int) -> str:
 
 
 def links(found: JobView) -> list[tuple[str, str]]:
-    """Label and address of its generation, and of lists of jobs with the same type, tenant or error."""
+    """Label and address of its batch, its generation, and of lists of jobs with the same type, tenant or error."""
     result = [(_("Jobs of type %(name)s", name=found.label), url_for("admin.jobs.list", type=found.job_type))]
     if generation_pages.exists(found.uuid):
         result.insert(0, (_("Its generation"), url_for("admin.jobs.generations.one", uuid=found.uuid)))
+    if found.batch_id and (batch := batch_pages.exact(found.batch_id)):
+        result.insert(0, (_("Its batch, %(name)s", name=batch.name), url_for("admin.jobs.batches.one", batch=batch.id)))
+    if found.job_type == bulk.TYPE and bulk.exists(found.uuid):
+        result.insert(0, (_("Its texts"), url_for("admin.jobs.texts.one", uuid=found.uuid)))
     if tenant := found.tenant_id:
         result.append((_("Jobs of tenant %(name)s", name=tenant), url_for("admin.jobs.list", tenant=tenant)))
     if found.error and found.status:

@@ -9,6 +9,7 @@ people: liveness is judged by locks and counters.
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import os
 import socket
@@ -28,15 +29,16 @@ BEAT_S, SHOWN_S, ASK_S = 10.0, 30.0, 1.0
 
 _ROW = ("worker_name process_id queue status started_at last_heartbeat created_at worker_id consumer_id host memory "
         "memory_start code_version beat stale jobs_done").split()
-_UNSET = ("reason stop_code job_uuid job_claim job_since held_uuid held_claim current_job_id current_job_type command "
-          "stopped_ms").split()
+_UNSET = ("reason stop_code job_uuid job_claim job_since held_uuid held_claim held current_job_id current_job_type "
+          "command stopped_ms").split()
 _REGISTER = insert(
     "worker_heartbeats", [*_ROW, *_UNSET], "(worker_id) " + replacing(" ".join([*_ROW, *_UNSET])), worker_name=":name",
     process_id=":pid", worker_id=":w", consumer_id=":consumer", status="'idle'", started_at=":at", last_heartbeat=":at",
     created_at=":at", memory_start=":memory", code_version=":code", beat="0", stale="0", jobs_done="0",
     **dict.fromkeys(_UNSET, "NULL"))
-_BEAT = """UPDATE worker_heartbeats SET beat = beat + 1, held_uuid = :u, held_claim = :k, memory = :memory,
- last_heartbeat = COALESCE(:at, last_heartbeat) WHERE worker_id = :w AND status <> 'stopped'"""
+_ALIVE = "SELECT COUNT(*) FROM worker_heartbeats WHERE status <> 'stopped' AND stale = 0"
+_BEAT = """UPDATE worker_heartbeats SET beat = beat + 1, held_uuid = :u, held_claim = :k, held = :held,
+ memory = :memory, last_heartbeat = COALESCE(:at, last_heartbeat) WHERE worker_id = :w AND status <> 'stopped'"""
 
 
 def worker_name() -> str:
@@ -107,6 +109,7 @@ class Heartbeat(threading.Thread):
         rows = self.connection.fetch_all("SELECT at_ms FROM meta WHERE key = 'monitor'")
         if (beat := rows[0][0] if rows else -1) != self.monitor_beat[0]:
             self.monitor_beat = (beat, time.monotonic())
+        self.lifecycle.group.workers = max(self.connection.fetch_all(_ALIVE)[0][0], 1)
 
     def _show(self) -> None:
         job, done = self.lifecycle.current, self.lifecycle.done
@@ -118,10 +121,11 @@ class Heartbeat(threading.Thread):
 
     def _beat(self, shown: bool) -> None:
         job = self.lifecycle.current
+        held = json.dumps([(other.uuid, other.claim_no) for other in self.lifecycle.group.claims()]) or None
         with self.connection.transaction() as tx:
             at = stamp(tx.now()) if shown else None
-            done = tx.execute(_BEAT, u=job and job.uuid, k=job and job.claim_no, memory=resident_bytes(), at=at,
-                              w=self.row["w"])
+            done = tx.execute(_BEAT, u=job and job.uuid, k=job and job.claim_no, held=held, memory=resident_bytes(),
+                              at=at, w=self.row["w"])
         if not done:
             self._shown = (None, 0)
             self.register()  # the row was swept, or the monitor gave us up while we were frozen

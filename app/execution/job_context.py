@@ -19,7 +19,7 @@ from typing import Any
 from app.execution.alarm import signals_blocked
 from app.execution.capture import LEVELS, JobLines
 from app.extensions import db
-from app.ledger import graph
+from app.ledger import graph, limits
 from app.ledger.claimed_row import FENCE, Claim
 from app.ledger.dialect import Connection, SessionExecutor
 from app.registry import WaitForJobs
@@ -60,6 +60,8 @@ class JobContext:
         self._next_progress = self._next_ask = 0.0
         self._cancelled = bool(job.cancel_requested)
         self._costs: list[dict[str, Any]] = []
+        self._start: int | None = job.reserved_ms  # time of the last start that counts for the rate of its type
+        self._started = False
 
     @property
     def costs(self) -> tuple[dict[str, Any], ...]:
@@ -146,6 +148,21 @@ class JobContext:
             raise ValueError(f"wait_for: {error} waits for this job") from None
         if waits:
             raise WaitForJobs(Message("Waits for %(n)s jobs that it has dispatched.", n=waits))
+
+    def take_start(self, tx: Connection, more: bool = False) -> bool:
+        """Count a start for the rate of the type of this job, in the open transaction: the one that its claim has taken
+        counts from now, when its request goes out; with `more` another one. For jobs that send several requests. False
+        when none is left now; the job may ask again later."""
+        at = limits.start_now(tx, self._job, None if more else self._start)
+        self._start, self._started = at if at is not None else self._start, True
+        return at is not None
+
+    def give_back_start(self) -> None:
+        """Give back the start that the claim has taken, unless `take_start` was called: this attempt sends no
+        request."""
+        if not self._started and self._job.limit_key is not None:
+            self._started = True
+            self.save_soft(lambda tx: limits.give_back(tx, self._job))
 
     def save_durably(self, change: Callable[[Connection], Any]) -> Any:
         """Run `change` in a transaction that survives a power cut and that neither a timeout nor a stop breaks, again

@@ -35,7 +35,7 @@ class WorkerRuntime:
         self.app, self.settings, self.folder = app, settings, settings.data_dir / "workers"
         self.connection = Connection(url, write_lock_path=str(self.folder / "write-lock"), guarded=True)
         self.job_connection = Connection(url, guarded=True)
-        self.lifecycle = Lifecycle(self.connection, settings.worker_queues, store)
+        self.lifecycle = Lifecycle(self.connection, settings.worker_queues, store, settings.group_size)
         self.guard: ProcessGuard | None = None
         self.consumer_pid, self.consumer_id = 0, ""
         self.huey = build(settings, self._run, mixin)

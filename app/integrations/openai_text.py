@@ -48,12 +48,19 @@ def is_local() -> bool:
     return False
 
 
+def load() -> None:
+    """Import the SDK, which the first request of a process would do."""
+    import httpx2  # noqa: F401
+    import openai  # noqa: F401
+
+
 def generate(prompt: str, model: str, seconds: float, began: Callable[[], None], grows: Callable[[str], bool],
-             way: int = WITH_USAGE, proven: bool = False) -> Answer:
+             way: int = WITH_USAGE, proven: bool = False, sending: Callable[[], None] = lambda: None) -> Answer:
     """Send the request and return the answer, within `seconds`.
 
-    `began` is called when the headers of the answer arrive. `grows` is called with the text so far at most every 0.1 s;
-    when it returns False, reading stops and `broken` is "stopped". `way` is WITH_USAGE, STREAMED or WHOLE; `proven`
+    `sending` is called when the connection stands and the request goes out, `began` when the headers of the answer
+    arrive. `grows` is called with the text so far at most every 0.1 s; when it returns False, reading stops and
+    `broken` is "stopped". `way` is WITH_USAGE, STREAMED or WHOLE; `proven`
     means that this server has answered a request of this way before. Raises RequestRejected, Throttled, ApiUnavailable,
     or Humbler when the request should be sent again with fewer fields.
     """
@@ -67,7 +74,7 @@ def generate(prompt: str, model: str, seconds: float, began: Callable[[], None],
     timeout = httpx2.Timeout(silent, connect=min(CONNECT_S, seconds))
     answer = Answer()
     with ExitStack() as stack:
-        deadline = stack.enter_context(_Deadline(seconds))
+        deadline = stack.enter_context(_Deadline(seconds, sending))
         try:
             hooks = {"request": [deadline.follow], "response": [_judge_before_reading]}
             http = stack.enter_context(httpx2.Client(timeout=timeout, follow_redirects=False, event_hooks=hooks))
@@ -113,7 +120,8 @@ def _judge_before_reading(response: Any) -> None:
 class _Deadline:
     """Shuts down the socket of a request after `seconds`, in any phase. (To close it would not wake a read.)"""
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, seconds: float, sending: Callable[[], None]) -> None:
+        self._sending = sending
         self.late, self._ends, self._stream = False, time.monotonic() + seconds, None
         self._timer = threading.Timer(seconds, self._cut)
         self._timer.daemon = True
@@ -134,6 +142,8 @@ class _Deadline:
             self._stream = info["return_value"]
             if time.monotonic() > self._ends:
                 self._cut()
+        elif event.endswith("send_request_headers.started"):
+            self._sending()
 
     def _cut(self) -> None:
         self.late = True

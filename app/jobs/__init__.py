@@ -3,7 +3,8 @@
 from app.execution.job_context import JobContext
 from app.jobs.declare import job, recurring
 from app.registry import PermanentError, TemporaryError, UploadedFile
+from app.services.jobs.batches import batch
 
-__all__ = ["JobContext", "PermanentError", "TemporaryError", "UploadedFile", "job", "recurring"]
+__all__ = ["JobContext", "PermanentError", "TemporaryError", "UploadedFile", "batch", "job", "recurring"]
 
-from app.jobs import content_generation, csv_import, demo  # noqa: E402,F401  (imported to declare their types)
+from app.jobs import bulk_generation, content_generation, csv_import, demo  # noqa: E402,F401  (declares their types)

@@ -1,6 +1,8 @@
 """ProcessContentGeneration: writes a text with OpenAI and pays for it once.
 
-app/services/content/generations.py says what is saved at which time.
+app/services/content/generations.py says what is saved at which time. OPENAI_RPM is the rate of the type: the claim
+takes a start, which counts from the moment in which the request goes out; each further request takes one more, and an
+attempt that sends none gives its start back.
 """
 
 from __future__ import annotations
@@ -23,14 +25,31 @@ from app.support.settings import settings
 
 TYPE = "ProcessContentGeneration"
 SPARE_S, KEEP_S = 15.0, 2.0  # left of the job's timeout when the request ends; between two saves of the text
+POLL_S, AGAIN_S = 0.25, 5.0  # between two looks for a start of the rate; until the next attempt without one
 UNDER_WAY = ("asking", "answering")
 
 
-@job(TYPE, label="Content Generation", timeout=300, durable=True, fair=True,
+@job(TYPE, label="Content Generation", timeout=300, durable=True, fair=True, concurrency=4, per="tenant",
+     rate="OPENAI_RPM", rate_per="type",
      description=Message("Write a text with OpenAI; with a reference it becomes that content's body."))
 def process_content_generation(prompt: str, model: str = "gpt-4o-mini", reference: str | None = None,
-                               template: str | None = None, *, ctx: JobContext) -> dict:
-    """Returns {"characters": number, "reference": reference}. An answer that an earlier attempt has saved is used."""
+                               template: str | None = None, variables: dict[str, str] | None = None,
+                               approve: bool = False, *, ctx: JobContext) -> dict:
+    """Returns {"characters": number, "reference": reference}. An answer that an earlier attempt has saved is used.
+
+    `variables` fill further placeholders of the template. With `approve` the text is a draft of the content until a
+    person accepts it.
+    """
+    try:
+        return finish(ctx, reference, text_for(ctx, prompt, model, reference, template, variables), approve)
+    finally:
+        ctx.give_back_start()
+
+
+def text_for(ctx: JobContext, prompt: str, model: str, reference: str | None, template: str | None,
+             variables: dict[str, str] | None) -> str:
+    """The text that an earlier attempt has saved, else that of a new answer. Raises as `ask`, and PermanentError when
+    nothing may be asked."""
     if ctx.created_by == "demo" and not openai_text.is_local():
         raise PermanentError(Message(
             "A demo asks no real model. For one that answers, "
@@ -44,35 +63,37 @@ def process_content_generation(prompt: str, model: str = "gpt-4o-mini", referenc
             raise PermanentError(error)
     if kept is not None and kept.status == "answered":
         ctx.log(Message("The answer of an earlier attempt is used; nothing is asked again."))
-        return finish(ctx, reference, kept.text or "")
+        return kept.text or ""
     if kept is not None and kept.spent and kept.retry_round == ctx.retry_round:
         raise PermanentError(kept.error or _paid(Message("The answer is of no use.")))
-    return finish(ctx, reference, ask(ctx, prompt, model, reference, template))
+    return ask(ctx, prompt, model, reference, template, variables)
 
 
-def ask(ctx: JobContext, prompt: str, model: str, reference: str | None, template: str | None) -> str:
+def ask(ctx: JobContext, prompt: str, model: str, reference: str | None, template: str | None,
+        variables: dict[str, str] | None) -> str:
     """Send the prompt and save the answer with its cost; returns its text.
 
     Raises HoldJob when the budget is used up, RetryTask to wait for a limit of requests, CancelExecution when somebody
     cancelled the job, and PermanentError or TemporaryError when no useful answer came.
     """
-    filled = generations.fill(ctx.connection, ctx.tenant_id, template, prompt, reference)
+    filled = generations.fill(ctx.connection, ctx.tenant_id, template, prompt, reference, variables)
     if filled is None:
         raise PermanentError(
             Message("There is no prompt template %(name)s. Create it, or choose another, then retry.", name=template))
     if why := generations.over_budget(ctx.connection, ctx.tenant_id, settings()):
         raise HoldJob(why, code=BY_BUDGET)
 
-    def begin(tx: Connection) -> float:
-        wait = generations.take_slot(tx, settings().openai_rpm, TYPE)
-        if not wait:
-            generations.begin(tx, ctx.uuid, ctx.retry_round, ctx.tenant_id, filled, model, reference, template)
-            generations.asking(tx, ctx.uuid)
-        return wait
+    def begin(tx: Connection) -> bool:
+        if not ctx.take_start(tx):
+            return False
+        generations.begin(tx, ctx.uuid, ctx.retry_round, ctx.tenant_id, filled, model, reference, template,
+                          ctx.batch_id)
+        generations.asking(tx, ctx.uuid)
+        return True
 
-    if wait := ctx.save_durably(begin):
-        limit = settings().openai_rpm
-        raise RetryTask(Message("The account's limit of %(n)s requests a minute is reached.", n=limit), delay=wait)
+    openai_text.load()  # takes up to a second: not after the start is counted
+    if not ctx.save_durably(begin):
+        raise _no_request_left()
     next_keep = 0.0
 
     def grows(text: str) -> bool:
@@ -110,16 +131,37 @@ def ask(ctx: JobContext, prompt: str, model: str, reference: str | None, templat
 def _ask_in_some_way(ctx: JobContext, prompt: str, model: str, grows: Callable[[str], bool], way: int,
                      proven: bool) -> tuple[openai_text.Answer, int]:
     """(answer, way of the request that got it): at most two further ways are tried, each with fewer fields. A refused
-    request costs nothing. Each try is counted as a request, but all take one slot of the limit per minute."""
+    request costs nothing. Each try is a request: it takes a start of the rate, or waits for one."""
     end = time.monotonic() + max(ctx.timeout - SPARE_S, ctx.timeout / 2)
     while True:
         try:
             began = lambda: ctx.save_durably(lambda tx: generations.answering(tx, ctx.uuid))  # noqa: E731
-            return openai_text.generate(prompt, model, max(end - time.monotonic(), 1.0), began, grows, way, proven), way
+            sending = lambda: ctx.save_soft(ctx.take_start)  # noqa: E731
+            left = max(end - time.monotonic(), 1.0)
+            return openai_text.generate(prompt, model, left, began, grows, way, proven, sending), way
         except Humbler as error:
             ctx.log(text_of(error))
             way, proven = error.way, False
+            why = text_of(error)
+            ctx.save_durably(lambda tx, why=why: generations.unanswered(tx, ctx.uuid, why, False))
+            _wait_for_a_start(ctx, end)
             ctx.save_durably(lambda tx: generations.asking(tx, ctx.uuid))
+
+
+def _wait_for_a_start(ctx: JobContext, end: float) -> None:
+    """Take one more start of the rate. It waits here and does not begin again: the server has refused the request in
+    its first form, and would do so again. Raises RetryTask at `end` (monotonic), and CancelExecution."""
+    while not ctx.save_durably(lambda tx: ctx.take_start(tx, more=True)):
+        if ctx.cancelled():
+            raise CancelExecution(Message("Stopped on request."), retry=False)
+        if time.monotonic() > end - POLL_S:
+            raise _no_request_left()
+        time.sleep(POLL_S)
+
+
+def _no_request_left() -> RetryTask:
+    return RetryTask(Message("The account's limit of %(n)s requests a minute is reached.", n=settings().openai_rpm),
+                     delay=AGAIN_S)
 
 
 def judge(answer: openai_text.Answer) -> tuple[str, str | None]:
@@ -150,10 +192,15 @@ def _maybe_paid(what: Message) -> Message:
         "%(what)s It may have been paid; what came is kept. Retry asks for a new one, which is paid again.", what=what)
 
 
-def finish(ctx: JobContext, reference: str | None, text: str) -> dict:
-    """Write the text into the content `reference`, if one is given; returns the result of the job. Raises
-    PermanentError when there is no such content."""
-    if reference and not ctx.save_durably(lambda tx: generations.apply(tx, ctx.uuid, ctx.tenant_id, reference, text)):
+def finish(ctx: JobContext, reference: str | None, text: str, approve: bool) -> dict:
+    """Write the text into the content `reference`, if one is given, or with `approve` keep it as a draft of it; returns
+    the result of the job. Raises PermanentError when there is no such content."""
+    def write(tx: Connection) -> bool:
+        if approve:
+            return generations.keep_draft(tx, ctx.uuid, ctx.tenant_id, reference or "")
+        return generations.apply(tx, ctx.uuid, ctx.tenant_id, reference or "", text)
+
+    if reference and not ctx.save_durably(write):
         raise PermanentError(Message(
             "There is no content %(name)s. The text is kept with the generation: import the content, then retry; "
             "nothing is paid again.", name=reference))

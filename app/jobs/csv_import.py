@@ -35,13 +35,12 @@ from app.integrations.text_files import NAMES
 from app.jobs.declare import job
 from app.models import Content, ImportReject, ImportRun
 from app.registry import PermanentError, UploadedFile
-from app.services.content.import_rows import REQUIRED, LastOnes, Row, read_rows
+from app.services.content.import_rows import REQUIRED, LastOnes, Row, entry, read_rows
 from app.support.clock import now_ms
-from app.support.messages import Message, text_of, to_json
-from app.support.redaction import cut
+from app.support.messages import Message, text_of
 from app.support.validation import ValidationError
 
-RAW_BYTES, REPORT_ROWS, REPORT_BYTES = 2048, 10_000, 8 << 20
+REPORT_ROWS, REPORT_BYTES = 10_000, 8 << 20
 CHUNK_ROWS, CHUNK_CHARS, CHUNK_COUNTED = 500, 2 << 20, 20_000  # rows to write; characters; rows in all
 SURVEY_STEP = 5000  # records between two reports of the progress
 WRITE_TRIES = 5
@@ -203,14 +202,10 @@ def report(rows: list[Row], lost: dict[int, int], uuid: str) -> list[dict[str, A
 
 
 def reject(row: Row, uuid: str, again: int = 0) -> dict[str, Any]:
-    """The row of `import_rejects`: the record as read, cut at 2 KB. `again` is the line that counts for its
-    reference."""
-    text, was_cut = cut(row.record.raw.rstrip("\r\n"), RAW_BYTES)
-    reason = row.fault or Message(
+    """The row of `import_rejects`. `again` is the line that counts for its reference."""
+    return entry(row, uuid, row.fault or Message(
         "The reference %(name)s stands again in line %(n)s: that row counts, this one changed nothing.",
-        name=repr(row.reference[:80]), n=again)
-    return {"uuid": uuid, "line": row.record.line, "reason": reason, "reason_json": to_json(reason),
-            "row": text + (" … [cut]" if was_cut else "")}
+        name=repr(row.reference[:80]), n=again))
 
 
 def store(ctx: JobContext, done: int, rows: list[Row], articles: dict[str, dict[str, str]],

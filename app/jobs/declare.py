@@ -43,12 +43,14 @@ def job(name: str, **options: Any) -> Callable[[Callable[..., Any]], Job]:
 
 
 def recurring(cron: str, *, name: str | None = None, args: dict[str, Any] | None = None, catch_up: bool = False,
-              **options: Any) -> Callable[[Job], Job]:
-    """Above `@job(...)`: run it by a crontab schedule. `args` for each run; options as in `with_options`. Raises
-    ValueError for a bad `cron` and for a second schedule of that name, InvalidArguments for bad `args`."""
+              overlap: str = "allow", **options: Any) -> Callable[[Job], Job]:
+    """Above `@job(...)`: run it by a crontab schedule. `args` for each run; options as in `with_options`. `overlap`:
+    while a job of an earlier run is live, the next one runs beside it ("allow"), is left out ("skip"), or waits until
+    it has ended in any way ("wait"). Raises ValueError for a bad `cron` or `overlap` and for a second schedule of that
+    name, InvalidArguments for bad `args`."""
     def declare(definition: Job) -> Job:
         given = definition.with_options(**options)
-        registry.add_schedule(Schedule(name or definition.name, cron, given, args or {}, catch_up))
+        registry.add_schedule(Schedule(name or definition.name, cron, given, args or {}, catch_up, overlap))
         return definition
 
     return declare

@@ -3,7 +3,9 @@
 create -> members join (dispatch) -> seal -> the monitor, each second (`advance`): no live member -> closed, and its
 `then` job is written in the same transaction, once. A retry of a member opens the batch again (manual.requeue); `then`
 does not run a second time, and not at all when the batch was cancelled. With on_failure "stop" the first final failure
-cancels the other members.
+cancels the batch. A cancelled batch takes no members. Those it has are cancelled by the monitor, whatever becomes of
+the process that asked for it; a member that a person retries afterwards runs (`CANCEL_TO`).
+A batch whose `then` job cannot be written stays open and is tried again; the others go on.
 """
 
 from __future__ import annotations
@@ -12,23 +14,24 @@ import json
 from collections.abc import Callable
 
 from app.ledger import control, manual
-from app.ledger.dialect import Connection, Executor
+from app.ledger.batch_counts import recount, recount_open
+from app.ledger.dialect import Connection, Executor, database_errors
 from app.ledger.rows import insert
 from app.models.job import BY_BATCH
 from app.models.job_batch import STOP
-from app.models.job_metric import FINAL
 from app.support.messages import Message, to_json
+from app.support.validation import stored_object
 
-MOST_IDS, STEP = 1000, 500
+STEP = 500
+CANCEL_TO = "cancel_to"  # in `options`: the highest id in `jobs` of a member that the cancel of the batch ends
 PAUSED, STOPPED = Message("Its batch is paused."), Message("Its batch stopped after a failure.")
+CANCELLED = Message("Its batch was cancelled.")
 _CREATE = insert("job_batches", (
     "id name total_jobs pending_jobs failed_jobs failed_job_ids options created_at created_ms created_by tenant_id "
     "on_failure then_json").split(), total_jobs="0", pending_jobs="0", failed_jobs="0", failed_job_ids="'[]'",
     options="'{}'", created_at=":now / 1000", created_ms=":now")
 _LIVE = "EXISTS (SELECT 1 FROM jobs WHERE batch_id = :b)"
 _FAILED_MEMBER = "SELECT 1 FROM job_history WHERE batch_id = :b AND status IN ('failed', 'timeout') LIMIT 1"
-_COUNTS = """UPDATE job_batches SET total_jobs = :total, pending_jobs = :pending, failed_jobs = :failed,
- failed_job_ids = :ids WHERE id = :b AND (total_jobs <> :total OR pending_jobs <> :pending OR failed_jobs <> :failed)"""
 
 
 class BatchEnded(LookupError):
@@ -56,9 +59,14 @@ def seal(tx: Executor, batch_id: str) -> int:
 
 
 def cancel(tx: Executor, batch_id: str) -> int:
-    """Mark a batch as cancelled: no member joins, `then` does not run. Its members are cancelled by the caller."""
-    return tx.execute("UPDATE job_batches SET cancelled_at = :now / 1000, sealed_ms = COALESCE(sealed_ms, :now) "
+    """Cancel a batch: no member joins, `then` does not run, the monitor cancels its members (the caller may do so
+    sooner). Returns 0 when it was cancelled already or has ended."""
+    done = tx.execute("UPDATE job_batches SET cancelled_at = :now / 1000, sealed_ms = COALESCE(sealed_ms, :now) "
                       "WHERE id = :b AND cancelled_at IS NULL AND closed_ms IS NULL", now=tx.now(), b=batch_id)
+    if done:
+        last = tx.fetch_all("SELECT COALESCE(MAX(id), 0) FROM jobs WHERE batch_id = :b", b=batch_id)[0][0]
+        tx.execute("UPDATE job_batches SET options = :o WHERE id = :b", b=batch_id, o=json.dumps({CANCEL_TO: last}))
+    return done
 
 
 def pause(tx: Executor, batch_id: str, on: bool) -> int:
@@ -83,38 +91,38 @@ def sweep_paused(connection: Connection) -> int:
     return total
 
 
-def members(tx: Executor, batch_id: str) -> dict[str, int]:
-    """Numbers of members by live state or final status."""
-    found: dict[str, int] = {}
-    for table, column in (("jobs", "state"), ("job_history", "status")):
-        found |= dict(tx.fetch_all(f"SELECT {column}, COUNT(*) FROM {table} WHERE batch_id = :b GROUP BY {column}",
-                                   b=batch_id))
-    return found
-
-
-def advance(connection: Connection, dispatch: Callable[[str, str], None]) -> int:
+def advance(connection: Connection, dispatch: Callable[[str, str], bool]) -> int:
     """Keep the counts of open batches, stop those that a failure ends, and close those without live members; returns
     how many were closed.
 
-    `dispatch(batch id, then_json)` writes the `then` job and closes the batch in one transaction of its own.
+    `dispatch(batch id, then_json)` writes the `then` job and closes the batch in one transaction of its own. Raises
+    RuntimeError, when the others are done, with the batches for which that failed.
     """
-    closed = 0
+    closed, failed = 0, []
     for (batch_id,) in connection.fetch_all("SELECT id FROM job_batches WHERE closed_ms IS NULL"):
-        _count(connection, batch_id)
-        closed += _advance(connection, batch_id, dispatch)
+        try:
+            recount_open(connection, batch_id)
+            closed += _advance(connection, batch_id, dispatch)
+        except database_errors():
+            raise
+        except Exception as error:
+            failed.append(f"batch {batch_id}: {error}")
+    if failed:
+        raise RuntimeError("; ".join(failed))
     return closed
 
 
-def _advance(connection: Connection, batch_id: str, dispatch: Callable[[str, str], None]) -> int:
-    columns = "sealed_ms, on_failure, then_json, then_uuid, cancelled_at"
-    sealed, on_failure, then_json, then_uuid, cancelled = connection.fetch_all(
+def _advance(connection: Connection, batch_id: str, dispatch: Callable[[str, str], bool]) -> int:
+    columns = "sealed_ms, on_failure, then_json, then_uuid, cancelled_at, options"
+    sealed, on_failure, then_json, then_uuid, cancelled, options = connection.fetch_all(
         f"SELECT {columns} FROM job_batches WHERE id = :b", b=batch_id)[0]
     if on_failure == STOP and not cancelled and connection.fetch_all(_FAILED_MEMBER, b=batch_id):
         with connection.transaction() as tx:
-            cancel(tx, batch_id)
-        cancelled = True
-    if cancelled and on_failure == STOP:
-        cancel_members(connection, batch_id, STOPPED)
+            done = cancel(tx, batch_id)
+        return _advance(connection, batch_id, dispatch) if done else 0
+    if cancelled:
+        last = stored_object(options).get(CANCEL_TO)
+        _cancel_members(connection, batch_id, STOPPED if on_failure == STOP else CANCELLED, last or 0)
     if sealed is None and not cancelled or connection.fetch_all(f"SELECT 1 WHERE {_LIVE}", b=batch_id):
         return 0
     if then_json and not then_uuid and not cancelled:
@@ -126,29 +134,20 @@ def _advance(connection: Connection, batch_id: str, dispatch: Callable[[str, str
 def close(tx: Executor, batch_id: str, then_uuid: str | None = None) -> int:
     """Close a batch without live members; returns 0 when it has some, or is closed already."""
     tx.execute("UPDATE job_batches SET pending_jobs = pending_jobs WHERE id = :b", b=batch_id)  # locks: `join` waits
-    return tx.execute(f"UPDATE job_batches SET closed_ms = :now, finished_at = :now / 1000, pending_jobs = 0, "
-                      "then_uuid = COALESCE(then_uuid, :u), paused_ms = NULL WHERE id = :b AND closed_ms IS NULL "
+    done = tx.execute("UPDATE job_batches SET closed_ms = :now, finished_at = :now / 1000, paused_ms = NULL, "
+                      "then_uuid = COALESCE(then_uuid, :u) WHERE id = :b AND closed_ms IS NULL "
                       f"AND NOT {_LIVE}", now=tx.now(), b=batch_id, u=then_uuid)
+    if done:
+        recount(tx, [batch_id])  # the last member may have ended since the last count
+    return done
 
 
-def cancel_members(connection: Connection, batch_id: str, why: str) -> int:
-    """Cancel the waiting members and ask the running ones to stop; returns how many."""
-    total, done = 0, STEP
+def _cancel_members(connection: Connection, batch_id: str, why: str, last: int) -> None:
+    """Cancel the waiting members up to the id `last` and ask the running ones to stop."""
+    done = STEP
     while done:
         with connection.transaction() as tx:
             ids = [row[0] for row in tx.fetch_all(
-                "SELECT id FROM jobs WHERE batch_id = :b AND (state <> 'processing' OR cancel_requested = 0) "
-                f"LIMIT {STEP}", b=batch_id)]
+                "SELECT id FROM jobs WHERE batch_id = :b AND id <= :last AND (state <> 'processing' "
+                f"OR cancel_requested = 0) LIMIT {STEP}", b=batch_id, last=last)]
             done = sum(manual.cancel(tx, ids, why)) if ids else 0
-        total += done
-    return total
-
-
-def _count(connection: Connection, batch_id: str) -> None:
-    found = members(connection, batch_id)
-    failed = found.get("failed", 0) + found.get("timeout", 0)
-    ids = connection.fetch_all("SELECT id FROM failed_jobs WHERE batch_id = :b ORDER BY id "
-                               f"LIMIT {MOST_IDS}", b=batch_id) if failed else []
-    with connection.transaction() as tx:
-        tx.execute(_COUNTS, total=sum(found.values()), failed=failed, ids=json.dumps([row[0] for row in ids]),
-                   pending=sum(n for state, n in found.items() if state not in FINAL), b=batch_id)

@@ -6,9 +6,13 @@ falls; each later change of the row is guarded by it (FENCE).
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from itertools import takewhile
+
 from app.ledger import limits
-from app.ledger.claimed_row import COLUMNS, FENCE, MARKED, Claim, read_claim
+from app.ledger.claimed_row import COLUMNS, FENCE, MARKED, Claim, fence_of, read_claim
 from app.ledger.dialect import Connection, Executor
+from app.ledger.rows import among
 from app.support.clock import stamp
 from app.support.messages import Message, to_json
 
@@ -20,12 +24,15 @@ def _best(queue: str) -> str:
  ORDER BY j.rank DESC, j.id LIMIT 1 {{skip}}) END"""
 
 
+_CLAIM = """UPDATE jobs SET state = 'processing', worker_id = :w, reserved_at = :now / 1000, reserved_ms = :now,
+ reason = NULL, over_time = 0, claim_no = claim_no + 1, attempts = attempts + 1, limit_key = COALESCE(limit_key,
+ (SELECT l.job_type FROM job_limits l WHERE l.job_type = jobs.job_type))"""
+
+
 def claim_statement(queues: tuple[str, ...]) -> str:
     """SQL of the claim for workers of `queues` (names from config.QUEUES, the first one first)."""
     best = ", ".join(map(_best, queues))
-    return f"""UPDATE jobs SET state = 'processing', worker_id = :w, reserved_at = :now / 1000, reserved_ms = :now,
- reason = NULL, over_time = 0, claim_no = claim_no + 1, attempts = attempts + 1
- WHERE id = COALESCE({best}, NULL) AND state = 'pending' RETURNING {COLUMNS}"""
+    return f"{_CLAIM} WHERE id = COALESCE({best}, NULL) AND state = 'pending' RETURNING {COLUMNS}"
 
 
 def ready_statement(queues: tuple[str, ...]) -> str:
@@ -57,18 +64,82 @@ def show(tx: Executor, worker_id: str, job: Claim | None, done: int) -> None:
 
 def claim(connection: Connection, statement: str, worker_id: str, worker: str) -> Claim | None:
     """Claim the best ready row; None without one. Any other row of this worker is released first."""
-    with connection.transaction() as tx:
-        tx.execute(_RELEASE_OTHERS, w=worker_id, now=tx.now())
-        return claim_in(tx, statement, worker_id, worker)
+    found = claim_more(connection, statement, worker_id, worker, None)
+    return found[0] if found else None
 
 
-def claim_in(tx: Executor, statement: str, worker_id: str, worker: str) -> Claim | None:
-    """The claim itself, in the open transaction: alone, or together with the settle of the job before."""
-    while rows := tx.fetch_all(statement, w=worker_id, now=tx.now()):
-        job = read_claim(rows[0], worker)
-        if job.limit_key is None or limits.admit(tx, job):
-            return job
-    return None
+def claim_more(connection: Connection, statement: str, worker_id: str, worker: str,
+               grouping: Grouping | None) -> list[Claim]:
+    """As `claim`, with the rows of a group; [] without one."""
+    full = True
+    while full:
+        with connection.transaction() as tx:
+            tx.execute(_RELEASE_OTHERS, w=worker_id, now=tx.now())
+            found, full = claim_group(tx, statement, worker_id, worker, grouping)
+    return found
+
+
+def claim_in(tx: Executor, statement: str, worker_id: str, worker: str) -> tuple[Claim | None, bool]:
+    """The claim itself, in the open transaction: alone, or together with the settle of the job before. (None, True):
+    the best row has a limit that is full and is held now; ask again in another transaction, as one transaction holds
+    the lock of one key."""
+    if not (rows := tx.fetch_all(statement, w=worker_id, now=tx.now())):
+        return None, False
+    job = read_claim(rows[0], worker)
+    return (job, False) if job.limit_key is None or limits.admit(tx, job) else (None, True)
+
+
+@dataclass(frozen=True, slots=True)
+class Grouping:
+    """What a worker may claim together: at most `most` rows of `types` (short ones), and no more than its share of the
+    ready rows among `workers`."""
+
+    types: frozenset[str]
+    most: int
+    workers: int
+
+    def fits(self, job_type: str, durable: int, limit_key: str | None, has_children: int, crashes: int,
+             alone: int) -> bool:
+        """Whether a row may be in a group: if its worker dies, it comes back uncounted and may run twice."""
+        return job_type in self.types and not (durable or limit_key or has_children or crashes or alone)
+
+
+_MORE = """SELECT j.id, j.job_type, j.durable, COALESCE(j.limit_key, (SELECT l.job_type FROM job_limits l
+ WHERE l.job_type = j.job_type)), j.has_children, j.crashes, j.alone FROM jobs j
+ WHERE j.state = 'pending' AND j.queue = :q AND NOT EXISTS
+ (SELECT 1 FROM queues t WHERE t.name = 'type:' || j.job_type AND t.paused_at IS NOT NULL)
+ ORDER BY j.rank DESC, j.id LIMIT :n {skip}"""
+_DEPTH = "SELECT COUNT(*) FROM (SELECT 1 FROM jobs WHERE state = 'pending' AND queue = :q LIMIT :n) r"
+
+
+def claim_group(tx: Executor, statement: str, worker_id: str, worker: str,
+                grouping: Grouping | None) -> tuple[list[Claim], bool]:
+    """The best ready row and, when it is short, the short rows that follow it in its queue, in the open transaction;
+    and whether to ask again (`claim_in`)."""
+    first, full = claim_in(tx, statement, worker_id, worker)
+    if first is None or grouping is None or not grouping.fits(
+            first.job_type, first.durable, first.limit_key, first.has_children, first.crashes, first.alone):
+        return ([first] if first else []), full
+    n, share = grouping.most - 1, grouping.workers
+    if share > 1:
+        n = min(n, -(-tx.fetch_all(_DEPTH, q=first.queue, n=grouping.most * share)[0][0] // share))
+    rows = tx.fetch_all(_MORE, q=first.queue, n=n) if n > 0 else []
+    following = list(takewhile(lambda row: grouping.fits(*row[1:]), rows))
+    if not following:
+        return [first], False
+    ids = [row[0] for row in following]
+    found = tx.fetch_all(f"{_CLAIM} WHERE {among(ids)} AND state = 'pending' RETURNING {COLUMNS}", w=worker_id,
+                         now=tx.now())
+    place = {id_: n for n, id_ in enumerate(ids)}
+    return [first, *sorted((read_claim(row, worker) for row in found), key=lambda job: place[job.id])], False
+
+
+def hand_back(tx: Executor, jobs: list[Claim]) -> list[Claim]:
+    """Make rows of a group ready again that have not begun, uncounted; returns those whose cancel was requested."""
+    worker = jobs[0].worker_id
+    tx.execute(f"{_TO_PENDING} {fence_of(jobs)} AND cancel_requested = 0", now=tx.now(), w=worker)
+    left = {row[0] for row in tx.fetch_all(f"SELECT id FROM jobs WHERE {fence_of(jobs)}", w=worker)}
+    return [job for job in jobs if job.id in left]
 
 
 def is_ready(tx: Executor, statement: str) -> bool:

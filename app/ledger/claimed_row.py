@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextvars import ContextVar
 from dataclasses import dataclass, fields
 
@@ -49,6 +50,12 @@ class Claim:
 
 
 COLUMNS = ", ".join(column.name for column in fields(Claim)[:-1])
+def fence_of(jobs: Iterable[Claim]) -> str:
+    """FENCE for several claims of one worker `:w`."""
+    pairs = ", ".join(f"({int(job.id)}, {int(job.claim_no)})" for job in jobs)
+    return f"state = 'processing' AND worker_id = :w AND (id, claim_no) IN (VALUES {pairs})"
+
+
 RESTING = "CASE WHEN waits > 0 THEN 'waiting' WHEN available_ms > :now THEN 'scheduled' ELSE 'pending' END"
 # A job that has dispatched others after itself does not write its own row: who frees the row marks it.
 MARKED = ("CASE WHEN EXISTS (SELECT 1 FROM job_edges e WHERE e.parent_uuid = jobs.uuid AND e.is_open = 1) THEN 1 "

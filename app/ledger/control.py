@@ -15,7 +15,7 @@ from app.ledger.claimed_row import RESTING
 from app.ledger.dialect import Connection, Executor
 from app.ledger.fairness import assign_fair_ranks
 from app.ledger.rows import among
-from app.models.job import BY_PERSON, BY_TYPE
+from app.models.job import BY_LIMIT, BY_PERSON, BY_RATE, BY_TYPE
 from app.support.messages import Message, to_json
 
 TYPE = "type:"
@@ -81,10 +81,17 @@ def in_steps(connection: Connection, condition: str, change: str, **values: obje
 
 
 def hold(tx: Executor, ids: Sequence[int], by: str) -> int:
-    """Waiting rows are held until a person releases them; returns how many."""
+    """Waiting rows are held until a person releases them, also those that a limit holds; returns how many."""
     why = Message("Held by %(name)s.", name=by)
     return tx.execute(f"UPDATE jobs SET state = 'held', hold_code = '{BY_PERSON}', reason = :r, reason_json = :json "
-                      f"WHERE {among(ids)} AND state IN ('pending', 'scheduled', 'waiting')", r=why, json=to_json(why))
+                      f"WHERE {among(ids)} AND (state IN ('pending', 'scheduled', 'waiting') OR state = 'held' "
+                      f"AND hold_code IN {(BY_LIMIT, BY_RATE)})", r=why, json=to_json(why))
+
+
+def keep_back(tx: Executor, uuid: str, code: str, why: str) -> None:
+    """Hold a row that was just dispatched, for the reason that `code` (of HOLD_CODES) names."""
+    tx.execute("UPDATE jobs SET state = 'held', hold_code = :code, reason = :why, reason_json = :json WHERE uuid = :u "
+               "AND state <> 'processing'", u=uuid, code=code, why=why, json=to_json(why))
 
 
 def release(tx: Executor, ids: Sequence[int], _by: str) -> int:

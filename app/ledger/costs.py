@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from app.ledger.dialect import Executor
+from app.models.types import as_integer, as_text
 
 NANO = 1_000_000_000
 MOST = 9 * 10**15  # nine million of a currency for one request: two of 2^63 would stop every sum
@@ -11,6 +14,26 @@ _ADD = """INSERT INTO job_costs
  VALUES (:uuid, :job_type, :tenant, :model, :now, :tokens_in, :cached, :tokens_out, :nano, :currency)"""
 _SPENT = f"""SELECT COALESCE(SUM(cost_nano), 0) FROM job_costs WHERE tenant_id = :tenant AND at_ms >= :since
  AND currency = :currency AND cost_nano BETWEEN -{MOST} AND {MOST}"""
+
+
+_OF_BATCH = f"""SELECT currency, SUM(CASE WHEN cost_nano BETWEEN -{MOST} AND {MOST} THEN cost_nano ELSE 0 END),
+ SUM(CASE WHEN cost_nano IS NULL THEN 1 ELSE 0 END) FROM job_costs WHERE uuid IN
+ (SELECT uuid FROM job_history WHERE batch_id = :b UNION ALL SELECT uuid FROM jobs WHERE batch_id = :b)
+ GROUP BY currency ORDER BY currency"""
+
+
+class Cost(NamedTuple):
+    """Costs in one currency, `nano` in billionths of its unit, without those of `unknown` requests."""
+
+    currency: str
+    nano: int
+    unknown: int
+
+
+def of_batch(tx: Executor, batch_id: str) -> list[Cost]:
+    """The costs of the members of a batch whose rows are still kept, by currency."""
+    return [Cost(as_text(currency) or "", as_integer(nano, 0) or 0, int(unknown))
+            for currency, nano, unknown in tx.fetch_all(_OF_BATCH, b=batch_id)]
 
 
 def add(tx: Executor, uuid: str, job_type: str, tenant: str | None, model: str, tokens: tuple[int, int, int] | None,

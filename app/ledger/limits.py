@@ -7,114 +7,139 @@ lock and no counter. The starts of a rate are rows in `rate_starts`, so they sur
 claim -> the best row has a key -> `admit`: room -> it runs
                                             no room -> it and all ready rows of its key are held (limit or rate), and
                                             the claim looks again: thousands of them at the head then cost nothing
-settle, park, rescue -> `let_next_go`: the best held row of the key becomes ready, in the same transaction
-monitor, each second -> `sweep`: keys with room (a rate whose time has passed, a limit that was raised)
-On PostgreSQL `admit` takes an advisory lock of the key, so two workers do not count at once.
+settle, park, rescue -> `let_next_go`: as many held rows of the key as have room become ready, in the same transaction
+monitor, each second -> `Sweep`: keys with room (a rate whose time has passed, a limit that was raised)
+a limit that begins, or another `per` -> limit_keys.py; a claim that meets a row without its key gives it the key itself
+
+On PostgreSQL `admit` and `let_next_go` hold an advisory lock of the key: two workers do not count at once, and a place
+that becomes free while another worker holds a row back is not lost. A transaction takes the lock of one key only, so
+two of them never wait for each other (claim.py, settle.py). A clock that is set back makes starts that lie in the
+future count from now: a key never waits longer than its window. One that is set forward makes them older.
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable
-from typing import Any, NamedTuple
-
 from app.config import QUEUES
+from app.ledger import limit_keys
 from app.ledger.claimed_row import FENCE, RESTING, Claim
 from app.ledger.dialect import Connection, Executor
-from app.ledger.rows import among, insert
+from app.ledger.limit_keys import (  # noqa: F401  (handed on)
+    MOST_KEY,
+    Limit,
+    Per,
+    arguments,
+    declare,
+    key_of,
+    of_type,
+    stored,
+)
+from app.ledger.rows import among
 from app.models.job import BY_LIMIT, BY_RATE
-from app.support.messages import Message, to_json
+from app.support.clock import DAY_MS
+from app.support.messages import to_json
 
-MOST_KEY, MOST_FREED = 200, 500
+MOST_FREED = 500
+KEEP_MS = 31 * DAY_MS  # the longest window
+KEYS_A_SWEEP = 2000  # 60 ms on SQLite; with more keys a sweep goes on where the last one ended
+FAST_MS = 5000  # windows so short are swept five times a second, or a rate of 5/s would start 2.5 a second
+AHEAD_MS = 1000  # a start of another worker can be later than the claim of this one, which has waited for the key
 CODES = (BY_LIMIT, BY_RATE)
-_OF_TYPE = """SELECT COALESCE(set_concurrency, concurrency), COALESCE(set_rate_count, rate_count),
- COALESCE(set_rate_ms, rate_ms) FROM job_limits WHERE job_type = :t"""
 _RUNNING = "SELECT COUNT(*) FROM jobs WHERE limit_key = :key AND state = 'processing'"
 _HOLD = f"""UPDATE jobs SET state = 'held', hold_code = :code, reason = :why, reason_json = :json, worker_id = NULL,
  reserved_at = NULL, reserved_ms = NULL, attempts = attempts - 1 WHERE {FENCE}"""
 _HOLD_READY = """UPDATE jobs SET state = 'held', hold_code = :code, reason = :why, reason_json = :json
  WHERE {ids} AND state = 'pending'"""
-_READY = "SELECT j.id FROM jobs j WHERE j.limit_key = :key AND j.state = 'pending' {skip}"
-_NEXT = """SELECT j.id FROM jobs j WHERE j.limit_key = :key AND j.state = 'held' AND j.queue = :queue
- AND j.hold_code IN ({codes}) ORDER BY j.rank DESC, j.id LIMIT {n} {{skip}}"""
+_READY = "SELECT j.id FROM jobs j WHERE j.limit_key = :key AND j.state = 'pending' LIMIT 1000 {skip}"
+# Names the partial index jobs_limited_idx in a form that no other index serves: SQLite would take one of all held rows,
+# and sort them (62 ms with 10,000 of one key, each second).
+LIMITED = f"COALESCE(hold_code, '') IN {CODES}"
+_ANY_HELD = f"SELECT 1 FROM jobs WHERE {LIMITED} AND job_type = :t AND limit_key = :key LIMIT 1"
+# Ready rows of a queue that is paused, or that no worker serves, take no place of the other queues.
+_READY_BY_QUEUE = ", ".join(f"""(SELECT COUNT(*) FROM (SELECT 1 FROM jobs WHERE limit_key = :key AND state = 'pending'
+ AND queue = '{queue}' LIMIT {MOST_FREED}) r)""" for queue in QUEUES)
+_COUNTS = f"SELECT ({_RUNNING}), {_READY_BY_QUEUE}"
+_NEXT = f"""SELECT j.id FROM jobs j WHERE {LIMITED} AND j.job_type = :t
+ AND j.limit_key = :key AND j.queue = :queue ORDER BY j.rank DESC, j.id LIMIT :n {{skip}}"""
 _FREE = f"UPDATE jobs SET state = {RESTING}, hold_code = NULL, reason = NULL WHERE {{ids}} AND state = 'held'"
-_NEXT_KEY = f"""SELECT limit_key, MIN(job_type) FROM jobs WHERE state = 'held' AND hold_code IN {CODES} AND limit_key =
- (SELECT MIN(limit_key) FROM jobs WHERE limit_key > :last AND state = 'held' AND hold_code IN {CODES})
- GROUP BY limit_key"""
-_DECLARED = insert("job_limits", ("job_type", "per", "concurrency", "rate_count", "rate_ms"), """(job_type) DO UPDATE
- SET
- per = excluded.per, concurrency = excluded.concurrency, rate_count = excluded.rate_count, rate_ms = excluded.rate_ms
- WHERE job_limits.per <> excluded.per OR COALESCE(job_limits.concurrency, 0) <> COALESCE(excluded.concurrency, 0)
- OR COALESCE(job_limits.rate_count, 0) <> COALESCE(excluded.rate_count, 0)
- OR COALESCE(job_limits.rate_ms, 0) <> COALESCE(excluded.rate_ms, 0)""")
+_NEXT_KEY = f"""SELECT job_type, limit_key FROM jobs WHERE {LIMITED} AND (job_type, limit_key) > (:t, :key)
+ ORDER BY job_type, limit_key LIMIT 1"""
+_TAKEN = "id = (SELECT id FROM rate_starts WHERE limit_key = :key AND at_ms = :at LIMIT 1)"
 
 
-class Limit(NamedTuple):
-    """At most `concurrency` jobs at once, and `rate_count` starts in `rate_ms`; 0 is no limit."""
-
-    concurrency: int = 0
-    rate_count: int = 0
-    rate_ms: int = 0
-
-
-def key_of(job_type: str, per: str, tenant_id: str | None, args: dict[str, Any]) -> str:
-    """The key of a job: its type, with its tenant or an argument by `per` ("type", "tenant", "args.NAME")."""
-    if per == "type":
-        return job_type
-    value = tenant_id if per == "tenant" else args.get(per.removeprefix("args."))
-    key = f"{job_type} {per}={'' if value is None else value}"
-    return key if len(key) <= MOST_KEY else f"{key[:MOST_KEY - 33]} {hashlib.sha256(key.encode()).hexdigest()[:32]}"
-
-
-def declare(tx: Executor, limits: Iterable[tuple[str, str, Limit]], known: Iterable[str]) -> None:
-    """Store the limits of the code, as (type, per, limit); those of other `known` types end."""
-    limits = list(limits)
-    for job_type, per, limit in limits:
-        tx.execute(_DECLARED, job_type=job_type, per=per, concurrency=limit.concurrency or None,
-                   rate_count=limit.rate_count or None, rate_ms=limit.rate_ms or None)
-    named = {limit[0] for limit in limits}
-    for (job_type,) in tx.fetch_all("SELECT job_type FROM job_limits WHERE concurrency IS NOT NULL "
-                                    "OR rate_count IS NOT NULL"):
-        if job_type in set(known) - named:
-            tx.execute("UPDATE job_limits SET concurrency = NULL, rate_count = NULL, rate_ms = NULL "
-                       "WHERE job_type = :t", t=job_type)
-
-
-def of_type(tx: Executor, job_type: str) -> Limit:
-    """The limit of a type that counts now: a person's, else the code's."""
-    rows = tx.fetch_all(_OF_TYPE, t=job_type)
-    return Limit(*(value or 0 for value in rows[0])) if rows else Limit()
+def _is_keyed_by(job: Claim, per: Per) -> bool:
+    """Whether the key of a row was made by this `per`; a shortened key is made again."""
+    if per.name == "type":
+        return job.limit_key == job.job_type
+    return (job.limit_key or "").startswith(f"{job.job_type} {per.name}=") and len(job.limit_key or "") < MOST_KEY
 
 
 def admit(tx: Executor, job: Claim) -> bool:
     """Whether a row that was just claimed may run. If not, it and all ready rows of its key are held."""
-    tx.lock_key(job.limit_key)
-    limit, now = of_type(tx, job.job_type), tx.now()
-    if limit.concurrency and tx.fetch_all(_RUNNING, key=job.limit_key)[0][0] > limit.concurrency:
-        code, why = BY_LIMIT, Message("Its type is limited to %(n)s at once.", n=limit.concurrency)
-    elif limit.rate_count and not take_start(tx, job.limit_key, limit, now):
-        code, why = BY_RATE, Message("Its type is limited to %(n)s starts in %(s)s s.", n=limit.rate_count,
-                                     s=limit.rate_ms // 1000)
+    limit, per = stored(tx, job.job_type) or (Limit(), Per())
+    if limit.is_set and not _is_keyed_by(job, per):
+        job.limit_key = key_of(job.job_type, per, job.tenant_id, arguments(job.payload))
+        tx.execute(f"UPDATE jobs SET limit_key = :key WHERE {FENCE}", key=job.limit_key, **job.fence)
+    key = job.limit_key or job.job_type
+    if not limit.is_set:
+        return True
+    tx.lock_key(key)
+    if limit.concurrency and tx.fetch_all(_RUNNING, key=key)[0][0] > limit.concurrency:
+        code, why = BY_LIMIT, limit.at_once(per)
+    elif limit.rate_count and not take_start(tx, limit.rate_key(job.job_type, key), limit, job.reserved_ms):
+        code, why = BY_RATE, limit.in_time(per)
     else:
         return True
     said = {"code": code, "why": why, "json": to_json(why)}
     tx.execute(_HOLD, **said, **job.fence)
-    ids = [row[0] for row in tx.fetch_all(_READY, key=job.limit_key)]
+    ids = [row[0] for row in tx.fetch_all(_READY, key=key)]
     tx.execute(_HOLD_READY.format(ids=among(ids)), **said)
     return False
 
 
 def take_start(tx: Executor, key: str, limit: Limit, now: int) -> bool:
     """Take one of the starts of a rate: never more than `rate_count` in any `rate_ms`. False when none is left."""
-    first = "SELECT id, at_ms FROM rate_starts WHERE limit_key = :key ORDER BY at_ms, id LIMIT 1"
-    oldest = tx.fetch_all(first, key=key)
-    if oldest and oldest[0][1] <= now - limit.rate_ms:
-        tx.execute("UPDATE rate_starts SET at_ms = :now WHERE id = :id", now=now, id=oldest[0][0])
-        return True
+    tx.lock_key(f"rate {key}")  # always after that of the jobs, and nobody who holds it waits for another
+    tx.execute("UPDATE rate_starts SET at_ms = :now WHERE limit_key = :key AND at_ms > :future", now=now, key=key,
+               future=now + AHEAD_MS)
+    tx.execute("DELETE FROM rate_starts WHERE limit_key = :key AND at_ms <= :over", key=key, over=now - limit.rate_ms)
     if _starts(tx, key, now - limit.rate_ms) >= limit.rate_count:
         return False
     tx.execute("INSERT INTO rate_starts (limit_key, at_ms) VALUES (:key, :now)", key=key, now=now)
     return True
+
+
+def start_now(tx: Executor, job: Claim, at: int | None) -> int | None:
+    """Make the start of a running job that was taken `at` (ms) count from now, because its request goes out now. When
+    that start is over, or for None, another one is taken. Returns its time, or None when none is left."""
+    limit, now = of_type(tx, job.job_type), tx.now()
+    if not limit.rate_count or job.limit_key is None:
+        return now
+    key = limit.rate_key(job.job_type, job.limit_key)
+    tx.lock_key(f"rate {key}")
+    if at is not None and at > now - limit.rate_ms and tx.execute(
+            f"UPDATE rate_starts SET at_ms = :now WHERE {_TAKEN}", now=now, key=key, at=at):
+        return now
+    return now if take_start(tx, key, limit, now) else None
+
+
+def give_back(tx: Executor, job: Claim) -> None:
+    """Give back the start that the claim of a running job has taken: it sends no request."""
+    key = of_type(tx, job.job_type).rate_key(job.job_type, job.limit_key or job.job_type)
+    tx.execute(f"DELETE FROM rate_starts WHERE {_TAKEN}", key=key, at=job.reserved_ms)
+
+
+def running(tx: Executor, job_type: str) -> list[tuple[str | None, int]]:
+    """(key, number of running jobs) of the keys of a type."""
+    return tx.fetch_all("SELECT limit_key, COUNT(*) FROM jobs WHERE state = 'processing' AND job_type = :t "
+                        "GROUP BY limit_key", t=job_type)
+
+
+def started(tx: Executor, job_type: str, rate_ms: int) -> list[tuple[str, int]]:
+    """(key, number of starts in the last `rate_ms`) of the keys of a type."""
+    return tx.fetch_all(
+        f"SELECT limit_key, COUNT(*) FROM rate_starts WHERE (limit_key = :t OR substr(limit_key, 1, "
+        f"{len(job_type) + 1}) = :start) AND at_ms > :since GROUP BY limit_key", t=job_type, start=f"{job_type} ",
+        since=tx.now() - rate_ms)
 
 
 def _starts(tx: Executor, key: str, since: int) -> int:
@@ -122,37 +147,99 @@ def _starts(tx: Executor, key: str, since: int) -> int:
                         since=since)[0][0]
 
 
-def let_next_go(tx: Executor, key: str, n: int = 1, codes: tuple[str, ...] = (BY_LIMIT,)) -> int:
-    """Make the next `n` held rows of a key ready, by queue, rank and id; returns how many."""
+# ---- held rows go on -------------------------------------------------------------------------------------------------
+
+
+def let_next_go(tx: Executor, job_type: str, key: str) -> int:
+    """Make as many held rows of a key ready as may start now, by queue, rank and id; returns how many."""
+    tx.lock_key(key)
+    if not tx.fetch_all(_ANY_HELD, t=job_type, key=key):
+        return 0
+    limit, now = of_type(tx, job_type), tx.now()
+    at_work, *ready = tx.fetch_all(_COUNTS, key=key)[0]
+    room = MOST_FREED
+    if limit.concurrency:
+        room = min(room, limit.concurrency - at_work)
+    if limit.rate_count:
+        room = min(room, limit.rate_count - _starts(tx, limit.rate_key(job_type, key), now - limit.rate_ms))
     ids: list[int] = []
-    quoted = ", ".join(f"'{code}'" for code in codes)
-    for queue in QUEUES:
-        if n > len(ids):
-            some = _NEXT.format(n=int(n - len(ids)), codes=quoted)
-            ids += [row[0] for row in tx.fetch_all(some, key=key, queue=queue)]
-    return tx.execute(_FREE.format(ids=among(ids)), now=tx.now()) if ids else 0
+    for queue, waiting in zip(QUEUES, ready, strict=True):
+        n = min(room - len(ids), room - waiting)
+        if n > 0:
+            ids += [row[0] for row in tx.fetch_all(_NEXT, t=job_type, key=key, queue=queue, n=n)]
+    return tx.execute(_FREE.format(ids=among(ids)), now=now) if ids else 0
 
 
-def sweep(connection: Connection) -> int:
-    """Make rows ready that are held by a limit or a rate that has room; returns how many."""
-    total, last = 0, ""
-    while found := connection.fetch_all(_NEXT_KEY, last=last):
-        last, job_type = found[0]
-        limit = of_type(connection, job_type)
-        if _room(connection, last, limit):
-            with connection.transaction() as tx:
-                tx.lock_key(last)
-                total += let_next_go(tx, last, _room(tx, last, limit), CODES)
+def free(connection: Connection, job_type: str, key: str) -> int:
+    """`let_next_go`, 500 a transaction; returns how many rows became ready."""
+    total, done = 0, MOST_FREED
+    while done == MOST_FREED:
+        with connection.transaction() as tx:
+            done = let_next_go(tx, job_type, key)
+        total += done
     return total
 
 
-def _room(tx: Executor, key: str, limit: Limit) -> int:
-    """How many more rows of a key may be ready: what may start now, less what is ready already."""
-    room = MOST_FREED
-    if limit.concurrency:
-        room = min(room, limit.concurrency - tx.fetch_all(_RUNNING, key=key)[0][0])
-    if limit.rate_count:
-        room = min(room, limit.rate_count - _starts(tx, key, tx.now() - limit.rate_ms))
-    if room > 0 and (limit.concurrency or limit.rate_count):
-        room -= tx.fetch_all("SELECT COUNT(*) FROM jobs WHERE limit_key = :key AND state = 'pending'", key=key)[0][0]
-    return max(room, 0)
+class Sweep:
+    """The monitor's look at the keys with held rows; a round goes on where the last one ended."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection, self._last = connection, ("", "")
+
+    def run(self) -> int:
+        """Make rows ready that are held by a limit or a rate that has room; returns how many."""
+        limit_keys.key_rows(self.connection)
+        total, left, types = 0, KEYS_A_SWEEP, {}
+        while left and (found := self.next(self._last)):
+            (job_type, key), left = found, left - 1
+            if self._last[0] != job_type or not types:
+                types[job_type] = self._full(job_type)
+            self._last = found
+            if key not in types[job_type]:
+                total += free(self.connection, job_type, key)
+        if left:
+            self._last = "", ""
+        return total
+
+    def fast(self) -> int:
+        """The same for rates with a short window."""
+        total = 0
+        for (job_type,) in self.connection.fetch_all(
+                "SELECT job_type FROM job_limits WHERE COALESCE(set_rate_ms, rate_ms) BETWEEN 1 AND :ms", ms=FAST_MS):
+            total += sum(free(self.connection, job_type, key) for key in held_keys(self.connection, job_type))
+        return total
+
+    def _full(self, job_type: str) -> set[str]:
+        """The keys of a type that have no room; two statements for all of them (500 took 360 ms one by one)."""
+        tx, limit, full = self.connection, of_type(self.connection, job_type), set()
+        if limit.concurrency:
+            full.update(key for key, n in running(tx, job_type) if n >= limit.concurrency)
+        if limit.rate_count:
+            counted = {key for key, n in started(tx, job_type, limit.rate_ms) if n >= limit.rate_count}
+            full.update(held_keys(tx, job_type) if limit.whole_type and counted else counted)
+        return full
+
+    def next(self, last: tuple[str, str]) -> tuple[str, str] | None:
+        """The (type, key) with held rows after `last`, or None."""
+        found = self.connection.fetch_all(_NEXT_KEY, t=last[0], key=last[1])
+        return (found[0][0], found[0][1]) if found else None
+
+
+
+def held_keys(connection: Connection, job_type: str) -> list[str]:
+    """At most 2,000 keys of a type that hold rows back."""
+    sweep, last, keys = Sweep(connection), (job_type, ""), []
+    while len(keys) < KEYS_A_SWEEP and (found := sweep.next(last)) and found[0] == job_type:
+        last = found
+        keys.append(found[1])
+    return keys
+
+
+def sweep(connection: Connection) -> int:
+    """One look at the keys with held rows; returns how many rows became ready."""
+    return Sweep(connection).run()
+
+
+def forget_old_starts(tx: Executor) -> None:
+    """Delete the starts of keys that nothing asks for any more."""
+    tx.execute("DELETE FROM rate_starts WHERE at_ms < :old", old=tx.now() - KEEP_MS)

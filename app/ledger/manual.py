@@ -12,6 +12,7 @@ from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 from app.config import QUEUES
+from app.ledger.batch_counts import recount
 from app.ledger.dialect import Connection, Executor
 from app.ledger.fairness import assign_fair_ranks
 from app.ledger.rows import HISTORY, METRIC, NEW_JOB, OF_A_ROUND, among, insert
@@ -36,7 +37,6 @@ _CANCELLED = insert(
 _HISTORY = insert(
     "job_history", HISTORY, "(uuid) DO NOTHING", "jobs WHERE {where} ORDER BY id", status="'cancelled'", error=":why",
     error_json=":why_json", result="NULL", traceback="NULL", finished_ms=":now")
-_REOPENED = "closed_ms = NULL, finished_at = NULL, cancelled_at = NULL"
 _WAIT = "CASE WHEN available_ms < :now THEN :now - available_ms ELSE 0 END"
 
 
@@ -57,7 +57,8 @@ def requeue(tx: Executor, ids: Sequence[int], fair: Collection[str]) -> list[str
     tx.execute(f"DELETE FROM job_history WHERE uuid IN (SELECT uuid FROM failed_jobs WHERE {where})")
     gone = tx.fetch_all(f"DELETE FROM failed_jobs WHERE {where} RETURNING uuid, batch_id")
     if batches := {row[1] for row in gone if row[1]}:
-        tx.execute(f"UPDATE job_batches SET {_REOPENED} WHERE {among(batches)} AND closed_ms > 0")
+        tx.execute(f"UPDATE job_batches SET closed_ms = NULL, finished_at = NULL WHERE {among(batches)} "
+                   "AND closed_ms > 0")
     return [row[0] for row in gone]
 
 
@@ -74,13 +75,20 @@ def _complete(tx: Executor, id_: int, uuid: str, payload: str, tenant: str | Non
 
 def to_bin(tx: Executor, ids: Sequence[int]) -> int:
     """Failed jobs into the bin; returns how many."""
-    change = f"UPDATE failed_jobs SET deleted_at = :now WHERE {among(ids)} AND deleted_at IS NULL"
-    return tx.execute(change, now=tx.now())
+    return _change_bin(tx, ids, ":now", "IS NULL")
 
 
 def restore(tx: Executor, ids: Sequence[int]) -> int:
     """Failed jobs out of the bin; returns how many."""
-    return tx.execute(f"UPDATE failed_jobs SET deleted_at = NULL WHERE {among(ids)} AND deleted_at IS NOT NULL")
+    return _change_bin(tx, ids, "NULL", "IS NOT NULL")
+
+
+def _change_bin(tx: Executor, ids: Sequence[int], at: str, was: str) -> int:
+    values = {"now": tx.now()} if at == ":now" else {}
+    rows = tx.fetch_all(f"UPDATE failed_jobs SET deleted_at = {at} WHERE {among(ids)} AND deleted_at {was} "
+                        "RETURNING batch_id", **values)
+    recount(tx, [row[0] for row in rows])
+    return len(rows)
 
 
 def erase(tx: Executor, ids: Sequence[int]) -> int:

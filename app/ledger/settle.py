@@ -11,14 +11,15 @@ import json
 from dataclasses import dataclass, field
 
 from app.ledger import costs, graph, limits
-from app.ledger.claim import claim_in
-from app.ledger.claimed_row import FENCE, Claim
+from app.ledger.claim import Grouping, claim_group, claim_more, hand_back
+from app.ledger.claimed_row import FENCE, Claim, fence_of
 from app.ledger.dialect import Connection, Executor
 from app.ledger.rows import FAILED, HISTORY, METRIC, insert, replacing
 from app.models.job_metric import FINAL
 from app.support.clock import stamp
-from app.support.messages import to_json
+from app.support.messages import Message, to_json
 
+NOT_BEGUN = Message("Cancelled before it began.")
 LEAST_DELAY_S = 1.0  # a job that asks for no delay at all ran 11 times in 15 s, without end
 
 
@@ -114,11 +115,54 @@ def settle(connection: Connection, job: Claim, outcome: Outcome | Parked, store:
 def settle_and_claim_next(connection: Connection, job: Claim, outcome: Outcome | Parked, store: str,
                           statement: str | None) -> tuple[str, Claim | None]:
     """Settle and, with a claim statement, claim the next row in the same transaction: one commit a job, not two."""
-    with connection.transaction(durable=bool(job.durable)) as tx:
+    written, claimed = settle_group(connection, [(job, outcome)], store, statement)
+    return written[0], claimed[0] if claimed else None
+
+
+def settle_group(connection: Connection, ended: list[tuple[Claim, Outcome | Parked]], store: str,
+                 statement: str | None = None, grouping: Grouping | None = None,
+                 untouched: list[Claim] | None = None) -> tuple[list[str], list[Claim]]:
+    """Settle jobs of one worker in one transaction, hand back the `untouched` rows of its group and, with a claim
+    statement, claim the next ones; returns what was written (as `settle`) and the claims.
+
+    A job of a limited type has a transaction of its own: it holds the lock of its key, and the next row may need that
+    of another key.
+    """
+    worker = (ended or [(job, None) for job in untouched or ()])[0][0]
+    together = statement is not None and all(job.limit_key is None for job, _outcome in ended)
+    found, more = [], statement is not None and not together
+    with connection.transaction(durable=any(job.durable for job, _outcome in ended)) as tx:
         now = tx.now()
-        parked = isinstance(outcome, Parked)
-        written = _park(tx, job, outcome, now) if parked else _outcome(tx, job, outcome, now, store)
-        return written, claim_in(tx, statement, job.worker_id, job.worker) if statement else None
+        done = _completed_together(tx, ended, now) if len(ended) > 1 else set()
+        written = ["completed" if job.id in done else
+                   _park(tx, job, outcome, now) if isinstance(outcome, Parked) else
+                   _outcome(tx, job, outcome, now, store)
+                   for job, outcome in ended]
+        for job in hand_back(tx, untouched) if untouched else ():
+            _outcome(tx, job, Outcome("cancelled", error=NOT_BEGUN), now, store)
+        if together:
+            found, more = claim_group(tx, statement, worker.worker_id, worker.worker, grouping)
+    if more:
+        found = claim_more(connection, statement, worker.worker_id, worker.worker, grouping)
+    return written, found
+
+
+def _completed_together(tx: Executor, ended: list[tuple[Claim, Outcome | Parked]], now: int) -> set[int]:
+    """Write the completed ones among `ended`, each statement once for all; returns their ids. Who is fenced off or has
+    children is left to the statements for one job."""
+    jobs = {job.id: (job, outcome) for job, outcome in ended if outcome.__class__ is Outcome
+            and outcome.status == "completed" and not (job.limit_key or job.has_children)}
+    if not jobs:
+        return set()
+    gone = tx.fetch_all(f"DELETE FROM jobs WHERE {fence_of(job for job, _outcome in jobs.values())} "
+                        "AND has_children = 0 RETURNING id", w=ended[0][0].worker_id)
+    done = [jobs[row[0]] for row in sorted(gone)]
+    tx.execute_many(_METRIC, [_metric_row(job, "completed", now, outcome) for job, outcome in done])
+    tx.execute_many(_HISTORY, [_history_row(job, "completed", now, outcome) for job, outcome in done])
+    for job, outcome in done:
+        if "costs" in outcome.details:
+            _add_costs(tx, job, outcome)
+    return {job.id for job, _outcome in done}
 
 
 def _outcome(tx: Executor, job: Claim, outcome: Outcome, now: int, store: str) -> str:
@@ -149,7 +193,7 @@ def _outcome(tx: Executor, job: Claim, outcome: Outcome, now: int, store: str) -
 def leave(tx: Executor, job: Claim) -> None:
     """A job of a limited type runs no more: the next one of its key may."""
     if job.limit_key is not None:
-        limits.let_next_go(tx, job.limit_key)
+        limits.let_next_go(tx, job.job_type, job.limit_key)
 
 
 def _vanished(tx: Executor, job: Claim) -> bool:
@@ -190,31 +234,34 @@ def late(tx: Executor, job: Claim, now: int, outcome: Outcome) -> str:
 def finish(tx: Executor, job: Claim, status: str, now: int, outcome: Outcome, store: str) -> None:
     """Write all that a final outcome needs beside the deletion of the row. `store` as in `settle`."""
     metric(tx, job, status, now, outcome)
-    values = {
-        "uuid": job.uuid, "job_type": job.job_type, "tenant_id": job.tenant_id, "queue": job.queue, "status": status,
-        "payload": job.payload, "error": outcome.error, "error_json": to_json(outcome.error), "claim_no": job.claim_no,
-        "round": job.round, "tries": job.tries, "created_by": job.created_by, "created_ms": job.created_ms,
-        "batch_id": job.batch_id,
-    }
-    tx.execute(_HISTORY, result=outcome.result, traceback=outcome.traceback or None, attempts=job.attempts,
-               finished_ms=now, **values)
+    values = dict(zip(HISTORY, _history_row(job, status, now, outcome), strict=True))
+    tx.execute(_HISTORY, **values)
     if status in ("failed", "timeout"):
-        tx.execute(_FAILED, connection=store, failed_at=stamp(now), backoff=job.backoff, timeout=job.timeout,
-                   durable=job.durable, limit_key=job.limit_key,
-                   exception=outcome.traceback or outcome.error or status, **values)
+        tx.execute(_FAILED, **{name: values[name] for name in FAILED if name in values}, connection=store,
+                   failed_at=stamp(now), backoff=job.backoff, timeout=job.timeout, durable=job.durable,
+                   limit_key=job.limit_key, exception=outcome.traceback or outcome.error or status)
+
+
+def _history_row(job: Claim, status: str, now: int, outcome: Outcome) -> tuple:
+    """A row of job_history, in the order of HISTORY."""
+    return (job.uuid, job.job_type, job.tenant_id, job.queue, status, job.payload, outcome.result, outcome.error,
+            to_json(outcome.error), outcome.traceback or None, job.attempts, job.tries, job.claim_no, job.round,
+            job.created_by, job.created_ms, now, job.batch_id)
 
 
 def metric(tx: Executor, job: Claim, status: str, now: int, outcome: Outcome) -> None:
     """One row in job_metrics and its costs, or nothing when the outcome stands there already."""
-    wait = max((job.reserved_ms or now) - job.available_ms, 0)
-    at, started = stamp(now), stamp(job.reserved_ms) if job.reserved_ms else None
-    if tx.execute(
-            _METRIC, uuid=job.uuid, round=job.round, claim_no=job.claim_no, job_type=job.job_type, queue=job.queue,
-            tenant_id=job.tenant_id, worker=job.worker, status=status, processing_time=outcome.run_ms, wait_ms=wait,
-            memory_used=outcome.memory_peak, attempts=job.attempts, error_message=outcome.error,
-            error_json=to_json(outcome.error), metadata=json.dumps(outcome.details) if outcome.details else None,
-            started_at=started, completed_at=at, created_at=at):
+    if tx.execute(_METRIC, **dict(zip(METRIC, _metric_row(job, status, now, outcome), strict=True))):
         _add_costs(tx, job, outcome)
+
+
+def _metric_row(job: Claim, status: str, now: int, outcome: Outcome) -> tuple:
+    """A row of job_metrics, in the order of METRIC."""
+    at, reserved = stamp(now), job.reserved_ms
+    return (job.uuid, job.round, job.claim_no, job.job_type, job.tenant_id, job.queue, job.worker, status,
+            outcome.run_ms, max((reserved or now) - job.available_ms, 0), outcome.memory_peak, job.attempts,
+            outcome.error, to_json(outcome.error), json.dumps(outcome.details) if outcome.details else None,
+            stamp(reserved) if reserved else None, at, at)
 
 
 def _add_costs(tx: Executor, job: Claim, attempt: Figures) -> None:

@@ -4,7 +4,7 @@ from app.extensions import db
 from app.models.alert import Alert, AlertMessage, AlertRule
 from app.models.audit import Audit
 from app.models.content import Content, ImportReject, ImportRun
-from app.models.cost import AskMinute, JobCost, TenantBudget
+from app.models.cost import JobCost, TenantBudget
 from app.models.failed_job import FailedJob
 from app.models.generation import ContentVersion, Generation, PromptTemplate
 from app.models.histogram import JobHistogram
@@ -26,7 +26,7 @@ from app.models.worker_heartbeat import WorkerHeartbeat
 read_leniently(db.metadata)
 
 __all__ = [
-    "FINAL", "LIVE_STATES", "UPLOAD_ID", "Alert", "AlertMessage", "AlertRule", "AskMinute", "Audit", "Content",
+    "FINAL", "LIVE_STATES", "UPLOAD_ID", "Alert", "AlertMessage", "AlertRule", "Audit", "Content",
     "ContentVersion", "FailedJob", "Generation", "ImportReject", "ImportRun", "Job", "JobBatch", "JobCost", "JobEdge",
     "JobHistogram", "JobHistory", "JobLimit", "JobLog", "JobMetric", "JobMinute", "LoginAttempt", "Meta",
     "PromptTemplate", "Queue", "QueueMinute", "QueueSecond", "RateStart", "Recurring", "RecurringRun", "RollupTenant",

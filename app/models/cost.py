@@ -1,4 +1,4 @@
-"""`job_costs`: one row a paid request; `tenant_budgets`: monthly limits; `ask_minutes`: requests for the rate limit."""
+"""`job_costs`: one row a paid request; `tenant_budgets`: monthly limits."""
 
 from __future__ import annotations
 
@@ -44,12 +44,3 @@ class TenantBudget(db.Model):
     currency: Mapped[str] = mapped_column(String(3))
     hold: Mapped[int] = mapped_column(Integer, server_default="0")
     changed_by: Mapped[str | None] = mapped_column(String(255))
-
-
-class AskMinute(db.Model):
-    """Requests sent in each minute, for the limit OPENAI_RPM."""
-
-    __tablename__ = "ask_minutes"
-
-    minute_ms: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
-    count: Mapped[int] = mapped_column(Integer)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Index, Integer, String, Text, UniqueConstraint
+from sqlalchemy import BigInteger, Index, Integer, String, Text, UniqueConstraint, text as sql
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.extensions import db
 from app.models.types import Id
+
+_NAMED, _MEMBER, _WAITS = map(sql, ("reference IS NOT NULL", "batch_id IS NOT NULL", "draft = 'waiting'"))
 
 
 class Generation(db.Model):
@@ -14,11 +16,18 @@ class Generation(db.Model):
     partial, failed or cancelled.
 
     `asks` counts the requests sent, `maybe_paid` those that may have been billed. `cost_nano` is in billionths of
-    `currency`, None when unknown. `applied_ms` is when the text became the body of a content.
+    `currency`, None when unknown. `applied_ms` is when the text became the body of a content. A bulk writes the rows
+    of its texts as new, with the id of their batch, in the order of its prompts. `draft` is None, or waiting, accepted
+    or refused for a text that becomes the body only when a person accepts it.
     """
 
     __tablename__ = "generations"
-    __table_args__ = (Index("generations_tenant_idx", "tenant_id", "id"), {"sqlite_autoincrement": True})
+    __table_args__ = (
+        Index("generations_tenant_idx", "tenant_id", "id"), Index("generations_model_idx", "model", "id"),
+        Index("generations_content_idx", "tenant_id", "reference", sqlite_where=_NAMED, postgresql_where=_NAMED),
+        Index("generations_batch_idx", "batch_id", "id", sqlite_where=_MEMBER, postgresql_where=_MEMBER),
+        Index("generations_draft_idx", "id", sqlite_where=_WAITS, postgresql_where=_WAITS),
+        {"sqlite_autoincrement": True})
 
     id: Mapped[int] = mapped_column(Id, primary_key=True)
     uuid: Mapped[str] = mapped_column(String(36), unique=True)
@@ -47,6 +56,10 @@ class Generation(db.Model):
     first_ms: Mapped[int | None] = mapped_column(BigInteger)
     ended_ms: Mapped[int | None] = mapped_column(BigInteger)
     applied_ms: Mapped[int | None] = mapped_column(BigInteger)
+    batch_id: Mapped[str | None] = mapped_column(String(36))
+    draft: Mapped[str | None] = mapped_column(String(10))
+    decided_by: Mapped[str | None] = mapped_column(String(255))
+    decided_ms: Mapped[int | None] = mapped_column(BigInteger)
 
 
 class ContentVersion(db.Model):

@@ -9,8 +9,8 @@ from app.extensions import db
 from app.models.types import Id
 
 LIVE_STATES = ("scheduled", "pending", "held", "blocked", "waiting", "processing")
-HOLD_CODES = ("type", "budget", "person", "limit", "rate", "batch")
-BY_TYPE, BY_BUDGET, BY_PERSON, BY_LIMIT, BY_RATE, BY_BATCH = HOLD_CODES
+HOLD_CODES = ("type", "budget", "person", "limit", "rate", "batch", "overlap")
+BY_TYPE, BY_BUDGET, BY_PERSON, BY_LIMIT, BY_RATE, BY_BATCH, BY_OVERLAP = HOLD_CODES
 
 
 def _partial_index(name: str, *columns: object, where: str) -> Index:
@@ -40,6 +40,8 @@ class Job(db.Model):
         _partial_index("jobs_batch_idx", "batch_id", "state", where="batch_id IS NOT NULL"),
         _partial_index("jobs_limit_idx", "limit_key", "state", "queue", text("rank DESC"), "id",
                        where="limit_key IS NOT NULL"),
+        _partial_index("jobs_limited_idx", "job_type", "limit_key", "queue", text("rank DESC"), "id",
+                       where="COALESCE(hold_code, '') IN ('limit', 'rate')"),
         {"sqlite_autoincrement": True},
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Index, String
+from sqlalchemy import BigInteger, Index, Integer, String, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.extensions import db
@@ -12,12 +12,17 @@ from app.models.types import Id
 class JobLimit(db.Model):
     """The limits of a type: as the code declares them (written by each worker that starts), and as a person has set
     them (`set_*`, which come first; 0 is "no limit"). A rate is `rate_count` starts in `rate_ms`. `per` is "type",
-    "tenant" or "args.NAME": jobs with the same value share a key."""
+    "tenant" or "args.NAME": jobs with the same value share a key; `per_default` is the value of a job without this
+    argument. With `rate_per` "type" the starts are those of the whole type. `is_keyed` is 0 until the rows that stood
+    there before have their keys."""
 
     __tablename__ = "job_limits"
 
     job_type: Mapped[str] = mapped_column(String(255), primary_key=True)
     per: Mapped[str] = mapped_column(String(100), server_default="type")
+    per_default: Mapped[str | None] = mapped_column(Text)
+    rate_per: Mapped[str] = mapped_column(String(100), server_default="")
+    is_keyed: Mapped[int] = mapped_column(Integer, server_default="0")
     concurrency: Mapped[int | None] = mapped_column(BigInteger)
     rate_count: Mapped[int | None] = mapped_column(BigInteger)
     rate_ms: Mapped[int | None] = mapped_column(BigInteger)

@@ -24,7 +24,8 @@ class Recurring(db.Model):
 
 
 class RecurringRun(db.Model):
-    """A run. The primary key guarantees one run a minute, even with several monitors."""
+    """A run. The primary key guarantees one run a minute, even with several monitors. Without a uuid it was left out,
+    as an earlier one had not ended. "Run now" writes one at the time (ms) of the click."""
 
     __tablename__ = "recurring_runs"
 

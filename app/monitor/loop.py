@@ -68,6 +68,7 @@ class Monitor:
         self._idle_since: float | None = None
         self.ping, self.outbox = Ping(self.settings.heartbeat_url), delivery.Outbox(app)
         uploads = self.settings.data_dir / "uploads"
+        sweep = limits.Sweep(self.connection)
         self.duties = [
             Duty("mark", 1.0, self.mark),
             Duty("promote", 1.0, lambda: rescue.promote(self.connection)),
@@ -79,8 +80,10 @@ class Monitor:
             Duty("ticket store", 5.0, self.ticket_store),
             Duty("disk", 5.0, self.disk),
             Duty("recurring", 1.0, self.recurring),
+            Duty("overlaps", 1.0, lambda: recurring.release_waiting(self.connection)),
             Duty("pauses", 1.0, self.pauses),
-            Duty("limits", 1.0, lambda: limits.sweep(self.connection)),
+            Duty("limits", 1.0, sweep.run),
+            Duty("short rates", 0.2, sweep.fast),
             Duty("batches", 1.0, self.batches),
             Duty("dependencies", 60.0, lambda: graph.repair(self.connection)),
             Duty("search", 1.0, lambda: search_index.advance(self.connection)),

@@ -50,6 +50,7 @@ def _second(seconds: int) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 
+@lru_cache(64)
 def stamp(ms: int) -> str:
     """Milliseconds as the text of a TIMESTAMP column: '2026-11-23 14:00:00.123000' (UTC)."""
     return f"{_second(ms // 1000)}.{ms % 1000:03d}000"

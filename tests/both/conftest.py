@@ -7,11 +7,12 @@ from types import SimpleNamespace
 import pytest
 
 from app import create_app
+from app.cli import demo
 from app.config import load_settings
 from app.extensions import db
 from app.ledger.dialect import Connection
 from app.services.people import accounts
-from tests.both.rows import fill
+from tests.both.rows import fill, fill_batches
 from tests.conftest import PASSWORD, sign_in
 from tests.ledger_fixture import Ledger, prepare_empty
 
@@ -20,7 +21,7 @@ TOKEN = "a-token-for-prometheus"
 
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
 def site(request, tmp_path_factory):
-    """`app`, `ledger` (its statements over a kept connection), `client` (signed in), `environ`, and `uuids` by state."""
+    """`app`, `ledger` (its statements over a kept connection), `client` (signed in), `environ`, `uuids` by state and `batches` by name."""
     environ = {"DATA_DIR": str(tmp_path_factory.mktemp("site")), "METRICS_TOKEN": TOKEN, "ALERT_LANGUAGE": "en", "JOB_MODULES": "tests.jobtypes"}
     if request.param == "postgresql":
         environ["DATABASE_URL"] = request.getfixturevalue("postgres_url")
@@ -32,8 +33,10 @@ def site(request, tmp_path_factory):
     app.testing = True
     app.config["PROPAGATE_EXCEPTIONS"] = False  # an unexpected error is a 500 here, as people would see it
     ledger = Ledger(app, Connection(settings.database_url), request.param)
-    uuids = fill(ledger)
-    yield SimpleNamespace(app=app, ledger=ledger, client=sign_in(app, "admin@example.org"), environ=environ, uuids=uuids, kind=request.param)
+    uuids, batches = fill(ledger), fill_batches(ledger)
+    with app.app_context():
+        demo.two_batches(settings)
+    yield SimpleNamespace(app=app, ledger=ledger, client=sign_in(app, "admin@example.org"), environ=environ, uuids=uuids, batches=batches, kind=request.param)
     ledger.connection.close()
     with app.app_context():
         db.session.remove()

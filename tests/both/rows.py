@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from app import registry
 from app.cli import demo
 from app.extensions import db
 from app.ledger import counts, manual, rescue
 from app.models import (
     Alert,
     AlertMessage,
-    AskMinute,
     Content,
     ContentVersion,
     Generation,
     ImportReject,
     ImportRun,
+    JobBatch,
     JobCost,
+    JobLimit,
     JobLog,
     PromptTemplate,
     Queue,
@@ -26,9 +28,11 @@ from app.models import (
     WorkerHeartbeat,
 )
 from app.services.jobs import recurring, search_index
+from app.services.jobs.batches import begin
 from app.support.clock import DAY_MS, MINUTE_MS, naive, now_ms
 from tests.ledger_fixture import Ledger
 
+BULK = "00000000-0000-8000-8000-0000000000bb"  # a batch of texts
 CAFFE = {"text": "100% caffè_nero 'dell'Etna'"}
 
 
@@ -77,11 +81,34 @@ def fill(ledger: Ledger) -> dict[str, str]:
     uuids["grandchild"] = ledger.dispatch("TestEcho", after=[uuids["child"]])
     ledger.change("UPDATE jobs SET rank = -2 WHERE uuid = :u", u=uuids["pending"])
     ledger.change("INSERT INTO failed_jobs (uuid, connection, queue, payload, exception) VALUES ('foreign-1', 'redis', 'emails', '{}', 'Boom')")
+    for tenant in ("acme", "beta"):
+        ledger.dispatch("TestPair", tenant_id=tenant)
+    ledger.change("UPDATE jobs SET state = 'held', hold_code = 'limit', reason = 'Its type is limited to 1 at once.', limit_key = "
+                  "'TestPair tenant=' || tenant_id WHERE job_type = 'TestPair'")
+    ledger.change("INSERT INTO rate_starts (limit_key, at_ms) VALUES ('TestRate', :now)", now=now_ms())
     with ledger.app.app_context():
         recurring.run_due(settings.timezone)
         db.session.add_all(_more(uuids, now_ms()))
         db.session.commit()
     return uuids
+
+
+def fill_batches(ledger: Ledger) -> dict[str, str]:
+    """An open batch with a member of most states, one that has ended, one that nobody seals, and a row of another program; their ids by name."""
+    with ledger.app.app_context():
+        running, ended, unsealed = (begin(f"100% {name} 'uno'", tenant_id="acme", then=registry.find("TestFollow"), created_by="ada@example.org")
+                                    for name in ("running", "ended", "unsealed"))
+        echo, high = registry.find("TestEcho"), {"queue": "high", "tries": 1}
+        for made, n in ((ended, 3), (running, 4)):
+            echo.with_options(batch=made, **high).dispatch_many([CAFFE] * n)
+            made.seal()
+        db.session.commit()
+    ledger.change("UPDATE jobs SET rank = 5 WHERE batch_id IS NOT NULL")
+    for status in ("completed", "failed", "cancelled", "timeout", "completed", "failed"):
+        ledger.settle(ledger.claim("w8", ("high",)), status, error="RateLimitError: 429" if status == "failed" else None, details={"costs": [{"nano": 7, "currency": "EUR"}]})
+    ledger.change("UPDATE job_batches SET created_ms = 0, created_at = 1 WHERE id = :b", b=unsealed.id)
+    ledger.change("INSERT INTO job_batches (id, name, total_jobs, pending_jobs, failed_jobs, created_at, finished_at) VALUES ('import-1', 'Laravel', 3, 0, 1, 7, 9)")
+    return {"running": running.id, "ended": ended.id, "unsealed": unsealed.id, "foreign": "import-1"}
 
 
 def _more(uuids: dict[str, str], now: int) -> list[object]:
@@ -95,11 +122,14 @@ def _more(uuids: dict[str, str], now: int) -> list[object]:
     ]
     generations = [
         Generation(uuid=uuids[u], tenant_id="acme", reference="r1", prompt="Vini", model="m", status=status, text="testo", tokens_in=1, tokens_cached=0,
-                   tokens_out=2, cost_nano=5, currency="USD", asks=1, created_ms=now, asked_ms=now, first_ms=now, ended_ms=now)
+                   tokens_out=2, cost_nano=5, currency="USD", asks=1, created_ms=now, asked_ms=now, first_ms=now, ended_ms=now, raw="{}",
+                   batch_id=BULK, draft="waiting" if status == "answered" else None)
         for u, status in (("completed", "answered"), ("failed", "failed"), ("timeout", "partial"), ("processing", "asking"))
     ]
     return [
         *workers, *generations,
+        JobBatch(id=BULK, name="Bulk of 4 texts", total_jobs=4, pending_jobs=1, failed_jobs=1, options='{"texts": 4, "estimate_nano": 5, "currency": "USD"}',
+                 created_at=now // 1000, created_ms=now, sealed_ms=now, tenant_id="acme"),
         Content(tenant_id="acme", reference="r1", title="Titolo 100%", body="corpo", attributes='{"prezzo": "3"}', created_ms=now, updated_ms=now),
         Content(tenant_id="", reference="r2", title="senza", body="corpo", created_ms=now, updated_ms=now),
         ContentVersion(content_id=1, body="prima", replaced_ms=now, replaced_by=done),
@@ -109,8 +139,9 @@ def _more(uuids: dict[str, str], now: int) -> list[object]:
         *(JobCost(uuid=done, job_type="TestEcho", tenant_id=tenant, model=model, at_ms=now - n * DAY_MS, tokens_in=7, tokens_cached=1, tokens_out=3,
                   cost_nano=None if n == 2 else 123_456_789, currency=currency)
           for n, (tenant, model, currency) in enumerate((("acme", "m", "USD"), ("", "n", "EUR"), ("acme", "", "USD")))),
+        JobLimit(job_type="TestPair", per="tenant", concurrency=1, is_keyed=1),
+        JobLimit(job_type="TestRate", per="type", rate_count=60, rate_ms=MINUTE_MS, set_concurrency=2, set_by="ada", set_at_ms=now, is_keyed=1),
         TenantBudget(tenant_id="acme", month_nano=1000, currency="USD", hold=1, changed_by="ada"),
-        AskMinute(minute_ms=now - now % MINUTE_MS, count=3),
         Upload(id="up_x", tenant_id="acme", filename="a.csv", sha256="0" * 64, size=3, created_ms=now, job_uuid=done),
         Upload(id="up_old", tenant_id=None, filename="b.csv", sha256="0" * 64, size=3, created_ms=now - 2 * DAY_MS),
         JobLog(uuid=done, claim_no=1, attempt=1, at_ms=now, level="info", message="riga"),

@@ -126,6 +126,7 @@ def addresses(app) -> list[str]:
     """Every address that a GET may go to, and the parts; those with a name in them, with each name there is."""
     rows = [r[0] for table in ("jobs", "failed_jobs", "job_history", "generations") for r in db.session.execute(text(f"SELECT uuid FROM {table} ORDER BY id DESC LIMIT 70"))]
     uuids_ = [u.decode("utf-8", "replace") if isinstance(u, bytes) else str(u) for u in rows]
+    batches = [r[0].decode("utf-8", "replace") if isinstance(r[0], bytes) else str(r[0]) for r in db.session.execute(text("SELECT id FROM job_batches"))]
     rules = [r[0] for r in db.session.execute(text("SELECT id FROM alert_rules"))]
     db.session.rollback()
     found, skipped = [], ("static", "static-plain", "security.txt")
@@ -140,6 +141,8 @@ def addresses(app) -> list[str]:
                 found += [build(rule.endpoint, {"uuid": u}) for u in uuids_ if u and len(u) < 300 and "\x00" not in u]
             elif rule.arguments == {"id"}:
                 found += [build(rule.endpoint, {"id": i}) for i in rules]
+            elif rule.arguments == {"batch"}:
+                found += [build(rule.endpoint, {"batch": b}) for b in batches if b.strip("/") == b != "" and len(b) < 300 and "\x00" not in b]
             elif rule.arguments == {"upload_id"}:
                 found += [build(rule.endpoint, {"upload_id": u}) for u in ("up_" + "0" * 32, "x", "..")]
             else:

@@ -17,6 +17,7 @@ from app.extensions import db
 from app.ledger.dialect import Connection
 from app.services.instance import migration, schema
 from tests.backends import free_port
+from tests.both.rows import BULK
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -82,6 +83,27 @@ def test_every_command_runs(site, cli, tmp_path):
     does(3, "jobs", "pause", "nothing")
     does(0, "jobs", "resume", "high")
     does(0, "jobs", "resume", "--all")
+    keys = {"id", "name", "state", "tenant_id", "created_by", "on_failure", "total_jobs", "pending_jobs", "failed_jobs", "then", "then_uuid",
+            "created_at", "sealed_at", "paused_at", "cancelled_at", "finished_at"}
+    rows = json.loads(does(0, "batches", "list", "--json"))
+    assert {row["id"] for row in rows} >= set(site.batches.values()) and all(set(row) == keys for row in rows)
+    assert "import-1" in does(0, "batches", "list") and does(0, "batches", "list", "--limit", "1").count("\n") == 1
+    for key in (*site.batches.values(), site.batches["ended"][:8]):
+        found = json.loads(does(0, "batches", "show", key, "--json"))
+        assert set(found) == keys | {"members", "no_longer_kept", "ended_a_minute", "left_ms", "costs", "newest_failed"}
+        does(0, "batches", "show", key)
+    assert (found["total_jobs"], found["members"], found["costs"]) == (3, {"completed": 1, "cancelled": 1, "undecided": 1}, [{"currency": "EUR", "nano": 21, "unknown": 0}])
+    does(3, "batches", "show", "deadbeef")
+    assert does(0, "batches", "retry", site.batches["ended"][:8]) == "1 job requeued\n"
+    does(1, "batches", "retry", site.batches["ended"])
+    assert does(0, "batches", "cancel", site.batches["ended"]) == "1 job cancelled, or asked to stop if running\n"
+    does(1, "batches", "cancel", site.batches["ended"])
+    assert "2 at once, rate 60/m, per type; the code says none at once, rate 60/m" in does(0, "jobs", "limit", "TestRate")
+    assert "TestEcho: 3 at once, rate none" in does(0, "jobs", "limit", "TestEcho", "--concurrency", "3")
+    assert "TestEcho: 3 at once, rate 5/s" in does(0, "jobs", "limit", "TestEcho", "--rate", "5/s")
+    assert "TestEcho: none at once, rate none, per type\n" in does(0, "jobs", "limit", "TestEcho", "--rate", "code", "--concurrency", "code")
+    does(2, "jobs", "limit", "TestEcho", "--rate", "often")
+    does(2, "jobs", "limit", "Nothing")
     assert "box_1" in does(0, "workers", "list")
     number = site.ledger.one("SELECT id FROM worker_heartbeats WHERE worker_name = 'box_1'")
     for command in ("quiet", "resume", "restart", "stop", "kill"):
@@ -99,6 +121,10 @@ def test_every_command_runs(site, cli, tmp_path):
     does(0, "users", "create", "ada@example.org", "--role", "user", "--password-stdin", given="correct horse\n")
     does(0, "users", "password", "ada@example.org", "--password-stdin", given="battery staple\n")
     does(0, "users", "first", "ada@example.org", "--password-stdin", given="battery staple\n")
+    assert does(0, "texts", "results", BULK).count("\n") == 5
+    assert len(json.loads(does(0, "texts", "results", BULK, "--format", "json"))["texts"]) == 4
+    does(3, "texts", "results", one["completed"])
+    assert does(0, "texts", "accept", BULK) == "1 of 1 drafts accepted\n" and does(0, "texts", "refuse", BULK) == "0 of 0 drafts refused\n"
     does(0, "rollups", "rebuild")
     does(0, "demo", "--metrics", "50", "--pending", "3", "--mix")
     does(0, "demo", "--remove")
@@ -132,9 +158,10 @@ def test_all_and_the_first_digits_of_a_uuid(site, cli):
     assert cli("jobs", "cancel", "all")[0] == 3
 
 
-READING = [("jobs", "list", "--json"), ("jobs", "show", "{completed}", "--json"), ("jobs", "wait", "{completed}"), ("workers", "list"), ("alerts", "list", "--all")]
-WRITING = [("jobs", "dispatch", "TestNoop"), ("jobs", "cancel", "{waiting}"), ("jobs", "retry", "all"), ("jobs", "delete", "all"), ("jobs", "pause", "high"),
-           ("workers", "restart", "1"), ("alerts", "ack", "2"), ("users", "create", "x@example.org", "--role", "user", "--password-stdin")]
+READING = [("jobs", "list", "--json"), ("jobs", "show", "{completed}", "--json"), ("jobs", "wait", "{completed}"), ("workers", "list"), ("alerts", "list", "--all"),
+           ("batches", "list"), ("batches", "show", "{running}"), ("texts", "results", BULK)]
+WRITING = [("jobs", "dispatch", "TestNoop"), ("jobs", "cancel", "{waiting}"), ("jobs", "retry", "all"), ("jobs", "delete", "all"), ("jobs", "pause", "high"), ("batches", "cancel", "{running}"),
+           ("workers", "restart", "1"), ("alerts", "ack", "2"), ("texts", "accept", BULK), ("users", "create", "x@example.org", "--role", "user", "--password-stdin")]
 
 
 def flask(environ: dict[str, str], *words: str, given: str = "", **options) -> subprocess.CompletedProcess:
@@ -167,13 +194,13 @@ def locked(site, monkeypatch):
 
 @pytest.mark.parametrize("words", READING, ids=" ".join)
 def test_reading_commands_answer_while_another_process_holds_the_write_lock(site, cli, locked, words):
-    code, out, said = cli(*(w.format(**site.uuids) for w in words))
+    code, out, said = cli(*(w.format(**site.uuids, **site.batches) for w in words))
     assert code == 0 and out, said
 
 
 @pytest.mark.parametrize("words", WRITING, ids=" ".join)
 def test_writing_ones_say_that_it_is_locked(site, cli, locked, words):
-    code, out, said = cli(*(w.format(**site.uuids) for w in words), given="correct horse\n")
+    code, out, said = cli(*(w.format(**site.uuids, **site.batches) for w in words), given="correct horse\n")
     assert (code, out) == (4, "") and said.count("\n") == 1 and "locked" in said, said
 
 
@@ -202,7 +229,7 @@ def test_a_database_that_does_not_serve_is_one_sentence_and_an_exit_code(tmp_pat
     environ, words = states(tmp_path, postgres_url)[what]
     app = create_app(load_settings(environ))
     for command in [*READING, *WRITING, ("demo",), ("rollups", "rebuild"), ("monitor", "--once"), ("backup", str(tmp_path / "b.tar.gz"))]:
-        result = app.test_cli_runner().invoke(args=[w.format(completed="x" * 8, waiting="x" * 8) for w in command], input="correct horse\n")
+        result = app.test_cli_runner().invoke(args=[w.format(completed="x" * 8, waiting="x" * 8, running="x" * 8) for w in command], input="correct horse\n")
         assert result.exit_code == 4 and result.stdout == "" and result.stderr.count("\n") == 1 and words in result.stderr, (command, result.output, result.exception)
         assert "a-secret-word" not in result.stderr
         assert app.test_cli_runner().invoke(args=[*command[:2], "--help"]).exit_code == 0

@@ -11,13 +11,16 @@ from app.models.job import LIVE_STATES
 from app.models.job_metric import FINAL
 from app.monitor.loop import Monitor
 from app.services.alerts.checks import KINDS
+from app.services.jobs.job_filter import HOLDS
 from tests.both.conftest import TOKEN
+from tests.both.rows import BULK
 
 JSON, HTML = {"Accept": "application/json"}, {"Accept": "text/html"}
 LISTS = [
-    {}, *({"state": s} for s in ("live", "ended", "unsuccessful", "bin", *LIVE_STATES, *FINAL)), {"queue": "high"}, {"type": "TestEcho"}, {"tenant": "acme"},
+    {}, *({"state": s} for s in ("live", "ended", "unsuccessful", "bin", *LIVE_STATES, *FINAL)), {"queue": "high"}, {"type": "TestEcho"}, {"tenant": "acme"}, *({"hold": h, "state": "held", "type": "TestPair"} for h in HOLDS),
     {"since": "2026-01-01"}, {"until": "2030-01-01"}, {"since": "2026-01-01", "until": "2030-01-01", "state": "failed"}, {"q": "caffè_nero 100%"},
     {"q": "Etna'"}, {"q": "429", "state": "unsuccessful", "tenant": "acme"}, {"q": "0a0b"}, {"q": "RateLimit", "type": "TestEcho", "queue": "default"},
+    {"batch": "{running}"}, {"batch": "{ended}", "state": "undecided"}, {"batch": "{ended}", "q": "429", "tenant": "acme"}, {"batch": "0a0b0c0d"}, {"state": "undecided"},
     {"before": "h20"}, {"after": "h5"}, {"before": "l999999", "state": "live"},
 ]
 QUERIES = {
@@ -26,9 +29,11 @@ QUERIES = {
     "admin.jobs.metrics": [{"period": p} | g | t for p, g, t in itertools.product(("24h", "7d", "30d"), ({}, {"group": "type"}), ({}, {"job_type": "TestEcho"}))],
     "admin.jobs.queues": [{}, {"queue": "high"}, {"queue": "low"}],
     "admin.jobs.contents.index": [{}, {"q": "100%"}, {"tenant": "acme"}, {"after": "2"}],
-    "admin.jobs.generations.index": [{}, {"q": "Vini"}, {"tenant": "acme", "status": "failed"}, {"before": "3"}],
+    "admin.jobs.generations.index": [{}, {"q": "Vini"}, {"tenant": "acme", "status": "failed"}, {"before": "3"}, {"batch": BULK, "draft": "waiting"}],
+    "admin.jobs.texts.index": [{}, {"like": "x"}],
+    "admin.jobs.texts.preview": [{}, {"missing": "1", "tenant": "acme", "approve": "1"}, {"missing": "1", "template": "breve", "tenant": "acme", "model": "m"}, {"upload": "x"}],
     "admin.jobs.costs.index": [{}, {"since": "2026-01-01", "until": "2027-01-01"}],
-    "admin.jobs.log": [{}, {"before": "5"}],
+    "admin.jobs.log": [{}, {"before": "5"}], "admin.jobs.batches.index": [{}, {"q": "100%"}, {"before": "1.1999999999999.x"}, {"before": "x"}],
     "admin.jobs.alerts.new-rule": [{}, *({"kind": k} for k in KINDS)],
     "admin.jobs.new.form": [{}, {"type": "TestForm"}, {"type": "ProcessCsvImport"}],
     "admin.jobs.graph.job": [{}, {"zoom": "150", "sort": "state"}, {"open": "0-0", "node": "x"}],
@@ -38,7 +43,7 @@ QUERIES = {
 def addresses(site) -> list[str]:
     """Every GET rule with every value of its arguments that there is, and one that there is not."""
     found = []
-    uuids = [*site.uuids.values(), "foreign-1", "00000000-0000-0000-0000-000000000000", "x"]
+    uuids = [*site.uuids.values(), BULK, "foreign-1", "00000000-0000-0000-0000-000000000000", "x"]
     with site.app.test_request_context():
         from flask import url_for
 
@@ -48,11 +53,11 @@ def addresses(site) -> list[str]:
             values = [{}]
             for name in rule.arguments:
                 known = {"uuid": uuids, "id": [1, 2, 3, 999, 2**63 - 1], "lang": ["it"], "name": ["yearly"], "filename": ["app.css"],
-                         "upload_id": ["up_" + "0" * 32, "x"]}
+                         "upload_id": ["up_" + "0" * 32, "x"], "batch": [*site.batches.values(), site.batches["ended"][:8], "x", "0" * 8]}
                 values = [v | {name: one} for v in values for one in known[name]]
             for value in values:
                 for query in QUERIES.get(rule.endpoint, [{}]):
-                    found.append(url_for(rule.endpoint, **value, **query))
+                    found.append(url_for(rule.endpoint, **value, **{name: str(text).format(**site.batches) for name, text in query.items()}))
             if rule.endpoint == "admin.jobs.new.form":
                 found += [url_for(rule.endpoint, like=u) for u in uuids]
     return found
@@ -86,10 +91,15 @@ FORMS = {
     "admin.jobs.act": [{}, {"seconds": "60"}, {"queue": "low"}, {"children": "run"}], "admin.jobs.cancel": [{"children": "cancel"}],
     "admin.jobs.bulk": [{"action": a} | s for a, s in itertools.product(("retry", "cancel", "delete", "restore", "erase"), (
         {"scope": "all", "state": "unsuccessful", "q": "429"}, {"scope": "all", "state": "bin", "tenant": "acme"}, {"scope": "all", "type": "TestEcho"}))],
+    "admin.jobs.set-limit": [{"type": "TestPair", "concurrency": "2", "rate": "5/s"}, {"type": "TestEcho", "concurrency": "", "rate": "60/m"},
+                             {"type": "TestPair", "reset": "1"}, {"type": "nothing"}, {"type": "TestEcho", "concurrency": "x", "rate": "0/m"}, {}],
     "admin.jobs.pause": [{"minutes": "5", "reason": "pausa"}], "admin.jobs.pause-type": [{"minutes": "5"}],
+    "admin.jobs.batches.act": [{"queue": "low"}, {}],
     "admin.jobs.costs.budget": [{"tenant": "acme", "amount": "49.90", "currency": "EUR", "hold": "1"}, {"tenant": "acme", "amount": ""}],
     "admin.jobs.generations.save-template": [{"tenant": "acme", "name": "breve", "body": "x {prompt}"}, {"name": "n" * 100, "body": "{prompt}"}],
     "admin.jobs.new.create": [{"type": "TestForm", "text": "è", "number": "7", "kind": "a"}, {"type": "TestEcho", "text": "x", "delay": "60", "tenant": "acme"}],
+    "admin.jobs.texts.create": [{"prompts": "uno\ndue", "model": "gpt-4o-mini"}, {"missing": "1", "model": "m", "tenant": "acme"}, {}],
+    "admin.jobs.texts.preview": [{"missing": "1", "model": "m"}, {"missing": "1", "model": "m", "step": "start"}, {"upload": "x"}],
     "admin.jobs.new.edit": [{"text": "x", "args": '{"text": "x"}'}],
     "admin.jobs.alerts.rule": [{"threshold": "5", "window_min": "60", "cooldown_min": "15", "minimum": "1", "quiet_from": "22:00", "quiet_until": "07:00"}],
     "admin.jobs.alerts.new-rule": [{"kind": k, "threshold": "5", "window_min": "60", "cooldown_min": "15", "minimum": "1", "tenant_id": "acme"} for k in KINDS],
@@ -110,11 +120,13 @@ def posts(site) -> list[tuple[str, dict[str, str]]]:
                 acts = ("up", "down", "top", "hold", "release", "delay", "move", "run-now", "run-without-waiting", "stop", "restore", "erase")
                 words = {"act": acts, "alerts.act": ("ack", "snooze", "unsnooze"), "rule-change": ("off", "on", "delete"), "recurring-change": ("off", "on", "run"),
                          "people.change": ("role", "disable", "enable", "unlock", "sign_out"),
-                         "pause": ("pause", "resume"), "pause-type": ("pause", "resume")}
+                         "contents.decide": ("accept", "refuse"), "texts.decide": ("accept", "refuse", "burn"),
+                         "pause": ("pause", "resume"), "pause-type": ("pause", "resume"),
+                         "batches.act": ("pause", "resume", "move", "delete", "retry", "seal", "cancel")}
                 commands = ("restart", "start") if rule.endpoint.endswith("workers.all") else ("quiet", "resume", "stop", "kill", "start")
-                known = {"uuid": [*site.uuids.values(), "foreign-1", "x"], "id": [1, 2, 3, 999], "command": commands,
+                known = {"uuid": [*site.uuids.values(), BULK, "foreign-1", "x"], "id": [1, 2, 3, 999], "command": commands,
                          "action": words.get(rule.endpoint.removeprefix("admin.jobs."), ()) or words.get(rule.endpoint.rpartition(".")[2], ()),
-                         "name": ("high", "TestEcho", "yearly", "team", "nothing"), "upload_id": ("up_" + "0" * 32, "x")}
+                         "name": ("high", "TestEcho", "yearly", "team", "nothing"), "upload_id": ("up_" + "0" * 32, "x"), "batch": (*site.batches.values(), "x")}
                 values = [v | {name: one} for v in values for one in known[name]]
             found += [(url_for(rule.endpoint, **value), form) for value in values for form in FORMS.get(rule.endpoint, [{}])]
     return found

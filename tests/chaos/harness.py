@@ -35,6 +35,7 @@ from tests.process.product import ROOT, Product
 
 WORKERS, CONSUMERS = 2, 2
 STEP = 1000  # jobs a commit
+GROUP, KILLERS = 32, 3  # rows of a group at most; jobs that kill their worker
 VICTIMS = ("worker", "worker", "worker", "consumer", "scheduler", "monitor", "everything", "freeze")
 
 
@@ -99,6 +100,39 @@ def run(folder: Path, jobs: int, kills: int, seed: int = 0, say=print) -> dict[s
             say(f"{strike + 1}/{kills} {struck[-1][1]}, {product.one('SELECT COUNT(*) FROM jobs')} left") if strike % 20 == 0 else None
         product.ended(120 + jobs // 20)
         return report(product, uuids, marks, struck, tickets)
+    finally:
+        keeper.over.set()
+        keeper.join()
+        product.stop()
+
+
+def short(folder: Path, jobs: int, kills: int, seed: int = 0, say=print) -> dict[str, object]:
+    """`jobs` short ones, which workers take in groups, and among them some that kill their worker."""
+    chance = random.Random(seed)
+    data, marks = migrated(folder), folder / "marks"
+    marks.touch()
+    product = Product(data, grace=3)
+    keeper, struck, tickets, uuids, killers = Keeper(product), [], 0, {}, []
+    keeper.start()
+    try:
+        product.until(lambda: len(product.worker_pids()) >= WORKERS, 30, "the first workers")
+        for strike in range(kills):
+            first, last = len(uuids), jobs * (strike + 1) // kills
+            made = product.dispatch_many("TestMark", [{"path": str(marks), "n": n, "ms": 0} for n in range(first, last)])
+            uuids |= dict(enumerate(made, first))
+            if strike < KILLERS:
+                killers += product.dispatch("TestSuicide")
+            time.sleep(chance.random() * 0.4)
+            tickets = max(tickets, count_tickets(data))
+            struck.append((time.time(), *hit(keeper, chance)))
+        product.ended(180 + jobs // 200)
+        deaths = sum(len(pids) for _at, _kind, pids in struck) + 4 * KILLERS
+        found = report(product, uuids, marks, struck, tickets)
+        guilty = {row[0] for row in product.all("SELECT uuid FROM failed_jobs WHERE error LIKE '%killing its worker%'")}
+        return found | {"killers": KILLERS, "poisoned": len(guilty), "innocents_poisoned": len(guilty - set(killers)),
+                        "grouped": product.one("SELECT COUNT(*) FROM (SELECT 1 FROM job_metrics WHERE status = 'completed' "
+                                               "GROUP BY completed_at, worker HAVING COUNT(*) > 1)"),
+                        "bound_of_reruns": GROUP * deaths, "bound_of_tickets": found["bound_of_tickets"] + KILLERS}
     finally:
         keeper.over.set()
         keeper.join()
@@ -210,6 +244,12 @@ def good(found: dict[str, object]) -> bool:
         found["slowest_rescue_s"] <= 15 and found["most_tickets"] <= found["bound_of_tickets"])
 
 
+def fair(found: dict[str, object]) -> bool:
+    """Of a campaign of short jobs: also that no innocent is poisoned and that a kill repeats a group at most."""
+    return good(found) and not found["innocents_poisoned"] and found["poisoned"] == found["killers"] and found["grouped"] > 0 and (
+        found["ran_again"] <= found["bound_of_reruns"])
+
+
 def calm(found: dict[str, object]) -> bool:
     return not (found["lost"] or found["ended_twice"]) and found["kept_while_paused"] == found["jobs"] and (
         found["tickets_while_paused"] <= WORKERS * CONSUMERS and found["most_tickets"] <= found["bound_of_tickets"])
@@ -220,13 +260,15 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=10_000)
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--seed", type=int, default=random.randrange(10**6))
+    parser.add_argument("--short", action="store_true", help="short jobs, which run in groups, and some that kill their worker")
     parser.add_argument("--paused", type=int, metavar="N", help="instead: N pending jobs, paused and resumed; counts tickets")
     given = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="chaos-"))
     print(f"seed {given.seed}, in {folder}")
-    found = pauses(folder, given.paused) if given.paused else run(folder, given.jobs, given.kills, given.seed)
+    campaign = short if given.short else run
+    found = pauses(folder, given.paused) if given.paused else campaign(folder, given.jobs, given.kills, given.seed)
     print(json.dumps(found, indent=1))
-    if not (calm(found) if given.paused else good(found)):
+    if not (calm if given.paused else fair if given.short else good)(found):
         sys.exit(f"NOT GOOD; the folder is kept: {folder}")
     shutil.rmtree(folder)
     print("nothing lost, nothing ended twice, tickets bounded")

@@ -22,6 +22,12 @@ def test_a_paused_and_resumed_crowd_keeps_its_tickets_bounded(tmp_path):
     assert harness.calm(found), found
 
 
+@pytest.mark.timeout(300)
+def test_short_jobs_in_groups_survive_kills_and_no_innocent_is_poisoned(tmp_path):
+    found = harness.short(tmp_path, jobs=6000, kills=15, seed=5, say=lambda *_: None)
+    assert harness.fair(found), found
+
+
 @pytest.mark.timeout(400)
 def test_a_random_graph_under_kills_keeps_its_order_and_ends_whole(tmp_path):
     found = graphs.run(Product(harness.migrated(tmp_path), grace=3), jobs=80, kills=15, seed=5)

@@ -9,6 +9,8 @@ import pytest
 from app import create_app, registry
 from app.config import SettingError, load_settings
 from app.extensions import db
+from app.models import JobBatch
+from app.services.jobs.batches import begin
 from app.services.people import accounts
 from tests.conftest import PASSWORD, fail_next, token_in
 
@@ -34,6 +36,9 @@ def state(app) -> str:
 def addresses(app, job: str, failed: str):
     """Every address of the URL map with values that exist."""
     values = {"uuid": job, "id": 1, "action": "ack", "name": "default", "lang": "en", "filename": "app.css", "command": "quiet", "upload_id": "up_" + "0" * 32}
+    with app.app_context():
+        values["batch"] = db.session.scalar(db.select(JobBatch.id))
+        db.session.rollback()
     adapter = app.url_map.bind("127.0.0.1")
     for rule in app.url_map.iter_rules():
         for uuid in (job, failed):
@@ -47,12 +52,13 @@ def addresses(app, job: str, failed: str):
 
 @pytest.fixture
 def jobs(app):
-    """A scheduled job and a failed one, with arguments that an empty form would empty."""
+    """A scheduled job and a failed one of a batch, with arguments that an empty form would empty."""
     with app.app_context():
-        failed = registry.find("TestEcho").dispatch(text="keep me")
+        made = begin("Open")
+        failed = registry.find("TestEcho").with_options(batch=made).dispatch(text="keep me")
         db.session.commit()
         fail_next(app)
-        waiting = registry.find("TestFail").with_options(delay=600).dispatch(text="keep me")
+        waiting = registry.find("TestFail").with_options(delay=600, batch=made).dispatch(text="keep me")
         db.session.commit()
     return waiting, failed
 

@@ -20,12 +20,12 @@ from app.config import load_settings
 from app.extensions import db
 from app.ledger.dialect import Connection
 from app.services.people import accounts
-from tests.both.rows import fill
+from tests.both.rows import fill, fill_batches
 from tests.conftest import PASSWORD, sign_in
 from tests.ledger_fixture import Ledger, prepare_empty
 
 RECORD = json.loads(Path(__file__).with_name("json_shapes.json").read_text())
-OWN_KEYS = {"args", "commands"}  # whose keys are a job's own, or what can be done with a worker now
+OWN_KEYS = {"args", "commands", "members"}  # whose keys are a job's own, what can be done with a worker now, states that there are
 
 
 def shape(value: object) -> dict[str, str]:
@@ -58,10 +58,10 @@ def site(tmp_path_factory):
         prepare_empty(settings)
         accounts.create_user("admin@example.org", "super-admin", PASSWORD)
     ledger = Ledger(app, Connection(settings.database_url), "sqlite")
-    uuids = fill(ledger)
+    uuids, batches = fill(ledger), fill_batches(ledger)
     client = sign_in(app, "admin@example.org")
     client.post("/admin/jobs/queues/high/pause", data={"csrf_token": client.csrf, "minutes": "5", "reason": "why"})
-    yield SimpleNamespace(client=client, uuids=uuids, runner=app.test_cli_runner(),
+    yield SimpleNamespace(client=client, uuids=uuids, batches=batches, runner=app.test_cli_runner(),
                           read=lambda address: client.get(f"/admin/jobs{address}", headers={"Accept": "application/json"}))
     ledger.connection.close()
     with app.app_context():
@@ -82,6 +82,12 @@ def answers(site) -> dict[str, dict[str, str]]:
             found[f"/job/ {state}"] = shape(site.read(f"/job/{uuid}").get_json())
             shown = site.runner.invoke(args=["jobs", "show", uuid, "--json"])
             assert json.loads(shown.output) == site.read(f"/job/{uuid}").get_json(), "page and command say the same"
+    for name in ("running", "ended"):
+        found[f"/batches/ {name}"] = shape(page := site.read(f"/batches/{site.batches[name]}").get_json())
+        shown = json.loads(site.runner.invoke(args=["batches", "show", site.batches[name], "--json"]).output)
+        assert page | {"ended_a_minute": 0, "left_ms": None} == shown | {"ended_a_minute": 0, "left_ms": None}, "page and command say the same"
+    found["/batches/"] = shape(site.read("/batches/").get_json())
+    found["batches list"] = shape(json.loads(site.runner.invoke(args=["batches", "list", "--json"]).output))
     found["jobs list"] = shape(json.loads(site.runner.invoke(args=["jobs", "list", "--json"]).output))
     found["jobs list failed"] = shape(json.loads(site.runner.invoke(args=["jobs", "list", "--state", "failed", "--json"]).output))
     found["users list"] = shape(json.loads(site.runner.invoke(args=["users", "list", "--json"]).output))

@@ -17,7 +17,7 @@ from app.config import load_settings
 from app.extensions import db
 from app.ledger import batches, claim as claiming, control, graph, limits, manual, rescue, rollups
 from app.ledger.dialect import Connection
-from app.ledger.settle import Outcome, Parked, settle
+from app.ledger.settle import Outcome, Parked, settle, settle_group
 from app.services.instance import migration
 from app.services.jobs import batches as batching
 from app.support.validation import ValidationError
@@ -41,7 +41,7 @@ class LedgerMachine(RuleBasedStateMachine):
         self.connection = Connection(self.app.extensions["settings"].database_url, synchronous="OFF")
         self.held: dict[str, claiming.Claim] = {}
         with self.connection.transaction() as tx:
-            limits.declare(tx, [("TestPair", "args.shop", limits.Limit(1)), ("TestRate", "type", limits.Limit(0, 2, 10**12))], [])
+            limits.declare(tx, [("TestPair", limits.Per("args.shop", "a"), limits.Limit(1)), ("TestRate", limits.Per(), limits.Limit(0, 2, 10**12))], [])
         with self.app.app_context():
             made = batching.begin("the one", then=registry.find("TestFollow"))
             made.seal()
@@ -183,6 +183,31 @@ class LedgerMachine(RuleBasedStateMachine):
                 self.claim(worker)
             for worker in ("w1", "w2"):
                 self.finish(worker, status)
+
+    @rule(size=st.integers(2, 6), ended=st.integers(0, 6), fate=st.sampled_from(["written", "stopped", "killed", "written twice"]))
+    def work_in_a_group(self, size, ended, fate):
+        """A third worker takes short rows together; some end; then they are written, handed back, or it dies."""
+        grouping = claiming.Grouping(frozenset({"TestNoop"}), size, 1)
+        jobs = claiming.claim_more(self.connection, claiming.claim_statement(("high", "default", "low")), "w3", "w3", grouping)
+        if not jobs:
+            return
+        for job in jobs:
+            assert job.claim_no > self.claims.get(job.uuid, 0), "claim numbers only rise"
+            self.claims[job.uuid] = job.claim_no
+        if len(jobs) > 1:
+            assert not any(j.alone or j.crashes or j.limit_key or j.durable for j in jobs)
+        done = [(job, Outcome("completed")) for job in jobs[:ended]]
+        if fate == "killed":
+            for job in rescue.claims_of(self.connection, "w3", "w3"):
+                rescue.rescue(self.connection, job, True, "gone", "sqlite", grouped=len(jobs) > 1)
+            assert not self.connection.fetch_all("SELECT 1 FROM jobs WHERE worker_id = 'w3'")
+            if len(jobs) > 1:
+                assert not self.connection.fetch_all("SELECT 1 FROM jobs WHERE alone = 0 AND uuid IN "
+                                                     f"({', '.join(repr(j.uuid) for j in jobs)})")
+        for _ in range(1 + (fate == "written twice")):
+            written, _ = settle_group(self.connection, done, "sqlite", untouched=jobs[ended:])
+            assert set(written) <= ({"late", "failed"} if fate == "killed" else {"completed"})
+        assert not self.connection.fetch_all("SELECT 1 FROM jobs WHERE worker_id = 'w3'")
 
     @initialize(target=jobs)
     def a_graph_and_a_batch(self):

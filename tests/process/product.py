@@ -68,6 +68,14 @@ class Product:
             db.session.commit()
         return uuids
 
+    def dispatch_many(self, name: str, many: list[dict], **options) -> list[str]:
+        from app import registry
+
+        with self.app.app_context():
+            uuids = registry.find(name).with_options(**options).dispatch_many(many)
+            db.session.commit()
+        return uuids
+
     def all(self, sql: str, *params) -> list[tuple]:
         connection = sqlite3.connect(self.data_dir / "ainstein.sqlite3", timeout=10)
         try:

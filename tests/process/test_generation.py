@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
-import json
 import os
 import signal
 import threading
@@ -222,16 +221,64 @@ def test_killed_at_random_every_request_is_counted_and_none_is_asked_twice_by_it
 
 
 def test_a_limit_of_requests_a_minute_holds_for_all_workers(product, api):
+    """Thousands of waiting texts are held, cost nothing, and no request is sent beyond the limit."""
     product.env["OPENAI_RPM"] = "3"
     product.monitor()
     product.workers(2), product.workers(2)
-    for _ in range(8):
+    for _ in range(40):
         send(product)
-    product.until(lambda: product.all("SELECT 1 FROM queues WHERE paused_by = 'rate limit'"), 30)
+    product.until(lambda: product.one("SELECT COUNT(*) FROM jobs WHERE state = 'held' AND hold_code = 'rate'") == 37, 40)
+    product.until(lambda: sum(api.stats.values()) == 3, 20)
     product.clock("default", 10)
-    assert product.one("SELECT MAX(count) FROM ask_minutes") <= 3
-    assert sum(api.stats.values()) <= 6  # a minute may turn meanwhile
-    assert json.loads(product.one("SELECT payload FROM jobs LIMIT 1"))["displayName"] == "ProcessContentGeneration"
+    assert sum(api.stats.values()) == 3 and product.one("SELECT COUNT(*) FROM rate_starts") == 3
+    assert product.one("SELECT reason FROM jobs WHERE hold_code = 'rate' LIMIT 1") == "Its type is limited to 3 starts in 60 s."
+    assert not product.all("SELECT 1 FROM queues WHERE paused_at IS NOT NULL") and product.one("SELECT SUM(attempts) FROM jobs") == 0
+
+
+@pytest.mark.timeout(240)
+def test_no_window_of_the_rate_has_more_requests_whatever_the_server_says_and_whoever_is_killed(product, api):
+    """Further requests of an attempt count too: other forms of it, retries. Counted at the server, over kills and restarts."""
+    most, window = 4, 3.0
+    models = ("gpt-4o-mini", "fake-forbids", "fake-nostream", "fake-429", "fake-flaky", "fake-terse", "fake-drop", "fake-400")
+    from app.services.jobs import limits
+
+    product.monitor()
+    product.workers(1)
+    product.until(lambda: product.all("SELECT 1 FROM job_limits WHERE job_type = 'ProcessContentGeneration'"), 30)
+    with product.app.app_context():
+        limits.change("ProcessContentGeneration", "ada", rate=(most, int(window * 1000)))
+    product.workers(2), product.workers(1)
+    uuids = [send(product, models[n % len(models)]) for n in range(32)]
+    for ended in (4, 9, 15):
+        product.until(lambda ended=ended: product.one("SELECT COUNT(*) FROM job_history") >= ended, 90, f"{ended} have ended")
+        for pid in product.worker_pids()[:2]:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+    for uuid in uuids:
+        product.until(lambda uuid=uuid: product.all("SELECT 1 FROM job_history WHERE uuid = ?", uuid), 90, f"job {uuid} ended")
+    times = sorted(api.times)
+    assert len(times) >= 32 and all(later - first > window for first, later in zip(times, times[most:], strict=False)), [
+        round(later - first, 3) for first, later in zip(times, times[most:], strict=False) if later - first <= window]
+
+
+def test_a_text_that_sends_no_request_takes_none_from_the_others(product, api):
+    """Over its budget, or answered before: its start is given back."""
+    from app.extensions import db
+    from app.services.content import costs
+
+    product.env["OPENAI_RPM"] = "3"
+    with product.app.app_context():
+        costs.save_budget("acme", "0.01", "USD", True, "ada")
+        db.session.execute(db.text("INSERT INTO job_costs (uuid, job_type, tenant_id, model, at_ms, cost_nano, currency) "
+                                   "VALUES ('u', 't', 'acme', 'm', :now, 10000000, 'USD')"), {"now": int(time.time() * 1000)})
+        db.session.commit()
+    for _ in range(12):
+        send(product, tenant="acme")
+    free = [send(product, tenant="lumen") for _ in range(3)]
+    product.monitor()
+    product.workers(2)
+    product.until(lambda: all(product.all("SELECT 1 FROM job_history WHERE uuid = ?", u) for u in free), 45, "those of another tenant")
+    assert product.one("SELECT COUNT(*) FROM rate_starts") == 3 == sum(api.stats.values())
 
 
 def test_tenants_take_turns(product, api):

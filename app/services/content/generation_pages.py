@@ -12,6 +12,7 @@ from sqlalchemy import or_, select
 from app.extensions import db
 from app.models import Content, ContentVersion, Generation, PromptTemplate
 from app.services.audit import commit_audited, row_of
+from app.services.content.generations import PLACEHOLDER
 from app.support.clock import now_ms, when
 from app.support.messages import Message, _, from_row
 from app.support.validation import ValidationError, check_text, parse_tenant
@@ -62,6 +63,8 @@ class GenerationView:
     applied_at: datetime | None
     first_after_ms: int | None
     took_ms: int | None
+    batch_id: str | None = None
+    draft: str | None = None
     versions: tuple[Version, ...] = ()
 
 
@@ -80,14 +83,19 @@ class TemplateView:
 _COLUMNS = [name for name in GenerationView.__dataclass_fields__ if hasattr(Generation, name)]
 
 
-def listing(q: str, tenant: str, status: str, before: int | None, limit: int) -> list[GenerationView]:
+def listing(q: str, tenant: str, status: str, before: int | None, limit: int, batch: str = "",
+            draft: str = "") -> list[GenerationView]:
     """At most `limit` generations, the newest first, with ids below `before`. `q` is searched in prompt, text,
-    reference and model. Blank arguments mean all."""
+    reference and model. Blank arguments mean all; texts of a bulk that were not asked yet are found only by status or
+    batch."""
     query = select(Generation).order_by(Generation.id.desc()).limit(limit)
     if q:
         searched = (Generation.prompt, Generation.text, Generation.reference, Generation.model)
         query = query.where(or_(*(column.icontains(q, autoescape=True) for column in searched)))
-    for column, value in ((Generation.tenant_id, tenant), (Generation.status, status)):
+    if not status and not batch:
+        query = query.where(Generation.status != "new")
+    for column, value in ((Generation.tenant_id, tenant), (Generation.status, status), (Generation.batch_id, batch),
+                          (Generation.draft, draft)):
         query = query.where(column == value) if value else query
     rows = db.session.scalars(query if before is None else query.where(Generation.id < before))
     return [_view(row) for row in rows]
@@ -136,9 +144,9 @@ def parse_name(text: str) -> str:
 def parse_body(text: str) -> str:
     """The text of a template. Raises ValidationError."""
     text = check_text(text).strip()
-    if "{prompt}" not in text or len(text) > MOST_BODY:
-        raise ValidationError(_("The text must have {prompt} in it, where a job's prompt goes, and at most %(n)s "
-                                "characters.", n=MOST_BODY))
+    if not PLACEHOLDER.search(text) or len(text) > MOST_BODY:
+        raise ValidationError(_("The text must have a placeholder in it, such as {prompt} where a job's prompt goes, "
+                                "and at most %(n)s characters.", n=MOST_BODY))
     return text
 
 

@@ -1,7 +1,8 @@
 """Generations: the row of each, written so that a paid answer is used and no request is paid twice without a person.
 
-claimed -> budget and rate are checked -> row `asking` (counted, durable) -> headers: `answering` -> text every 2 s
-        -> answer: `answered`, tokens and cost (one durable transaction) -> the content's new body, the old as a version
+claimed, within the rate -> budget is checked -> row `asking` (counted, durable) -> headers: `answering`
+        -> text every 2 s -> answer: `answered`, tokens and cost (one durable transaction)
+        -> the content's new body, the old as a version
 Killed while `asking` or `answering`: it may have been paid, so it is not asked again until a person retries it.
 Killed after `answered`: the text is stored, only the steps after it run again.
 """
@@ -12,26 +13,28 @@ import hashlib
 import json
 import logging
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from app.config import Settings
+from app.integrations.csv_files import key_of
 from app.integrations.openai_text import Answer
 from app.ledger import control, costs, counts
 from app.ledger.dialect import Executor
 from app.models.job import BY_BUDGET
 from app.services.content import prices
-from app.support.clock import DAY_MS, MINUTE_MS, month_start
+from app.support.clock import DAY_MS, month_start
 from app.support.messages import Message, from_row, to_json
 
 log = logging.getLogger(__name__)
-RATE = Message("rate limit")  # by whom a type is paused
+PLACEHOLDER = re.compile(r"\{([^\W\d][\w .-]{0,99})\}")  # in a template; JSON in braces is none
 WAYS = "openai_ways"  # the fact of the `meta` table: [way, when (ms)] by server and model
 MOST_WAYS, WAY_MS = 200, 7 * DAY_MS
 _KEPT = "SELECT round, status, text, raw, error, error_json FROM generations WHERE uuid = :u"
 _NEW = """INSERT INTO generations
- (uuid, round, tenant_id, reference, template, prompt, parameters, model, status, created_ms)
- VALUES (:uuid, :round, :tenant, :reference, :template, :prompt, :parameters, :model, 'new', :now)
+ (uuid, round, tenant_id, reference, template, prompt, parameters, model, status, created_ms, batch_id)
+ VALUES (:uuid, :round, :tenant, :reference, :template, :prompt, :parameters, :model, 'new', :now, :batch)
  ON CONFLICT (uuid) DO UPDATE SET round = excluded.round, prompt = excluded.prompt, model = excluded.model,
  reference = excluded.reference, template = excluded.template"""
 _ASKING = """UPDATE generations SET status = 'asking', asks = asks + 1, asked_ms = :now, first_ms = NULL,
@@ -47,8 +50,6 @@ _VERSION = """INSERT INTO content_versions (content_id, body, replaced_ms, repla
 _CONTENT = "SELECT id, title, body FROM contents WHERE tenant_id = :t AND reference = :r"
 _TEMPLATE = """SELECT body FROM prompt_templates WHERE name = :n AND tenant_id IN (:t, '')
  ORDER BY tenant_id DESC LIMIT 1"""
-_SLOT = """INSERT INTO ask_minutes (minute_ms, count) VALUES (:m, 1)
- ON CONFLICT (minute_ms) DO UPDATE SET count = ask_minutes.count + 1 WHERE ask_minutes.count < :limit"""
 
 
 class Kept(NamedTuple):
@@ -73,10 +74,18 @@ def find(tx: Executor, uuid: str) -> Kept | None:
 
 
 def begin(tx: Executor, uuid: str, retry_round: int, tenant: str | None, prompt: str, model: str, reference: str | None,
-          template: str | None) -> None:
+          template: str | None, batch: str | None = None) -> None:
     """Write the row before the first request; a later round of the job replaces its values."""
-    tx.execute(_NEW, uuid=uuid, round=retry_round, tenant=tenant or "", reference=reference, template=template,
-               prompt=prompt, parameters=json.dumps({"model": model}), model=model, now=tx.now())
+    plan(tx, [(uuid, prompt, reference)], retry_round, tenant, model, template, batch)
+
+
+def plan(tx: Executor, texts: Iterable[tuple[str, str, str | None]], retry_round: int, tenant: str | None, model: str,
+         template: str | None, batch: str | None) -> None:
+    """Write the rows of texts, each as (uuid of its job, prompt, reference); a bulk does so long before it asks."""
+    common = {"round": retry_round, "tenant": tenant or "", "template": template, "model": model, "now": tx.now(),
+              "parameters": json.dumps({"model": model}), "batch": batch}
+    tx.execute_many(_NEW, [common | {"uuid": uuid, "prompt": prompt, "reference": reference}
+                           for uuid, prompt, reference in texts])
 
 
 def asking(tx: Executor, uuid: str) -> None:
@@ -159,22 +168,38 @@ def apply(tx: Executor, uuid: str, tenant: str | None, reference: str, text: str
     return True
 
 
-def fill(tx: Executor, tenant: str | None, template: str | None, prompt: str, reference: str | None) -> str | None:
-    """The template with {prompt}, {reference}, {title} and {body} filled in; the prompt itself without a template; None
-    for an unknown one. The tenant's own template comes before that of all tenants."""
+def template_of(tx: Executor, tenant: str | None, name: str) -> str | None:
+    """The text of a template, or None. The tenant's own comes before that of all tenants."""
+    rows = tx.fetch_all(_TEMPLATE, n=name, t=tenant or "")
+    return rows[0][0] if rows else None
+
+
+def fill(tx: Executor, tenant: str | None, template: str | None, prompt: str, reference: str | None,
+         variables: dict[str, str] | None = None) -> str | None:
+    """The template with {prompt}, {reference}, {title}, {body} and the `variables` filled in; the prompt itself without
+    a template; None for an unknown one. A variable comes before a value of the content."""
     if not template:
         return prompt
-    rows = tx.fetch_all(_TEMPLATE, n=template, t=tenant or "")
-    if not rows:
+    text = template_of(tx, tenant, template)
+    if text is None:
         return None
     content = tx.fetch_all(_CONTENT, t=tenant or "", r=reference or "")
     _id, title, body = content[0] if content else (None, "", "")
     values = {"prompt": prompt, "reference": reference or "", "title": title, "body": body}
+    values |= {key_of(name): value for name, value in (variables or {}).items()}
     # In one pass, so that a placeholder within a value stays as it is.
-    return re.sub(r"\{(prompt|reference|title|body)\}", lambda name: values[name[1]], rows[0][0])
+    return PLACEHOLDER.sub(lambda name: values.get(key_of(name[1]), name[0]), text)
 
 
-# ---- budget and rate -----------------------------------------------------------------------------------------------
+def keep_draft(tx: Executor, uuid: str, tenant: str | None, reference: str) -> bool:
+    """Let the text wait until a person accepts it as the content's body, once. False without such a content."""
+    if not tx.fetch_all(_CONTENT, t=tenant or "", r=reference):
+        return False
+    tx.execute("UPDATE generations SET draft = 'waiting' WHERE uuid = :u AND draft IS NULL", u=uuid)
+    return True
+
+
+# ---- budget --------------------------------------------------------------------------------------------------------
 
 
 def over_budget(tx: Executor, tenant: str | None, settings: Settings) -> str | None:
@@ -198,20 +223,3 @@ def release_within_budget(connection: Any, settings: Settings) -> int:
     rows = connection.fetch_all(f"SELECT DISTINCT COALESCE(tenant_id, '') FROM jobs WHERE state = 'held' AND {held}")
     return sum(control.free_held(connection, f"{held} AND COALESCE(tenant_id, '') = :t", t=tenant)
                for (tenant,) in rows if over_budget(connection, tenant, settings) is None)
-
-
-def take_slot(tx: Executor, limit: int, job_type: str) -> float:
-    """Take one of the `limit` requests that the whole account has in this minute. Returns 0, or the seconds to the next
-    minute when none is left; the type is then paused until that time, unless a person has paused it."""
-    if not limit:
-        return 0.0
-    now = tx.now()
-    minute = now - now % MINUTE_MS
-    if tx.execute(_SLOT, m=minute, limit=limit):
-        tx.execute("DELETE FROM ask_minutes WHERE minute_ms < :old", old=minute - 60 * MINUTE_MS)
-        return 0.0
-    until = minute + MINUTE_MS
-    name = control.TYPE + job_type
-    if not tx.fetch_all("SELECT 1 FROM queues WHERE name = :n AND paused_at IS NOT NULL", n=name):
-        control.pause(tx, name, until, RATE, None)
-    return max((until - now) / 1000, 0.1)

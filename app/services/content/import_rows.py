@@ -13,19 +13,21 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import islice
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from app.integrations.csv_files import CsvFile, Record, is_empty, key_of, placed, trim
-from app.support.messages import Message
+from app.support.messages import Message, to_json
+from app.support.redaction import cut
 
 REQUIRED = ("reference", "title", "body")
-REFERENCE_MAX = 255
+REFERENCE_MAX, RAW_BYTES = 255, 2048
 PREVIEW_ROWS, PREVIEW_S, FIRST_ROWS, EXAMPLES = 200_000, 5.0, 5, 3
 # Usual names of the columns in Italian files. Only the preview suggests them, where a person confirms the mapping.
 _ALIASES = {
     "reference": ("riferimento", "codice", "codice articolo", "sku", "ref", "id"),
     "title": ("titolo", "nome", "name"),
     "body": ("testo", "corpo", "descrizione", "description", "text"),
+    "prompt": ("richiesta", "domanda", "istruzioni", "question", "request"),
 }
 
 
@@ -44,21 +46,29 @@ def _empty(names: str) -> Message:
     return Message("Empty cell in a required column: %(names)s.", names=names)
 
 
-def read_rows(source: CsvFile) -> Iterator[Row]:
-    """All records of the file, in order."""
-    places = [(name, source.places[name]) for name in REQUIRED]
-    first = places[0][1]
+def read_rows(source: CsvFile, filled: tuple[str, ...] | None = None) -> Iterator[Row]:
+    """All records of the file, in order. No cell of the columns `filled` (REQUIRED by default) may be empty; the first
+    of them is the reference, or the rows have none."""
+    places = [(name, source.places[name]) for name in filled or REQUIRED]
+    first = places[0][1] if filled is None or filled[0] == REQUIRED[0] else None
     for number, record in enumerate(source.records(), 1):
         reference, fault = "", record.fault
         if fault is None:
             cells = record.cells
-            reference = trim(cells[first])
+            reference = trim(cells[first]) if first is not None else ""
             if empty := [name for name, at in places if is_empty(cells[at])]:
                 fault = _empty(", ".join(empty))
             elif len(reference) > REFERENCE_MAX:
                 fault = Message("The reference has %(n)s characters; at most %(most)s are allowed.",
                                 n=len(reference), most=REFERENCE_MAX)
         yield Row(number, reference, fault, record)
+
+
+def entry(row: Row, uuid: str, reason: str) -> dict[str, Any]:
+    """The row of `import_rejects` for a rejected row: the record as read, cut at 2 KB."""
+    text, was_cut = cut(row.record.raw.rstrip("\r\n"), RAW_BYTES)
+    return {"uuid": uuid, "line": row.record.line, "reason": reason, "reason_json": to_json(reason),
+            "row": text + (" … [cut]" if was_cut else "")}
 
 
 def hash_of(reference: str) -> bytes:
@@ -101,6 +111,24 @@ class Group:
     example: str = ""
 
 
+class Faults(dict[str, Group]):
+    """Rejected rows by reason."""
+
+    def add(self, row: Row) -> None:
+        """Count a rejected row."""
+        fault = row.fault or ""
+        group = self.setdefault(re.sub(r"\d+|'[^']*'", "0", fault), Group(fault))
+        group.count += 1
+        if len(group.lines) < EXAMPLES:
+            group.lines.append(row.record.line)
+            group.example = group.example or row.record.raw.strip()[:160]
+
+    @property
+    def groups(self) -> list[Group]:
+        """The groups, the largest first."""
+        return sorted(self.values(), key=lambda group: -group.count)
+
+
 @dataclass
 class Preview:
     """What an import would find; `whole` is False when only the first `rows` were checked."""
@@ -118,7 +146,7 @@ def preview(peek: CsvFile, columns: dict[str, str] | None) -> Preview:
     """The first rows of a file and its faults by reason, over at most 200,000 rows or 5 s. Raises ValidationError as
     `open_csv` does."""
     found = Preview(placed(peek, REQUIRED, columns))
-    groups: dict[str, Group] = {}
+    faults = Faults()
     seen: set[bytes] = set()
     end = time.monotonic() + PREVIEW_S
     for row in read_rows(found.source):
@@ -134,12 +162,8 @@ def preview(peek: CsvFile, columns: dict[str, str] | None) -> Preview:
             seen.add(key)
             continue
         found.rejected += 1
-        group = groups.setdefault(re.sub(r"\d+", "0", row.fault), Group(row.fault))
-        group.count += 1
-        if len(group.lines) < EXAMPLES:
-            group.lines.append(row.record.line)
-            group.example = group.example or row.record.raw.strip()[:160]
-    found.groups = sorted(groups.values(), key=lambda g: -g.count)
+        faults.add(row)
+    found.groups = faults.groups
     return found
 
 
@@ -148,8 +172,8 @@ def first_rows(peek: CsvFile) -> list[list[str]]:
     return [record.cells for record in islice((r for r in peek.records() if not r.fault), FIRST_ROWS)]
 
 
-def suggested(names: tuple[str, ...]) -> dict[str, str]:
-    """{column of the file: required column} for required columns that the file has under another usual name."""
+def suggested(names: tuple[str, ...], wanted: tuple[str, ...] = REQUIRED) -> dict[str, str]:
+    """{column of the file: wanted column} for wanted columns that the file has under another usual name."""
     keys = {key_of(name): name for name in names}
-    found = {target: [keys[alias] for alias in aliases if alias in keys] for target, aliases in _ALIASES.items()}
+    found = {target: [keys[alias] for alias in _ALIASES.get(target, ()) if alias in keys] for target in wanted}
     return {columns[0]: target for target, columns in found.items() if columns and target not in keys}

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from app import registry
-from app.ledger import worker_slots
+from app.ledger import limits, worker_slots
 from app.ledger.dialect import Connection
 from app.ledger.rescue import unblock
 from app.ledger.rows import among
@@ -39,6 +39,9 @@ _OLD = (  # table, condition, days kept, whether its time is text
     ("failed_jobs", "deleted_at IS NOT NULL AND deleted_at < :old", KEEP_BIN_DAYS, False),
     ("worker_heartbeats", f"status = 'stopped' AND stopped_ms < :old AND NOT {_EMPTY}", KEEP_STOPPED_DAYS, False),
     ("worker_heartbeats", "status = 'stopped' AND stopped_ms < :old", KEEP_DAYS, False),
+    ("job_batches", "closed_ms < :old AND " + " AND ".join(  # its members name it as long as they are kept
+        f"NOT EXISTS (SELECT 1 FROM {table} m WHERE m.batch_id = job_batches.id)"
+        for table in ("jobs", "job_history", "failed_jobs")), KEEP_FAILED_DAYS, False),
     ("import_rejects", "uuid IN (SELECT uuid FROM import_runs WHERE touched_ms < :old)", KEEP_FAILED_DAYS, False))
 
 
@@ -76,6 +79,7 @@ def delete_old_minutes(connection: Connection) -> None:
     """
     now = connection.now()
     with connection.transaction() as tx:
+        limits.forget_old_starts(tx)
         for table in ("job_minutes", "queue_minutes"):
             tx.execute(f"DELETE FROM {table} WHERE minute_ms < :old", old=now - KEEP_MINUTES_MS)
         tx.execute("DELETE FROM queue_seconds WHERE second_ms < :old", old=now - KEEP_SECONDS_MS)

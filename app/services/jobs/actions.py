@@ -21,6 +21,7 @@ from app.models import FailedJob, Job, WorkerHeartbeat
 from app.services.audit import ActionRefused, audit
 from app.services.jobs import lookup, tree, uploads
 from app.services.jobs.dispatch import dispatch, payload
+from app.services.jobs.limits import key_for
 from app.services.jobs.tickets import want_tickets
 from app.support.clock import now_ms
 from app.support.messages import Message, translate as _
@@ -150,6 +151,7 @@ def retry_edited(uuid: str, args: dict[str, Any], actor: str) -> str:
     definition.fit(args)
     stored = uploads.to_ids(definition, args, row.tenant_id, uuid)
     row.payload = payload(uuid, definition.name, stored, row.tenant_id, row.queue)
+    row.limit_key = key_for(definition, row.tenant_id, stored) or row.limit_key
     kept = isinstance(row, Job) and row.state in KEPT
     state = row.state if kept else "pending"
     if isinstance(row, Job) and not kept:
@@ -188,25 +190,35 @@ def waiting_for(action: str, ids: list[int]) -> list[str]:
     return tree.parents_among(how.table.__tablename__, ids) if how.ends else []
 
 
-def in_steps(actor: str, action: str, subject: str, ids: list[int], children: str = tree.WAIT) -> int:
+def in_steps(actor: str, action: str, subject: str, ids: list[int], children: str = tree.WAIT, **options: Any) -> int:
     """Do one of ACTIONS to these rows, 2,000 a transaction; returns the number of changed rows.
 
     `children` is what becomes of the jobs that wait for them. One audit row, for `subject`, is written at the end.
     """
+    total, below = _steps(actor, action, ids, children, **options)
+    audit(actor, NOTED.get(action, action), subject,
+          below.told(Message("%(n)s of %(total)s", n=total, total=len(ids))))
+    db.session.commit()
+    return total
+
+
+def steps(actor: str, action: str, ids: list[int], **options: Any) -> int:
+    """`in_steps` without the audit row; jobs that wait go on waiting."""
+    return _steps(actor, action, ids, tree.WAIT, **options)[0]
+
+
+def _steps(actor: str, action: str, ids: list[int], children: str, **options: Any) -> tuple[int, tree.Settled]:
     total, how, below = 0, ACTIONS[action], tree.Settled()
     db.session.rollback()
     for start in range(0, len(ids), STEP):
         some, tx = ids[start : start + STEP], SessionExecutor(db.session)
         parents = waiting_for(action, some)
-        done = _total(how.change(tx, some, actor))
-        below += (settled := tree.settle_tree(tx, parents, children, actor))
+        done = _total(how.change(tx, some, actor, **options))
+        settled = tree.settle_tree(tx, parents, children, actor)
         want_tickets(db.session, [""] * min(done * how.wakes + settled.freed, WAKE))
-        total += done
+        total, below = total + done, below + settled
         db.session.commit()
-    audit(actor, NOTED.get(action, action), subject,
-          below.told(Message("%(n)s of %(total)s", n=total, total=len(ids))))
-    db.session.commit()
-    return total
+    return total, below
 
 
 def command_worker(worker: int, command: str, actor: str) -> str:

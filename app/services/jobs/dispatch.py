@@ -17,10 +17,10 @@ from app.ledger import batches, graph
 from app.ledger.claimed_row import running
 from app.ledger.dialect import SessionExecutor
 from app.ledger.fairness import fair_rank
-from app.ledger.limits import key_of
 from app.ledger.rows import NEW_JOB, insert
 from app.registry import InvalidArguments, JobDefinition
 from app.services.jobs import uploads
+from app.services.jobs.limits import key_for
 from app.services.jobs.tickets import want_tickets
 from app.support import disk
 from app.support.messages import translate as _
@@ -68,7 +68,7 @@ def dispatch_many(
         uuid, fitted = new_uuid(), definition.fit(args)
         fitted = uploads.to_ids(definition, fitted, tenant_id, uuid)
         rows.append({"uuid": uuid, "payload": payload(uuid, definition.name, fitted, tenant_id, queue),
-                     "limit_key": key_of(definition.name, options.per, tenant_id, fitted) if options.limited else None})
+                     "limit_key": key_for(definition, tenant_id, fitted)})
     if not rows:
         return []
     if batch_id is not None:
@@ -80,7 +80,7 @@ def dispatch_many(
     waits, now = sum(parents.values()), tx.now()
     ready = now + int(delay * 1000)
     state = "waiting" if waits else "scheduled" if delay else "pending"
-    rank = fair_rank(tx, queue, tenant_id) if options.fair else 0
+    rank = fair_rank(tx, queue, tenant_id, definition.name) if options.fair else 0
     common = {
         "job_type": definition.name, "queue": queue, "tenant_id": tenant_id, "created_by": created_by, "state": state,
         "now": now, "at": ready, "until": ready + options.retry_until * 1000, "tries": tries or options.tries,

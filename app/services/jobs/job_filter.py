@@ -2,32 +2,41 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from typing import Any
 
 from app.models import FINAL, LIVE_STATES
+from app.models.job import BY_BATCH, BY_BUDGET, BY_LIMIT, BY_OVERLAP, BY_PERSON, BY_RATE, BY_TYPE
 from app.support.clock import midnight
 from app.support.messages import translate as _
 from app.support.validation import ValidationError, check_text, parse_queue, parse_tenant
 
-GROUPS = {"live": LIVE_STATES, "ended": FINAL, "unsuccessful": ("failed", "timeout"), "bin": ("failed", "timeout")}
+GROUPS = {"live": LIVE_STATES, "ended": FINAL, "unsuccessful": ("failed", "timeout"), "bin": ("failed", "timeout"),
+          "undecided": ("failed", "timeout")}
+BINNED = {"bin": "IS NOT NULL", "undecided": "IS NULL"}  # groups of failed jobs by whether they are in the bin
 OLD_NAMES = {"unhappy": "unsuccessful"}  # in bookmarks of older versions
-NAMES = ("state", "queue", "type", "tenant", "since", "until", "q")
+HOLDS = {"limit": (BY_LIMIT, BY_RATE)} | {  # what holds a job, with its hold codes
+    code: (code,) for code in (BY_PERSON, BY_TYPE, BY_BUDGET, BY_BATCH, BY_OVERLAP)}
+NAMES = ("state", "queue", "type", "tenant", "batch", "since", "until", "q", "hold")
 
 
 @dataclass(frozen=True)
 class JobFilter:
     """The parts of the filter, each '' when not set. `since` and `until` are days (2026-11-23) of `zone`, both
-    included: days of creation for live jobs, of finishing for others."""
+    included: days of creation for live jobs, of finishing for others. `batch` is an id or its first digits; `hold` (of
+    HOLDS) is what holds a job."""
 
     state: str = ""
     queue: str = ""
     type: str = ""
     tenant: str = ""
+    batch: str = ""
     since: str = ""
     until: str = ""
     q: str = ""
+    hold: str = ""
     zone: Any = field(default=None, compare=False, repr=False)
 
     @classmethod
@@ -37,8 +46,13 @@ class JobFilter:
         found["state"] = OLD_NAMES.get(found["state"], found["state"])
         if found["state"] not in ("", *GROUPS, *LIVE_STATES, *FINAL):
             raise ValidationError(_("Unknown state %(state)s.", state=repr(found["state"][:40])))
+        if found["hold"] not in ("", *HOLDS):
+            raise ValidationError(_("Unknown reason to hold a job: %(name)s.", name=repr(found["hold"][:40])))
         parse_queue(found["queue"])
         parse_tenant(found["tenant"])
+        found["batch"] = found["batch"].lower()
+        if not re.fullmatch(r"([0-9a-f-]{8,36})?", found["batch"]):
+            raise ValidationError(_("A batch is named by its id, or by the first eight digits of it."))
         if len(found["q"]) > 200 or len(found["type"]) > 255:
             raise ValidationError(_("The search is longer than 200 characters."))
         for name in ("since", "until"):

@@ -24,7 +24,7 @@ from app.ledger.dialect import SessionExecutor
 from app.models import FINAL, LIVE_STATES, FailedJob, Job, JobHistory, JobMetric
 from app.models.types import as_integer, as_text
 from app.services.jobs import payloads, search_index, waiting
-from app.services.jobs.job_filter import JobFilter
+from app.services.jobs.job_filter import BINNED, HOLDS, JobFilter
 from app.services.jobs.queue_rates import first_id
 from app.services.jobs.views import JobPage, JobRow
 from app.support.clock import now_ms, when
@@ -96,16 +96,20 @@ def _parts(wanted: JobFilter, top: dict[str, int] | None = None) -> list[_Part]:
     tables = ("l", LIVE_STATES, "state", "created_ms"), ("h", FINAL, "status", "finished_ms")
     for kind, all_states, column, time in tables:
         states = wanted.states(all_states)
-        if not states:
+        if not states or wanted.hold and (kind == "h" or "held" not in states):
             continue
         part = _Part(kind, below=NO_END if top is None else top[kind] + 1)
         if wanted.state:
             part.add(f"r.{column} IN ({', '.join(map(repr, states))})")
             if "completed" not in states:
                 part.add(f"r.{column} <> 'completed'")  # names the partial index
+        if wanted.hold:
+            part.add(f"r.state = 'held' AND r.hold_code IN ({', '.join(map(repr, HOLDS[wanted.hold]))})")
         for name, of in (("queue", "queue"), ("type", "job_type"), ("tenant", "tenant_id")):
             if value := getattr(wanted, name):
                 part.add(f"r.{of} = :{name}", **{name: value})
+        if start := wanted.batch:  # "g" follows every digit
+            part.add("r.batch_id >= :batch AND r.batch_id < :after_it", batch=start, after_it=start + "g")
         if wanted.since:
             low = wanted.start_of(wanted.since)
             part.add(f"r.{time} >= :low", low=low)
@@ -115,8 +119,8 @@ def _parts(wanted: JobFilter, top: dict[str, int] | None = None) -> list[_Part]:
             part.add(f"r.{time} < :high", high=high)
             part.below = min(part.below, _first_id(high) if kind == "h" else NO_END)
         part.ways = _ways(kind, wanted, states)
-        if wanted.state == "bin":
-            part.join("failed_jobs b ON b.uuid = r.uuid", "b.deleted_at IS NOT NULL")
+        if binned := BINNED.get(wanted.state):
+            part.join("failed_jobs b ON b.uuid = r.uuid", f"b.deleted_at {binned}")
         found.append(part)
     return found
 
@@ -135,6 +139,8 @@ def _ways(kind: str, wanted: JobFilter, states: list[str]) -> list[Way]:
     column = "reason" if kind == "l" else "error"
     read = " AND ".join(search_index.like(tx, column, f"w{n}") for n in range(len(words))) or "1 = 1"
     patterns = {f"w{n}": search_index.pattern(word) for n, word in enumerate(words)}
+    if wanted.batch:  # its own index reads its members only
+        return [Way(table, read, patterns, unordered=True)]
     reach = search_index.watermark(tx) if kind == "h" else 0
     fields = {"job_type": wanted.type, "tenant_id": wanted.tenant, "queue": wanted.queue}
     match = search_index.match(words, fields, states if wanted.state else []) if reach else ""

@@ -12,7 +12,7 @@ from app import registry
 from app.config import QUEUES
 from app.extensions import db
 from app.models import FINAL, LIVE_STATES, FailedJob, Job, JobHistory, JobLog, JobMetric, WorkerHeartbeat
-from app.services.jobs import payloads, waiting
+from app.services.jobs import limits, payloads, waiting
 from app.services.jobs.views import AttemptView, FailedJobView, JobSummary, JobView, LogLine, Progress, QueuedJob
 from app.support.clock import iso, millis, when
 from app.support.messages import cleaned, from_row, translate as _
@@ -34,22 +34,23 @@ def state_of(uuid: str) -> str | None:
     return next(filter(None, map(db.session.scalar, queries)), None)
 
 
-def called(text: str) -> str:
-    """The full uuid for a uuid or its first eight or more digits; the text itself when no uuid begins with it.
+def called(text: str, columns: tuple[Any, ...] = (Job.uuid, JobHistory.uuid, FailedJob.uuid)) -> str:
+    """The full uuid in one of the columns for a uuid or its first eight or more digits; the text itself when no uuid
+    begins with it.
 
-    Raises ValidationError, which names the jobs, when several uuids begin with it.
+    Raises ValidationError, which names them, when several uuids begin with it.
     """
     digits = text.strip().lower().replace("-", "")
     if parse_uuid(text) or not BEGINNING.fullmatch(digits):
         return parse_uuid(text) or text
     start = "-".join(part for part in (digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]) if part)
     found: set[str] = set()
-    for table in (Job, JobHistory, FailedJob):
-        query = select(table.uuid).where(table.uuid >= start, table.uuid < start + "g").order_by(table.uuid)
+    for uuid in columns:
+        query = select(uuid).where(uuid >= start, uuid < start + "g").order_by(uuid)
         found.update(db.session.scalars(query.limit(MOST_NAMED)))
     if len(found) > 1:
         number, names = f"{len(found)}{' or more' if len(found) >= MOST_NAMED else ''}", ", ".join(sorted(found))
-        raise ValidationError(_("%(n)s jobs begin with %(text)s: %(names)s. Type more of it.",
+        raise ValidationError(_("%(n)s ids begin with %(text)s: %(names)s. Type more of it.",
                                 n=number, text=text, names=names))
     return found.pop() if found else text
 
@@ -116,7 +117,7 @@ def find(uuid: str) -> JobView | None:
         uuid=row.uuid, job_type=job_type, label=registry.label_of(job_type), known=registry.find(job_type) is not None,
         queue=row.queue[:255], tenant_id=row.tenant_id and row.tenant_id[:255], args=payloads.arguments(row.payload),
         tries=row.tries, retry_round=row.retry_round, created_by=row.created_by, created_at=when(row.created_ms),
-        live=live is not None, failed_open=failed is not None and failed.deleted_at is None,
+        batch_id=row.batch_id, live=live is not None, failed_open=failed is not None and failed.deleted_at is None,
         in_bin=failed is not None and failed.deleted_at is not None, claim_no=row.claim_no,
         **(_living(live) if live else _ended(ended, failed)))
 
@@ -131,7 +132,8 @@ def _living(job: Job) -> dict[str, Any]:
             job.reason, MOST_ERROR, job.reason_json), "timeout": job.timeout,
         "next_at": when(job.available_ms) if job.state == "scheduled" else None, "reserved_at": when(job.reserved_ms),
         "progress": None if job.progress_done is None else Progress(job.progress_done, job.progress_total, note),
-        "worker": worker and worker.worker_name, "memory": worker and worker.memory}
+        "worker": worker and worker.worker_name, "memory": worker and worker.memory,
+        "hold_code": job.hold_code if job.state == "held" else None, "limit": limits.sentences(job.job_type)}
 
 
 def _ended(ended: JobHistory | None, failed: FailedJob | None) -> dict[str, Any]:
@@ -178,14 +180,16 @@ def queued(limit: int = SHOWN) -> list[QueuedJob]:
         for r in rows]
 
 
-def failed(limit: int = SHOWN) -> list[FailedJobView]:
-    """The newest failed jobs that wait for a decision, each with the end of its traceback, which names the error."""
+def failed(limit: int = SHOWN, batch_id: str | None = None) -> list[FailedJobView]:
+    """The newest failed jobs, of all or of a batch, that wait for a decision, each with the end of its traceback, which
+    names the error."""
     f, length = FailedJob, func.length(FailedJob.exception)
     short = (func.substr(column, 1, 255).label(column.key) for column in (f.queue, f.job_type, f.tenant_id))
     columns = (f.id, f.uuid, f.status, f.failed_at, f.error_json, *short, payloads.head(f.payload).label("head"),
                func.substr(f.error, 1, MOST_BRIEF).label("error"),
                func.substr(f.exception, case((length > MOST_END, length - MOST_END + 1), else_=1)).label("end"))
-    query = select(*columns).where(f.deleted_at.is_(None)).order_by(f.id.desc()).limit(limit)
+    query = select(*columns).where(f.deleted_at.is_(None), *([f.batch_id == batch_id] if batch_id else []))
+    query = query.order_by(f.id.desc()).limit(limit)
     result = []
     for r in db.session.execute(query):
         job_type, end = payloads.name_of(r.head, r.job_type), (_shown(r.end, MOST_END) or "").strip()

@@ -6,7 +6,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import func, select
+from sqlalchemy import func, or_, select
 
 from app import registry
 from app.config import QUEUES
@@ -14,6 +14,7 @@ from app.extensions import db
 from app.ledger import control, counts
 from app.ledger.dialect import Connection, SessionExecutor
 from app.models import Job, Queue, QueueMinute
+from app.models.job import BY_LIMIT, BY_RATE
 from app.services.audit import ActionRefused, audit
 from app.services.jobs import payloads, queue_rates
 from app.support.clock import MINUTE_MS, now_ms, when
@@ -134,9 +135,10 @@ def next_jobs(queue: str, limit: int = NEXT) -> list[NextJob]:
 
 
 def tenant_backlog(queue: str) -> list[TenantBacklog]:
-    """The 20 tenants with the most waiting jobs among those that share a queue fairly: each of n tenants gets every
-    n-th place."""
-    query = select(Job.tenant_id, func.count()).where(Job.queue == queue, Job.rank < 0, Job.state == "pending")
+    """The 20 tenants with the most jobs that are ready, or held by a limit, among those that share a queue fairly: each
+    of n tenants gets every n-th place."""
+    query = select(Job.tenant_id, func.count()).where(Job.queue == queue, Job.rank < 0, or_(
+        Job.state == "pending", (Job.state == "held") & Job.hold_code.in_((BY_LIMIT, BY_RATE))))
     rows = db.session.execute(query.group_by(Job.tenant_id).order_by(func.count().desc()).limit(20))
     return [TenantBacklog(tenant, int(n)) for tenant, n in rows]
 

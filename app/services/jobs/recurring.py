@@ -7,6 +7,11 @@ monitor, each second -> run_due: for each schedule the due minutes since the las
 Failures that are covered: two monitors (the key), a restart between check and commit (one transaction), a clock that is
 set back (no minute is due since the last check; also the key), a clock that is set forward or a machine that slept
 (missed minutes), a schedule that is switched off.
+
+A run that is due while a job of an earlier run is live, in whatever state (it runs, waits for a retry, is held):
+  overlap="allow": it is dispatched all the same
+  overlap="skip": its row in recurring_runs gets no job
+  overlap="wait": its job is held; monitor, each second -> release_waiting: the earlier one has ended in any way
 """
 
 from __future__ import annotations
@@ -22,9 +27,10 @@ from sqlalchemy import delete, select
 
 from app import registry
 from app.extensions import db
-from app.ledger import counts
-from app.ledger.dialect import SessionExecutor
+from app.ledger import control, counts
+from app.ledger.dialect import Connection, SessionExecutor
 from app.models import Recurring, RecurringRun
+from app.models.job import BY_OVERLAP
 from app.services.audit import ActionRefused, audit
 from app.services.jobs import lookup
 from app.services.jobs.actions import not_from_web
@@ -36,6 +42,12 @@ log = logging.getLogger(__name__)
 ON_TIME_MS = 90_000
 KEEP_MS = 90 * DAY_MS
 MOST_MINUTES = 2000  # a check counts no more due minutes; after a longer sleep the rest is missed too
+MOST_RUNS = 1000  # the latest runs of a schedule, in which live jobs are looked for
+HELD = Message("It waits until the run before has ended.")
+_LIVE = f"""SELECT j.id FROM (SELECT uuid FROM recurring_runs WHERE name = :name AND uuid IS NOT NULL
+ ORDER BY minute_utc DESC LIMIT {MOST_RUNS}) r JOIN jobs j ON j.uuid = r.uuid"""
+_WAITING = f"SELECT id, created_by FROM jobs WHERE state = 'held' AND hold_code = '{BY_OVERLAP}' ORDER BY id"
+BY = "recurring "  # by whom the jobs of a schedule are created: this and its name
 _INSERT_RUN = """INSERT INTO recurring_runs (name, minute_utc, created_ms) VALUES (:name, :minute, :now)
  ON CONFLICT (name, minute_utc) DO NOTHING"""
 
@@ -94,10 +106,31 @@ def _run(schedule: registry.Schedule, minute: int, now: int) -> int:
     tx, key = SessionExecutor(db.session), {"name": schedule.name, "minute": minute}
     if not tx.execute(_INSERT_RUN, **key, now=now):
         return 0
-    created_by = f"recurring {schedule.name}"[:255]
+    live = schedule.overlap != "allow" and bool(tx.fetch_all(f"{_LIVE} LIMIT 1", name=schedule.name))
+    if live and schedule.overlap == "skip":
+        log.info("recurring %s: a run is left out, as an earlier one has not ended", schedule.name)
+        return 0
+    created_by = f"{BY}{schedule.name}"[:255]
     uuid = dispatch(schedule.definition, schedule.args, **schedule.definition.given, created_by=created_by)
+    if live:
+        control.keep_back(tx, uuid, BY_OVERLAP, HELD)
     tx.execute("UPDATE recurring_runs SET uuid = :uuid WHERE name = :name AND minute_utc = :minute", **key, uuid=uuid)
     return 1
+
+
+def release_waiting(connection: Connection) -> int:
+    """Release the runs that wait for the one before, when that has ended, or when their schedule waits no more; returns
+    how many."""
+    rows, total, seen = connection.fetch_all(_WAITING), 0, set()
+    waits = {f"{BY}{s.name}"[:255]: s.name for s in registry.schedules() if s.overlap == "wait"}
+    for id_, created_by in rows:
+        name = waits.get(created_by)
+        if name is None or name not in seen and all(
+                other >= id_ for (other,) in connection.fetch_all(_LIVE, name=name)):
+            with connection.transaction() as tx:
+                total += control.release(tx, [id_], "")
+        seen.add(name)
+    return total
 
 
 def sweep() -> None:
@@ -111,7 +144,8 @@ class RecurringView:
     """A declared schedule. `next_at` is in APP_TIMEZONE, and None while the schedule is off; `last_at` and `missed_at`
     are in UTC: the minutes of the last run and of the last missed run.
 
-    `last_state` is the live state or final status of the last run's job; `web`: whether a page may run it now.
+    `last_state` is the live state or final status of the last run's job; `web`: whether a page may run it now;
+    `skipped_at` is the minute of the last run that was left out, as an earlier one had not ended, if it is later.
     """
 
     name: str
@@ -125,6 +159,8 @@ class RecurringView:
     last_state: str | None
     missed_at: datetime | None
     catch_up: bool
+    overlap: str
+    skipped_at: datetime | None
     changed_by: str | None
     web: bool
 
@@ -135,7 +171,10 @@ def listing(zone: Any) -> list[RecurringView]:
     for schedule in registry.schedules():
         row = known.get(schedule.name)
         runs = select(RecurringRun).where(RecurringRun.name == schedule.name)
-        last = db.session.scalar(runs.order_by(RecurringRun.minute_utc.desc()).limit(1))
+        last, skipped = (db.session.scalar(runs.where(which).order_by(RecurringRun.minute_utc.desc()).limit(1))
+                         for which in (RecurringRun.uuid.is_not(None), RecurringRun.uuid.is_(None)))
+        if last and skipped and skipped.minute_utc < last.minute_utc:
+            skipped = None
         enabled = row is None or bool(row.enabled)
         upcoming = next(CronSim(schedule.cron, datetime.fromtimestamp(now / 1000, zone)), None) if enabled else None
         result.append(RecurringView(
@@ -143,6 +182,7 @@ def listing(zone: Any) -> list[RecurringView]:
             enabled=enabled, next_at=upcoming, last_at=when(last.minute_utc) if last else None,
             last_uuid=last and last.uuid, last_state=lookup.state_of(last.uuid) if last and last.uuid else None,
             missed_at=when(row.missed_ms) if row else None, catch_up=schedule.catch_up,
+            overlap=schedule.overlap, skipped_at=when(skipped.minute_utc) if skipped else None,
             changed_by=row and row.changed_by, web=schedule.definition.options.web))
     return result
 
@@ -175,7 +215,10 @@ def run_now(name: str, actor: str) -> str:
     schedule = _find(name)
     if not schedule.definition.options.web:
         raise ActionRefused(not_from_web(schedule.definition), forbidden=True)
-    uuid = dispatch(schedule.definition, schedule.args, **schedule.definition.given, created_by=actor)
+    uuid, now = dispatch(schedule.definition, schedule.args, **schedule.definition.given, created_by=actor), now_ms()
+    SessionExecutor(db.session).execute(  # a run as the others are: the next one that is due sees it
+        "INSERT INTO recurring_runs (name, minute_utc, uuid, created_ms) VALUES (:name, :now, :uuid, :now) "
+        "ON CONFLICT (name, minute_utc) DO NOTHING", name=name, now=now, uuid=uuid)
     audit(actor, Message("run recurring"), name, uuid)
     db.session.commit()
     return uuid

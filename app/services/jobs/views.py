@@ -23,7 +23,7 @@ class JobView:
     `args` are its arguments without secrets; `known`: its type is declared here; `failed_open`: it failed and waits for
     a decision; `in_bin`: it failed and is in the bin. `timeout` is in seconds. The fields from `result` to
     `finished_at` belong to jobs that have ended, the others after `error` to live jobs; elsewhere they are None or
-    False.
+    False. `hold_code` says why a held job is held; `limit` has sentences about the limit of a live job's type.
     """
 
     uuid: str
@@ -37,6 +37,7 @@ class JobView:
     retry_round: int
     created_by: str | None
     created_at: datetime | None
+    batch_id: str | None
     live: bool
     failed_open: bool
     in_bin: bool
@@ -55,6 +56,8 @@ class JobView:
     progress: Progress | None = None
     worker: str | None = None
     memory: int | None = None
+    hold_code: str | None = None
+    limit: list[str] | None = None
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from app import registry
+from app.extensions import db
 from app.jobs import recurring as repeats
 from app.services.audit import ActionRefused
 from app.services.jobs import recurring
@@ -116,3 +117,61 @@ def test_a_bad_schedule_stops_the_start_with_a_sentence(cron, monkeypatch):
     monkeypatch.setattr(registry, "_schedules", {})
     with pytest.raises(ValueError, match="crontab"):
         repeats(cron)(registry.find("TestNoop"))
+
+
+def only(ledger) -> dict[str, str]:
+    return dict(ledger.connection.fetch_all("SELECT uuid, state FROM jobs ORDER BY id"))
+
+
+@pytest.mark.parametrize("live_as", ["pending", "processing", "scheduled", "held", "waiting", "blocked"])
+def test_a_run_is_left_out_while_an_earlier_one_is_live_in_any_state(ledger, schedule, live_as):
+    schedule("*/5 * * * *", overlap="skip")
+    assert schedule.look("2026-03-24 10:05:01") == 1
+    (first,) = only(ledger)
+    ledger.change("UPDATE jobs SET state = :s", s=live_as)
+    assert [schedule.look(f"2026-03-24 10:{m}:01") for m in ("10", "15")] == [0, 0]
+    (row,) = recurring.listing(ROME)
+    assert (row.last_uuid, row.overlap, row.missed_at) == (first, "skip", None)
+    assert row.skipped_at.astimezone(ROME).strftime("%H:%M") == "10:15" and list(only(ledger)) == [first]
+    db.session.rollback()
+    ledger.change("UPDATE jobs SET state = 'pending'")
+    ledger.settle(ledger.claim(), "failed", retry=False)
+    assert schedule.look("2026-03-24 10:20:01") == 1
+    (row,) = recurring.listing(ROME)
+    assert row.skipped_at is None and row.last_uuid != first
+
+
+@pytest.mark.parametrize("end", ["completed", "failed", "cancelled"])
+def test_a_run_waits_until_the_one_before_has_ended_in_any_way(ledger, schedule, end):
+    schedule("*/5 * * * *", overlap="wait")
+    assert [schedule.look(f"2026-03-24 10:{m}:01") for m in ("05", "10", "15")] == [1, 1, 1]
+    first, second, third = only(ledger)
+    assert list(only(ledger).values()) == ["pending", "held", "held"] and "run before" in ledger.row(second).reason
+    job = ledger.claim()
+    assert recurring.release_waiting(ledger.connection) == 0
+    ledger.settle(job, "failed", delay=0.0)  # it waits for a retry: it has not ended
+    assert ledger.row(first).state == "scheduled" and recurring.release_waiting(ledger.connection) == 0
+    ledger.change("UPDATE jobs SET state = 'pending' WHERE uuid = :u", u=first)
+    ledger.settle(ledger.claim(), end, retry=False)
+    assert recurring.release_waiting(ledger.connection) == 1 and recurring.release_waiting(ledger.connection) == 0
+    assert only(ledger) == {second: "pending", third: "held"}
+    registry._schedules.clear()  # the next deploy has no such schedule
+    assert recurring.release_waiting(ledger.connection) == 1 and only(ledger)[third] == "pending"
+
+
+def test_runs_overlap_when_nothing_is_said_and_a_run_by_hand_counts_as_one(ledger, schedule):
+    schedule("*/5 * * * *")
+    assert [schedule.look(f"2026-03-24 10:{m}:01") for m in ("05", "10")] == [1, 1]
+    assert set(only(ledger).values()) == {"pending"}
+    ledger.change("DELETE FROM jobs")
+    registry._schedules.clear()
+    repeats("*/5 * * * *", name="report", overlap="skip")(registry.find("TestNoop"))
+    by_hand = recurring.run_now("report", "ada")
+    assert schedule.look("2026-03-24 10:15:01") == 0 and list(only(ledger)) == [by_hand]
+    (row,) = recurring.listing(ROME)
+    assert row.last_uuid == by_hand
+
+
+def test_another_word_for_overlap_is_refused(ledger, schedule):
+    with pytest.raises(ValueError, match="overlap is 'allow', 'skip', 'wait'"):
+        schedule("*/5 * * * *", overlap="never")

@@ -1,0 +1,198 @@
+"""Batches as plain values for pages, JSON and the command line.
+
+`listing` and `running` read the columns of `job_batches`, which the monitor keeps: at most a second old, and the same
+price for any number of members. `one` counts the members exactly. Members whose rows are no longer kept are counted in
+`total` only, so `total` may be more than the sum of the states.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import and_, case, func, or_, select
+
+from app import registry
+from app.extensions import db
+from app.ledger import batch_counts
+from app.ledger.costs import Cost, of_batch
+from app.ledger.dialect import SessionExecutor
+from app.models import LIVE_STATES, JobBatch
+from app.services.jobs import lookup
+from app.services.jobs.queue_rates import first_id
+from app.services.jobs.views import FailedJobView
+from app.support.clock import HOUR_MS, MINUTE_MS, iso, millis, now_ms, when
+from app.support.messages import translate as _
+from app.support.validation import ValidationError, stored_object
+
+PAGE, MOST_FAILED, MOST_RUNNING = 50, 10, 5
+RATE_MS, LEAST_MS = 5 * MINUTE_MS, 5_000
+IDLE = ("held", "blocked", "waiting")  # states in which a member does not run by itself
+# SQLite's index of a batch holds the id of each row as well: no row is read.
+_ENDED = """SELECT COUNT(*) FROM job_history WHERE batch_id = :b AND status IN ('completed', 'failed', 'timeout')
+ AND id >= :first"""
+CURSOR = re.compile(r"([01])\.(-?\d{1,18})\.(.+)", re.DOTALL)
+_is_open = case((JobBatch.closed_ms.is_(None), 1), else_=0)
+_moment = func.coalesce(JobBatch.closed_ms, JobBatch.created_ms)  # with the former and the id: the order of the list
+IN_JSON = ("id", "name", "state", "tenant_id", "created_by", "on_failure", "total_jobs", "pending_jobs", "failed_jobs",
+           "then", "then_uuid")
+TIMES = ("created", "sealed", "paused", "cancelled", "finished")
+
+
+@dataclass(frozen=True)
+class BatchView:
+    """A batch. `state` is processing, paused, completed, failed (ended, with failed members) or cancelled. `ended` of
+    `total_jobs` members have ended; `failed_jobs` wait for a decision. `then` is the type of the job that follows,
+    `then_uuid` that job once it is there. `unsealed_long`: a caller may still add members, since over an hour."""
+
+    id: str
+    name: str
+    state: str
+    tenant_id: str | None
+    created_by: str | None
+    on_failure: str
+    total_jobs: int
+    pending_jobs: int
+    failed_jobs: int
+    then: str | None
+    then_uuid: str | None
+    created: datetime | None
+    sealed: datetime | None
+    paused: datetime | None
+    cancelled: datetime | None
+    finished: datetime | None
+    unsealed_long: bool
+    key: str
+
+    @property
+    def ended(self) -> int:
+        """How many members have ended."""
+        return max(self.total_jobs - self.pending_jobs, 0)
+
+    @property
+    def then_known(self) -> bool:
+        """Whether code here declares the type of the job that follows."""
+        return self.then is None or registry.find(self.then) is not None
+
+
+@dataclass(frozen=True)
+class Pace:
+    """`a_minute`: members that ended a minute, over the last `over_ms`; `left_ms`: to the end at this pace, None when
+    nothing ended lately, or when no member runs by itself."""
+
+    a_minute: float
+    over_ms: int
+    left_ms: int | None
+
+
+@dataclass(frozen=True)
+class BatchPage:
+    """All of a batch: `members` by live state or final status ("undecided" failed, "bin" in the bin), exact;
+    `no_longer_kept` of them have no row any more; `failed` are the newest that failed."""
+
+    batch: BatchView
+    members: dict[str, int]
+    no_longer_kept: int
+    pace: Pace
+    costs: list[Cost]
+    failed: list[FailedJobView]
+
+
+def listing(q: str = "", before: str = "", size: int = PAGE, only_open: bool = False) -> tuple[list[BatchView], bool]:
+    """At most `size` batches after the cursor `before`, and whether there are more: open ones, then those that ended,
+    each the newest first. `q` is searched in names. Raises ValidationError for a bad cursor."""
+    b, query = JobBatch, select(JobBatch).order_by(_is_open.desc(), _moment.desc(), JobBatch.id.desc()).limit(size + 1)
+    if only_open:
+        query = query.where(b.closed_ms.is_(None))
+    if q:
+        query = query.where(b.name.icontains(q, autoescape=True))
+    if before:
+        found = CURSOR.fullmatch(before)
+        if not found:
+            raise ValidationError(_("This address is not complete: go back to the list."))
+        is_open, at, last = int(found[1]), int(found[2]), found[3]
+        later = or_(_moment < at, and_(_moment == at, b.id < last))
+        query = query.where(or_(_is_open < is_open, and_(_is_open == is_open, later)))
+    rows = [_view(row) for row in db.session.scalars(query)]
+    return rows[:size], len(rows) > size
+
+
+def running() -> tuple[list[tuple[BatchView, Pace]], int]:
+    """The newest open batches, at most 5, with their pace; and how many are open."""
+    rows, more = listing(size=MOST_RUNNING, only_open=True)
+    open_ones = select(func.count()).select_from(JobBatch).where(JobBatch.closed_ms.is_(None))
+    total = db.session.scalar(open_ones) if more else len(rows)
+    now, firsts = now_ms(), {}
+    return [(row, _pace(row, row.pending_jobs, 0, now, firsts)) for row in rows], int(total or 0)
+
+
+def find(text: str) -> BatchView | None:
+    """The batch with this id, or whose id begins with these eight or more digits; None when there is none. Raises
+    ValidationError when there are several."""
+    return exact(lookup.called(text, (JobBatch.id,)))
+
+
+def exact(batch_id: str) -> BatchView | None:
+    """The batch with this id."""
+    row = db.session.get(JobBatch, batch_id[:255])
+    return _view(row) if row else None
+
+
+def one(batch: BatchView) -> BatchPage:
+    """All of a batch, counted now."""
+    tx = SessionExecutor(db.session)
+    members = batch_counts.members(tx, batch.id)
+    members["undecided"] = members.pop("failed", 0) + members.pop("timeout", 0)
+    live = sum(members.get(state, 0) for state in LIVE_STATES)
+    idle = sum(members.get(state, 0) for state in IDLE)
+    failed = lookup.failed(MOST_FAILED, batch.id) if members["undecided"] else []
+    return BatchPage(batch, members, max(batch.total_jobs - sum(members.values()), 0),
+                     _pace(batch, live, idle, now_ms(), {}), of_batch(tx, batch.id), failed)
+
+
+def _pace(batch: BatchView, live: int, idle: int, now: int, firsts: dict[int, int]) -> Pace:
+    """`idle` of the `live` members do not run by themselves. `firsts` keeps the first id of history by its time."""
+    age = now - millis(batch.created) if batch.created else RATE_MS
+    tx, over, ended = SessionExecutor(db.session), min(RATE_MS, max(age // 1000 * 1000, LEAST_MS)), 0
+    if batch.finished is None:
+        if over not in firsts:
+            firsts[over] = first_id(tx, "job_history", "finished_ms", now - over)
+        ended = int(tx.fetch_all(_ENDED, b=batch.id, first=firsts[over])[0][0])
+    known = ended and live > idle and batch.paused is None
+    return Pace(ended * MINUTE_MS / over, over, round(live * over / ended) if known else None)
+
+
+def _view(row: JobBatch) -> BatchView:
+    then = stored_object(row.then_json).get("type")
+    if row.closed_ms is None:
+        state = "paused" if row.paused_ms is not None else "processing"
+    else:
+        state = "cancelled" if row.cancelled_at is not None else "failed" if row.failed_jobs else "completed"
+    is_open = row.closed_ms is None and row.sealed_ms is None
+    # A row that another program wrote has times in seconds only.
+    created = row.created_ms or (row.created_at or 0) * 1000
+    copied = {name: getattr(row, name) for name in (
+        "id", "tenant_id", "created_by", "on_failure", "total_jobs", "pending_jobs", "failed_jobs", "then_uuid")}
+    return BatchView(
+        **copied, name=(row.name or row.id)[:255], state=state, then=then if isinstance(then, str) else None,
+        created=when(created), sealed=when(row.sealed_ms), paused=when(row.paused_ms),
+        cancelled=when(row.cancelled_at and row.cancelled_at * 1000), finished=when(row.closed_ms),
+        unsealed_long=is_open and now_ms() - created > HOUR_MS,
+        key=f"0.{row.closed_ms}.{row.id}" if row.closed_ms is not None else f"1.{row.created_ms}.{row.id}")
+
+
+def as_json(batch: BatchView) -> dict[str, Any]:
+    """A batch as `batches list --json` prints it; times in UTC."""
+    times = {name: getattr(batch, name) for name in TIMES}
+    return {name: getattr(batch, name) for name in IN_JSON} | {
+        f"{name}_at": iso(millis(at)) if at else None for name, at in times.items()}
+
+
+def page_as_json(page: BatchPage) -> dict[str, Any]:
+    """A batch as `batches show --json` prints it, with the numbers of its members; costs in billionths."""
+    return as_json(page.batch) | {
+        "members": page.members, "no_longer_kept": page.no_longer_kept, "ended_a_minute": round(page.pace.a_minute, 2),
+        "left_ms": page.pace.left_ms, "costs": [cost._asdict() for cost in page.costs],
+        "newest_failed": [job.uuid for job in page.failed]}
