@@ -203,7 +203,7 @@ def in_steps(actor: str, action: str, subject: str, ids: list[int], children: st
 
 
 def steps(actor: str, action: str, ids: list[int], **options: Any) -> int:
-    """`in_steps` without the audit row."""
+    """`in_steps` without the audit row; jobs that wait go on waiting."""
     return _steps(actor, action, ids, tree.WAIT, **options)[0]
 
 
@@ -214,9 +214,9 @@ def _steps(actor: str, action: str, ids: list[int], children: str, **options: An
         some, tx = ids[start : start + STEP], SessionExecutor(db.session)
         parents = waiting_for(action, some)
         done = _total(how.change(tx, some, actor, **options))
-        below += (settled := tree.settle_tree(tx, parents, children, actor))
+        settled = tree.settle_tree(tx, parents, children, actor)
         want_tickets(db.session, [""] * min(done * how.wakes + settled.freed, WAKE))
-        total += done
+        total, below = total + done, below + settled
         db.session.commit()
     return total, below
 
