@@ -13,7 +13,7 @@ from app import registry
 from app.extensions import db
 from app.integrations.csv_cells import guard, unguard
 from app.integrations.csv_files import open_csv
-from app.models import ImportReject
+from app.models import Generation, ImportReject
 
 EVIL = "=HYPERLINK(1);=cmd|' /C calc'!A0\t+1\n-2,@SUM(A1)"
 RUN = re.compile(r"(?:^|[,;\t\r\n])[\"']*(?<!')[=+\-@]")
@@ -26,6 +26,7 @@ def answers(admin, app):
     with app.app_context():
         registry.find("TestEcho").with_options(tenant_id="acme", delay=60).dispatch(text=EVIL)
         db.session.add(ImportReject(uuid=UUID, line=2, reason="Too few cells.", row=EVIL))
+        db.session.add(Generation(uuid="g1", batch_id=UUID, reference=EVIL, prompt=EVIL, text=EVIL, error=EVIL, model="m", status="partial", created_ms=0))
         db.session.commit()
     rules = [rule.rule for rule in app.url_map.iter_rules() if rule.rule.endswith(".csv") and "GET" in rule.methods]
     assert len(rules) >= 3
