@@ -65,7 +65,9 @@ def cancel(tx: Executor, batch_id: str) -> int:
                       "WHERE id = :b AND cancelled_at IS NULL AND closed_ms IS NULL", now=tx.now(), b=batch_id)
     if done:
         last = tx.fetch_all("SELECT COALESCE(MAX(id), 0) FROM jobs WHERE batch_id = :b", b=batch_id)[0][0]
-        tx.execute("UPDATE job_batches SET options = :o WHERE id = :b", b=batch_id, o=json.dumps({CANCEL_TO: last}))
+        kept = stored_object(tx.fetch_all("SELECT options FROM job_batches WHERE id = :b", b=batch_id)[0][0])
+        tx.execute("UPDATE job_batches SET options = :o WHERE id = :b", b=batch_id,
+                   o=json.dumps(kept | {CANCEL_TO: last}))
     return done
 
 

@@ -250,6 +250,14 @@ def test_a_cancelled_batch_takes_no_members_and_nothing_follows(ledger, monitor)
     assert [row[0] for row in audited(ledger)] == ["cancel"]
 
 
+def test_a_cancel_keeps_what_else_the_options_say(ledger):
+    with ledger.connection.transaction() as tx:
+        batches.create(tx, "b-1", "b", None, "keep going", None, None)
+        tx.execute("UPDATE job_batches SET options = :o", o='{"texts": 3}')
+        assert batches.cancel(tx, "b-1") == 1
+    assert json.loads(ledger.one("SELECT options FROM job_batches")) == {"texts": 3, batches.CANCEL_TO: 0}
+
+
 def test_a_cancel_is_completed_by_the_monitor_when_its_process_ends(ledger, monitor):
     batch_id, _uuids = make(ledger, 3)
     with ledger.connection.transaction() as tx:
