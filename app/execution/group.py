@@ -26,7 +26,7 @@ from app.ledger.claimed_row import Claim
 from app.ledger.settle import Outcome, Parked
 
 SHORT_MS, RUNS = 5.0, 32
-WRITE_S, HAND_BACK_S, LOOK_S, CALM_S = 0.02, 0.05, 0.01, 1.0
+WRITE_S, HAND_BACK_S, LOOK_S, CALM_S, AGAIN_S = 0.02, 0.05, 0.01, 1.0, 0.5
 
 
 class Group:
@@ -61,7 +61,8 @@ class Group:
             if not self.waiting:
                 return None
             self.began_at, job = self.clock(), self.waiting.popleft()
-            job.reserved_ms += int((self.began_at - self.claimed_at) * 1000)  # its wait ends when it begins
+            if job.limit_key is None:  # else it names the start that the claim has taken (limits.py)
+                job.reserved_ms += int((self.began_at - self.claimed_at) * 1000)  # its wait ends when it begins
             return job
 
     def end(self, job: Claim, outcome: Outcome | Parked) -> bool:
@@ -86,12 +87,13 @@ class Group:
 
 
 class GroupWatch(threading.Thread):
-    """Acts while the main thread is busy with a job: see the module. `settle(hand back)` writes."""
+    """Acts while the main thread is busy with a job: see the module. `settle(hand back)` writes,
+    and returns whether it could."""
 
-    def __init__(self, group: Group, settle: Callable[[bool], None]) -> None:
+    def __init__(self, group: Group, settle: Callable[[bool], bool]) -> None:
         super().__init__(name="group-watch", daemon=True)
         self.group, self._settle = group, settle
-        self._wake, self._asleep = threading.Event(), True
+        self._wake, self._asleep, self._not_before = threading.Event(), True, 0.0
 
     def wake(self) -> None:
         """A group has begun."""
@@ -102,21 +104,24 @@ class GroupWatch(threading.Thread):
         """The thread's loop."""
         while True:
             self._asleep = True
-            self._wake.wait()
+            if not (self.group.waiting or self.group.ended):  # else a group began just before
+                self._wake.wait()
             self._asleep = False
             self._wake.clear()
-            calm_since = time.monotonic()
-            while time.monotonic() - calm_since < CALM_S:
+            calm_since, calm = time.monotonic(), False
+            while not calm:
                 time.sleep(LOOK_S)
                 if self.group.waiting or self.group.ended:
                     calm_since = time.monotonic()
                     self._look()
+                calm = time.monotonic() - calm_since >= CALM_S
 
     def _look(self) -> None:
         group = self.group
         with group.lock:
-            now = group.clock()
+            if (now := group.clock()) < self._not_before:
+                return
             write = bool(group.ended) and now - group.first_end >= WRITE_S
             slow = bool(group.waiting) and now - group.began_at >= HAND_BACK_S
             if write or slow:
-                self._settle(slow)
+                self._not_before = now + (0.0 if self._settle(slow) else AGAIN_S)

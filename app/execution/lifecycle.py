@@ -87,7 +87,7 @@ class Lifecycle:
             self._drop_cancelled()
         with self.group.lock:
             if self.group.ended and not self.group.waiting:
-                self._settle(not self.stopping())
+                self._settle(not self.stopping() and self._may_prefetch())
         if (found := self.group.begin()) is not None:
             return self._hand_over(task, found)
         try:
@@ -102,7 +102,7 @@ class Lifecycle:
             raise CancelExecution("nothing to do")
         self._take(claims)
         if (found := self.group.begin()) is None:
-            raise CancelExecution("handed back")
+            raise CancelExecution("nothing to do")  # the watch was faster
         self._hand_over(task, found)
 
     def _drop_cancelled(self) -> None:
@@ -185,19 +185,21 @@ class Lifecycle:
         status, said = self._replace(job, outcome, error)
         return status, (job, said)
 
-    def _settle_beside(self, hand_back: bool) -> None:
-        """For the watch, under the lock of the group: write what waits, and hand back what has not begun."""
+    def _settle_beside(self, hand_back: bool) -> bool:
+        """For the watch, under the lock of the group: write what waits, and hand back what has not begun. Returns False
+        when the database does not take it."""
         group, ended = self.group, list(self.group.ended.values())
         untouched = list(group.waiting) if hand_back else []
         try:
             written, _claims = settle_group(self._beside, ended, self.store, untouched=untouched)
         except Exception as error:  # the main thread writes them when its job has ended
             log.warning("group: outcomes wait (%s)", type(error).__name__)
-            return
+            return False
         group.ended.clear()
         for job in untouched:
             group.waiting.remove(job)
         self._tell_failures(ended, written)
+        return True
 
     @staticmethod
     def _tell_failures(ended: list[tuple[ledger.Claim, Outcome | Parked]], written: list[str]) -> None:

@@ -34,6 +34,12 @@ _LIVE = "EXISTS (SELECT 1 FROM jobs WHERE batch_id = :b)"
 _FAILED_MEMBER = "SELECT 1 FROM job_history WHERE batch_id = :b AND status IN ('failed', 'timeout') LIMIT 1"
 
 
+# A batch that holds what a limit has held: else each that ends would let the next one go.
+_TO_HOLD = ("batch_id = :b AND state IN ('pending', 'scheduled', 'waiting')",
+            f"COALESCE(hold_code, '') IN {(BY_LIMIT, BY_RATE)} AND state = 'held' AND batch_id = :b")
+_HELD = f"hold_code = '{BY_BATCH}' AND state = 'held' AND batch_id = :b"
+
+
 class BatchEnded(LookupError):
     """A batch that takes no more members, or that is not known."""
 
@@ -79,19 +85,21 @@ def pause(tx: Executor, batch_id: str, on: bool) -> int:
 
 
 def sweep_paused(connection: Connection) -> int:
-    """Move members of paused batches to held, and back after a pause; returns how many."""
+    """Move members of paused batches to held, and back after a pause; returns how many. Looks before it writes: an open
+    batch without anything to move costs two look-ups in an index."""
     total, said = 0, {"why": PAUSED, "json": to_json(PAUSED)}
-    for (batch_id,) in connection.fetch_all("SELECT id FROM job_batches WHERE paused_ms IS NOT NULL "
-                                            "AND closed_ms IS NULL"):
-        total += control.in_steps(
-            connection, "batch_id = :b AND (state IN ('pending', 'scheduled', 'waiting') OR state = 'held' "
-            f"AND hold_code IN {(BY_LIMIT, BY_RATE)})",  # else each that ends would let the next one go
-            change=f"state = 'held', hold_code = '{BY_BATCH}', reason = :why, reason_json = :json", b=batch_id, **said)
-    held = connection.fetch_all(f"SELECT DISTINCT batch_id FROM jobs WHERE state = 'held' AND hold_code = '{BY_BATCH}'")
-    for (batch_id,) in held:
-        if not connection.fetch_all("SELECT 1 FROM job_batches WHERE id = :b AND paused_ms IS NOT NULL", b=batch_id):
-            total += control.free_held(connection, f"hold_code = '{BY_BATCH}' AND batch_id = :b", b=batch_id)
+    held = f"state = 'held', hold_code = '{BY_BATCH}', reason = :why, reason_json = :json"
+    for batch_id, paused in connection.fetch_all("SELECT id, paused_ms FROM job_batches WHERE closed_ms IS NULL"):
+        for condition in _TO_HOLD if paused is not None else ():
+            if _any(connection, condition, batch_id):
+                total += control.in_steps(connection, condition, held, b=batch_id, **said)
+        if paused is None and _any(connection, _HELD, batch_id):
+            total += control.free_held(connection, _HELD, b=batch_id)
     return total
+
+
+def _any(connection: Connection, condition: str, batch_id: str) -> bool:
+    return bool(connection.fetch_all(f"SELECT 1 FROM jobs WHERE {condition} LIMIT 1", b=batch_id))
 
 
 def advance(connection: Connection, dispatch: Callable[[str, str], bool]) -> int:
@@ -102,7 +110,8 @@ def advance(connection: Connection, dispatch: Callable[[str, str], bool]) -> int
     RuntimeError, when the others are done, with the batches for which that failed.
     """
     closed, failed = 0, []
-    for (batch_id,) in connection.fetch_all("SELECT id FROM job_batches WHERE closed_ms IS NULL"):
+    ours = "SELECT id FROM job_batches WHERE closed_ms IS NULL AND created_ms > 0"  # not those of another program
+    for (batch_id,) in connection.fetch_all(ours):
         try:
             recount_open(connection, batch_id)
             closed += _advance(connection, batch_id, dispatch)
@@ -135,11 +144,13 @@ def _advance(connection: Connection, batch_id: str, dispatch: Callable[[str, str
 
 
 def close(tx: Executor, batch_id: str, then_uuid: str | None = None) -> int:
-    """Close a batch without live members; returns 0 when it has some, or is closed already."""
+    """Close a batch without live members; returns 0 when it has some, or is closed already, or with `then_uuid` when
+    nothing may follow it (it was cancelled, or a failure stops it)."""
+    may_follow = f" AND cancelled_at IS NULL AND (on_failure <> '{STOP}' OR NOT EXISTS ({_FAILED_MEMBER}))"
     tx.execute("UPDATE job_batches SET pending_jobs = pending_jobs WHERE id = :b", b=batch_id)  # locks: `join` waits
     done = tx.execute("UPDATE job_batches SET closed_ms = :now, finished_at = :now / 1000, paused_ms = NULL, "
                       "then_uuid = COALESCE(then_uuid, :u) WHERE id = :b AND closed_ms IS NULL "
-                      f"AND NOT {_LIVE}", now=tx.now(), b=batch_id, u=then_uuid)
+                      f"AND NOT {_LIVE}{may_follow if then_uuid else ''}", now=tx.now(), b=batch_id, u=then_uuid)
     if done:
         recount(tx, [batch_id])  # the last member may have ended since the last count
     return done

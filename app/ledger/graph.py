@@ -51,6 +51,8 @@ def lock_parents(tx: Executor, uuids: Collection[str], running: str | None = Non
     wanted, found = sorted(set(uuids)), {}
     for start in range(0, len(wanted), STEP):
         some = wanted[start : start + STEP]
+        # A failed parent that a person retries just now is waited for, and then found in jobs.
+        tx.fetch_all(f"SELECT j.id FROM failed_jobs j WHERE {among(some, 'j.uuid')} ORDER BY j.id {{lock}}")
         ids = tx.fetch_all(f"SELECT id, uuid FROM jobs WHERE {among(some, 'uuid')} ORDER BY id")
         tx.execute_many("UPDATE jobs SET has_children = 1 WHERE id = :id",
                         [{"id": id_} for id_, uuid in ids if uuid != running])

@@ -56,9 +56,8 @@ def requeue(tx: Executor, ids: Sequence[int], fair: Collection[str]) -> list[str
     assign_fair_ranks(tx, tx.fetch_all(_REQUEUE.format(where=where), now=now, until=now + DAY_MS), fair)
     tx.execute(f"DELETE FROM job_history WHERE uuid IN (SELECT uuid FROM failed_jobs WHERE {where})")
     gone = tx.fetch_all(f"DELETE FROM failed_jobs WHERE {where} RETURNING uuid, batch_id")
-    if batches := {row[1] for row in gone if row[1]}:
-        tx.execute(f"UPDATE job_batches SET closed_ms = NULL, finished_at = NULL WHERE {among(batches)} "
-                   "AND closed_ms > 0")
+    for batch_id in sorted({row[1] for row in gone if row[1]}):  # an open one too: its lock keeps it from closing
+        tx.execute("UPDATE job_batches SET closed_ms = NULL, finished_at = NULL WHERE id = :b", b=batch_id)
     return [row[0] for row in gone]
 
 
@@ -122,14 +121,22 @@ class Cancelled(NamedTuple):
 
 
 def cancel(tx: Executor, ids: Sequence[int], why: str | None = None) -> Cancelled:
-    """End waiting rows and ask running ones to stop."""
+    """End waiting rows and ask running ones to stop. Running ones are locked first: a settle locks its own row before
+    those of its children."""
+    asked = _ask_to_stop(tx, ids, "state = 'processing'", "{lock}")
     now, where = tx.now(), _mine(tx, "jobs", ids, "j.state <> 'processing'")
     values = {"now": now, "why": why, "why_json": to_json(why)}
     tx.execute(_CANCELLED.format(where=where, wait=_WAIT), at=stamp(now), **values)
     tx.execute(_HISTORY.format(where=where), **values)
     gone = tx.execute(f"DELETE FROM jobs WHERE {where}")
-    asked = tx.execute(f"UPDATE jobs SET cancel_requested = 1 WHERE {among(ids)} AND state = 'processing'")
+    asked += _ask_to_stop(tx, ids, "state = 'processing' AND j.cancel_requested = 0", "{skip}")  # claimed meanwhile
     return Cancelled(gone, asked)
+
+
+def _ask_to_stop(tx: Executor, ids: Sequence[int], condition: str, lock: str) -> int:
+    rows = tx.fetch_all(f"SELECT j.id FROM jobs j WHERE {among(ids, 'j.id')} AND j.{condition} ORDER BY j.id {lock}")
+    found = among(row[0] for row in rows)
+    return tx.execute(f"UPDATE jobs SET cancel_requested = 1 WHERE {found} AND state = 'processing'") if rows else 0
 
 
 def due_to_stop(connection: Connection, grace_ms: int) -> set[int]:

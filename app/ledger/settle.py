@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from app.ledger import costs, graph, limits
 from app.ledger.claim import Grouping, claim_group, claim_more, hand_back
-from app.ledger.claimed_row import FENCE, Claim, fence_of
+from app.ledger.claimed_row import FENCE, MARKED, Claim, fence_of
 from app.ledger.dialect import Connection, Executor
 from app.ledger.rows import FAILED, HISTORY, METRIC, insert, replacing
 from app.models.job_metric import FINAL
@@ -97,7 +97,7 @@ _METRIC = insert("job_metrics", METRIC, "DO NOTHING")
 _HISTORY = insert("job_history", HISTORY, "(uuid) " + replacing(
     "status result error error_json traceback attempts claim_no round finished_ms payload queue batch_id"))
 _FAILED = insert("failed_jobs", FAILED, "(uuid) DO NOTHING")
-_MARK = "has_children = CASE WHEN :c > 0 THEN 1 ELSE has_children END"
+_MARK = f"has_children = CASE WHEN :c > 0 THEN 1 ELSE {MARKED} END"
 _AGAIN = f"""UPDATE jobs SET state = 'scheduled', available_at = :at / 1000, available_ms = :at,
  failures = failures + :f, attempts = attempts - :u, worker_id = NULL, reserved_at = NULL, reserved_ms = NULL,
  reason = :reason, reason_json = :json, {_MARK} WHERE {FENCE} AND cancel_requested = 0"""

@@ -36,6 +36,8 @@ def upgrade():
         op.add_column(table, sa.Column(name, kind, server_default=default, nullable=default is None))
     for table, name, columns, condition in INDEXES:
         op.create_index(name, table, columns, sqlite_where=sa.text(condition), postgresql_where=sa.text(condition))
+    op.execute("UPDATE job_batches SET closed_ms = CAST(finished_at AS BIGINT) * 1000, created_ms = CAST(created_at AS BIGINT) * 1000, "
+               "sealed_ms = CAST(created_at AS BIGINT) * 1000 WHERE finished_at IS NOT NULL")
     op.create_table(
         "job_edges",
         sa.Column("parent_uuid", sa.String(36), nullable=False),

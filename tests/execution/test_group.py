@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import time
 from types import SimpleNamespace
 
 import pytest
 from huey.exceptions import CancelExecution
 
 from app.execution.group import RUNS
+from app.execution.job_context import JobContext
 from app.execution.lifecycle import Lifecycle
-from app.ledger import manual, rescue
+from app.ledger import limits, manual, rescue
+from app.ledger.claimed_row import running
 from app.ledger.settle import NOT_BEGUN, Outcome, settle
 
 
@@ -212,3 +215,43 @@ def test_an_empty_ledger_refuses_and_keeps_nothing(ledger, worker):
     with pytest.raises(CancelExecution):
         take(worker)
     assert worker.prefetched is None and worker.group.claims() == []
+
+
+def test_the_watch_does_not_miss_a_group_that_begins_as_it_falls_asleep(ledger, worker):
+    for _ in range(5):
+        ledger.dispatch()
+    worker.watch.wake = lambda: None  # a moment ago it was still awake
+    worker.group.clock = time.monotonic
+    take(worker)
+    worker.watch.start()
+    end_at = time.monotonic() + 5
+    while states(ledger) != {"processing": 1, "pending": 4} and time.monotonic() < end_at:
+        time.sleep(0.02)
+    assert states(ledger) == {"processing": 1, "pending": 4}
+
+
+def test_a_prefetched_row_keeps_the_start_that_its_claim_has_taken(ledger, worker):
+    with ledger.connection.transaction() as tx:
+        limits.limit_keys.set_by_person(tx, "TestEcho", "ada", None, (1, 60_000), limits.Per())
+    ledger.dispatch(), ledger.dispatch("TestEcho")
+    end(worker, take(worker))
+    worker.clock += 0.004
+    task = take(worker)
+    ctx = JobContext(task.attempt.claim, ledger.connection)
+    with ledger.connection.transaction() as tx:
+        assert ctx.take_start(tx), "its own"
+    assert ledger.one("SELECT COUNT(*) FROM rate_starts") == 1
+
+
+def test_a_timeout_that_the_monitor_writes_keeps_the_mark_of_a_parent(ledger):
+    parent = ledger.dispatch(tries=3)
+    job = ledger.claim()
+    token = running.set(job)
+    child = ledger.dispatch(after=[parent])
+    running.reset(token)
+    fresh = rescue.claims_of(ledger.connection, "w1")[0]
+    assert settle(ledger.connection, fresh, Outcome("timeout", error="x"), ledger.store) == "retried"
+    ledger.change("UPDATE jobs SET state = 'pending' WHERE uuid = :u", u=parent)
+    ledger.settle(ledger.claim())
+    assert ledger.row(child).state == "pending"
+

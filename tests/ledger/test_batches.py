@@ -399,3 +399,68 @@ def test_an_old_batch_goes_with_the_last_of_its_members(ledger, monitor):
     ledger.change("DELETE FROM job_history WHERE batch_id = :b", b=first)
     retention.delete_old(ledger.connection)
     assert ledger.connection.fetch_all("SELECT id FROM job_batches") == [(second,)]
+
+
+# ---- at the one moment where it matters ------------------------------------------------------------------------------
+
+
+def test_a_member_that_is_retried_while_the_batch_closes_opens_it_again(ledger, monitor):
+    if ledger.connection.sqlite:
+        pytest.skip("one writer at a time")
+    batch_id, _uuids = make(ledger, 1, then=registry.find("TestFollow"))
+    run(ledger, "failed")
+    failed, other = ledger.one("SELECT id FROM failed_jobs"), Connection(ledger.connection.url)
+    closes = threading.Thread(target=monitor.batches)
+    with other.transaction() as tx:
+        manual.requeue(tx, [failed], ())
+        closes.start()
+        closes.join(1)
+        assert closes.is_alive(), "it waits for the retry"
+    closes.join(10)
+    other.close()
+    assert of(ledger, batch_id, "closed_ms") is None and followers(ledger) == 0
+
+
+def test_a_failure_between_two_looks_of_the_monitor_stops_what_would_follow(ledger, monitor):
+    make(ledger, 1, then=registry.find("TestFollow"), on_failure="stop")
+    job, look = ledger.claim(), monitor.connection.fetch_all
+
+    def late(sql, **values):
+        rows = look(sql, **values)
+        if sql == batches._FAILED_MEMBER and ledger.one("SELECT COUNT(*) FROM jobs"):
+            ledger.settle(job, "failed", error="x", retry=False)
+        return rows
+
+    monitor.connection.fetch_all = late
+    monitor.batches()
+    assert followers(ledger) == 0
+
+
+def test_a_cancel_just_before_the_end_stops_what_would_follow(ledger, monitor):
+    batch_id, _uuids = make(ledger, 1, then=registry.find("TestFollow"))
+    run(ledger, "completed")
+
+    def then(of_batch, then_json):
+        with ledger.connection.transaction() as tx:
+            assert batches.cancel(tx, of_batch)
+        with ledger.app.app_context():
+            return follow_up(of_batch, then_json)
+
+    batches.advance(monitor.connection, then)
+    assert followers(ledger) == 0 and of(ledger, batch_id, "closed_ms") is None
+
+
+def test_a_refused_dispatch_does_not_count_in_its_batch(ledger):
+    with ledger.app.app_context(), batching("b") as made:
+        with pytest.raises(ValidationError):
+            registry.find("TestNoop").with_options(batch=made, after=["00000000-0000-8000-8000-000000000001"]).dispatch()
+        db.session.commit()
+    assert of(ledger, made.id, "total_jobs") == 0
+
+
+def test_a_row_of_another_program_is_left_as_it_is(ledger, monitor):
+    ledger.change("INSERT INTO job_batches (id, name, total_jobs, pending_jobs, failed_jobs, failed_job_ids, created_at, finished_at) "
+                  "VALUES ('old', 'x', 9, 0, 2, '[1, 2]', 1, 2)")
+    monitor.batches()
+    assert ledger.connection.fetch_all("SELECT total_jobs, failed_jobs, failed_job_ids FROM job_batches") == [(9, 2, "[1, 2]")]
+

@@ -5,13 +5,16 @@ from __future__ import annotations
 import socket
 import subprocess
 import sys
+import threading
+import time
 from dataclasses import replace
 
 import pytest
 
 from app.execution.heartbeat import _REGISTER
-from app.ledger import rescue, worker_slots
+from app.ledger import graph, manual, rescue, worker_slots
 from app.ledger.claim import show
+from app.ledger.dialect import Connection
 from app.ledger.manual import due_to_stop
 from app.monitor.worker_watch import MOST_GRACE_S, WorkerWatch
 from app.services.audit import ActionRefused
@@ -159,3 +162,35 @@ def test_empty_places_are_kept_longer_than_other_stopped_workers(ledger):
     ledger.change("UPDATE worker_heartbeats SET stopped_ms = :at", at=ledger.connection.now() - 2 * DAY_MS)
     retention.delete_old(ledger.connection)
     assert [r[0] for r in ledger.connection.fetch_all("SELECT id FROM worker_heartbeats")] == [by_hand] != [recycled]
+
+
+def test_a_cancel_of_a_tree_and_the_settle_of_its_parent_never_wait_for_each_other(ledger, monkeypatch):
+    if ledger.connection.sqlite:
+        pytest.skip("one writer at a time")
+    parent = ledger.dispatch()
+    ledger.dispatch(after=[parent])
+    job, errors, inside = ledger.claim(), [], threading.Event()
+    ids = [row[0] for row in ledger.connection.fetch_all("SELECT id FROM jobs ORDER BY id")]
+    release, other = graph.release_children, Connection(ledger.connection.url)
+
+    def slow(tx, parents):
+        inside.set()
+        time.sleep(0.5)  # the other transaction takes its locks meanwhile
+        return release(tx, parents)
+
+    def settles():
+        try:
+            ledger.settle(job)
+        except Exception as error:
+            errors.append(error)
+
+    monkeypatch.setattr(graph, "release_children", slow)
+    thread = threading.Thread(target=settles)
+    thread.start()
+    inside.wait(10)
+    with other.transaction() as tx:
+        manual.cancel(tx, ids)
+    thread.join(10)
+    other.close()
+    assert not errors and ledger.outcomes(parent) == ["completed"]
+

@@ -62,7 +62,7 @@ def test_arguments_that_do_not_fit(args, text):
 
 
 def test_declarations_that_are_refused():
-    for options, text in (({"queue": "fast"}, "unknown queue"), ({"tries": 0}, "tries"), ({"after": ["x"]}, "not supported"), ({"colour": 1}, "unknown option")):
+    for options, text in (({"queue": "fast"}, "unknown queue"), ({"tries": 0}, "tries"), ({"after": ["x"]}, "unknown option"), ({"per": "shop"}, "per is"), ({"rate": "often"}, "60/m"), ({"colour": 1}, "unknown option")):
         with pytest.raises(ValueError, match=text):
             job("TestRefused", **options)
     with pytest.raises(ValueError, match="cannot be called csrf_token"):

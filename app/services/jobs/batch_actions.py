@@ -62,7 +62,8 @@ def change(batch: BatchView, action: str, actor: str) -> None:
     if action == "seal":
         done, noted = batches.seal(tx, batch.id), Message("seal")
     else:
-        done, noted = batches.pause(tx, batch.id, action == "pause"), Message(action)
+        done = batches.pause(tx, batch.id, action == "pause")
+        noted = Message("pause") if action == "pause" else Message("resume")
     if not done:
         raise _refused({
             "seal": _("This batch is complete already."), "resume": _("This is not paused."),

@@ -71,12 +71,12 @@ def dispatch_many(
                      "limit_key": key_for(definition, tenant_id, fitted)})
     if not rows:
         return []
+    parents = _parents(tx, after)
     if batch_id is not None:
         try:
             batches.join(tx, batch_id, len(rows))
         except batches.BatchEnded:
             raise ValidationError(_("The batch has ended or is not known: begin another one.")) from None
-    parents = _parents(tx, after)
     waits, now = sum(parents.values()), tx.now()
     ready = now + int(delay * 1000)
     state = "waiting" if waits else "scheduled" if delay else "pending"

@@ -133,10 +133,10 @@ def forecast(graph: Graph, mean: Mapping[str, float]) -> Forecast:
                     if not node.ended and (node.job_type or "") not in mean})
     if not live:
         return Forecast(**found, done=not graph.cut)
-    why = ("person" if found["halting"] else "types" if names else "workers" if not workers else
-           "cut" if graph.cut else None)
-    if why:
-        return Forecast(**found, why=why, names=names)
+    code = ("person" if found["halting"] else "types" if names else "workers" if not workers else
+            "cut" if graph.cut else None)
+    if code:
+        return Forecast(**found, why=code, names=names)
     return Forecast(**found, end_ms=now + round(max(found["chain_ms"], found["work_ms"] / workers)))
 
 

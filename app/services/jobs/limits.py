@@ -79,7 +79,8 @@ class KeyView:
 class LimitView:
     """The limit of a type now. `concurrency` and `rate` ("60/m") are None without a limit; `by_code` has what the code
     says, `set_by` who has set another one. `per` is "type", "tenant" or "args.NAME". `running` and `waiting` are
-    exact numbers of jobs of the whole type, `started` its starts in the window of the rate (`rate_ms`)."""
+    exact numbers of jobs of the whole type, `started` its starts in the window of the rate (`rate_ms`); `rate_whole`:
+    the rate counts the whole type."""
 
     name: str
     label: str
@@ -88,6 +89,7 @@ class LimitView:
     rate: str | None
     rate_count: int
     rate_ms: int
+    rate_whole: bool
     by_code: tuple[int | None, str | None]
     set_by: str | None
     set_at: Any
@@ -143,8 +145,9 @@ def _view(name: str, row: JobLimit | None) -> LimitView:
     by_code = (row.concurrency, rate_text(row.rate_count, row.rate_ms)) if row else (None, None)
     return LimitView(
         name, registry.label_of(name), per, limit.concurrency or None, rate_text(limit.rate_count, limit.rate_ms),
-        limit.rate_count, limit.rate_ms, by_code, row.set_by if row and (concurrency, count) != (None, None)
-        else None, when(row.set_at_ms) if row else None, sum(running.values()), sum(started.values()),
+        limit.rate_count, limit.rate_ms, bool(limit.rate_count and limit.whole_type), by_code,
+        row.set_by if row and (concurrency, count) != (None, None) else None, when(row.set_at_ms) if row else None,
+        sum(running.values()), sum(started.values()),
         sum(waiting.values()), keys)
 
 

@@ -22,18 +22,18 @@ from app.support.messages import Message, translate as _, translate_stored
 MOST_SHOWN = 50
 # By state of the parent, those for which a person must do something first.
 SENTENCES = {
-    "erased": Message("Waits for %(job)s, which was erased"),
-    "cancelled": Message("Waits for %(job)s, which was cancelled"),
-    "bin": Message("Waits for %(job)s, which failed and is in the bin"),
-    "failed": Message("Waits for %(job)s, which failed"),
-    "timeout": Message("Waits for %(job)s, which timed out"),
-    "blocked": Message("Waits for %(job)s, which is blocked"),
-    "held": Message("Waits for %(job)s, which is held"),
-    "processing": Message("Waits for %(job)s, which is running"),
-    "pending": Message("Waits for %(job)s, which is ready"),
-    "scheduled": Message("Waits for %(job)s, which is scheduled"),
-    "waiting": Message("Waits for %(job)s, which waits too"),
-    "completed": Message("Waits for %(job)s, which has completed: it goes on within a minute"),
+    "erased": lambda job: Message("Waits for %(job)s, which was erased", job=job),
+    "cancelled": lambda job: Message("Waits for %(job)s, which was cancelled", job=job),
+    "bin": lambda job: Message("Waits for %(job)s, which failed and is in the bin", job=job),
+    "failed": lambda job: Message("Waits for %(job)s, which failed", job=job),
+    "timeout": lambda job: Message("Waits for %(job)s, which timed out", job=job),
+    "blocked": lambda job: Message("Waits for %(job)s, which is blocked", job=job),
+    "held": lambda job: Message("Waits for %(job)s, which is held", job=job),
+    "processing": lambda job: Message("Waits for %(job)s, which is running", job=job),
+    "pending": lambda job: Message("Waits for %(job)s, which is ready", job=job),
+    "scheduled": lambda job: Message("Waits for %(job)s, which is scheduled", job=job),
+    "waiting": lambda job: Message("Waits for %(job)s, which waits too", job=job),
+    "completed": lambda job: Message("Waits for %(job)s, which has completed: it goes on within a minute", job=job),
 }
 NEVER = ("erased", "cancelled")  # such a parent will not complete
 STUCK = (*NEVER, "bin", "failed", "timeout")
@@ -95,8 +95,7 @@ def sentences(children: Iterable[str]) -> dict[str, str]:
 def _sentence(groups: list[tuple[int, str, str | None, int]]) -> str:
     states, (place, parent, job_type, _n) = list(SENTENCES), min(groups, key=lambda group: group[:2])
     others = sum(group[3] for group in groups) - 1
-    pattern = SENTENCES[states[min(place, len(states) - 1)]]
-    first = Message(pattern.id, job=name_of(job_type, parent))
+    first = SENTENCES[states[min(place, len(states) - 1)]](name_of(job_type, parent))
     if others:
         first = Message("%(first)s, and for %(n)s others", first=first, n=number(others)) if others > 1 else (
             Message("%(first)s, and for one other", first=first))
