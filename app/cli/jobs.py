@@ -16,7 +16,8 @@ from app.extensions import db
 from app.services.jobs import actions, limits, lookup, queues, tree, uploads
 from app.support import error_texts
 from app.support.json_values import as_json
-from app.support.validation import parse_delay, parse_json, parse_queue, parse_tenant
+from app.support.messages import translate as _
+from app.support.validation import ValidationError, parse_delay, parse_json, parse_queue, parse_tenant
 
 HELP = "Dispatch, look at and act on jobs. UUID may be its first eight digits, as pages show them."
 jobs = AppGroup("jobs", help=HELP)
@@ -44,11 +45,18 @@ def dispatch(name: str, queue: str | None, tenant: str | None, delay: str | None
             if isinstance(args[field], str) and not uploads.UPLOAD_ID.fullmatch(args[field]):
                 args[field] = uploads.copy_in(args[field], tenant_id)
         options = {"tenant_id": tenant_id, "queue": parse_queue(queue), "delay": parse_delay(delay),
-                   "after": tree.parse_lines(after)}
+                   "after": tree.parse_lines(named_all(after))}
         uuid = actions.start(definition, args, actor(), **options)
     except TypeError as error:
         refuse(error, 2)
     click.echo(uuid)
+
+
+def named_all(after: tuple[str, ...]) -> tuple[str, ...]:
+    """`after` as it is. Raises ValidationError for a blank one: a script whose variable is not set must not run it."""
+    if not all(text.strip() for text in after):
+        raise ValidationError(_("Name the job to wait for by its uuid."))
+    return after
 
 
 @jobs.command("list")

@@ -27,6 +27,7 @@ from app.controllers.responses import actor, ask, csv_file, done, render_error, 
 from app.extensions import db, only_read, reading
 from app.integrations.csv_cells import guard, is_empty
 from app.integrations.text_files import NAMES, Unsure
+from app.services.audit import ActionRefused
 from app.services.content import bulk, drafts, generation_pages
 from app.services.content.bulk_texts import MOST, PROMPT, REFERENCE, Source, form_of, too_many
 from app.services.jobs import actions, lookup, uploads
@@ -118,6 +119,11 @@ def preview():
     with reading():
         found = look(file and file.path, tenant, choices, given)
     start, error = posted and given.get("step") == "start", found["error"]
+    if start and error is None and stored and not given.get("again") and (other := bulk.started_with(stored[1])):
+        told = _("They were started already, as job %(id)s. Each of them is asked and paid once more.", id=other[:8])
+        if wants_json():
+            raise ActionRefused(told)
+        return ask(_("Start these texts again?"), told, _("Start again"), also={"again": "1"})
     if start and error is None:
         try:
             return begin(found["wish"], choices["upload"], found["plan"], found["mapping"])

@@ -126,17 +126,19 @@ def actor() -> str:
 
 
 def ask(title: str, text: str, action: str, danger: bool = True,
-        tree: Callable[[], Any] | None = None):
+        tree: Callable[[], Any] | None = None, also: dict[str, str] | None = None):
     """A page with a question, for browsers without JavaScript; None when the form was sent to act.
 
     Forms with a question carry `ask=1`; scripts never send it. `tree()` returns a tree_forms.TreeQuestion, or None. The
     dialog of the page sends `ask=tree` after "yes": then it is asked only if jobs wait and the dialog did not know it.
+    With `also` it is asked always, and the answer carries these fields.
     """
     asked = request.form.get("ask")
     tree = tree() if tree and asked in ("1", "tree") else None
-    if asked != "1" and not (asked == "tree" and tree and "children" not in request.form):
+    if also is None and asked != "1" and not (asked == "tree" and tree and "children" not in request.form):
         return None
     fields = [(k, v) for k, v in request.form.items(multi=True) if k not in ("csrf_token", "ask", "children")]
+    fields += (also or {}).items()
     back = safe_next(request.form.get("next"), url_for("admin.jobs.index"))
     return render_template("admin/confirm.html", title=title, text=text, action=action, fields=fields, danger=danger,
                            tree=tree, action_url=request.script_root + request.path, back_url=back)

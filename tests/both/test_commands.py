@@ -72,6 +72,8 @@ def test_every_command_runs(site, cli, tmp_path):
     assert f"error: Waits for Test Echo {uuid[:8]}, which is ready\n" in does(0, "jobs", "show", child)
     assert json.loads(does(0, "jobs", "show", child, "--json"))["parents"] == sorted([uuid, one["completed"]])
     does(2, "jobs", "dispatch", "TestEcho", "--after", "00000000")
+    does(2, "jobs", "dispatch", "TestEcho", "--after", "")
+    does(2, "jobs", "dispatch", "TestEcho", "--after", one["cancelled"])
     does(2, "jobs", "cancel", uuid, "--children", "all")
     assert cli("jobs", "cancel", uuid, "--children", "cancel")[2] == "1 job waits for it: --children cancel\n"
     assert json.loads(does(0, "jobs", "show", child, "--json"))["state"] == "cancelled"

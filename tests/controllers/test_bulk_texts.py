@@ -134,6 +134,10 @@ def test_scripts_get_figures_and_start(filled, admin):
     upload = re.search(r"upload=(up_\w+)", url)[1]
     started = admin.post(url, data={"csrf_token": admin.csrf, "step": "start", "upload": upload, "model": "gpt-4o-mini"}, headers={"Accept": "application/json"})
     assert started.json["ok"] and started.json["count"] == 2 and len(jobs(filled)) == 1
+    again = {"csrf_token": admin.csrf, "step": "start", "upload": upload, "model": "gpt-4o-mini"}
+    assert "Start these texts again?" in admin.post(url, data=again, headers=EN).text and len(jobs(filled)) == 1, "another tab is asked"
+    assert admin.post(url, data=again, headers={"Accept": "application/json"}).status_code == 409
+    assert admin.post(url, data=again | {"again": "1"}, headers=EN).status_code == 303 and len(jobs(filled)) == 2
     gone = admin.post("/admin/jobs/contents/bulk/preview", data={"csrf_token": admin.csrf, "step": "start", "upload": "up_" + "0" * 32}, headers=EN)
     assert gone.status_code == 404
 

@@ -458,6 +458,12 @@ def test_a_refused_dispatch_does_not_count_in_its_batch(ledger):
     assert of(ledger, made.id, "total_jobs") == 0
 
 
+@pytest.mark.parametrize("options", [{"then": "TestFollow"}, {"then": print}, {"then_args": {"path": "x"}}])
+def test_what_follows_is_a_job_type(ledger, options):
+    with ledger.app.app_context(), pytest.raises(ValidationError, match="then"):
+        begin("b", **options)
+
+
 def test_a_row_of_another_program_is_left_as_it_is(ledger, monitor):
     ledger.change("INSERT INTO job_batches (id, name, total_jobs, pending_jobs, failed_jobs, failed_job_ids, created_at, finished_at) "
                   "VALUES ('old', 'x', 9, 0, 2, '[1, 2]', 1, 2)")

@@ -15,14 +15,14 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import insert, text
+from sqlalchemy import insert, select, text
 from sqlalchemy.engine import Engine
 
 from app import registry
 from app.extensions import db, reading
 from app.integrations.csv_cells import write_rows
 from app.ledger.dialect import SessionExecutor
-from app.models import ImportReject, ImportRun, JobBatch
+from app.models import ImportReject, ImportRun, Job, JobBatch, JobHistory, Upload
 from app.models.types import as_integer
 from app.services.content import estimates, generations
 from app.services.content.bulk_texts import Source, Texts, read
@@ -181,6 +181,15 @@ def view(batch_id: str) -> BulkView | None:
                     batch.tenant_id if batch else None, {row[0]: row[1] for row in rows}, nano,
                     next((row[3] for row in rows if row[3]), str(kept.get("currency") or "USD")), unknown, drafts,
                     expected if expected >= 0 else None)
+
+
+def started_with(upload: Upload) -> str | None:
+    """The bulk that was started with this upload before, or None."""
+    for table in (Job, JobHistory):
+        found = db.session.scalar(select(table.uuid).where(table.uuid == upload.job_uuid, table.job_type == TYPE))
+        if found:
+            return found
+    return None
 
 
 def exists(batch_id: str) -> bool:

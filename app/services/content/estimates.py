@@ -66,7 +66,9 @@ def estimate(tx: Executor, settings: Settings, model: str, template: str | None,
     """The cost of `texts` answers to prompts of `chars` characters together."""
     known, *sums = (as_integer(value, 0) for value in tx.fetch_all(_HISTORY, m=model, t=template or "")[0])
     if known >= LEAST and sums[0] > 0:
-        tokens_in, tokens_out = math.ceil(chars * sums[1] / sums[0]), math.ceil(texts * sums[2] / known)
+        by_length = sums[0] / CHARS  # a template and a system prompt cost the same for each text, whatever its length
+        fixed, rate = max(sums[1] - by_length, 0) / known, min(sums[1] / by_length, 1)
+        tokens_in, tokens_out = math.ceil(texts * fixed + chars / CHARS * rate), math.ceil(texts * sums[2] / known)
         basis = Message("It rests on the last %(n)s answers of this model and template: %(i)s tokens for a prompt of "
                         "%(c)s characters, and %(o)s for an answer, on average.", n=known, i=round(sums[1] / known),
                         c=round(sums[0] / known), o=round(sums[2] / known))

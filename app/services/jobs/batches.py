@@ -58,6 +58,10 @@ def begin(name: str, *, tenant_id: str | None = None, then: registry.JobDefiniti
         raise ValidationError(_("on_failure is %(names)s.", names=", ".join(ON_FAILURE)))
     tenant_id, batch_id, then_json = parse_tenant(tenant_id), batch_id or new_uuid(), None
     job = running.get()
+    if then is not None and not isinstance(then, registry.JobDefinition):
+        raise ValidationError(_("then is a job type: the function below @job, or that with options."))
+    if then is None and then_args:
+        raise ValidationError(_("then_args are the arguments of then, which is missing."))
     if then is not None:
         args = dict(then_args or {})
         if "batch_id" not in args and any(field.name == "batch_id" for field in then.fields):

@@ -34,10 +34,14 @@ _GO_ON = """SELECT uuid FROM jobs WHERE {among} AND cancel_requested = 0
 
 def parse_lines(texts: Iterable[str]) -> list[str]:
     """The uuids of the jobs that these texts name by uuid or first digits, each once. Raises ValidationError for what
-    is no known job."""
+    is no known job, and for a cancelled one, which will not complete."""
     found = [lookup.called(text.strip()) for text in texts if text.strip()]
-    known = {uuid for table in (Job, JobHistory)
-             for uuid in db.session.scalars(select(table.uuid).where(table.uuid.in_(found)))}
+    known = set(db.session.scalars(select(Job.uuid).where(Job.uuid.in_(found))))
+    ended = dict(db.session.execute(select(JobHistory.uuid, JobHistory.status).where(JobHistory.uuid.in_(found))).all())
+    known.update(ended)
+    if cancelled := [key for key in dict.fromkeys(found) if ended.get(key) == "cancelled"]:
+        raise ValidationError(_("It cannot wait for %(names)s: a cancelled job does not complete any more.",
+                                names=", ".join(key[:8] for key in cancelled[:5])))
     if unknown := [key for key in dict.fromkeys(found) if key not in known]:
         raise ValidationError(_("It cannot wait for %(names)s: no such job is known here.",
                                 names=", ".join(key[:40] for key in unknown[:5])))
