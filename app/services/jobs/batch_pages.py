@@ -155,7 +155,7 @@ def one(batch: BatchView) -> BatchPage:
 def _pace(batch: BatchView, live: int, idle: int, now: int, firsts: dict[int, int]) -> Pace:
     """`idle` of the `live` members do not run by themselves. `firsts` keeps the first id of history by its time."""
     age = now - millis(batch.created) if batch.created else RATE_MS
-    tx, over, ended = SessionExecutor(db.session), min(RATE_MS, max(age // 1000 * 1000, LEAST_MS)), 0
+    tx, over, ended = SessionExecutor(db.session), min(RATE_MS, max(-(-age // 1000) * 1000, LEAST_MS)), 0
     if batch.finished is None:
         if over not in firsts:
             firsts[over] = first_id(tx, "job_history", "finished_ms", now - over)
