@@ -121,7 +121,7 @@ class Heartbeat(threading.Thread):
 
     def _beat(self, shown: bool) -> None:
         job = self.lifecycle.current
-        held = json.dumps([(other.uuid, other.claim_no) for other in self.lifecycle.group.claims()]) or None
+        held = json.dumps([(other.uuid, other.claim_no) for other in self.lifecycle.group.claims()])
         with self.connection.transaction() as tx:
             at = stamp(tx.now()) if shown else None
             done = tx.execute(_BEAT, u=job and job.uuid, k=job and job.claim_no, held=held, memory=resident_bytes(),

@@ -109,14 +109,7 @@ def settle(connection: Connection, job: Claim, outcome: Outcome | Parked, store:
     Errors propagate after a rollback (try again).
     `store` is the name of the database kind for failed_jobs.connection (sqlite, postgresql).
     """
-    return settle_and_claim_next(connection, job, outcome, store, None)[0]
-
-
-def settle_and_claim_next(connection: Connection, job: Claim, outcome: Outcome | Parked, store: str,
-                          statement: str | None) -> tuple[str, Claim | None]:
-    """Settle and, with a claim statement, claim the next row in the same transaction: one commit a job, not two."""
-    written, claimed = settle_group(connection, [(job, outcome)], store, statement)
-    return written[0], claimed[0] if claimed else None
+    return settle_group(connection, [(job, outcome)], store)[0][0]
 
 
 def settle_group(connection: Connection, ended: list[tuple[Claim, Outcome | Parked]], store: str,

@@ -295,7 +295,7 @@ def test_workers_at_once_pass_no_limit_lose_no_place_and_never_wait_for_each_oth
     done: list[str] = []
 
     def work(name: str) -> None:
-        from app.ledger.settle import Outcome, settle_and_claim_next
+        from app.ledger.settle import Outcome, settle_group
 
         connection, sql, quiet = Connection(url), claiming.claim_statement(("high", "default", "low")), 0
         try:
@@ -314,7 +314,8 @@ def test_workers_at_once_pass_no_limit_lose_no_place_and_never_wait_for_each_oth
                 with lock:
                     now[shop] -= 1
                 job = found
-                _, found = settle_and_claim_next(connection, job, Outcome("completed"), ledger.store, sql)
+                _, claims = settle_group(connection, [(job, Outcome("completed"))], ledger.store, sql)
+                found = claims[0] if claims else None
                 done.append(job.uuid)
         except Exception as error:
             troubles.append(error)
@@ -376,14 +377,14 @@ def test_two_workers_that_leave_each_others_key_never_wait_for_each_other(ledger
     """Each settles a job of one key and claims one of the other key, at the same moment."""
     limited(ledger, "TestPair", 2, per=PAIR)
     url, troubles = ledger.app.extensions["settings"].database_url, []
-    from app.ledger.settle import Outcome, settle_and_claim_next
+    from app.ledger.settle import Outcome, settle_group
 
     def swap(job, queue: str, barrier: threading.Barrier) -> None:
         connection, sql = Connection(url), claiming.claim_statement((queue,))
         try:
             assert connection.fetch_all("SELECT 1")
             barrier.wait(10)
-            assert settle_and_claim_next(connection, job, Outcome("completed"), ledger.store, sql)[1]
+            assert settle_group(connection, [(job, Outcome("completed"))], ledger.store, sql)[1]
         except Exception as error:
             troubles.append(error)
         finally:

@@ -271,7 +271,7 @@ def _changed(key: str) -> ActionRefused:
         return ActionRefused(_("The job lies in the bin. Restore it first."))
     if state is None:
         return ActionRefused(_("There is no such job."), unknown=True)
-    if state in ("completed", "cancelled"):
+    if state == "cancelled":
         return ActionRefused(_("The job has ended: it is %(state)s. Duplicate it to run it once more.",
                                state=state_label(state).lower()))
     return ActionRefused(_("The job changed meanwhile: it is now %(state)s.", state=state_label(state).lower()))
