@@ -215,9 +215,13 @@ def test_controls_pressed_by_two_at_once_while_four_workers_drain(product):
         person.join()
     assert not troubles
     for n, uuid in enumerate(kept):
-        action, state = ("hold", "held") if n % 2 else ("cancel", "cancelled")
+        action, sentence = (
+            ("hold", "The job changed meanwhile: it is now held.")
+            if n % 2
+            else ("cancel", "The job has ended: it is cancelled. Duplicate it to run it once more.")
+        )
         pressed = action, uuid
-        assert did[pressed] == 1 and told[pressed] == [f"The job changed meanwhile: it is now {state}."], "the second is told what changed"
+        assert did[pressed] == 1 and told[pressed] == [sentence], "the second is told what changed"
     assert sum(did.values()) + sum(map(len, told.values())) == 2 * (len(uuids[::2]) + len(kept)), "each press was done or refused"
     assert product.one("SELECT COUNT(*) FROM audit WHERE subject IN (SELECT uuid FROM jobs UNION SELECT uuid FROM job_history)") == sum(did.values())
     with product.app.app_context():
