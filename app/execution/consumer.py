@@ -259,7 +259,9 @@ class LedgerHuey:
         return LedgerConsumer(self, **options)
 
     def _timeout_context(self, task: Any) -> Any:
-        return JobAlarm(task.attempt) if getattr(task, "attempt", None) else contextlib.nullcontext()
+        if getattr(task, "attempt", None) is None:
+            return contextlib.nullcontext()
+        return JobAlarm(task.attempt, keep=bool(self.runtime.lifecycle.group.waiting))
 
     def is_revoked(self, *_: Any, **__: Any) -> bool:
         """Always False: Huey's revoke is not used, and to look for it costs a read a job."""

@@ -130,18 +130,20 @@ def execute(app: Flask, attempt: Attempt, job_connection: Connection, stopping: 
             if swallowed or outcome.run_ms > (job.timeout + OVER_S) * 1000:
                 why = Message("timeout after %(n)s s", n=job.timeout)
                 outcome = replace(outcome, status="timeout", result=None, error=why, delay=None, retry=True)
-        with signals_blocked():  # a stop that arrives now finds the outcome
-            _clean_up(lines, guard, completed=isinstance(outcome, Outcome) and outcome.status == "completed")
-            attempt.outcome = outcome
-    except KeyboardInterrupt:
-        if attempt.outcome is None:
-            with signals_blocked():
-                _clean_up(lines, guard, completed=False)
+        attempt.outcome = outcome  # a stop that arrives from now on finds it
+        _clean_up(lines, guard, completed=_is_completed(attempt))
+    except KeyboardInterrupt:  # it may have broken the cleaning up; to block it there costs 7 % of a short job
+        with signals_blocked():
+            _clean_up(lines, guard, completed=_is_completed(attempt))
         raise
     finally:
         Capture.lines = None
         job_of_line.reset(whose)
         running.reset(mine)
+
+
+def _is_completed(attempt: Attempt) -> bool:
+    return isinstance(attempt.outcome, Outcome) and attempt.outcome.status == "completed"
 
 
 def _clean_up(lines: JobLines, guard: ProcessGuard | None, completed: bool) -> None:

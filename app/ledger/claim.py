@@ -6,13 +6,13 @@ falls; each later change of the row is guarded by it (FENCE).
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from itertools import takewhile
 
 from app.ledger import limits
-from app.ledger.claimed_row import COLUMNS, FENCE, MARKED, Claim, fence_of, read_claim
+from app.ledger.claimed_row import COLUMNS, FENCE, FENCES, MARKED, Claim, pairs_of, read_claim
 from app.ledger.dialect import Connection, Executor
-from app.ledger.rows import among
 from app.support.clock import stamp
 from app.support.messages import Message, to_json
 
@@ -109,6 +109,7 @@ _MORE = """SELECT j.id, j.job_type, j.durable, COALESCE(j.limit_key, (SELECT l.j
  WHERE j.state = 'pending' AND j.queue = :q AND NOT EXISTS
  (SELECT 1 FROM queues t WHERE t.name = 'type:' || j.job_type AND t.paused_at IS NOT NULL)
  ORDER BY j.rank DESC, j.id LIMIT :n {skip}"""
+_CLAIM_THESE = f"{_CLAIM} WHERE id IN {{ids}} AND state = 'pending' RETURNING {COLUMNS}"
 _DEPTH = "SELECT COUNT(*) FROM (SELECT 1 FROM jobs WHERE state = 'pending' AND queue = :q LIMIT :n) r"
 
 
@@ -128,17 +129,16 @@ def claim_group(tx: Executor, statement: str, worker_id: str, worker: str,
     if not following:
         return [first], False
     ids = [row[0] for row in following]
-    found = tx.fetch_all(f"{_CLAIM} WHERE {among(ids)} AND state = 'pending' RETURNING {COLUMNS}", w=worker_id,
-                         now=tx.now())
+    found = tx.fetch_all(_CLAIM_THESE, w=worker_id, now=tx.now(), ids=json.dumps(ids))
     place = {id_: n for n, id_ in enumerate(ids)}
     return [first, *sorted((read_claim(row, worker) for row in found), key=lambda job: place[job.id])], False
 
 
 def hand_back(tx: Executor, jobs: list[Claim]) -> list[Claim]:
     """Make rows of a group ready again that have not begun, uncounted; returns those whose cancel was requested."""
-    worker = jobs[0].worker_id
-    tx.execute(f"{_TO_PENDING} {fence_of(jobs)} AND cancel_requested = 0", now=tx.now(), w=worker)
-    left = {row[0] for row in tx.fetch_all(f"SELECT id FROM jobs WHERE {fence_of(jobs)}", w=worker)}
+    these = {"w": jobs[0].worker_id, "pairs": pairs_of(jobs)}
+    tx.execute(f"{_TO_PENDING} {FENCES} AND cancel_requested = 0", now=tx.now(), **these)
+    left = {row[0] for row in tx.fetch_all(f"SELECT id FROM jobs WHERE {FENCES}", **these)}
     return [job for job in jobs if job.id in left]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from contextvars import ContextVar
 from dataclasses import dataclass, fields
@@ -50,10 +51,13 @@ class Claim:
 
 
 COLUMNS = ", ".join(column.name for column in fields(Claim)[:-1])
-def fence_of(jobs: Iterable[Claim]) -> str:
-    """FENCE for several claims of one worker `:w`."""
-    pairs = ", ".join(f"({int(job.id)}, {int(job.claim_no)})" for job in jobs)
-    return f"state = 'processing' AND worker_id = :w AND (id, claim_no) IN (VALUES {pairs})"
+# FENCE for several claims of one worker; `:pairs` is their `pairs_of`.
+FENCES = "state = 'processing' AND worker_id = :w AND (id, claim_no) IN {pairs}"
+
+
+def pairs_of(jobs: Iterable[Claim]) -> str:
+    """The ids and claim numbers of claims as JSON, for FENCES."""
+    return json.dumps([(job.id, job.claim_no) for job in jobs])
 
 
 RESTING = "CASE WHEN waits > 0 THEN 'waiting' WHEN available_ms > :now THEN 'scheduled' ELSE 'pending' END"

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from app.ledger import costs, graph, limits
 from app.ledger.claim import Grouping, claim_group, claim_more, hand_back
-from app.ledger.claimed_row import FENCE, MARKED, Claim, fence_of
+from app.ledger.claimed_row import FENCE, FENCES, MARKED, Claim, pairs_of
 from app.ledger.dialect import Connection, Executor
 from app.ledger.rows import FAILED, HISTORY, METRIC, insert, replacing
 from app.models.job_metric import FINAL
@@ -93,6 +93,7 @@ def decide(outcome: Outcome, job: Claim, now: int) -> Decision:
     return Decision("retried", run_at, counted)
 
 
+_GONE = f"DELETE FROM jobs WHERE {FENCES} AND has_children = 0 RETURNING id"
 _METRIC = insert("job_metrics", METRIC, "DO NOTHING")
 _HISTORY = insert("job_history", HISTORY, "(uuid) " + replacing(
     "status result error error_json traceback attempts claim_no round finished_ms payload queue batch_id"))
@@ -147,8 +148,7 @@ def _completed_together(tx: Executor, ended: list[tuple[Claim, Outcome | Parked]
             and outcome.status == "completed" and not (job.limit_key or job.has_children)}
     if not jobs:
         return set()
-    gone = tx.fetch_all(f"DELETE FROM jobs WHERE {fence_of(job for job, _outcome in jobs.values())} "
-                        "AND has_children = 0 RETURNING id", w=ended[0][0].worker_id)
+    gone = tx.fetch_all(_GONE, w=ended[0][0].worker_id, pairs=pairs_of(job for job, _outcome in jobs.values()))
     done = [jobs[row[0]] for row in sorted(gone)]
     tx.execute_many(_METRIC, [_metric_row(job, "completed", now, outcome) for job, outcome in done])
     tx.execute_many(_HISTORY, [_history_row(job, "completed", now, outcome) for job, outcome in done])
