@@ -9,14 +9,12 @@ from __future__ import annotations
 
 import contextlib
 import os
-import socket
-import threading
-import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any
 from urllib.parse import urlsplit
 
+from app.integrations.deadline import Deadline
 from app.integrations.openai_errors import WHOLE, WITH_USAGE, RequestRejected, body_of, judged, without_status
 from app.integrations.openai_stream import Answer, Reported, clean, read
 from app.support.messages import Message, cleaned
@@ -74,7 +72,7 @@ def generate(prompt: str, model: str, seconds: float, began: Callable[[], None],
     timeout = httpx2.Timeout(silent, connect=min(CONNECT_S, seconds))
     answer = Answer()
     with ExitStack() as stack:
-        deadline = stack.enter_context(_Deadline(seconds, sending))
+        deadline = stack.enter_context(Deadline(seconds, sending))
         try:
             hooks = {"request": [deadline.follow], "response": [_judge_before_reading]}
             http = stack.enter_context(httpx2.Client(timeout=timeout, follow_redirects=False, event_hooks=hooks))
@@ -115,37 +113,3 @@ def _judge_before_reading(response: Any) -> None:
             if len(body) > MOST_REFUSAL:
                 break
     raise _Status(response.status_code, body_of(body[:MOST_REFUSAL]), response.headers)
-
-
-class _Deadline:
-    """Shuts down the socket of a request after `seconds`, in any phase. (To close it would not wake a read.)"""
-
-    def __init__(self, seconds: float, sending: Callable[[], None]) -> None:
-        self._sending = sending
-        self.late, self._ends, self._stream = False, time.monotonic() + seconds, None
-        self._timer = threading.Timer(seconds, self._cut)
-        self._timer.daemon = True
-
-    def __enter__(self) -> _Deadline:
-        self._timer.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._timer.cancel()
-
-    def follow(self, request: Any) -> None:
-        """A hook of the HTTP client: learn the socket of this request."""
-        request.extensions["trace"] = self._trace
-
-    def _trace(self, event: str, info: dict[str, Any]) -> None:
-        if event.endswith(("connect_tcp.complete", "start_tls.complete")):
-            self._stream = info["return_value"]
-            if time.monotonic() > self._ends:
-                self._cut()
-        elif event.endswith("send_request_headers.started"):
-            self._sending()
-
-    def _cut(self) -> None:
-        self.late = True
-        with contextlib.suppress(OSError, AttributeError):
-            self._stream.get_extra_info("socket").shutdown(socket.SHUT_RDWR)

@@ -18,6 +18,7 @@ from app.models.job_metric import FINAL, JobMetric
 from app.models.queue_state import Meta, Queue
 from app.models.recurring import Recurring, RecurringRun
 from app.models.rollup import JobMinute, QueueMinute, QueueSecond, RollupTenant, RollupType
+from app.models.sync import Connection, SyncAction, SyncLink
 from app.models.types import read_leniently
 from app.models.upload import UPLOAD_ID, Upload
 from app.models.user import LoginAttempt, User, UserSession
@@ -26,8 +27,8 @@ from app.models.worker_heartbeat import WorkerHeartbeat
 read_leniently(db.metadata)
 
 __all__ = [
-    "FINAL", "LIVE_STATES", "UPLOAD_ID", "Alert", "AlertMessage", "AlertRule", "Audit", "Content",
+    "FINAL", "LIVE_STATES", "UPLOAD_ID", "Alert", "AlertMessage", "AlertRule", "Audit", "Connection", "Content",
     "ContentVersion", "FailedJob", "Generation", "ImportReject", "ImportRun", "Job", "JobBatch", "JobCost", "JobEdge",
     "JobHistogram", "JobHistory", "JobLimit", "JobLog", "JobMetric", "JobMinute", "LoginAttempt", "Meta",
     "PromptTemplate", "Queue", "QueueMinute", "QueueSecond", "RateStart", "Recurring", "RecurringRun", "RollupTenant",
-    "RollupType", "TenantBudget", "Upload", "User", "UserSession", "WorkerHeartbeat"]
+    "RollupType", "SyncAction", "SyncLink", "TenantBudget", "Upload", "User", "UserSession", "WorkerHeartbeat"]
