@@ -79,7 +79,7 @@ class Answer:
 
 
 class Outside:
-    """Sends requests to one site. `user` and `secret` go as basic auth (RFC 7617) to its host alone."""
+    """Sends requests to one site. `user` and `secret`, if any, go as basic auth (RFC 7617) to its host alone."""
 
     def __init__(self, base: str, user: str = "", secret: str = "", *, private: bool = False,
                  resolve: Resolver = socket.getaddrinfo, read_s: float = READ_S, total_s: float = TOTAL_S) -> None:
@@ -141,7 +141,7 @@ class Outside:
             self._client = httpx2.Client(trust_env=False, follow_redirects=False, timeout=timeout, limits=limits)
         sent = [False]
         headers |= {"Host": parts.netloc.rpartition("@")[2], "User-Agent": AGENT, "Accept-Encoding": "identity"}
-        basic = httpx2.BasicAuth(*self._auth) if auth and self._auth[1] else None
+        basic = httpx2.BasicAuth(*self._auth) if auth and any(self._auth) else None
         for place, ip in enumerate(self._addresses):
             url = httpx2.URL(address).copy_with(host=ip)
             deadline = Deadline(self._total_s, lambda: sent.__setitem__(0, True), self._stream)
