@@ -7,10 +7,10 @@ then connect http://127.0.0.1:8124 with the key AAAABBBBCCCCDDDDEEEEFFFFGGGGHHHH
 everything in memory and behaves as WebserviceRequest.php does: a PUT blanks what it leaves out, read-only fields are
 refused, filters are patterns, products?schema=synopsis says what the version knows.
 
-It misbehaves on request: POST /control?way=WAY&method=PUT&resource=products&times=1. Ways, before the work is done:
-401, 403, 404, 413, 429, 500, 503 (HTML pages), off, nokey, html, empty, bomb, dtd, shape, noid, latin, broken, deep,
-huge, hang, drip, drop, redirect, readonly; after the work is done: late-cut, late-empty, late-php (PHP's notices as
-errors, status 500), late-around (the XML between PHP's notices, status 500), late-html.
+It misbehaves on request: POST /control?way=WAY&method=PUT&resource=products&times=1&after=0. Ways, before the work is
+done: 401, 403, 404, 413, 429, 500, 503 (HTML pages), off, nokey, html, empty, bomb, dtd, shape, noid, latin, broken,
+deep, huge, hang, drip, drop, redirect, echo (of the key); after the work is done: late-cut, late-empty, late-php (PHP's
+notices as errors, status 500), late-around (the XML between PHP's notices, status 500), late-html.
 GET /control returns the number of requests by method and resource.
 """
 
@@ -82,7 +82,7 @@ PAGES = {"401": "Restricted", "403": "Forbidden by the firewall", "404": "Not Fo
 BODIES = {  # way: body of a 200
     "html": b"<!DOCTYPE html><html><title>Log in</title></html>", "empty": b"",
     "bomb": b'<!DOCTYPE x [<!ENTITY a "aaaa"><!ENTITY b "&a;&a;&a;">]><prestashop>&b;</prestashop>',
-    "dtd": b'<prestashop><!DOCTYPE x SYSTEM "file:///etc/passwd"></prestashop>',
+    "dtd": b'<!DOCTYPE prestashop SYSTEM "file:///etc/passwd"><prestashop/>',
     "shape": b"<prestashop><weather><id>x</id></weather></prestashop>",
     "noid": b"<prestashop><product><id>-5</id></product><category><id/></category></prestashop>",
     "latin": b'<?xml version="1.0" encoding="martian"?><prestashop><product>\xe8\xff</product></prestashop>',
@@ -99,6 +99,7 @@ class Handler(BaseHTTPRequestHandler):
     """Answers one connection."""
 
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # else each answer waits 40 ms
     server: Server
 
     def log_message(self, *_: object) -> None:
@@ -121,7 +122,7 @@ class Handler(BaseHTTPRequestHandler):
         if parts.path == "/control":
             if self.command == "POST":
                 shop.misbehave(params["way"], params.get("method", ""), params.get("resource", ""),
-                               int(params.get("times", 1)))
+                               int(params.get("times", 1)), int(params.get("after", 0)))
             return self.answer(200, json.dumps(shop.asked).encode(), "application/json")
         if parts.path.startswith("/pictures/"):
             return self.picture(parts.path)
@@ -234,16 +235,19 @@ class Server(ThreadingHTTPServer):
         """The address of the shop."""
         return f"http://127.0.0.1:{self.server_address[1]}"
 
-    def misbehave(self, way: str, method: str = "", resource: str = "", times: int = 1) -> None:
-        """Answer the next `times` requests of a method on a resource badly."""
-        self.ways.append([way, method, resource, times])
+    def misbehave(self, way: str, method: str = "", resource: str = "", times: int = 1, after: int = 0) -> None:
+        """Answer `times` requests of a method on a resource badly, once `after` of them were answered well."""
+        self.ways.append([way, method, resource, times, after])
 
     def way(self, method: str, resource: str) -> str:
         """How to misbehave for a request; "" for well."""
         for entry in self.ways:
             if entry[3] and method.startswith(entry[1]) and resource.startswith(entry[2]):
-                entry[3] -= 1
-                return entry[0]
+                if entry[4]:
+                    entry[4] -= 1
+                else:
+                    entry[3] -= 1
+                    return entry[0]
         return ""
 
     def work(self, method: str, path: list[str], params: dict[str, str], body: bytes, auth: str,
@@ -367,7 +371,8 @@ class Server(ThreadingHTTPServer):
             elif flags.get("required"):
                 raise Fault(400, 41, f'parameter "{field}" required')
             else:
-                row[field] = "" if not flags.get(GETTER) else old.get(field, "")
+                kept = flags.get(GETTER) or field in self.read_only
+                row[field] = old.get(field, "") if kept else ""
         if name == "stock_availables" and old.get("depends_on_stock") == "1":
             raise Fault(500, 133, "You cannot update the available stock when it depends on stock.")
         self.now += 7
@@ -381,6 +386,8 @@ class Server(ThreadingHTTPServer):
             for group in sent.find("associations") if sent.find("associations") is not None else ():
                 if group.tag not in ASSOCIATIONS:
                     raise Fault(400, 86, f'The association "{group.tag}" does not exists')
+                if group.tag == "product_bundle" and row["is_virtual"] == "1":
+                    raise Fault(500, 85, "Error occurred while setting the product_bundle value")
                 if group.tag not in ("images", "stock_availables"):
                     row["associations"][group.tag] = [{f.tag: f.text or "" for f in member} for member in group]
         if method == "POST":

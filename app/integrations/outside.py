@@ -155,6 +155,8 @@ class Outside:
                     response = self._client.send(request, stream=True, auth=basic)
                     stack.callback(response.close)
                     body = _bounded(response, most_bytes)
+                    if deadline.late:  # a body without a length ends where the deadline cuts it
+                        raise OSError("late")
                     self._addresses = [ip]
                     return Answer(response.status_code, {k.lower(): v for k, v in response.headers.items()}, body,
                                   address)

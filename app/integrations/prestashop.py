@@ -82,6 +82,9 @@ class PrestaShop:
         schema, (isos, default) = self._shop.schema(), self._shop.languages()
         if not any(name.startswith("name.") for name in item.fields):
             raise ItemRefused(Message("A new product needs a name: fill the column title or name."))
+        if item.fields.get("active") == "1" and item.fields.get("price", "0") == "0":
+            raise ItemRefused(Message("A new product that is put on sale needs a price: fill the column price, or set "
+                                      "active to 0."))
         pictures = self._images.fetched(item, [])
         product = Element("product")
         first = {"reference": item.reference.strip()} | NEW

@@ -104,7 +104,7 @@ def wanted(article: Article, isos: Mapping[str, str], default: str, schema: Sche
         if not re.fullmatch(r"-?\d{1,9}", quantity):
             raise refused("quantity", Message("it must be a whole number"))
         fields["quantity"] = str(int(quantity))
-    if paths := _paths(given.get("categories", ""), schema):
+    if paths := _paths(given.get("categories", "")):
         fields |= {"categories": listed(sorted(set(paths))), "category_default": paths[0]}
     if urls := _urls(given.get("image", "")):
         fields["images"] = listed(urls)

@@ -15,8 +15,8 @@ import re
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from app.integrations.outside import ItemRefused, Outside, ServiceError, shown
-from app.integrations.prestashop_errors import Doubtful, Missing
+from app.integrations.outside import ItemRefused, Outside, ServiceError, Unavailable, shown
+from app.integrations.prestashop_errors import Doubtful
 from app.integrations.prestashop_fields import slug, unlisted
 from app.integrations.prestashop_shop import Shop, number
 from app.integrations.prestashop_xml import Element, languages, put, text
@@ -158,25 +158,24 @@ class Images:
             item.keep()
             ending = re.sub("[^a-z0-9]", "", picture.kind.partition("/")[2])[:5] or "jpg"
             name = f"{slug(item.reference)}.{'jpg' if ending == 'jpeg' else ending}"
-            new = ""
+            new, doubt = "", None
             try:
                 answer = self._shop.call("POST", f"images/products/{product_id}",
                                          files={"image": (name, picture.data, picture.kind)})
                 new = text(answer, "image/id")
-            except Doubtful:  # some versions answer with the image itself: the product tells whether it has it
-                after = [id for id in self._now(product_id) if id not in before]
-                if not after:
-                    raise
-                new = after[0]
-            except (ItemRefused, Missing) as error:
+            except Doubtful as error:  # some versions answer with the image itself: the product tells if it has it
+                doubt = error
+            except ItemRefused as error:
                 del item.notes[PENDING]
                 item.keep()
                 raise ItemRefused(Message("The shop does not take the image %(url)s. %(why)s", url=shown(picture.url),
                                           why=error.args[0])) from None
             if not re.fullmatch(r"[0-9]{1,18}", new) or new in before:
                 new = next((id for id in self._now(product_id) if id not in before), "")
-            if new:
-                self._note(item, picture.url, new)
+            if not new:
+                raise doubt or Unavailable(Message("The shop answers well, but the product has no image %(url)s.",
+                                                   url=shown(picture.url)), sent=True)
+            self._note(item, picture.url, new)
 
     def _now(self, product_id: str) -> list[str]:
         product = self._shop.call("GET", f"products/{product_id}").find("product")

@@ -29,10 +29,10 @@ class BadXml(Exception):
 def parse(body: bytes) -> Element | None:
     """The element <prestashop> of an answer; None when the body has none. Raises BadXml."""
     start, end = body.find(b"<prestashop"), body.rfind(b"</prestashop>")
-    if b"<!ENTITY" in body:
-        raise BadXml(Message("It defines XML entities, which can be an attack."))
     if start < 0:
         return None
+    if b"<!DOCTYPE" in body[:start] or b"<!ENTITY" in body[:start]:
+        raise BadXml(Message("It has a DTD or entities, which can be an attack."))
     part = body[start : end + len(b"</prestashop>")] if end > start else body[start:]
     try:
         part.decode("utf-8")
@@ -101,8 +101,8 @@ def associate(parent: Element, name: str, node: str, ids: Iterable[str]) -> None
 
 
 def build(entity: Element, without: Iterable[str] = ()) -> bytes:
-    """The document for a POST or PUT of an entity: attributes only where they say a language; fields `without` are left
-    out, also those of its associations."""
+    """The document for a POST or PUT of an entity: attributes only where they say a language, no empty associations;
+    fields and associations `without` are left out."""
     root = ElementTree.Element("prestashop")
     root.append(_bare(entity, frozenset(without)))
     return ElementTree.tostring(root, encoding="utf-8", xml_declaration=True)
@@ -113,6 +113,8 @@ def _bare(element: Element, without: frozenset[str], level: int = 0) -> Element:
     new = ElementTree.Element(element.tag, kept)
     new.text = None if len(element) else element.text  # as it came: outer blanks of others are theirs
     for child in element:
-        if not (child.tag in without and (level == 0 or element.tag == "associations")):
+        top = level == 0 or element.tag == "associations"
+        empty = element.tag == "associations" and not len(child)  # to set one to nothing fails for a virtual product
+        if not empty and not (top and child.tag in without):
             new.append(_bare(child, without, level + 1))
     return new
