@@ -46,6 +46,7 @@ class JobContext:
     attempt: int = property(attrgetter("_job.attempts"), doc="1 for the first execution of this round.")
     tries: int = property(attrgetter("_job.tries"), doc="How many executions a round has at most.")
     retry_round: int = property(attrgetter("_job.round"), doc="1, and one more after each retry by hand.")
+    claim_no: int = property(attrgetter("_job.claim_no"), doc="The number of its claim; each execution has another.")
     tenant_id: str | None = property(attrgetter("_job.tenant_id"), doc="The tenant of the job, or None.")
     batch_id: str | None = property(attrgetter("_job.batch_id"), doc="The id of its batch, or None.")
     queue: str = property(attrgetter("_job.queue"), doc="The name of its queue.")
