@@ -79,6 +79,7 @@ def upgrade():
         sa.UniqueConstraint("uuid", "content_id", name="sync_actions_job_key"),
         sqlite_autoincrement=True)
     op.create_index("sync_actions_content_idx", "sync_actions", ["content_id", "id"])
+    op.create_index("sync_actions_at_idx", "sync_actions", ["at_ms"])
 
 
 def downgrade():
