@@ -44,7 +44,8 @@ def common() -> dict[str, Any]:
     return {"lang": str(get_locale() or "it"), "timezone": settings().timezone.key, "version": __version__}
 
 
-ROOMS = {"contents.index": ("contents", "generations", "texts"), "list": ("batches",)}  # further pages of an entry
+# further pages of an entry
+ROOMS = {"contents.index": ("contents", "generations", "texts", "connections"), "list": ("batches",)}
 
 
 def nav() -> list[dict[str, Any]]:
@@ -57,7 +58,7 @@ def nav() -> list[dict[str, Any]]:
 
 
 def active(endpoint: str) -> bool:
-    """Whether the current page belongs to this entry; those of one content, of generations, templates and many texts
-    belong to contents, batches to the list of jobs."""
+    """Whether the current page belongs to this entry; those of one content, of generations, templates, many texts
+    and connections belong to contents, batches to the list of jobs."""
     here, rooms = request.endpoint or "", ROOMS.get(endpoint.removeprefix("admin.jobs."), ())
     return here == endpoint or here.startswith(tuple(f"admin.jobs.{room}." for room in rooms))
