@@ -50,7 +50,7 @@ def ascii_host(host: str) -> str:
     """A host name in the form that DNS and HTTP use (IDNA 2008), in lower case. Raises ValueError."""
     import idna
 
-    host = host.lower()
+    host = host.lower().removesuffix(".")
     if host.isascii():
         if not host or len(host) > 253 or any(c <= " " or c in "\x7f%/\\@" for c in host):
             raise ValueError("no host name")
