@@ -33,10 +33,11 @@ _OWN = """UPDATE sync_links SET owner = :owner, state = 'sending', sending = :se
  AND j.uuid = substr(sync_links.owner, 1, 36) AND j.claim_no = CAST(substr(sync_links.owner, 38) AS INTEGER)))"""
 _ANEW = """UPDATE sync_links SET remote_id = NULL, sent = NULL, base = NULL, theirs = NULL, notes = '{}',
  since_ms = :now WHERE content_id = :c AND service = :s"""
-_STANDS = """UPDATE sync_links SET state = CAST(:state AS VARCHAR), remote_id = :id, url = :url, edit_url = :edit, sent = :sent,
- base = :base, sending = NULL, theirs = :theirs, notes = :notes, since_ms = NULL, owner = NULL, uuid = :u,
+_STANDS = """UPDATE sync_links SET state = CAST(:state AS VARCHAR), remote_id = :id, url = :url, edit_url = :edit,
+ sent = :sent, base = :base, sending = NULL, theirs = :theirs, notes = :notes, since_ms = NULL, owner = NULL, uuid = :u,
  decision = :decision, synced_ms = CASE WHEN CAST(:state AS VARCHAR) = 'synced' THEN :now ELSE synced_ms END,
- changed_ms = CASE WHEN CAST(:changed AS INTEGER) = 1 THEN :now ELSE changed_ms END WHERE content_id = :c AND service = :s"""
+ changed_ms = CASE WHEN CAST(:changed AS INTEGER) = 1 THEN :now ELSE changed_ms END
+ WHERE content_id = :c AND service = :s"""
 _ACTION = """INSERT INTO sync_actions
  (uuid, round, content_id, reference, service, action, text, text_json, url, at_ms)
  VALUES (:u, :round, :c, :r, :s, :action, :text, :json, :url, :now)
