@@ -40,7 +40,7 @@ def dispatch(name: str, queue: str | None, tenant: str | None, delay: str | None
     args = parse_json(args_text)
     tenant_id = parse_tenant(tenant)
     try:
-        definition.fit(args)
+        definition.accept(args, tenant_id)
         for field in uploads.file_fields(definition, args):
             if isinstance(args[field], str) and not uploads.UPLOAD_ID.fullmatch(args[field]):
                 args[field] = uploads.copy_in(args[field], tenant_id)

@@ -148,7 +148,7 @@ def retry_edited(uuid: str, args: dict[str, Any], actor: str) -> str:
     if not definition.options.web:
         db.session.rollback()
         raise ActionRefused(not_from_web(definition), forbidden=True)
-    definition.fit(args)
+    definition.accept(args, row.tenant_id)
     stored = uploads.to_ids(definition, args, row.tenant_id, uuid)
     row.payload = payload(uuid, definition.name, stored, row.tenant_id, row.queue)
     row.limit_key = key_for(definition, row.tenant_id, stored) or row.limit_key

@@ -67,7 +67,7 @@ def begin(name: str, *, tenant_id: str | None = None, then: registry.JobDefiniti
         if "batch_id" not in args and any(field.name == "batch_id" for field in then.fields):
             args["batch_id"] = batch_id
         given = {"tenant_id": tenant_id, **then.given}
-        then_json = json.dumps({"type": then.name, "args": then.fit(args), "given": given})
+        then_json = json.dumps({"type": then.name, "args": then.accept(args, given["tenant_id"]), "given": given})
     batches.create(SessionExecutor(db.session), batch_id, name.strip(), tenant_id, on_failure, then_json,
                    created_by or (job and job.uuid))
     return Batch(batch_id, name.strip(), tenant_id)
