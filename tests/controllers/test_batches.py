@@ -125,7 +125,7 @@ def test_one_that_nobody_seals_is_said_and_sealed_by_hand(admin, app):
 
 def test_the_dashboard_shows_what_runs_and_a_job_its_batch(admin, app, batch):
     page = english(admin, "/admin/jobs/")
-    assert "Batches now (1)" in page and "4 of 7" in page and f"/admin/jobs/batches/{batch.id}" in page
+    assert re.search(r'Batches now \(<a href="/admin/jobs/batches/\?open=1">1</a>\)', page) and "4 of 7" in page and f"/admin/jobs/batches/{batch.id}" in page
     part = admin.get("/admin/jobs/realtime-stats", headers=JSON | {"X-Partials": "batches_live"}).json["partials"]["batches_live"]
     assert "Import of March" in part
     assert "Its batch, Import of March" in english(admin, f"/admin/jobs/job/{admin.binned}")

@@ -101,6 +101,12 @@ def queues() -> list[QueueView]:
     return result
 
 
+def aside() -> dict[str, int]:
+    """How many jobs are in no line, by state: their time has not come, they wait for others, or they are kept back."""
+    live, _age = counts.recent(SessionExecutor(db.session))
+    return {state: live[state] for state in ("scheduled", "waiting", "held", "blocked")}
+
+
 def _lines(now: int) -> dict[str, list[tuple[int, int]]]:
     """Depth at each minute of the last 3 h by queue: (minutes ago, depth)."""
     found: dict[str, list[tuple[int, int]]] = {}
