@@ -190,7 +190,8 @@ def told(forecast: Forecast, graph: Graph) -> dict[str, Any]:
     nodes = [graph.nodes[uuid] for uuid in forecast.halting]
     return {"end": forecast.end_ms and when(forecast.end_ms), "text": texts.get(forecast.why or ""),
             "done": forecast.done, "steps": len(forecast.path), "workers": forecast.workers,
-            "chain_ms": forecast.chain_ms if not forecast.names else None, "halts": len(nodes),
+            "chain_ms": None if forecast.names or forecast.chain_ms < 1 else forecast.chain_ms,
+            "halts": len(nodes),
             "halting": [(named(n), n.state, address(node=n.uuid) + "#why") for n in nodes[:graph_figures.MOST_CAUSES]]}
 
 

@@ -333,8 +333,8 @@ def test_results_have_every_text_in_the_order_of_the_prompts(of_c):
         assert json.loads("".join(bulk.as_json(db.engine, "none"))) == {"batch": "none", "texts": []}
     assert rows["batch"] == batch and [r["prompt"] for r in rows["texts"]] == ["Scrivi", *(f"n{n}" for n in range(1200))]
     assert rows["texts"][0] | {"status": "completed", "draft": "waiting", "error": None} == rows["texts"][0]
-    assert lines[0].endswith("reference;prompt;status;text;tokens_in;tokens_out;cost;currency;error;draft")
-    assert lines[1] == "c;Scrivi;completed;'=cmd;;;;;;waiting" and lines[2] == ";n0;failed;;;;0,000001500;USD;Rotto.;"
+    assert lines[0].endswith("reference;prompt;status;text;tokens_in;tokens_out;cost;currency;error;draft;uuid")
+    assert lines[1].startswith("c;Scrivi;completed;'=cmd;;;;;;waiting;") and lines[2] == ";n0;failed;;;;0,000001500;USD;Rotto.;;d0"
     assert (view.texts, view.states, view.drafts, view.nano) == (1201, {"answered": 1, "failed": 1200}, 1, 1200 * 1500)
 
 

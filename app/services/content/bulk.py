@@ -36,7 +36,8 @@ from app.support.settings import settings
 from app.support.validation import ValidationError, stored_object
 
 STEP = 500
-COLUMNS = ("reference", "prompt", "status", "text", "tokens_in", "tokens_out", "cost", "currency", "error", "draft")
+COLUMNS = ("reference", "prompt", "status", "text", "tokens_in", "tokens_out", "cost", "currency", "error", "draft",
+           "uuid")
 _RESULTS = """SELECT g.id, g.uuid, g.reference, g.prompt, COALESCE(j.state, h.status, g.status), g.text, g.tokens_in,
  g.tokens_out, g.cost_nano, g.currency, COALESCE(h.error, g.error), COALESCE(h.error_json, g.error_json), g.draft
  FROM generations g LEFT JOIN jobs j ON j.uuid = g.uuid LEFT JOIN job_history h ON h.uuid = g.uuid
@@ -214,7 +215,7 @@ def exists(batch_id: str) -> bool:
 
 
 def results(engine: Engine, batch_id: str) -> Iterator[dict[str, Any]]:
-    """All texts of a batch in the order of its prompts: uuid and COLUMNS, the cost as `cost_nano`.
+    """All texts of a batch in the order of its prompts: COLUMNS, the cost as `cost_nano`.
 
     Each transaction reads 500: a slow download must not hold one open.
     """

@@ -24,7 +24,7 @@ from app.ledger.dialect import SessionExecutor
 from app.models.job_batch import KEEP_GOING, ON_FAILURE
 from app.services.jobs.dispatch import dispatch, new_uuid
 from app.support.messages import translate as _
-from app.support.validation import ValidationError, parse_tenant
+from app.support.validation import ValidationError, check_line, parse_tenant
 
 MOST_NAME = 255
 
@@ -54,6 +54,7 @@ def begin(name: str, *, tenant_id: str | None = None, then: registry.JobDefiniti
     """
     if not isinstance(name, str) or not name.strip() or len(name) > MOST_NAME:
         raise ValidationError(_("A batch has a name of 1 to %(n)s characters.", n=MOST_NAME))
+    check_line(name)
     if on_failure not in ON_FAILURE:
         raise ValidationError(_("on_failure is %(names)s.", names=", ".join(ON_FAILURE)))
     tenant_id, batch_id, then_json = parse_tenant(tenant_id), batch_id or new_uuid(), None
