@@ -361,3 +361,28 @@ def test_a_refused_bulk_that_is_retried_after_the_budget_was_raised_starts(site)
     with site.app.app_context():
         actions.retry(site.last.uuid, "ada")
     assert attempt(site).status == "completed" and len(members(site, site.last.uuid)) == 1
+
+
+def test_an_empty_reference_is_a_text_without_a_content(site, tmp_path):
+    outcome = run(site, path=csv(tmp_path, 'prompt;reference\n"a""b";\nx;c\ny; \n;a\nz;zz\n;\n'))
+    found = members(site, json.loads(outcome.result)["batch"])
+    assert [(m["prompt"], m["reference"]) for m in found] == [('a"b', None), ("x", "c"), ("y", None)]
+    rows = site.connection.fetch_all("SELECT line, reason FROM import_rejects ORDER BY line")
+    assert [tuple(row) for row in rows][:2] == [(5, "Empty cell in a required column: prompt."), (6, "The tenant has no content 'zz': import it first.")]
+
+
+@pytest.mark.parametrize("args", [{"approve": True}, {"template": "titolo"}, {"template": "codice"}])
+def test_a_text_that_needs_its_content_needs_the_reference(site, tmp_path, args):
+    with site.app.app_context():
+        generation_pages.save_template("acme", "titolo", "{title}: {prompt}", "ada")
+        generation_pages.save_template("acme", "codice", "{reference}: {prompt}", "ada")
+    outcome = run(site, path=csv(tmp_path, "prompt;reference\nx;c\ny;\n"), **args)
+    assert (json.loads(outcome.result)["texts"], json.loads(outcome.result)["rejected"]) == (1, 1)
+    assert site.one("SELECT reason FROM import_rejects") == "Empty cell in a required column: reference."
+
+
+@pytest.mark.parametrize("text, words", [
+    ("", "The file is empty. Its first line must name the column prompt."), ("titolo\nx\n", "The file has no column prompt, which its first line must name; it has: titolo."),
+])
+def test_one_column_is_a_column(site, tmp_path, text, words):
+    assert run(site, path=csv(tmp_path, text)).error.startswith(words)

@@ -25,7 +25,7 @@ from app.ledger.dialect import SessionExecutor
 from app.ledger.limit_keys import arguments
 from app.models import Content, Generation, Job
 from app.services.content.generations import PLACEHOLDER, template_of
-from app.services.content.import_rows import Faults, Row, read_rows
+from app.services.content.import_rows import Faults, Row, empty_cell, read_rows
 from app.support.messages import Message, text_of
 from app.support.validation import ValidationError, check_text
 
@@ -49,7 +49,8 @@ class Source:
     def peek(self, wanted: tuple[str, ...]) -> CsvFile:
         """The CSV with its header read. Raises ValidationError, also Unsure of the encoding."""
         path = self.path or Path()
-        return peek_csv(path, wanted, find_encoding(path, self.encoding), self.columns)
+        needs = tuple(name for name in wanted if name != REFERENCE)
+        return peek_csv(path, needs, find_encoding(path, self.encoding), self.columns, optional=(REFERENCE,))
 
 
 class Text(NamedTuple):
@@ -201,18 +202,23 @@ def from_csv(source: Source, form: Form, tenant: str | None, approve: bool) -> T
     file = placed(peek, (REFERENCE, *needs) if named else form.needs, source.columns)
     own = {key_of(name): at for at, name in enumerate(file.columns)}
     places = {name: own[name] for name in form.needs if name in own}
-    filled = tuple(name for name in (REFERENCE, PROMPT) if name in file.places)
+    # A text without a content has no {title} of it, and nothing to approve.
+    of_content = [n for n in OF_CONTENT if n in form.needs and n not in own]
+    whole = named and bool(approve or REFERENCE in form.needs or of_content)
+    filled = tuple(name for name in (REFERENCE, PROMPT) if name in file.places and (whole or name != REFERENCE))
     found, lines = Texts(), {}
-    rows = read_rows(file, filled or needs[:1])
+    rows = read_rows(file, filled or (() if named else needs[:1]))
     while chunk := list(islice(rows, STEP)):
         good = [row for row in chunk if row.fault is None]
-        contents = _contents(tenant, [row.reference for row in good]) if named else {}
+        contents = _contents(tenant, [row.reference for row in good if row.reference]) if named else {}
         for row in chunk:
             found.rows = row.number
             if not row.record.fault and len(found.sample) < 5:
                 found.sample.append(row.record.cells)
-            fault = row.fault or (_fault(row, contents, lines) if named else None)
+            fault = row.fault or (_fault(row, contents, lines) if row.reference else None)
             values = {name: row.record.cells[at] for name, at in places.items()} if fault is None else {}
+            if fault is None and not row.reference and all(map(is_empty, values.values())):
+                fault = empty_cell(needs[0] if needs else REFERENCE)
             if fault := fault or _unusable(values):
                 found.reject(row, fault)
                 continue
