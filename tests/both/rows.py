@@ -9,6 +9,7 @@ from app.ledger import counts, manual, rescue
 from app.models import (
     Alert,
     AlertMessage,
+    Connection,
     Content,
     ContentVersion,
     Generation,
@@ -141,6 +142,9 @@ def _more(uuids: dict[str, str], now: int) -> list[object]:
           for n, (tenant, model, currency) in enumerate((("acme", "m", "USD"), ("", "n", "EUR"), ("acme", "", "USD")))),
         JobLimit(job_type="TestPair", per="tenant", concurrency=1, is_keyed=1),
         JobLimit(job_type="TestRate", per="type", rate_count=60, rate_ms=MINUTE_MS, set_concurrency=2, set_by="ada", set_at_ms=now, is_keyed=1),
+        Connection(tenant_id="acme", service="wordpress", url="http://127.0.0.1:9/blog", user_name="ada", secret="x", created_ms=now, updated_ms=now, failures=5, hold_s=60,
+                   held_until_ms=now + 60_000, error="127.0.0.1 cannot be reached (x)."),
+        Connection(tenant_id="acme", service="openai", url="", secret="x", options='{"project": "p"}', created_ms=now, updated_ms=now, tested_ms=now, test_ok=1, test_text="The key works."),
         TenantBudget(tenant_id="acme", month_nano=1000, currency="USD", hold=1, changed_by="ada"),
         Upload(id="up_x", tenant_id="acme", filename="a.csv", sha256="0" * 64, size=3, created_ms=now, job_uuid=done),
         Upload(id="up_old", tenant_id=None, filename="b.csv", sha256="0" * 64, size=3, created_ms=now - 2 * DAY_MS),
