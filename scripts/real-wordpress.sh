@@ -42,9 +42,14 @@ if (!defined('ABSPATH')) define('ABSPATH', __DIR__ . '/');
 require_once ABSPATH . 'wp-settings.php';
 PHP
 cat >"$site/wp-content/mu-plugins/key.php" <<'PHP'
-<?php  // the field for the key, as README describes it, when the option says so
+<?php  // what README recommends for functions.php, when options of the site say so; no TIFF
+add_filter('upload_mimes', fn($kinds) => array_diff($kinds, ['image/tiff']));
 if (get_option('ainstein_meta')) register_post_meta('post', 'ainstein_key', [
     'type' => 'string', 'single' => true, 'show_in_rest' => true, 'auth_callback' => fn() => current_user_can('edit_posts')]);
+if (get_option('ainstein_filter')) add_filter('rest_post_query', function ($args, $request) {
+    if ($request['ainstein_key']) $args['meta_query'] = [['key' => 'ainstein_key', 'value' => $request['ainstein_key']]];
+    return $args;
+}, 10, 2);
 PHP
 [ "$(id -u)" != 0 ] || chown -R mysql:mysql "$work"
 
