@@ -273,6 +273,7 @@ class Handler(BaseHTTPRequestHandler):
     """Answers one connection."""
 
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # head and body are sent one after the other: 40 ms each time
     server: Any
 
     def log_message(self, *_: object) -> None:

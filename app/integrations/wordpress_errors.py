@@ -29,7 +29,7 @@ from app.support.messages import Message
 from app.support.redaction import encodable, one_line, redact
 
 MOST_TRIES, MAINTENANCE_S, LIMITED_S, SAID_CHARS = 50, 60.0, 60.0, 300
-_START = re.compile(r'\{\s*"|\[\s*[\]{]')
+_START = re.compile(r'(?:\A|(?<=[>\n]))[ \t]*(\{\s*"|\[\s*[\]{])')  # after a page or a line, not inside of other JSON
 _TAG = re.compile(r"<[^<>]*>")
 _USER = Message("WordPress does not know this user, or the application password is wrong or was revoked. Make a new "
                 "one in WordPress (Users, Profile, Application Passwords) and enter it in the connection.")
@@ -113,11 +113,10 @@ def _json(answer: Answer) -> Any:
         pass
     for match in islice(_START.finditer(text), MOST_TRIES):
         try:
-            value, end = json.JSONDecoder().raw_decode(text, match.start())
+            value, end = json.JSONDecoder().raw_decode(text, match.start(1))
         except (ValueError, RecursionError):
             continue
-        before, after = text[:match.start()].rstrip(" \t"), text[end:].lstrip()
-        if value or (before[-1:] in ("", ">", "\n") and after[:1] in ("", "<")):  # else the [] of a notice
+        if value or text[end:end + 99].lstrip()[:1] in ("", "<"):  # else the [] of a notice
             return value
     return None
 

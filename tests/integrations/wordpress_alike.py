@@ -75,6 +75,7 @@ class Blog:
     def __init__(self, url: str, user: str, password: str) -> None:
         self.url, self.user, self.password = url, user, password
         self.opened: list[WordPress] = []
+        self.read_s = self.total_s = 20.0
 
     def set(self, **options) -> None:
         raise NotImplementedError
@@ -84,7 +85,7 @@ class Blog:
         raise NotImplementedError
 
     def service(self, user: str | None = None, password: str | None = None, **options) -> WordPress:
-        outside = Outside(self.url, user or self.user, password or self.password, private=True, read_s=20)
+        outside = Outside(self.url, user or self.user, password or self.password, private=True, read_s=self.read_s, total_s=self.total_s)
         self.opened.append(WordPress(outside, options))
         return self.opened[-1]
 
