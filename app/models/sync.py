@@ -88,7 +88,8 @@ class SyncAction(db.Model):
     __tablename__ = "sync_actions"
     __table_args__ = (
         UniqueConstraint("uuid", "content_id", name="sync_actions_job_key"),
-        Index("sync_actions_content_idx", "content_id", "id"), {"sqlite_autoincrement": True})
+        Index("sync_actions_content_idx", "content_id", "id"), Index("sync_actions_at_idx", "at_ms"),
+        {"sqlite_autoincrement": True})
 
     id: Mapped[int] = mapped_column(Id, primary_key=True)
     uuid: Mapped[str] = mapped_column(String(36))

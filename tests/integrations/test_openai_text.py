@@ -516,4 +516,4 @@ def test_one_deadline_holds_for_headers_refusal_and_answer(api):
 def test_an_address_that_is_none_is_said_and_nothing_was_sent(api, monkeypatch, url):
     monkeypatch.setenv("OPENAI_BASE_URL", url)
     assert "OPENAI_BASE_URL" in outcome()[1] or outcome()[0] == "ApiUnavailable"
-    openai_text.is_local(), openai_text.server()
+    openai_text.of_environment().is_local, openai_text.of_environment().server

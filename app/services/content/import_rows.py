@@ -41,23 +41,23 @@ class Row(NamedTuple):
 
 
 @lru_cache
-def _empty(names: str) -> Message:
-    """Cached, because a file can need it a million times."""
+def empty_cell(names: str) -> Message:
+    """The fault of a row with an empty cell; cached, because a file can need it a million times."""
     return Message("Empty cell in a required column: %(names)s.", names=names)
 
 
 def read_rows(source: CsvFile, filled: tuple[str, ...] | None = None) -> Iterator[Row]:
-    """All records of the file, in order. No cell of the columns `filled` (REQUIRED by default) may be empty; the first
-    of them is the reference, or the rows have none."""
-    places = [(name, source.places[name]) for name in filled or REQUIRED]
-    first = places[0][1] if filled is None or filled[0] == REQUIRED[0] else None
+    """All records of the file, in order. No cell of the columns `filled` (REQUIRED by default) may be empty. The rows
+    have the reference that the file's column of this name gives, if it has one."""
+    places = [(name, source.places[name]) for name in (REQUIRED if filled is None else filled)]
+    first = source.places.get(REQUIRED[0])
     for number, record in enumerate(source.records(), 1):
         reference, fault = "", record.fault
         if fault is None:
             cells = record.cells
             reference = trim(cells[first]) if first is not None else ""
             if empty := [name for name, at in places if is_empty(cells[at])]:
-                fault = _empty(", ".join(empty))
+                fault = empty_cell(", ".join(empty))
             elif len(reference) > REFERENCE_MAX:
                 fault = Message("The reference has %(n)s characters; at most %(most)s are allowed.",
                                 n=len(reference), most=REFERENCE_MAX)
