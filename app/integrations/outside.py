@@ -91,7 +91,7 @@ class _Stale(Exception):
 
 
 class Outside:
-    """Sends requests to one site. `user` and `secret` go as basic auth (RFC 7617) to its host alone.
+    """Sends requests to one site. `user` and `secret`, if any, go as basic auth (RFC 7617) to its host alone.
 
     A request takes at most `total_s` with its redirects, and 30 s (`read_s`) between two reads; `within_s` limits all
     requests of this object together.
