@@ -122,6 +122,11 @@ def count(wanted: ContentFilter) -> tuple[int, bool]:
     return min(found, MOST), found <= MOST
 
 
+def newest() -> int:
+    """The highest id of a content, 0 without any."""
+    return db.session.scalar(select(func.max(Content.id))) or 0
+
+
 def rows(found: list[int]) -> list[ContentRow]:
     """The contents of these ids, the newest first."""
     c, link = Content, SyncLink

@@ -23,7 +23,7 @@ from app.models import Content, Generation, SyncAction, SyncLink
 from app.services.audit import ActionRefused, audit, row_of
 from app.services.content import sync_start
 from app.services.content.content_list import STEP, changed_since
-from app.services.content.drafts import Piece, differences
+from app.services.content.text_diff import Piece, differences
 from app.support.clock import iso, millis, now_ms, when
 from app.support.messages import Message, from_row, translate as _, translate_stored
 from app.support.validation import ValidationError, stored_object

@@ -24,6 +24,7 @@ from sqlalchemy.exc import IntegrityError
 from app import registry
 from app.extensions import db
 from app.models import Connection, Content, JobBatch, SyncLink
+from app.services.audit import row_of
 from app.services.content.content_list import MOST, SERVICES, STEP
 from app.services.jobs import batches
 from app.services.jobs.dispatch import dispatch_many
@@ -33,6 +34,7 @@ from app.support.validation import ValidationError, stored_object
 TYPES = {"wordpress": "ProcessWordPressSync", "prestashop": "ProcessPrestaShopSync"}
 OF_A_JOB, BYTES = 200, 150_000  # references of a job, and the bytes of their JSON: its arguments have at most 256 KB
 MOST_NAMED = 5
+Named = tuple[str, str]  # tenant and reference of a content
 
 
 @dataclass(frozen=True)
@@ -54,10 +56,12 @@ class Wish:
 
     def check(self, tenants: Iterable[str]) -> None:
         """Raises ValidationError for an unknown service or status, and for a tenant without a connection."""
-        if self.status and self.status not in statuses(self.definition):
+        known, name, tenants = statuses(self.definition), SERVICES[self.service], set(tenants)
+        if self.status and not known:
+            raise ValidationError(_("%(name)s knows no status: leave it out.", name=name))
+        if self.status and self.status not in known:
             raise ValidationError(_("Unknown status %(name)s. Use %(known)s.", name=repr(self.status[:40]),
-                                    known=", ".join(statuses(self.definition)) or "–"))
-        name, tenants = SERVICES[self.service], set(tenants)
+                                    known=", ".join(known)))
         if "" in tenants:
             raise ValidationError(Message("A content without a tenant cannot be synced: %(name)s is connected by "
                                           "tenant.", name=name))
@@ -85,21 +89,35 @@ def connected(tenant: str) -> list[str]:
     return [service for service in SERVICES if service in found]
 
 
+def any_connected() -> list[str]:
+    """The services that some tenant is connected to, in the order of SERVICES."""
+    found = set(db.session.scalars(select(Connection.service).distinct()))
+    return [service for service in SERVICES if service in found]
+
+
 def one(content: int, wish: Wish, actor: str) -> str:
-    """Dispatch the sync of a content; returns the uuid of its job. Raises ValidationError."""
-    (uuid,) = add(wish, [_named(content)], actor)
+    """Dispatch the sync of a content; returns the uuid of its job. Raises ValidationError, and ActionRefused when there
+    is none of this number."""
+    row = row_of(Content, content, _("There is no such content."))
+    (uuid,) = add(wish, [(row.tenant_id, row.reference)], actor)
     db.session.commit()
     return uuid
 
 
-def _named(content: int) -> tuple[str, str]:
-    row = db.session.execute(select(Content.tenant_id, Content.reference).where(Content.id == content)).one_or_none()
-    if row is None:
-        raise ValidationError(_("There is no such content."))
-    return row.tenant_id, row.reference
+def named(contents: list[int], wish: Wish) -> list[Named]:
+    """The contents of these ids as tenant and reference. Raises ValidationError when they cannot be synced at once."""
+    if len(contents) > MOST:
+        raise ValidationError(_("At most %(n)s contents are synced at once: narrow the filters.", n=MOST))
+    query = select(Content.tenant_id, Content.reference).order_by(Content.id)
+    found = [(tenant, reference) for at in range(0, len(contents), STEP) for tenant, reference in db.session.execute(
+        query.where(Content.id.in_(contents[at : at + STEP])))]
+    if not found:
+        raise ValidationError(_("There is nothing to sync: no content is chosen."))
+    wish.check(tenant for tenant, _reference in found)
+    return found
 
 
-def add(wish: Wish, contents: Iterable[tuple[str, str]], actor: str | None, **options: Any) -> list[str]:
+def add(wish: Wish, contents: Iterable[Named], actor: str | None, **options: Any) -> list[str]:
     """Write the jobs of contents, each (tenant, reference), in the open transaction; returns their uuids. Raises
     ValidationError."""
     by_tenant: dict[str, list[str]] = defaultdict(list)
@@ -128,21 +146,12 @@ def parts(references: Iterable[str]) -> Iterator[list[str]]:
         yield some
 
 
-def many(contents: list[int], wish: Wish, actor: str) -> str:
+def many(contents: list[Named], wish: Wish, actor: str) -> str:
     """Dispatch the sync of many contents as one batch; returns its id. Raises ValidationError."""
-    if len(contents) > MOST:
-        raise ValidationError(_("At most %(n)s contents are synced at once: narrow the filters.", n=MOST))
-    c = Content
-    query = select(c.tenant_id, c.reference).order_by(c.id)
-    found = [(tenant, reference) for at in range(0, len(contents), STEP) for tenant, reference in db.session.execute(
-        query.where(c.id.in_(contents[at : at + STEP])))]
-    if not found:
-        raise ValidationError(_("There is nothing to sync: no content is chosen."))
-    tenants = {tenant for tenant, _reference in found}
-    wish.check(tenants)
-    name = Message("Sync of %(n)s contents", n=len(found))
-    batch = batches.begin(name, tenant_id=tenants.pop() if len(tenants) == 1 else None, created_by=actor)
-    add(wish, found, actor, queue="low", batch=batch)
+    tenants = {tenant for tenant, _reference in contents}
+    batch = batches.begin(Message("Sync of %(n)s contents", n=len(contents)), created_by=actor,
+                          tenant_id=tenants.pop() if len(tenants) == 1 else None)
+    add(wish, contents, actor, queue="low", batch=batch)
     batch.seal()
     db.session.commit()
     return batch.id

@@ -1,15 +1,23 @@
-"""Two texts side by side, line by line, as plain values: pure arithmetic."""
+"""Two texts side by side, by words and by lines, as plain values: pure arithmetic."""
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from itertools import zip_longest
 
-from app.services.content.drafts import Piece, differences
-
+MOST_WORDS = 3000
 MOST_LINES, MOST_CHARS, MOST_SHOWN, AROUND = 2000, 200_000, 400, 3  # of each text; rows on a page; equal lines around
 WORDS = 2000  # characters of a line whose words are compared
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A part of a text: the same in both, or only in this one."""
+
+    text: str
+    changed: bool
 
 
 @dataclass(frozen=True)
@@ -36,6 +44,19 @@ class Difference:
     rows: tuple[Row, ...]
     cut: bool = False
     compared: bool = True
+
+
+def differences(old: str, new: str) -> tuple[tuple[Piece, ...], tuple[Piece, ...], bool]:
+    """The parts of both texts, compared by words; whole and not compared (False) above 3,000 words."""
+    words = [re.findall(r"\s+|\w+|[^\w\s]", text) if len(text) <= 20 * MOST_WORDS else None for text in (old, new)]
+    a, b = words
+    if a is None or b is None or max(len(a), len(b)) > 2 * MOST_WORDS:
+        return (Piece(old, False),), (Piece(new, False),), False
+    before, after = [], []
+    for kind, a1, a2, b1, b2 in SequenceMatcher(None, a, b).get_opcodes():
+        before += [Piece("".join(a[a1:a2]), kind != "equal")] if a2 > a1 else []
+        after += [Piece("".join(b[b1:b2]), kind != "equal")] if b2 > b1 else []
+    return tuple(before), tuple(after), True
 
 
 def side_by_side(old: str, new: str) -> Difference:
