@@ -149,8 +149,8 @@ def link_page(number: int) -> LinkPage | None:
     content = row and db.session.get(Content, row.content_id)
     if row is None or content is None:
         return None
-    ours, theirs, base = (_fields(text) for text in (row.sent, row.theirs, row.base))
-    names = sorted(ours.keys() | theirs.keys()) if row.theirs else []
+    ours, theirs, base = (_fields(text) for text in (row.ours or row.sent, row.theirs, row.base))
+    names = sorted(ours or theirs) if row.theirs else []  # the service has other fields too, which we never set
     fields = [_field(name, ours.get(name, ""), theirs.get(name, ""), base.get(name)) for name in names
               if ours.get(name, "") != theirs.get(name, "")]
     fields.sort(key=lambda field: not field.conflict)
