@@ -1,30 +1,14 @@
-"""Contents, connections, links and what syncs did, as rows; and the two job types, until the product declares them."""
+"""Contents, connections, links and what syncs did, as rows."""
 
 from __future__ import annotations
 
 import json
-from typing import Literal
 
-from app import registry
 from app.extensions import db
-from app.jobs import job
 from app.models import Connection, Content, SyncAction, SyncLink
 from app.support.messages import to_json
 
 UUID = "00000000-0000-8000-8000-0000000000aa"
-
-
-def declare() -> None:
-    """Declare the sync types that the application has not declared itself; call it after create_app."""
-    if registry.find("ProcessWordPressSync") is None:
-        @job("ProcessWordPressSync", label="WordPress Sync")
-        def wordpress(references: list[str] | None = None, all: bool = False, status: Literal["draft", "publish", "future"] | None = None,
-                      overwrite: bool = False, recreate: bool = False, dry_run: bool = False) -> None:
-            """Nothing."""
-    if registry.find("ProcessPrestaShopSync") is None:
-        @job("ProcessPrestaShopSync", label="PrestaShop Sync")
-        def prestashop(references: list[str] | None = None, all: bool = False, overwrite: bool = False, recreate: bool = False, dry_run: bool = False) -> None:
-            """Nothing."""
 
 
 def content(reference: str, tenant: str = "acme", updated: int = 1000, body: str = "text", title: str = "", **attributes: str) -> int:

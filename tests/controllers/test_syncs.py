@@ -12,7 +12,7 @@ from sqlalchemy import select
 
 from app.extensions import db
 from app.models import ContentVersion, Job, JobBatch, SyncLink
-from tests.syncing import UUID, action, connect, content, declare, link
+from tests.syncing import UUID, action, connect, content, link
 
 HERE, JSON = "/admin/jobs/contents", {"Accept": "application/json"}
 EVIL = "<script>alert(1)</script><img src=x onerror=alert(1)>"
@@ -21,7 +21,6 @@ EVIL = "<script>alert(1)</script><img src=x onerror=alert(1)>"
 @pytest.fixture
 def site(app, admin):
     """The client of a super-admin, beside an application context of the test that its requests do not see."""
-    declare()
 
     def apart(call):
         def called(*args, **options):

@@ -13,12 +13,11 @@ from app.services.content import content_list, sync_start
 from app.services.content.content_list import ContentFilter
 from app.services.content.sync_start import Wish
 from app.support.validation import ValidationError
-from tests.syncing import connect, content, declare, link
+from tests.syncing import connect, content, link
 
 
 @pytest.fixture
 def site(ledger):
-    declare()
     with ledger.app.app_context():
         yield ledger.app
 

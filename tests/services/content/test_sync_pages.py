@@ -16,7 +16,7 @@ from app.services.content import costs, drafts, sync_pages
 from app.services.content.text_diff import side_by_side
 from app.support.messages import Message
 from app.support.validation import ValidationError
-from tests.syncing import UUID, action, connect, content, declare, link
+from tests.syncing import UUID, action, connect, content, link
 
 SIDES = {"sent": {"title": "Old", "body": "one two", "slug": "s"}, "ours": {"title": "Ours", "body": "one two", "slug": "s"},
          "base": {"title": "Old", "body": "one two", "slug": "s"}, "theirs": {"title": "Theirs", "body": "one three", "slug": "s", "author": "7"}}
@@ -24,7 +24,6 @@ SIDES = {"sent": {"title": "Old", "body": "one two", "slug": "s"}, "ours": {"tit
 
 @pytest.fixture
 def site(ledger):
-    declare()
     with ledger.app.app_context():
         yield ledger.app
 
