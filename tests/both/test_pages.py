@@ -15,6 +15,7 @@ from app.models.job import LIVE_STATES
 from app.models.job_metric import FINAL
 from app.monitor.loop import Monitor
 from app.services.alerts.checks import KINDS
+from app.services.content.content_list import STATES
 from app.services.jobs import listing
 from app.services.jobs.job_filter import HOLDS
 from tests.both.conftest import TOKEN
@@ -33,7 +34,9 @@ QUERIES = {
     "admin.jobs.index": [{}, {"period": "7d"}, {"period": "30d"}],
     "admin.jobs.metrics": [{"period": p} | g | t for p, g, t in itertools.product(("24h", "7d", "30d"), ({}, {"group": "type"}), ({}, {"job_type": "TestEcho"}))],
     "admin.jobs.queues": [{}, {"queue": "high"}, {"queue": "low"}],
-    "admin.jobs.contents.index": [{}, {"q": "100%"}, {"tenant": "acme"}, {"after": "2"}],
+    "admin.jobs.contents.index": [{}, {"q": "100%"}, {"tenant": "acme"}, {"after": "2"}, *({"state": s, "service": t} for s in STATES for t in ("", "wordpress")), {"missing": "1"}, {"state": "odd"}],
+    "admin.jobs.contents.one": [{}, {"version": "1"}],
+    **{f"admin.jobs.syncs.{name}": [{}, {"action": "created"}, {"after": "1"}, {"action": "odd"}] for name in ("job", "csv", "json")},
     "admin.jobs.generations.index": [{}, {"q": "Vini"}, {"tenant": "acme", "status": "failed"}, {"before": "3"}, {"batch": BULK, "draft": "waiting"}],
     "admin.jobs.texts.index": [{}, {"like": "x"}],
     "admin.jobs.texts.preview": [{}, {"missing": "1", "tenant": "acme", "approve": "1"}, {"missing": "1", "template": "breve", "tenant": "acme", "model": "m"}, {"upload": "x"}],
@@ -129,6 +132,9 @@ FORMS = {
     "admin.jobs.new.create": [{"type": "TestForm", "text": "è", "number": "7", "kind": "a"}, {"type": "TestEcho", "text": "x", "delay": "60", "tenant": "acme"}],
     "admin.jobs.texts.create": [{"prompts": "uno\ndue", "model": "gpt-4o-mini"}, {"missing": "1", "model": "m", "tenant": "acme"}, {}],
     "admin.jobs.texts.preview": [{"missing": "1", "model": "m"}, {"missing": "1", "model": "m", "step": "start"}, {"upload": "x"}],
+    "admin.jobs.contents.sync": [{"to": "wordpress", "status": "draft"}, {"to": "prestashop", "dry_run": "1"}, {}],
+    "admin.jobs.contents.sync-many": [{"to": "wordpress", "id": "1"}, {"to": "prestashop", "scope": "all", "tenant": "acme", "state": "gone"}, {"scope": "all", "to": "wordpress"}, {}],
+    "admin.jobs.syncs.decide": [{"decision": "later", "changed_ms": "1"}, {"decision": "ours"}, {}],
     "admin.jobs.new.edit": [{"text": "x", "args": '{"text": "x"}'}],
     "admin.jobs.alerts.rule": [{"threshold": "5", "window_min": "60", "cooldown_min": "15", "minimum": "1", "quiet_from": "22:00", "quiet_until": "07:00"}],
     "admin.jobs.alerts.new-rule": [{"kind": k, "threshold": "5", "window_min": "60", "cooldown_min": "15", "minimum": "1", "tenant_id": "acme"} for k in KINDS],
