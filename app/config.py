@@ -182,7 +182,8 @@ class Settings:
                              name="APP_TIMEZONE")
     job_modules: tuple[str, ...] = row("", modules, "modules with your `@job` functions, separated by commas")
     upload_max_mb: int = row("100", whole(1, 10_000), "the largest file")
-    allow_private_hosts: bool = row("0", flag)
+    allow_private_hosts: bool = row("0", flag, "1 lets connections of tenants use addresses of internal networks, and "
+                                    "http without TLS")
     alert_channels: Mapping[str, str] = row(
         "", channels, "who is told when a rule is broken: `name=address` parts, blanks between, any of "
         "[Apprise](https://appriseit.com)'s services", "monitor", name="ALERT_URLS")
@@ -271,18 +272,21 @@ def load_settings(environ: Mapping[str, str] = os.environ) -> Settings:
                            "set PUBLIC_URL=https://..., or ALLOW_INSECURE_HTTP=1 to accept the risk")
     data_dir = found["data_dir"]
     found |= {"public_url": address, "database_url": database_url(found["database_url"], data_dir)}
-    return Settings(**found | {"secret_key": found["secret_key"] or _kept_key(data_dir)})
+    found["secret_key"] = found["secret_key"] or kept_key(data_dir / "secret-key", secrets.token_urlsafe(48))
+    return Settings(**found)
 
 
-def _kept_key(data_dir: Path) -> str:
-    """The key in the file DATA_DIR/secret-key (mode 0600), which is created when missing. Raises SettingError."""
-    path = data_dir / "secret-key"
+def kept_key(path: Path, new: str) -> str:
+    """The text of a file in DATA_DIR (mode 0600), which is created with `new` when missing. Raises SettingError."""
+    folder = path.parent
     try:
-        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not path.exists():
-            temporary = data_dir / f".secret-key-{os.getpid()}-{secrets.token_hex(4)}"
+            temporary = folder / f".{path.name}-{os.getpid()}-{secrets.token_hex(4)}"
             with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as out:
-                out.write(secrets.token_urlsafe(48))
+                out.write(new)
+                out.flush()
+                os.fsync(out.fileno())
             try:
                 os.link(temporary, path)  # fails if another process was first: its key counts
             except FileExistsError:
@@ -291,4 +295,4 @@ def _kept_key(data_dir: Path) -> str:
                 temporary.unlink()
         return path.read_text().strip()
     except OSError as error:
-        raise SettingError(f"DATA_DIR={str(data_dir)!r} cannot be used: {error.strerror}") from None
+        raise SettingError(f"DATA_DIR={str(folder)!r} cannot be used: {error.strerror}") from None

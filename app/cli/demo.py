@@ -198,7 +198,7 @@ def traffic(seconds: float, a_second: float = 2.0) -> int:
         options = {"tenant_id": chance.choice(TENANTS), "queue": chance.choice(QUEUES), "created_by": "demo"}
         limited = work.with_options(**options, timeout=5 if ending == "overruns" else 60)
         limited.dispatch(ms=chance.choice((80, 300, 900, 4000)), text=text, ending=ending)
-        if openai_text.is_local() and sent % 3 == 0:
+        if openai_text.of_environment().is_local and sent % 3 == 0:
             texts.with_options(**options).dispatch(prompt=text, model=_weighted(chance, MODELS))
         db.session.commit()
         sent += 1

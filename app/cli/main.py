@@ -14,6 +14,7 @@ from app import registry
 from app.cli.alerts import alerts
 from app.cli.batches import batches
 from app.cli.command import guard, refuse, single
+from app.cli.connections import connections
 from app.cli.jobs import jobs
 from app.cli.ops import workers
 from app.cli.texts import texts
@@ -107,6 +108,6 @@ def demo(metrics: int | None, pending: int | None, traffic: int | None, mix: boo
 
 def register_commands(app: Flask) -> None:
     """Add all commands to the application; those of Flask-Migrate get the exit codes only."""
-    for command in (jobs, batches, users, workers, rollups, alerts, texts, *single.commands.values()):
+    for command in (jobs, batches, users, workers, rollups, alerts, texts, connections, *single.commands.values()):
         app.cli.add_command(guard(command))
     guard(migrations, checked=False)

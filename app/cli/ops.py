@@ -16,7 +16,8 @@ from app.support.settings import settings
 
 @single.command("backup")
 @click.argument("path", type=click.Path(dir_okay=False, path_type=Path))
-@click.option("--with-keys", is_flag=True, help="Also the secret key: whoever has the file can then sign sessions.")
+@click.option("--with-keys", is_flag=True,
+              help="Also the keys: whoever has the file can then sign sessions and read the secrets of connections.")
 @click.option("--force", is_flag=True, help="Replace a file that is there.")
 def backup(path: Path, with_keys: bool, force: bool) -> None:
     """Write ledger and uploads into one .tar.gz while everything runs."""

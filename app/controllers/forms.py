@@ -18,7 +18,7 @@ from wtforms.validators import InputRequired
 from app.models import AlertRule
 from app.services.alerts import rules
 from app.services.alerts.checks import KINDS
-from app.services.content import costs, generation_pages
+from app.services.content import connection_values, costs, generation_pages
 from app.services.jobs import limits, queues
 from app.support.validation import ValidationError, check_text, parse_queue, parse_tenant
 
@@ -78,7 +78,7 @@ class PauseForm(Form):
     """Pause of a queue or job type, in minutes."""
 
     minutes = text(queues.parse_minutes)
-    reason = text()
+    reason = text(queues.parse_reason)
 
 
 class LimitForm(Form):
@@ -115,6 +115,13 @@ class BulkForm(Form):
     model = text(required=True)
     template = text()
     approve = wtforms.BooleanField(false_values=("", "0", "false"))
+
+
+def connection_form(service: str, **data: Any) -> Form:
+    """The form of a connection to a service, with a field `option_NAME` for each of its options. What is typed is
+    checked as a whole by the service."""
+    names = ("tenant", "url", "user", "secret", *(f"option_{name}" for name in connection_values.OPTIONS[service]))
+    return type("ConnectionForm", (Form,), {name: text(str) for name in names})(**data)
 
 
 class RuleForm(Form):

@@ -11,6 +11,7 @@ from app import extensions, registry
 from app.services.alerts.incident_views import count_open
 from app.services.stats.job_monitoring import monitor_state
 from app.support import formatting
+from app.support.clock import day_of, now_ms
 from app.support.settings import settings
 
 LANGUAGES = ("it", "en")
@@ -32,8 +33,8 @@ def install(app: Flask) -> None:
     )
     app.jinja_env.filters.update(formatting.FILTERS)
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
-    # As functions, because they query the database; only layouts/base.html calls them
-    app.jinja_env.globals.update(nav=nav, monitor=monitor_state)
+    # As functions: what they find changes; the first two query the database, and only layouts/base.html calls them
+    app.jinja_env.globals.update(nav=nav, monitor=monitor_state, today=today)
     app.context_processor(common)
 
 
@@ -44,7 +45,8 @@ def common() -> dict[str, Any]:
     return {"lang": str(get_locale() or "it"), "timezone": settings().timezone.key, "version": __version__}
 
 
-ROOMS = {"contents.index": ("contents", "generations", "texts"), "list": ("batches",)}  # further pages of an entry
+# further pages of an entry
+ROOMS = {"contents.index": ("contents", "generations", "texts", "connections"), "list": ("batches",)}
 
 
 def nav() -> list[dict[str, Any]]:
@@ -56,8 +58,13 @@ def nav() -> list[dict[str, Any]]:
              "count": count_open() if page == "alerts.index" else 0} for label, page in entries]
 
 
+def today() -> str:
+    """The day in APP_TIMEZONE, as addresses have it."""
+    return day_of(now_ms(), settings().timezone).isoformat()
+
+
 def active(endpoint: str) -> bool:
-    """Whether the current page belongs to this entry; those of one content, of generations, templates and many texts
-    belong to contents, batches to the list of jobs."""
+    """Whether the current page belongs to this entry; those of one content, of generations, templates, many texts
+    and connections belong to contents, batches to the list of jobs."""
     here, rooms = request.endpoint or "", ROOMS.get(endpoint.removeprefix("admin.jobs."), ())
     return here == endpoint or here.startswith(tuple(f"admin.jobs.{room}." for room in rooms))

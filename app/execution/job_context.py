@@ -46,6 +46,7 @@ class JobContext:
     attempt: int = property(attrgetter("_job.attempts"), doc="1 for the first execution of this round.")
     tries: int = property(attrgetter("_job.tries"), doc="How many executions a round has at most.")
     retry_round: int = property(attrgetter("_job.round"), doc="1, and one more after each retry by hand.")
+    claim_no: int = property(attrgetter("_job.claim_no"), doc="The number of its claim; each execution has another.")
     tenant_id: str | None = property(attrgetter("_job.tenant_id"), doc="The tenant of the job, or None.")
     batch_id: str | None = property(attrgetter("_job.batch_id"), doc="The id of its batch, or None.")
     queue: str = property(attrgetter("_job.queue"), doc="The name of its queue.")
@@ -140,6 +141,8 @@ class JobContext:
         ValueError for unknown jobs and for one that waits for this job.
         """
         tx, wanted = SessionExecutor(db.session), list(dict.fromkeys(map(str, uuids)))
+        if self.uuid in wanted:
+            raise ValueError("wait_for: a job cannot wait for itself")
         try:
             waits = graph.wait_for(tx, self.uuid, self._job.fence, FENCE, wanted)
         except graph.UnknownParents as error:

@@ -14,11 +14,11 @@ class Deadline:
     """Shuts down the socket of a request after `seconds`; `late` is True then. (To close it would not wake a read.)
 
     `sending` is called when the request goes out; `stream` is the connection of the request before, which may be used
-    again."""
+    again. `connected` tells whether a new connection was made."""
 
     def __init__(self, seconds: float, sending: Callable[[], None] = lambda: None, stream: Any = None) -> None:
         self._sending, self.stream = sending, stream
-        self.late, self._ends = False, time.monotonic() + seconds
+        self.late, self.connected, self._ends = False, False, time.monotonic() + seconds
         self._timer = threading.Timer(seconds, self._cut)
         self._timer.daemon = True
 
@@ -34,9 +34,13 @@ class Deadline:
         request.extensions["trace"] = self.trace
 
     def trace(self, event: str, info: dict[str, Any]) -> None:
-        """The `trace` extension of a request: learns its socket, and when it is sent."""
+        """The `trace` extension of a request: learns its socket, and when it is sent. Raises TimeoutError instead of a
+        further attempt to connect when the time is over."""
+        if event.endswith("connect_tcp.started") and time.monotonic() > self._ends:
+            self.late = True
+            raise TimeoutError
         if event.endswith(("connect_tcp.complete", "start_tls.complete")):
-            self.stream = info["return_value"]
+            self.stream, self.connected = info["return_value"], True
             if time.monotonic() > self._ends:
                 self._cut()
         elif event.endswith("send_request_headers.started"):

@@ -47,8 +47,12 @@ _AGAIN = re.compile(
     r"((?:\d{1,12}(?:\.\d{1,12})?\s*(?:ms|milliseconds?|hours?|h|minutes?|min|m|seconds?|sec|s)(?![a-z])\s*)+)"
 )
 _PART = re.compile(r"(\d{1,12}(?:\.\d{1,12})?)\s*(ms|milli|h|m|s)")
+# What to correct, by whose account it is: (after a refused key, after a redirect, when nothing can be sent)
+OF_ENVIRONMENT = (Message("Set OPENAI_API_KEY for the workers and restart them."), "OPENAI_BASE_URL",
+                  Message("OPENAI_BASE_URL and OPENAI_API_KEY"))
+OF_CONNECTION = (Message("Enter it again in the connection of the tenant."), Message("the address of the connection"),
+                 Message("the connection of the tenant"))
 _REJECTED = {
-    401: Message("The API refused the key (401). Set OPENAI_API_KEY for the workers and restart them."),
     402: Message("The account's quota is used up (insufficient_quota). Raise it, then retry."),
     403: Message("The API refused this account (403)."),
     404: Message("The API does not know this model or address (404)."),
@@ -87,9 +91,10 @@ class Humbler(ApiError):
         self.way = way
 
 
-def judged(status: int | None, error: Any, headers: Mapping[str, str], way: int, proven: bool) -> ApiError:
+def judged(status: int | None, error: Any, headers: Mapping[str, str], way: int, proven: bool,
+           where: tuple[str, str, str] = OF_ENVIRONMENT) -> ApiError:
     """The exception for an error. `status` is None when the error came in a stream; `proven` means that this server has
-    answered a request of this `way` before."""
+    answered a request of this `way` before, `where` says what a person can correct."""
     names = _names(error)
     status = status or _status(error, names)
     humbler = None if status in (401, 402, 403, 404, 429) else _humbler(status, error, way, proven)
@@ -99,8 +104,11 @@ def judged(status: int | None, error: Any, headers: Mapping[str, str], way: int,
         return Throttled(wait_of(headers, error))
     if 300 <= status < 400:
         return RequestRejected(Message(
-            "The API answered with a redirect (%(n)s), which is not followed: correct OPENAI_BASE_URL.", n=status))
+            "The API answered with a redirect (%(n)s), which is not followed: correct %(where)s.", n=status,
+            where=where[1]))
     kind, sentence = RequestRejected, _REJECTED.get(402 if status == 429 else status)
+    if status == 401:
+        sentence = Message("The API refused the key (401). %(what)s", what=where[0])
     if status >= 500 or status in (408, 409, 425):
         kind, sentence = ApiUnavailable, Message("The API answered %(n)s.", n=status)
     sentence = sentence or Message("The API refused the request (%(n)s).", n=status)
@@ -108,7 +116,8 @@ def judged(status: int | None, error: Any, headers: Mapping[str, str], way: int,
     return kind(Message("%(sentence)s %(said)s", sentence=sentence, said=said) if said else sentence)
 
 
-def without_status(error: Exception, waited: float, late: bool) -> ApiError:
+def without_status(error: Exception, waited: float, late: bool,
+                   where: tuple[str, str, str] = OF_ENVIRONMENT) -> ApiError:
     """The exception for a request that got no status: `waited` seconds, `late` when its deadline has passed."""
     import httpx2
     import openai
@@ -120,7 +129,7 @@ def without_status(error: Exception, waited: float, late: bool) -> ApiError:
         return ApiUnavailable(Message("The API did not answer within %(n)s s.", n=f"{waited:.0f}"), sent)
     if isinstance(cause, (ValueError, httpx2.InvalidURL, httpx2.UnsupportedProtocol, httpx2.LocalProtocolError)):
         return RequestRejected(Message(
-            "The request cannot be sent (%(why)s): correct OPENAI_BASE_URL and OPENAI_API_KEY.", why=why))
+            "The request cannot be sent (%(why)s): correct %(where)s.", why=why, where=where[2]))
     sent = not isinstance(cause, (httpx2.ConnectError, httpx2.ProxyError))
     return ApiUnavailable(Message("The connection to the API failed (%(why)s).", why=why), sent)
 

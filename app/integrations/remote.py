@@ -57,6 +57,7 @@ class Service(Protocol):
     """A connected service. Every method raises ServiceError (outside.py), whose text is a sentence."""
 
     name: str  # wordpress, prestashop
+    one_way: frozenset[str]  # fields whose change there is no conflict: they are sent when they change here
 
     def check(self) -> str:
         """Make calls that need the rights of a sync; returns a sentence that says what was found."""
@@ -66,7 +67,10 @@ class Service(Protocol):
         content that the service cannot take, with a sentence that names the column."""
 
     def find(self, item: Item) -> Found | None:
-        """The item that has our key, also in the bin; the oldest one when there are several."""
+        """The item that has our key; the oldest one when there are several, and one in the bin only without others."""
+
+    def accept(self, found: Fields, article: Article) -> Article:
+        """The content with these fields of the service in place of its own, so that `fields_of` gives them again."""
 
     def read(self, remote_id: str, item: Item) -> Found | None:
         """The item with this id; None when there is none (any more)."""

@@ -1,8 +1,9 @@
 """ProcessContentGeneration: writes a text with OpenAI and pays for it once.
 
-app/services/content/generations.py says what is saved at which time. OPENAI_RPM is the rate of the type: the claim
-takes a start, which counts from the moment in which the request goes out; each further request takes one more, and an
-attempt that sends none gives its start back.
+app/services/content/generations.py says what is saved at which time. A tenant with a connection to OpenAI pays with
+that account, whose breaker delays its jobs only; all others use the account of the environment. OPENAI_RPM is the rate
+of the type: the claim takes a start, which counts from the moment in which the request goes out; each further request
+takes one more, and an attempt that sends none gives its start back.
 """
 
 from __future__ import annotations
@@ -14,12 +15,13 @@ from huey.exceptions import CancelExecution, RetryTask
 
 from app.execution.job_context import JobContext
 from app.integrations import openai_text
-from app.integrations.openai_errors import ApiError, Humbler, RequestRejected, Throttled
+from app.integrations.openai_errors import ApiError, ApiUnavailable, Humbler, RequestRejected, Throttled
+from app.integrations.outside import Refused
 from app.jobs.declare import job
 from app.ledger.dialect import Connection
 from app.models.job import BY_BUDGET
 from app.registry import HoldJob, PermanentError, TemporaryError
-from app.services.content import generations
+from app.services.content import connections, generations
 from app.support.messages import Message, text_of
 from app.support.settings import settings
 
@@ -50,7 +52,8 @@ def text_for(ctx: JobContext, prompt: str, model: str, reference: str | None, te
              variables: dict[str, str] | None) -> str:
     """The text that an earlier attempt has saved, else that of a new answer. Raises as `ask`, and PermanentError when
     nothing may be asked."""
-    if ctx.created_by == "demo" and not openai_text.is_local():
+    api, connection = account_of(ctx)
+    if ctx.created_by == "demo" and not api.is_local:
         raise PermanentError(Message(
             "A demo asks no real model. For one that answers, "
             "set OPENAI_BASE_URL to scripts/fake-openai.py on 127.0.0.1."))
@@ -66,14 +69,28 @@ def text_for(ctx: JobContext, prompt: str, model: str, reference: str | None, te
         return kept.text or ""
     if kept is not None and kept.spent and kept.retry_round == ctx.retry_round:
         raise PermanentError(kept.error or _paid(Message("The answer is of no use.")))
-    return ask(ctx, prompt, model, reference, template, variables)
+    return ask(ctx, api, connection, prompt, model, reference, template, variables)
 
 
-def ask(ctx: JobContext, prompt: str, model: str, reference: str | None, template: str | None,
-        variables: dict[str, str] | None) -> str:
+def account_of(ctx: JobContext) -> tuple[openai_text.Api, int | None]:
+    """The account that pays, and the id of the connection that it is of. Raises PermanentError when its key cannot be
+    read."""
+    try:
+        own = connections.account(ctx.connection, settings(), ctx.tenant_id, "openai")
+    except Refused as error:
+        raise PermanentError(text_of(error)) from None
+    if own is None:
+        return openai_text.of_environment(), None
+    private = settings().allow_private_hosts
+    return openai_text.Api(own.url or connections.OPENAI_URL, own.secret, own.options, private), own.id
+
+
+def ask(ctx: JobContext, api: openai_text.Api, connection: int | None, prompt: str, model: str, reference: str | None,
+        template: str | None, variables: dict[str, str] | None) -> str:
     """Send the prompt and save the answer with its cost; returns its text.
 
-    Raises HoldJob when the budget is used up, RetryTask to wait for a limit of requests, CancelExecution when somebody
+    Raises HoldJob when the budget is used up, RetryTask to wait for a limit of requests or for a connection that is
+    held, CancelExecution when somebody
     cancelled the job, and PermanentError or TemporaryError when no useful answer came.
     """
     filled = generations.fill(ctx.connection, ctx.tenant_id, template, prompt, reference, variables)
@@ -83,17 +100,19 @@ def ask(ctx: JobContext, prompt: str, model: str, reference: str | None, templat
     if why := generations.over_budget(ctx.connection, ctx.tenant_id, settings()):
         raise HoldJob(why, code=BY_BUDGET)
 
-    def begin(tx: Connection) -> bool:
+    def begin(tx: Connection) -> None:
+        if connection and (until := connections.may_try(tx, connection, tx.now())):
+            why = Message("The connection of %(tenant)s to %(service)s is held, because it failed.",
+                          tenant=ctx.tenant_id, service="OpenAI")
+            raise RetryTask(why, delay=max(until - tx.now(), 1000) / 1000)
         if not ctx.take_start(tx):
-            return False
+            raise _no_request_left()
         generations.begin(tx, ctx.uuid, ctx.retry_round, ctx.tenant_id, filled, model, reference, template,
                           ctx.batch_id)
         generations.asking(tx, ctx.uuid)
-        return True
 
     openai_text.load()  # takes up to a second: not after the start is counted
-    if not ctx.save_durably(begin):
-        raise _no_request_left()
+    ctx.save_durably(begin)
     next_keep = 0.0
 
     def grows(text: str) -> bool:
@@ -104,23 +123,33 @@ def ask(ctx: JobContext, prompt: str, model: str, reference: str | None, templat
             ctx.save_soft(lambda tx: generations.keep_text(tx, ctx.uuid, text))
         return not ctx.cancelled()
 
-    server = openai_text.server()
-    way, proven = generations.way_of(ctx.connection, server, model)
+    way, proven = generations.way_of(ctx.connection, api.server, model)
     try:
-        answer, way = _ask_in_some_way(ctx, filled, model, grows, way, proven)
+        answer, way = _ask_in_some_way(ctx, api, filled, model, grows, way, proven)
     except ApiError as error:
-        why, sent = text_of(error), error.sent
-        ctx.save_durably(lambda tx: generations.unanswered(tx, ctx.uuid, why, sent))
+        why, sent, down = text_of(error), error.sent, isinstance(error, ApiUnavailable)
+
+        def failed(tx: Connection) -> None:
+            generations.unanswered(tx, ctx.uuid, why, sent)
+            if connection and down:
+                connections.note_failure(tx, connection, why, tx.now())
+
+        ctx.save_durably(failed)
         if isinstance(error, Throttled):
             ctx.log(why, "WARN")
             raise RetryTask(why, delay=error.delay) from None
         raise (PermanentError if isinstance(error, RequestRejected) else TemporaryError)(why) from None
     status, wrong = judge(answer)
     prices = settings().prices_file
-    ctx.save_durably(
-        lambda tx: generations.answered(tx, ctx.uuid, TYPE, ctx.tenant_id, status, answer, wrong, prices))
+
+    def answered(tx: Connection) -> None:
+        generations.answered(tx, ctx.uuid, TYPE, ctx.tenant_id, status, answer, wrong, prices)
+        if connection:
+            connections.note_success(tx, connection)
+
+    ctx.save_durably(answered)
     if not proven and answer.begun:
-        ctx.save_soft(lambda tx: generations.keep_way(tx, server, model, way))
+        ctx.save_soft(lambda tx: generations.keep_way(tx, api.server, model, way))
     if status == "cancelled":
         raise CancelExecution(Message("Stopped on request."), retry=False)
     if wrong:
@@ -128,8 +157,8 @@ def ask(ctx: JobContext, prompt: str, model: str, reference: str | None, templat
     return answer.text
 
 
-def _ask_in_some_way(ctx: JobContext, prompt: str, model: str, grows: Callable[[str], bool], way: int,
-                     proven: bool) -> tuple[openai_text.Answer, int]:
+def _ask_in_some_way(ctx: JobContext, api: openai_text.Api, prompt: str, model: str, grows: Callable[[str], bool],
+                     way: int, proven: bool) -> tuple[openai_text.Answer, int]:
     """(answer, way of the request that got it): at most two further ways are tried, each with fewer fields. A refused
     request costs nothing. Each try is a request: it takes a start of the rate, or waits for one."""
     end = time.monotonic() + max(ctx.timeout - SPARE_S, ctx.timeout / 2)
@@ -138,7 +167,7 @@ def _ask_in_some_way(ctx: JobContext, prompt: str, model: str, grows: Callable[[
             began = lambda: ctx.save_durably(lambda tx: generations.answering(tx, ctx.uuid))  # noqa: E731
             sending = lambda: ctx.save_soft(ctx.take_start)  # noqa: E731
             left = max(end - time.monotonic(), 1.0)
-            return openai_text.generate(prompt, model, left, began, grows, way, proven, sending), way
+            return openai_text.generate(prompt, model, left, began, grows, way, proven, sending, api), way
         except Humbler as error:
             ctx.log(text_of(error))
             way, proven = error.way, False

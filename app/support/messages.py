@@ -120,6 +120,11 @@ def _filled(id: str, values: dict[str, Any]) -> str:
     return "".join(pieces)[:LONGEST]
 
 
+def translated(message: str) -> str:
+    """A Message in the language of `get_locale()`, also outside a request; any other text itself."""
+    return _translated(message) if type(message) is Message else message
+
+
 def _translated(message: Message) -> str:
     values = {name: _translated(value) if type(value) is Message else value for name, value in message.values.items()}
     return _filled(gettext(message.id) if message.id else "", values)

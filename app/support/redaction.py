@@ -24,11 +24,13 @@ OWN = ("SECRET_KEY", "SECRET_KEY_FALLBACKS", "OPENAI_API_KEY", "ADMIN_PASSWORD",
        "HEARTBEAT_URL")
 MIN_CHARS = 6  # shortest value that is hidden wherever it occurs
 MAX_NODES, MAX_DEPTH, BATCH = 200_000, 64, 200
+MOST_LENT = 100  # connections: a worker has one at a time, and the check of a text gets slower with each
 # C0 and C1 controls without tab and newline, and the line separators and bidi controls that can reorder a line.
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 _PATH = re.compile(r"[/~.][A-Za-z0-9_./~+-]*")
 _values: list[str] = []
 _added: list[str] = []
+_lent: dict[str, None] = {}  # secrets of connections, the latest last
 _seen: dict[Any, Any] | None = None  # the environment from which `_values` was made: a job may change it
 
 
@@ -83,7 +85,7 @@ def _secret_values() -> list[str]:
     environ = getattr(os.environ, "_data", os.environ)  # the raw bytes: comparing them takes a microsecond
     if _seen != environ:
         _seen = dict(environ)
-        _values = sorted(set().union(*map(_forms, (*secrets_of(), *_added))), key=len, reverse=True)
+        _values = sorted(set().union(*map(_forms, (*secrets_of(), *_added, *_lent))), key=len, reverse=True)
     return _values
 
 
@@ -92,6 +94,16 @@ def add_secrets(secrets: list[str]) -> None:
     global _seen
     _added.extend(s for s in secrets if len(s) >= MIN_CHARS and s not in _added)
     _seen = None
+
+
+def hide_lent(secret: str) -> None:
+    """From now on hide this value too, until 100 others were given: a decrypted secret of a connection."""
+    global _seen
+    if secret not in _lent:
+        _lent[secret] = None
+        for old in list(_lent)[:-MOST_LENT]:
+            _lent.pop(old, None)
+        _seen = None
 
 
 def redact(text: str) -> str:

@@ -79,9 +79,13 @@ def upgrade():
         sa.UniqueConstraint("uuid", "content_id", name="sync_actions_job_key"),
         sqlite_autoincrement=True)
     op.create_index("sync_actions_content_idx", "sync_actions", ["content_id", "id"])
+    op.create_index("sync_actions_at_idx", "sync_actions", ["at_ms"])
+    op.execute("INSERT INTO alert_rules (kind, enabled, threshold, minimum, window_min, severity, channels, cooldown_min) "
+               "VALUES ('connection', 1, 0, 0, 60, 'warning', '*', 15)")
 
 
 def downgrade():
+    op.execute("DELETE FROM alert_rules WHERE kind = 'connection'")
     op.drop_table("sync_actions")
     op.drop_table("sync_links")
     op.drop_table("connections")

@@ -178,6 +178,15 @@ def budget(snapshot: Snapshot, rule: Rule) -> list[Finding]:
     return found
 
 
+def held_connection(snapshot: Snapshot, rule: Rule) -> list[Finding]:
+    """Connections of tenants that are held because they failed again and again, until they work."""
+    sql = "SELECT tenant_id, service, error, error_json FROM connections WHERE held_until_ms IS NOT NULL"
+    rows = [row for row in snapshot.tx.fetch_all(sql) if rule.tenant_id in (None, row[0])]
+    snapshot.values[rule.id] = len(rows)
+    return [Finding(f"{tenant} {service}", {"tenant": tenant, "service": service, "why": why, "why_json": form},
+                    "/admin/jobs/connections/") for tenant, service, why, form in rows]
+
+
 @dataclass(frozen=True)
 class Kind:
     """`unit` of threshold and value is jobs, min, percent, times or none. `uses` names the other columns that this kind
@@ -203,4 +212,5 @@ KINDS = {
     "rescued": Kind(rescued, uses=("window_min", *SCOPES), urgent=True),
     "disk": Kind(disk_room, "percent"),
     "budget": Kind(budget, "percent", ("tenant_id",)),
+    "connection": Kind(held_connection, "none", ("tenant_id",), urgent=True),
 }

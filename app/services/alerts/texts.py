@@ -11,17 +11,19 @@ from typing import Any
 from flask_babel import gettext as _, ngettext, pgettext
 
 from app import registry
+from app.services.content.connections import SERVICES
 from app.support.clock import MINUTE_MS, when
 from app.support.formatting import duration, localtime, money, number, threshold
+from app.support.messages import from_row, translated
 from app.support.redaction import redact
 
-MOST = 120  # characters of a name in a message
+MOST, MOST_WHY = 120, 300  # characters of a name and of a reason in a message
 BRAND = "[Ainstein Jobs] "
 
 
-def sanitize(text: object) -> str:
-    """One line without mentions or markup, at most 120 characters."""
-    line = redact(" ".join(str(text).split()))[:MOST]
+def sanitize(text: object, most: int = MOST) -> str:
+    """One line without mentions or markup, at most 120 characters, or `most`."""
+    line = redact(" ".join(str(text).split()))[:most]
     return line.replace("@", "@\u200b").replace("<", "‹").replace(">", "›").replace("`", "'").replace("*", "∗")
 
 
@@ -33,6 +35,7 @@ def name(kind: str) -> str:
         "critical_job": _("Critical job failed"), "oldest": _("A job waits too long"), "growing": _("Queue grows"),
         "overrun": _("Job far longer than its kind"), "missed": _("Recurring run missed"),
         "rescued": _("Jobs rescued"), "disk": _("Disk nearly full"), "budget": _("Budget nearly spent"),
+        "connection": _("A service does not work"),
     }.get(kind, kind)
 
 
@@ -61,6 +64,9 @@ def _shown(kind: str, facts: dict[str, Any]) -> dict[str, Any]:
         shown["limit"] = duration(facts["limit"] * MINUTE_MS)
     elif kind == "disk":
         shown["n"] = number(facts["percent"], 1)
+    elif kind == "connection":
+        why = translated(from_row(facts["why"], facts.get("why_json")) or "")
+        shown |= {"service": SERVICES.get(facts["service"], facts["service"]), "why": sanitize(why, MOST_WHY)}
     elif kind == "budget":
         shown |= {fact: money(facts[fact], facts["currency"]) for fact in ("spent", "limit")}
     return shown
@@ -87,6 +93,8 @@ def sentence(kind: str, facts: dict[str, Any]) -> str:
         "rescued": lambda: ngettext(
             "%(num)s job was rescued from a dead worker.", "%(num)s jobs were rescued from dead workers.", facts["n"]),
         "budget": lambda: _("%(tenant)s has spent %(n)s%% of this month's budget: %(spent)s of %(limit)s.", **shown),
+        "connection": lambda: _("%(service)s of %(tenant)s failed several times in a row; its jobs wait. %(why)s",
+                                **shown),
         "disk": lambda: _("%(n)s%% free, threshold %(limit)s%%.", **shown),
     }
     text = sentences.get(kind, lambda: kind)()

@@ -23,7 +23,7 @@ from typing import Any, BinaryIO
 
 MANIFEST = "manifest.json"
 LEDGERS = ("ledger.sqlite3", "ledger.pgdump")
-KEYS = ("secret-key",)
+KEYS = ("secret-key", "connections-key")
 UPLOAD = re.compile(r"uploads/(up_[0-9a-f]{32})")
 CHUNK, MOST_READ, MOST_MANIFEST = 256 * 1024, 2**20, 32 * 2**20  # a manifest of 32 MB names 190,000 uploads
 MOST_KEY, MOST_FILES = 4096, 400_000

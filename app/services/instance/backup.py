@@ -32,6 +32,7 @@ from app.services.instance import schema
 from app.services.instance.archive import KEYS, MANIFEST, MOST_FILES, MOST_MANIFEST, NEW, UPLOAD
 from app.support.disk import RESERVE_BYTES
 from app.support.redaction import redact
+from app.support.vault import FILE, Vault
 
 
 class CannotBackup(Exception):
@@ -43,11 +44,15 @@ def backup(settings: Settings, path: Path, with_keys: bool = False, force: bool 
     path = path.absolute()
     _require_free(settings, path, force)
     with tempfile.TemporaryDirectory(dir=settings.data_dir, prefix="backup-") as name:
-        folder = Path(name)
+        folder, vault = Path(name), Vault(settings.data_dir)
+        keys = vault.lines()
         ledger, revision = _dump(settings, folder)
         members = {ledger.name: ledger} | _uploads(settings.data_dir / "uploads", folder)
         if with_keys:
             members |= {key: settings.data_dir / key for key in KEYS if (settings.data_dir / key).is_file()}
+            if keys := list(dict.fromkeys([*vault.lines(), *keys])):  # a rekey may have run meanwhile
+                members[FILE] = folder / FILE
+                members[FILE].write_text("\n".join(keys) + "\n")
         manifest: dict[str, object] = {
             "revision": revision, "created": datetime.now(UTC).isoformat(timespec="seconds"), "ledger": ledger.name,
             "keys": with_keys, "files": {name: _sum(file) for name, file in members.items()},

@@ -31,6 +31,7 @@ from app.support.disk import RESERVE_BYTES
 from app.support.messages import Message
 from app.support.process import lock_state
 from app.support.redaction import redact
+from app.support.vault import Vault, is_key
 
 CORE = {"jobs", "job_metrics", "job_history", "failed_jobs", "worker_heartbeats", "users", "uploads", "queues", "meta"}
 OF_SEARCH = {"job_search_rows", "job_search_deleted", "job_search_updated"}
@@ -111,6 +112,8 @@ def _unpack(settings: Settings, path: Path, folder: Path, ledger: Path) -> dict[
     key = folder / "secret-key"
     if key.exists() and not re.fullmatch(r"[\x20-\x7e]{16,}\s*", key.read_text("ascii", "replace")):
         raise CannotRestore(f"{path} is no backup of this program: its secret-key is none.")
+    if not all(is_key(line) for line in Vault(folder).lines()):
+        raise CannotRestore(f"{path} is no backup of this program: its connections-key is none.")
     if settings.sqlite:
         _ready(ledger, revision)
     elif revision != (found := _revision_in(settings, ledger)):

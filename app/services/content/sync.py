@@ -1,0 +1,209 @@
+"""Decides what a sync does with one content. Three sides are compared field by field:
+
+    wanted  ours now             sent  ours when it was last written there
+    found   theirs now           base  theirs right after that write
+
+found = base: nobody changed it there. wanted = sent: nothing changed here, nothing is sent. Only fields that changed
+here are sent. A field that changed there, to something else than ours, is a conflict: nothing is sent, and a person
+chooses ours, theirs or later.
+
+Failure cases:
+* Killed while a create was on its way: `sending` and `since_ms` stand in the link, durably, before the request. The
+  next attempt looks for our key there before it creates.
+* Killed while an update was on its way: a field that has the value of `sending` is ours, not changed there.
+* Two claims at once (a worker wrongly judged dead): `owner` is the claim that writes; after a create the key is looked
+  for again, and the younger of two is removed by the claim that created it.
+* The item is gone or binned there: said; made anew only when a person asks.
+* An item stands there that we never wrote (same reference in a shop): fields that differ are a conflict.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from app.integrations.outside import ItemRefused
+from app.integrations.remote import Fields, Found, Item, Service
+from app.ledger.dialect import Connection
+from app.services.content.sync_rows import Content, Link, Writer, key_of, link as read_link
+from app.support.messages import Message, text_of
+
+Change = Callable[[Connection], Any]
+
+
+class Busy(Exception):
+    """Another job that runs is writing this content."""
+
+
+class Stopped(Exception):
+    """The job is asked to stop, or its claim is lost: nothing more may be written there."""
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What a person asked for: `overwrite` sends ours over changes made there, `recreate` makes gone items anew,
+    `dry_run` changes nothing; `options` go to the service."""
+
+    overwrite: bool = False
+    recreate: bool = False
+    dry_run: bool = False
+    options: dict[str, Any] | None = None
+
+
+class Result(NamedTuple):
+    """What was done with a content: an action of models/sync.py, a sentence, and the address there."""
+
+    action: str
+    text: str
+    url: str | None = None
+
+
+class Plan(NamedTuple):
+    """The fields to send, and the names of those that are in conflict."""
+
+    changes: Fields
+    conflicts: list[str]
+
+
+def compare(wanted: Fields, link: Link, found: Fields, one_way: frozenset[str] = frozenset(),
+            untouched: bool = False) -> Plan:
+    """What to send, and what is in conflict; `untouched`: nobody has changed the item since it was created."""
+    sent, base, sending = link.sent or {}, link.base or {}, link.sending or {}
+    changes, conflicts = {}, []
+    for name, ours in wanted.items():
+        theirs = found.get(name, "")
+        if theirs == ours:
+            continue
+        known = {side[name] for side in (base, sending) if name in side}
+        last = sending[name] if name in sending and (theirs == sending[name] or name not in sent) else sent.get(name)
+        if name in one_way or theirs in known or (untouched and name in sending):
+            if ours != last:
+                changes[name] = ours
+        elif known or theirs:
+            conflicts.append(name)
+        else:  # never ours, and empty there
+            changes[name] = ours
+    return Plan(changes, conflicts)
+
+
+class Sync:
+    """Syncs contents with one service. `save` runs a change in a durable transaction; `stopped` says whether the job
+    must end."""
+
+    def __init__(self, service: Service, writer: Writer, connection: Connection, save: Callable[[Change], Any],
+                 stopped: Callable[[], bool], choices: Choices) -> None:
+        self.service, self.writer, self.connection, self.save = service, writer, connection, save
+        self.stopped, self.choices = stopped, choices
+
+    def one(self, content: Content) -> Result:
+        """Sync a content and write what was done. Raises Busy, Stopped, and ServiceError when the service does not
+        work; ItemRefused is a result."""
+        link = read_link(self.connection, content, self.service.name)
+        try:
+            result = self._one(content, link)
+        except ItemRefused as error:
+            result = Result("refused", text_of(error), link.url)
+            if not self.choices.dry_run:
+                state = "refused" if link.state in ("", "sending", "refused") else link.state
+                self.save(lambda tx: self.writer.stands(tx, content, state, link, theirs=link.theirs,
+                                                        decision=link.decision))
+        self.save(lambda tx: self.writer.action(tx, content, *result))
+        return result
+
+    def _one(self, content: Content, link: Link) -> Result:
+        wanted = self.service.fields_of(content.article, self.choices.options or {})
+        item = Item(content.article.reference, key_of(self.writer.tenant, content.article.reference), wanted,
+                    dict(link.notes), link.since_ms)
+        item.keep = lambda: self.save(lambda tx: self.writer.keep_notes(tx, content, item.notes))
+        found = self.service.read(link.remote_id, item) if link.remote_id else self.service.find(item)
+        if found is None and not link.remote_id:
+            return self._create(content, link, item)
+        if found is None or found.binned:
+            return self._gone(content, link, item, found)
+        return self._update(content, link, item, found)
+
+    def _create(self, content: Content, link: Link, item: Item, anew: bool = False) -> Result:
+        if self.choices.dry_run:
+            return Result("would_create", Message("It would be created."))
+        self._own(content, item.fields, anew)
+        found = self.service.create(item)
+        first = self.service.find(item)
+        if first is not None and not first.binned and first.id != found.id and _older(first.id, found.id):
+            self.service.remove(found.id)
+            return self._update(content, Link(sending=item.fields, notes=item.notes), item, first)
+        self._write(content, link, found, item)
+        return Result("created", Message("Created."), found.url)
+
+    def _gone(self, content: Content, link: Link, item: Item, found: Found | None) -> Result:
+        if self.choices.recreate or link.decision == "again":
+            item.notes.clear()
+            return self._create(content, Link(), item, anew=True)
+        text = Message("It lies in the bin there. Restore it there, or have it made anew.") if found else Message(
+            "It was deleted there. It is made anew only when somebody asks for it.")
+        if not self.choices.dry_run:
+            self.save(lambda tx: self.writer.stands(tx, content, "gone", link, theirs=link.theirs,
+                                                    decision=link.decision))
+        return Result("gone", text, found and found.edit_url)
+
+    def _update(self, content: Content, link: Link, item: Item, found: Found) -> Result:
+        seen = link.theirs == found.fields  # it stands there as the person saw it who decided
+        if seen and link.decision == "theirs" and not self.choices.dry_run:
+            return self._accept(content, link, item, found)
+        plan = compare(item.fields, link, found.fields, self.service.one_way, found.untouched)
+        changes = plan.changes
+        if self.choices.overwrite or (seen and link.decision == "ours"):
+            changes = changes | {name: item.fields[name] for name in plan.conflicts}
+        elif plan.conflicts:
+            return self._conflict(content, link, item.fields, found, plan.conflicts)
+        names = ", ".join(changes)
+        if self.choices.dry_run:
+            return (Result("would_update", Message("It would be updated: %(names)s.", names=names), found.url)
+                    if changes else Result("unchanged", Message("Nothing has changed."), found.url))
+        if changes:
+            self._own(content, changes)
+            found = self.service.update(found.id, changes, item)
+        self._write(content, link, found, item)
+        return (Result("updated", Message("Updated: %(names)s.", names=names), found.url) if changes else
+                Result("unchanged", Message("Nothing has changed."), found.url))
+
+    def _conflict(self, content: Content, link: Link, wanted: Fields, found: Found, names: list[str]) -> Result:
+        decision = link.decision if link.theirs == found.fields else None
+        if not self.choices.dry_run:
+            self.save(lambda tx: self.writer.stands(tx, content, "conflict", _with_id(link, found), found, ours=wanted,
+                                                    theirs=found.fields, decision=decision))
+        text = Message("Changed there meanwhile: %(names)s. Nothing was sent; choose ours or theirs.",
+                       names=", ".join(names))
+        return Result("conflict", text, found.edit_url)
+
+    def _accept(self, content: Content, link: Link, item: Item, found: Found) -> Result:
+        article = self.service.accept(found.fields, content.article)
+        sent = self.service.fields_of(article, self.choices.options or {})
+
+        def change(tx: Connection) -> None:
+            self.writer.accept(tx, content, article)
+            self.writer.stands(tx, content, "synced", link, found, sent=sent, notes=item.notes)
+
+        self.save(change)
+        return Result("accepted", Message("Their version was taken over; ours is kept as a version."), found.url)
+
+    def _own(self, content: Content, sending: Fields, anew: bool = False) -> None:
+        if self.stopped():
+            raise Stopped
+        if not self.save(lambda tx: self.writer.own(tx, content, sending, anew)):
+            raise Busy
+
+    def _write(self, content: Content, link: Link, found: Found, item: Item) -> None:
+        sent = (link.sent or {}) | item.fields
+        if link.state == "synced" and (link.sent, link.base, link.notes) == (sent, found.fields, item.notes):
+            return  # as it was
+        self.save(lambda tx: self.writer.stands(tx, content, "synced", link, found, sent=sent, notes=item.notes))
+
+
+def _older(one: str, other: str) -> bool:
+    return (len(one), one) < (len(other), other)  # ids are numbers
+
+
+def _with_id(link: Link, found: Found) -> Link:
+    return link if link.remote_id else Link(link.state, found.id, sent=link.sent, base=link.base, theirs=link.theirs,
+                                            notes=link.notes)

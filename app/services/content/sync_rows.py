@@ -1,0 +1,208 @@
+"""The rows of a sync: contents to send, where they live (`sync_links`), and what a job did (`sync_actions`).
+
+Each write is one short transaction of the job's own connection; none is open while a service is asked.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from app.integrations.remote import Article, Fields, Found
+from app.ledger.dialect import Executor
+from app.support.messages import from_row, to_json
+from app.support.validation import stored_json
+
+STEP = 200
+_COLUMNS = "c.id, c.reference, c.title, c.body, c.attributes"
+_NOT_DONE = """NOT EXISTS
+ (SELECT 1 FROM sync_actions a WHERE a.uuid = :u AND a.round = :round AND a.content_id = c.id)"""
+_ALL = f"""SELECT {_COLUMNS} FROM contents c WHERE c.tenant_id = :t AND c.id > :last AND {_NOT_DONE}
+ ORDER BY c.id LIMIT {STEP}"""
+_NAMED = f"SELECT {_COLUMNS} FROM contents c WHERE c.tenant_id = :t AND c.reference = :r AND {_NOT_DONE}"
+_LINK = """SELECT id, state, remote_id, url, edit_url, sent, base, sending, theirs, notes, since_ms, owner, decision
+ FROM sync_links WHERE content_id = :c AND service = :s"""
+_NEW = """INSERT INTO sync_links (content_id, tenant_id, reference, service, state, uuid, changed_ms)
+ VALUES (:c, :t, :r, :s, :state, :u, :now) ON CONFLICT (content_id, service) DO NOTHING"""
+# The claim that owns a link writes to the service. Its row in `jobs` says whether it still runs.
+_OWN = """UPDATE sync_links SET owner = :owner, state = 'sending', sending = :sending, uuid = :u, reference = :r,
+ since_ms = CASE WHEN remote_id IS NULL THEN COALESCE(since_ms, :now) END WHERE content_id = :c AND service = :s
+ AND (owner IS NULL OR owner = :owner OR NOT EXISTS (SELECT 1 FROM jobs j WHERE j.state = 'processing'
+ AND j.uuid = substr(sync_links.owner, 1, 36) AND j.claim_no = CAST(substr(sync_links.owner, 38) AS INTEGER)))"""
+_ANEW = """UPDATE sync_links SET remote_id = NULL, sent = NULL, base = NULL, theirs = NULL, notes = '{}',
+ since_ms = :now WHERE content_id = :c AND service = :s"""
+_STANDS = """UPDATE sync_links SET state = CAST(:state AS VARCHAR), remote_id = :id, url = :url, edit_url = :edit,
+ sent = :sent, base = :base, sending = NULL, theirs = :theirs, notes = :notes, since_ms = NULL, owner = NULL, uuid = :u,
+ ours = CASE WHEN CAST(:state AS VARCHAR) = 'conflict' THEN COALESCE(:ours, ours) END, decision = :decision,
+ synced_ms = CASE WHEN CAST(:state AS VARCHAR) = 'synced' THEN :now ELSE synced_ms END,
+ changed_ms = CASE WHEN CAST(:changed AS INTEGER) = 1 THEN :now ELSE changed_ms END
+ WHERE content_id = :c AND service = :s"""
+_ACTION = """INSERT INTO sync_actions
+ (uuid, round, content_id, reference, service, action, text, text_json, url, at_ms)
+ VALUES (:u, :round, :c, :r, :s, :action, :text, :json, :url, :now)
+ ON CONFLICT (uuid, content_id) DO UPDATE SET round = excluded.round, action = excluded.action, text = excluded.text,
+ text_json = excluded.text_json, url = excluded.url, at_ms = excluded.at_ms"""
+_VERSION = """INSERT INTO content_versions (content_id, body, replaced_ms, replaced_by)
+ VALUES (:c, :body, :now, :u) ON CONFLICT DO NOTHING"""
+
+
+@dataclass(frozen=True)
+class Content:
+    """A content of a tenant as it stands here."""
+
+    id: int
+    article: Article
+
+
+@dataclass
+class Link:
+    """Where a content lives at a service; see models/sync.py. `state` is "" without a row."""
+
+    state: str = ""
+    remote_id: str | None = None
+    url: str | None = None
+    edit_url: str | None = None
+    sent: Fields | None = None
+    base: Fields | None = None
+    sending: Fields | None = None
+    theirs: Fields | None = None
+    notes: dict[str, str] = field(default_factory=dict)
+    since_ms: int | None = None
+    owner: str | None = None
+    decision: str | None = None
+
+
+def key_of(tenant: str, reference: str) -> str:
+    """Our key of a content at a service: 24 hex digits that follow from tenant and reference. So it is found again even
+    when this database was restored from an older backup."""
+    return hashlib.sha256(f"{tenant}\0{reference}".encode("utf-8", "surrogatepass")).hexdigest()[:24]
+
+
+def contents(tx: Executor, tenant: str, references: list[str] | None, uuid: str, round_no: int) -> Iterator[Content]:
+    """The contents of a tenant (all without `references`) that this round of the job has not dealt with yet."""
+    done = {"t": tenant, "u": uuid, "round": round_no}
+    if references is not None:
+        for reference in references:
+            for row in tx.fetch_all(_NAMED, r=reference, **done):
+                yield _content(row)
+        return
+    last = 0
+    while rows := tx.fetch_all(_ALL, last=last, **done):
+        for row in rows:
+            yield _content(row)
+        last = rows[-1][0]
+
+
+def _content(row: tuple) -> Content:
+    number, reference, title, body, attributes = row
+    found = stored_json(attributes)
+    known = {str(k): str(v) for k, v in found.items() if v is not None} if isinstance(found, dict) else {}
+    return Content(number, Article(str(reference), str(title or ""), str(body or ""), known))
+
+
+def count(tx: Executor, tenant: str) -> int:
+    """How many contents a tenant has."""
+    return tx.fetch_all("SELECT COUNT(*) FROM contents WHERE tenant_id = :t", t=tenant)[0][0]
+
+
+def unknown(tx: Executor, tenant: str, references: list[str]) -> list[str]:
+    """Those references that no content of the tenant has."""
+    sql = "SELECT 1 FROM contents WHERE tenant_id = :t AND reference = :r"
+    return [reference for reference in references if not tx.fetch_all(sql, t=tenant, r=reference)]
+
+
+def done(tx: Executor, uuid: str, round_no: int) -> int:
+    """How many contents this round of a job has dealt with."""
+    return sum(counts(tx, uuid, round_no).values())
+
+
+def counts(tx: Executor, uuid: str, round_no: int) -> dict[str, int]:
+    """The number of contents by action that this round of a job has dealt with."""
+    return dict(tx.fetch_all("SELECT action, COUNT(*) FROM sync_actions WHERE uuid = :u AND round = :n GROUP BY action",
+                             u=uuid, n=round_no))
+
+
+def first_refused(tx: Executor, uuid: str, round_no: int) -> tuple[str, str]:
+    """Reference and sentence of the first content that was refused in this round."""
+    rows = tx.fetch_all("SELECT reference, text, text_json FROM sync_actions WHERE uuid = :u AND round = :n "
+                        "AND action = 'refused' ORDER BY id LIMIT 1", u=uuid, n=round_no)
+    reference, text, stored = rows[0]
+    return reference, from_row(text, stored) or ""
+
+
+def link(tx: Executor, content: Content, service: str) -> Link:
+    """Where the content lives at the service."""
+    rows = tx.fetch_all(_LINK, c=content.id, s=service)
+    if not rows:
+        return Link()
+    _id, state, remote_id, url, edit_url, sent, base, sending, theirs, notes, since, owner, decision = rows[0]
+    return Link(state, remote_id, url, edit_url, _fields(sent), _fields(base), _fields(sending), _fields(theirs),
+                _fields(notes) or {}, since, owner, decision)
+
+
+def _fields(text: str | None) -> Fields | None:
+    found = stored_json(text) if text else None
+    return {str(k): str(v) for k, v in found.items()} if isinstance(found, dict) else None
+
+
+def as_json(fields: Fields | None) -> str | None:
+    """Fields as they are stored."""
+    return None if fields is None else json.dumps(fields, ensure_ascii=False, sort_keys=True)
+
+
+@dataclass(frozen=True)
+class Writer:
+    """Writes the rows of one job: its uuid, round and claim, its tenant, and the service."""
+
+    uuid: str
+    round_no: int
+    owner: str
+    tenant: str
+    service: str
+
+    def own(self, tx: Executor, content: Content, sending: Fields, anew: bool = False) -> bool:
+        """Note that these fields are sent now, `anew` in place of an item that is gone. False when another job that
+        runs is writing this content."""
+        keys = {"c": content.id, "s": self.service, "u": self.uuid, "r": content.article.reference, "now": tx.now()}
+        tx.execute(_NEW, t=self.tenant, state="sending", **keys)
+        if not tx.execute(_OWN, owner=self.owner, sending=as_json(sending), **keys):
+            return False
+        if anew:
+            tx.execute(_ANEW, c=content.id, s=self.service, now=tx.now())
+        return True
+
+    def keep_notes(self, tx: Executor, content: Content, notes: dict[str, str]) -> None:
+        """Store the notes of the service about this content."""
+        tx.execute("UPDATE sync_links SET notes = :notes WHERE content_id = :c AND service = :s", notes=as_json(notes),
+                   c=content.id, s=self.service)
+
+    def stands(self, tx: Executor, content: Content, state: str, before: Link, found: Found | None = None, *,
+               sent: Fields | None = None, theirs: Fields | None = None, decision: str | None = None,
+               notes: dict[str, str] | None = None, ours: Fields | None = None) -> None:
+        """Write what stands there now: `found` after a write of `sent`, or an older state with a conflict between
+        `theirs` and `ours`."""
+        tx.execute(_NEW, c=content.id, s=self.service, u=self.uuid, r=content.article.reference, now=tx.now(),
+                   t=self.tenant, state=state)
+        base = found.fields if found is not None and sent is not None else before.base
+        changed = state != before.state or theirs != before.theirs
+        tx.execute(
+            _STANDS, c=content.id, s=self.service, u=self.uuid, now=tx.now(), state=state,
+            id=found.id if found else before.remote_id, url=found.url if found else before.url,
+            edit=found.edit_url if found else before.edit_url, sent=as_json(sent if sent is not None else before.sent),
+            base=as_json(base), theirs=as_json(theirs), decision=decision, changed=int(changed), ours=as_json(ours),
+            notes=as_json(before.notes if notes is None else notes))
+
+    def action(self, tx: Executor, content: Content, action: str, text: str, url: str | None) -> None:
+        """Write what was done with a content."""
+        tx.execute(_ACTION, u=self.uuid, round=self.round_no, c=content.id, r=content.article.reference, s=self.service,
+                   action=action, text=text, json=to_json(text), url=url, now=tx.now())
+
+    def accept(self, tx: Executor, content: Content, article: Article) -> None:
+        """Replace the content by the one of the service; the body of today becomes a version."""
+        now, old = tx.now(), content.article
+        if article.body != old.body:
+            tx.execute(_VERSION, c=content.id, body=old.body, now=now, u=self.uuid)
+        tx.execute("UPDATE contents SET title = :title, body = :body, attributes = :a, updated_ms = :now WHERE id = :c",
+                   title=article.title, body=article.body, a=as_json(article.attributes), now=now, c=content.id)
