@@ -11,9 +11,12 @@
   the images there are noted, so that after a kill the new one is recognised. Nothing is ever deleted but by `remove`.
 * A product with state 0 is a form that somebody opened in the back office and never saved: it counts as none.
 
-Options: `shop` (id, in a multishop), `language` (ISO code for columns without one), `admin` (folder of the back
-office, for links), `stock` = ours (our quantity is written without asking when it changes here), `iframes` = 1 (the
-shop allows them), `tax_rules_group` (id, for new products), `api` = dispatcher (shops without mod_rewrite).
+* The product, its stock and its images are written one after the other. Until all of a new one are there `making` is
+  noted, so that a create which was cut off is completed (`missing` of Found).
+
+Options: `stock` = ours (our quantity is written without asking when it changes here), `language` (ISO code for
+columns without one), `shop` (id, in a multishop), `tax_rules_group` (id, for new products), `admin` (folder of the back
+office).
 """
 
 from __future__ import annotations
@@ -24,7 +27,15 @@ from typing import Any
 
 from app.integrations.outside import ItemRefused, Limited, Outside, Unavailable
 from app.integrations.prestashop_errors import Doubtful, Missing, NotWritable
-from app.integrations.prestashop_fields import HTML, in_all_languages, listed, normal, unlisted, wanted
+from app.integrations.prestashop_fields import (
+    HTML,
+    accepted,
+    in_all_languages,
+    listed,
+    normal,
+    unlisted,
+    wanted,
+)
 from app.integrations.prestashop_shop import Shop, number
 from app.integrations.prestashop_tree import Categories, Images
 from app.integrations.prestashop_xml import Element, associate, languages, put, text
@@ -45,7 +56,9 @@ class PrestaShop:
     def __init__(self, outside: Outside, options: dict[str, Any]) -> None:
         self._outside, self._options, self._shop = outside, options, Shop(outside, options)
         self._categories, self._images = Categories(self._shop), Images(self._shop, outside)
+        self.one_way = frozenset({"quantity"} if options.get("stock") == "ours" else ())
         self._refused: set[str] = set()
+        self._made = ""
         self._seen: dict[str, Fields] = {}
 
     def check(self) -> str:
@@ -55,18 +68,25 @@ class PrestaShop:
     def fields_of(self, article: Article, options: dict[str, Any]) -> Fields:
         """What a content sets; see prestashop_fields.py for the columns."""
         isos, default = self._shop.languages()
-        return wanted(article, isos, default, self._shop.schema(), str(self._options.get("iframes") or "") == "1")
+        return wanted(article, isos, default, self._shop.schema())
+
+    def accept(self, found: Fields, article: Article) -> Article:
+        """The content with the fields of the product; descriptions are HTML then."""
+        _isos, default = self._shop.languages()
+        return accepted(found, self.fields_of(article, {}), default, article)
 
     def find(self, item: Item) -> Found | None:
-        """The product with the item's reference. Raises ItemRefused when there are several, unless one is noted."""
+        """The product with the item's reference; right after a create the oldest one. Raises ItemRefused when there are
+        several, unless one is noted as ours."""
         ids = self._with_reference(item.reference)
-        if (noted := item.notes.get("id")) in ids:
-            return self.read(noted, item)
-        if len(ids) > 1:
+        noted = item.notes.get("id", "")
+        if len(ids) > 1 and noted not in ids:
             raise ItemRefused(Message(
                 "The shop has %(n)s products with the reference %(reference)s (%(ids)s). Give each its own there.",
                 n=len(ids), reference=item.reference, ids=", ".join(f"#{id}" for id in ids[:10])))
-        return self.read(ids[0], item) if ids else None
+        if not ids:
+            return None
+        return self.read(noted if noted in ids and noted != self._made else ids[0], item)
 
     def read(self, remote_id: str, item: Item) -> Found | None:
         """The product with this id; None when it was deleted or is a form that was never saved (state 0)."""
@@ -95,7 +115,9 @@ class PrestaShop:
                 put(product, name, value)
         texts = in_all_languages(item.fields, isos, default)
         home = self._categories.home()
-        self._apply(product, {"category_default": "", "categories": listed([])} | item.fields | texts, home)
+        self._apply(product, {"category_default": "", "categories": ""} | item.fields | texts, home)
+        item.notes["making"] = "1"
+        self._images.begin(item, [])
         try:
             id = number(self._save("POST", "products", product).find("product"))
         except Doubtful:
@@ -103,8 +125,7 @@ class PrestaShop:
             if len(ids) != 1:
                 raise
             id = ids[0]
-        item.notes["id"] = id
-        item.keep()
+        item.notes["id"] = self._made = id
         return self._rest(id, item.fields, item, pictures)
 
     def update(self, remote_id: str, changes: Fields, item: Item) -> Found:
@@ -112,12 +133,15 @@ class PrestaShop:
         read."""
         product = self._product(remote_id)
         seen, now = self._seen.get(remote_id, {}), self._found(product, item).fields
-        if any(seen[name] != now.get(name) for name in changes if name in seen):
+        if any(seen[name] != now.get(name) for name in changes if name in seen and name not in self.one_way):
             raise Limited(Message("Somebody changed product #%(id)s in the shop at this moment.", id=remote_id), 1.0)
         if "quantity" in changes and text(product, "associations/combinations"):
             raise ItemRefused(Message("Product #%(id)s has combinations, each with a quantity of its own: empty the "
                                       "column quantity.", id=remote_id))
-        pictures = self._images.fetched(item, self._images.ids(product)) if "images" in changes else []
+        pictures = []
+        if "images" in changes:
+            pictures = self._images.fetched(item, self._images.ids(product))
+            self._images.begin(item, self._images.ids(product))
         direct = {name: value for name, value in changes.items() if name not in ("quantity", "images")}
         if direct:
             self._apply(product, direct)
@@ -196,8 +220,8 @@ class PrestaShop:
                 if normal("quantity", text(row, "quantity")) != changes["quantity"]:
                     put(row, "quantity", changes["quantity"])
                     self._shop.save("PUT", f"stock_availables/{number(row)}", row)
-            item.notes["quantity"] = changes["quantity"]
         self._images.upload(id, item, pictures)
+        self._images.end(item)
         return self._found(self._product(id), item)
 
     def _stock(self, id: str) -> list[Element]:
@@ -220,7 +244,8 @@ class PrestaShop:
                 value = languages(product.find(name)).get(isos.get(iso, ""), "")
                 fields[key] = value if name in HTML else " ".join(value.split())
             elif name == "quantity":
-                fields[key] = self._quantity(id, item)
+                rows = [normal(name, text(row, name)) for row in self._stock(id)]
+                fields[key] = "/".join(dict.fromkeys(rows))  # "3/5" when shops differ
             elif name == "images":
                 fields[key] = listed(self._images.named(product, item))
             elif name == "categories":
@@ -231,18 +256,15 @@ class PrestaShop:
             else:
                 fields[key] = normal(name, text(product, name))
         self._seen[id] = fields
+        missing = {"quantity"} if "making" in item.notes and fields.get("quantity") == "0" else set()
+        if "images" in fields and self._images.cut_off(item, self._images.ids(product)):
+            missing.add("images")
+        missing = {name for name in missing if fields[name] != item.fields[name]}
+        if not missing:
+            self._images.end(item)
         added = text(product, "date_add")
         admin = str(self._options.get("admin") or "").strip("/")
         edit = f"/{admin}/index.php?controller=AdminProducts&id_product={id}&updateproduct"
         return Found(id, f"{self._shop.base}/index.php?controller=product&id_product={id}",
                      self._shop.base + edit if admin else "", fields,
-                     untouched=bool(added) and added == text(product, "date_upd"))
-
-    def _quantity(self, id: str, item: Item) -> str:
-        """The quantity there, "3/5" when shops differ. With the option stock = ours it is the one that we wrote last,
-        so that a sale is no conflict."""
-        there = "/".join(dict.fromkeys(normal("quantity", text(row, "quantity")) for row in self._stock(id)))
-        if self._options.get("stock") == "ours" and there != item.fields.get("quantity"):
-            return item.notes.get("quantity", there)
-        return there
-
+                     untouched=bool(added) and added == text(product, "date_upd"), missing=frozenset(missing))
