@@ -24,7 +24,7 @@ from typing import Any
 
 from app.integrations.outside import ItemRefused, Limited, Outside, Unavailable
 from app.integrations.prestashop_errors import Doubtful, Missing, NotWritable
-from app.integrations.prestashop_fields import HTML, in_all_languages, listed, normal, unlisted, wanted
+from app.integrations.prestashop_fields import HTML, accepted, in_all_languages, listed, normal, unlisted, wanted
 from app.integrations.prestashop_shop import Shop, number
 from app.integrations.prestashop_tree import Categories, Images
 from app.integrations.prestashop_xml import Element, associate, languages, put, text
@@ -41,6 +41,7 @@ class PrestaShop:
     """A shop: remote.Service. Every method raises ServiceError only."""
 
     name = "prestashop"
+    one_way: frozenset[str] = frozenset()
 
     def __init__(self, outside: Outside, options: dict[str, Any]) -> None:
         self._outside, self._options, self._shop = outside, options, Shop(outside, options)
@@ -56,6 +57,10 @@ class PrestaShop:
         """What a content sets; see prestashop_fields.py for the columns."""
         isos, default = self._shop.languages()
         return wanted(article, isos, default, self._shop.schema(), str(self._options.get("iframes") or "") == "1")
+
+    def accept(self, found: Fields, article: Article) -> Article:
+        """The content with the fields of the product."""
+        return accepted(found, self.fields_of(article, {}), article, self._shop.languages()[1])
 
     def find(self, item: Item) -> Found | None:
         """The product with the item's reference. Raises ItemRefused when there are several, unless one is noted."""

@@ -111,6 +111,33 @@ def wanted(article: Article, isos: Mapping[str, str], default: str, schema: Sche
     return fields
 
 
+def accepted(found: Fields, ours: Fields, article: Article, default: str) -> Article:
+    """The content with those fields of a product that differ from ours. Images stay as they are here, because those
+    that people added there have no address."""
+    changed = {name: value for name, value in found.items() if value != ours.get(name)}
+    title, body, attributes = article.title, article.body, dict(article.attributes)
+    columns = {name.strip().lower(): name for name in attributes}
+    if any(key.partition(".")[0] in HTML for key in changed):  # `format` is that of all texts: they are HTML now
+        changed |= {key: found.get(key, value) for key, value in ours.items() if key.partition(".")[0] in HTML}
+        attributes[columns.get("format", "format")] = "html"
+    for key, value in changed.items():
+        name, _, iso = key.partition(".")
+        column = f"{name}_{iso}" if iso else name
+        if iso == default and column not in columns:
+            column = name
+        if column == "name" and column not in columns:
+            title = value
+        elif column == "description" and column not in columns:
+            body = value
+        elif name in ("categories", "category_default"):
+            first = found.get("category_default", "")
+            paths = sorted(unlisted(found["categories"]), key=lambda path: path != first)
+            attributes[columns.get("categories", "categories")] = "|".join(paths)
+        elif name != "images" and "/" not in value * (name == "quantity"):
+            attributes[columns.get(column, column)] = value
+    return Article(article.reference, title, body, attributes)
+
+
 def in_all_languages(fields: Fields, isos: Mapping[str, str], default: str) -> Fields:
     """The texts of a new product in every language: one that is not given takes the default's text, else the first one
     given. link_rewrite comes from the name. `fields` has a name."""
