@@ -408,6 +408,7 @@ def test_values_that_are_refused_name_their_column(given, text):
 
 def test_blank_attributes_set_nothing():
     assert set(fields(slug=" ", excerpt="", date="", categories=" | ", tags=",", image="")) == {"title", "body", "status"}
+    assert set(fields(status="")) == {"title", "body"}  # the status of a post stays as it is
 
 
 @pytest.mark.parametrize("given, wanted", [
