@@ -31,7 +31,7 @@ _NO_SEPARATORS = dict.fromkeys(map(ord, ',;|"'))
 @dataclass(frozen=True)
 class CsvFile:
     """A readable file: `columns` are the names in its header, `places` the index of each required column in them, and
-    `hinted` means that it begins with a line `sep=`."""
+    `hinted` means that it begins with a line `sep=`. Cells of the `optional` ones among `places` may be empty."""
 
     path: Path
     encoding: Encoding
@@ -39,6 +39,7 @@ class CsvFile:
     columns: tuple[str, ...]
     places: dict[str, int]
     hinted: bool = False
+    optional: tuple[str, ...] = ()
 
     @property
     def dialect(self) -> str:

@@ -91,7 +91,7 @@ class _Stale(Exception):
 
 
 class Outside:
-    """Sends requests to one site. `user` and `secret` go as basic auth (RFC 7617) to its host alone.
+    """Sends requests to one site. `user` and `secret`, if any, go as basic auth (RFC 7617) to its host alone.
 
     A request takes at most `total_s` with its redirects, and 30 s (`read_s`) between two reads; `within_s` limits all
     requests of this object together.
@@ -192,8 +192,8 @@ class Outside:
             raise Refused(Message("%(host)s is an address of an internal network, which connections may not use. "
                                   "ALLOW_PRIVATE_HOSTS=1 allows it.", host=host)) from None
         limits = httpx2.Limits(max_connections=1, max_keepalive_connections=1, keepalive_expiry=IDLE_S)
-        transport = Pinned(host, found, httpx2.HTTPTransport(verify=httpx2.create_ssl_context(), limits=limits))
-        self._client = httpx2.Client(trust_env=False, follow_redirects=False, transport=transport)  # type: ignore[arg-type]
+        transport: Any = Pinned(host, found, httpx2.HTTPTransport(verify=httpx2.create_ssl_context(), limits=limits))
+        self._client = httpx2.Client(trust_env=False, follow_redirects=False, transport=transport)
         self._client.cookies.jar.set_policy(DefaultCookiePolicy(allowed_domains=[]))
 
     def _send(self, method: str, host: str, url: str, ends: float, most: int, auth: bool, what: dict[str, Any]

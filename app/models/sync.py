@@ -47,8 +47,8 @@ class SyncLink(db.Model):
     conflict (changed there, waits for a person), gone (deleted or binned there) or refused (by the service).
 
     Fields as JSON objects of texts: `sent` ours when they were last written, `base` theirs right after it, `sending`
-    ours of a write whose answer has not come, `theirs` what was found in a conflict. `owner` is the claim that writes
-    (uuid/number); `decision` is None, ours, theirs, later or again.
+    ours of a write whose answer has not come, `theirs` what was found in a conflict, `ours` what was to be sent then.
+    `owner` is the claim that writes (uuid/number); `decision` is None, ours, theirs, later or again.
     """
 
     __tablename__ = "sync_links"
@@ -70,6 +70,7 @@ class SyncLink(db.Model):
     base: Mapped[str | None] = mapped_column(Text)
     sending: Mapped[str | None] = mapped_column(Text)
     theirs: Mapped[str | None] = mapped_column(Text)
+    ours: Mapped[str | None] = mapped_column(Text)
     notes: Mapped[str] = mapped_column(Text, server_default="{}")
     since_ms: Mapped[int | None] = mapped_column(BigInteger)
     owner: Mapped[str | None] = mapped_column(String(80))

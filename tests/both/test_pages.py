@@ -15,6 +15,7 @@ from app.models.job import LIVE_STATES
 from app.models.job_metric import FINAL
 from app.monitor.loop import Monitor
 from app.services.alerts.checks import KINDS
+from app.services.content.content_list import STATES
 from app.services.jobs import listing
 from app.services.jobs.job_filter import HOLDS
 from tests.both.conftest import TOKEN
@@ -33,10 +34,13 @@ QUERIES = {
     "admin.jobs.index": [{}, {"period": "7d"}, {"period": "30d"}],
     "admin.jobs.metrics": [{"period": p} | g | t for p, g, t in itertools.product(("24h", "7d", "30d"), ({}, {"group": "type"}), ({}, {"job_type": "TestEcho"}))],
     "admin.jobs.queues": [{}, {"queue": "high"}, {"queue": "low"}],
-    "admin.jobs.contents.index": [{}, {"q": "100%"}, {"tenant": "acme"}, {"after": "2"}],
+    "admin.jobs.contents.index": [{}, {"q": "100%"}, {"tenant": "acme"}, {"after": "2"}, *({"state": s, "service": t} for s in STATES for t in ("", "wordpress")), {"missing": "1"}, {"state": "odd"}],
+    "admin.jobs.contents.one": [{}, {"version": "1"}],
+    **{f"admin.jobs.syncs.{name}": [{}, {"action": "created"}, {"after": "1"}, {"action": "odd"}] for name in ("job", "csv", "json")},
     "admin.jobs.generations.index": [{}, {"q": "Vini"}, {"tenant": "acme", "status": "failed"}, {"before": "3"}, {"batch": BULK, "draft": "waiting"}],
     "admin.jobs.texts.index": [{}, {"like": "x"}],
     "admin.jobs.texts.preview": [{}, {"missing": "1", "tenant": "acme", "approve": "1"}, {"missing": "1", "template": "breve", "tenant": "acme", "model": "m"}, {"upload": "x"}],
+    "admin.jobs.connections.set": [{"service": s, "tenant": t} for s in ("openai", "wordpress", "prestashop", "x") for t in ("", "acme", "a b")],
     "admin.jobs.costs.index": [{}, {"since": "2026-01-01", "until": "2027-01-01"}],
     "admin.jobs.log": [{}, {"before": "5"}], "admin.jobs.batches.index": [{}, {"q": "100%"}, {"open": "1"}, {"before": "1.1999999999999.x"}, {"before": "x"}],
     "admin.jobs.alerts.new-rule": [{}, *({"kind": k} for k in KINDS)],
@@ -122,11 +126,15 @@ FORMS = {
                              {"type": "TestPair", "reset": "1"}, {"type": "nothing"}, {"type": "TestEcho", "concurrency": "x", "rate": "0/m"}, {}],
     "admin.jobs.pause": [{"minutes": "5", "reason": "pausa"}], "admin.jobs.pause-type": [{"minutes": "5"}],
     "admin.jobs.batches.act": [{"queue": "low"}, {}],
+    "admin.jobs.connections.set": [{"service": "openai", "tenant": "acme", "secret": "sk-another"}, {"service": "wordpress", "tenant": "x", "url": "http://u:p@x"}, {"service": "x"}, {}],
     "admin.jobs.costs.budget": [{"tenant": "acme", "amount": "49.90", "currency": "EUR", "hold": "1"}, {"tenant": "acme", "amount": ""}],
     "admin.jobs.generations.save-template": [{"tenant": "acme", "name": "breve", "body": "x {prompt}"}, {"name": "n" * 100, "body": "{prompt}"}],
     "admin.jobs.new.create": [{"type": "TestForm", "text": "è", "number": "7", "kind": "a"}, {"type": "TestEcho", "text": "x", "delay": "60", "tenant": "acme"}],
     "admin.jobs.texts.create": [{"prompts": "uno\ndue", "model": "gpt-4o-mini"}, {"missing": "1", "model": "m", "tenant": "acme"}, {}],
     "admin.jobs.texts.preview": [{"missing": "1", "model": "m"}, {"missing": "1", "model": "m", "step": "start"}, {"upload": "x"}],
+    "admin.jobs.contents.sync": [{"to": "wordpress", "status": "draft"}, {"to": "prestashop", "dry_run": "1"}, {}],
+    "admin.jobs.contents.sync-many": [{"to": "wordpress", "id": "1"}, {"to": "prestashop", "scope": "all", "tenant": "acme", "state": "gone"}, {"scope": "all", "to": "wordpress"}, {}],
+    "admin.jobs.syncs.decide": [{"decision": "later", "changed_ms": "1"}, {"decision": "ours"}, {}],
     "admin.jobs.new.edit": [{"text": "x", "args": '{"text": "x"}'}],
     "admin.jobs.alerts.rule": [{"threshold": "5", "window_min": "60", "cooldown_min": "15", "minimum": "1", "quiet_from": "22:00", "quiet_until": "07:00"}],
     "admin.jobs.alerts.new-rule": [{"kind": k, "threshold": "5", "window_min": "60", "cooldown_min": "15", "minimum": "1", "tenant_id": "acme"} for k in KINDS],
@@ -146,7 +154,7 @@ def posts(site) -> list[tuple[str, dict[str, str]]]:
             for name in sorted(rule.arguments - set(rule.defaults or ())):
                 acts = ("up", "down", "top", "hold", "release", "delay", "move", "run-now", "run-without-waiting", "stop", "restore", "erase")
                 words = {"act": acts, "alerts.act": ("ack", "snooze", "unsnooze"), "rule-change": ("off", "on", "delete"), "recurring-change": ("off", "on", "run"),
-                         "people.change": ("role", "disable", "enable", "unlock", "sign_out"),
+                         "connections.act": ("test", "try", "remove"), "people.change": ("role", "disable", "enable", "unlock", "sign_out"),
                          "contents.decide": ("accept", "refuse"), "texts.decide": ("accept", "refuse", "burn"),
                          "pause": ("pause", "resume"), "pause-type": ("pause", "resume"),
                          "batches.act": ("pause", "resume", "move", "delete", "retry", "seal", "cancel")}

@@ -9,7 +9,6 @@ twice; all is written in one transaction, so nothing is missing.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal
@@ -31,6 +30,7 @@ from app.services.content.import_rows import entry
 from app.services.jobs import batches
 from app.services.jobs.dispatch import dispatch_many
 from app.support.clock import now_ms
+from app.support.json_values import streamed
 from app.support.messages import Message, from_row, translate_stored
 from app.support.settings import settings
 from app.support.validation import ValidationError, stored_object
@@ -249,8 +249,4 @@ def _units(nano: Any) -> Decimal | None:
 
 def as_json(engine: Engine, batch_id: str) -> Iterator[str]:
     """The results as one JSON object, `{"batch": id, "texts": [...]}`, a text a line."""
-    before = f'{{"batch": {json.dumps(batch_id)}, "texts": [\n'
-    for row in results(engine, batch_id):
-        yield before + json.dumps(row, ensure_ascii=False, default=str)
-        before = ",\n"
-    yield (before if before != ",\n" else "") + "\n]}\n"
+    return streamed("batch", batch_id, "texts", results(engine, batch_id))

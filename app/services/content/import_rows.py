@@ -10,7 +10,7 @@ import hashlib
 import re
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from itertools import islice
 from typing import Any, NamedTuple
@@ -20,6 +20,7 @@ from app.support.messages import Message, to_json
 from app.support.redaction import cut
 
 REQUIRED = ("reference", "title", "body")
+KINDS = ("contents", "products")
 REFERENCE_MAX, RAW_BYTES = 255, 2048
 PREVIEW_ROWS, PREVIEW_S, FIRST_ROWS, EXAMPLES = 200_000, 5.0, 5, 3
 # Usual names of the columns in Italian files. Only the preview suggests them, where a person confirms the mapping.
@@ -40,6 +41,20 @@ class Row(NamedTuple):
     record: Record
 
 
+def located(peek: CsvFile, columns: dict[str, str] | None, kind: str = "contents") -> CsvFile:
+    """The file with the index of each column of a content. Raises ValidationError as `placed` does.
+
+    A file of products needs no body; without a title, `name` is the title.
+    """
+    if kind == "contents":
+        return placed(peek, REQUIRED, columns)
+    mapping, names = dict(columns or {}), [key_of(name) for name in placed(peek, (), columns).columns]
+    if "title" not in names and "name" in names:
+        source = peek.columns[names.index("name")]
+        mapping = {k: v for k, v in mapping.items() if key_of(k) != key_of(source)} | {source: "title"}
+    return replace(placed(peek, REQUIRED if "body" in names else REQUIRED[:2], mapping), optional=REQUIRED[2:])
+
+
 @lru_cache
 def empty_cell(names: str) -> Message:
     """The fault of a row with an empty cell; cached, because a file can need it a million times."""
@@ -47,9 +62,11 @@ def empty_cell(names: str) -> Message:
 
 
 def read_rows(source: CsvFile, filled: tuple[str, ...] | None = None) -> Iterator[Row]:
-    """All records of the file, in order. No cell of the columns `filled` (REQUIRED by default) may be empty. The rows
-    have the reference that the file's column of this name gives, if it has one."""
-    places = [(name, source.places[name]) for name in (REQUIRED if filled is None else filled)]
+    """All records of the file, in order. No cell of the columns `filled` (by default those of REQUIRED that are not
+    optional) may be empty. The rows have the reference that the file's column of this name gives, if it has one."""
+    if filled is None:
+        filled = tuple(name for name in REQUIRED if name in source.places and name not in source.optional)
+    places = [(name, source.places[name]) for name in filled]
     first = source.places.get(REQUIRED[0])
     for number, record in enumerate(source.records(), 1):
         reference, fault = "", record.fault
@@ -142,10 +159,10 @@ class Preview:
     groups: list[Group] = field(default_factory=list)
 
 
-def preview(peek: CsvFile, columns: dict[str, str] | None) -> Preview:
+def preview(peek: CsvFile, columns: dict[str, str] | None, kind: str = "contents") -> Preview:
     """The first rows of a file and its faults by reason, over at most 200,000 rows or 5 s. Raises ValidationError as
     `open_csv` does."""
-    found = Preview(placed(peek, REQUIRED, columns))
+    found = Preview(located(peek, columns, kind))
     faults = Faults()
     seen: set[bytes] = set()
     end = time.monotonic() + PREVIEW_S
