@@ -134,10 +134,10 @@ def sync(product, there, references: list[str] | None = None, **args) -> str:
 
 def hurry(product) -> None:
     """What waits for a later time begins now; a hold of the breaker ends."""
-    with contextlib.suppress(Exception):
-        with contextlib.closing(sqlite3.connect(product.data_dir / "ainstein.sqlite3", timeout=5)) as connection, connection:
-            connection.execute("UPDATE connections SET held_until_ms = NULL, failures = 0, hold_s = 0")
-            connection.execute("UPDATE jobs SET available_ms = 0, available_at = 0 WHERE state = 'scheduled'")
+    path = product.data_dir / "ainstein.sqlite3"
+    with contextlib.suppress(sqlite3.Error), contextlib.closing(sqlite3.connect(path, timeout=5)) as connection, connection:
+        connection.execute("UPDATE connections SET held_until_ms = NULL, failures = 0, hold_s = 0")
+        connection.execute("UPDATE jobs SET available_ms = 0, available_at = 0 WHERE state = 'scheduled'")
 
 
 def finish(product, seconds: float = 90) -> None:
