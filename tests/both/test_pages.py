@@ -153,7 +153,7 @@ def posts(site) -> list[tuple[str, dict[str, str]]]:
                 acts = ("up", "down", "top", "hold", "release", "delay", "move", "run-now", "run-without-waiting", "stop", "restore", "erase")
                 words = {"act": acts, "alerts.act": ("ack", "snooze", "unsnooze"), "rule-change": ("off", "on", "delete"), "recurring-change": ("off", "on", "run"),
                          "people.change": ("role", "disable", "enable", "unlock", "sign_out"),
-                         "contents.decide": ("accept", "refuse"), "texts.decide": ("accept", "refuse", "burn"),
+                         "contents.decide": ("accept", "refuse"), "connections.act": ("test", "try", "remove"), "texts.decide": ("accept", "refuse", "burn"),
                          "pause": ("pause", "resume"), "pause-type": ("pause", "resume"),
                          "batches.act": ("pause", "resume", "move", "delete", "retry", "seal", "cancel")}
                 commands = ("restart", "start") if rule.endpoint.endswith("workers.all") else ("quiet", "resume", "stop", "kill", "start")
