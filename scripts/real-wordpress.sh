@@ -1,14 +1,17 @@
 #!/usr/bin/env bash
 # A real WordPress for a while: Debian's packages in a temporary folder, on 127.0.0.1, in a subfolder of the site.
-#   bash scripts/real-wordpress.sh [command]     default: the tests against it (tests/integrations/test_real_wordpress.py)
+#   bash scripts/real-wordpress.sh [command]    (default: tests/integrations/test_real_wordpress.py against it)
 # The command gets REAL_WORDPRESS: a file with address, user and application password, and the command that sets an
 # option of the site, a line each. When it ends, the processes are ended by their ids and the folder is removed.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-[ -e /usr/share/wordpress/wp-load.php ] && command -v php mariadbd >/dev/null || {
+# No package here brings a service: `wordpress`, which wants a web server, is only unpacked.
+has() { command -v "$1" >/dev/null; }
+has mariadbd && has mariadb && has php && php -r 'exit(extension_loaded("mysqli") ? 0 : 1);' || {
     apt-get update -q
-    apt-get install -y -q --no-install-recommends wordpress mariadb-server php-cli php-mysql php-gd php-xml php-mbstring
+    apt-get install -y -q --no-install-recommends php-cli php-mysql php-gd php-xml php-mbstring mariadb-server-core \
+        mariadb-client-core
 } >&2
 work="$(mktemp -d)" pids=()
 stop() {
@@ -19,13 +22,20 @@ stop() {
 trap stop EXIT
 trap 'exit 130' INT TERM HUP
 as=()
-[ "$(id -u)" != 0 ] || as=(setpriv --reuid=mysql --regid=mysql --clear-groups)
+[ "$(id -u)" != 0 ] || as=(setpriv --reuid=www-data --regid=www-data --clear-groups)
 until_ok() { for _ in $(seq 300); do "$@" >/dev/null 2>&1 && return; sleep 0.1; done; cat "$work"/*.log >&2; return 1; }
 port="$(python3 -c 'import socket; s = socket.create_server(("127.0.0.1", 0)); print(s.getsockname()[1])')"
 site="$work/www/blog"
 
-mkdir -p "$site"
-cp -rL /usr/share/wordpress/. "$site" 2>/dev/null || true  # some links of the package lead nowhere
+mkdir -p "$site" "$work/unpacked"
+from=/usr/share/wordpress
+[ -e "$from/wp-load.php" ] || (
+    cd "$work/unpacked"
+    apt-get download -q wordpress || { apt-get update -q && apt-get download -q wordpress; }
+    dpkg-deb -x wordpress_*.deb .
+) >"$work/apt.log" 2>&1 || { cat "$work/apt.log" >&2; exit 1; }
+[ -e "$from/wp-load.php" ] || from="$work/unpacked$from"
+cp -rL "$from/." "$site" 2>/dev/null || true  # links to other packages may lead nowhere: none is needed here
 mkdir -p "$site/wp-content/uploads" "$site/wp-content/mu-plugins"
 cat >"$site/wp-config.php" <<PHP
 <?php
@@ -45,13 +55,14 @@ cat >"$site/wp-content/mu-plugins/key.php" <<'PHP'
 <?php  // what README recommends for functions.php, when options of the site say so; no TIFF
 add_filter('upload_mimes', fn($kinds) => array_diff($kinds, ['image/tiff']));
 if (get_option('ainstein_meta')) register_post_meta('post', 'ainstein_key', [
-    'type' => 'string', 'single' => true, 'show_in_rest' => true, 'auth_callback' => fn() => current_user_can('edit_posts')]);
+    'type' => 'string', 'single' => true, 'show_in_rest' => true,
+    'auth_callback' => fn() => current_user_can('edit_posts')]);
 if (get_option('ainstein_filter')) add_filter('rest_post_query', function ($args, $request) {
-    if ($request['ainstein_key']) $args['meta_query'] = [['key' => 'ainstein_key', 'value' => $request['ainstein_key']]];
-    return $args;
+    $key = $request['ainstein_key'];
+    return $key ? ['meta_query' => [['key' => 'ainstein_key', 'value' => $key]]] + $args : $args;
 }, 10, 2);
 PHP
-[ "$(id -u)" != 0 ] || chown -R mysql:mysql "$work"
+[ "$(id -u)" != 0 ] || chown -R www-data:www-data "$work"
 
 "${as[@]}" mariadb-install-db --no-defaults --datadir="$work/sql" --auth-root-authentication-method=normal \
     --skip-test-db >"$work/install.log" 2>&1
@@ -69,7 +80,8 @@ wp_install("Blog & Co", "editor", "editor@example.org", false, "", wp_generate_p
 update_option("permalink_structure", "/%postname%/");
 update_option("timezone_string", "Europe/Rome");
 $new = WP_Application_Passwords::create_new_application_password(1, ["name" => "test"]);
-file_put_contents($argv[2], "http://127.0.0.1:" . $argv[3] . "/blog\neditor\n" . WP_Application_Passwords::chunk_password($new[0]) . "\n");
+$password = WP_Application_Passwords::chunk_password($new[0]);
+file_put_contents($argv[2], "http://127.0.0.1:$argv[3]/blog\neditor\n$password\n");
 ' "$site" "$work/access" "$port" >"$work/wp.log" 2>&1 || { cat "$work/wp.log" >&2; exit 1; }
 cat >"$work/option.php" <<'PHP'
 <?php

@@ -27,15 +27,7 @@ from typing import Any
 
 from app.integrations.outside import ItemRefused, Limited, Outside, Unavailable
 from app.integrations.prestashop_errors import Doubtful, Missing, NotWritable
-from app.integrations.prestashop_fields import (
-    HTML,
-    accepted,
-    in_all_languages,
-    listed,
-    normal,
-    unlisted,
-    wanted,
-)
+from app.integrations.prestashop_fields import HTML, accepted, in_all_languages, listed, normal, unlisted, wanted
 from app.integrations.prestashop_shop import Shop, number
 from app.integrations.prestashop_tree import Categories, Images
 from app.integrations.prestashop_xml import Element, associate, languages, put, text
@@ -71,9 +63,8 @@ class PrestaShop:
         return wanted(article, isos, default, self._shop.schema())
 
     def accept(self, found: Fields, article: Article) -> Article:
-        """The content with the fields of the product; descriptions are HTML then."""
-        _isos, default = self._shop.languages()
-        return accepted(found, self.fields_of(article, {}), default, article)
+        """The content with the fields of the product."""
+        return accepted(found, self.fields_of(article, {}), article, self._shop.languages()[1])
 
     def find(self, item: Item) -> Found | None:
         """The product with the item's reference; right after a create the oldest one. Raises ItemRefused when there are

@@ -111,29 +111,31 @@ def wanted(article: Article, isos: Mapping[str, str], default: str, schema: Sche
     return fields
 
 
-def accepted(found: Fields, ours: Fields, default: str, article: Article) -> Article:
-    """The content with those fields of a product that differ from ours. With a description all become HTML, because one
-    column says the format of all. Images of others have no address, so they stay out."""
+def accepted(found: Fields, ours: Fields, article: Article, default: str) -> Article:
+    """The content with those fields of a product that differ from ours. Images stay as they are here, because those
+    that people added there have no address."""
     changed = {name: value for name, value in found.items() if value != ours.get(name)}
-    if any(name.partition(".")[0] in HTML for name in changed):
-        changed |= {name: value for name, value in found.items() if name.partition(".")[0] in HTML} | {"format": "html"}
-    columns, title, body = {name.strip().lower(): value for name, value in article.attributes.items()}, "", ""
-    for name, value in changed.items():
-        field, _, iso = name.partition(".")
-        column = f"{field}_{iso}" if iso and (iso != default or f"{field}_{iso}" in columns) else field
+    title, body, attributes = article.title, article.body, dict(article.attributes)
+    columns = {name.strip().lower(): name for name in attributes}
+    if any(key.partition(".")[0] in HTML for key in changed):  # `format` is that of all texts: they are HTML now
+        changed |= {key: found.get(key, value) for key, value in ours.items() if key.partition(".")[0] in HTML}
+        attributes[columns.get("format", "format")] = "html"
+    for key, value in changed.items():
+        name, _, iso = key.partition(".")
+        column = f"{name}_{iso}" if iso else name
+        if iso == default and column not in columns:
+            column = name
         if column == "name" and column not in columns:
             title = value
         elif column == "description" and column not in columns:
             body = value
         elif name in ("categories", "category_default"):
             first = found.get("category_default", "")
-            paths = unlisted(found.get("categories", ""))
-            columns["categories"] = "|".join(sorted(paths, key=lambda path: path != first))
-        elif name == "images":
-            columns["image"] = "|".join(url for url in unlisted(value) if not url.startswith("#"))
-        elif name != "quantity" or re.fullmatch(r"-?\d{1,9}", value):
-            columns[column] = value
-    return Article(article.reference, title or article.title, body or article.body, columns)
+            paths = sorted(unlisted(found["categories"]), key=lambda path: path != first)
+            attributes[columns.get("categories", "categories")] = "|".join(paths)
+        elif name != "images" and "/" not in value * (name == "quantity"):
+            attributes[columns.get(column, column)] = value
+    return Article(article.reference, title, body, attributes)
 
 
 def in_all_languages(fields: Fields, isos: Mapping[str, str], default: str) -> Fields:

@@ -6,7 +6,8 @@
     date             UTC with Z; a date without a zone is in the zone of the site
     categories, tags JSON list of names, sorted; the spelling (News, news) of ours counts
     image            URL; `#12` is image 12 of the site's media; "" none
-    status           draft, publish, future: what we asked for when the post is at least as public, else theirs
+    status           draft, publish, future: what we asked for when the post is at least as public, else theirs; without
+                     one it is left as it is, and a new post is a draft
 
 The marker is an HTML comment in the last paragraph: after it, WordPress would show an empty one.
 """
@@ -40,10 +41,11 @@ _INLINE = re.compile(r"</?(?:a|abbr|b|cite|code|del|em|i|img|ins|kbd|mark|q|s|sm
 def fields_of(article: Article, options: dict[str, Any], zone: Callable[[], tzinfo]) -> Fields:
     """The fields that a content sets; `zone` gives the time zone of the site. Raises ItemRefused with the column."""
     given = {name: value.strip() for name, value in article.attributes.items() if value.strip()}
-    status = str(options.get("status") or "draft")
-    if status not in STATUSES:
+    status = str(options.get("status") or "")
+    if status and status not in STATUSES:
         raise ItemRefused(Message("status must be draft, publish or future, not %(value)s.", value=status[:80]))
-    fields = {"title": line(article.title), "body": _html(article.body, given.get("format")), "status": status}
+    fields = {"title": line(article.title), "body": _html(article.body, given.get("format"))}
+    fields |= {"status": status} if status else {}
     if not fields["title"] and not fields["body"]:
         raise ItemRefused(Message("Columns title and body are both empty. WordPress needs one of them."))
     if "slug" in given:

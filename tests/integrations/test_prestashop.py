@@ -588,3 +588,24 @@ def test_a_new_product_needs_a_name_and_the_links_know_the_back_office(server):
     assert found.url == f"{server.url}/index.php?controller=product&id_product=1"
     assert found.edit_url == f"{server.url}/admin77/index.php?controller=AdminProducts&id_product=1&updateproduct"
     assert server.rows["products"]["1"]["id_tax_rules_group"] == "3" and server.rows["products"]["1"]["active"] == "0"
+
+
+def test_the_version_of_the_shop_is_taken_over_whole(server, shop):
+    """What `accept` makes gives the shop's fields again, also with texts in Markdown and columns by language."""
+    given, kept = full(server, description_it="*Calda*"), {}
+    found, item = sync(shop, given, kept)
+    row = server.rows["products"][found.id]
+    row["name"] = {"1": "Pump of theirs", "2": "Pompa di loro"}
+    row["description"] = row["description"] | {"2": "<p>Fredda</p>"}
+    row |= {"price": "12.500000", "active": "0"}
+    theirs = shop.read(found.id, item).fields
+    taken = shop.accept(theirs, given)
+    assert shop.fields_of(taken, {}) == theirs and theirs["price"] == "12.5"
+    assert taken.attributes["description_it"] == "<p>Fredda</p>" and taken.attributes["format"] == "html"
+
+
+def test_a_price_that_is_taken_over_leaves_texts_in_markdown(server, shop):
+    found, item = sync(shop, article(price="10"), {})
+    server.rows["products"][found.id]["price"] = "11.000000"
+    taken = shop.accept(shop.read(found.id, item).fields, article(price="10"))
+    assert (taken.body, taken.attributes) == ("# Hot\n\nA *pump*.", {"price": "11"})

@@ -50,7 +50,7 @@ def test_a_file_of_products_needs_no_body_and_its_name_is_the_title(imports):
     assert json.loads(imports.contents("attributes")[0][0]) == {"description": "Di legno", "price": "12.50", "quantity": "3"}
     assert imports.rejects() == [(4, "Empty cell in a required column: title.")]
     imports.dispatch(PRODUCTS)
-    assert "has no column title and body" in imports.attempt().error
+    assert "has no columns title and body" in imports.attempt().error
 
 
 def test_a_file_without_bodies_leaves_the_bodies_as_they_are(imports):

@@ -15,7 +15,6 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from sqlalchemy import select
 
@@ -31,7 +30,6 @@ from app.services.content.connection_values import Faults, checked
 from app.services.content.connections import SERVICES, label_of
 from app.support.clock import now_ms, when
 from app.support.messages import Message, _, from_row, tell, text_of, to_json, translate_stored
-from app.support.validation import stored_object
 from app.support.vault import Unreadable, Vault, new_key
 
 LOCK = "connections"
@@ -55,7 +53,7 @@ class ConnectionView:
     label: str
     url: str
     user_name: str | None
-    options: dict[str, Any]
+    options: dict[str, str]
     updated_at: datetime
     updated_by: str | None
     tested_at: datetime | None
@@ -80,8 +78,8 @@ def shown(row: Connection) -> ConnectionView:
 
     return ConnectionView(
         id=row.id, tenant_id=row.tenant_id, service=row.service, label=SERVICES.get(row.service, row.service),
-        url=row.url, user_name=row.user_name, options=stored_object(row.options), updated_at=when(row.updated_ms),
-        updated_by=row.updated_by, tested_at=when(row.tested_ms),
+        url=row.url, user_name=row.user_name, options=connections.options_of(row.options),
+        updated_at=when(row.updated_ms), updated_by=row.updated_by, tested_at=when(row.tested_ms),
         test_ok=None if row.tested_ms is None else bool(row.test_ok), test_text=told("test"), failures=row.failures,
         held_until=when(row.held_until_ms), error=told("error"))
 

@@ -78,6 +78,17 @@ class ContentRow:
     standings: tuple[Standing, ...]
 
 
+@dataclass(frozen=True)
+class ContentPage:
+    """A page of contents: `following` is the id that the next page begins below, None on the last one. `total` match;
+    more than these when it is not `exact`."""
+
+    rows: list[ContentRow]
+    following: int | None
+    total: int
+    exact: bool
+
+
 def ids(wanted: ContentFilter, most: int, before: int | None = None, top: int | None = None) -> list[int]:
     """At most `most` contents, the newest first: with ids below `before`, and up to `top`."""
     found: set[int] = set()
@@ -146,7 +157,14 @@ def changed_since(state: str, synced_ms: int | None, updated_ms: int) -> bool:
     return state == "synced" and synced_ms is not None and updated_ms > synced_ms
 
 
-def page(wanted: ContentFilter, before: int | None, size: int = 50) -> tuple[list[ContentRow], int | None]:
-    """At most `size` contents with ids below `before`, and the id that the next page begins below, if there is one."""
-    found = ids(wanted, size + 1, before)
-    return rows(found[:size]), found[size - 1] if len(found) > size else None
+def page(wanted: ContentFilter, before: int | None, size: int = 50) -> ContentPage:
+    """At most `size` contents with ids below `before`, and how many match in all."""
+    if wanted.query:
+        known = ids(wanted, MOST + 1)  # rare states take a look at all contents: once is enough
+        total, exact = min(len(known), MOST), len(known) <= MOST
+        found = [number for number in known if before is None or number < before][: size + 1]
+        if not exact and len(found) <= size:
+            found = ids(wanted, size + 1, before)
+    else:
+        (total, exact), found = count(wanted), ids(wanted, size + 1, before)
+    return ContentPage(rows(found[:size]), found[size - 1] if len(found) > size else None, total, exact)
