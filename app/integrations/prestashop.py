@@ -30,13 +30,14 @@ from app.integrations.prestashop_errors import Doubtful, Missing, NotWritable
 from app.integrations.prestashop_fields import HTML, accepted, in_all_languages, listed, normal, unlisted, wanted
 from app.integrations.prestashop_shop import Shop, number
 from app.integrations.prestashop_tree import Categories, Images
-from app.integrations.prestashop_xml import Element, associate, languages, put, text
+from app.integrations.prestashop_xml import Element, associate, languages, legal, put, text
 from app.integrations.remote import Article, Fields, Found, Item
 from app.support.messages import Message
 
 NEVER_SENT = frozenset({"manufacturer_name", "quantity", "position_in_category"})  # computed; 1.7 refuses position 0
 NEW = {"state": "1", "product_type": "standard", "active": "0", "price": "0", "show_price": "1",
        "available_for_order": "1", "minimal_quantity": "1", "visibility": "both", "condition": "new"}
+NAMES = {"category_default": "id_category_default"}  # what a field is called there
 MOST_RETRIES = 5
 
 
@@ -98,7 +99,7 @@ class PrestaShop:
                                       "active to 0."))
         pictures = self._images.fetched(item, [])
         product = Element("product")
-        first = {"reference": item.reference.strip()} | NEW
+        first = {"reference": legal(item.reference)} | NEW
         if group := str(self._options.get("tax_rules_group") or ""):
             first["id_tax_rules_group"] = group
         for name, value in first.items():
@@ -110,7 +111,7 @@ class PrestaShop:
         item.notes["making"] = "1"
         self._images.begin(item, [])
         try:
-            id = number(self._save("POST", "products", product).find("product"))
+            id = number(self._save("POST", "products", product, item.fields).find("product"))
         except Doubtful:
             ids = self._with_reference(item.reference)
             if len(ids) != 1:
@@ -137,7 +138,7 @@ class PrestaShop:
         if direct:
             self._apply(product, direct)
             try:
-                self._save("PUT", f"products/{remote_id}", product)
+                self._save("PUT", f"products/{remote_id}", product, direct)
             except Doubtful:
                 there = self._found(self._product(remote_id), item).fields
                 if any(there.get(name) == now.get(name) != value for name, value in direct.items()):
@@ -161,7 +162,7 @@ class PrestaShop:
         A filter is a pattern: [a|b] is a list, [1,2] a range, and a value with other brackets filters nothing. So a
         reference with such signs is asked for by its longest part without brackets, and all answers are compared.
         """
-        reference, state = reference.strip(), ",state" if self._shop.schema().knows("state") else ""
+        reference, state = legal(reference), ",state" if self._shop.schema().knows("state") else ""
         pattern = reference if "|" in reference or "," in reference else f"[{reference}]"
         if "[" in reference or "]" in reference:
             pattern = f"%[{max(re.split(r'[][]', reference), key=len)}]%"
@@ -177,15 +178,16 @@ class PrestaShop:
             raise Unavailable(Message("The shop answers with something else than product #%(id)s.", id=id))
         return product
 
-    def _save(self, method: str, resource: str, entity: Element) -> Element:
-        """POST or PUT an entity whole. A field that the shop calls not writable is left out from then on."""
-        schema = self._shop.schema()
+    def _save(self, method: str, resource: str, product: Element, ours: Fields) -> Element:
+        """POST or PUT a product whole. A field that the shop calls not writable is left out from then on, unless it is
+        one of `ours`."""
+        names = {"id", *(NAMES.get(name, name.partition(".")[0]) for name in ours)}
         for _attempt in range(MOST_RETRIES):
-            without = NEVER_SENT | schema.read_only | self._refused if entity.tag == "product" else self._refused
+            without = NEVER_SENT | self._shop.schema().read_only | self._refused - names
             try:
-                return self._shop.save(method, resource, entity, without)
+                return self._shop.save(method, resource, product, without)
             except NotWritable as error:
-                if error.field in self._refused or error.field == "id":
+                if error.field in names | without:
                     raise
                 self._refused.add(error.field)
         raise ItemRefused(Message("The shop refuses too many fields as not writable."))

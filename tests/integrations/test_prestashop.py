@@ -5,10 +5,13 @@ from __future__ import annotations
 import copy
 import importlib.util
 import json
+import random
+import re
 import socket
 import sys
 import threading
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -192,6 +195,15 @@ def test_a_field_that_the_shop_calls_not_writable_is_left_out(server, shop):
     assert row["price"] == "6.000000" and row | {"price": 0, "date_upd": 0} == before | {"price": 0, "date_upd": 0}
 
 
+def test_a_field_of_the_content_that_is_not_writable_is_no_silent_loss(server, shop):
+    rich(server)
+    server.read_only = {"weight", "id_category_default"}
+    given = item_for(shop, article(reference="RICH", title="", body="", weight="5", categories="Heat"))
+    for name in ("weight", "category_default"):
+        with pytest.raises(ItemRefused, match="not writable"):
+            shop.update("5", {name: given.fields[name]}, given)
+
+
 # ---- kills and breaks ------------------------------------------------------------------------------------------------
 
 LATE = ("late-cut", "late-empty", "late-php", "late-around", "late-html")
@@ -269,6 +281,36 @@ def test_what_never_ends_ends(server, way):
         shop.fields_of(article(), {})
     assert any(words in str(error.value) for words in ("did not answer", "did not end", "larger than")), str(error.value)
     assert shop.fields_of(article(), {})["name.en"] == "Pump", "and the next call is well"
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_no_answer_raises_anything_but_a_sentence(server, seed):
+    """Answers with pieces cut, doubled, swapped and made odd, at random places."""
+    dice, odd = random.Random(seed), [b"", b"-1", b"9" * 40, b"x", b"\xff", b"]]>", b"<a/>", b"\x00", b"1e9", b"</id>", "½٣".encode(), b"<error>"]
+    rich(server)
+    for _ in range(40):
+        shop = connect(server)
+        ask, wrong = shop._shop._ask, []
+
+        def asked(*given, ask=ask, wrong=wrong):
+            answer = ask(*given)
+            if dice.random() < 0.3:
+                body = re.split(rb"(<[^<>]*>)", answer.body)
+                for _ in range(dice.randint(1, 4)):
+                    place = dice.randrange(len(body))
+                    body[place] = dice.choice([*odd, body[place] * 2, body[dice.randrange(len(body))]])
+                wrong.append(1)
+                answer = replace(answer, body=b"".join(body), status=dice.choice([answer.status] * 4 + [200, 404, 500, 503]))
+            return answer
+
+        shop._shop._ask = asked
+        given = dice.choice([full(server), Article("RICH", "N", "b", {"quantity": "3", "categories": "X > Y", "image": f"{server.url}/pictures/c.jpg"})])
+        for do in (shop.check, lambda shop=shop, given=given: sync(shop, given, {}), lambda shop=shop, given=given: shop.read("5", item_for(shop, given))):
+            try:
+                do()
+            except ServiceError as error:
+                assert str(error)
+        shop.close()
 
 
 # ---- sentences ---------------------------------------------------------------------------------------------------------
