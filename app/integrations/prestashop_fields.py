@@ -31,7 +31,8 @@ MOST_IMAGES, MOST_CATEGORIES = 20, 50
 _NUMBER = re.compile(r"-?\d{1,20}(?:[.,]\d{0,20})?")
 _BOOL = {"1": "1", "true": "1", "yes": "1", "si": "1", "sì": "1", "0": "0", "false": "0", "no": "0"}
 _EVENTS = re.compile(r"\bon(?:mouse\w+|(?:dbl)?click|(?:un)?load|error|abort|move|resize|scroll|focus|blur|change|"
-                     r"select|submit|reset|drag\w*|drop|key\w+|input|wheel|toggle|(?:before|after)\w+|animation\w+|touch\w+|"
+                     r"select|submit|reset|drag\w*|drop|key\w+|input|wheel|toggle|(?:before|after)\w+|animation\w+|"
+                     r"touch\w+|"
                      r"pointer\w+|copy|cut|paste|context\w+)\s*=", re.I)
 _NO_HTML = re.compile(r"<\s*script|script:", re.I), re.compile(r"<\s*(?:i?frame|form|input|embed|object)", re.I)
 FORMATS = {  # Validate.php: the characters that a format allows, and how to say it
