@@ -238,6 +238,8 @@ def test_categories_and_tags_are_made_once(blog):
     blog.service().create(again)
     assert len(blog.ask("GET", "categories", search=name)) == 1 and len(blog.ask("GET", "tags", search=name)) == 2
     blog.ask("POST", f"posts/{found.id}", {"categories": [1], "tags": []})
+    assert service.create(item_of(service, tags=f"“e” {name}")).fields["tags"] == json.dumps([f"“e” {name}"], ensure_ascii=False)
+    assert len(blog.ask("GET", "tags", search=name)) == 3  # e is not è
     theirs = service.read(found.id, item)
     assert (theirs.fields["categories"], theirs.fields["tags"]) == ('["Uncategorized"]', "[]")
 
@@ -421,5 +423,10 @@ def test_edits_meanwhile_are_not_called_untouched(blog):
     assert found.untouched
     blog.ask("POST", f"posts/{found.id}", {"title": "Theirs"})
     assert not service.find(item).untouched
+    draft = item_of(service)
+    number = service.create(draft).id
+    blog.ask("POST", f"posts/{number}", {"content": "<p>theirs</p>"})
+    blog.ask("POST", f"posts/{number}", {"status": "publish"})  # created and changed at one time, says its date
+    assert not service.read(number, draft).untouched
     with pytest.raises(urllib.error.HTTPError):
         blog.ask("GET", "posts/999999999")
