@@ -53,7 +53,11 @@ OPTIONS: dict[str, dict[str, Option]] = {
     "wordpress": {"rest": Option(Message("Addresses of the REST API"), {
         "auto": Message("found out"), "path": "/wp-json/", "query": "?rest_route=/"}, "auto")},
     "prestashop": {"stock": Option(Message("Stock that was changed there"), {
-        "ask": Message("is a conflict"), "ours": Message("is overwritten")}, "ask")}}
+        "ask": Message("is a conflict"), "ours": Message("is overwritten")}, "ask"),
+        "language": Option(Message("ISO code of the language of columns without one, when it is not the shop's")),
+        "shop": Option(Message("Number of the shop, in a multishop")),
+        "tax_rules_group": Option(Message("Number of the tax rules group of new products")),
+        "admin": Option(Message("Folder of the back office, for links into it"))}}
 
 
 class Faults(ValidationError):
