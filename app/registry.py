@@ -19,7 +19,8 @@ from cronsim import CronSim, CronSimError
 from app.config import QUEUES
 from app.models.job import BY_BUDGET, BY_PERSON
 from app.signature import Field, InvalidArguments, UploadedFile, check, read_signature  # noqa: F401  (handed on)
-from app.support.messages import translate as _
+from app.support.messages import text_of, translate as _
+from app.support.validation import ValidationError
 from app.support.values import MOST_DELAY_S, between
 
 OF_DISPATCH = {"tenant_id", "queue", "delay", "tries", "backoff", "timeout", "created_by", "after", "batch"}
@@ -72,7 +73,8 @@ class Options:
     `capture`: its output and logging become lines of its log; `description`: the text of the form, by default the first
     line of the docstring. `concurrency`: so many run at once; `rate`: so many start in a time ("60/m", also s, h, d);
     both are counted `per` "type", "tenant" or "args.NAME"; `rate_per` "type" counts the starts for the whole type.
-    `group`: short jobs may be claimed and settled together."""
+    `group`: short jobs may be claimed and settled together. `check(args, tenant_id)`: refuses arguments that can never
+    work, before the job is written, with a ValueError whose text is a sentence."""
 
     queue: str = "default"
     tries: int = 3
@@ -91,6 +93,7 @@ class Options:
     rate: str = ""
     rate_per: str = ""
     group: bool = True
+    check: Callable[[dict[str, Any], str | None], object] | None = None
 
     @property
     def limited(self) -> bool:
@@ -151,6 +154,17 @@ class JobDefinition:
         if missing := [f.name for f in self.fields if f.required and f.name not in args]:
             raise InvalidArguments(_("%(job)s needs %(names)s.", job=self.name, names=", ".join(missing)))
         return {f.name: check(f.hint, args[f.name], f.name) for f in self.fields if f.name in args}
+
+    def accept(self, args: Any, tenant_id: str | None) -> dict[str, Any]:
+        """`fit` for a job that is about to be written: the type's own `check` looks at the arguments too. Raises
+        InvalidArguments and ValidationError."""
+        fitted = self.fit(args)
+        if self.options.check is not None:
+            try:
+                self.options.check(fitted, tenant_id)
+            except ValueError as error:
+                raise error if isinstance(error, ValidationError) else ValidationError(text_of(error)) from None
+        return fitted
 
 
 _known: dict[str, JobDefinition] = {}

@@ -8,9 +8,11 @@ import click
 from flask.cli import AppGroup
 
 from app.cli.command import actor, reading, refuse
+from app.services.content import estimates
 from app.services.jobs import batch_actions, batch_pages
 from app.support.json_values import as_json
 
+WORDS = {"undecided": "failed", "bin": "in the bin"}
 HELP = "Look at and act on batches. ID may be the first eight digits, as pages show them."
 batches = AppGroup("batches", help=HELP)
 
@@ -44,8 +46,14 @@ def show(id: str, wants_json: bool) -> None:
     if wants_json:
         click.echo(json.dumps(found, default=as_json, ensure_ascii=False))
         return
+    found["members"] = ", ".join(f"{n} {WORDS.get(state, state)}" for state, n in found["members"].items() if n)
+    found["costs"] = ", ".join(estimates.amount(c["nano"], c["currency"]) + (f" + {c['unknown']} unknown" * (
+        c["unknown"] > 0)) for c in found["costs"])
+    found["newest_failed"] = " ".join(found["newest_failed"])
+    found["left"] = None if (left := found.pop("left_ms")) is None else f"about {left / 1000:.0f} s"
     for key, value in found.items():
-        click.echo(f"{key}: {value if isinstance(value, str | int | float | None) else json.dumps(value)}")
+        if value not in (None, ""):
+            click.echo(f"{key.replace('_', ' ')}: {value}")
 
 
 @batches.command("cancel")

@@ -40,7 +40,7 @@ def dispatch(name: str, queue: str | None, tenant: str | None, delay: str | None
     args = parse_json(args_text)
     tenant_id = parse_tenant(tenant)
     try:
-        definition.fit(args)
+        definition.accept(args, tenant_id)
         for field in uploads.file_fields(definition, args):
             if isinstance(args[field], str) and not uploads.UPLOAD_ID.fullmatch(args[field]):
                 args[field] = uploads.copy_in(args[field], tenant_id)
@@ -102,6 +102,17 @@ CHILDREN = click.option("--children", type=click.Choice(tree.CHOICES), default=t
                         help="What becomes of jobs that wait for it: they go on waiting, are cancelled, or run.")
 
 
+def _tell(found: tree.Settled) -> None:
+    """Say what became of the jobs that waited for one that was ended."""
+    jobs = f"{found.total} {'job' if found.total == 1 else 'jobs'}"
+    if found.total and found.choice == tree.WAIT:
+        click.echo(f"{jobs} below it go on waiting; --children cancel cancels them, --children run lets them run",
+                   err=True)
+    elif found.total:
+        did = "cancelled" if found.choice == tree.CANCEL else "let go, as they waited for it directly"
+        click.echo(f"of {jobs} below it {found.changed} {did}", err=True)
+
+
 def _act(action: Any, uuid: str, done: str, all_of_them: Any = None, **how: Any) -> None:
     """Do an action to one job, or with `all` to every failed job, and print the result."""
     if uuid == "all" and all_of_them is not None:
@@ -109,11 +120,7 @@ def _act(action: Any, uuid: str, done: str, all_of_them: Any = None, **how: Any)
         click.echo(f"{count} {'job' if count == 1 else 'jobs'} {done}")
         return
     key = lookup.called(uuid)
-    waits = tree.below([key]) if how else 0
-    result = action(key, actor(), **how)
-    if waits:
-        words = "job waits" if waits == 1 else "jobs wait"
-        click.echo(f"{waits} {words} for it: --children {how['children']}", err=True)
+    result = action(key, actor(), **how, **({"report": _tell} if how else {}))
     click.echo({"cancelled": "cancelled", "asked": "asked to stop: it is running"}.get(result, done))
 
 
@@ -181,13 +188,20 @@ def resume(name: str | None, everything: bool) -> None:
     click.echo("resumed: " + (", ".join(names) or "nothing was paused"))
 
 
+def _limits(concurrency: int | None, rate: str | None) -> str:
+    return f"{concurrency or 'no limit'} at once, rate {rate or 'no limit'}"
+
+
 @jobs.command("limit")
 @click.argument("name", metavar="TYPE")
 @click.option("--concurrency", help="So many at once; none for no limit, code for what the code says.")
 @click.option("--rate", help="So many starts in a time, such as 60/m; none or code as above.")
 def limit(name: str, concurrency: str | None, rate: str | None) -> None:
     """Show the limits of a job type, or change them; each claim that begins after it obeys."""
-    name, given = limits.parse_name(name), {}
+    try:
+        name, given = limits.parse_name(name), {}
+    except ValidationError as error:
+        refuse(error, 3)
     if concurrency is not None:
         given["concurrency"] = limits.parse_concurrency(concurrency)
     if rate is not None:
@@ -195,8 +209,8 @@ def limit(name: str, concurrency: str | None, rate: str | None) -> None:
     if given:
         limits.change(name, actor(), **given)
     now = limits.of(name)
-    code = f"; the code says {now.by_code[0] or 'none'} at once, rate {now.by_code[1] or 'none'}" if now.set_by else ""
-    click.echo(f"{name}: {now.concurrency or 'none'} at once, rate {now.rate or 'none'}, per {now.per}{code}")
+    code = f"; the code says {_limits(*now.by_code)}" if now.set_by else ""
+    click.echo(f"{name}: {_limits(now.concurrency, now.rate)}, per {now.per}{code}")
     click.echo(f"now: {now.running} running, {now.waiting} waiting, {now.started} started in the time of the rate")
 
 

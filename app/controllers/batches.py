@@ -18,12 +18,15 @@ bp = Blueprint("batches", __name__, url_prefix="/batches")
 
 @bp.get("/", endpoint="index")
 def index():
-    """A page of 50 batches, open ones first, filtered by name. Only the first page polls."""
+    """A page of 50 batches, open ones first, filtered by name; with `open` only these. Only the first page
+    polls."""
     q, before = check_text(request.args.get("q", "")).strip()[:200], request.args.get("before", "")
-    rows, more = batch_pages.listing(q, before)
-    kept = {"q": q} if q else {}
+    only_open = "1" if request.args.get("open") else ""
+    rows, more = batch_pages.listing(q, before, only_open=bool(only_open))
+    kept = {name: value for name, value in (("q", q), ("open", only_open)) if value}
     older = url_for("admin.jobs.batches.index", before=rows[-1].key, **kept) if more else None
-    return live("admin/batches.html", {"rows": rows, "q": q, "older_url": older}, "batches_table", follow=not before,
+    context = {"rows": rows, "q": q, "only_open": only_open, "older_url": older}
+    return live("admin/batches.html", context, "batches_table", follow=not before,
                 plain=lambda: {"batches": list(map(batch_pages.as_json, rows)), "older": older})
 
 

@@ -29,7 +29,7 @@ from app.integrations.csv_cells import guard, is_empty
 from app.integrations.text_files import NAMES, Unsure
 from app.services.audit import ActionRefused
 from app.services.content import bulk, drafts, generation_pages
-from app.services.content.bulk_texts import MOST, PROMPT, REFERENCE, Source, form_of, too_many
+from app.services.content.bulk_texts import MOST, PROMPT, REFERENCE, Source, check_tenant, form_of, too_many
 from app.services.jobs import actions, lookup, uploads
 from app.support.formatting import number
 from app.support.messages import tell, translate_stored
@@ -71,13 +71,15 @@ def create():
     try:
         if not faults:
             url = address(None, None, form.values["tenant"], choices)  # its length, before a file is kept
-            if not form.missing.data:
+            if form.missing.data:
+                check_tenant(form.values["tenant"])
+            else:
                 stream, name = (file.stream, file.filename) if file else (as_file(prompts), "prompts.csv")
                 url = address(uploads.save(stream, name, form.values["tenant"]).upload_id, None, None, choices)
                 uploads.keep()
             return jsonify({"ok": True, "preview": url}) if wants_json() else redirect(url, 303)
     except ValidationError as error:
-        faults["prompts"] = str(error)
+        faults["prompts"] = tell(error)
     form.prompts.errors = [*form.prompts.errors, *([faults["prompts"]] if "prompts" in faults else [])]
     return wrong(faults, lambda: page(form))
 

@@ -78,7 +78,7 @@ class PauseForm(Form):
     """Pause of a queue or job type, in minutes."""
 
     minutes = text(queues.parse_minutes)
-    reason = text()
+    reason = text(queues.parse_reason)
 
 
 class LimitForm(Form):

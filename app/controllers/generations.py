@@ -18,14 +18,14 @@ bp = Blueprint("generations", __name__, url_prefix="/generations")
 PAGE = 50
 IN_JSON = ("uuid", "status", "model", "tokens_in", "tokens_cached", "tokens_out", "cost_nano", "currency", "asks",
            "maybe_paid", "error")
-FILTERS = ("q", "tenant", "status", "batch", "draft")
+FILTERS = ("q", "tenant", "status", "batch", "draft", "reference")
 STATES = ("new", "answered", "partial", "failed", "cancelled", "asking", "answering")
 
 
 @bp.get("/", endpoint="index")
 def index():
     """A page of 50 generations, the newest first, filtered by text, tenant, status, batch and draft."""
-    given = {name: check_text(request.args.get(name, "")).strip()[:200] for name in FILTERS}
+    given = {name: check_text(request.args.get(name, "")).strip()[:255] for name in FILTERS}
     rows = generation_pages.listing(**given, before=parse_id(request.args.get("before")), limit=PAGE + 1)
     kept = {k: v for k, v in given.items() if v}
     older = url_for("admin.jobs.generations.index", before=rows[PAGE - 1].id, **kept) if len(rows) > PAGE else None

@@ -4,11 +4,14 @@ GET job/<uuid>/graph, batches/<id>/graph -> graph_walk reads -> graph_figures fo
 places -> templates/admin/partials/graph.html draws it as SVG, with the same rows as a table below
 
 The address has all choices, so each works without a script and can be sent to a colleague: `node` (the job whose wait
-is explained), `open` (a folded box that is unfolded), `zoom`, `sort`. Unknown values mean the default.
+is explained), `open` (a folded box that is unfolded), `zoom`, and of the table `state`, `sort`, `page`. Unknown values
+mean the default.
 """
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,9 +27,15 @@ from app.support import layers
 from app.support.clock import now_ms, when
 from app.support.formatting import number
 from app.support.states import count_label, state_label
+from app.support.validation import parse_id
 
 bp = Blueprint("graph", __name__)
 ZOOMS, SORTS, MOST_LISTED, LABEL_CHARS = (50, 75, 100, 150, 200), ("layer", "name", "state"), 500, 22
+
+
+PAGE, CHOICES = 50, ("node", "open", "zoom", "state", "sort", "page")
+# The usual sizes (px) of the frame, and the scale below which texts of 12 px cannot be read.
+FRAME, PHONE, LEGIBLE = (1240, 680), 340, 0.6
 
 
 @dataclass(frozen=True)
@@ -90,7 +99,7 @@ def plain(graph: Graph, folded: Folded, forecast: Forecast) -> dict[str, Any]:
 
 def address(**changed: Any) -> str:
     """This page with some choices changed; None leaves one out."""
-    kept = {name: request.args[name] for name in ("node", "open", "zoom", "sort") if request.args.get(name)}
+    kept = {name: request.args[name] for name in CHOICES if request.args.get(name)}
     kept |= changed
     return url_for(request.endpoint or "", **(request.view_args or {}),
                    **{name: value for name, value in kept.items() if value is not None})
@@ -101,29 +110,45 @@ def shape(graph: Graph, folded: Folded, forecast: Forecast, mean: dict[str, floa
     chosen = request.args.get("node") or own
     chosen = chosen if chosen in graph.nodes else None
     drawing = layers.draw(list(folded.groups), folded.edges, {key: g.layer for key, g in folded.groups.items()})
-    path, now, waits = set(forecast.path), now_ms(), dict.fromkeys(folded.groups, 0)
-    for (_parent, child), is_open in folded.edges.items():
-        waits[child] += is_open
-    boxes = []
-    for key, box in drawing.boxes.items():
-        group = folded.groups[key]
-        left = sum(graph_figures.remaining(n, mean.get(n.job_type or ""), now) for n in group.members)
-        boxes.append(view(group, box, waits[key], left, path, chosen, mean))
+    path, now = set(forecast.path), now_ms()
+    open_edges = [edge for edge, is_open in folded.edges.items() if is_open]
+
+    def views(groups: Iterable[tuple[Group, layers.Box]], edges: list[tuple[str, str]]) -> list[BoxView]:
+        waits = Counter(child for _parent, child in edges)
+        return [view(group, box, waits[group.key], sum(graph_figures.remaining(
+            n, mean.get(n.job_type or ""), now) for n in group.members), path, chosen) for group, box in groups]
+
+    boxes = views(((folded.groups[key], box) for key, box in drawing.boxes.items()), open_edges)
+    states, state, rows = Counter(node.state for node in graph.nodes.values()), request.args.get("state"), boxes
+    if state in states:  # its jobs one by one, also those in folded boxes
+        rows = views(((Group(n.uuid, n.job_type, folded.layers[n.uuid] // folded.band, [n]), layers.Box(0, 0, 0, 0))
+                      for n in graph.nodes.values() if n.state == state), graph.open_edges)
     of = {node.uuid: key for key, group in folded.groups.items() for node in group.members}
     steps = {(of[a], of[b]) for a, b in zip(forecast.path, forecast.path[1:], strict=False)}
     lines = [{"d": curve(points), "open": folded.edges[edge], "critical": edge in steps}
              for edge, points in drawing.lines.items()]
     sort = request.args.get("sort") if request.args.get("sort") in SORTS else "layer"
     zoom = request.args.get("zoom", "")
-    rows = sorted(boxes, key=lambda b: ("", "") if sort == "layer" else (str(getattr(b, sort)), b.name))
+    rows = sorted(rows, key=lambda b: (b.layer, "") if sort == "layer" else (str(getattr(b, sort)), b.name))
+    last = max(-(-len(rows) // PAGE), 1)
+    place = min(max(parse_id(request.args.get("page")) or 1, 1), last)
+    width, height = drawing.width, drawing.height
+    whole = min(FRAME[0] / max(width, 1), FRAME[1] / max(height, 1)) >= LEGIBLE
+    first = next((b.key for b in boxes if b.critical), boxes[0].key if boxes else None)
     opened = folded.groups.get(request.args.get("open") or "")
     return {
-        "boxes": boxes, "lines": sorted(lines, key=lambda line: line["critical"]), "rows": rows, "sort": sort,
-        "sorts": {name: address(sort=None if name == "layer" else name) for name in SORTS},
-        "size": (drawing.width, drawing.height), "zoom": int(zoom) if zoom in map(str, ZOOMS) else None,
+        "boxes": boxes, "lines": sorted(lines, key=lambda line: line["critical"]), "sort": sort,
+        "rows": rows[(place - 1) * PAGE : place * PAGE], "listed": len(rows), "place": place, "last": last,
+        "pages": {step: address(page=place + step) for step in (-1, 1) if 1 <= place + step <= last},
+        "sorts": {name: address(sort=None if name == "layer" else name, page=None) for name in SORTS},
+        "state": state if state in states else None, "all_url": address(state=None, page=None),
+        "first": None if chosen in folded.groups else first, "whole": whole, "narrow": width * LEGIBLE <= PHONE,
+        "layer_names": {box.y: box.layer + 1 for box in drawing.boxes.values()},
+        "size": (width, height), "zoom": int(zoom) if zoom in map(str, ZOOMS) else None,
         "zooms": [(None, address(zoom=None)), *((z, address(zoom=z)) for z in ZOOMS)], "band": folded.band,
         "total": len(graph.nodes), "cut": graph.cut, "most": graph_walk.MOST_JOBS, "folded": folded.is_folded,
-        "box_size": (layers.WIDTH, layers.HEIGHT), "states": counted(graph.nodes.values()),
+        "box_size": (layers.WIDTH, layers.HEIGHT), "states": [
+            (count_label(name, n, number(n)), address(state=name, page=None)) for name, n in states.most_common()],
         "forecast": told(forecast, graph),
         "why": chosen and why(graph, chosen), "fold_url": address(open=None) if request.args.get("open") else None,
         "opened": opened and {"name": many(opened), "total": len(opened.members), "members": [
@@ -132,8 +157,7 @@ def shape(graph: Graph, folded: Folded, forecast: Forecast, mean: dict[str, floa
     }
 
 
-def view(group: Group, box: layers.Box, waits: int, left: float, path: set[str], chosen: str | None,
-         mean: dict[str, float]) -> BoxView:
+def view(group: Group, box: layers.Box, waits: int, left: float, path: set[str], chosen: str | None) -> BoxView:
     """One box."""
     node, states = group.node, group.states
     name = named(node) if node else many(group)
@@ -190,7 +214,8 @@ def told(forecast: Forecast, graph: Graph) -> dict[str, Any]:
     nodes = [graph.nodes[uuid] for uuid in forecast.halting]
     return {"end": forecast.end_ms and when(forecast.end_ms), "text": texts.get(forecast.why or ""),
             "done": forecast.done, "steps": len(forecast.path), "workers": forecast.workers,
-            "chain_ms": forecast.chain_ms if not forecast.names else None, "halts": len(nodes),
+            "chain_ms": None if forecast.names or forecast.chain_ms < 1 else forecast.chain_ms,
+            "halts": len(nodes),
             "halting": [(named(n), n.state, address(node=n.uuid) + "#why") for n in nodes[:graph_figures.MOST_CAUSES]]}
 
 

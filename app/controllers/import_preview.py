@@ -21,16 +21,18 @@ from app import registry
 from app.controllers.access import wants_json
 from app.controllers.responses import actor, render_error
 from app.extensions import db, only_read
-from app.integrations.csv_files import CsvFile, clean, key_of, peek_csv, placed
+from app.integrations.csv_files import CsvFile, clean, key_of, peek_csv
 from app.integrations.text_files import NAMES, Unsure, find_encoding, shown
 from app.registry import JobDefinition
-from app.services.content.import_rows import REQUIRED, Group, first_rows, preview as look, suggested
+from app.services.content import sync_start
+from app.services.content.content_list import SERVICES
+from app.services.content.import_rows import KINDS, REQUIRED, Group, first_rows, located, preview as look, suggested
 from app.services.jobs import actions, tree, uploads
 from app.support.messages import tell, translate_stored
 from app.support.validation import ValidationError, check_text, parse_delay, parse_json, parse_queue
 
 TYPE = "ProcessCsvImport"
-ASKED_LATER = {TYPE: ("columns",)}  # fields that only the preview shows, because they need the columns of the file
+ASKED_LATER = {TYPE: ("columns", "kind", "sync")}  # fields that only the preview shows, beside the columns of the file
 LONGEST_ADDRESS, MOST_AFTER = 2000, 20  # characters; jobs that an import can wait for, as they stand in the address
 SHOWN_COLUMNS = 12
 
@@ -44,7 +46,8 @@ def keep(args: dict[str, Any], common: dict[str, Any]):
     """Keep the uploaded file and redirect to its preview. Raises ValidationError as `address` does."""
     path = args["path"]
     upload_id = path.upload_id if isinstance(path, registry.UploadedFile) else path
-    url = address(upload_id, args.get("encoding"), args.get("columns"), common)
+    url = address(upload_id, args.get("encoding"), args.get("columns"),
+                  {"kind": args.get("kind"), "sync": args.get("sync")} | common)
     uploads.keep()
     return redirect(url, 303)
 
@@ -65,7 +68,10 @@ def preview(upload_id: str):
     file, tenant, size = found[0], found[1].tenant_id, found[1].size
     posted, given = request.method == "POST", request.form if request.method == "POST" else request.args
     choices = {"queue": parse_queue(given.get("queue")), "delay": parse_delay(given.get("delay")),
-               "after": tree.parse_lines(check_text(given.get("after", "")).split(","))}
+               "after": tree.parse_lines(check_text(given.get("after", "")).split(",")),
+               "kind": given.get("kind") or KINDS[0], "sync": list(dict.fromkeys(given.getlist("sync")))}
+    if choices["kind"] not in KINDS or not set(choices["sync"]) <= SERVICES.keys():
+        raise ValidationError(_("The form was changed: load the page again."))
     encoding = given.get("encoding") or None
     if encoding is not None and encoding not in NAMES:
         raise ValidationError(_("Unknown encoding %(name)s. Choose one of the list.", name=repr(encoding[:40])))
@@ -76,10 +82,12 @@ def preview(upload_id: str):
         page["peek"] = peek = peek_csv(file.path, REQUIRED, find_encoding(file.path, encoding), columns)
         page["mapping"] = mapped(peek.columns, columns, given)
         if posted and given.get("step") == "start":
-            placed(peek, REQUIRED, page["mapping"])
+            located(peek, page["mapping"], choices["kind"])
+            for service in choices["sync"]:
+                sync_start.Wish(service).check([tenant or ""])
             return start(upload_id, tenant, encoding, page["mapping"], choices)
         if not posted:
-            page["look"] = look(peek, page["mapping"])
+            page["look"] = look(peek, page["mapping"], choices["kind"])
     except Unsure as error:
         page |= {"error": tell(error).partition("\n")[0], "unsure": error.readings}
     except (ValidationError, registry.InvalidArguments) as error:
@@ -88,7 +96,8 @@ def preview(upload_id: str):
     if posted and given.get("step") != "start" and (page["error"] is None or page["peek"] is None):
         return redirect(address(upload_id, encoding, page["mapping"], choices), 303)
     about = {"name": file.filename, "size": size, "tenant": tenant}
-    body = render_template("admin/import_preview.html", **shape(page), file=about, encoding=encoding, choices=choices)
+    body = render_template("admin/import_preview.html", **shape(page), file=about, encoding=encoding, choices=choices,
+                           connected=sync_start.connected(tenant or ""), services=SERVICES)
     return body, 400 if posted else 200
 
 
@@ -98,11 +107,12 @@ def gone() -> str:
 
 
 def address(upload_id: str, encoding: str | None, columns: dict[str, str] | None, choices: dict[str, Any]) -> str:
-    """The address of the preview with these choices (`queue`, `delay` in s, `after`). Raises ValidationError when it
-    is too long."""
+    """The address of the preview with these choices (`queue`, `delay` in s, `after`, `kind`, `sync`). Raises
+    ValidationError when it is too long."""
     url = url_for("admin.jobs.new.preview", upload_id=upload_id, encoding=encoding, queue=choices["queue"],
                   delay=choices["delay"] or None, after=",".join(choices["after"]) or None,
-                  columns=json.dumps(columns, ensure_ascii=False) if columns else None)
+                  columns=json.dumps(columns, ensure_ascii=False) if columns else None,
+                  kind=choices["kind"] if choices["kind"] != KINDS[0] else None, sync=choices["sync"] or None)
     if len(url) > LONGEST_ADDRESS:
         if len(choices["after"]) > MOST_AFTER:
             raise ValidationError(_("An import with a preview waits for at most %(n)s jobs.", n=MOST_AFTER))
@@ -141,10 +151,12 @@ def mapped(names: tuple[str, ...], columns: dict[str, str], given: Any,
 
 def start(upload_id: str, tenant: str | None, encoding: str | None, columns: dict[str, str], choices: dict[str, Any]):
     """Dispatch the import and redirect to its job. Raises ValidationError, also when the upload is gone."""
-    chosen = {"path": upload_id, "encoding": encoding, "columns": columns}
+    chosen = {"path": upload_id, "encoding": encoding, "columns": columns, "sync": choices["sync"],
+              "kind": choices["kind"] if choices["kind"] != KINDS[0] else None}
     args = {name: value for name, value in chosen.items() if value}
+    options = {name: choices[name] for name in ("queue", "delay", "after")}
     try:
-        uuid = actions.start(registry.find(TYPE), args, actor(), tenant_id=tenant, **choices)
+        uuid = actions.start(registry.find(TYPE), args, actor(), tenant_id=tenant, **options)
     except StaleDataError:  # the upload was deleted in this moment
         raise ValidationError(gone()) from None
     flash(_("Job created"), "success")

@@ -29,7 +29,7 @@ from app.services.content import bulk
 from app.services.jobs import actions, lookup, tree, uploads
 from app.services.jobs.views import JobView
 from app.support.disk import DiskLow
-from app.support.messages import translate_stored
+from app.support.messages import tell, translate_stored
 from app.support.redaction import redact_json
 from app.support.validation import ValidationError, check_text, parse_delay, parse_json, parse_queue, parse_tenant
 
@@ -68,7 +68,7 @@ def collect_error(errors: dict[str, str], name: str) -> Iterator[None]:
     except DiskLow:
         raise
     except (ValidationError, InvalidArguments) as error:
-        errors[name] = str(error)
+        errors[name] = tell(error)
 
 
 @bp.get("/", endpoint="form")

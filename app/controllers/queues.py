@@ -51,7 +51,8 @@ def queues_context() -> dict[str, object]:
     if chosen not in QUEUES:  # the first queue with jobs, because the page shows their order
         chosen = next((q.name for q in rows if q.depth), "default")
     return {"queues": rows, "types": queues.types(), "chosen": chosen, "next_jobs": queues.next_jobs(chosen),
-            "tenant_backlog": queues.tenant_backlog(chosen), "limits": limits.listing()}
+            "tenant_backlog": queues.tenant_backlog(chosen), "limits": limits.listing(),
+            "aside": queues.aside()}
 
 
 @bp.get("/queues", endpoint="queues")

@@ -11,6 +11,7 @@ from app import extensions, registry
 from app.services.alerts.incident_views import count_open
 from app.services.stats.job_monitoring import monitor_state
 from app.support import formatting
+from app.support.clock import day_of, now_ms
 from app.support.settings import settings
 
 LANGUAGES = ("it", "en")
@@ -32,8 +33,8 @@ def install(app: Flask) -> None:
     )
     app.jinja_env.filters.update(formatting.FILTERS)
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
-    # As functions, because they query the database; only layouts/base.html calls them
-    app.jinja_env.globals.update(nav=nav, monitor=monitor_state)
+    # As functions: what they find changes; the first two query the database, and only layouts/base.html calls them
+    app.jinja_env.globals.update(nav=nav, monitor=monitor_state, today=today)
     app.context_processor(common)
 
 
@@ -55,6 +56,11 @@ def nav() -> list[dict[str, Any]]:
                (_("Contents"), "contents.index"), (_("Costs"), "costs.index")]
     return [{"label": label, "url": url_for(f"admin.jobs.{page}"), "active": active(f"admin.jobs.{page}"),
              "count": count_open() if page == "alerts.index" else 0} for label, page in entries]
+
+
+def today() -> str:
+    """The day in APP_TIMEZONE, as addresses have it."""
+    return day_of(now_ms(), settings().timezone).isoformat()
 
 
 def active(endpoint: str) -> bool:

@@ -18,7 +18,8 @@ from app.support.formatting import number
 
 @dataclass(frozen=True)
 class TreeQuestion:
-    """How many jobs wait, as a sentence, and the choices as (value, words); the first one is the default."""
+    """How many jobs wait, as a sentence (above 10,000 only that they are more), and the choices as (value, words); the
+    first one is the default."""
 
     told: str
     choices: list[tuple[str, str]]
@@ -30,6 +31,8 @@ def question(uuids: Collection[str], chosen_ids: Collection[int] = ()) -> TreeQu
     if not n:
         return None
     return TreeQuestion(
+        _("More than %(n)s jobs wait, directly or through others.", n=number(tree.MOST_COUNTED))
+        if n > tree.MOST_COUNTED else
         ngettext("%(n)s job waits for it, directly or through others.",
                  "%(n)s jobs wait for it, directly or through others.", n, n=number(n)) if len(uuids) == 1 else
         ngettext("%(n)s other job waits for them, directly or through others.",

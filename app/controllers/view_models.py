@@ -16,7 +16,7 @@ from app.config import QUEUES, ROOT
 from app.controllers import tree_forms
 from app.models.job import BY_LIMIT, BY_RATE, LIVE_STATES
 from app.services.alerts.incident_views import open_alerts
-from app.services.content import bulk, contents, costs, generation_pages
+from app.services.content import bulk, content_list, contents, costs, generation_pages, sync_pages, sync_start
 from app.services.jobs import batch_pages, lookup, uploads, waiting
 from app.services.jobs.actions import EDITABLE
 from app.services.jobs.views import AttemptView, JobView, Progress
@@ -114,7 +114,7 @@ def alert_banners() -> list[dict[str, Any]]:
 
 
 def notices(monitor: MonitorView) -> list[dict[str, Any]]:
-    """One line each for a late monitor, different code, a full disk, rescued jobs and blocked jobs."""
+    """One line each for a late monitor, different code, a full disk, conflicts, rescued jobs and blocked jobs."""
     lines: list[dict[str, Any]] = []
 
     def add(icon: str, text: str, **more: Any) -> None:
@@ -129,6 +129,12 @@ def notices(monitor: MonitorView) -> list[dict[str, Any]]:
     if (share := disk.free_share(settings().data_dir)) < disk.LOW:
         add("alert-triangle", _("Disk nearly full (%(n)s%% free): new jobs are refused. Queued ones go on. "
                                 "Free some space.", n=number(share * 100, 1)))
+    n, exact = content_list.count(content_list.ContentFilter(state="conflict"))
+    if n:
+        shown = number(n) if exact else _("more than %(n)s", n=number(n))
+        add("alert-triangle", ngettext("%(n)s content was changed at a service: a person must choose",
+                                       "%(n)s contents were changed at a service: a person must choose", n, n=shown),
+            url=url_for("admin.jobs.contents.index", state="conflict"))
     for event in recent_events():
         n, shown = event.count, number(event.count)
         url = url_for("admin.jobs.job", uuid=event.uuid) if event.uuid else None
@@ -197,7 +203,8 @@ def job_context(found: JobView) -> dict[str, Any]:
     asked = tree_forms.question([uuid]) if kin.total_children and state != "completed" else None
     return {"job": job, "queues": QUEUES, "kin": kin, "tree": asked,
             "attempts": list(reversed(attempts)), "log": log, "cut": cut, "links": links(found),
-            "rejects": contents.reject_report(uuid) if has_report else None}
+            "rejects": contents.reject_report(uuid) if has_report else None,
+            "sync": sync_pages.report(uuid) if found.job_type in sync_start.TYPES.values() else None}
 
 
 def pretty(value: Any) -> str:
@@ -251,6 +258,8 @@ def links(found: JobView) -> list[tuple[str, str]]:
         result.insert(0, (_("Its batch, %(name)s", name=batch.name), url_for("admin.jobs.batches.one", batch=batch.id)))
     if found.job_type == bulk.TYPE and bulk.exists(found.uuid):
         result.insert(0, (_("Its texts"), url_for("admin.jobs.texts.one", uuid=found.uuid)))
+    elif found.args.get("sync") and batch_pages.exact(found.uuid):
+        result.insert(0, (_("The syncs after it"), url_for("admin.jobs.batches.one", batch=found.uuid)))
     if tenant := found.tenant_id:
         result.append((_("Jobs of tenant %(name)s", name=tenant), url_for("admin.jobs.list", tenant=tenant)))
     if found.error and found.status:

@@ -141,6 +141,8 @@ class JobContext:
         ValueError for unknown jobs and for one that waits for this job.
         """
         tx, wanted = SessionExecutor(db.session), list(dict.fromkeys(map(str, uuids)))
+        if self.uuid in wanted:
+            raise ValueError("wait_for: a job cannot wait for itself")
         try:
             waits = graph.wait_for(tx, self.uuid, self._job.fence, FENCE, wanted)
         except graph.UnknownParents as error:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import csv
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -31,7 +31,7 @@ _NO_SEPARATORS = dict.fromkeys(map(ord, ',;|"'))
 @dataclass(frozen=True)
 class CsvFile:
     """A readable file: `columns` are the names in its header, `places` the index of each required column in them, and
-    `hinted` means that it begins with a line `sep=`."""
+    `hinted` means that it begins with a line `sep=`. Cells of the `optional` ones among `places` may be empty."""
 
     path: Path
     encoding: Encoding
@@ -39,6 +39,7 @@ class CsvFile:
     columns: tuple[str, ...]
     places: dict[str, int]
     hinted: bool = False
+    optional: tuple[str, ...] = ()
 
     @property
     def dialect(self) -> str:
@@ -76,18 +77,23 @@ def placed(peek: CsvFile, required: tuple[str, ...], columns: dict[str, str] | N
     missing = [name for name in required if name not in places]
     if missing:
         shown = ", ".join(name[:40] for name in peek.columns[:12])
+        values = {"missing": _list(missing), "columns": _list(required), "found": shown}
+        if len(required) == 1:
+            raise ValidationError(Message("The file has no column %(missing)s, which its first line must name; it has: "
+                                          "%(found)s.", **values))
         raise ValidationError(Message(
             "The file has no column %(missing)s. Its first line must name the columns %(columns)s, "
-            "separated by comma, semicolon or tab; it has: %(found)s.",
-            missing=_list(missing), columns=_list(required), found=shown))
+            "separated by comma, semicolon or tab; it has: %(found)s.", **values) if len(missing) == 1 else Message(
+            "The file has no columns %(missing)s. Its first line must name the columns %(columns)s, "
+            "separated by comma, semicolon or tab; it has: %(found)s.", **values))
     return replace(peek, columns=names, places=places)
 
 
 def peek_csv(path: Path, required: tuple[str, ...], encoding: Encoding,
-             columns: dict[str, str] | None = None) -> CsvFile:
+             columns: dict[str, str] | None = None, optional: tuple[str, ...] = ()) -> CsvFile:
     """The file with the columns of its header, `places` still empty. Raises ValidationError when the header cannot be
-    read. `required` and `columns` help to detect the delimiter."""
-    wanted = {key_of(name) for name in (*required, *(columns or {}))}
+    read. `required`, `optional` and `columns` help to detect the delimiter."""
+    wanted = {key_of(name) for name in (*required, *optional, *(columns or {}))}
     with open(path, encoding=encoding.codec, newline="") as stream:
         lines = iter(lambda: stream.readline(RECORD_MAX + 1), "")
         filled = (line for line in lines if not is_empty(line.translate(_NO_SEPARATORS)))
@@ -101,8 +107,11 @@ def peek_csv(path: Path, required: tuple[str, ...], encoding: Encoding,
         stream.seek(0)
         header = next(read_records(stream, delimiter, hinted=bool(hint)), None)
     if header is None:
+        named = required or optional
         raise ValidationError(Message(
-            "The file is empty. Its first line must name the columns %(columns)s.", columns=_list(required)))
+            "The file is empty. Its first line must name the column %(columns)s.", columns=named[0])
+            if len(named) == 1 else Message(
+            "The file is empty. Its first line must name the columns %(columns)s.", columns=_list(named)))
     if header.fault:
         raise ValidationError(Message(
             "The first line, which names the columns, cannot be read: %(why)s", why=header.fault))
@@ -159,6 +168,6 @@ def _header_score(line: str, delimiter: str, wanted: set[str]) -> tuple[int, int
     return len(wanted & {key_of(cell) for cell in cells}), len(cells)
 
 
-def _list(names: Iterable[str]) -> str:
+def _list(names: Sequence[str]) -> str:
     *most, last = names
     return Message("%(names)s and %(last)s", names=", ".join(most), last=last) if most else last

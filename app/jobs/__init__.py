@@ -7,4 +7,11 @@ from app.services.jobs.batches import batch
 
 __all__ = ["JobContext", "PermanentError", "TemporaryError", "UploadedFile", "batch", "job", "recurring"]
 
-from app.jobs import bulk_generation, content_generation, csv_import, demo  # noqa: E402,F401  (declares their types)
+from app.jobs import (  # noqa: E402,F401  (declares their types)
+    bulk_generation,
+    content_generation,
+    csv_import,
+    demo,
+    prestashop_sync,
+    wordpress_sync,
+)

@@ -25,7 +25,7 @@ from app.support.messages import Message, text_of
 from app.support.validation import ValidationError
 
 
-@job(bulk.TYPE, label="Bulk Content Generation", timeout=300,
+@job(bulk.TYPE, label="Bulk Content Generation", timeout=300, check=bulk.check,
      description=Message("Write many texts with OpenAI: from prompts, a CSV, or for all contents without a body."))
 def process_bulk_content_generation(
     prompts: list[str] | None = None, path: UploadedFile | None = None, missing: bool = False,

@@ -14,7 +14,10 @@
   rows = inserted + updated + unchanged + rejected = all records of the file.
 * The report stores the first 10,000 rows or 8 MB of text; all are counted. Without this limit a bad CSV of 16 MB made
   4.2 million rows, 521 MB in the database.
-* A file that cannot be read raises PermanentError with a sentence before any row is written.
+* A file that cannot be read, and a tenant without a connection to a service of `sync`, raise PermanentError with a
+  sentence before any row is written.
+* With `sync` the last step dispatches jobs for the contents of the file that a service does not have as they are here,
+  once, whatever is killed (services/content/sync_start.py).
 """
 
 from __future__ import annotations
@@ -22,6 +25,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any, Literal
 
 from huey.exceptions import CancelExecution
@@ -29,13 +33,14 @@ from sqlalchemy import bindparam, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError, OperationalError
 
 from app.execution.job_context import JobContext
-from app.extensions import db
-from app.integrations.csv_files import CsvFile, open_csv
-from app.integrations.text_files import NAMES
+from app.extensions import db, reading
+from app.integrations.csv_files import CsvFile, peek_csv
+from app.integrations.text_files import NAMES, find_encoding
 from app.jobs.declare import job
 from app.models import Content, ImportReject, ImportRun
 from app.registry import PermanentError, UploadedFile
-from app.services.content.import_rows import REQUIRED, LastOnes, Row, entry, read_rows
+from app.services.content import sync_start
+from app.services.content.import_rows import KINDS, REQUIRED, LastOnes, Row, entry, located, read_rows
 from app.support.clock import now_ms
 from app.support.messages import Message, text_of
 from app.support.validation import ValidationError
@@ -53,14 +58,22 @@ CONTENTS, REJECTS, RUNS = Content.__table__, ImportReject.__table__, ImportRun._
      description=Message("Import a file of contents: returns the counts of all attempts of this round, "
                          "and the encoding it was read in."))
 def process_csv_import(path: UploadedFile, encoding: Literal[NAMES] | None = None,  # type: ignore[valid-type]
-                       columns: dict[str, str] | None = None, *, ctx: JobContext) -> dict:
+                       columns: dict[str, str] | None = None,
+                       kind: Literal[KINDS] = "contents",  # type: ignore[valid-type]
+                       sync: list[Literal["wordpress", "prestashop"]] | None = None, *, ctx: JobContext) -> dict:
     """Import a file; returns the counts of all attempts of this round and the encoding, as `{"rows": 3, ...}`.
 
-    `encoding` None detects it; `columns` renames columns: `{"titolo": "title"}`.
+    `encoding` None detects it; `columns` renames columns: `{"titolo": "title"}`. `kind` "products": the file needs no
+    body, and `name` is the title when it has none. With `sync` the contents of the file that these services do not have
+    as they are here are synced afterwards; the result says so: `{"sync": {"batch": id, "jobs": 2, "syncs": 310}}`,
+    None when there was nothing to sync.
     """
     done = begin(ctx.uuid, ctx.retry_round)
     try:
-        source = open_csv(path.path, REQUIRED, encoding, columns)
+        source = located(peek_csv(path.path, REQUIRED, find_encoding(path.path, encoding), columns), columns, kind)
+        for service in sync or ():
+            sync_start.Wish(service).check([ctx.tenant_id or ""])
+        db.session.rollback()
     except ValidationError as error:
         raise PermanentError(text_of(error)) from None
     last = LastOnes(path.path.stat().st_size)
@@ -80,7 +93,8 @@ def process_csv_import(path: UploadedFile, encoding: Literal[NAMES] | None = Non
         ctx.log(Message(
             "The report keeps the first %(kept)s of %(total)s rows; all are counted.", kept=kept, total=found), "WARN")
     ctx.progress(total, total, Message("%(done)s of %(total)s records", done=total, total=total))
-    return {"rows": sum(counts[name] for name in COUNTS), **counts, "encoding": source.encoding.shown}
+    result = {"rows": sum(counts[name] for name in COUNTS), **counts, "encoding": source.encoding.shown}
+    return result | {"sync": dispatch_syncs(source, path.filename, last, sync, ctx)} if sync else result
 
 
 def begin(uuid: str, round_no: int) -> int:
@@ -215,9 +229,9 @@ def store(ctx: JobContext, done: int, rows: list[Row], articles: dict[str, dict[
     new, changed = dict(articles), []
     query = select(CONTENTS.c.id, CONTENTS.c.reference, CONTENTS.c.title, CONTENTS.c.body, CONTENTS.c.attributes)
     query = query.where(CONTENTS.c.tenant_id == tenant, CONTENTS.c.reference.in_(list(articles)))
-    for at, reference, *texts in session.execute(query) if articles else ():
-        given = new.pop(reference)
-        if texts != [given["title"], given["body"], given["attributes"]]:
+    for at, reference, title, body, attributes in session.execute(query) if articles else ():
+        given = {"body": body} | new.pop(reference)  # a file without bodies leaves them as they are
+        if (title, body, attributes) != (given["title"], given["body"], given["attributes"]):
             changed.append({**given, "at": at, "updated_ms": now})
     refused = sum(row.fault is not None for row in rows)
     counts = (len(new), len(changed), len(rows) - len(new) - len(changed) - refused, refused)
@@ -230,7 +244,7 @@ def store(ctx: JobContext, done: int, rows: list[Row], articles: dict[str, dict[
         return False
     if new:
         common = {"tenant_id": tenant, "created_ms": now, "updated_ms": now}
-        session.execute(insert(CONTENTS), [{**given, **common} for given in new.values()])
+        session.execute(insert(CONTENTS), [{"body": "", **given, **common} for given in new.values()])
     if changed:
         columns = {name: bindparam(f"new_{name}") for name in ("title", "body", "attributes", "updated_ms")}
         session.execute(
@@ -240,6 +254,34 @@ def store(ctx: JobContext, done: int, rows: list[Row], articles: dict[str, dict[
         session.execute(insert(REJECTS), entries)
     session.commit()
     return True
+
+
+def dispatch_syncs(source: CsvFile, name: str, last: LastOnes, services: list[str],
+                   ctx: JobContext) -> dict[str, Any] | None:
+    """Dispatch the syncs of this import once; returns `sync_start.made`, None when there is nothing to sync. Raises
+    CancelExecution."""
+    found = sync_start.made(ctx.uuid)
+    if found is None:
+        wanted = {service: [json.dumps(part, ensure_ascii=False) for part in sync_start.parts(
+            _unsynced(source, last, service, ctx))] for service in dict.fromkeys(services)}
+        if not any(wanted.values()):
+            ctx.log(Message("Nothing to sync: the services have all of this file as it is here."))
+            return None
+        sync_start.after_import(ctx.uuid, name, ctx.tenant_id or "", wanted, ctx.created_by)
+        found = sync_start.made(ctx.uuid) or {}
+    ctx.log(Message("%(n)s syncs of contents follow, in %(jobs)s jobs.", n=found["syncs"], jobs=found["jobs"]))
+    return found
+
+
+def _unsynced(source: CsvFile, last: LastOnes, service: str, ctx: JobContext) -> Iterator[str]:
+    """The references of the file that the service does not have as they are here, each once."""
+    good = (row.reference for row in read_rows(source) if not (row.fault or last.later(row.reference, row.number)))
+    while some := list(islice(good, CHUNK_ROWS)):
+        if ctx.cancelled():
+            raise CancelExecution(Message("Stopped on request: the file is imported, and nothing of it is synced."))
+        with reading():
+            found = sync_start.unsynced(service, ctx.tenant_id or "", some)
+        yield from found
 
 
 def stop_if_asked(ctx: JobContext, done: int) -> None:

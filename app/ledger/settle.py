@@ -93,6 +93,7 @@ def decide(outcome: Outcome, job: Claim, now: int) -> Decision:
     return Decision("retried", run_at, counted)
 
 
+_LOCK = "SELECT j.id FROM jobs j WHERE j.id IN {ids} ORDER BY j.id {lock}"
 _GONE = f"DELETE FROM jobs WHERE {FENCES} AND has_children = 0 RETURNING id"
 _METRIC = insert("job_metrics", METRIC, "DO NOTHING")
 _HISTORY = insert("job_history", HISTORY, "(uuid) " + replacing(
@@ -126,7 +127,9 @@ def settle_group(connection: Connection, ended: list[tuple[Claim, Outcome | Park
     together = statement is not None and all(job.limit_key is None for job, _outcome in ended)
     found, more = [], statement is not None and not together
     with connection.transaction(durable=any(job.durable for job, _outcome in ended)) as tx:
-        now = tx.now()
+        now, rows = tx.now(), [job.id for job, _outcome in ended] + [job.id for job in untouched or ()]
+        if len(rows) > 1 and not tx.sqlite:  # in the order in which a cancel of several locks them
+            tx.fetch_all(_LOCK, ids=json.dumps(rows))
         done = _completed_together(tx, ended, now) if len(ended) > 1 else set()
         written = ["completed" if job.id in done else
                    _park(tx, job, outcome, now) if isinstance(outcome, Parked) else

@@ -47,8 +47,8 @@ class SyncLink(db.Model):
     conflict (changed there, waits for a person), gone (deleted or binned there) or refused (by the service).
 
     Fields as JSON objects of texts: `sent` ours when they were last written, `base` theirs right after it, `sending`
-    ours of a write whose answer has not come, `theirs` what was found in a conflict. `owner` is the claim that writes
-    (uuid/number); `decision` is None, ours, theirs, later or again.
+    ours of a write whose answer has not come, `theirs` what was found in a conflict, `ours` what was to be sent then.
+    `owner` is the claim that writes (uuid/number); `decision` is None, ours, theirs, later or again.
     """
 
     __tablename__ = "sync_links"
@@ -70,6 +70,7 @@ class SyncLink(db.Model):
     base: Mapped[str | None] = mapped_column(Text)
     sending: Mapped[str | None] = mapped_column(Text)
     theirs: Mapped[str | None] = mapped_column(Text)
+    ours: Mapped[str | None] = mapped_column(Text)
     notes: Mapped[str] = mapped_column(Text, server_default="{}")
     since_ms: Mapped[int | None] = mapped_column(BigInteger)
     owner: Mapped[str | None] = mapped_column(String(80))
@@ -88,7 +89,8 @@ class SyncAction(db.Model):
     __tablename__ = "sync_actions"
     __table_args__ = (
         UniqueConstraint("uuid", "content_id", name="sync_actions_job_key"),
-        Index("sync_actions_content_idx", "content_id", "id"), Index("sync_actions_at_idx", "at_ms"), {"sqlite_autoincrement": True})
+        Index("sync_actions_content_idx", "content_id", "id"), Index("sync_actions_at_idx", "at_ms"),
+        {"sqlite_autoincrement": True})
 
     id: Mapped[int] = mapped_column(Id, primary_key=True)
     uuid: Mapped[str] = mapped_column(String(36))

@@ -176,9 +176,10 @@ class Monitor:
         self._minute = minute
 
     def minute(self) -> None:
-        """Store the depth of each queue at each minute."""
+        """Each minute: store the depth of each queue, and forget the starts that no rate counts any more."""
         if (minute := self.connection.now() // MINUTE_MS) != self._sampled:
             counts.sample(self.connection, minute * MINUTE_MS)
+            limits.forget_past_starts(self.connection)
             self._sampled = minute
 
     def alerts(self, urgent: bool = False) -> None:

@@ -16,7 +16,7 @@ from flask_babel import get_locale, gettext as _, ngettext
 
 from app.support.clock import now_ms, when
 from app.support.settings import settings
-from app.support.states import state_label
+from app.support.states import count_label, state_label
 
 
 def _locale() -> str:
@@ -135,4 +135,4 @@ def money(nano: int | None, currency: str | None = "") -> str:
 
 FILTERS = {"money": money, "number": number, "threshold": threshold, "ago": ago, "exact": exact,
            "duration": duration, "bytes": filesize, "localtime": localtime, "percent": percent,
-           "state_label": state_label}
+           "state_label": state_label, "count_label": count_label}

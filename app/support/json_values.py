@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterable, Iterator
 from dataclasses import is_dataclass
 from datetime import datetime
 from typing import Any
@@ -19,3 +21,12 @@ def as_json(value: Any) -> Any:
     if is_dataclass(value):
         return vars(value)
     return iso(millis(value)) if isinstance(value, datetime) else DefaultJSONProvider.default(value)
+
+
+def streamed(of: str, key: str, name: str, rows: Iterable[dict[str, Any]]) -> Iterator[str]:
+    """`{of: key, name: [row, ...]}` as pieces of text, a row a line."""
+    before = f"{{{json.dumps(of)}: {json.dumps(key)}, {json.dumps(name)}: [\n"
+    for row in rows:
+        yield before + json.dumps(row, ensure_ascii=False, default=str)
+        before = ",\n"
+    yield (before if before != ",\n" else "") + "\n]}\n"

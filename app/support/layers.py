@@ -16,6 +16,7 @@ from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 WIDTH, HEIGHT, GAP_X, GAP_Y, MARGIN, PER_ROW, SWEEPS = 184, 54, 28, 46, 16, 8, 4
+NAMES = 28  # at the left: the number of the layer of each row
 Key = Hashable
 Edge = tuple[Key, Key]
 
@@ -79,13 +80,13 @@ def draw(nodes: Sequence[Key], edges: Iterable[Edge], layer: Mapping[Key, int] |
     rows = [order[at : at + size] for order in _ordered(nodes, layer, near)
             for size in [-(-len(order) // -(-len(order) // PER_ROW))] for at in range(0, len(order), size)]
     left = _spread(rows, near)
-    shift = MARGIN - min(left.values(), default=0)
+    shift = NAMES + MARGIN - min(left.values(), default=0)
     boxes = {node: Box(round(left[node] + shift), MARGIN + row * (HEIGHT + GAP_Y), layer[node], row)
              for row, members in enumerate(rows) for node in members}
     gaps = [_gaps([boxes[node].x for node in members]) for members in rows]
     lines = {edge: _line(boxes[edge[0]], boxes[edge[1]], gaps) for edge in edges}
     right = max([box.x + WIDTH for box in boxes.values()] + [x for line in lines.values() for x, _y in line], default=0)
-    over = min([x for line in lines.values() for x, _y in line], default=MARGIN) - MARGIN // 2
+    over = min([x for line in lines.values() for x, _y in line], default=NAMES + MARGIN) - NAMES - MARGIN // 2
     if over < 0:  # a line goes around the left end of a row
         boxes = {node: Box(box.x - over, box.y, box.layer, box.row) for node, box in boxes.items()}
         lines = {edge: [(x - over, y) for x, y in line] for edge, line in lines.items()}

@@ -18,6 +18,7 @@ MAX_BYTES = 256 * 1024
 MAX_DEPTH = 32
 MAX_DELAY_S = 366 * 86_400
 TENANT = re.compile(r"[A-Za-z0-9._-]{1,64}")
+CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 
 
@@ -100,6 +101,14 @@ def check_text(text: str) -> str:
         text.encode("utf-8")
     except UnicodeEncodeError:
         raise ValidationError(_("The text contains half of a character (a lone surrogate). Remove it.")) from None
+    return text
+
+
+def check_line(text: str) -> str:
+    """The text itself; raises ValidationError also for line breaks, other control characters and marks of direction:
+    one name would break the line of a list, or show as another name."""
+    if CONTROL.search(check_text(text)):
+        raise ValidationError(_("Write it in one line, without control characters and marks of direction."))
     return text
 
 

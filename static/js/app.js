@@ -14,9 +14,9 @@ document.addEventListener("alpine:init", () => {
   Alpine.data("follow", follow);
 });
 
-// A graph larger than its frame opens where the chosen job stands.
+// A graph larger than its frame opens where the chosen job stands, or the first one of its longest chain.
 const frame = document.querySelector(".graph-frame");
-const chosen = frame && frame.querySelector(".chosen");
+const chosen = frame && frame.querySelector(".chosen, .first");
 if (chosen) {
   const [node, view] = [chosen, frame].map((element) => element.getBoundingClientRect());
   frame.scrollBy(node.left + node.width / 2 - view.left - view.width / 2, node.top + node.height / 2 - view.top - view.height / 2);

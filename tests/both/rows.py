@@ -24,6 +24,8 @@ from app.models import (
     QueueMinute,
     Recurring,
     RecurringRun,
+    SyncAction,
+    SyncLink,
     TenantBudget,
     Upload,
     WorkerHeartbeat,
@@ -134,6 +136,12 @@ def _more(uuids: dict[str, str], now: int) -> list[object]:
         Content(tenant_id="acme", reference="r1", title="Titolo 100%", body="corpo", attributes='{"prezzo": "3"}', created_ms=now, updated_ms=now),
         Content(tenant_id="", reference="r2", title="senza", body="corpo", created_ms=now, updated_ms=now),
         ContentVersion(content_id=1, body="prima", replaced_ms=now, replaced_by=done),
+        *(Connection(tenant_id="acme", service=s, url="https://there.test", secret="x", created_ms=now, updated_ms=now) for s in ("wordpress", "prestashop")),
+        *(SyncLink(content_id=1, tenant_id="acme", reference="r1", service=s, state=state, remote_id="7", url="https://there.test/7", edit_url="https://there.test/7/edit",
+                   sent='{"title": "a"}', base='{"title": "a"}', ours='{"title": "b"}', theirs='{"title": "c"}', uuid=done, synced_ms=now, changed_ms=now)
+          for s, state in (("wordpress", "conflict"), ("prestashop", "gone"))),
+        *(SyncAction(uuid=done, retry_round=1, content_id=n, reference=f"r{n}", service="wordpress", action=action, text="Updated: title.", url="https://there.test/7", at_ms=now)
+          for n, action in ((1, "conflict"), (2, "created"))),
         PromptTemplate(tenant_id="acme", name="breve", body="{prompt}", updated_ms=now, updated_by="ada"),
         ImportRun(uuid=done, row_no=3, inserted=1, updated=1, unchanged=0, rejected=1, retry_round=1, touched_ms=now),
         ImportReject(uuid=done, line=3, reason="no title", row="r3;;"),

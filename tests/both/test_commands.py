@@ -75,8 +75,14 @@ def test_every_command_runs(site, cli, tmp_path):
     does(2, "jobs", "dispatch", "TestEcho", "--after", "")
     does(2, "jobs", "dispatch", "TestEcho", "--after", one["cancelled"])
     does(2, "jobs", "cancel", uuid, "--children", "all")
-    assert cli("jobs", "cancel", uuid, "--children", "cancel")[2] == "1 job waits for it: --children cancel\n"
+    assert cli("jobs", "cancel", uuid, "--children", "cancel")[2] == "of 1 job below it 1 cancelled\n"
     assert json.loads(does(0, "jobs", "show", child, "--json"))["state"] == "cancelled"
+    for way, words in (("wait", "2 jobs below it go on waiting; --children cancel cancels them, --children run lets them run\n"), ("run", "of 2 jobs below it 1 let go")):
+        top = does(0, "jobs", "dispatch", "TestEcho").strip()
+        below = does(0, "jobs", "dispatch", "TestEcho", "--after", top).strip()
+        does(0, "jobs", "dispatch", "TestEcho", "--after", below)
+        assert words in cli("jobs", "cancel", top, "--children", way)[2]
+    does(2, "jobs", "pause", "low", "--reason", "a\u202eb")
     does(0, "jobs", "cancel", one["processing"])
     does(0, "jobs", "delete", one["timeout"])
     does(1, "jobs", "delete", one["timeout"])
@@ -93,19 +99,21 @@ def test_every_command_runs(site, cli, tmp_path):
     for key in (*site.batches.values(), site.batches["ended"][:8]):
         found = json.loads(does(0, "batches", "show", key, "--json"))
         assert set(found) == keys | {"members", "no_longer_kept", "ended_a_minute", "left_ms", "costs", "newest_failed"}
-        does(0, "batches", "show", key)
+        assert not set("{}[]") & set(shown := does(0, "batches", "show", key)) and "undecided" not in shown and "nano" not in shown
+    line = next(line for line in shown.splitlines() if line.startswith("members: "))
+    assert sorted(line.removeprefix("members: ").split(", ")) == ["1 cancelled", "1 completed", "1 failed"] and "\ncosts: 0.0000 EUR\n" in shown
     assert (found["total_jobs"], found["members"], found["costs"]) == (3, {"completed": 1, "cancelled": 1, "undecided": 1}, [{"currency": "EUR", "nano": 21, "unknown": 0}])
     does(3, "batches", "show", "99999999")
     assert does(0, "batches", "retry", site.batches["ended"][:8]) == "1 job requeued\n"
     does(1, "batches", "retry", site.batches["ended"])
     assert does(0, "batches", "cancel", site.batches["ended"]) == "1 job cancelled, or asked to stop if running\n"
     does(1, "batches", "cancel", site.batches["ended"])
-    assert "2 at once, rate 60/m, per type; the code says none at once, rate 60/m" in does(0, "jobs", "limit", "TestRate")
-    assert "TestEcho: 3 at once, rate none" in does(0, "jobs", "limit", "TestEcho", "--concurrency", "3")
+    assert "2 at once, rate 60/m, per type; the code says no limit at once, rate 60/m" in does(0, "jobs", "limit", "TestRate")
+    assert "TestEcho: 3 at once, rate no limit" in does(0, "jobs", "limit", "TestEcho", "--concurrency", "3")
     assert "TestEcho: 3 at once, rate 5/s" in does(0, "jobs", "limit", "TestEcho", "--rate", "5/s")
-    assert "TestEcho: none at once, rate none, per type\n" in does(0, "jobs", "limit", "TestEcho", "--rate", "code", "--concurrency", "code")
+    assert "TestEcho: no limit at once, rate no limit, per type\n" in does(0, "jobs", "limit", "TestEcho", "--rate", "code", "--concurrency", "code")
     does(2, "jobs", "limit", "TestEcho", "--rate", "often")
-    does(2, "jobs", "limit", "Nothing")
+    does(3, "jobs", "limit", "Nothing")
     assert "box_1" in does(0, "workers", "list")
     number = site.ledger.one("SELECT id FROM worker_heartbeats WHERE worker_name = 'box_1'")
     for command in ("quiet", "resume", "restart", "stop", "kill"):

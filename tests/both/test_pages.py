@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import html
 import itertools
+import re
 
 import pytest
+from flask import request
 
 from app.config import ROOT
+from app.controllers.job_list import read_filter
 from app.models.job import LIVE_STATES
 from app.models.job_metric import FINAL
 from app.monitor.loop import Monitor
 from app.services.alerts.checks import KINDS
+from app.services.content.content_list import STATES
+from app.services.jobs import listing
 from app.services.jobs.job_filter import HOLDS
 from tests.both.conftest import TOKEN
 from tests.both.rows import BULK
@@ -28,13 +34,15 @@ QUERIES = {
     "admin.jobs.index": [{}, {"period": "7d"}, {"period": "30d"}],
     "admin.jobs.metrics": [{"period": p} | g | t for p, g, t in itertools.product(("24h", "7d", "30d"), ({}, {"group": "type"}), ({}, {"job_type": "TestEcho"}))],
     "admin.jobs.queues": [{}, {"queue": "high"}, {"queue": "low"}],
-    "admin.jobs.contents.index": [{}, {"q": "100%"}, {"tenant": "acme"}, {"after": "2"}],
+    "admin.jobs.contents.index": [{}, {"q": "100%"}, {"tenant": "acme"}, {"after": "2"}, *({"state": s, "service": t} for s in STATES for t in ("", "wordpress")), {"missing": "1"}, {"state": "odd"}],
+    "admin.jobs.contents.one": [{}, {"version": "1"}],
+    **{f"admin.jobs.syncs.{name}": [{}, {"action": "created"}, {"after": "1"}, {"action": "odd"}] for name in ("job", "csv", "json")},
     "admin.jobs.generations.index": [{}, {"q": "Vini"}, {"tenant": "acme", "status": "failed"}, {"before": "3"}, {"batch": BULK, "draft": "waiting"}],
     "admin.jobs.texts.index": [{}, {"like": "x"}],
     "admin.jobs.texts.preview": [{}, {"missing": "1", "tenant": "acme", "approve": "1"}, {"missing": "1", "template": "breve", "tenant": "acme", "model": "m"}, {"upload": "x"}],
     "admin.jobs.connections.set": [{"service": s, "tenant": t} for s in ("openai", "wordpress", "prestashop", "x") for t in ("", "acme", "a b")],
     "admin.jobs.costs.index": [{}, {"since": "2026-01-01", "until": "2027-01-01"}],
-    "admin.jobs.log": [{}, {"before": "5"}], "admin.jobs.batches.index": [{}, {"q": "100%"}, {"before": "1.1999999999999.x"}, {"before": "x"}],
+    "admin.jobs.log": [{}, {"before": "5"}], "admin.jobs.batches.index": [{}, {"q": "100%"}, {"open": "1"}, {"before": "1.1999999999999.x"}, {"before": "x"}],
     "admin.jobs.alerts.new-rule": [{}, *({"kind": k} for k in KINDS)],
     "admin.jobs.new.form": [{}, {"type": "TestForm"}, {"type": "ProcessCsvImport"}],
     "admin.jobs.graph.job": [{}, {"zoom": "150", "sort": "state"}, {"open": "0-0", "node": "x"}],
@@ -79,6 +87,28 @@ def test_every_address_answers(site, headers):
     assert b"ainstein_job_outcomes_total" in site.client.get("/metrics", headers={"Authorization": f"Bearer {TOKEN}"}).data
 
 
+def test_each_number_leads_to_exactly_what_it_counts(site):
+    """The numbers of the overview, the batches and the queues, each with the list behind it."""
+    monitor = Monitor(site.app)
+    monitor.batches()  # it may dispatch what follows a batch
+    monitor.count()
+    monitor.connection.close()
+    site.client.set_cookie("lang", "en")
+    pages, seen = ["/", "/queues", "/batches/", *(f"/batches/{id}" for id in site.batches.values())], set()
+    for page in pages:
+        text = html.unescape(site.client.get(f"/admin/jobs{page}", headers=HTML).text)
+        for url, words in re.findall(r'<a [^>]*href="/admin/jobs/list\?([^"]+)"[^>]*>(.*?)</a>', text, re.S):
+            numbers = [int(n.replace(",", "")) for n in re.findall(r"\d[\d,]*", re.sub(r"<[^>]+>", "", words))]
+            if not numbers or BULK in url:  # whose jobs were never there
+                continue
+            at = 1 if "in order" in words or "the latest" in words else 0  # "15 of 40": the list has all
+            with site.app.test_request_context(f"/?{url}"):
+                assert listing.count(read_filter(request.args)) == (numbers[at], True), (page, url, words)
+            seen |= set(re.findall(r"(?:state|hold)=(\w+)", url)) - {"ended"} | {page}
+            seen |= {"ended"} if "state=ended" in url else set()
+    assert seen >= {*pages[:3], f"/batches/{site.batches['ended']}", "pending", "processing", "scheduled", "waiting", "held", "blocked", "completed", "undecided", "ended", "limit"}
+
+
 def test_every_duty_of_the_monitor_succeeds_twice(site):
     monitor = Monitor(site.app)
     for _ in range(2):
@@ -102,6 +132,9 @@ FORMS = {
     "admin.jobs.new.create": [{"type": "TestForm", "text": "è", "number": "7", "kind": "a"}, {"type": "TestEcho", "text": "x", "delay": "60", "tenant": "acme"}],
     "admin.jobs.texts.create": [{"prompts": "uno\ndue", "model": "gpt-4o-mini"}, {"missing": "1", "model": "m", "tenant": "acme"}, {}],
     "admin.jobs.texts.preview": [{"missing": "1", "model": "m"}, {"missing": "1", "model": "m", "step": "start"}, {"upload": "x"}],
+    "admin.jobs.contents.sync": [{"to": "wordpress", "status": "draft"}, {"to": "prestashop", "dry_run": "1"}, {}],
+    "admin.jobs.contents.sync-many": [{"to": "wordpress", "id": "1"}, {"to": "prestashop", "scope": "all", "tenant": "acme", "state": "gone"}, {"scope": "all", "to": "wordpress"}, {}],
+    "admin.jobs.syncs.decide": [{"decision": "later", "changed_ms": "1"}, {"decision": "ours"}, {}],
     "admin.jobs.new.edit": [{"text": "x", "args": '{"text": "x"}'}],
     "admin.jobs.alerts.rule": [{"threshold": "5", "window_min": "60", "cooldown_min": "15", "minimum": "1", "quiet_from": "22:00", "quiet_until": "07:00"}],
     "admin.jobs.alerts.new-rule": [{"kind": k, "threshold": "5", "window_min": "60", "cooldown_min": "15", "minimum": "1", "tenant_id": "acme"} for k in KINDS],

@@ -86,7 +86,7 @@ def test_the_buttons_ask_first_and_say_what_they_did(admin, app, batch):
     assert "Retry 2 failed jobs?" in asked.text
     done = admin.post(f"/admin/jobs/batches/{batch.id}/retry", data={"csrf_token": token_in(asked.text)}, headers={"Accept-Language": "en"}, follow_redirects=True)
     assert "2 jobs requeued" in done.text and "Import of March" in done.text
-    assert "can be changed so" in press(admin, batch, "delete").text
+    assert "has failed and waits for a decision" in press(admin, batch, "delete").text
     assert press(admin, batch, "move").status_code == 400 and press(admin, batch, "move", queue="nothing").status_code == 400
     assert "Move 4 waiting jobs?" in press(admin, batch, "move", queue="low", ask="1").text
     assert "4 jobs moved" in press(admin, batch, "move", queue="low").text
@@ -125,7 +125,7 @@ def test_one_that_nobody_seals_is_said_and_sealed_by_hand(admin, app):
 
 def test_the_dashboard_shows_what_runs_and_a_job_its_batch(admin, app, batch):
     page = english(admin, "/admin/jobs/")
-    assert "Batches now (1)" in page and "4 of 7" in page and f"/admin/jobs/batches/{batch.id}" in page
+    assert re.search(r'Batches now \(<a href="/admin/jobs/batches/\?open=1">1</a>\)', page) and "4 of 7" in page and f"/admin/jobs/batches/{batch.id}" in page
     part = admin.get("/admin/jobs/realtime-stats", headers=JSON | {"X-Partials": "batches_live"}).json["partials"]["batches_live"]
     assert "Import of March" in part
     assert "Its batch, Import of March" in english(admin, f"/admin/jobs/job/{admin.binned}")

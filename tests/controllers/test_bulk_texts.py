@@ -63,7 +63,7 @@ def jobs(app) -> list[tuple[dict, str | None]]:
 def test_prompts_are_kept_counted_priced_and_started_by_the_second_button(filled, admin):
     url, page = shown(admin, prompts="=uno, due; \"tre\"\r\n\r\n  \r\n'=quattro\r\n", tenant="acme", approve="")
     assert jobs(filled) == []
-    for told in ("Start 2 texts", "0.00096 USD", "too few answers", "The tenant has no budget", "becomes the body of its content at once"):
+    for told in ("Start 2 texts", "0.00096 USD", "too few answers", "The tenant has no budget"):
         assert told in page, told
     answer = press(admin, url, page)
     assert answer.status_code == 303 and "/admin/jobs/job/" in answer.location
@@ -193,3 +193,12 @@ def test_drafts_are_read_beside_the_body_and_decided_on(drafted, admin):
     for path in ("00000000-0000-8000-8000-0000000000cc", "x", "00000000-0000-8000-8000-0000000000cc/results.csv", "x/results.json"):
         assert admin.get(URL + path).status_code == 404
     assert admin.get("/admin/jobs/contents/99").status_code == 404
+
+
+def test_without_texts_no_cost_is_shown_and_without_contents_no_approval(admin, filled):
+    _, page = shown(admin, "prompt;reference\nx;zz\n", tenant="acme")
+    assert "1 row rejected" in page and "Estimated cost" not in page and "It rests on" not in page and "<dt>Approval" not in page
+    _, page = shown(admin, prompts="uno\ndue")
+    assert "Estimated cost" in page and "<dt>Approval" not in page
+    _, page = shown(admin, "prompt;reference\nx;\ny;r1\n", tenant="acme")
+    assert "Start 2 texts" in page and "<dt>Approval" in page

@@ -218,3 +218,64 @@ def test_an_erased_job_is_a_box_without_a_page(english, app, diamond):
     page = english.get(f"/admin/jobs/job/{diamond.end}/graph?node={diamond.top}").text
     assert "It was erased" in page and f'href="/admin/jobs/job/{diamond.top}"' not in page
     assert english.get(f"/admin/jobs/job/{diamond.left}").status_code == 200
+
+
+@pytest.fixture
+def wide(app):
+    """A job, 120 after it (10 of them another type and held), one after all; its batch has all but the first."""
+    top = dispatch(app)
+    with app.app_context():
+        with batches.batch("Wide") as made:
+            middle = registry.find("TestEcho").with_options(after=[top], batch=made).dispatch_many([{} for _ in range(120)])
+            end = registry.find("TestNoop").with_options(after=middle, batch=made).dispatch()
+        db.session.execute(db.text("UPDATE jobs SET state = 'held', hold_code = 'person' WHERE uuid IN :u").bindparams(db.bindparam("u", expanding=True)), {"u": middle[:10]})
+        db.session.commit()
+    return SimpleNamespace(top=top, end=end, batch=made.id)
+
+
+def rows_of(page: str) -> list[str]:
+    return re.findall(r'<tr class="flow" data-key="t([^"]+)"', page)
+
+
+def test_the_table_has_pages_of_50_and_each_job_once(english, wide):
+    address, seen = f"/admin/jobs/job/{wide.end}/graph", []
+    for n in (50, 50, 22):
+        page = english.get(address).text
+        seen += rows_of(page)
+        assert len(rows_of(page)) == n and page.count('class="node') == 122, "the drawing has all"
+        address = (re.findall(r'href="([^"#]+)#rows" rel="next"', page) or [""])[0].replace("&amp;", "&")
+    assert not address and len(set(seen)) == 122 and 'rel="prev"' in page and "101 to 122 of 122" in page
+    for odd in ("0", "99", "x", "-1"):
+        assert english.get(f"/admin/jobs/job/{wide.end}/graph?page={odd}").status_code == 200
+
+
+@pytest.mark.parametrize("most", [300, 20])
+def test_each_count_leads_to_just_these_jobs_also_in_folded_boxes(english, wide, monkeypatch, most):
+    monkeypatch.setattr(graph_figures.fold, "__defaults__", (None, most))
+    page = english.get(f"/admin/jobs/batches/{wide.batch}/graph").text
+    counts = re.findall(r'<a class="in" href="([^"#]+)#rows">(\d+) (\w+)</a>', page)
+    assert {(int(n), state) for _url, n, state in counts} == {(1, "pending"), (111, "waiting"), (10, "held")}
+    for url, n, state in counts:
+        listed, address = [], url.replace("&amp;", "&")
+        while address:
+            page = english.get(address).text
+            listed += rows_of(page)
+            address = (re.findall(r'href="([^"#]+)#rows" rel="next"', page) or [""])[0].replace("&amp;", "&")
+        assert len(set(listed)) == len(listed) == int(n), state
+        assert f"{n} {state}: <a" in page
+
+
+def test_the_rows_of_the_drawing_have_the_numbers_of_the_layers_in_the_table(english, wide, diamond):
+    page = english.get(f"/admin/jobs/job/{wide.end}/graph").text
+    names = re.findall(r'<text class="layer" x="6" y="(\d+)">(\d+)</text>', page)
+    assert [name for _y, name in names] == ["1", *["2"] * 15, "3"] and len({y for y, _name in names}) == 17
+    assert re.findall(r'<td class="num corner">(\d+)</td>', page)[:3] == ["1", "2", "2"]
+
+
+def test_fit_is_named_for_what_it_does_and_a_view_has_a_beginning(english, wide, diamond):
+    small, large = (english.get(f"/admin/jobs/job/{uuid}/graph").text for uuid in (diamond.end, wide.end))
+    assert "graph-frame fit whole narrow" in small and ">Fit</a>" in small
+    assert 'graph-frame fit"' in large and "Fit width" in large
+    assert " chosen" in small and " first" not in small
+    batch = english.get(f"/admin/jobs/batches/{wide.batch}/graph").text
+    assert [bool(re.search("first", name)) for name in re.findall(r'class="node ([^"]*)"', batch)] == [True, *[False] * 121]

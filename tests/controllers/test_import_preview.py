@@ -98,7 +98,7 @@ def test_columns_are_proposed_and_mapped_by_hand(admin, app):
 
 def test_a_column_for_two_things_and_a_missing_one_are_sentences(admin, app):
     url, page = shown(admin, "x;y;z\n1;2;3\n")
-    assert "no column reference, title and body" in page and 'value="start"' not in page
+    assert "no columns reference, title and body" in page and 'value="start"' not in page
     assert ">2<" in page  # the first rows are shown, to choose by
     answer = press(admin, url, page, "start", **{"map-reference": "0", "map-title": "0", "map-body": "2"})
     assert answer.status_code == 400 and "cannot be read as two things" in answer.text

@@ -25,7 +25,8 @@ from tests.conftest import PASSWORD, sign_in
 from tests.ledger_fixture import Ledger, prepare_empty
 
 RECORD = json.loads(Path(__file__).with_name("json_shapes.json").read_text())
-OWN_KEYS = {"args", "commands", "members"}  # whose keys are a job's own, what can be done with a worker now, states that there are
+# whose keys are a job's own, what can be done with a worker now, states that there are, columns of a file, services, actions
+OWN_KEYS = {"args", "commands", "members", "attributes", "services", "counts"}
 
 
 def shape(value: object) -> dict[str, str]:
@@ -73,8 +74,9 @@ def answers(site) -> dict[str, dict[str, str]]:
     """The shape of each answer, by address or command."""
     addresses = ["/realtime-stats", "/metrics", "/metrics?period=7d", "/metrics?group=type&period=30d", "/list?state=live", "/list?state=ended",
                  "/list?state=bin", "/workers", "/queues", "/recurring", "/log", "/people/", "/alerts/", "/costs/", "/costs/days", "/generations/",
-                 "/new/", "/new/?type=TestEcho"]
+                 "/new/", "/new/?type=TestEcho", "/contents/", "/contents/1", "/contents/links/1"]
     found = {address: shape(site.read(address).get_json()) for address in addresses}
+    found["/contents/syncs"] = shape(site.read(f"/contents/syncs/{site.uuids['completed']}").get_json())
     poll = {"Accept": "application/json", "X-Partials": "cards"}
     found["poll of cards"] = shape(site.client.get("/admin/jobs/realtime-stats", headers=poll).get_json())
     for state, uuid in site.uuids.items():

@@ -5,8 +5,11 @@ from __future__ import annotations
 import io
 import json
 
+import pytest
+
 from app.extensions import db
 from app.models import Job, Upload
+from app.support.validation import ValidationError
 
 
 def test_a_form_becomes_a_job_with_typed_arguments(admin, app):
@@ -65,3 +68,41 @@ def test_a_text_of_several_lines_keeps_them_when_it_is_edited(admin, app):
     assert admin.post(f"/admin/jobs/new/edit/{uuid}", data=sent).status_code == 303
     with app.app_context():
         assert json.loads(db.session.scalar(db.select(Job.payload).where(Job.uuid == uuid)))["args"] == {"text": lines}
+
+
+def test_a_type_refuses_arguments_that_can_never_work(admin, app):
+    """The check of a type, from code, the form, scripts and the command line; nothing is written."""
+    from app import registry
+    from app.jobs import job
+
+    def check(args, tenant_id):
+        if args["n"] > 3 and tenant_id != "acme":
+            raise ValueError("Only acme has more than three.")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(registry, "_known", dict(registry._known))
+        checked = job("TestChecked", check=check)(lambda n: n)
+        with app.app_context():
+            for call in (lambda: checked.dispatch(n=4), lambda: checked.dispatch_many([{"n": 1}, {"n": 4}])):
+                with pytest.raises(ValidationError, match="Only acme"):
+                    call()
+            checked.with_options(tenant_id="acme").dispatch(n=4)
+            db.session.commit()
+        form = {"csrf_token": admin.csrf, "type": "TestChecked", "n": "4"}
+        for accept in ("text/html", "application/json"):
+            answer = admin.post("/admin/jobs/new/", data=form, headers={"Accept": accept})
+            assert answer.status_code == 400 and "Only acme has more than three." in answer.text
+        told = app.test_cli_runner().invoke(args=["jobs", "dispatch", "TestChecked", "--args", '{"n": 4}'])
+        assert told.exit_code == 2 and told.stderr == "Only acme has more than three.\n"
+    with app.app_context():
+        assert db.session.scalar(db.select(db.func.count()).select_from(Job)) == 1
+
+
+def test_a_bulk_that_can_never_work_is_refused_with_its_sentence(admin, app):
+    form = {"csrf_token": admin.csrf, "type": "ProcessBulkContentGeneration"}
+    for accept in ("text/html", "application/json"):
+        answer = admin.post("/admin/jobs/new/", data=form, headers={"Accept": accept, "Accept-Language": "it"})
+        assert answer.status_code == 400 and "Indica una di tre cose" in answer.text
+    form = {"csrf_token": admin.csrf, "model": "gpt-4o-mini", "missing": "1"}
+    answer = admin.post("/admin/jobs/contents/bulk/", data=form, headers={"Accept-Language": "en"})
+    assert answer.status_code == 400 and "Name the tenant whose contents get a body." in answer.text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
@@ -19,6 +20,7 @@ from app.services.content import bulk, costs, drafts, generation_pages, generati
 from app.services.content.bulk_texts import Source
 from app.services.jobs import actions
 from app.support.clock import now_ms
+from app.support.validation import ValidationError
 
 TYPE = "ProcessBulkContentGeneration"
 
@@ -127,11 +129,9 @@ def test_columns_fill_the_template_and_bad_rows_are_reported(site, tmp_path):
 
 
 @pytest.mark.parametrize("args, words", [
-    ({}, "Give one of three"), ({"prompts": ["x"], "missing": True}, "Give one of three"), ({"prompts": []}, "no text to write"),
-    ({"prompts": ["x", " "]}, "Prompt 2 is empty"), ({"prompts": ["x"], "approve": True}, "wait for approval"),
-    ({"prompts": ["x"], "template": "none"}, "no prompt template 'none'"), ({"prompts": ["x"], "model": " "}, "Name a model"),
+    ({"prompts": ["x"], "template": "none"}, "no prompt template 'none'"),
     ({"prompts": ["x"], "template": "scheda"}, "{nome}, {colore}, {title}, {body}, which only a CSV"),
-    ({"prompts": ["x"] * 10_001}, "at most 10000 texts"), ({"csv": "titolo\nx\n"}, "no column prompt"), ({"csv": ""}, "is empty"),
+    ({"csv": "titolo\nx\n"}, "no column prompt"), ({"csv": ""}, "is empty"),
     ({"csv": "prompt\nx\n", "approve": True}, "needs a column reference"), ({"csv": "nome;reference\nx;a\n", "template": "scheda"}, "no column colore"),
     ({"csv": "prompt\n" + "x\n" * 10_001}, "at most 10000 texts"), ({"csv": "reference;prompt\nzz;x\n"}, "no row can be used"),
 ])
@@ -140,6 +140,74 @@ def test_what_cannot_be_used_fails_at_once_with_a_sentence(site, tmp_path, args,
     outcome = run(site, **args, **({"path": csv(tmp_path, text)} if text is not None else {}))
     assert outcome.status == "failed" and not outcome.retry and words in outcome.error, outcome.error
     assert site.one("SELECT COUNT(*) FROM job_batches") == 0
+
+
+NEVER = [
+    ({}, "Give one of three"), ({"prompts": ["x"], "missing": True}, "Give one of three"), ({"prompts": []}, "no text to write"),
+    ({"prompts": ["x", " "]}, "Prompt 2 is empty"), ({"prompts": ["x"], "approve": True}, "wait for approval"),
+    ({"prompts": ["x"], "model": " "}, "Name a model"), ({"prompts": ["x"] * 10_001}, "at most 10000 texts"),
+    ({"missing": True, "tenant": None}, "Name the tenant"),
+]
+
+
+@pytest.mark.parametrize("args, words", NEVER)
+def test_what_can_never_work_is_refused_before_it_is_written(site, args, words):
+    with pytest.raises(ValidationError, match=words):
+        dispatch(site, **args)
+    uuid = dispatch(site, prompts=["x"], tenant=args.get("tenant", "acme"))
+    with site.app.app_context(), pytest.raises(ValidationError, match=words):
+        db.session.execute(db.text("UPDATE jobs SET state = 'held'"))
+        actions.retry_edited(uuid, {name: value for name, value in args.items() if name != "tenant"}, "ada")
+    runner = site.app.test_cli_runner()
+    tenant = ["--tenant", "acme"] if args.get("tenant", "acme") else []
+    told = runner.invoke(args=["jobs", "dispatch", TYPE, *tenant, "--args", json.dumps({n: v for n, v in args.items() if n != "tenant"})])
+    assert told.exit_code == 2 and words in told.stderr and not told.stdout
+    assert site.one("SELECT COUNT(*) FROM jobs") == 1
+
+
+def test_contents_of_nobody_need_no_tenant(site):
+    site.change("UPDATE contents SET tenant_id = '' WHERE reference = 'a'")
+    assert json.loads(run(site, missing=True, tenant=None).result)["texts"] == 1
+
+
+def test_two_bulks_for_the_contents_without_a_body_take_each_once(site, monkeypatch):
+    """The second one reads its texts while the first has not written its own."""
+    dispatch(site, missing=True)
+    dispatch(site, missing=True)
+    second, first = site.claim("w1"), site.claim("w2")
+
+    def do(job) -> Outcome:
+        found, notes = Attempt(job), Connection(site.app.extensions["settings"].database_url)
+        execute(site.app, found, notes)
+        notes.close()
+        return found.outcome
+
+    plan, others = bulk.plan, []
+
+    def slow(wish):
+        found = plan(wish)
+        if not others:
+            others.append(None)
+            thread = Thread(target=lambda: others.append(do(first)))
+            thread.start()
+            thread.join()
+        return found
+
+    monkeypatch.setattr(bulk, "plan", slow)
+    late = do(second)
+    assert json.loads(others[1].result)["texts"] == 2
+    assert late.status == "failed" and "under way" in late.error
+    assert site.one("SELECT COUNT(*) FROM jobs WHERE job_type = 'ProcessContentGeneration'") == 2
+
+
+def test_a_text_that_was_dispatched_alone_is_under_way_too(site):
+    with site.app.app_context():
+        alone = registry.find("ProcessContentGeneration").with_options(tenant_id="acme")
+        alone.dispatch(prompt="x", reference="a")
+        alone.with_options(tenant_id="other").dispatch(prompt="x", reference="b")
+        db.session.commit()
+    site.change("UPDATE jobs SET state = 'held'")
+    assert [m["reference"] for m in members(site, json.loads(run(site, missing=True).result)["batch"])] == ["b"]
 
 
 def test_contents_without_a_body_once(site):
@@ -265,8 +333,8 @@ def test_results_have_every_text_in_the_order_of_the_prompts(of_c):
         assert json.loads("".join(bulk.as_json(db.engine, "none"))) == {"batch": "none", "texts": []}
     assert rows["batch"] == batch and [r["prompt"] for r in rows["texts"]] == ["Scrivi", *(f"n{n}" for n in range(1200))]
     assert rows["texts"][0] | {"status": "completed", "draft": "waiting", "error": None} == rows["texts"][0]
-    assert lines[0].endswith("reference;prompt;status;text;tokens_in;tokens_out;cost;currency;error;draft")
-    assert lines[1] == "c;Scrivi;completed;'=cmd;;;;;;waiting" and lines[2] == ";n0;failed;;;;0,000001500;USD;Rotto.;"
+    assert lines[0].endswith("reference;prompt;status;text;tokens_in;tokens_out;cost;currency;error;draft;uuid")
+    assert lines[1].startswith("c;Scrivi;completed;'=cmd;;;;;;waiting;") and lines[2] == ";n0;failed;;;;0,000001500;USD;Rotto.;;d0"
     assert (view.texts, view.states, view.drafts, view.nano) == (1201, {"answered": 1, "failed": 1200}, 1, 1200 * 1500)
 
 
@@ -293,3 +361,28 @@ def test_a_refused_bulk_that_is_retried_after_the_budget_was_raised_starts(site)
     with site.app.app_context():
         actions.retry(site.last.uuid, "ada")
     assert attempt(site).status == "completed" and len(members(site, site.last.uuid)) == 1
+
+
+def test_an_empty_reference_is_a_text_without_a_content(site, tmp_path):
+    outcome = run(site, path=csv(tmp_path, 'prompt;reference\n"a""b";\nx;c\ny; \n;a\nz;zz\n;\n'))
+    found = members(site, json.loads(outcome.result)["batch"])
+    assert [(m["prompt"], m["reference"]) for m in found] == [('a"b', None), ("x", "c"), ("y", None)]
+    rows = site.connection.fetch_all("SELECT line, reason FROM import_rejects ORDER BY line")
+    assert [tuple(row) for row in rows][:2] == [(5, "Empty cell in a required column: prompt."), (6, "The tenant has no content 'zz': import it first.")]
+
+
+@pytest.mark.parametrize("args", [{"approve": True}, {"template": "titolo"}, {"template": "codice"}])
+def test_a_text_that_needs_its_content_needs_the_reference(site, tmp_path, args):
+    with site.app.app_context():
+        generation_pages.save_template("acme", "titolo", "{title}: {prompt}", "ada")
+        generation_pages.save_template("acme", "codice", "{reference}: {prompt}", "ada")
+    outcome = run(site, path=csv(tmp_path, "prompt;reference\nx;c\ny;\n"), **args)
+    assert (json.loads(outcome.result)["texts"], json.loads(outcome.result)["rejected"]) == (1, 1)
+    assert site.one("SELECT reason FROM import_rejects") == "Empty cell in a required column: reference."
+
+
+@pytest.mark.parametrize("text, words", [
+    ("", "The file is empty. Its first line must name the column prompt."), ("titolo\nx\n", "The file has no column prompt, which its first line must name; it has: titolo."),
+])
+def test_one_column_is_a_column(site, tmp_path, text, words):
+    assert run(site, path=csv(tmp_path, text)).error.startswith(words)

@@ -253,7 +253,7 @@ def test_millions_of_bad_rows_are_counted_in_seconds_with_little_memory_and_disk
     (b"", "empty"),
     (b"\xef\xbb\xbf\r\n  \r\n", "empty"),
     (b"reference,body\na,text\n", "no column title.*it has: reference, body"),
-    (b"title\nx\n", "no column reference and body"),
+    (b"title\nx\n", "no columns reference and body"),
     (b"reference|title|body\na|A|text\n", "separated by comma, semicolon or tab"),
     (b"reference,title,body,Title\na,A,text,B\n", "'Title'? is named twice|'title' is named twice"),
     (b"reference,title,body\na,A,te\0xt\n", "NUL byte in line 2"),

@@ -9,13 +9,14 @@ import pytest
 
 from app import registry
 from app.extensions import db
-from app.jobs import batch as batching
+from app.jobs import JobContext, batch as batching
 from app.ledger import batches, manual
 from app.ledger.claimed_row import running
 from app.ledger.dialect import Connection
 from app.monitor.loop import Monitor
+from app.services.audit import ActionRefused
 from app.services.instance import retention
-from app.services.jobs import batch_actions, batch_pages
+from app.services.jobs import batch_actions, batch_pages, lookup, queues
 from app.services.jobs.batches import begin, follow_up
 from app.support.clock import DAY_MS
 from app.support.validation import ValidationError
@@ -470,3 +471,36 @@ def test_a_row_of_another_program_is_left_as_it_is(ledger, monitor):
     monitor.batches()
     assert ledger.connection.fetch_all("SELECT total_jobs, failed_jobs, failed_job_ids FROM job_batches") == [(9, 2, "[1, 2]")]
 
+
+
+@pytest.mark.parametrize("name", ["two\nlines", "a\u202eb", "a\tb", "a\x00b", "\x1b[31m", "a\u2066b", "a\u200fb"])
+def test_a_name_is_one_line_that_shows_as_it_is(ledger, name):
+    with ledger.app.app_context():
+        with pytest.raises(ValidationError, match="one line|NUL"):
+            begin(name)
+        with pytest.raises(ValidationError, match="one line|NUL"):
+            queues.pause("low", "ada", reason=name)
+        begin("Über «März» – 100 % 🎉")
+        db.session.rollback()
+    assert ledger.one("SELECT COUNT(*) FROM job_batches") == 0
+
+
+def test_a_held_member_says_for_what_it_waits_besides(ledger):
+    with ledger.app.app_context():
+        top = registry.find("TestNoop").with_options(delay=60).dispatch()
+        with batching("Pause") as b:
+            uuid = registry.find("TestNoop").with_options(batch=b, after=[top]).dispatch()
+        db.session.commit()
+        batch_actions.change(batch_pages.find(b.id), "pause", "ada")
+        assert lookup.find(uuid).error == f"Its batch is paused. Waits for Test Noop {top[:8]}, which is scheduled."
+        batch_actions.change(batch_pages.find(b.id), "resume", "ada")
+        assert lookup.find(uuid).error == f"Waits for Test Noop {top[:8]}, which is scheduled"
+        with pytest.raises(ActionRefused, match="has failed and waits for a decision"):
+            batch_actions.change_members(batch_pages.find(b.id), "retry", "ada")
+
+
+def test_a_job_that_waits_for_itself_is_told_so(ledger):
+    uuid = ledger.dispatch()
+    job = ledger.claim()
+    with ledger.app.app_context(), pytest.raises(ValueError, match="a job cannot wait for itself"):
+        JobContext(job, ledger.connection).wait_for([uuid])

@@ -14,6 +14,7 @@ from app.jobs import job
 from app.ledger import batches, claim as claiming, control, limit_keys, limits, manual, rescue
 from app.ledger.dialect import Connection
 from app.ledger.limits import Limit, Per
+from app.monitor.loop import Monitor
 from app.services.jobs import actions, batches as batching, limits as declared
 from app.support.clock import MINUTE_MS
 from tests.ledger_fixture import Ledger
@@ -215,6 +216,22 @@ def run(ledger: Ledger, most: int = 100) -> int:
 
 def age(ledger: Ledger, ms: int) -> None:
     ledger.change("UPDATE rate_starts SET at_ms = at_ms - :ms", ms=ms)
+
+
+def test_starts_that_no_rate_counts_are_forgotten_each_minute(ledger, monkeypatch):
+    monkeypatch.setattr(limits, "MOST_FORGOTTEN", 2)
+    limited(ledger, rate=(3, MINUTE_MS))
+    kind = ledger.one("SELECT job_type FROM job_limits WHERE rate_ms IS NOT NULL OR set_rate_ms IS NOT NULL")
+    now = ledger.connection.now()
+    for key, at in ((kind, now - 70_000), (f"{kind} tenant=a", now - 61_000), (f"{kind} tenant=b", now - 61_000), (f"{kind} tenant=c", now - 61_000),
+                    (kind, now - 30_000), (f"{kind} tenant=a", now), (f"{kind}Other", now - 70_000)):
+        ledger.change("INSERT INTO rate_starts (limit_key, at_ms) VALUES (:key, :at)", key=key, at=at)
+    monitor = Monitor(ledger.app)
+    monitor.minute()
+    monitor.connection.close()
+    kept = ledger.connection.fetch_all("SELECT limit_key, at_ms FROM rate_starts ORDER BY at_ms")
+    assert kept == [(f"{kind}Other", now - 70_000), (kind, now - 30_000), (f"{kind} tenant=a", now)]
+    assert sorted(limits.started(ledger.connection, kind, MINUTE_MS)) == [(kind, 1), (f"{kind} tenant=a", 1)]
 
 
 def test_a_rate_holds_back_until_its_time_has_passed(ledger):

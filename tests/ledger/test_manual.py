@@ -11,15 +11,17 @@ from dataclasses import replace
 
 import pytest
 
+from app.controllers import tree_forms
 from app.execution.heartbeat import _REGISTER
-from app.ledger import graph, manual, rescue, worker_slots
+from app.ledger import graph, manual, rescue, settle, worker_slots
 from app.ledger.claim import show
 from app.ledger.dialect import Connection
 from app.ledger.manual import due_to_stop
+from app.ledger.settle import Outcome
 from app.monitor.worker_watch import MOST_GRACE_S, WorkerWatch
 from app.services.audit import ActionRefused
 from app.services.instance import retention
-from app.services.jobs import actions
+from app.services.jobs import actions, tree
 from app.support.clock import DAY_MS, stamp
 from app.support.process import boot_id, identity, namespace, start_ticks
 
@@ -194,3 +196,53 @@ def test_a_cancel_of_a_tree_and_the_settle_of_its_parent_never_wait_for_each_oth
     other.close()
     assert not errors and ledger.outcomes(parent) == ["completed"]
 
+
+
+def test_the_settle_of_a_group_and_a_cancel_of_its_jobs_never_wait_for_each_other(ledger, monkeypatch):
+    """The failed one has the lower id and is written after the completed ones; the untouched one is handed back last."""
+    if ledger.connection.sqlite:
+        pytest.skip("one writer at a time")
+    uuids = [ledger.dispatch() for _ in range(4)]
+    jobs, errors, inside = [replace(ledger.claim(f"w{n}"), worker_id="w") for n in range(4)], [], threading.Event()
+    ledger.change("UPDATE jobs SET worker_id = 'w'")
+    together, other = settle._completed_together, Connection(ledger.connection.url)
+
+    def slow(*given):
+        done = together(*given)
+        inside.set()
+        time.sleep(0.5)  # the other transaction takes its locks meanwhile
+        return done
+
+    def settles():
+        try:
+            ended = [(jobs[0], Outcome("failed", retry=False)), (jobs[2], Outcome("completed")), (jobs[3], Outcome("completed"))]
+            settle.settle_group(ledger.connection, ended, ledger.store, untouched=[jobs[1]])
+        except Exception as error:
+            errors.append(error)
+
+    monkeypatch.setattr(settle, "_completed_together", slow)
+    thread = threading.Thread(target=settles)
+    thread.start()
+    inside.wait(10)
+    with other.transaction() as tx:
+        done = manual.cancel(tx, [job.id for job in jobs])
+    thread.join(10)
+    other.close()
+    assert not errors and [ledger.outcomes(uuid) for uuid in uuids] == [["failed"], ["cancelled"], ["completed"], ["completed"]]
+    assert done == (1, 0), "the one that was handed back"
+
+
+def test_a_large_tree_is_counted_up_to_a_bound(ledger, monkeypatch):
+    monkeypatch.setattr(tree, "MOST_COUNTED", 3)
+    top = ledger.dispatch()
+    below = [ledger.dispatch(after=[top]) for _ in range(3)]
+    with ledger.app.test_request_context("/", headers={"Accept-Language": "en"}):
+        assert tree.below([top]) == 3 and tree_forms.question([top]).told == "3 jobs wait for it, directly or through others."
+    ledger.dispatch(after=below)
+    ledger.dispatch(after=below)
+    with ledger.app.test_request_context("/", headers={"Accept-Language": "en"}):
+        assert tree.below([top]) == 4 and tree_forms.question([top]).told == "More than 3 jobs wait, directly or through others."
+        ids = [row[0] for row in ledger.connection.fetch_all("SELECT id FROM jobs WHERE state = 'waiting' ORDER BY id LIMIT 3")]
+        assert tree.below([top], ids) == 2, "those that are chosen too are not counted"
+    read = graph.descendants_up_to(ledger.connection, [top], 2)
+    assert len(read) == 2

@@ -9,7 +9,6 @@ twice; all is written in one transaction, so nothing is missing.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal
@@ -24,20 +23,21 @@ from app.integrations.csv_cells import write_rows
 from app.ledger.dialect import SessionExecutor
 from app.models import ImportReject, ImportRun, Job, JobBatch, JobHistory, Upload
 from app.models.types import as_integer
-from app.services.content import estimates, generations
-from app.services.content.bulk_texts import Source, Texts, read
+from app.services.content import bulk_texts, estimates, generations
+from app.services.content.bulk_texts import TEXT_TYPE, TYPE, Source, Texts, read
 from app.services.content.estimates import Estimate, Room
 from app.services.content.import_rows import entry
 from app.services.jobs import batches
 from app.services.jobs.dispatch import dispatch_many
 from app.support.clock import now_ms
+from app.support.json_values import streamed
 from app.support.messages import Message, from_row, translate_stored
 from app.support.settings import settings
 from app.support.validation import ValidationError, stored_object
 
-TYPE, TEXT_TYPE = "ProcessBulkContentGeneration", "ProcessContentGeneration"
 STEP = 500
-COLUMNS = ("reference", "prompt", "status", "text", "tokens_in", "tokens_out", "cost", "currency", "error", "draft")
+COLUMNS = ("reference", "prompt", "status", "text", "tokens_in", "tokens_out", "cost", "currency", "error", "draft",
+           "uuid")
 _RESULTS = """SELECT g.id, g.uuid, g.reference, g.prompt, COALESCE(j.state, h.status, g.status), g.text, g.tokens_in,
  g.tokens_out, g.cost_nano, g.currency, COALESCE(h.error, g.error), COALESCE(h.error_json, g.error_json), g.draft
  FROM generations g LEFT JOIN jobs j ON j.uuid = g.uuid LEFT JOIN job_history h ON h.uuid = g.uuid
@@ -78,16 +78,31 @@ class Plan:
     def check(self, wish: Wish) -> None:
         """Raises ValidationError when there is no text, and OverBudget."""
         if not self.texts.texts:
-            raise ValidationError(Message("No content of the tenant is without a body.") if wish.source.missing else
-                                  Message("There is no text to write: no row can be used."))
+            raise ValidationError(
+                Message("No content of the tenant is without a body, but those whose text is under way or waits for "
+                        "approval.") if wish.source.missing else
+                Message("There is no text to write: no row can be used."))
         if why := estimates.refusal(self.estimate, self.room, wish.over_budget):
             raise OverBudget(why, self.room is not None and self.room.hold)
 
 
+def check(args: dict[str, Any], tenant: str | None) -> None:
+    """Refuses a bulk that can never work, before its job is written. Raises ValidationError."""
+    _check_model(args.get("model", "-"))
+    bulk_texts.check(args.get("prompts"), args.get("path") is not None, args.get("missing", False),
+                     args.get("approve", False))
+    if args.get("missing"):
+        bulk_texts.check_tenant(tenant)
+
+
+def _check_model(model: str) -> None:
+    if not model.strip() or len(model) > 100:
+        raise ValidationError(Message("Name a model, in at most 100 characters."))
+
+
 def plan(wish: Wish) -> Plan:
     """What the bulk would do now. Raises ValidationError when its source or template cannot be used."""
-    if not wish.model.strip() or len(wish.model) > 100:
-        raise ValidationError(Message("Name a model, in at most 100 characters."))
+    _check_model(wish.model)
     with reading():  # a large file takes seconds, and nobody must wait for them to write
         return _plan(wish, read(wish.source, wish.tenant, wish.template, wish.approve))
 
@@ -117,7 +132,9 @@ def begin(uuid: str, wish: Wish, texts: Texts, created_by: str | None, queue: st
     """
     db.session.rollback()  # what was read before belongs to another transaction
     tx = SessionExecutor(db.session)
-    tx.lock_key(f"bulk {wish.tenant or ''}")  # of two bulks the second sees what the first has reserved
+    tx.lock_key(f"bulk {wish.tenant or ''}")  # of two bulks the second sees what the first has reserved, and its texts
+    if wish.source.missing:
+        texts = read(wish.source, wish.tenant, wish.template, wish.approve)
     found = _plan(wish, texts)
     found.check(wish)
     name = Message("Bulk of %(n)s texts", n=len(texts.texts))
@@ -198,7 +215,7 @@ def exists(batch_id: str) -> bool:
 
 
 def results(engine: Engine, batch_id: str) -> Iterator[dict[str, Any]]:
-    """All texts of a batch in the order of its prompts: uuid and COLUMNS, the cost as `cost_nano`.
+    """All texts of a batch in the order of its prompts: COLUMNS, the cost as `cost_nano`.
 
     Each transaction reads 500: a slow download must not hold one open.
     """
@@ -232,8 +249,4 @@ def _units(nano: Any) -> Decimal | None:
 
 def as_json(engine: Engine, batch_id: str) -> Iterator[str]:
     """The results as one JSON object, `{"batch": id, "texts": [...]}`, a text a line."""
-    before = f'{{"batch": {json.dumps(batch_id)}, "texts": [\n'
-    for row in results(engine, batch_id):
-        yield before + json.dumps(row, ensure_ascii=False, default=str)
-        before = ",\n"
-    yield (before if before != ",\n" else "") + "\n]}\n"
+    return streamed("batch", batch_id, "texts", results(engine, batch_id))

@@ -22,14 +22,16 @@ from app.extensions import db
 from app.integrations.csv_files import CsvFile, is_empty, key_of, peek_csv, placed
 from app.integrations.text_files import find_encoding
 from app.ledger.dialect import SessionExecutor
+from app.ledger.limit_keys import arguments
 from app.models import Content, Generation, Job
 from app.services.content.generations import PLACEHOLDER, template_of
-from app.services.content.import_rows import Faults, Row, read_rows
+from app.services.content.import_rows import Faults, Row, empty_cell, read_rows
 from app.support.messages import Message, text_of
 from app.support.validation import ValidationError, check_text
 
 MOST, MOST_ROWS, KEPT, STEP = 10_000, 200_000, 10_000, 500
 ROW_BYTES = 200_000  # of one row's values: the arguments of a job have at most 256 KB
+TYPE, TEXT_TYPE = "ProcessBulkContentGeneration", "ProcessContentGeneration"
 PROMPT, REFERENCE, OF_CONTENT = "prompt", "reference", ("title", "body")
 
 
@@ -47,7 +49,8 @@ class Source:
     def peek(self, wanted: tuple[str, ...]) -> CsvFile:
         """The CSV with its header read. Raises ValidationError, also Unsure of the encoding."""
         path = self.path or Path()
-        return peek_csv(path, wanted, find_encoding(path, self.encoding), self.columns)
+        needs = tuple(name for name in wanted if name != REFERENCE)
+        return peek_csv(path, needs, find_encoding(path, self.encoding), self.columns, optional=(REFERENCE,))
 
 
 class Text(NamedTuple):
@@ -118,9 +121,7 @@ def form_of(tenant: str | None, template: str | None) -> Form:
 
 def read(source: Source, tenant: str | None, template: str | None, approve: bool) -> Texts:
     """The texts of a source. Raises ValidationError when nothing of it can be used, whatever its rows are."""
-    given = sum((source.prompts is not None, source.path is not None, source.missing))
-    if given != 1:
-        raise ValidationError(Message("Give one of three: prompts, a CSV as path, or missing."))
+    check(source.prompts, source.path is not None, source.missing, approve)
     form = form_of(tenant, template)
     if not form.needs:
         raise ValidationError(Message("The template %(name)s has no placeholder: all texts would be the same.",
@@ -131,35 +132,63 @@ def read(source: Source, tenant: str | None, template: str | None, approve: bool
     if unknown := [name for name in form.needs if name not in known]:
         raise ValidationError(Message("The template %(name)s has %(names)s, which only a CSV with such columns fills.",
                                       name=template, names=", ".join(f"{{{name}}}" for name in unknown)))
-    return without_body(form, tenant) if source.missing else from_list(source.prompts or [], form, approve)
+    return without_body(form, tenant) if source.missing else from_list(source.prompts or [], form)
 
 
-def from_list(prompts: list[str], form: Form, approve: bool) -> Texts:
-    """A text for each prompt. Raises ValidationError for an empty one and for more than 10,000."""
+def check(prompts: list[str] | None, has_file: bool, missing: bool, approve: bool) -> None:
+    """Raises ValidationError for a source that can be refused before a template or a file is read."""
+    if (prompts is not None) + has_file + missing != 1:
+        raise ValidationError(Message("Give one of three: prompts, a CSV as path, or missing."))
+    if prompts is None:
+        return
     if approve:
         raise ValidationError(Message("Only texts of contents wait for approval: name the contents in a CSV."))
+    if not prompts:
+        raise ValidationError(Message("There is no text to write: give at least one prompt."))
     if len(prompts) > MOST:
         raise too_many()
     if empty := [n for n, prompt in enumerate(prompts, 1) if is_empty(prompt)]:
         raise ValidationError(Message("Prompt %(n)s is empty.", n=empty[0]))
+
+
+def from_list(prompts: list[str], form: Form) -> Texts:
+    """A text for each prompt."""
     return Texts([Text(prompt, None, {}, form.length({PROMPT: len(prompt)})) for prompt in prompts], len(prompts))
 
 
 def without_body(form: Form, tenant: str | None) -> Texts:
     """A text for each content of the tenant that has no body, the oldest first; its title is the prompt. Contents whose
     text is under way or waits for approval are left out."""
+    check_tenant(tenant)
     g = Generation
     under_way = select(g.id).where(g.tenant_id == Content.tenant_id, g.reference == Content.reference)
     under_way = under_way.where((g.draft == "waiting") | select(Job.id).where(Job.uuid == g.uuid).exists())
     query = select(Content.reference, Content.title).where(
         Content.tenant_id == (tenant or ""), func.trim(Content.body) == "", func.trim(Content.title) != "",
         ~under_way.exists())
-    rows = db.session.execute(query.order_by(Content.id).limit(MOST + 1)).all()
+    queued = _queued(tenant)
+    rows = [row for row in db.session.execute(query.order_by(Content.id).limit(MOST + 1 + len(queued)))
+            if row.reference not in queued]
     found = Texts(rows=min(len(rows), MOST), more=len(rows) > MOST)
     for reference, title in rows[:MOST]:
         sizes = {PROMPT: len(title), "title": len(title), REFERENCE: len(reference), "body": 0}
         found.texts.append(Text(title, reference, {}, form.length(sizes)))
     return found
+
+
+def check_tenant(tenant: str | None) -> None:
+    """Raises ValidationError without a tenant, unless there are contents without one."""
+    if not tenant and db.session.scalar(select(Content.id).where(Content.tenant_id == "").limit(1)) is None:
+        raise ValidationError(Message("Name the tenant whose contents get a body."))
+
+
+def _queued(tenant: str | None) -> set[str]:
+    """The contents of the live texts that were dispatched one by one: they have no generation before they ask."""
+    query = select(Job.payload).where(
+        Job.job_type == TEXT_TYPE, func.coalesce(Job.tenant_id, "") == (tenant or ""),
+        ~select(Generation.id).where(Generation.uuid == Job.uuid).exists())
+    found = (arguments(payload).get(REFERENCE) for payload in db.session.scalars(query))
+    return {reference for reference in found if isinstance(reference, str)}
 
 
 def from_csv(source: Source, form: Form, tenant: str | None, approve: bool) -> Texts:
@@ -173,18 +202,23 @@ def from_csv(source: Source, form: Form, tenant: str | None, approve: bool) -> T
     file = placed(peek, (REFERENCE, *needs) if named else form.needs, source.columns)
     own = {key_of(name): at for at, name in enumerate(file.columns)}
     places = {name: own[name] for name in form.needs if name in own}
-    filled = tuple(name for name in (REFERENCE, PROMPT) if name in file.places)
+    # A text without a content has no {title} of it, and nothing to approve.
+    of_content = [n for n in OF_CONTENT if n in form.needs and n not in own]
+    whole = named and bool(approve or REFERENCE in form.needs or of_content)
+    filled = tuple(name for name in (REFERENCE, PROMPT) if name in file.places and (whole or name != REFERENCE))
     found, lines = Texts(), {}
-    rows = read_rows(file, filled or needs[:1])
+    rows = read_rows(file, filled or (() if named else needs[:1]))
     while chunk := list(islice(rows, STEP)):
         good = [row for row in chunk if row.fault is None]
-        contents = _contents(tenant, [row.reference for row in good]) if named else {}
+        contents = _contents(tenant, [row.reference for row in good if row.reference]) if named else {}
         for row in chunk:
             found.rows = row.number
             if not row.record.fault and len(found.sample) < 5:
                 found.sample.append(row.record.cells)
-            fault = row.fault or (_fault(row, contents, lines) if named else None)
+            fault = row.fault or (_fault(row, contents, lines) if row.reference else None)
             values = {name: row.record.cells[at] for name, at in places.items()} if fault is None else {}
+            if fault is None and not row.reference and all(map(is_empty, values.values())):
+                fault = empty_cell(needs[0] if needs else REFERENCE)
             if fault := fault or _unusable(values):
                 found.reject(row, fault)
                 continue

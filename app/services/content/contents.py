@@ -1,37 +1,24 @@
-"""Contents as plain values for pages, and the report of the rows that an import rejected."""
+"""The report of the rows that an import rejected."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from datetime import datetime
 from typing import Any, NamedTuple
 
 from flask import has_request_context
-from sqlalchemy import func, or_, select
+from sqlalchemy import func, select
 from sqlalchemy.engine import Engine
 
 from app.extensions import db
 from app.integrations.csv_cells import write_rows
-from app.models import Content, ImportReject, ImportRun
-from app.support.clock import when
+from app.models import ImportReject, ImportRun
 from app.support.formatting import number
 from app.support.messages import _, from_row, translate_stored
 
 STEP = 500
 _REJECTS = select(ImportReject.line, ImportReject.reason, ImportReject.reason_json, ImportReject.row)
 _REJECTS = _REJECTS.order_by(ImportReject.line)
-
-
-@dataclass(frozen=True)
-class ContentView:
-    """A content, without its text."""
-
-    id: int
-    tenant_id: str
-    reference: str
-    title: str
-    updated_at: datetime
 
 
 class RejectedRow(NamedTuple):
@@ -61,23 +48,6 @@ class RejectReport:
         shown = number if has_request_context() else "{:,}".format
         counts = {"kept": shown(self.kept), "total": shown(self.total)}
         return _("%(kept)s of %(total)s rows are shown: the first. All are counted.", **counts)
-
-
-def list_contents(q: str | None = None, tenant: str | None = None, after_id: int | None = None,
-                  limit: int = 50) -> list[ContentView]:
-    """At most `limit` contents, the newest first; the next page begins after the last `id` of this one.
-
-    `q` is searched in reference and title; `tenant` None means all tenants.
-    """
-    query = select(Content.id, Content.tenant_id, Content.reference, Content.title, Content.updated_ms)
-    if q:
-        query = query.where(or_(*(c.icontains(q, autoescape=True) for c in (Content.reference, Content.title))))
-    if tenant is not None:
-        query = query.where(Content.tenant_id == tenant)
-    if after_id is not None:
-        query = query.where(Content.id < after_id)
-    rows = db.session.execute(query.order_by(Content.id.desc()).limit(limit))
-    return [ContentView(*columns, when(updated)) for *columns, updated in rows]
 
 
 def has_report(uuid: str) -> bool:

@@ -15,7 +15,7 @@ from app import registry
 from app.extensions import db
 from app.ledger import costs
 from app.ledger.dialect import SessionExecutor
-from app.models import JobCost, TenantBudget
+from app.models import Generation, JobCost, TenantBudget
 from app.models.types import as_integer
 from app.services.audit import commit_audited
 from app.support.clock import day_of, midnight, month_start, now_ms
@@ -124,6 +124,15 @@ def sums() -> dict[str, list[CostSum]]:
             total.nano += row.nano
             total.unknown += row.unknown
     return {name: list(by_currency.values()) for name, by_currency in found.items()}
+
+
+def of_content(tenant: str, reference: str) -> list[CostSum]:
+    """What the generations of a content have cost, by currency."""
+    c, g = JobCost, Generation
+    uuids = select(g.uuid).where(g.tenant_id == tenant, g.reference == reference)
+    sums = func.coalesce(func.sum(_sane(c.cost_nano)), 0), func.count(case((_sane(c.cost_nano).is_(None), 1)))
+    query = select(c.currency, *sums).where(c.uuid.in_(uuids)).group_by(c.currency).order_by(c.currency)
+    return [CostSum(currency, as_integer(nano, 0), unknown) for currency, nano, unknown in db.session.execute(query)]
 
 
 def budgets() -> list[BudgetView]:

@@ -9,11 +9,9 @@ transaction.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from difflib import SequenceMatcher
 
 from sqlalchemy import func, select, update
 
@@ -23,20 +21,14 @@ from app.models import Content, ContentVersion, Generation
 from app.services.audit import ActionRefused, audit, refuse_unless
 from app.services.content import generations
 from app.services.content.generation_pages import Version
+from app.services.content.text_diff import Difference, Piece, differences, side_by_side
 from app.support.clock import now_ms, when
 from app.support.messages import Message, translate as _
+from app.support.validation import stored_object
 
 WAITING, DECISIONS = "waiting", {"accept": "accepted", "refuse": "refused"}
 NOTED = {"accept": Message("accept draft"), "refuse": Message("refuse draft")}
-STEP, SHOWN, MOST_WORDS = 200, 20, 3000  # drafts a transaction; drafts and versions on a page; words that are compared
-
-
-@dataclass(frozen=True)
-class Piece:
-    """A part of a text: the same in both, or only in this one."""
-
-    text: str
-    changed: bool
+STEP, SHOWN = 200, 20  # drafts a transaction; drafts and versions on a page
 
 
 @dataclass(frozen=True)
@@ -56,13 +48,15 @@ class DraftView:
 
 @dataclass(frozen=True)
 class ContentPage:
-    """A content with its text, its waiting drafts (the first 20 of `waiting`) and the latest 20 versions."""
+    """A content with its text, its other columns, its waiting drafts (the first 20 of `waiting`) and the latest 20
+    versions."""
 
     id: int
     tenant_id: str
     reference: str
     title: str
     body: str
+    attributes: dict[str, str]
     updated_at: datetime
     waiting: int
     drafts: tuple[DraftView, ...]
@@ -79,28 +73,27 @@ def content_page(number: int) -> ContentPage | None:
     count = db.session.scalar(select(func.count()).select_from(g).where(*mine)) or 0
     found = db.session.scalars(select(g).where(*mine).order_by(g.id.desc()).limit(SHOWN)) if count else ()
     query = select(ContentVersion).where(ContentVersion.content_id == row.id).order_by(ContentVersion.id.desc())
-    versions = (Version(v.body, when(v.replaced_ms), v.replaced_by) for v in db.session.scalars(query.limit(SHOWN)))
-    return ContentPage(row.id, row.tenant_id, row.reference, row.title, row.body, when(row.updated_ms), count,
+    found_versions = db.session.scalars(query.limit(SHOWN))
+    versions = (Version(v.body, when(v.replaced_ms), v.replaced_by, v.id) for v in found_versions)
+    return ContentPage(row.id, row.tenant_id, row.reference, row.title, row.body,
+                       {k: str(v) for k, v in stored_object(row.attributes).items()}, when(row.updated_ms), count,
                        tuple(_draft(one, row.body) for one in found), tuple(versions))
+
+
+def version_difference(content: int, version: int) -> Difference | None:
+    """What differs between a version of a content and the text that replaced it; None when there is no such version."""
+    v, mine = ContentVersion, ContentVersion.content_id == content
+    old = db.session.scalar(select(v.body).where(mine, v.id == version))
+    new = db.session.scalar(select(v.body).where(mine, v.id > version).order_by(v.id).limit(1))
+    if old is not None and new is None:
+        new = db.session.scalar(select(Content.body).where(Content.id == content))
+    return None if old is None else side_by_side(old, new or "")
 
 
 def _draft(row: Generation, body: str) -> DraftView:
     before, after, compared = differences(body or "", row.text or "")
     return DraftView(row.uuid, row.prompt, row.answered_by or row.model, row.batch_id, when(row.ended_ms), before,
                      after, compared)
-
-
-def differences(old: str, new: str) -> tuple[tuple[Piece, ...], tuple[Piece, ...], bool]:
-    """The parts of both texts, compared by words; whole and not compared (False) above 3,000 words."""
-    words = [re.findall(r"\s+|\w+|[^\w\s]", text) if len(text) <= 20 * MOST_WORDS else None for text in (old, new)]
-    a, b = words
-    if a is None or b is None or max(len(a), len(b)) > 2 * MOST_WORDS:
-        return (Piece(old, False),), (Piece(new, False),), False
-    before, after = [], []
-    for kind, a1, a2, b1, b2 in SequenceMatcher(None, a, b).get_opcodes():
-        before += [Piece("".join(a[a1:a2]), kind != "equal")] if a2 > a1 else []
-        after += [Piece("".join(b[b1:b2]), kind != "equal")] if b2 > b1 else []
-    return tuple(before), tuple(after), True
 
 
 def count_waiting() -> int:

@@ -28,6 +28,7 @@ class Version:
     body: str
     at: datetime
     by: str
+    id: int = 0
 
 
 @dataclass(frozen=True)
@@ -84,18 +85,18 @@ _COLUMNS = [name for name in GenerationView.__dataclass_fields__ if hasattr(Gene
 
 
 def listing(q: str, tenant: str, status: str, before: int | None, limit: int, batch: str = "",
-            draft: str = "") -> list[GenerationView]:
+            draft: str = "", reference: str = "") -> list[GenerationView]:
     """At most `limit` generations, the newest first, with ids below `before`. `q` is searched in prompt, text,
-    reference and model. Blank arguments mean all; texts of a bulk that were not asked yet are found only by status or
-    batch."""
+    reference and model. Blank arguments mean all; texts of a bulk that were not asked yet are found only by status,
+    batch or reference."""
     query = select(Generation).order_by(Generation.id.desc()).limit(limit)
     if q:
         searched = (Generation.prompt, Generation.text, Generation.reference, Generation.model)
         query = query.where(or_(*(column.icontains(q, autoescape=True) for column in searched)))
-    if not status and not batch:
+    if not status and not batch and not reference:
         query = query.where(Generation.status != "new")
     for column, value in ((Generation.tenant_id, tenant), (Generation.status, status), (Generation.batch_id, batch),
-                          (Generation.draft, draft)):
+                          (Generation.draft, draft), (Generation.reference, reference)):
         query = query.where(column == value) if value else query
     rows = db.session.scalars(query if before is None else query.where(Generation.id < before))
     return [_view(row) for row in rows]
@@ -123,7 +124,7 @@ def one(uuid: str) -> GenerationView | None:
     mine = Content.tenant_id == row.tenant_id, Content.reference == (row.reference or "")
     query = select(ContentVersion).where(ContentVersion.content_id == select(Content.id).where(*mine).scalar_subquery())
     query = query.order_by(ContentVersion.id.desc()).limit(50)
-    versions = tuple(Version(v.body, when(v.replaced_ms), v.replaced_by) for v in db.session.scalars(query))
+    versions = tuple(Version(v.body, when(v.replaced_ms), v.replaced_by, v.id) for v in db.session.scalars(query))
     return replace(_view(row), versions=versions)
 
 

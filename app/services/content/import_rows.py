@@ -10,7 +10,7 @@ import hashlib
 import re
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from itertools import islice
 from typing import Any, NamedTuple
@@ -20,6 +20,7 @@ from app.support.messages import Message, to_json
 from app.support.redaction import cut
 
 REQUIRED = ("reference", "title", "body")
+KINDS = ("contents", "products")
 REFERENCE_MAX, RAW_BYTES = 255, 2048
 PREVIEW_ROWS, PREVIEW_S, FIRST_ROWS, EXAMPLES = 200_000, 5.0, 5, 3
 # Usual names of the columns in Italian files. Only the preview suggests them, where a person confirms the mapping.
@@ -40,24 +41,40 @@ class Row(NamedTuple):
     record: Record
 
 
+def located(peek: CsvFile, columns: dict[str, str] | None, kind: str = "contents") -> CsvFile:
+    """The file with the index of each column of a content. Raises ValidationError as `placed` does.
+
+    A file of products needs no body; without a title, `name` is the title.
+    """
+    if kind == "contents":
+        return placed(peek, REQUIRED, columns)
+    mapping, names = dict(columns or {}), [key_of(name) for name in placed(peek, (), columns).columns]
+    if "title" not in names and "name" in names:
+        source = peek.columns[names.index("name")]
+        mapping = {k: v for k, v in mapping.items() if key_of(k) != key_of(source)} | {source: "title"}
+    return replace(placed(peek, REQUIRED if "body" in names else REQUIRED[:2], mapping), optional=REQUIRED[2:])
+
+
 @lru_cache
-def _empty(names: str) -> Message:
-    """Cached, because a file can need it a million times."""
+def empty_cell(names: str) -> Message:
+    """The fault of a row with an empty cell; cached, because a file can need it a million times."""
     return Message("Empty cell in a required column: %(names)s.", names=names)
 
 
 def read_rows(source: CsvFile, filled: tuple[str, ...] | None = None) -> Iterator[Row]:
-    """All records of the file, in order. No cell of the columns `filled` (REQUIRED by default) may be empty; the first
-    of them is the reference, or the rows have none."""
-    places = [(name, source.places[name]) for name in filled or REQUIRED]
-    first = places[0][1] if filled is None or filled[0] == REQUIRED[0] else None
+    """All records of the file, in order. No cell of the columns `filled` (by default those of REQUIRED that are not
+    optional) may be empty. The rows have the reference that the file's column of this name gives, if it has one."""
+    if filled is None:
+        filled = tuple(name for name in REQUIRED if name in source.places and name not in source.optional)
+    places = [(name, source.places[name]) for name in filled]
+    first = source.places.get(REQUIRED[0])
     for number, record in enumerate(source.records(), 1):
         reference, fault = "", record.fault
         if fault is None:
             cells = record.cells
             reference = trim(cells[first]) if first is not None else ""
             if empty := [name for name, at in places if is_empty(cells[at])]:
-                fault = _empty(", ".join(empty))
+                fault = empty_cell(", ".join(empty))
             elif len(reference) > REFERENCE_MAX:
                 fault = Message("The reference has %(n)s characters; at most %(most)s are allowed.",
                                 n=len(reference), most=REFERENCE_MAX)
@@ -142,10 +159,10 @@ class Preview:
     groups: list[Group] = field(default_factory=list)
 
 
-def preview(peek: CsvFile, columns: dict[str, str] | None) -> Preview:
+def preview(peek: CsvFile, columns: dict[str, str] | None, kind: str = "contents") -> Preview:
     """The first rows of a file and its faults by reason, over at most 200,000 rows or 5 s. Raises ValidationError as
     `open_csv` does."""
-    found = Preview(placed(peek, REQUIRED, columns))
+    found = Preview(located(peek, columns, kind))
     faults = Faults()
     seen: set[bytes] = set()
     end = time.monotonic() + PREVIEW_S

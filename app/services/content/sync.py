@@ -155,7 +155,7 @@ class Sync:
         if self.choices.overwrite or (seen and link.decision == "ours"):
             changes = changes | {name: item.fields[name] for name in plan.conflicts}
         elif plan.conflicts:
-            return self._conflict(content, link, found, plan.conflicts)
+            return self._conflict(content, link, item.fields, found, plan.conflicts)
         names = ", ".join(changes)
         if self.choices.dry_run:
             return (Result("would_update", Message("It would be updated: %(names)s.", names=names), found.url)
@@ -167,11 +167,11 @@ class Sync:
         return (Result("updated", Message("Updated: %(names)s.", names=names), found.url) if changes else
                 Result("unchanged", Message("Nothing has changed."), found.url))
 
-    def _conflict(self, content: Content, link: Link, found: Found, names: list[str]) -> Result:
+    def _conflict(self, content: Content, link: Link, wanted: Fields, found: Found, names: list[str]) -> Result:
         decision = link.decision if link.theirs == found.fields else None
         if not self.choices.dry_run:
-            self.save(lambda tx: self.writer.stands(
-                tx, content, "conflict", _with_id(link, found), found, theirs=found.fields, decision=decision))
+            self.save(lambda tx: self.writer.stands(tx, content, "conflict", _with_id(link, found), found, ours=wanted,
+                                                    theirs=found.fields, decision=decision))
         text = Message("Changed there meanwhile: %(names)s. Nothing was sent; choose ours or theirs.",
                        names=", ".join(names))
         return Result("conflict", text, found.edit_url)

@@ -33,10 +33,12 @@ _OWN = """UPDATE sync_links SET owner = :owner, state = 'sending', sending = :se
  AND j.uuid = substr(sync_links.owner, 1, 36) AND j.claim_no = CAST(substr(sync_links.owner, 38) AS INTEGER)))"""
 _ANEW = """UPDATE sync_links SET remote_id = NULL, sent = NULL, base = NULL, theirs = NULL, notes = '{}',
  since_ms = :now WHERE content_id = :c AND service = :s"""
-_STANDS = """UPDATE sync_links SET state = CAST(:state AS VARCHAR), remote_id = :id, url = :url, edit_url = :edit, sent = :sent,
- base = :base, sending = NULL, theirs = :theirs, notes = :notes, since_ms = NULL, owner = NULL, uuid = :u,
- decision = :decision, synced_ms = CASE WHEN CAST(:state AS VARCHAR) = 'synced' THEN :now ELSE synced_ms END,
- changed_ms = CASE WHEN CAST(:changed AS INTEGER) = 1 THEN :now ELSE changed_ms END WHERE content_id = :c AND service = :s"""
+_STANDS = """UPDATE sync_links SET state = CAST(:state AS VARCHAR), remote_id = :id, url = :url, edit_url = :edit,
+ sent = :sent, base = :base, sending = NULL, theirs = :theirs, notes = :notes, since_ms = NULL, owner = NULL, uuid = :u,
+ ours = CASE WHEN CAST(:state AS VARCHAR) = 'conflict' THEN COALESCE(:ours, ours) END, decision = :decision,
+ synced_ms = CASE WHEN CAST(:state AS VARCHAR) = 'synced' THEN :now ELSE synced_ms END,
+ changed_ms = CASE WHEN CAST(:changed AS INTEGER) = 1 THEN :now ELSE changed_ms END
+ WHERE content_id = :c AND service = :s"""
 _ACTION = """INSERT INTO sync_actions
  (uuid, round, content_id, reference, service, action, text, text_json, url, at_ms)
  VALUES (:u, :round, :c, :r, :s, :action, :text, :json, :url, :now)
@@ -178,8 +180,9 @@ class Writer:
 
     def stands(self, tx: Executor, content: Content, state: str, before: Link, found: Found | None = None, *,
                sent: Fields | None = None, theirs: Fields | None = None, decision: str | None = None,
-               notes: dict[str, str] | None = None) -> None:
-        """Write what stands there now: `found` after a write of `sent`, or an older state with a conflict."""
+               notes: dict[str, str] | None = None, ours: Fields | None = None) -> None:
+        """Write what stands there now: `found` after a write of `sent`, or an older state with a conflict between
+        `theirs` and `ours`."""
         tx.execute(_NEW, c=content.id, s=self.service, u=self.uuid, r=content.article.reference, now=tx.now(),
                    t=self.tenant, state=state)
         base = found.fields if found is not None and sent is not None else before.base
@@ -188,7 +191,7 @@ class Writer:
             _STANDS, c=content.id, s=self.service, u=self.uuid, now=tx.now(), state=state,
             id=found.id if found else before.remote_id, url=found.url if found else before.url,
             edit=found.edit_url if found else before.edit_url, sent=as_json(sent if sent is not None else before.sent),
-            base=as_json(base), theirs=as_json(theirs), decision=decision, changed=int(changed),
+            base=as_json(base), theirs=as_json(theirs), decision=decision, changed=int(changed), ours=as_json(ours),
             notes=as_json(before.notes if notes is None else notes))
 
     def action(self, tx: Executor, content: Content, action: str, text: str, url: str | None) -> None:

@@ -71,6 +71,7 @@ ACTIONS = {
     "top": Action(Job, control.to_top),
     "up": Action(Job, partial(control.step, up=True)),
     "down": Action(Job, partial(control.step, up=False))}
+Report = Callable[[tree.Settled], None]
 NOTED = {action: action for action in (  # the names in the audit log
     Message("retry"), Message("delete"), Message("restore"), Message("erase"), Message("cancel"), Message("stop"),
     Message("run now"), Message("run without waiting"), Message("hold"), Message("release"), Message("delay"),
@@ -79,9 +80,11 @@ NOTED = {action: action for action in (  # the names in the audit log
     Message("start worker"))}
 
 
-def act(action: str, uuid: str, actor: str, children: str = tree.WAIT, **options: Any) -> int | manual.Cancelled:
+def act(action: str, uuid: str, actor: str, children: str = tree.WAIT, report: Report | None = None,
+        **options: Any) -> int | manual.Cancelled:
     """Do one of ACTIONS to one job; returns the result of its `change`. `children` is one of tree.CHOICES, for an
-    action that ends the job. Raises ActionRefused when the job is unknown or has changed meanwhile."""
+    action that ends the job; `report` is told what became of them. Raises ActionRefused when the job is unknown or has
+    changed meanwhile."""
     how, key, tx = ACTIONS[action], parse_uuid(uuid) or uuid, SessionExecutor(db.session)
     done = how.change(tx, _ids(how.table, uuid), actor, **options)
     if not _total(done):
@@ -93,6 +96,8 @@ def act(action: str, uuid: str, actor: str, children: str = tree.WAIT, **options
         want_tickets(db.session, [key])
     want_tickets(db.session, [""] * min(below.freed, WAKE))
     db.session.commit()
+    if report is not None:
+        report(below)
     return done
 
 
@@ -120,14 +125,14 @@ def retry(uuid: str, actor: str) -> None:
     act("retry" if _ids(FailedJob, uuid) else "run_now", uuid, actor)
 
 
-def delete_failed(uuid: str, actor: str, children: str = tree.WAIT) -> None:
+def delete_failed(uuid: str, actor: str, children: str = tree.WAIT, report: Report | None = None) -> None:
     """Put a failed job into the bin for 7 days. Raises ActionRefused."""
-    act("delete", uuid, actor, children)
+    act("delete", uuid, actor, children, report)
 
 
-def cancel(uuid: str, actor: str, children: str = tree.WAIT) -> str:
+def cancel(uuid: str, actor: str, children: str = tree.WAIT, report: Report | None = None) -> str:
     """Cancel a waiting job (returns 'cancelled') or ask a running one to stop ('asked'). Raises ActionRefused."""
-    done = act("cancel", uuid, actor, children)
+    done = act("cancel", uuid, actor, children, report)
     return "asked" if isinstance(done, manual.Cancelled) and done.asked else "cancelled"
 
 
@@ -148,7 +153,7 @@ def retry_edited(uuid: str, args: dict[str, Any], actor: str) -> str:
     if not definition.options.web:
         db.session.rollback()
         raise ActionRefused(not_from_web(definition), forbidden=True)
-    definition.fit(args)
+    definition.accept(args, row.tenant_id)
     stored = uploads.to_ids(definition, args, row.tenant_id, uuid)
     row.payload = payload(uuid, definition.name, stored, row.tenant_id, row.queue)
     row.limit_key = key_for(definition, row.tenant_id, stored) or row.limit_key

@@ -22,13 +22,14 @@ from app.services.jobs.batch_pages import BatchView
 from app.support.messages import Message, translate as _
 
 OF_MEMBERS = ("retry", "delete", "cancel", "move")
+OF_FAILED = ("retry", "delete")
 OF_BATCH = ("pause", "resume", "seal")
 
 
 def ids_of(batch: BatchView, action: str) -> list[int]:
     """Sorted row ids of the members that one of OF_MEMBERS changes: of `failed_jobs` for retry and delete, else of
     `jobs`."""
-    if action in ("retry", "delete"):
+    if action in OF_FAILED:
         query = select(FailedJob.id).where(FailedJob.batch_id == batch.id, FailedJob.deleted_at.is_(None))
     else:
         query = select(Job.id).where(Job.batch_id == batch.id)
@@ -49,7 +50,8 @@ def change_members(batch: BatchView, action: str, actor: str, **options: Any) ->
         if not ids:
             raise _refused(_("This batch has ended already."))
     if not ids:
-        raise _refused(_("No member of this batch can be changed so."))
+        raise _refused(_("No member of this batch has failed and waits for a decision.") if action in OF_FAILED else
+                       _("No member of this batch waits any more."))
     count = actions.in_steps(actor, action, _subject(batch), ids, **options)
     if action == "retry" and batch.paused:
         _sweep()

@@ -20,10 +20,11 @@ from app.ledger import batch_counts
 from app.ledger.costs import Cost, of_batch
 from app.ledger.dialect import SessionExecutor
 from app.models import LIVE_STATES, JobBatch
+from app.services.instance.retention import KEEP_DAYS
 from app.services.jobs import lookup
 from app.services.jobs.queue_rates import first_id
 from app.services.jobs.views import FailedJobView
-from app.support.clock import HOUR_MS, MINUTE_MS, iso, millis, now_ms, when
+from app.support.clock import DAY_MS, HOUR_MS, MINUTE_MS, iso, millis, now_ms, when
 from app.support.messages import translate as _
 from app.support.validation import ValidationError, stored_object
 
@@ -45,7 +46,9 @@ TIMES = ("created", "sealed", "paused", "cancelled", "finished")
 class BatchView:
     """A batch. `state` is processing, paused, completed, failed (ended, with failed members) or cancelled. `ended` of
     `total_jobs` members have ended; `failed_jobs` wait for a decision. `then` is the type of the job that follows,
-    `then_uuid` that job once it is there. `unsealed_long`: a caller may still add members, since over an hour."""
+    `then_uuid` that job once it is there. `unsealed_long`: a caller may still add members, since over an hour.
+    `ours`: no other program wrote the row, so its numbers are those of our jobs. `listed`: besides, no member is so old
+    that its row is deleted, so the lists of jobs have all."""
 
     id: str
     name: str
@@ -64,6 +67,8 @@ class BatchView:
     cancelled: datetime | None
     finished: datetime | None
     unsealed_long: bool
+    ours: bool
+    listed: bool
     key: str
 
     @property
@@ -180,6 +185,7 @@ def _view(row: JobBatch) -> BatchView:
         created=when(created), sealed=when(row.sealed_ms), paused=when(row.paused_ms),
         cancelled=when(row.cancelled_at and row.cancelled_at * 1000), finished=when(row.closed_ms),
         unsealed_long=is_open and now_ms() - created > HOUR_MS,
+        ours=row.created_ms > 0, listed=row.created_ms > now_ms() - KEEP_DAYS * DAY_MS,
         key=f"0.{row.closed_ms}.{row.id}" if row.closed_ms is not None else f"1.{row.created_ms}.{row.id}")
 
 

@@ -24,7 +24,7 @@ from app.ledger.dialect import SessionExecutor
 from app.models.job_batch import KEEP_GOING, ON_FAILURE
 from app.services.jobs.dispatch import dispatch, new_uuid
 from app.support.messages import translate as _
-from app.support.validation import ValidationError, parse_tenant
+from app.support.validation import ValidationError, check_line, parse_tenant
 
 MOST_NAME = 255
 
@@ -54,6 +54,7 @@ def begin(name: str, *, tenant_id: str | None = None, then: registry.JobDefiniti
     """
     if not isinstance(name, str) or not name.strip() or len(name) > MOST_NAME:
         raise ValidationError(_("A batch has a name of 1 to %(n)s characters.", n=MOST_NAME))
+    check_line(name)
     if on_failure not in ON_FAILURE:
         raise ValidationError(_("on_failure is %(names)s.", names=", ".join(ON_FAILURE)))
     tenant_id, batch_id, then_json = parse_tenant(tenant_id), batch_id or new_uuid(), None
@@ -67,7 +68,7 @@ def begin(name: str, *, tenant_id: str | None = None, then: registry.JobDefiniti
         if "batch_id" not in args and any(field.name == "batch_id" for field in then.fields):
             args["batch_id"] = batch_id
         given = {"tenant_id": tenant_id, **then.given}
-        then_json = json.dumps({"type": then.name, "args": then.fit(args), "given": given})
+        then_json = json.dumps({"type": then.name, "args": then.accept(args, given["tenant_id"]), "given": given})
     batches.create(SessionExecutor(db.session), batch_id, name.strip(), tenant_id, on_failure, then_json,
                    created_by or (job and job.uuid))
     return Batch(batch_id, name.strip(), tenant_id)

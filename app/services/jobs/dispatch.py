@@ -49,8 +49,8 @@ def dispatch_many(
 
     `delay`, `backoff` and `timeout` are in seconds. `after`: uuids of jobs that must complete before these begin.
     `batch`: the batch (services/jobs/batches.py) or its id. Raises TypeError (arguments do not fit or are not JSON),
-    ValidationError (queue, tenant, delay, size, unknown `after`), DiskLow, and RuntimeError outside an application
-    context; then nothing is written.
+    ValidationError (queue, tenant, delay, size, unknown `after`, the type's own check), DiskLow, and RuntimeError
+    outside an application context; then nothing is written.
     """
     if not has_app_context():
         raise RuntimeError(
@@ -65,7 +65,7 @@ def dispatch_many(
     batch_id = getattr(batch, "id", batch)
     tx, rows = SessionExecutor(db.session), []
     for args in many:
-        uuid, fitted = new_uuid(), definition.fit(args)
+        uuid, fitted = new_uuid(), definition.accept(args, tenant_id)
         fitted = uploads.to_ids(definition, fitted, tenant_id, uuid)
         rows.append({"uuid": uuid, "payload": payload(uuid, definition.name, fitted, tenant_id, queue),
                      "limit_key": key_for(definition, tenant_id, fitted)})

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from datetime import date, timedelta
 from typing import Any
 
-from app.models import FINAL, LIVE_STATES
+from app.extensions import db
+from app.models import FINAL, LIVE_STATES, JobBatch
 from app.models.job import BY_BATCH, BY_BUDGET, BY_LIMIT, BY_OVERLAP, BY_PERSON, BY_RATE, BY_TYPE
 from app.support.clock import midnight
 from app.support.messages import translate as _
@@ -19,14 +20,15 @@ BINNED = {"bin": "IS NOT NULL", "undecided": "IS NULL"}  # groups of failed jobs
 OLD_NAMES = {"unhappy": "unsuccessful"}  # in bookmarks of older versions
 HOLDS = {"limit": (BY_LIMIT, BY_RATE)} | {  # what holds a job, with its hold codes
     code: (code,) for code in (BY_PERSON, BY_TYPE, BY_BUDGET, BY_BATCH, BY_OVERLAP)}
+DIGITS = re.compile(r"[0-9a-f-]{8,36}")
 NAMES = ("state", "queue", "type", "tenant", "batch", "since", "until", "q", "hold")
 
 
 @dataclass(frozen=True)
 class JobFilter:
     """The parts of the filter, each '' when not set. `since` and `until` are days (2026-11-23) of `zone`, both
-    included: days of creation for live jobs, of finishing for others. `batch` is an id or its first digits; `hold` (of
-    HOLDS) is what holds a job."""
+    included: days of creation for live jobs, of finishing for others. `batch` is an id or its first digits, or the
+    whole id of a batch that another program has begun; `hold` (of HOLDS) is what holds a job."""
 
     state: str = ""
     queue: str = ""
@@ -50,8 +52,9 @@ class JobFilter:
             raise ValidationError(_("Unknown reason to hold a job: %(name)s.", name=repr(found["hold"][:40])))
         parse_queue(found["queue"])
         parse_tenant(found["tenant"])
-        found["batch"] = found["batch"].lower()
-        if not re.fullmatch(r"([0-9a-f-]{8,36})?", found["batch"]):
+        if DIGITS.fullmatch(found["batch"].lower()):
+            found["batch"] = found["batch"].lower()
+        elif found["batch"] and db.session.get(JobBatch, found["batch"][:255]) is None:
             raise ValidationError(_("A batch is named by its id, or by the first eight digits of it."))
         if len(found["q"]) > 200 or len(found["type"]) > 255:
             raise ValidationError(_("The search is longer than 200 characters."))

@@ -160,7 +160,7 @@ def parse_concurrency(text: str) -> int | None:
         return 0
     if not (text.isascii() and text.isdigit() and len(text) <= 5 and 1 <= int(text) <= MOST_CONCURRENCY):
         raise ValidationError(_(
-            "A whole number from 1 to %(n)s; nothing for no limit; code for what the code says.", n=MOST_CONCURRENCY))
+            "Write a whole number from 1 to %(n)s, or none for no limit.", n=MOST_CONCURRENCY))
     return int(text)
 
 

@@ -24,7 +24,7 @@ from app.ledger.dialect import SessionExecutor
 from app.models import FINAL, LIVE_STATES, FailedJob, Job, JobHistory, JobMetric
 from app.models.types import as_integer, as_text
 from app.services.jobs import payloads, search_index, waiting
-from app.services.jobs.job_filter import BINNED, HOLDS, JobFilter
+from app.services.jobs.job_filter import BINNED, DIGITS, HOLDS, JobFilter
 from app.services.jobs.queue_rates import first_id
 from app.services.jobs.views import JobPage, JobRow
 from app.support.clock import now_ms, when
@@ -108,8 +108,10 @@ def _parts(wanted: JobFilter, top: dict[str, int] | None = None) -> list[_Part]:
         for name, of in (("queue", "queue"), ("type", "job_type"), ("tenant", "tenant_id")):
             if value := getattr(wanted, name):
                 part.add(f"r.{of} = :{name}", **{name: value})
-        if start := wanted.batch:  # "g" follows every digit
+        if (start := wanted.batch) and DIGITS.fullmatch(start):  # "g" follows every digit
             part.add("r.batch_id >= :batch AND r.batch_id < :after_it", batch=start, after_it=start + "g")
+        elif start:
+            part.add("r.batch_id = :batch", batch=start)
         if wanted.since:
             low = wanted.start_of(wanted.since)
             part.add(f"r.{time} >= :low", low=low)

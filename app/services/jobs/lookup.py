@@ -128,8 +128,9 @@ def _living(job: Job) -> dict[str, Any]:
     worker = db.session.execute(select(w.worker_name, w.memory).where(w.worker_id == job.worker_id)).first()
     return {
         "state": job.state, "status": None, "attempts": job.attempts, "cancel_requested": bool(job.cancel_requested),
-        "error": waiting.sentence_of(job.uuid) if job.state == "waiting" else _shown(
-            job.reason, MOST_ERROR, job.reason_json), "timeout": job.timeout,
+        "error": waiting.sentence_of(job.uuid) if job.state == "waiting" else waiting.also(
+            _shown(job.reason, MOST_ERROR, job.reason_json), job.uuid if job.state == "held" and job.waits else None),
+        "timeout": job.timeout,
         "next_at": when(job.available_ms) if job.state == "scheduled" else None, "reserved_at": when(job.reserved_ms),
         "progress": None if job.progress_done is None else Progress(job.progress_done, job.progress_total, note),
         "worker": worker and worker.worker_name, "memory": worker and worker.memory,

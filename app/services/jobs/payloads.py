@@ -1,7 +1,6 @@
 """Reads payloads, which any program may have written: the arguments for a page, and the telling argument for a list.
 
-A list reads the first 16 KB of a payload (`HEAD`): to read and redact 50 whole payloads of 256 KB for one line each
-took 1 to 2 s. All functions accept any text: cut, deeply nested, or no JSON at all.
+A list reads the first 16 KB (`HEAD`): 50 of 256 KB took 1 to 2 s. Any text is accepted: cut, nested deeply, no JSON.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ from app.services.audit import ActionRefused, audit
 from app.services.jobs import payloads, queue_rates
 from app.support.clock import MINUTE_MS, now_ms, when
 from app.support.messages import Message, translate as _, translate_stored
-from app.support.validation import ValidationError
+from app.support.validation import ValidationError, check_line
 
 RATE_MS = 10 * MINUTE_MS
 LINE_MINUTES = 180
@@ -101,6 +101,12 @@ def queues() -> list[QueueView]:
     return result
 
 
+def aside() -> dict[str, int]:
+    """How many jobs are in no line, by state: their time has not come, they wait for others, or they are kept back."""
+    live, _age = counts.recent(SessionExecutor(db.session))
+    return {state: live[state] for state in ("scheduled", "waiting", "held", "blocked")}
+
+
 def _lines(now: int) -> dict[str, list[tuple[int, int]]]:
     """Depth at each minute of the last 3 h by queue: (minutes ago, depth)."""
     found: dict[str, list[tuple[int, int]]] = {}
@@ -154,14 +160,20 @@ def parse_minutes(text: str) -> int | None:
     return int(text)
 
 
+def parse_reason(text: str | None) -> str | None:
+    """The reason of a pause, at most 500 characters; None for a blank text. Raises ValidationError."""
+    return check_line((text or "").strip())[:500] or None
+
+
 def pause(name: str, actor: str, minutes: int | None = None, reason: str | None = None) -> None:
     """Pause a queue, or a type as `type:X`, for `minutes`, or until somebody resumes.
 
-    Raises ActionRefused for an unknown name.
+    Raises ActionRefused for an unknown name, ValidationError for a reason that is no line of text.
     """
     _check(name)
+    reason = parse_reason(reason)
     until = None if minutes is None else now_ms() + minutes * MINUTE_MS
-    control.pause(SessionExecutor(db.session), name, until, actor, (reason or "").strip()[:500] or None)
+    control.pause(SessionExecutor(db.session), name, until, actor, reason)
     audit(actor, Message("pause"), name, Message("%(n)s minutes", n=minutes) if minutes else Message("until resumed"))
     db.session.commit()
     _move_rows(name)

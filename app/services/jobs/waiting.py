@@ -107,6 +107,12 @@ def sentence_of(uuid: str) -> str:
     return sentences([uuid]).get(uuid) or _("Waits for nothing more: it goes on within a minute")
 
 
+def also(reason: str | None, uuid: str | None) -> str | None:
+    """The reason of a held job, and with its uuid for what it waits besides."""
+    found = sentences([uuid]) if uuid else {}
+    return f"{reason} {found[uuid]}." if reason and uuid in found else reason
+
+
 def family(uuid: str) -> Family:
     """The parents and children of a job."""
     (parents, total_parents), (children, total_children) = (

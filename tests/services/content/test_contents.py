@@ -1,4 +1,4 @@
-"""Lists of contents and the report of refused rows."""
+"""The report of refused rows."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from app import create_app
 from app.config import load_settings
 from app.extensions import db
-from app.models import Content, ImportReject, ImportRun
+from app.models import ImportReject, ImportRun
 from app.services.content import contents
 
 
@@ -22,51 +22,6 @@ def site(tmp_path):
         yield site
         db.session.remove()
         db.engine.dispose()
-
-
-def add(reference: str, title: str = "Title", tenant: str = "", body: str = "text") -> None:
-    db.session.add(Content(
-        tenant_id=tenant, reference=reference, title=title, body=body, attributes='{"size": "1"}',
-        created_ms=1000, updated_ms=2000,
-    ))
-
-
-def references(**options) -> list[str]:
-    return [row.reference for row in contents.list_contents(**options)]
-
-
-def test_pages_by_key_show_each_content_once_newest_first(site):
-    for i in range(7):
-        add(f"r{i}")
-    db.session.commit()
-    seen, after = [], None
-    while page := contents.list_contents(after_id=after, limit=3):
-        seen += [row.reference for row in page]
-        after = page[-1].id
-        add(f"later{after}")  # a newer one moves nothing on the pages behind
-        db.session.commit()
-    assert seen == [f"r{i}" for i in reversed(range(7))]
-
-
-def test_plain_values(site):
-    add("r", tenant="acme")
-    db.session.commit()
-    (row,) = contents.list_contents()
-    assert (row.tenant_id, row.reference, row.title) == ("acme", "r", "Title")
-    assert row.updated_at.isoformat() == "1970-01-01T00:00:02+00:00"
-
-
-def test_search_is_by_reference_and_title_within_the_tenant(site):
-    add("A-100%", "Red shoes", "acme")
-    add("A-100x", "Blue", "acme")
-    add("B-1", "red hat", "other")
-    add("C-1", "Green")
-    db.session.commit()
-    assert references(q="RED") == ["B-1", "A-100%"]
-    assert references(q="100%") == ["A-100%"]
-    assert references(q="red", tenant="acme") == ["A-100%"]
-    assert references(tenant="") == ["C-1"]
-    assert references(q="nothing") == []
 
 
 def reject(line: int, uuid: str = "u1", row: str = "=1+1,x") -> None:

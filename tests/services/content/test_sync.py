@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from dataclasses import dataclass, field, replace
 
@@ -187,8 +188,10 @@ def test_a_change_there_waits_for_a_person_who_chooses_ours(here):
     here.change(body="New body")
     assert [here.sync().action, here.sync().action] == ["conflict", "conflict"]
     assert here.there.items["1"]["fields"]["body"] == "Body", "nothing is sent while a person has not chosen"
+    kept = "SELECT ours FROM sync_links"
+    assert json.loads(here.ledger.one(kept)) == {"title": "Title", "body": "New body"}, "for the person who chooses"
     here.decide("ours")
-    assert here.sync().action == "updated"
+    assert here.sync().action == "updated" and here.ledger.one(kept) is None
     assert here.there.items["1"]["fields"] | {"slug": ""} == {"title": "Title", "body": "New body", "slug": ""}
     assert here.link().decision is None and here.sync().action == "unchanged"
 

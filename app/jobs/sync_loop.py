@@ -1,0 +1,157 @@
+"""The loop of a sync job over its contents, for each service.
+
+account of the tenant -> breaker -> service -> contents, one by one (services/content/sync.py) -> sync_actions -> result
+
+* A kill: contents that this round has dealt with have a row in `sync_actions` and are left out; the one under way is
+  found again by its key.
+* Long lists: an attempt ends SPARE_S before its time limit and goes on in another run, uncounted.
+* The service is away (two contents in a row, or all that were tried): the job waits, uncounted, and each failure counts
+  for the breaker of the connection. After five in a row no job of this connection begins until the next probe. Jobs of
+  other connections go on.
+* One content makes the service fail while others go through: the attempt fails at its end, and runs again for it.
+* One content is refused: the others go on, the job fails at its end and names the first.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from typing import Any
+
+from huey.exceptions import CancelExecution, RetryTask
+
+from app.execution.job_context import JobContext
+from app.integrations.outside import Limited, Refused, ServiceError, Unavailable
+from app.registry import PermanentError, TemporaryError
+from app.services.content import connections, sync_rows
+from app.services.content.sync import Busy, Choices, Result, Stopped, Sync
+from app.support.clock import now_ms
+from app.support.messages import Message, text_of
+from app.support.settings import settings
+
+SPARE_S, BUSY_S, AWAY_S, AGAIN_S = 60.0, 20.0, 20.0, 1.0
+LEVELS = {"conflict": "WARN", "gone": "WARN", "refused": "ERROR"}
+MOST_NAMED = 5
+
+
+def named(references: list[str] | None, every: bool) -> list[str] | None:
+    """The references to sync, None for all. Raises PermanentError unless one of both is given."""
+    if bool(references) == every:
+        raise PermanentError(Message("Give references, or all: one of both."))
+    return None if every else references
+
+
+def run(ctx: JobContext, service: str, references: list[str] | None, choices: Choices) -> dict[str, Any]:
+    """Sync contents of the job's tenant, all without `references`; returns the number of contents by action.
+
+    Raises PermanentError (no connection, refused contents), TemporaryError (the service is away), RetryTask (wait) and
+    CancelExecution.
+    """
+    tenant, name = ctx.tenant_id, connections.SERVICES[service]
+    if ctx.created_by == "demo":
+        raise PermanentError(Message("A demo opens no connection to a service."))
+    if not tenant:
+        raise PermanentError(Message("A sync needs a tenant: dispatch it with one."))
+    try:
+        account = connections.account(ctx.connection, settings(), tenant, service)
+    except Refused as error:
+        raise PermanentError(text_of(error)) from None
+    if account is None:
+        raise PermanentError(Message("%(tenant)s has no connection to %(name)s. Add one, then retry.",
+                                     tenant=tenant, name=name))
+    _wait_for_breaker(ctx, account, name)
+    remote = connections.open_service(account, settings())
+    ends = time.monotonic() + max(ctx.timeout - SPARE_S, ctx.timeout / 2)
+    writer = sync_rows.Writer(ctx.uuid, ctx.retry_round, f"{ctx.uuid}/{ctx.claim_no}", tenant, service)
+    sync = Sync(remote, writer, ctx.connection, ctx.save_durably, ctx.cancelled, choices)
+    try:
+        return _all(ctx, sync, account, references, ends)
+    finally:
+        remote.close()
+
+
+def _wait_for_breaker(ctx: JobContext, account: connections.Account, name: str) -> None:
+    until = ctx.save_durably(lambda tx: connections.may_try(tx, account.id, tx.now()))
+    if until:
+        raise _held(name, until)
+
+
+def _held(name: str, until: int) -> RetryTask:
+    return RetryTask(Message("%(name)s is not tried now: it failed five times in a row.", name=name),
+                     delay=max((until - now_ms()) / 1000, AGAIN_S))
+
+
+def _all(ctx: JobContext, sync: Sync, account: connections.Account, references: list[str] | None,
+         ends: float) -> dict[str, Any]:
+    tx, tenant, worked, failed, away = ctx.connection, sync.writer.tenant, False, [], 0
+    references = list(dict.fromkeys(references)) if references is not None else None
+    total = len(references) if references is not None else sync_rows.count(tx, tenant)
+    done, busy = sync_rows.done(tx, ctx.uuid, ctx.retry_round), 0
+    for content in sync_rows.contents(tx, tenant, references, ctx.uuid, ctx.retry_round):
+        if ctx.cancelled():
+            raise _stopped()
+        if time.monotonic() > ends:
+            raise RetryTask(Message("Goes on with the rest."), delay=AGAIN_S)
+        try:
+            result = sync.one(content)
+        except Busy:
+            busy += 1
+            continue
+        except Stopped:
+            raise _stopped() from None
+        except Unavailable as error:
+            reference, why, away = content.article.reference, text_of(error), away + 1
+            failed.append((reference, why))
+            until = ctx.save_durably(lambda tx, why=why: connections.note_failure(tx, account.id, why, tx.now()))
+            ctx.log(Message("%(reference)s: %(what)s", reference=reference, what=why), "WARN")
+            if until:
+                raise _held(connections.SERVICES[account.service], until) from None
+            if away > 1:
+                raise RetryTask(failed[-1][1], delay=AWAY_S) from None
+            continue
+        except ServiceError as error:
+            raise _failed(error) from None
+        if away or not worked:
+            ctx.save_durably(lambda tx: connections.note_success(tx, account.id))
+        done, worked, away = done + 1, True, 0
+        _tell(ctx, content.article.reference, result)
+        ctx.progress(done, total, content.article.reference)
+    if busy:
+        raise RetryTask(Message("Another job is writing %(n)s of these contents.", n=busy), delay=BUSY_S)
+    if failed and not worked:
+        raise RetryTask(failed[-1][1], delay=AWAY_S)
+    if failed:
+        raise TemporaryError(Message("%(n)s contents could not be sent. %(first)s: %(why)s", n=len(failed),
+                                     first=failed[0][0], why=failed[0][1]))
+    return _result(ctx, tenant, references)
+
+
+def _tell(ctx: JobContext, reference: str, result: Result) -> None:
+    if result.action != "unchanged":
+        said = Message("%(reference)s: %(what)s", reference=reference, what=result.text)
+        ctx.log(Message("%(said)s %(url)s", said=said, url=result.url) if result.url else said,
+                LEVELS.get(result.action, "INFO"))
+
+
+def _stopped() -> CancelExecution:
+    return CancelExecution(Message("Stopped on request; what was sent until then stays."), retry=False)
+
+
+def _failed(error: ServiceError) -> BaseException:
+    if isinstance(error, Limited):
+        return RetryTask(text_of(error), delay=error.delay)
+    return (PermanentError if isinstance(error, Refused) else TemporaryError)(text_of(error))
+
+
+def _result(ctx: JobContext, tenant: str, references: list[str] | None) -> dict[str, Any]:
+    counts = Counter(sync_rows.counts(ctx.connection, ctx.uuid, ctx.retry_round))
+    unknown = sync_rows.unknown(ctx.connection, tenant, references) if references is not None else []
+    if unknown:
+        names = ", ".join(unknown[:MOST_NAMED])
+        raise PermanentError(Message("%(n)s contents of %(total)s are not known: %(names)s.", n=len(unknown),
+                                     total=len(references or ()), names=names))
+    if refused := counts["refused"]:
+        first, why = sync_rows.first_refused(ctx.connection, ctx.uuid, ctx.retry_round)
+        raise PermanentError(Message("%(n)s of %(total)s contents were refused. %(first)s: %(why)s", n=refused,
+                                     total=counts.total(), first=first, why=why))
+    return dict(counts)
