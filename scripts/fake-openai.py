@@ -56,7 +56,9 @@ class Handler(BaseHTTPRequestHandler):
         pass
 
     def do_GET(self) -> None:
-        """Answer GET /stats."""
+        """Answer GET /stats and, for the test of a connection, GET /v1/models."""
+        if self.path == "/v1/models":
+            return self.answer(200, {"object": "list", "data": [{"id": "gpt-4o-mini", "object": "model"}]})
         stats = self.server.stats  # type: ignore[attr-defined]
         self.answer(200, {"asked": sum(stats.values()), "by_model": dict(stats)})
 

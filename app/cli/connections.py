@@ -9,7 +9,6 @@ import click
 from flask.cli import AppGroup
 
 from app.cli.command import actor, reading, refuse
-from app.config import SettingError
 from app.extensions import db
 from app.services.content import connection_pages as service
 from app.services.content.connection_values import MOST_SECRET
@@ -46,10 +45,7 @@ def _number(tenant: str, name: str) -> int:
 def set_(tenant: str, service_name: str, url: str, user: str, options: tuple[str, ...]) -> None:
     """Make or change a connection; its secret (key or application password) is read from standard input."""
     given = dict(option.partition("=")[::2] for option in options)
-    try:
-        service.save(tenant, service_name, url, user, _secret(), given, actor(), settings())
-    except SettingError as error:
-        refuse(error)
+    service.save(tenant, service_name, url, user, _secret(), given, actor(), settings())
     click.echo(f"{tenant} is connected to {service_name}; test it: "
                f"flask --app wsgi connections test {tenant} {service_name}")
 
@@ -96,4 +92,4 @@ def rekey() -> None:
         count = service.rekey(actor(), settings())
     except OSError as error:
         refuse(f"DATA_DIR/connections-key cannot be written: {error.strerror}")
-    click.echo(f"{count} secrets encrypted with a new key")
+    click.echo(f"{count} {'secret' if count == 1 else 'secrets'} encrypted with a new key")

@@ -37,12 +37,15 @@ def set_():
     chosen = {f"option_{key}": option.default for key, option in OPTIONS[name].items()}
     chosen |= {f"option_{key}": value for key, value in (there.options if there else {}).items()}
     form = forms.connection_form(name, **given, **chosen)
+    needed = {"tenant": True, "url": name in NEEDS_URL, "user": name in USES_USER, "secret": there is None}
+    for field in filter(needed.get, needed):
+        form[field].flags.required = True
 
     def page():
         options = [(f"option_{key}", tell(option.words), [(value, tell(text)) for value, text in option.known.items()])
                    for key, option in OPTIONS[name].items()]
         return render_template("admin/connection.html", form=form, service=name, label=SERVICES[name], there=there,
-                               options=options, uses_user=name in USES_USER, needs_url=name in NEEDS_URL)
+                               options=options, needed=needed)
 
     if request.method == "GET":
         return page()

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import socket
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -30,7 +31,7 @@ from app.integrations.openai_errors import (
 )
 from app.integrations.openai_stream import Answer, Reported, clean, parsed, read
 from app.integrations.outside import Limited, Outside, Refused, Unavailable, retry_after
-from app.integrations.resolve import Pinned, PrivateHost, UnknownHost, addresses, ascii_host
+from app.integrations.resolve import Pinned, PrivateHost, Resolver, UnknownHost, addresses, ascii_host
 from app.support.messages import Message, cleaned, text_of
 from app.support.redaction import one_line, redact
 
@@ -58,6 +59,7 @@ class Api:
     options: Mapping[str, str] = field(default_factory=dict)
     private: bool = False
     tenant: bool = True  # of a tenant's connection, so that the rules for their addresses hold
+    resolve: Resolver = socket.getaddrinfo
 
     @property
     def server(self) -> str:
@@ -168,7 +170,7 @@ def _pinned(api: Api, seconds: float) -> dict[str, Any]:
         host, port = ascii_host(parts.hostname or ""), parts.port or (443 if parts.scheme == "https" else 80)
         if parts.scheme != "https" and not (parts.scheme == "http" and api.private):
             raise ValueError
-        found = addresses(host, port, api.private, seconds=min(CONNECT_S, seconds))
+        found = addresses(host, port, api.private, api.resolve, min(CONNECT_S, seconds))
     except PrivateHost:
         raise RequestRejected(Message("%(host)s is an address of an internal network, which connections may not use. "
                                       "ALLOW_PRIVATE_HOSTS=1 allows it.", host=host)) from None

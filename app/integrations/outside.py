@@ -91,7 +91,7 @@ class _Stale(Exception):
 
 
 class Outside:
-    """Sends requests to one site. `user` and `secret` go as basic auth (RFC 7617) to its host alone.
+    """Sends requests to one site. `user` and `secret`, if any, go as basic auth (RFC 7617) to its host alone.
 
     A request takes at most `total_s` with its redirects, and 30 s (`read_s`) between two reads; `within_s` limits all
     requests of this object together.
@@ -116,8 +116,9 @@ class Outside:
 
     def request(self, method: str, url: str, *, params: Mapping[str, Any] | None = None, json: Any = None,
                 content: bytes | None = None, files: Any = None, headers: Mapping[str, str] | None = None,
-                most_bytes: int = MOST_BYTES, auth: bool = True) -> Answer:
+                most_bytes: int = MOST_BYTES, auth: bool = True, follow: bool = True) -> Answer:
         """The answer, whatever its status, to a request; `url` is an address of the site or a path below its base.
+        Without `follow` a redirect is an answer like any other.
 
         Raises Unavailable and Refused as the module says, and ItemRefused for what HTTP cannot carry. Another address
         of the host is tried only when no connection to the one before came about.
@@ -130,7 +131,7 @@ class Outside:
                 "params": params, "headers": dict(headers or {}),
                 **{name: value for name, value in body.items() if value is not None}})
             target = answer.headers.get("location") if answer.status in (301, 302, 303, 307, 308) else None
-            if target is None:
+            if target is None or not follow:
                 return answer
             address, params = self._redirected(method, address, target), None
         raise Refused(Message("%(host)s redirects in a circle. Correct the address of the connection.",
@@ -191,8 +192,8 @@ class Outside:
             raise Refused(Message("%(host)s is an address of an internal network, which connections may not use. "
                                   "ALLOW_PRIVATE_HOSTS=1 allows it.", host=host)) from None
         limits = httpx2.Limits(max_connections=1, max_keepalive_connections=1, keepalive_expiry=IDLE_S)
-        transport = Pinned(host, found, httpx2.HTTPTransport(verify=httpx2.create_ssl_context(), limits=limits))
-        self._client = httpx2.Client(trust_env=False, follow_redirects=False, transport=transport)  # type: ignore[arg-type]
+        transport: Any = Pinned(host, found, httpx2.HTTPTransport(verify=httpx2.create_ssl_context(), limits=limits))
+        self._client = httpx2.Client(trust_env=False, follow_redirects=False, transport=transport)
         self._client.cookies.jar.set_policy(DefaultCookiePolicy(allowed_domains=[]))
 
     def _send(self, method: str, host: str, url: str, ends: float, most: int, auth: bool, what: dict[str, Any]

@@ -23,7 +23,7 @@ UNREADABLE = Message("The secret of this connection cannot be read with the key 
 
 
 class Unreadable(Exception):
-    """The secret cannot be decrypted; the text is a sentence."""
+    """A secret cannot be decrypted or encrypted; the text is a sentence."""
 
 
 class Vault:
@@ -40,14 +40,15 @@ class Vault:
             return []
 
     def seal(self, secret: str, label: str) -> str:
-        """The encrypted secret. Creates the file with a key when there is none. Raises SettingError or OSError when the
-        file cannot be used."""
-        if not self.lines():
-            kept_key(self.path, new_key())
+        """The encrypted secret. Creates the file with a key when there is none. Raises Unreadable when the file cannot
+        be used."""
         try:
+            if not self.path.exists():
+                kept_key(self.path, new_key())
             return _box(self.lines()).encrypt(json.dumps([label, secret]).encode()).decode()
-        except ValueError:
-            raise SettingError(f"DATA_DIR: {self.path.name} holds no key of this program") from None
+        except (ValueError, OSError, SettingError):
+            raise Unreadable(Message("No secret can be encrypted: the file DATA_DIR/%(name)s cannot be used.",
+                                     name=FILE)) from None
 
     def open(self, sealed: str, label: str) -> str:
         """The secret, which is hidden in logs from now on. Raises Unreadable."""

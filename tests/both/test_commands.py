@@ -135,6 +135,19 @@ def test_every_command_runs(site, cli, tmp_path):
     assert len(json.loads(does(0, "texts", "results", BULK, "--format", "json"))["texts"]) == 4
     does(3, "texts", "results", one["completed"])
     assert does(0, "texts", "accept", BULK) == "1 of 1 drafts accepted\n" and does(0, "texts", "refuse", BULK) == "0 of 0 drafts refused\n"
+    does(0, "connections", "set", "globex", "openai", "--url", "https://127.0.0.1:9/v1", "--option", "project=p1", given="sk-canary-4711\n")
+    does(2, "connections", "set", "globex", "prestashop", "--url", "https://u:p@shop.example", given="KEY-canary-4711\n")
+    does(2, "connections", "set", "globex", "openai", "--url", "https://127.0.0.1:10/v1", given="")
+    shown = does(0, "connections", "list") + does(0, "connections", "list", "--json")
+    assert "globex\topenai\thttps://127.0.0.1:9/v1\t-\tnot tested\n" in shown and "held until" in shown and "4711" not in shown and '"secret"' not in shown
+    assert "internal network" in cli("connections", "test", "globex", "openai")[2]
+    does(1, "connections", "test", "globex", "openai")
+    does(3, "connections", "test", "globex", "wordpress")
+    does(1, "connections", "rekey")  # the rows of this test have no secrets that a key opens
+    site.ledger.change("DELETE FROM connections WHERE tenant_id = 'acme'")
+    assert does(0, "connections", "rekey") == "1 secret encrypted with a new key\n"
+    assert does(0, "connections", "remove", "globex", "openai") == "removed: globex openai\n"
+    does(3, "connections", "remove", "globex", "openai")
     does(0, "rollups", "rebuild")
     does(0, "demo", "--metrics", "50", "--pending", "3", "--mix")
     does(0, "demo", "--remove")

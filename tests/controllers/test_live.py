@@ -12,7 +12,7 @@ from tests.controllers.test_gate import JSON
 from tests.controllers.test_specification import insert_failed
 
 SHAPE = {"stats", "timestamp", "monitor", "alerts", "partials"}
-PAGES = {"list": "jobs_table", "queues?queue=low": "queues", "workers": "workers_table", "recurring": "recurring_table", "alerts/": "alerts"}
+PAGES = {"list": "jobs_table", "queues?queue=low": "queues", "workers": "workers_table", "recurring": "recurring_table", "alerts/": "alerts", "connections/": "connections"}
 DASHBOARD = "actions,notices,cards,live_jobs,failed_table"
 
 

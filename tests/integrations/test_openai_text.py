@@ -23,6 +23,7 @@ class Api:
     def __init__(self) -> None:
         self.answers: list[tuple] = []
         self.asked: list[dict] = []
+        self.headers: list[dict[str, str]] = []
         self.over = threading.Event()
         self.socket = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self.socket.getsockname()[1]}/v1"
@@ -47,6 +48,7 @@ class Api:
                 body += client.recv(65536)
             status, headers, answer = self.answers[min(len(self.asked), len(self.answers) - 1)]
             self.asked.append(json.loads(body))
+            self.headers.append({n.lower(): v for n, _, v in (line.partition(": ") for line in head.decode("latin-1").split("\r\n")[1:])})
             if callable(status):
                 return status(client, self.over)
             client.sendall(
@@ -517,3 +519,68 @@ def test_an_address_that_is_none_is_said_and_nothing_was_sent(api, monkeypatch, 
     monkeypatch.setenv("OPENAI_BASE_URL", url)
     assert "OPENAI_BASE_URL" in outcome()[1] or outcome()[0] == "ApiUnavailable"
     openai_text.of_environment().is_local, openai_text.of_environment().server
+
+
+# ---- the account of a tenant -----------------------------------------------------------------------------------------
+
+
+def of_tenant(api, **more) -> openai_text.Api:
+    return openai_text.Api(**{"base": api.url, "key": "sk-tenant-4711", "private": True} | more)
+
+
+def ask_as(account: openai_text.Api):
+    try:
+        return openai_text.generate("Ciao?", "m", 5, lambda: None, lambda _: True, api=account)
+    except errors.ApiError as error:
+        return error
+
+
+def test_a_tenants_account_pays_with_its_key_at_its_address(api, monkeypatch):
+    """Nothing of the environment goes with it: neither the key nor the organization, nor a proxy that would see it."""
+    for name, value in (("OPENAI_BASE_URL", "http://127.0.0.1:1/v1"), ("OPENAI_ORG_ID", "org-of-the-server"), ("OPENAI_PROJECT_ID", "proj-of-the-server"), ("HTTP_PROXY", "http://127.0.0.1:1")):
+        monkeypatch.setenv(name, value)
+    api.answers = [stream(OK)]
+    assert ask_as(of_tenant(api)).text == "Ciao"
+    assert api.headers[-1]["authorization"] == "Bearer sk-tenant-4711" and not {"openai-organization", "openai-project"} & set(api.headers[-1])
+    assert ask_as(of_tenant(api, options={"organization": "org-1", "project": "proj_1"})).text == "Ciao"
+    assert (api.headers[-1]["openai-organization"], api.headers[-1]["openai-project"]) == ("org-1", "proj_1")
+    assert api.headers[-1]["host"] == api.url.split("/")[2] and "4711" not in repr(of_tenant(api))
+
+
+def test_a_tenants_address_is_resolved_once_checked_and_pinned(api):
+    asked = []
+
+    def resolve(host, port, **_):
+        asked.append(host)
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1" if len(asked) == 1 else "127.0.0.9", port))]
+
+    api.answers = [stream(OK)]
+    port = api.url.split(":")[2].split("/")[0]
+    assert ask_as(of_tenant(api, base=f"http://api.example:{port}/v1", resolve=resolve)).text == "Ciao"
+    assert asked == ["api.example"] and api.headers[-1]["host"] == f"api.example:{port}"
+
+
+@pytest.mark.parametrize("base", ["https://127.0.0.1/v1", "https://169.254.169.254/v1", "https://[::ffff:10.0.0.1]/v1", "http://api.example/v1", "https://2130706433/v1"])
+def test_a_tenants_address_in_an_internal_network_is_refused(api, base):
+    error = ask_as(of_tenant(api, base=base, private=False))
+    assert isinstance(error, errors.RequestRejected) and not error.sent and ("internal network" in str(error) or "https://" in str(error))
+    assert not api.asked
+
+
+def test_the_environments_own_address_stays_free(api):
+    api.answers = [stream(OK)]
+    assert ask_as(openai_text.of_environment()).text == "Ciao" and api.headers[-1]["authorization"] == "Bearer sk-test"
+
+
+@pytest.mark.parametrize("status, headers, words", [(401, {}, "connection of the tenant"), (302, {"Location": "http://127.0.0.1:1/"}, "address of the connection")])
+def test_what_a_tenant_must_correct_is_its_connection(api, status, headers, words):
+    api.answers = [(status, {"Content-Length": "0"} | headers, b"")]
+    error = ask_as(of_tenant(api))
+    assert isinstance(error, errors.RequestRejected) and words in str(error) and "OPENAI_" not in str(error)
+    error = ask_as(openai_text.of_environment())
+    assert "OPENAI_" in str(error)
+
+
+def test_a_tenants_name_that_is_unknown_may_be_known_later(api):
+    error = ask_as(of_tenant(api, base="https://no-such-name.invalid/v1"))
+    assert isinstance(error, errors.ApiUnavailable) and not error.sent

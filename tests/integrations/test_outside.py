@@ -15,7 +15,16 @@ import zlib
 import pytest
 
 from app.integrations import outside as module
-from app.integrations.outside import Answer, ItemRefused, Outside, Refused, ServiceError, Unavailable, retry_after, shown
+from app.integrations.outside import (
+    Answer,
+    ItemRefused,
+    Outside,
+    Refused,
+    ServiceError,
+    Unavailable,
+    retry_after,
+    shown,
+)
 from app.integrations.resolve import PrivateHost, UnknownHost, addresses, ascii_host, is_public
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
@@ -208,9 +217,8 @@ def test_names_with_letters_beyond_ascii_go_as_idna_2008(site):
 def test_other_hosts_and_passwords_in_addresses_get_nothing(site):
     here, there = site(), site()
     for url in (f"http://localhost:{there.port}/x", f"http://u:p@127.0.0.1:{there.port}/", "https://evil.example/", "//evil.example"):
-        with Outside(f"http://127.0.0.1:{here.port}", "ada", "secret", private=True) as outside:
-            with contextlib.suppress(Refused):
-                assert outside.request("GET", url).url.startswith(f"http://127.0.0.1:{here.port}/")
+        with Outside(f"http://127.0.0.1:{here.port}", "ada", "secret", private=True) as outside, contextlib.suppress(Refused):
+            assert outside.request("GET", url).url.startswith(f"http://127.0.0.1:{here.port}/")
     assert not there.got
 
 

@@ -11,13 +11,14 @@ import os
 import signal
 import threading
 import time
+from dataclasses import replace
 
 import psutil
 import pytest
 
 from tests.process.product import ROOT
 
-KEY = "sk-canary-4711-do-not-print"
+KEY, TENANT_KEY = "sk-canary-4711-do-not-print", "sk-tenant-0815-do-not-print"
 
 
 def load_fake():
@@ -311,3 +312,63 @@ def test_a_spent_budget_holds_and_a_raised_one_lets_go(product, api):
     with product.app.app_context():
         costs.save_budget("acme", "10", "USD", True, "ada")
     assert final(product, held)[0] == "completed" and api.stats["gpt-4o-mini"] == 2
+
+
+@pytest.fixture
+def acme(product):
+    """Another server, to which the tenant acme is connected with a key of its own."""
+    from app.services.content import connection_pages
+
+    product.env["ALLOW_PRIVATE_HOSTS"] = "1"
+    settings = replace(product.app.extensions["settings"], allow_private_hosts=True)
+    server = load_fake().Server()
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    with product.app.app_context():
+        number = connection_pages.save("acme", "openai", server.url, "", TENANT_KEY, {}, "ada", settings)
+        assert connection_pages.test(number, "ada", settings) == (True, "The key works; the account may use 1 models.")
+    yield server
+    server.over.set()
+    server.shutdown()
+
+
+def test_a_tenant_pays_with_its_own_account_and_its_key_is_written_nowhere(product, api, acme):
+    product.monitor()
+    product.workers(1)
+    own, refused, other = send(product, tenant="acme"), send(product, "fake-401", tenant="acme"), send(product, tenant="lumen")
+    assert [final(product, uuid)[0] for uuid in (own, refused, other)] == ["completed", "failed", "completed"]
+    assert (acme.stats["gpt-4o-mini"], acme.stats["fake-401"], sum(api.stats.values())) == (1, 1, 1)
+    assert "in the connection of the tenant" in final(product, refused)[1]  # the server repeats the key in its answer
+    with product.app.app_context():
+        from app.services.content import connection_pages
+
+        connection_pages.rekey("ada", product.app.extensions["settings"])
+    again = send(product, tenant="acme")
+    assert final(product, again)[0] == "completed" and acme.stats["gpt-4o-mini"] == 2
+    os.unlink(product.data_dir / "connections-key")
+    lost = send(product, tenant="acme")
+    assert final(product, lost) == ("failed", "The secret of this connection cannot be read with the key in DATA_DIR: enter it again.")
+    dump = "".join(str(product.all(f"SELECT * FROM {t}")) for (t,) in product.all("SELECT name FROM sqlite_master WHERE type = 'table'"))
+    assert TENANT_KEY not in dump and TENANT_KEY not in product.tail() and sum(api.stats.values()) == 1
+
+
+def test_an_outage_of_one_tenants_server_delays_its_own_jobs_only(product, api, acme):
+    product.monitor()
+    product.workers(2)
+    down = [send(product, "fake-500", tenant="acme") for _ in range(6)]
+    row = "SELECT failures, hold_s, held_until_ms FROM connections"
+    product.until(lambda: product.all(row)[0][2], 30, "the connection is held")
+    asked = acme.stats["fake-500"]
+    waiting, free = [send(product, tenant="acme") for _ in range(5)], [send(product, tenant="lumen") for _ in range(5)]
+    assert {final(product, uuid)[0] for uuid in free} == {"completed"}
+    product.until(lambda: all(product.one("SELECT state FROM jobs WHERE uuid = ?", u) == "scheduled" for u in waiting), 30, "those of acme wait")
+    assert acme.stats["gpt-4o-mini"] == 0 and acme.stats["fake-500"] <= asked + 4, "those under way end, no other begins"
+    assert "held, because it failed" in product.one("SELECT reason FROM jobs WHERE uuid = ?", waiting[0])
+    product.until(lambda: product.one("SELECT COUNT(*) FROM alerts WHERE kind = 'connection' AND closed_ms IS NULL") == 1, 40, "the alert")
+    with product.app.app_context():
+        from app.services.content import connection_pages
+        from app.services.jobs import actions
+
+        connection_pages.try_now(product.one("SELECT id FROM connections"), "ada")
+        actions.act("run_now", waiting[0], "ada")
+    assert final(product, waiting[0])[0] == "completed" and product.all(row) == [(0, 0, None)]
+    assert len(down) == 6

@@ -15,7 +15,6 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from sqlalchemy import select
 
@@ -30,9 +29,8 @@ from app.services.content import connections
 from app.services.content.connection_values import Faults, checked
 from app.services.content.connections import SERVICES, label_of
 from app.support.clock import now_ms, when
-from app.support.messages import Message, _, from_row, text_of, to_json, translate_stored
-from app.support.validation import stored_object
-from app.support.vault import Vault, new_key
+from app.support.messages import Message, _, from_row, tell, text_of, to_json, translate_stored
+from app.support.vault import Unreadable, Vault, new_key
 
 LOCK = "connections"
 TEST_S, MOST_TESTS = 20.0, 3  # a test takes at most so long; the web runs at most so many at once
@@ -55,7 +53,7 @@ class ConnectionView:
     label: str
     url: str
     user_name: str | None
-    options: dict[str, Any]
+    options: dict[str, str]
     updated_at: datetime
     updated_by: str | None
     tested_at: datetime | None
@@ -80,8 +78,8 @@ def shown(row: Connection) -> ConnectionView:
 
     return ConnectionView(
         id=row.id, tenant_id=row.tenant_id, service=row.service, label=SERVICES.get(row.service, row.service),
-        url=row.url, user_name=row.user_name, options=stored_object(row.options), updated_at=when(row.updated_ms),
-        updated_by=row.updated_by, tested_at=when(row.tested_ms),
+        url=row.url, user_name=row.user_name, options=connections.options_of(row.options),
+        updated_at=when(row.updated_ms), updated_by=row.updated_by, tested_at=when(row.tested_ms),
         test_ok=None if row.tested_ms is None else bool(row.test_ok), test_text=told("test"), failures=row.failures,
         held_until=when(row.held_until_ms), error=told("error"))
 
@@ -98,7 +96,7 @@ def save(tenant: str, service: str, url: str, user: str, secret: str, options: M
          settings: Settings) -> int:
     """Make or change the connection of a tenant to a service; returns its id. A blank secret keeps the present one.
 
-    Raises Faults, and SettingError when the file of the keys cannot be used."""
+    Raises Faults, and ActionRefused when the file of the keys cannot be used."""
     tenant, service, url, name, new, wanted = checked(
         tenant, service, url, user, secret, options, settings.allow_private_hosts)
     SessionExecutor(db.session).lock_key(LOCK)  # a rekey that runs meanwhile would drop the key of this row
@@ -115,7 +113,11 @@ def save(tenant: str, service: str, url: str, user: str, secret: str, options: M
     row.tested_ms = row.test_ok = row.test_text = row.test_json = None
     row.failures, row.hold_s, row.held_until_ms, row.error, row.error_json = 0, 0, None, None, None
     if new is not None:
-        row.secret = Vault(settings.data_dir).seal(new, label_of(tenant, service, url, name))
+        try:
+            row.secret = Vault(settings.data_dir).seal(new, label_of(tenant, service, url, name))
+        except Unreadable as error:
+            db.session.rollback()
+            raise ActionRefused(tell(error)) from None
     db.session.flush()
     number = row.id
     result = Message("%(url)s, new secret", url=url or SERVICES[service])

@@ -26,7 +26,8 @@ from typing import Any, NamedTuple
 from app.integrations.outside import ItemRefused
 from app.integrations.remote import Fields, Found, Item, Service
 from app.ledger.dialect import Connection
-from app.services.content.sync_rows import Content, Link, Writer, key_of, link as read_link
+from app.services.content.sync_rows import Link, Writer, key_of, link as read_link
+from app.services.content.sync_work import Content
 from app.support.messages import Message, text_of
 
 Change = Callable[[Connection], Any]

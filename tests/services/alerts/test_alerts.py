@@ -7,17 +7,20 @@ import threading
 from dataclasses import replace
 
 import pytest
+from flask_babel import force_locale
 
 from app.extensions import db
 from app.ledger import counts, rollups
 from app.ledger.dialect import Connection
-from app.services.alerts import channels, incident_views, incidents
+from app.services.alerts import channels, incident_views, incidents, texts
 from app.services.alerts.checks import KINDS
 from app.services.alerts.delivery import Outbox, deliver
 from app.services.alerts.snapshot import Rule, Snapshot
 from app.services.audit import ActionRefused
+from app.services.content import connections
 from app.services.instance import retention
 from app.support.clock import MINUTE_MS, stamp
+from app.support.messages import Message
 from tests.sinks import Sink, until
 
 HOUR_MS = 60 * MINUTE_MS
@@ -550,3 +553,39 @@ def test_a_test_goes_at_once_and_is_tried_once(desk, sink):
     desk.now = desk.connection.now()
     post.finish(desk.connection)
     assert states(desk)[1] == ("dropped", 1) and len(sink.got) == 1
+
+
+def test_a_connection_that_is_held_is_told_once_until_it_works(desk):
+    desk.ledger.change("INSERT INTO alert_rules (kind, enabled, threshold, minimum, window_min, severity, channels, cooldown_min) VALUES ('connection', 1, 0, 0, 60, 'warning', '*', 15)")
+    desk.ledger.change("INSERT INTO connections (tenant_id, service, url, secret, created_ms, updated_ms) VALUES ('acme', 'wordpress', 'https://x.example', '', 1, 1)")
+    number = desk.ledger.one("SELECT id FROM connections")
+    why = Message("%(host)s cannot be reached (%(why)s).", host="x.example", why="@all refused")
+
+    def note(change, *given) -> None:
+        with desk.connection.transaction() as tx:
+            change(tx, number, *given)
+
+    for _ in range(4):
+        note(connections.note_failure, why, desk.now)
+    desk.check()
+    assert desk.open() == []
+    note(connections.note_failure, why, desk.now)
+    for _ in range(30):  # probes go out and fail, the hold doubles: the same incident
+        desk.check(urgent=True)
+        note(connections.may_try, desk.now)
+        note(connections.note_failure, why, desk.now)
+    assert desk.open() == ["connection"] and desk.sent() == [("a", "open")]
+    title, body = desk.connection.fetch_all("SELECT title, body FROM alert_messages")[0]
+    assert title.endswith("A service does not work") and "WordPress of acme failed several times in a row; its jobs wait. x.example cannot be reached" in body
+    assert "@all" not in body and "/admin/jobs/connections/" in body
+    desk.settings = replace(desk.settings, alert_language="it")
+    with desk.ledger.app.app_context(), force_locale("it"):
+        assert "x.example" in texts.sentence("connection", json.loads(desk.ledger.one("SELECT facts FROM alerts"))) and "cannot" not in texts.sentence("connection", json.loads(desk.ledger.one("SELECT facts FROM alerts")))
+    note(connections.note_success)
+    for _ in range(3):
+        desk.check()
+    assert desk.open() == [] and desk.sent() == [("a", "open"), ("a", "over")]
+
+
+def test_new_databases_have_the_rule_of_connections(ledger):
+    assert ledger.one("SELECT COUNT(*) FROM alert_rules WHERE kind = 'connection' AND enabled = 1") == 1

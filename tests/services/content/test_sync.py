@@ -10,7 +10,7 @@ import pytest
 
 from app.integrations.outside import ItemRefused, Unavailable
 from app.integrations.remote import Article, Found
-from app.services.content import sync_rows
+from app.services.content import sync_rows, sync_work
 from app.services.content.sync import Busy, Choices, Stopped, Sync, compare
 from app.services.content.sync_rows import Link
 
@@ -151,14 +151,14 @@ class Here:
         self.claims += 1
         writer = sync_rows.Writer(self.uuid, self.claims, f"{self.uuid}/{self.claims}", "acme", "wordpress")
         sync = Sync(self.there, writer, self.ledger.connection, self._save, lambda: stopped, Choices(**choices))
-        (content,) = sync_rows.contents(self.ledger.connection, "acme", [reference], self.uuid, self.claims)
+        (content,) = sync_work.contents(self.ledger.connection, "acme", [reference], self.uuid, self.claims)
         return sync.one(content)
 
     def article(self, reference="one") -> Article:
-        return next(sync_rows.contents(self.ledger.connection, "acme", [reference], "x", 0)).article
+        return next(sync_work.contents(self.ledger.connection, "acme", [reference], "x", 0)).article
 
     def link(self, reference="one") -> Link:
-        content = next(sync_rows.contents(self.ledger.connection, "acme", [reference], "x", 0))
+        content = next(sync_work.contents(self.ledger.connection, "acme", [reference], "x", 0))
         return sync_rows.link(self.ledger.connection, content, "wordpress")
 
     def decide(self, decision, reference="one"):
@@ -298,7 +298,7 @@ def test_of_two_claims_at_once_the_younger_item_is_removed(here):
         return made(item)
 
     here.there.create = slow
-    (content,) = sync_rows.contents(here.ledger.connection, "acme", ["one"], here.uuid, 9)
+    (content,) = sync_work.contents(here.ledger.connection, "acme", ["one"], here.uuid, 9)
     other.one(content)
     assert list(here.there.items) == ["1"] and here.link().remote_id == "1" and number
 

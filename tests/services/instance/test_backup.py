@@ -10,6 +10,8 @@ import tarfile
 import pytest
 
 from app.extensions import db
+from app.integrations.outside import Refused
+from app.services.content import connection_pages, connections
 from app.services.instance import backup, restore
 from app.services.jobs import queues
 
@@ -64,3 +66,76 @@ def test_a_ledger_that_is_not_what_its_manifest_says_is_refused_and_nothing_is_c
             ledger.connection.close()
         restore.restore(settings, tmp_path / "b.tar.gz")
     assert [r[0] for r in ledger.connection.fetch_all("SELECT uuid FROM jobs")] == [uuid]
+
+
+def connect(ledger, tenant: str) -> None:
+    with ledger.app.app_context():
+        connection_pages.save(tenant, "openai", "", "", f"sk-canary-{tenant}", {}, "ada", ledger.app.extensions["settings"])
+
+
+def secret(ledger, tenant: str) -> str:
+    return connections.account(ledger.connection, ledger.app.extensions["settings"], tenant, "openai").secret
+
+
+def test_secrets_of_connections_are_read_again_only_with_the_keys(ledger, tmp_path):
+    settings = ledger.app.extensions["settings"]
+    connect(ledger, "acme")
+    backup.backup(settings, tmp_path / "without.tar.gz")
+    backup.backup(settings, tmp_path / "with.tar.gz", with_keys=True)
+    for name in ("without", "with"):
+        with tarfile.open(tmp_path / f"{name}.tar.gz") as tar:
+            parts = {member: tar.extractfile(member).read() for member in tar.getnames()}
+        assert ("connections-key" in parts) == (name == "with") and not any(b"sk-canary" in content for content in parts.values())
+    with ledger.app.app_context():
+        connection_pages.rekey("ada", settings)
+    connect(ledger, "later")
+    ledger.connection.close()
+    with ledger.app.app_context():
+        db.session.remove()
+        db.engine.dispose()
+        restore.restore(settings, tmp_path / "without.tar.gz")
+    with pytest.raises(Refused) as caught:
+        secret(ledger, "acme")
+    assert "enter it again" in str(caught.value)
+    ledger.connection.close()
+    with ledger.app.app_context():
+        restore.restore(settings, tmp_path / "with.tar.gz")
+    assert secret(ledger, "acme") == "sk-canary-acme" and (settings.data_dir / "connections-key").stat().st_mode & 0o777 == 0o600
+    aside = sorted((settings.data_dir / "backups").glob("before-restore-*"))
+    assert (aside[-1] / "connections-key").exists(), "what was there before is kept"
+
+
+def test_a_backup_while_the_keys_change_can_be_read(ledger, tmp_path, monkeypatch):
+    settings, dump = ledger.app.extensions["settings"], backup._dump
+    connect(ledger, "acme")
+    for when in ("before", "after"):
+        def rekeyed(*given, when=when):
+            with ledger.app.app_context():
+                if when == "before":
+                    connection_pages.rekey("ada", settings)
+                found = dump(*given)
+                if when == "after":
+                    connection_pages.rekey("ada", settings)
+                db.session.remove()
+                db.engine.dispose()
+            return found
+
+        monkeypatch.setattr(backup, "_dump", rekeyed)
+        backup.backup(settings, tmp_path / f"{when}.tar.gz", with_keys=True)
+        ledger.connection.close()
+        with ledger.app.app_context():
+            restore.restore(settings, tmp_path / f"{when}.tar.gz")
+        assert secret(ledger, "acme") == "sk-canary-acme"
+
+
+def test_an_archive_whose_keys_are_none_is_refused(ledger, tmp_path):
+    settings = ledger.app.extensions["settings"]
+    connect(ledger, "acme")
+    (settings.data_dir / "connections-key").write_text("nonsense")
+    backup.backup(settings, tmp_path / "b.tar.gz", with_keys=True)
+    ledger.connection.close()
+    with ledger.app.app_context(), pytest.raises(restore.CannotRestore) as caught:
+        db.session.remove()
+        db.engine.dispose()
+        restore.restore(settings, tmp_path / "b.tar.gz")
+    assert "connections-key" in str(caught.value)
