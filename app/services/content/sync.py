@@ -34,7 +34,7 @@ Change = Callable[[Connection], Any]
 
 
 class Busy(Exception):
-    """Another job that runs is writing this content."""
+    """Another job that runs is writing this content, or it was changed here since it was read."""
 
 
 class Stopped(Exception):
@@ -186,8 +186,9 @@ class Sync:
         sent = self.service.fields_of(article, self.choices.options or {})
 
         def change(tx: Connection) -> None:
-            self.writer.accept(tx, content, article)
-            self.writer.stands(tx, content, "synced", link, found, sent=sent, notes=item.notes)
+            if (at := self.writer.accept(tx, content, article)) is None:
+                raise Busy
+            self.writer.stands(tx, content, "synced", link, found, sent=sent, notes=item.notes, content_ms=at)
 
         self.save(change)
         return Result("accepted", Message("Their version was taken over; ours is kept as a version."), found.url)
@@ -200,7 +201,8 @@ class Sync:
 
     def _write(self, content: Content, link: Link, found: Found, item: Item) -> None:
         sent = (link.sent or {}) | item.fields
-        if link.state == "synced" and (link.sent, link.base, link.notes) == (sent, found.fields, item.notes):
+        was, stands = (link.sent, link.base, link.notes), (sent, found.fields, item.notes)
+        if link.state == "synced" and was == stands and link.content_ms == content.updated_ms:
             return  # as it was
         self.save(lambda tx: self.writer.stands(tx, content, "synced", link, found, sent=sent, notes=item.notes))
 

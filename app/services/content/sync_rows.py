@@ -15,8 +15,8 @@ from app.services.content.sync_work import Content
 from app.support.messages import to_json
 from app.support.validation import stored_json
 
-_LINK = """SELECT id, state, remote_id, url, edit_url, sent, base, sending, theirs, notes, since_ms, owner, decision
- FROM sync_links WHERE content_id = :c AND service = :s"""
+_LINK = """SELECT id, state, remote_id, url, edit_url, sent, base, sending, theirs, notes, since_ms, owner, decision,
+ content_ms FROM sync_links WHERE content_id = :c AND service = :s"""
 _NEW = """INSERT INTO sync_links (content_id, tenant_id, reference, service, state, uuid, changed_ms)
  VALUES (:c, :t, :r, :s, :state, :u, :now) ON CONFLICT (content_id, service) DO NOTHING"""
 # The claim that owns a link writes to the service. Its row in `jobs` says whether it still runs.
@@ -30,6 +30,7 @@ _STANDS = """UPDATE sync_links SET state = CAST(:state AS VARCHAR), remote_id = 
  sent = :sent, base = :base, sending = NULL, theirs = :theirs, notes = :notes, since_ms = NULL, owner = NULL, uuid = :u,
  ours = CASE WHEN CAST(:state AS VARCHAR) = 'conflict' THEN COALESCE(:ours, ours) END, decision = :decision,
  synced_ms = CASE WHEN CAST(:state AS VARCHAR) = 'synced' THEN :now ELSE synced_ms END,
+ content_ms = CASE WHEN CAST(:state AS VARCHAR) = 'synced' THEN :content ELSE content_ms END,
  changed_ms = CASE WHEN CAST(:changed AS INTEGER) = 1 THEN :now ELSE changed_ms END
  WHERE content_id = :c AND service = :s"""
 _ACTION = """INSERT INTO sync_actions
@@ -39,6 +40,9 @@ _ACTION = """INSERT INTO sync_actions
  text_json = excluded.text_json, url = excluded.url, at_ms = excluded.at_ms"""
 _VERSION = """INSERT INTO content_versions (content_id, body, replaced_ms, replaced_by)
  VALUES (:c, :body, :now, :u) ON CONFLICT DO NOTHING"""
+
+_REPLACE = """UPDATE contents SET title = :title, body = :body, attributes = :a, updated_ms = :now
+ WHERE id = :c AND updated_ms = :read"""
 
 
 @dataclass
@@ -57,6 +61,7 @@ class Link:
     since_ms: int | None = None
     owner: str | None = None
     decision: str | None = None
+    content_ms: int | None = None
 
 
 def key_of(tenant: str, reference: str) -> str:
@@ -70,9 +75,9 @@ def link(tx: Executor, content: Content, service: str) -> Link:
     rows = tx.fetch_all(_LINK, c=content.id, s=service)
     if not rows:
         return Link()
-    _id, state, remote_id, url, edit_url, sent, base, sending, theirs, notes, since, owner, decision = rows[0]
+    _id, state, remote_id, url, edit_url, sent, base, sending, theirs, notes, since, owner, decision, at = rows[0]
     return Link(state, remote_id, url, edit_url, _fields(sent), _fields(base), _fields(sending), _fields(theirs),
-                _fields(notes) or {}, since, owner, decision)
+                _fields(notes) or {}, since, owner, decision, at)
 
 
 def _fields(text: str | None) -> Fields | None:
@@ -113,9 +118,10 @@ class Writer:
 
     def stands(self, tx: Executor, content: Content, state: str, before: Link, found: Found | None = None, *,
                sent: Fields | None = None, theirs: Fields | None = None, decision: str | None = None,
-               notes: dict[str, str] | None = None, ours: Fields | None = None) -> None:
+               notes: dict[str, str] | None = None, ours: Fields | None = None,
+               content_ms: int | None = None) -> None:
         """Write what stands there now: `found` after a write of `sent`, or an older state with a conflict between
-        `theirs` and `ours`."""
+        `theirs` and `ours`. `content_ms`: the content is of that time now."""
         tx.execute(_NEW, c=content.id, s=self.service, u=self.uuid, r=content.article.reference, now=tx.now(),
                    t=self.tenant, state=state)
         base = found.fields if found is not None and sent is not None else before.base
@@ -125,17 +131,20 @@ class Writer:
             id=found.id if found else before.remote_id, url=found.url if found else before.url,
             edit=found.edit_url if found else before.edit_url, sent=as_json(sent if sent is not None else before.sent),
             base=as_json(base), theirs=as_json(theirs), decision=decision, changed=int(changed), ours=as_json(ours),
-            notes=as_json(before.notes if notes is None else notes))
+            notes=as_json(before.notes if notes is None else notes), content=content_ms or content.updated_ms)
 
     def action(self, tx: Executor, content: Content, action: str, text: str, url: str | None) -> None:
         """Write what was done with a content."""
         tx.execute(_ACTION, u=self.uuid, round=self.round_no, c=content.id, r=content.article.reference, s=self.service,
                    action=action, text=text, json=to_json(text), url=url, now=tx.now())
 
-    def accept(self, tx: Executor, content: Content, article: Article) -> None:
-        """Replace the content by the one of the service; the body of today becomes a version."""
-        now, old = tx.now(), content.article
+    def accept(self, tx: Executor, content: Content, article: Article) -> int | None:
+        """Replace the content by the one of the service; the body of today becomes a version. Returns the new
+        `updated_ms`; None, with nothing replaced, when the content was changed here since it was read."""
+        now, old = max(tx.now(), content.updated_ms + 1), content.article
+        if not tx.execute(_REPLACE, title=article.title, body=article.body, a=as_json(article.attributes), now=now,
+                          c=content.id, read=content.updated_ms):
+            return None
         if article.body != old.body:
             tx.execute(_VERSION, c=content.id, body=old.body, now=now, u=self.uuid)
-        tx.execute("UPDATE contents SET title = :title, body = :body, attributes = :a, updated_ms = :now WHERE id = :c",
-                   title=article.title, body=article.body, a=as_json(article.attributes), now=now, c=content.id)
+        return now

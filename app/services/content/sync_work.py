@@ -11,7 +11,7 @@ from app.support.messages import from_row
 from app.support.validation import stored_json
 
 STEP = 200
-_COLUMNS = "c.id, c.reference, c.title, c.body, c.attributes"
+_COLUMNS = "c.id, c.updated_ms, c.reference, c.title, c.body, c.attributes"
 _NOT_DONE = """NOT EXISTS
  (SELECT 1 FROM sync_actions a WHERE a.uuid = :u AND a.round = :round AND a.content_id = c.id)"""
 _ALL = f"""SELECT {_COLUMNS} FROM contents c WHERE c.tenant_id = :t AND c.id > :last AND {_NOT_DONE}
@@ -21,9 +21,10 @@ _NAMED = f"SELECT {_COLUMNS} FROM contents c WHERE c.tenant_id = :t AND c.refere
 
 @dataclass(frozen=True)
 class Content:
-    """A content of a tenant as it stands here."""
+    """A content of a tenant as it stands here since `updated_ms`."""
 
     id: int
+    updated_ms: int
     article: Article
 
 
@@ -43,10 +44,10 @@ def contents(tx: Executor, tenant: str, references: list[str] | None, uuid: str,
 
 
 def _content(row: tuple) -> Content:
-    number, reference, title, body, attributes = row
+    number, updated, reference, title, body, attributes = row
     found = stored_json(attributes)
     known = {str(k): str(v) for k, v in found.items() if v is not None} if isinstance(found, dict) else {}
-    return Content(number, Article(str(reference), str(title or ""), str(body or ""), known))
+    return Content(number, updated, Article(str(reference), str(title or ""), str(body or ""), known))
 
 
 def count(tx: Executor, tenant: str) -> int:
