@@ -195,6 +195,13 @@ def test_a_field_that_the_shop_calls_not_writable_is_left_out(server, shop):
     assert row["price"] == "6.000000" and row | {"price": 0, "date_upd": 0} == before | {"price": 0, "date_upd": 0}
 
 
+def test_the_answer_is_found_between_notices_of_php(server, shop):
+    rich(server)
+    item = item_for(shop, article(reference="RICH", price="5"))
+    server.misbehave("late-around", "GET", "products")
+    assert shop.read("5", item).id == "5", "status 500, but whole"
+
+
 def test_a_field_of_the_content_that_is_not_writable_is_no_silent_loss(server, shop):
     rich(server)
     server.read_only = {"weight", "id_category_default"}
@@ -324,7 +331,7 @@ def test_no_answer_raises_anything_but_a_sentence(server, seed):
     ("bomb", Unavailable, "entities"), ("dtd", Unavailable, "attack"), ("shape", Unavailable, "product #5"),
     ("latin", Unavailable, "not UTF-8"), ("broken", Unavailable, "broken or incomplete"), ("deep", Unavailable, "too deep"),
     ("noid", Unavailable, "without an id"), ("redirect", Refused, "redirects to https://www.example.org/api/"),
-    ("drop", Unavailable, "broke off"), ("echo", ItemRefused, "[hidden]")])
+    ("late-php", Unavailable, "an error of its own PHP: [PHP Notice #8]"), ("drop", Unavailable, "broke off"), ("echo", ItemRefused, "[hidden]")])
 def test_each_failure_has_its_sentence_and_class(server, shop, way, kind, words):
     rich(server)
     item = item_for(shop, article(reference="RICH", price="5"))
