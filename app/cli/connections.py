@@ -92,4 +92,4 @@ def rekey() -> None:
         count = service.rekey(actor(), settings())
     except OSError as error:
         refuse(f"DATA_DIR/connections-key cannot be written: {error.strerror}")
-    click.echo(f"{count} secrets encrypted with a new key")
+    click.echo(f"{count} {'secret' if count == 1 else 'secrets'} encrypted with a new key")

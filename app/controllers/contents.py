@@ -23,16 +23,16 @@ MOST_TICKED = 1000
 def index():
     """A page of 50 contents that match the filter, the newest first, and how many match; for scripts as JSON."""
     wanted = ContentFilter.read(request.args)
-    rows, following = content_list.page(wanted, parse_id(request.args.get("after")))
-    total, exact = content_list.count(wanted)
-    older = following and url_for("admin.jobs.contents.index", after=following, **wanted.query)
+    found = content_list.page(wanted, parse_id(request.args.get("after")))
+    older = found.following and url_for("admin.jobs.contents.index", after=found.following, **wanted.query)
     if wants_json():
-        listed = [{"id": r.id, "tenant_id": r.tenant_id, "reference": r.reference, "title": r.title,
-                   "updated_at": r.updated_at, "services": {s.service: s.state for s in r.standings}} for r in rows]
-        return jsonify({"contents": listed, "total": total, "exact": exact, "older": older})
+        names = ("id", "tenant_id", "reference", "title", "updated_at")
+        listed = [{name: getattr(row, name) for name in names} | {
+            "services": {s.service: s.state for s in row.standings}} for row in found.rows]
+        return jsonify({"contents": listed, "total": found.total, "exact": found.exact, "older": older})
     conflicts = content_list.count(ContentFilter(state="conflict"))
     return render_template(
-        "admin/contents.html", contents=rows, filter=wanted, next_url=older, total=total, exact=exact,
+        "admin/contents.html", contents=found.rows, filter=wanted, next_url=older, total=found.total, exact=found.exact,
         waiting=drafts.count_waiting(), conflicts=conflicts, states=STATES, services=SERVICES,
         statuses=sync_start.statuses(find(sync_start.TYPES["wordpress"])), connected=sync_start.any_connected(),
         top=content_list.newest(), most=content_list.MOST)

@@ -145,7 +145,7 @@ def test_every_command_runs(site, cli, tmp_path):
     does(3, "connections", "test", "globex", "wordpress")
     does(1, "connections", "rekey")  # the rows of this test have no secrets that a key opens
     site.ledger.change("DELETE FROM connections WHERE tenant_id = 'acme'")
-    assert does(0, "connections", "rekey") == "1 secrets encrypted with a new key\n"
+    assert does(0, "connections", "rekey") == "1 secret encrypted with a new key\n"
     assert does(0, "connections", "remove", "globex", "openai") == "removed: globex openai\n"
     does(3, "connections", "remove", "globex", "openai")
     does(0, "rollups", "rebuild")

@@ -64,7 +64,7 @@ def test_the_list_has_filters_counts_and_states(site):
     connect()
     both = content("both")
     link(both, "conflict")
-    link(both, "synced", "prestashop", synced=1)
+    link(both, "synced", "prestashop", changed=True)
     content("bare", body="")
     page = get(site, f"{HERE}?state=conflict")
     assert "1 matches." in page and ">both<" in page and ">bare<" not in page and "Changed here since" in page
@@ -134,14 +134,14 @@ def test_what_cannot_be_synced_is_told(site, fields, told):
 def test_the_page_of_a_content_says_all_about_it(site):
     connect("acme", "wordpress")
     number = content("r", updated=9000, body=EVIL, title="Sedia", price="12.50", note=EVIL)
-    link(number, url="https://blog.test/7", edit_url="javascript:alert(1)")
+    link(number, url="https://blog.test/7", edit_url="javascript:alert(1)", changed=True)
     link(number, "gone", "prestashop")
     action(number, "created", "Created.")
     db.session.add(ContentVersion(content_id=number, body="old\ntext", replaced_ms=1, replaced_by=UUID))
     page = get(site, f"{HERE}/{number}?version=1")
     for told in ("Changed here since", "Gone there", "https://blog.test/7", "Sync now", "acme has no connection to it", "12.50", "Choose what to do", "Created.", "What was changed", "status as it is"):
         assert told in page, told
-    assert "<script>alert" not in page and "<img src=x" not in page and "javascript:" not in page and page.count("Sync now") == 1
+    assert "<script>alert" not in page and "<img src=x" not in page and "javascript:" not in page and page.count("Sync now</button>") == 1
     found = site.get(f"{HERE}/{number}", headers=JSON).json
     assert found["content"]["attributes"] == {"price": "12.50", "note": EVIL} and found["jobs_total"] == 1 and len(found["links"]) == 2
     assert "Dove si trova" in get(site, f"{HERE}/{number}", "it")

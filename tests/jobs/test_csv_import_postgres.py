@@ -22,6 +22,7 @@ HEAD = "reference,title,body,size\n"
 def imports(tmp_path, postgres_url):  # noqa: F811
     site = create_app(load_settings({"DATA_DIR": str(tmp_path / "data"), "DATABASE_URL": postgres_url}))
     with site.app_context():
+        db.drop_all()  # rows of tests before
         db.create_all()
     found = Imports(site, tmp_path)
     yield found

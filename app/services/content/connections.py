@@ -13,18 +13,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from app.config import Settings
 from app.integrations.outside import Outside, Refused
 from app.integrations.remote import Service
 from app.ledger.dialect import Executor
 from app.support.messages import to_json
-from app.support.redaction import redact
+from app.support.redaction import encodable, redact
 from app.support.validation import stored_object
 from app.support.vault import Unreadable, Vault
 
 SERVICES = {"openai": "OpenAI", "wordpress": "WordPress", "prestashop": "PrestaShop"}
+TYPES = {"openai": "ProcessContentGeneration", "wordpress": "ProcessWordPressSync",
+         "prestashop": "ProcessPrestaShopSync"}  # the jobs that use each service
 OPENAI_URL = "https://api.openai.com/v1"
 MOST_FAILURES, FIRST_HOLD_S, LONGEST_HOLD_S = 5, 60, 900
 _ACCOUNT = """SELECT id, tenant_id, service, url, user_name, options, secret FROM connections
@@ -51,7 +52,7 @@ class Account:
     service: str
     url: str
     user_name: str
-    options: dict[str, Any]
+    options: dict[str, str]
     secret: str = field(repr=False)
 
 
@@ -74,7 +75,12 @@ def opened(row: tuple, data_dir: Path) -> Account:
         secret = Vault(data_dir).open(sealed, label_of(tenant, name, url, user))
     except Unreadable as error:
         raise Refused(error.args[0]) from None
-    return Account(id, tenant, name, url, user or "", stored_object(options), secret)
+    return Account(id, tenant, name, url, user or "", options_of(options), secret)
+
+
+def options_of(stored: str) -> dict[str, str]:
+    """The options of a row, whatever it holds."""
+    return {encodable(key): encodable(value) for key, value in stored_object(stored).items() if isinstance(value, str)}
 
 
 def open_outside(account: Account, settings: Settings, **limits: float) -> Outside:

@@ -26,11 +26,11 @@ def listed(**given) -> list[str]:
     """The references that match, newest first, over pages of two; the count must be their number."""
     wanted, found, before = ContentFilter.read(given), [], None
     while True:
-        rows, before = content_list.page(wanted, before, 2)
-        found += [row.reference for row in rows]
+        page = content_list.page(wanted, before, 2)
+        found, before = found + [row.reference for row in page.rows], page.following
         if before is None:
             break
-    assert content_list.count(wanted) == (len(found), True)
+    assert content_list.count(wanted) == (page.total, page.exact) == (len(found), True)
     return found
 
 
@@ -47,7 +47,7 @@ def test_every_state_at_a_service_is_found(site):
     content("bare", body=" ")
     for name in ("synced", "conflict", "gone", "refused", "sending"):
         link(at[name], name)
-    link(at["changed"], synced=999)
+    link(at["changed"], changed=True)
     link(at["never"], "conflict", "prestashop")
     for state in ("conflict", "gone", "refused", "sending", "changed"):
         assert listed(state=state, service="wordpress") == [state]
@@ -71,6 +71,9 @@ def test_a_count_ends_at_its_bound_and_says_so(site, monkeypatch):
     for n in range(4):
         content(f"r{n}")
     assert content_list.count(ContentFilter(q="r")) == (3, False) and content_list.count(ContentFilter()) == (4, True)
+    pages = [content_list.page(ContentFilter(q="r"), before, 2) for before in (None, 3, 1)]
+    assert [[row.reference for row in p.rows] for p in pages] == [["r3", "r2"], ["r1", "r0"], []] and [p.following for p in pages] == [3, None, None]
+    assert {(p.total, p.exact) for p in pages} == {(3, False)}
 
 
 @pytest.mark.parametrize("given", [{"state": "odd"}, {"service": "odd"}, {"q": "\x00"}])
