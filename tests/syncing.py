@@ -23,11 +23,12 @@ def connect(tenant: str = "acme", *services: str) -> None:
         db.session.add(Connection(tenant_id=tenant, service=service, url="https://there.test", secret="x", created_ms=1, updated_ms=1))
 
 
-def link(content_id: int, state: str = "synced", service: str = "wordpress", synced: int | None = 2000, **more) -> int:
+def link(content_id: int, state: str = "synced", service: str = "wordpress", synced: int | None = 2000, changed: bool = False, **more) -> int:
+    """`changed`: the content has changed here since."""
     row = db.session.get(Content, content_id)
     fields = {name: json.dumps(more.pop(name)) for name in ("sent", "base", "theirs", "ours") if name in more}
     made = SyncLink(content_id=content_id, tenant_id=row.tenant_id, reference=row.reference, service=service, state=state, remote_id="7", uuid=UUID,
-                    synced_ms=synced, **{"changed_ms": 3000} | fields | more)
+                    synced_ms=synced, content_ms=row.updated_ms - changed, **{"changed_ms": 3000} | fields | more)
     db.session.add(made)
     db.session.flush()
     return made.id

@@ -23,7 +23,7 @@ from huey.exceptions import CancelExecution, RetryTask
 from app.execution.job_context import JobContext
 from app.integrations.outside import Limited, Refused, ServiceError, Unavailable
 from app.registry import PermanentError, TemporaryError
-from app.services.content import connections, sync_rows
+from app.services.content import connections, sync_rows, sync_work
 from app.services.content.sync import Busy, Choices, Result, Stopped, Sync
 from app.support.clock import now_ms
 from app.support.messages import Message, text_of
@@ -85,9 +85,9 @@ def _all(ctx: JobContext, sync: Sync, account: connections.Account, references: 
          ends: float) -> dict[str, Any]:
     tx, tenant, worked, failed, away = ctx.connection, sync.writer.tenant, False, [], 0
     references = list(dict.fromkeys(references)) if references is not None else None
-    total = len(references) if references is not None else sync_rows.count(tx, tenant)
-    done, busy = sync_rows.done(tx, ctx.uuid, ctx.retry_round), 0
-    for content in sync_rows.contents(tx, tenant, references, ctx.uuid, ctx.retry_round):
+    total = len(references) if references is not None else sync_work.count(tx, tenant)
+    done, busy = sync_work.done(tx, ctx.uuid, ctx.retry_round), 0
+    for content in sync_work.contents(tx, tenant, references, ctx.uuid, ctx.retry_round):
         if ctx.cancelled():
             raise _stopped()
         if time.monotonic() > ends:
@@ -144,14 +144,14 @@ def _failed(error: ServiceError) -> BaseException:
 
 
 def _result(ctx: JobContext, tenant: str, references: list[str] | None) -> dict[str, Any]:
-    counts = Counter(sync_rows.counts(ctx.connection, ctx.uuid, ctx.retry_round))
-    unknown = sync_rows.unknown(ctx.connection, tenant, references) if references is not None else []
+    counts = Counter(sync_work.counts(ctx.connection, ctx.uuid, ctx.retry_round))
+    unknown = sync_work.unknown(ctx.connection, tenant, references) if references is not None else []
     if unknown:
         names = ", ".join(unknown[:MOST_NAMED])
         raise PermanentError(Message("%(n)s contents of %(total)s are not known: %(names)s.", n=len(unknown),
                                      total=len(references or ()), names=names))
     if refused := counts["refused"]:
-        first, why = sync_rows.first_refused(ctx.connection, ctx.uuid, ctx.retry_round)
+        first, why = sync_work.first_refused(ctx.connection, ctx.uuid, ctx.retry_round)
         raise PermanentError(Message("%(n)s of %(total)s contents were refused. %(first)s: %(why)s", n=refused,
                                      total=counts.total(), first=first, why=why))
     return dict(counts)

@@ -3,6 +3,7 @@
 from app.extensions import db
 from app.models.alert import Alert, AlertMessage, AlertRule
 from app.models.audit import Audit
+from app.models.connection import Connection
 from app.models.content import Content, ImportReject, ImportRun
 from app.models.cost import JobCost, TenantBudget
 from app.models.failed_job import FailedJob
@@ -18,7 +19,7 @@ from app.models.job_metric import FINAL, JobMetric
 from app.models.queue_state import Meta, Queue
 from app.models.recurring import Recurring, RecurringRun
 from app.models.rollup import JobMinute, QueueMinute, QueueSecond, RollupTenant, RollupType
-from app.models.sync import Connection, SyncAction, SyncLink
+from app.models.sync import SyncAction, SyncLink
 from app.models.types import read_leniently
 from app.models.upload import UPLOAD_ID, Upload
 from app.models.user import LoginAttempt, User, UserSession

@@ -1,5 +1,4 @@
-"""`connections`: how a tenant reaches a service; `sync_links`: where a content lives there; `sync_actions`: what a job
-did with each content."""
+"""`sync_links`: where a content lives at a service; `sync_actions`: what a job did with each content."""
 
 from __future__ import annotations
 
@@ -10,38 +9,6 @@ from app.extensions import db
 from app.models.types import Id
 
 
-class Connection(db.Model):
-    """The account of a tenant at a service (openai, wordpress, prestashop). `secret` is encrypted, `options` is JSON.
-
-    The breaker: `failures` in a row; from the fifth on nothing is tried before `held_until_ms`, which is `hold_s` after
-    the last failure (60 s, doubled up to 900). `error` is the sentence of the last failure.
-    """
-
-    __tablename__ = "connections"
-    __table_args__ = (
-        UniqueConstraint("tenant_id", "service", name="connections_tenant_key"), {"sqlite_autoincrement": True})
-
-    id: Mapped[int] = mapped_column(Id, primary_key=True)
-    tenant_id: Mapped[str] = mapped_column(String(64))
-    service: Mapped[str] = mapped_column(String(20))
-    url: Mapped[str] = mapped_column(Text)
-    user_name: Mapped[str | None] = mapped_column(String(255))
-    secret: Mapped[str] = mapped_column(Text)
-    options: Mapped[str] = mapped_column(Text, server_default="{}")
-    created_ms: Mapped[int] = mapped_column(BigInteger)
-    updated_ms: Mapped[int] = mapped_column(BigInteger)
-    updated_by: Mapped[str | None] = mapped_column(String(255))
-    tested_ms: Mapped[int | None] = mapped_column(BigInteger)
-    test_ok: Mapped[int | None] = mapped_column(Integer)
-    test_text: Mapped[str | None] = mapped_column(Text)
-    test_json: Mapped[str | None] = mapped_column(Text)
-    failures: Mapped[int] = mapped_column(Integer, server_default="0")
-    hold_s: Mapped[int] = mapped_column(Integer, server_default="0")
-    held_until_ms: Mapped[int | None] = mapped_column(BigInteger)
-    error: Mapped[str | None] = mapped_column(Text)
-    error_json: Mapped[str | None] = mapped_column(Text)
-
-
 class SyncLink(db.Model):
     """Where a content lives at a service. `state` is sending (a create or an update may be on its way), synced,
     conflict (changed there, waits for a person), gone (deleted or binned there) or refused (by the service).
@@ -49,6 +16,7 @@ class SyncLink(db.Model):
     Fields as JSON objects of texts: `sent` ours when they were last written, `base` theirs right after it, `sending`
     ours of a write whose answer has not come, `theirs` what was found in a conflict, `ours` what was to be sent then.
     `owner` is the claim that writes (uuid/number); `decision` is None, ours, theirs, later or again.
+    `content_ms` is the `updated_ms` of the content that was synced last: while it differs, the content changed here.
     """
 
     __tablename__ = "sync_links"
@@ -79,6 +47,7 @@ class SyncLink(db.Model):
     decided_ms: Mapped[int | None] = mapped_column(BigInteger)
     uuid: Mapped[str] = mapped_column(String(36))
     synced_ms: Mapped[int | None] = mapped_column(BigInteger)
+    content_ms: Mapped[int | None] = mapped_column(BigInteger)
     changed_ms: Mapped[int] = mapped_column(BigInteger)
 
 

@@ -138,7 +138,7 @@ def _more(uuids: dict[str, str], now: int) -> list[object]:
         ContentVersion(content_id=1, body="prima", replaced_ms=now, replaced_by=done),
         *(Connection(tenant_id="acme", service=s, url="https://there.test", secret="x", created_ms=now, updated_ms=now) for s in ("wordpress", "prestashop")),
         *(SyncLink(content_id=1, tenant_id="acme", reference="r1", service=s, state=state, remote_id="7", url="https://there.test/7", edit_url="https://there.test/7/edit",
-                   sent='{"title": "a"}', base='{"title": "a"}', ours='{"title": "b"}', theirs='{"title": "c"}', uuid=done, synced_ms=now, changed_ms=now)
+                   sent='{"title": "a"}', base='{"title": "a"}', ours='{"title": "b"}', theirs='{"title": "c"}', uuid=done, synced_ms=now, content_ms=now, changed_ms=now)
           for s, state in (("wordpress", "conflict"), ("prestashop", "gone"))),
         *(SyncAction(uuid=done, retry_round=1, content_id=n, reference=f"r{n}", service="wordpress", action=action, text="Updated: title.", url="https://there.test/7", at_ms=now)
           for n, action in ((1, "conflict"), (2, "created"))),

@@ -64,7 +64,7 @@ def test_the_list_has_filters_counts_and_states(site):
     connect()
     both = content("both")
     link(both, "conflict")
-    link(both, "synced", "prestashop", synced=1)
+    link(both, "synced", "prestashop", changed=True)
     content("bare", body="")
     page = get(site, f"{HERE}?state=conflict")
     assert "1 matches." in page and ">both<" in page and ">bare<" not in page and "Changed here since" in page
@@ -134,7 +134,7 @@ def test_what_cannot_be_synced_is_told(site, fields, told):
 def test_the_page_of_a_content_says_all_about_it(site):
     connect("acme", "wordpress")
     number = content("r", updated=9000, body=EVIL, title="Sedia", price="12.50", note=EVIL)
-    link(number, url="https://blog.test/7", edit_url="javascript:alert(1)")
+    link(number, url="https://blog.test/7", edit_url="javascript:alert(1)", changed=True)
     link(number, "gone", "prestashop")
     action(number, "created", "Created.")
     db.session.add(ContentVersion(content_id=number, body="old\ntext", replaced_ms=1, replaced_by=UUID))

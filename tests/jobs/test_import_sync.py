@@ -92,16 +92,16 @@ def test_the_syncs_of_an_import_are_a_batch_that_waits_for_it(shop):
     assert len(shop.sql("SELECT 1 FROM job_edges WHERE parent_uuid = ?", uuid)) == 4
 
 
-def synced(imports, *references: str, service: str = "wordpress", at: str = "9999999999999") -> None:
+def synced(imports, *references: str, service: str = "wordpress") -> None:
     for reference in references:
-        imports.sql(f"INSERT INTO sync_links (content_id, tenant_id, reference, service, state, uuid, synced_ms, changed_ms) SELECT id, tenant_id, reference, '{service}', 'synced', 'u', {at}, 1 "
+        imports.sql(f"INSERT INTO sync_links (content_id, tenant_id, reference, service, state, uuid, content_ms, changed_ms) SELECT id, tenant_id, reference, '{service}', 'synced', 'u', updated_ms, 1 "
                     "FROM contents WHERE reference = ?", reference)
 
 
 def test_only_what_the_service_does_not_have_as_it_is_here_is_synced(shop):
     run(shop, HEAD + "a,A,b\nb,B,b\nc,C,b\nother,O,b\n")
     synced(shop, "a", "b")
-    shop.sql("UPDATE sync_links SET synced_ms = 1 WHERE reference = 'b'")
+    shop.sql("UPDATE sync_links SET content_ms = content_ms - 1 WHERE reference = 'b'")
     synced(shop, "a", service="prestashop")
     result = run(shop, HEAD + "a,A,b\nb,B,b\nc,C,b\n", sync=["wordpress"])
     assert result["unchanged"] == 3 and dispatched(shop)[0][1] == ["b", "c"], "changed since, and never synced"

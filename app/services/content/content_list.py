@@ -116,7 +116,7 @@ def _queries(wanted: ContentFilter) -> Iterator[tuple[Any, Any]]:
         yield query.where(~linked.exists()) if wanted.state else query, c.id
         return
     if wanted.state == "changed":
-        conditions.append(c.updated_ms > link.synced_ms)
+        conditions.append(c.updated_ms != link.content_ms)
     for service in services:
         query = select(link.content_id).where(link.service == service,
                                               link.state == ("synced" if wanted.state == "changed" else wanted.state))
@@ -142,19 +142,19 @@ def rows(found: list[int]) -> list[ContentRow]:
     """The contents of these ids, the newest first."""
     c, link = Content, SyncLink
     standings: dict[int, list[Standing]] = {}
-    query = select(link.content_id, link.service, link.state, link.id, link.synced_ms, c.updated_ms)
+    query = select(link.content_id, link.service, link.state, link.id, link.content_ms, c.updated_ms)
     query = query.join(c, c.id == link.content_id).where(link.content_id.in_(found)).order_by(link.service.desc())
-    for content, service, state, number, synced, updated in db.session.execute(query):
-        state = "changed" if changed_since(state, synced, updated) else state
+    for content, service, state, number, known, updated in db.session.execute(query):
+        state = "changed" if changed_since(state, known, updated) else state
         standings.setdefault(content, []).append(Standing(service, state, number))
     query = select(c.id, c.tenant_id, c.reference, c.title, c.updated_ms).where(c.id.in_(found)).order_by(c.id.desc())
     return [ContentRow(*columns, when(updated), tuple(standings.get(columns[0], ())))
             for *columns, updated in db.session.execute(query)]
 
 
-def changed_since(state: str, synced_ms: int | None, updated_ms: int) -> bool:
-    """Whether a content was changed here after its last sync with a service."""
-    return state == "synced" and synced_ms is not None and updated_ms > synced_ms
+def changed_since(state: str, content_ms: int | None, updated_ms: int) -> bool:
+    """Whether a content was changed here since the state that was synced last with a service."""
+    return state == "synced" and content_ms is not None and updated_ms != content_ms
 
 
 def page(wanted: ContentFilter, before: int | None, size: int = 50) -> ContentPage:

@@ -26,14 +26,15 @@ from typing import Any, NamedTuple
 from app.integrations.outside import ItemRefused
 from app.integrations.remote import Fields, Found, Item, Service
 from app.ledger.dialect import Connection
-from app.services.content.sync_rows import Content, Link, Writer, key_of, link as read_link
+from app.services.content.sync_rows import Link, Writer, key_of, link as read_link
+from app.services.content.sync_work import Content
 from app.support.messages import Message, text_of
 
 Change = Callable[[Connection], Any]
 
 
 class Busy(Exception):
-    """Another job that runs is writing this content."""
+    """Another job that runs is writing this content, or it was changed here since it was read."""
 
 
 class Stopped(Exception):
@@ -67,13 +68,16 @@ class Plan(NamedTuple):
 
 
 def compare(wanted: Fields, link: Link, found: Fields, one_way: frozenset[str] = frozenset(),
-            untouched: bool = False) -> Plan:
-    """What to send, and what is in conflict; `untouched`: nobody has changed the item since it was created."""
+            untouched: bool = False, missing: frozenset[str] = frozenset()) -> Plan:
+    """What to send, and what is in conflict; `untouched` and `missing` as in Found."""
     sent, base, sending = link.sent or {}, link.base or {}, link.sending or {}
     changes, conflicts = {}, []
     for name, ours in wanted.items():
         theirs = found.get(name, "")
         if theirs == ours:
+            continue
+        if name in missing:
+            changes[name] = ours
             continue
         known = {side[name] for side in (base, sending) if name in side}
         last = sending[name] if name in sending and (theirs == sending[name] or name not in sent) else sent.get(name)
@@ -150,7 +154,8 @@ class Sync:
         seen = link.theirs == found.fields  # it stands there as the person saw it who decided
         if seen and link.decision == "theirs" and not self.choices.dry_run:
             return self._accept(content, link, item, found)
-        plan = compare(item.fields, link, found.fields, self.service.one_way, found.untouched)
+        plan = compare(item.fields, link, found.fields, self.service.one_way, found.untouched,
+                       found.missing)
         changes = plan.changes
         if self.choices.overwrite or (seen and link.decision == "ours"):
             changes = changes | {name: item.fields[name] for name in plan.conflicts}
@@ -181,8 +186,9 @@ class Sync:
         sent = self.service.fields_of(article, self.choices.options or {})
 
         def change(tx: Connection) -> None:
-            self.writer.accept(tx, content, article)
-            self.writer.stands(tx, content, "synced", link, found, sent=sent, notes=item.notes)
+            if (at := self.writer.accept(tx, content, article)) is None:
+                raise Busy
+            self.writer.stands(tx, content, "synced", link, found, sent=sent, notes=item.notes, content_ms=at)
 
         self.save(change)
         return Result("accepted", Message("Their version was taken over; ours is kept as a version."), found.url)
@@ -195,7 +201,8 @@ class Sync:
 
     def _write(self, content: Content, link: Link, found: Found, item: Item) -> None:
         sent = (link.sent or {}) | item.fields
-        if link.state == "synced" and (link.sent, link.base, link.notes) == (sent, found.fields, item.notes):
+        was, stands = (link.sent, link.base, link.notes), (sent, found.fields, item.notes)
+        if link.state == "synced" and was == stands and link.content_ms == content.updated_ms:
             return  # as it was
         self.save(lambda tx: self.writer.stands(tx, content, "synced", link, found, sent=sent, notes=item.notes))
 

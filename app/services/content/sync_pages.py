@@ -132,7 +132,7 @@ def links_of(content: int) -> list[LinkView]:
 
 
 def _link(row: SyncLink, updated_ms: int) -> LinkView:
-    state = "changed" if changed_since(row.state, row.synced_ms, updated_ms) else row.state
+    state = "changed" if changed_since(row.state, row.content_ms, updated_ms) else row.state
     return LinkView(row.id, row.content_id, row.tenant_id, row.reference, row.service, state, web(row.url),
                     web(row.edit_url), when(row.synced_ms), when(row.changed_ms), row.changed_ms, row.decision,
                     row.decided_by, when(row.decided_ms), row.uuid)

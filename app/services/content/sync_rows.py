@@ -1,4 +1,4 @@
-"""The rows of a sync: contents to send, where they live (`sync_links`), and what a job did (`sync_actions`).
+"""The rows that a sync writes: where a content lives (`sync_links`), and what a job did with it (`sync_actions`).
 
 Each write is one short transaction of the job's own connection; none is open while a service is asked.
 """
@@ -7,23 +7,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from app.integrations.remote import Article, Fields, Found
 from app.ledger.dialect import Executor
-from app.support.messages import from_row, to_json
+from app.services.content.sync_work import Content
+from app.support.messages import to_json
 from app.support.validation import stored_json
 
-STEP = 200
-_COLUMNS = "c.id, c.reference, c.title, c.body, c.attributes"
-_NOT_DONE = """NOT EXISTS
- (SELECT 1 FROM sync_actions a WHERE a.uuid = :u AND a.round = :round AND a.content_id = c.id)"""
-_ALL = f"""SELECT {_COLUMNS} FROM contents c WHERE c.tenant_id = :t AND c.id > :last AND {_NOT_DONE}
- ORDER BY c.id LIMIT {STEP}"""
-_NAMED = f"SELECT {_COLUMNS} FROM contents c WHERE c.tenant_id = :t AND c.reference = :r AND {_NOT_DONE}"
-_LINK = """SELECT id, state, remote_id, url, edit_url, sent, base, sending, theirs, notes, since_ms, owner, decision
- FROM sync_links WHERE content_id = :c AND service = :s"""
+_LINK = """SELECT id, state, remote_id, url, edit_url, sent, base, sending, theirs, notes, since_ms, owner, decision,
+ content_ms FROM sync_links WHERE content_id = :c AND service = :s"""
 _NEW = """INSERT INTO sync_links (content_id, tenant_id, reference, service, state, uuid, changed_ms)
  VALUES (:c, :t, :r, :s, :state, :u, :now) ON CONFLICT (content_id, service) DO NOTHING"""
 # The claim that owns a link writes to the service. Its row in `jobs` says whether it still runs.
@@ -37,6 +30,7 @@ _STANDS = """UPDATE sync_links SET state = CAST(:state AS VARCHAR), remote_id = 
  sent = :sent, base = :base, sending = NULL, theirs = :theirs, notes = :notes, since_ms = NULL, owner = NULL, uuid = :u,
  ours = CASE WHEN CAST(:state AS VARCHAR) = 'conflict' THEN COALESCE(:ours, ours) END, decision = :decision,
  synced_ms = CASE WHEN CAST(:state AS VARCHAR) = 'synced' THEN :now ELSE synced_ms END,
+ content_ms = CASE WHEN CAST(:state AS VARCHAR) = 'synced' THEN :content ELSE content_ms END,
  changed_ms = CASE WHEN CAST(:changed AS INTEGER) = 1 THEN :now ELSE changed_ms END
  WHERE content_id = :c AND service = :s"""
 _ACTION = """INSERT INTO sync_actions
@@ -47,13 +41,8 @@ _ACTION = """INSERT INTO sync_actions
 _VERSION = """INSERT INTO content_versions (content_id, body, replaced_ms, replaced_by)
  VALUES (:c, :body, :now, :u) ON CONFLICT DO NOTHING"""
 
-
-@dataclass(frozen=True)
-class Content:
-    """A content of a tenant as it stands here."""
-
-    id: int
-    article: Article
+_REPLACE = """UPDATE contents SET title = :title, body = :body, attributes = :a, updated_ms = :now
+ WHERE id = :c AND updated_ms = :read"""
 
 
 @dataclass
@@ -72,6 +61,7 @@ class Link:
     since_ms: int | None = None
     owner: str | None = None
     decision: str | None = None
+    content_ms: int | None = None
 
 
 def key_of(tenant: str, reference: str) -> str:
@@ -80,66 +70,14 @@ def key_of(tenant: str, reference: str) -> str:
     return hashlib.sha256(f"{tenant}\0{reference}".encode("utf-8", "surrogatepass")).hexdigest()[:24]
 
 
-def contents(tx: Executor, tenant: str, references: list[str] | None, uuid: str, round_no: int) -> Iterator[Content]:
-    """The contents of a tenant (all without `references`) that this round of the job has not dealt with yet."""
-    done = {"t": tenant, "u": uuid, "round": round_no}
-    if references is not None:
-        for reference in references:
-            for row in tx.fetch_all(_NAMED, r=reference, **done):
-                yield _content(row)
-        return
-    last = 0
-    while rows := tx.fetch_all(_ALL, last=last, **done):
-        for row in rows:
-            yield _content(row)
-        last = rows[-1][0]
-
-
-def _content(row: tuple) -> Content:
-    number, reference, title, body, attributes = row
-    found = stored_json(attributes)
-    known = {str(k): str(v) for k, v in found.items() if v is not None} if isinstance(found, dict) else {}
-    return Content(number, Article(str(reference), str(title or ""), str(body or ""), known))
-
-
-def count(tx: Executor, tenant: str) -> int:
-    """How many contents a tenant has."""
-    return tx.fetch_all("SELECT COUNT(*) FROM contents WHERE tenant_id = :t", t=tenant)[0][0]
-
-
-def unknown(tx: Executor, tenant: str, references: list[str]) -> list[str]:
-    """Those references that no content of the tenant has."""
-    sql = "SELECT 1 FROM contents WHERE tenant_id = :t AND reference = :r"
-    return [reference for reference in references if not tx.fetch_all(sql, t=tenant, r=reference)]
-
-
-def done(tx: Executor, uuid: str, round_no: int) -> int:
-    """How many contents this round of a job has dealt with."""
-    return sum(counts(tx, uuid, round_no).values())
-
-
-def counts(tx: Executor, uuid: str, round_no: int) -> dict[str, int]:
-    """The number of contents by action that this round of a job has dealt with."""
-    return dict(tx.fetch_all("SELECT action, COUNT(*) FROM sync_actions WHERE uuid = :u AND round = :n GROUP BY action",
-                             u=uuid, n=round_no))
-
-
-def first_refused(tx: Executor, uuid: str, round_no: int) -> tuple[str, str]:
-    """Reference and sentence of the first content that was refused in this round."""
-    rows = tx.fetch_all("SELECT reference, text, text_json FROM sync_actions WHERE uuid = :u AND round = :n "
-                        "AND action = 'refused' ORDER BY id LIMIT 1", u=uuid, n=round_no)
-    reference, text, stored = rows[0]
-    return reference, from_row(text, stored) or ""
-
-
 def link(tx: Executor, content: Content, service: str) -> Link:
     """Where the content lives at the service."""
     rows = tx.fetch_all(_LINK, c=content.id, s=service)
     if not rows:
         return Link()
-    _id, state, remote_id, url, edit_url, sent, base, sending, theirs, notes, since, owner, decision = rows[0]
+    _id, state, remote_id, url, edit_url, sent, base, sending, theirs, notes, since, owner, decision, at = rows[0]
     return Link(state, remote_id, url, edit_url, _fields(sent), _fields(base), _fields(sending), _fields(theirs),
-                _fields(notes) or {}, since, owner, decision)
+                _fields(notes) or {}, since, owner, decision, at)
 
 
 def _fields(text: str | None) -> Fields | None:
@@ -180,9 +118,10 @@ class Writer:
 
     def stands(self, tx: Executor, content: Content, state: str, before: Link, found: Found | None = None, *,
                sent: Fields | None = None, theirs: Fields | None = None, decision: str | None = None,
-               notes: dict[str, str] | None = None, ours: Fields | None = None) -> None:
+               notes: dict[str, str] | None = None, ours: Fields | None = None,
+               content_ms: int | None = None) -> None:
         """Write what stands there now: `found` after a write of `sent`, or an older state with a conflict between
-        `theirs` and `ours`."""
+        `theirs` and `ours`. `content_ms`: the content is of that time now."""
         tx.execute(_NEW, c=content.id, s=self.service, u=self.uuid, r=content.article.reference, now=tx.now(),
                    t=self.tenant, state=state)
         base = found.fields if found is not None and sent is not None else before.base
@@ -192,17 +131,20 @@ class Writer:
             id=found.id if found else before.remote_id, url=found.url if found else before.url,
             edit=found.edit_url if found else before.edit_url, sent=as_json(sent if sent is not None else before.sent),
             base=as_json(base), theirs=as_json(theirs), decision=decision, changed=int(changed), ours=as_json(ours),
-            notes=as_json(before.notes if notes is None else notes))
+            notes=as_json(before.notes if notes is None else notes), content=content_ms or content.updated_ms)
 
     def action(self, tx: Executor, content: Content, action: str, text: str, url: str | None) -> None:
         """Write what was done with a content."""
         tx.execute(_ACTION, u=self.uuid, round=self.round_no, c=content.id, r=content.article.reference, s=self.service,
                    action=action, text=text, json=to_json(text), url=url, now=tx.now())
 
-    def accept(self, tx: Executor, content: Content, article: Article) -> None:
-        """Replace the content by the one of the service; the body of today becomes a version."""
-        now, old = tx.now(), content.article
+    def accept(self, tx: Executor, content: Content, article: Article) -> int | None:
+        """Replace the content by the one of the service; the body of today becomes a version. Returns the new
+        `updated_ms`; None, with nothing replaced, when the content was changed here since it was read."""
+        now, old = max(tx.now(), content.updated_ms + 1), content.article
+        if not tx.execute(_REPLACE, title=article.title, body=article.body, a=as_json(article.attributes), now=now,
+                          c=content.id, read=content.updated_ms):
+            return None
         if article.body != old.body:
             tx.execute(_VERSION, c=content.id, body=old.body, now=now, u=self.uuid)
-        tx.execute("UPDATE contents SET title = :title, body = :body, attributes = :a, updated_ms = :now WHERE id = :c",
-                   title=article.title, body=article.body, a=as_json(article.attributes), now=now, c=content.id)
+        return now

@@ -194,6 +194,6 @@ def unsynced(service: str, tenant: str, references: list[str]) -> list[str]:
     c, link = Content, SyncLink
     query = select(c.reference).outerjoin(link, (link.content_id == c.id) & (link.service == service)).where(
         c.tenant_id == tenant, c.reference.in_(references),
-        or_(link.synced_ms.is_(None), c.updated_ms > link.synced_ms))
+        or_(link.content_ms.is_(None), c.updated_ms != link.content_ms))
     found = set(db.session.scalars(query))
     return [reference for reference in references if reference in found]

@@ -47,7 +47,7 @@ def test_every_state_at_a_service_is_found(site):
     content("bare", body=" ")
     for name in ("synced", "conflict", "gone", "refused", "sending"):
         link(at[name], name)
-    link(at["changed"], synced=999)
+    link(at["changed"], changed=True)
     link(at["never"], "conflict", "prestashop")
     for state in ("conflict", "gone", "refused", "sending", "changed"):
         assert listed(state=state, service="wordpress") == [state]

@@ -10,7 +10,7 @@ import pytest
 
 from app.integrations.outside import ItemRefused, Unavailable
 from app.integrations.remote import Article, Found
-from app.services.content import sync_rows
+from app.services.content import sync_rows, sync_work
 from app.services.content.sync import Busy, Choices, Stopped, Sync, compare
 from app.services.content.sync_rows import Link
 
@@ -136,7 +136,7 @@ class Here:
 
     def change(self, reference="one", **columns):
         for name, value in columns.items():
-            self.ledger.change(f"UPDATE contents SET {name} = :v WHERE reference = :r", v=value, r=reference)
+            self.ledger.change(f"UPDATE contents SET {name} = :v, updated_ms = updated_ms + 1 WHERE reference = :r", v=value, r=reference)
 
     def _save(self, change):
         if self.kill_save is not None:
@@ -151,14 +151,14 @@ class Here:
         self.claims += 1
         writer = sync_rows.Writer(self.uuid, self.claims, f"{self.uuid}/{self.claims}", "acme", "wordpress")
         sync = Sync(self.there, writer, self.ledger.connection, self._save, lambda: stopped, Choices(**choices))
-        (content,) = sync_rows.contents(self.ledger.connection, "acme", [reference], self.uuid, self.claims)
+        (content,) = sync_work.contents(self.ledger.connection, "acme", [reference], self.uuid, self.claims)
         return sync.one(content)
 
     def article(self, reference="one") -> Article:
-        return next(sync_rows.contents(self.ledger.connection, "acme", [reference], "x", 0)).article
+        return next(sync_work.contents(self.ledger.connection, "acme", [reference], "x", 0)).article
 
     def link(self, reference="one") -> Link:
-        content = next(sync_rows.contents(self.ledger.connection, "acme", [reference], "x", 0))
+        content = next(sync_work.contents(self.ledger.connection, "acme", [reference], "x", 0))
         return sync_rows.link(self.ledger.connection, content, "wordpress")
 
     def decide(self, decision, reference="one"):
@@ -206,6 +206,48 @@ def test_a_change_there_can_be_taken_over_and_ours_is_kept_as_a_version(here):
     assert here.article().body == "Edited there"
     assert here.ledger.one("SELECT body FROM content_versions WHERE content_id = :c", c=number) == "Body"
     assert here.sync().action == "unchanged" and here.there.items["1"]["fields"]["body"] == "Edited there"
+
+
+def changed_here(here) -> bool:
+    return here.ledger.one("SELECT c.updated_ms <> l.content_ms FROM contents c JOIN sync_links l ON l.content_id = c.id")
+
+
+def test_a_content_is_known_as_it_was_sent_and_a_change_meanwhile_is_not_missed(here):
+    here.content()
+    here.sync()
+    assert not changed_here(here)
+    here.change(attributes='{"price": "5"}')  # which this service does not show
+    assert changed_here(here) and here.sync().action == "unchanged" and not changed_here(here)
+    update = here.there.update
+
+    def slow(number, changes, item):
+        here.change(title="Newest")
+        return update(number, changes, item)
+    here.there.update = slow
+    here.change(body="New body")
+    assert here.sync().action == "updated" and changed_here(here), "it was sent without the newest title"
+    here.there.update = update
+    assert here.sync().action == "updated" and not changed_here(here) and here.there.items["1"]["fields"]["title"] == "Newest"
+
+
+def test_theirs_replaces_nothing_that_was_changed_here_meanwhile(here):
+    here.content()
+    here.sync()
+    here.there.edit("1", title="Edited there")
+    here.sync()
+    here.decide("theirs")
+    accept = here.there.accept
+
+    def slow(found, article):
+        here.change(body="Newest")
+        return accept(found, article)
+    here.there.accept = slow
+    with pytest.raises(Busy):
+        here.sync()
+    assert here.article().title == "Title" and here.link().decision == "theirs" and here.ledger.one("SELECT COUNT(*) FROM content_versions") == 0
+    here.there.accept = accept
+    assert here.sync().action == "accepted" and (here.article().title, here.article().body) == ("Edited there", "Body") and not changed_here(here)
+    assert here.ledger.one("SELECT body FROM content_versions") == "Newest"
 
 
 @pytest.mark.parametrize("decision", ["ours", "theirs"])
@@ -298,7 +340,7 @@ def test_of_two_claims_at_once_the_younger_item_is_removed(here):
         return made(item)
 
     here.there.create = slow
-    (content,) = sync_rows.contents(here.ledger.connection, "acme", ["one"], here.uuid, 9)
+    (content,) = sync_work.contents(here.ledger.connection, "acme", ["one"], here.uuid, 9)
     other.one(content)
     assert list(here.there.items) == ["1"] and here.link().remote_id == "1" and number
 
