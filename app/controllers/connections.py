@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from flask import Blueprint, render_template, request
-from flask_babel import gettext as _
+from flask_babel import gettext as _, ngettext
 
 from app.controllers import forms
 from app.controllers.responses import actor, ask, done, live, render_error, wrong
@@ -11,6 +11,7 @@ from app.services.audit import ActionRefused
 from app.services.content import connection_pages as service
 from app.services.content.connection_values import NEEDS_URL, OPTIONS, USES_USER, Faults
 from app.services.content.connections import SERVICES
+from app.support.formatting import number
 from app.support.messages import translate_stored as tell
 from app.support.settings import settings
 from app.support.validation import check_text
@@ -72,8 +73,9 @@ def act(id: int, action: str):
             raise ActionRefused(sentence)
         return done(sentence)
     if action == "try":
-        service.try_now(id, actor())
-        return done(_("The next job tries it."))
+        count = service.try_now(id, actor())
+        return done(ngettext("%(n)s waiting job begins now", "%(n)s waiting jobs begin now", count, n=number(count))
+                    if count else _("The next job tries it."), count)
     if page := ask(_("Remove this connection?"), _("Its secret is deleted; jobs of the tenant can no longer use it."),
                    _("Remove")):
         return page

@@ -11,9 +11,12 @@
   the images there are noted, so that after a kill the new one is recognised. Nothing is ever deleted but by `remove`.
 * A product with state 0 is a form that somebody opened in the back office and never saved: it counts as none.
 
-Options: `shop` (id, in a multishop), `language` (ISO code for columns without one), `admin` (folder of the back
-office, for links), `stock` = ours (our quantity is written without asking when it changes here), `iframes` = 1 (the
-shop allows them), `tax_rules_group` (id, for new products), `api` = dispatcher (shops without mod_rewrite).
+* The product, its stock and its images are written one after the other. Until all of a new one are there `making` is
+  noted, so that a create which was cut off is completed (`missing` of Found).
+
+Options: `stock` = ours (our quantity is written without asking when it changes here), `language` (ISO code for
+columns without one), `shop` (id, in a multishop), `tax_rules_group` (id, for new products), `admin` (folder of the back
+office).
 """
 
 from __future__ import annotations
@@ -27,13 +30,14 @@ from app.integrations.prestashop_errors import Doubtful, Missing, NotWritable
 from app.integrations.prestashop_fields import HTML, accepted, in_all_languages, listed, normal, unlisted, wanted
 from app.integrations.prestashop_shop import Shop, number
 from app.integrations.prestashop_tree import Categories, Images
-from app.integrations.prestashop_xml import Element, associate, languages, put, text
+from app.integrations.prestashop_xml import Element, associate, languages, legal, put, text
 from app.integrations.remote import Article, Fields, Found, Item
 from app.support.messages import Message
 
 NEVER_SENT = frozenset({"manufacturer_name", "quantity", "position_in_category"})  # computed; 1.7 refuses position 0
 NEW = {"state": "1", "product_type": "standard", "active": "0", "price": "0", "show_price": "1",
        "available_for_order": "1", "minimal_quantity": "1", "visibility": "both", "condition": "new"}
+NAMES = {"category_default": "id_category_default"}  # what a field is called there
 MOST_RETRIES = 5
 
 
@@ -41,12 +45,13 @@ class PrestaShop:
     """A shop: remote.Service. Every method raises ServiceError only."""
 
     name = "prestashop"
-    one_way: frozenset[str] = frozenset()
 
     def __init__(self, outside: Outside, options: dict[str, Any]) -> None:
         self._outside, self._options, self._shop = outside, options, Shop(outside, options)
         self._categories, self._images = Categories(self._shop), Images(self._shop, outside)
+        self.one_way = frozenset({"quantity"} if options.get("stock") == "ours" else ())
         self._refused: set[str] = set()
+        self._made = ""
         self._seen: dict[str, Fields] = {}
 
     def check(self) -> str:
@@ -56,22 +61,24 @@ class PrestaShop:
     def fields_of(self, article: Article, options: dict[str, Any]) -> Fields:
         """What a content sets; see prestashop_fields.py for the columns."""
         isos, default = self._shop.languages()
-        return wanted(article, isos, default, self._shop.schema(), str(self._options.get("iframes") or "") == "1")
+        return wanted(article, isos, default, self._shop.schema())
 
     def accept(self, found: Fields, article: Article) -> Article:
         """The content with the fields of the product."""
         return accepted(found, self.fields_of(article, {}), article, self._shop.languages()[1])
 
     def find(self, item: Item) -> Found | None:
-        """The product with the item's reference. Raises ItemRefused when there are several, unless one is noted."""
+        """The product with the item's reference; right after a create the oldest one. Raises ItemRefused when there are
+        several, unless one is noted as ours."""
         ids = self._with_reference(item.reference)
-        if (noted := item.notes.get("id")) in ids:
-            return self.read(noted, item)
-        if len(ids) > 1:
+        noted = item.notes.get("id", "")
+        if len(ids) > 1 and noted not in ids:
             raise ItemRefused(Message(
                 "The shop has %(n)s products with the reference %(reference)s (%(ids)s). Give each its own there.",
                 n=len(ids), reference=item.reference, ids=", ".join(f"#{id}" for id in ids[:10])))
-        return self.read(ids[0], item) if ids else None
+        if not ids:
+            return None
+        return self.read(noted if noted in ids and noted != self._made else ids[0], item)
 
     def read(self, remote_id: str, item: Item) -> Found | None:
         """The product with this id; None when it was deleted or is a form that was never saved (state 0)."""
@@ -92,7 +99,7 @@ class PrestaShop:
                                       "active to 0."))
         pictures = self._images.fetched(item, [])
         product = Element("product")
-        first = {"reference": item.reference.strip()} | NEW
+        first = {"reference": legal(item.reference)} | NEW
         if group := str(self._options.get("tax_rules_group") or ""):
             first["id_tax_rules_group"] = group
         for name, value in first.items():
@@ -100,16 +107,17 @@ class PrestaShop:
                 put(product, name, value)
         texts = in_all_languages(item.fields, isos, default)
         home = self._categories.home()
-        self._apply(product, {"category_default": "", "categories": listed([])} | item.fields | texts, home)
+        self._apply(product, {"category_default": "", "categories": ""} | item.fields | texts, home)
+        item.notes["making"] = "1"
+        self._images.begin(item, [])
         try:
-            id = number(self._save("POST", "products", product).find("product"))
+            id = number(self._save("POST", "products", product, item.fields).find("product"))
         except Doubtful:
             ids = self._with_reference(item.reference)
             if len(ids) != 1:
                 raise
             id = ids[0]
-        item.notes["id"] = id
-        item.keep()
+        item.notes["id"] = self._made = id
         return self._rest(id, item.fields, item, pictures)
 
     def update(self, remote_id: str, changes: Fields, item: Item) -> Found:
@@ -117,17 +125,20 @@ class PrestaShop:
         read."""
         product = self._product(remote_id)
         seen, now = self._seen.get(remote_id, {}), self._found(product, item).fields
-        if any(seen[name] != now.get(name) for name in changes if name in seen):
+        if any(seen[name] != now.get(name) for name in changes if name in seen and name not in self.one_way):
             raise Limited(Message("Somebody changed product #%(id)s in the shop at this moment.", id=remote_id), 1.0)
         if "quantity" in changes and text(product, "associations/combinations"):
             raise ItemRefused(Message("Product #%(id)s has combinations, each with a quantity of its own: empty the "
                                       "column quantity.", id=remote_id))
-        pictures = self._images.fetched(item, self._images.ids(product)) if "images" in changes else []
+        pictures = []
+        if "images" in changes:
+            pictures = self._images.fetched(item, self._images.ids(product))
+            self._images.begin(item, self._images.ids(product))
         direct = {name: value for name, value in changes.items() if name not in ("quantity", "images")}
         if direct:
             self._apply(product, direct)
             try:
-                self._save("PUT", f"products/{remote_id}", product)
+                self._save("PUT", f"products/{remote_id}", product, direct)
             except Doubtful:
                 there = self._found(self._product(remote_id), item).fields
                 if any(there.get(name) == now.get(name) != value for name, value in direct.items()):
@@ -151,7 +162,7 @@ class PrestaShop:
         A filter is a pattern: [a|b] is a list, [1,2] a range, and a value with other brackets filters nothing. So a
         reference with such signs is asked for by its longest part without brackets, and all answers are compared.
         """
-        reference, state = reference.strip(), ",state" if self._shop.schema().knows("state") else ""
+        reference, state = legal(reference), ",state" if self._shop.schema().knows("state") else ""
         pattern = reference if "|" in reference or "," in reference else f"[{reference}]"
         if "[" in reference or "]" in reference:
             pattern = f"%[{max(re.split(r'[][]', reference), key=len)}]%"
@@ -167,15 +178,16 @@ class PrestaShop:
             raise Unavailable(Message("The shop answers with something else than product #%(id)s.", id=id))
         return product
 
-    def _save(self, method: str, resource: str, entity: Element) -> Element:
-        """POST or PUT an entity whole. A field that the shop calls not writable is left out from then on."""
-        schema = self._shop.schema()
+    def _save(self, method: str, resource: str, product: Element, ours: Fields) -> Element:
+        """POST or PUT a product whole. A field that the shop calls not writable is left out from then on, unless it is
+        one of `ours`."""
+        names = {"id", *(NAMES.get(name, name.partition(".")[0]) for name in ours)}
         for _attempt in range(MOST_RETRIES):
-            without = NEVER_SENT | schema.read_only | self._refused if entity.tag == "product" else self._refused
+            without = NEVER_SENT | self._shop.schema().read_only | self._refused - names
             try:
-                return self._shop.save(method, resource, entity, without)
+                return self._shop.save(method, resource, product, without)
             except NotWritable as error:
-                if error.field in self._refused or error.field == "id":
+                if error.field in names | without:
                     raise
                 self._refused.add(error.field)
         raise ItemRefused(Message("The shop refuses too many fields as not writable."))
@@ -201,8 +213,8 @@ class PrestaShop:
                 if normal("quantity", text(row, "quantity")) != changes["quantity"]:
                     put(row, "quantity", changes["quantity"])
                     self._shop.save("PUT", f"stock_availables/{number(row)}", row)
-            item.notes["quantity"] = changes["quantity"]
         self._images.upload(id, item, pictures)
+        self._images.end(item)
         return self._found(self._product(id), item)
 
     def _stock(self, id: str) -> list[Element]:
@@ -225,7 +237,8 @@ class PrestaShop:
                 value = languages(product.find(name)).get(isos.get(iso, ""), "")
                 fields[key] = value if name in HTML else " ".join(value.split())
             elif name == "quantity":
-                fields[key] = self._quantity(id, item)
+                rows = [normal(name, text(row, name)) for row in self._stock(id)]
+                fields[key] = "/".join(dict.fromkeys(rows))  # "3/5" when shops differ
             elif name == "images":
                 fields[key] = listed(self._images.named(product, item))
             elif name == "categories":
@@ -236,18 +249,15 @@ class PrestaShop:
             else:
                 fields[key] = normal(name, text(product, name))
         self._seen[id] = fields
+        missing = {"quantity"} if "making" in item.notes and fields.get("quantity") == "0" else set()
+        if "images" in fields and self._images.cut_off(item, self._images.ids(product)):
+            missing.add("images")
+        missing = {name for name in missing if fields[name] != item.fields[name]}
+        if not missing:
+            self._images.end(item)
         added = text(product, "date_add")
         admin = str(self._options.get("admin") or "").strip("/")
         edit = f"/{admin}/index.php?controller=AdminProducts&id_product={id}&updateproduct"
         return Found(id, f"{self._shop.base}/index.php?controller=product&id_product={id}",
                      self._shop.base + edit if admin else "", fields,
-                     untouched=bool(added) and added == text(product, "date_upd"))
-
-    def _quantity(self, id: str, item: Item) -> str:
-        """The quantity there, "3/5" when shops differ. With the option stock = ours it is the one that we wrote last,
-        so that a sale is no conflict."""
-        there = "/".join(dict.fromkeys(normal("quantity", text(row, "quantity")) for row in self._stock(id)))
-        if self._options.get("stock") == "ours" and there != item.fields.get("quantity"):
-            return item.notes.get("quantity", there)
-        return there
-
+                     untouched=bool(added) and added == text(product, "date_upd"), missing=frozenset(missing))

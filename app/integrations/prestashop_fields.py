@@ -31,9 +31,8 @@ MOST_IMAGES, MOST_CATEGORIES = 20, 50
 _NUMBER = re.compile(r"-?\d{1,20}(?:[.,]\d{0,20})?")
 _BOOL = {"1": "1", "true": "1", "yes": "1", "si": "1", "sì": "1", "0": "0", "false": "0", "no": "0"}
 _EVENTS = re.compile(r"\bon(?:mouse\w+|(?:dbl)?click|(?:un)?load|error|abort|move|resize|scroll|focus|blur|change|"
-                     r"select|submit|reset|drag\w*|drop|key\w+|input|wheel|toggle|(?:before|after)\w+|animation\w+|"
-                     r"touch\w+|"
-                     r"pointer\w+|copy|cut|paste|context\w+)\s*=", re.I)
+                     r"select|submit|reset|drag\w*|drop|key\w+|input|wheel|toggle|(?:before|after)\w+|"
+                     r"animation\w+|touch\w+|pointer\w+|copy|cut|paste|context\w+)\s*=", re.I)
 _NO_HTML = re.compile(r"<\s*script|script:", re.I), re.compile(r"<\s*(?:i?frame|form|input|embed|object)", re.I)
 FORMATS = {  # Validate.php: the characters that a format allows, and how to say it
     "isCatalogName": (re.compile(r"[^<>;=#{}]*"), Message("it may not contain < > ; = # { }")),
@@ -60,8 +59,8 @@ class Schema:
         """Whether the version has this field and lets it be written."""
         return name in self.fields and name not in self.read_only
 
-    def check(self, column: str, name: str, value: str, frames: bool = False) -> None:
-        """Raise ItemRefused when the shop would not take a value; `frames`: the shop allows iframes and forms."""
+    def check(self, column: str, name: str, value: str) -> None:
+        """Raise ItemRefused when the shop would not take a value."""
         kept, why = self.fields.get(name, {}), None
         most = int(kept["maxsize"]) if re.fullmatch(r"[0-9]{1,9}", kept.get("maxsize", "")) else 0
         allowed = FORMATS.get(kept.get("format", ""))
@@ -71,7 +70,7 @@ class Schema:
             why = allowed[1]
         elif name in HTML and (_NO_HTML[0].search(value) or _EVENTS.search(value)):
             why = Message("the shop takes no scripts and no attributes like onclick")
-        elif name in HTML and not frames and _NO_HTML[1].search(value):
+        elif name in HTML and _NO_HTML[1].search(value):
             why = Message("the shop takes no iframe, form, input, embed or object")
         if why:
             raise refused(column, why)
@@ -82,7 +81,7 @@ def refused(column: str, why: str) -> ItemRefused:
     return ItemRefused(Message("The column %(column)s cannot be sent: %(why)s.", column=column, why=why))
 
 
-def wanted(article: Article, isos: Mapping[str, str], default: str, schema: Schema, frames: bool) -> Fields:
+def wanted(article: Article, isos: Mapping[str, str], default: str, schema: Schema) -> Fields:
     """The fields that a content sets. `isos`: id of each language by its ISO code; `default`: the ISO code of the
     language that columns without a language are in."""
     schema.check("reference", "reference", legal(article.reference))
@@ -98,7 +97,7 @@ def wanted(article: Article, isos: Mapping[str, str], default: str, schema: Sche
                 "The column %(column)s is for a language that the shop does not have; it has %(languages)s.",
                 column=column, languages=", ".join(sorted(isos))))
         value = to_html(value, given.get("format")) if name in HTML else " ".join(value.split())
-        schema.check(column, name, value, frames)
+        schema.check(column, name, value)
         fields[f"{name}.{iso or default}"] = value
     fields |= {name: _plain(name, given[name], schema) for name in PLAIN if name in given and schema.knows(name)}
     if quantity := given.get("quantity"):
@@ -151,13 +150,13 @@ def in_all_languages(fields: Fields, isos: Mapping[str, str], default: str) -> F
 
 
 def listed(values: list[str]) -> str:
-    """A list as a text."""
-    return json.dumps(values, ensure_ascii=False)
+    """A list as a text, "" for an empty one."""
+    return json.dumps(values, ensure_ascii=False) if values else ""
 
 
 def unlisted(text: str) -> list[str]:
     """The list of a text that `listed` made."""
-    return [str(value) for value in json.loads(text)]
+    return [str(value) for value in json.loads(text)] if text else []
 
 
 def normal(name: str, value: str) -> str:

@@ -29,7 +29,7 @@ class Shop:
         self._outside, self._options = outside, options
         self.base = outside.base.removesuffix("/api")
         self._hide = secret_forms(outside._auth[0])
-        self._form = "dispatcher" if options.get("api") == "dispatcher" else ""
+        self._form = ""
         self._api: Element | None = None
         self._schema: Schema | None = None
         self._isos: dict[str, str] = {}

@@ -5,17 +5,17 @@ without case. What is missing is made, parent first; children are asked for righ
 one twice.
 
 An image is the address that it was uploaded from. Its id there is noted as `image:URL`; images of others are "#id".
-`image?` notes an upload that is on its way with the ids before it: the first new id is that image.
+`image?` notes an upload that is on its way with the ids before it: the first new id is that image. `images?` notes the
+ids before the first upload, until all are there.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from typing import NamedTuple
-from urllib.parse import urlsplit
 
-from app.integrations.outside import ItemRefused, Outside, ServiceError, Unavailable, shown
+from app.integrations.images import Image, download
+from app.integrations.outside import ItemRefused, Outside, Unavailable, shown
 from app.integrations.prestashop_errors import Doubtful
 from app.integrations.prestashop_fields import slug, unlisted
 from app.integrations.prestashop_shop import Shop, number
@@ -25,16 +25,9 @@ from app.support.messages import Message
 
 SHOWN = "[id,id_parent,name]"
 HOME, DEEPEST = "2", 20
-MOST_IMAGE, MOST_IMAGES_BYTES = 20 << 20, 64 << 20
-PENDING = "image?"
-
-
-class Picture(NamedTuple):
-    """An image that was downloaded."""
-
-    url: str
-    data: bytes
-    kind: str
+MOST_IMAGES_BYTES = 64 << 20
+PENDING, BEFORE, MAKING = "image?", "images?", "making"
+Picture = tuple[str, Image]  # address, image
 
 
 class Categories:
@@ -139,43 +132,58 @@ class Images:
         urls = {id: name.removeprefix("image:") for name, id in item.notes.items() if name.startswith("image:")}
         return [urls.get(id, f"#{id}") for id in ids]
 
+    def begin(self, item: Item, ids: list[str]) -> None:
+        """Note, durably, the images `ids` that the product has before ours are added."""
+        item.notes.setdefault(BEFORE, json.dumps(ids))
+        item.keep()
+
+    def cut_off(self, item: Item, ids: list[str]) -> bool:
+        """Whether images were being added, and nobody else has changed the images, which are `ids` now."""
+        before = set(json.loads(item.notes[BEFORE])) if BEFORE in item.notes else None
+        ours = {id for name, id in item.notes.items() if name.startswith("image:")}
+        return before is not None and before <= set(ids) <= before | ours
+
+    def end(self, item: Item) -> None:
+        """Note that nothing is on its way any more."""
+        for name in (BEFORE, MAKING):
+            item.notes.pop(name, None)
+
     def fetched(self, item: Item, ids: list[str]) -> list[Picture]:
         """The wanted images that are not among the images `ids` of the product, downloaded. Raises ItemRefused."""
         pictures: list[Picture] = []
-        for url in unlisted(item.fields.get("images", "[]")):
+        for url in unlisted(item.fields.get("images", "")):
             if item.notes.get(f"image:{url}") not in ids:
-                pictures.append(self._download(url))
-            if sum(len(picture.data) for picture in pictures) > MOST_IMAGES_BYTES:
+                pictures.append((url, download(url, self._outside.private)))
+            if sum(len(image.content) for _, image in pictures) > MOST_IMAGES_BYTES:
                 raise ItemRefused(Message("The images of the column image have more than %(n)s MB together.",
                                           n=MOST_IMAGES_BYTES >> 20))
         return pictures
 
     def upload(self, product_id: str, item: Item, pictures: list[Picture]) -> None:
         """Add images to a product, each at most once."""
-        for picture in pictures:
+        for url, image in pictures:
             before = self._now(product_id)
-            item.notes[PENDING] = json.dumps({"url": picture.url, "ids": before})
+            item.notes[PENDING] = json.dumps({"url": url, "ids": before})
             item.keep()
-            ending = re.sub("[^a-z0-9]", "", picture.kind.partition("/")[2])[:5] or "jpg"
-            name = f"{slug(item.reference)}.{'jpg' if ending == 'jpeg' else ending}"
             new, doubt = "", None
             try:
                 answer = self._shop.call("POST", f"images/products/{product_id}",
-                                         files={"image": (name, picture.data, picture.kind)})
+                                         files={
+                    "image": (f"{slug(item.reference)}.{image.ending}", image.content, image.type)})
                 new = text(answer, "image/id")
             except Doubtful as error:  # some versions answer with the image itself: the product tells if it has it
                 doubt = error
             except ItemRefused as error:
                 del item.notes[PENDING]
                 item.keep()
-                raise ItemRefused(Message("The shop does not take the image %(url)s. %(why)s", url=shown(picture.url),
+                raise ItemRefused(Message("The shop does not take the image %(url)s. %(why)s", url=shown(url),
                                           why=error.args[0])) from None
             if not re.fullmatch(r"[0-9]{1,18}", new) or new in before:
                 new = next((id for id in self._now(product_id) if id not in before), "")
             if not new:
                 raise doubt or Unavailable(Message("The shop answers well, but the product has no image %(url)s.",
-                                                   url=shown(picture.url)), sent=True)
-            self._note(item, picture.url, new)
+                                                   url=shown(url)), sent=True)
+            self._note(item, url, new)
 
     def _now(self, product_id: str) -> list[str]:
         product = self._shop.call("GET", f"products/{product_id}").find("product")
@@ -185,23 +193,6 @@ class Images:
         item.notes[f"image:{url}"] = id
         item.notes.pop(PENDING, None)
         item.keep()
-
-    def _download(self, url: str) -> Picture:
-        """An image from its host, without the key. Every failure is the item's: the shop itself is well."""
-        parts = urlsplit(url)
-        outside = Outside(f"{parts.scheme}://{parts.netloc}", private=self._outside.private,
-                          resolve=self._outside._resolve)
-        try:
-            with outside:
-                answer = outside.request("GET", url, most_bytes=MOST_IMAGE, auth=False)
-        except ServiceError as error:
-            raise ItemRefused(Message("The image %(url)s cannot be downloaded: %(why)s", url=shown(url),
-                                      why=error.args[0])) from None
-        kind = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
-        if answer.status != 200 or not answer.body or not re.fullmatch(r"image/[a-z0-9.+-]{1,40}", kind):
-            raise ItemRefused(Message("The address %(url)s gives no image (%(status)s, %(kind)s).", url=shown(url),
-                                      status=answer.status, kind=kind[:60] or "?"))
-        return Picture(url, answer.body, kind)
 
 
 def _same(one: str, other: str) -> bool:

@@ -42,7 +42,8 @@ class Item:
 class Found:
     """An item as it stands there: its id, the address that people see, the address where they edit it, and its fields.
 
-    `untouched`: nobody has changed it since it was created. `binned`: it lies in the bin of the service.
+    `untouched`: nobody has changed it since it was created. `binned`: it lies in the bin of the service. `missing`:
+    fields that a create, which was cut off, has not set yet; they are sent.
     """
 
     id: str
@@ -51,6 +52,7 @@ class Found:
     fields: Fields
     untouched: bool = False
     binned: bool = False
+    missing: frozenset[str] = frozenset()
 
 
 class Service(Protocol):

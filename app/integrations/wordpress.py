@@ -171,7 +171,7 @@ class WordPress:
         found = []
         for row in self._list(order="desc", _fields=_LISTED, author=self._user):
             made = clean(row.get("date_gmt"))
-            alike = (re.fullmatch(re.escape(ours) + r"(-\d+)?", form.slug(clean(row.get("slug")))) if ours else
+            alike = (form.slug_of(clean(row.get("slug")), ours) == ours if ours else
                      form.line(_raw(row, "title")) == item.fields.get("title"))
             if alike and (made >= earliest or given == f"{made}Z"):
                 found.append(self._post(whole(row["id"]) or 0, item))
@@ -198,7 +198,8 @@ class WordPress:
         self._unkeyed = str(number) if not (isinstance(meta, dict) and meta.get(META) == item.key) else ""
         made, changed = clean(post.get("date_gmt")), clean(post.get("modified_gmt"))
         fields = {"title": form.line(_raw(post, "title", write)), "body": form.unmarked(_raw(post, "content", write)),
-                  "excerpt": form.text(_raw(post, "excerpt", write)), "slug": form.slug(clean(post.get("slug"))),
+                  "excerpt": form.text(_raw(post, "excerpt", write)),
+                  "slug": form.slug_of(clean(post.get("slug")), item.fields.get("slug")),
                   "date": f"{made}Z" if made else "", "status": form.status_of(status, item.fields.get("status"))}
         for taxonomy in {"categories", "tags"} & item.fields.keys():
             fields[taxonomy] = self._terms.names(taxonomy, post.get(taxonomy), item)

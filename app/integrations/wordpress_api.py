@@ -42,11 +42,12 @@ class Api:
         self._has_meta: bool | None = None
 
     def call(self, method: str, path: str, kind: type = dict, what: str = "", json: Any = None,
-              content: bytes | None = None, headers: dict[str, str] | None = None, **params: Any) -> Any:
+             content: bytes | None = None, headers: dict[str, str] | None = None, **params: Any) -> Any:
         """The JSON value that a request below wp/v2/ gives. The one place that makes addresses."""
         root = self.site.root
         query = urlencode(params)
         url = f"{root}wp/v2/{path}" + (("&" if "?" in root else "?") + query if query else "")
+        headers = {"Cache-Control": "no-cache"} | (headers or {})  # some hosts keep answers of the REST API
         answer = self.outside.request(method, url, json=json, content=content, headers=headers)
         return data(answer, kind, what, method not in ("GET", "OPTIONS"))
 

@@ -2,7 +2,7 @@
 
     title, excerpt   one line, several lines; `&amp;` before a blank is `&`, which WordPress stores for some roles
     body             HTML with \\n, without blanks at the ends of lines, without our marker
-    slug             as WordPress makes it: lower case, no accents, hyphens
+    slug             as WordPress makes it: lower case, no accents, hyphens; without the -2 of one that was taken
     date             UTC with Z; a date without a zone is in the zone of the site
     categories, tags JSON list of names, sorted; the spelling (News, news) of ours counts
     image            URL; `#12` is image 12 of the site's media; "" none
@@ -109,6 +109,12 @@ def slug(value: str) -> str:
     plain = re.sub(r"[^\w\s./-]|&#?\w+;", "", plain)
     plain = re.sub(r"[\s./-]+", "-", plain).strip("-")
     return plain.encode()[:MOST_SLUG].decode("utf-8", "ignore")
+
+
+def slug_of(theirs: str, ours: str | None) -> str:
+    """The slug as a field: ours when WordPress added -2 or another number to it because it was taken."""
+    found = slug(theirs)
+    return ours if ours and re.fullmatch(re.escape(ours) + r"-\d+", found) else found
 
 
 def names(given: list[str]) -> list[str]:

@@ -48,7 +48,7 @@ def test_a_form_with_errors_says_each_beside_its_field_and_repeats_no_secret(adm
     page = post(admin, headers=EN, **wrong | {"secret": "x" * 30 + "\u00e8"})
     assert page.status_code == 400 and page.text.count('class="wrong"') == 4 and "x" * 30 not in page.text and 'value="http://blog.example"' in page.text
     assert 'type="password"' in page.text and 'autocomplete="off"' in page.text
-    for sent in ({"service": "nothing"}, {}, {"service": "\x00"}, BLOG | {"url": "https://x.example/\x00"}, BLOG | {"tenant": "x" * 65}, BLOG | {"option_rest": "x"}):
+    for sent in ({"service": "nothing"}, {}, {"service": "\x00"}, BLOG | {"url": "https://x.example/\x00"}, BLOG | {"tenant": "x" * 65}, BLOG | {"option_rest": "x y"}):
         assert post(admin, **sent).status_code in (400, 404)
     assert admin.get(URL, headers=JSON).json == {"connections": []}
     assert admin.get(f"{URL}set?service=nothing").status_code == 404 and admin.get(f"{URL}set").status_code == 404
@@ -57,8 +57,8 @@ def test_a_form_with_errors_says_each_beside_its_field_and_repeats_no_secret(adm
 def test_another_address_needs_the_secret_again(admin, app, blog):
     answer = post(admin, **BLOG | {"url": "https://evil.example", "secret": ""})
     assert answer.status_code == 400 and list(answer.json["fields"]) == ["secret"]
-    assert post(admin, **BLOG | {"secret": "", "option_rest": "query"}).json["id"] == blog
-    assert admin.get(URL, headers=JSON).json["connections"][0]["options"] == {"rest": "query"}
+    assert post(admin, **BLOG | {"secret": "", "option_rest": "api/"}).json["id"] == blog
+    assert admin.get(URL, headers=JSON).json["connections"][0]["options"] == {"rest": "api/"}
     assert post(admin, **BLOG | {"url": "https://other.example", "secret": "another secret"}).status_code == 200
 
 

@@ -16,6 +16,7 @@ from app.integrations.outside import Answer, ItemRefused, Limited, Refused, Serv
 from app.integrations.remote import Article
 from app.integrations.wordpress_api import Api
 from app.integrations.wordpress_errors import data
+from app.integrations.wordpress_parts import image_id
 from tests.integrations.wordpress_alike import *  # noqa: F403  (its tests run here)
 from tests.integrations.wordpress_alike import PNG, Blog, in_days, item_of, since
 
@@ -383,6 +384,25 @@ def test_an_image_on_an_internal_address_is_refused():
             images.download(url, private=False)
     with pytest.raises(ItemRefused, match="must begin with https"):
         images.download("http://example.com/x.png", private=False)
+
+
+def test_a_tag_that_is_not_among_the_first_hundred_found_is_made_known_by_the_refusal(blog):
+    for number in range(120):
+        blog.ask("POST", "tags", {"name": f"pump {number}"})
+    made = blog.ask("POST", "tags", {"name": "Pump"})
+    service = blog.service()
+    found = service.create(item_of(service, tags="pump"))
+    assert found.fields["tags"] == '["pump"]' and blog.ask("GET", f"posts/{found.id}", context="edit")["tags"] == [made["id"]]
+
+
+def test_the_image_of_a_post_obeys_the_rule_of_the_connection(blog):
+    service = blog.service()
+    item = item_of(service, image="https://127.0.0.1:1/x.png")
+    with pytest.raises(ItemRefused, match="cannot be reached"):
+        service.create(item)
+    service.outside.private = False
+    with pytest.raises(ItemRefused, match="internal network"):
+        image_id(Api(service.outside, {}), item.fields["image"], item)
 
 
 def fields(title="T", body="b", status="draft", **attributes):

@@ -215,6 +215,18 @@ def test_of_two_the_older_one_and_only_posts_of_this_key(blog):
     assert service.read("999999999", item) is None
 
 
+@pytest.mark.parametrize("status", ["draft", "publish"])
+def test_a_slug_that_is_taken_gets_a_number_there_and_stays_ours(blog, status):
+    service, slug = blog.service(), f"taken-{uuid.uuid4().hex[:8]}"
+    blog.ask("POST", "posts", {"title": "First", "content": "x", "slug": slug, "status": "publish"})
+    item = item_of(service, slug=slug, status=status)
+    found = service.create(item)
+    assert found.fields == item.fields
+    assert blog.ask("GET", f"posts/{found.id}", context="edit")["slug"] == f"{slug}-2"
+    blog.ask("POST", f"posts/{found.id}", {"slug": f"{slug}-new"})
+    assert service.read(found.id, item).fields["slug"] == f"{slug}-new"
+
+
 def test_categories_and_tags_are_made_once(blog):
     service, name = blog.service(), uuid.uuid4().hex[:8]
     blog.ask("POST", "categories", {"name": f"R & D {name}"})
@@ -226,6 +238,8 @@ def test_categories_and_tags_are_made_once(blog):
     blog.service().create(again)
     assert len(blog.ask("GET", "categories", search=name)) == 1 and len(blog.ask("GET", "tags", search=name)) == 2
     blog.ask("POST", f"posts/{found.id}", {"categories": [1], "tags": []})
+    assert service.create(item_of(service, tags=f"“e” {name}")).fields["tags"] == json.dumps([f"“e” {name}"], ensure_ascii=False)
+    assert len(blog.ask("GET", "tags", search=name)) == 3  # e is not è
     theirs = service.read(found.id, item)
     assert (theirs.fields["categories"], theirs.fields["tags"]) == ('["Uncategorized"]', "[]")
 
@@ -409,5 +423,10 @@ def test_edits_meanwhile_are_not_called_untouched(blog):
     assert found.untouched
     blog.ask("POST", f"posts/{found.id}", {"title": "Theirs"})
     assert not service.find(item).untouched
+    draft = item_of(service)
+    number = service.create(draft).id
+    blog.ask("POST", f"posts/{number}", {"content": "<p>theirs</p>"})
+    blog.ask("POST", f"posts/{number}", {"status": "publish"})  # created and changed at one time, says its date
+    assert not service.read(number, draft).untouched
     with pytest.raises(urllib.error.HTTPError):
         blog.ask("GET", "posts/999999999")

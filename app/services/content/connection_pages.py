@@ -22,12 +22,15 @@ from app.config import Settings
 from app.extensions import db, reading
 from app.integrations import openai_text
 from app.integrations.outside import ServiceError
+from app.ledger import manual
 from app.ledger.dialect import SessionExecutor
 from app.models import Connection
 from app.services.audit import ActionRefused, commit_audited, refuse_unless, row_of
 from app.services.content import connections
 from app.services.content.connection_values import Faults, checked
 from app.services.content.connections import SERVICES, label_of
+from app.services.jobs.actions import WAKE
+from app.services.jobs.tickets import want_tickets
 from app.support.clock import now_ms, when
 from app.support.messages import Message, _, from_row, tell, text_of, to_json, translate_stored
 from app.support.vault import Unreadable, Vault, new_key
@@ -35,6 +38,9 @@ from app.support.vault import Unreadable, Vault, new_key
 LOCK = "connections"
 TEST_S, MOST_TESTS = 20.0, 3  # a test takes at most so long; the web runs at most so many at once
 _testing = threading.BoundedSemaphore(MOST_TESTS)
+# Jobs of its type that were claimed and wait for a time; those that somebody has delayed were not claimed yet.
+_WAITING = """SELECT id FROM jobs WHERE state = 'scheduled' AND claim_no > 0 AND tenant_id = :t AND job_type = :type
+ ORDER BY id LIMIT 1000"""
 _TESTED = """UPDATE connections SET tested_ms = :now, test_ok = :ok, test_text = :said, test_json = :json
  WHERE id = :id AND updated_ms = :seen AND secret = :secret"""
 
@@ -136,14 +142,21 @@ def remove(number: int, actor: str) -> str:
     return subject
 
 
-def try_now(number: int, actor: str) -> None:
-    """End the hold of a connection: the next job tries it. Raises ActionRefused when there is none, or no hold."""
-    row = _row(number)
+def try_now(number: int, actor: str) -> int:
+    """End the hold of a connection: its jobs that wait begin now; returns how many (at most 1,000). Raises
+    ActionRefused when there is no such connection, or no hold."""
+    row, tx = _row(number), SessionExecutor(db.session)
     if row.held_until_ms is None:
         db.session.rollback()
         raise ActionRefused(_("This connection is not held."))
     row.failures, row.hold_s, row.held_until_ms = connections.MOST_FAILURES - 1, 0, None
-    commit_audited(actor, Message("try connection now"), f"{row.tenant_id} {row.service}", Message("done"))
+    db.session.flush()
+    ids = [id for (id,) in tx.fetch_all(_WAITING, t=row.tenant_id, type=connections.TYPES.get(row.service))]
+    count = manual.run_now(tx, ids) if ids else 0
+    want_tickets(db.session, [""] * min(count, WAKE))
+    commit_audited(actor, Message("try connection now"), f"{row.tenant_id} {row.service}",
+                   Message("%(n)s jobs begin", n=count))
+    return count
 
 
 def _row(number: int) -> Connection:
@@ -165,6 +178,7 @@ def test(number: int, actor: str, settings: Settings) -> tuple[bool, str]:
         with reading():
             row = refuse_unless(db.session.get(Connection, number) if 0 < number < 2**62 else None,
                                 _("There is no such connection."))
+            refuse_unless(row.service in SERVICES, _("There is no such service."))
             seen, subject = row.updated_ms, f"{row.tenant_id} {row.service}"
             cells = (row.id, row.tenant_id, row.service, row.url, row.user_name, row.options, row.secret)
         try:

@@ -22,7 +22,7 @@ from app.support.validation import TENANT, ValidationError, check_text
 
 MOST_SECRET, MOST_URL, MOST_USER = 4096, 2000, 255
 USES_USER, NEEDS_URL = ("wordpress",), ("wordpress", "prestashop")
-_NAME = re.compile(r"[A-Za-z0-9._-]{1,100}")
+_NAME = re.compile(r"[A-Za-z0-9._~/?=-]{1,100}")
 _BLANK = re.compile(r"[\s\x00-\x1f\x7f]")
 
 
@@ -50,10 +50,13 @@ class Option:
 OPTIONS: dict[str, dict[str, Option]] = {
     "openai": {"organization": Option(Message("Organization, when the key is of several")),
                "project": Option(Message("Project, when the key is of several"))},
-    "wordpress": {"rest": Option(Message("Addresses of the REST API"), {
-        "auto": Message("found out"), "path": "/wp-json/", "query": "?rest_route=/"}, "auto")},
+    "wordpress": {"rest": Option(Message("Root of the REST API, when it is neither wp-json/ nor ?rest_route=/"))},
     "prestashop": {"stock": Option(Message("Stock that was changed there"), {
-        "ask": Message("is a conflict"), "ours": Message("is overwritten")}, "ask")}}
+        "ask": Message("is a conflict"), "ours": Message("is overwritten")}, "ask"),
+        "language": Option(Message("ISO code of the language of columns without one, when it is not the shop's")),
+        "shop": Option(Message("Number of the shop, in a multishop")),
+        "tax_rules_group": Option(Message("Number of the tax rules group of new products")),
+        "admin": Option(Message("Folder of the back office, for links into it"))}}
 
 
 class Faults(ValidationError):
@@ -62,7 +65,6 @@ class Faults(ValidationError):
     def __init__(self, faults: dict[str, str]) -> None:
         super().__init__(" ".join(faults.values()))
         self.faults = faults
-
 
 
 def parse_tenant(text: str) -> str:

@@ -24,6 +24,8 @@ from app.support.validation import stored_object
 from app.support.vault import Unreadable, Vault
 
 SERVICES = {"openai": "OpenAI", "wordpress": "WordPress", "prestashop": "PrestaShop"}
+TYPES = {"openai": "ProcessContentGeneration", "wordpress": "ProcessWordPressSync",
+         "prestashop": "ProcessPrestaShopSync"}  # the jobs that use each service
 OPENAI_URL = "https://api.openai.com/v1"
 MOST_FAILURES, FIRST_HOLD_S, LONGEST_HOLD_S = 5, 60, 900
 _ACCOUNT = """SELECT id, tenant_id, service, url, user_name, options, secret FROM connections

@@ -68,13 +68,16 @@ class Plan(NamedTuple):
 
 
 def compare(wanted: Fields, link: Link, found: Fields, one_way: frozenset[str] = frozenset(),
-            untouched: bool = False) -> Plan:
-    """What to send, and what is in conflict; `untouched`: nobody has changed the item since it was created."""
+            untouched: bool = False, missing: frozenset[str] = frozenset()) -> Plan:
+    """What to send, and what is in conflict; `untouched` and `missing` as in Found."""
     sent, base, sending = link.sent or {}, link.base or {}, link.sending or {}
     changes, conflicts = {}, []
     for name, ours in wanted.items():
         theirs = found.get(name, "")
         if theirs == ours:
+            continue
+        if name in missing:
+            changes[name] = ours
             continue
         known = {side[name] for side in (base, sending) if name in side}
         last = sending[name] if name in sending and (theirs == sending[name] or name not in sent) else sent.get(name)
@@ -151,7 +154,8 @@ class Sync:
         seen = link.theirs == found.fields  # it stands there as the person saw it who decided
         if seen and link.decision == "theirs" and not self.choices.dry_run:
             return self._accept(content, link, item, found)
-        plan = compare(item.fields, link, found.fields, self.service.one_way, found.untouched)
+        plan = compare(item.fields, link, found.fields, self.service.one_way, found.untouched,
+                       found.missing)
         changes = plan.changes
         if self.choices.overwrite or (seen and link.decision == "ours"):
             changes = changes | {name: item.fields[name] for name in plan.conflicts}

@@ -129,8 +129,8 @@ def test_the_secret_is_given_again_for_another_address_or_user(desk):
         with pytest.raises(Faults) as caught:
             desk.set("wordpress", url, user, secret="")
         assert "again" in caught.value.faults["secret"]
-    desk.set("wordpress", "https://blog.example", "ada", secret="", rest="query")
-    assert desk.account("wordpress").secret == SECRET and desk.account("wordpress").options == {"rest": "query"}
+    desk.set("wordpress", "https://blog.example", "ada", secret="", rest="api/")
+    assert desk.account("wordpress").secret == SECRET and desk.account("wordpress").options == {"rest": "api/"}
     desk.set("wordpress", "https://evil.example", "eve", secret="another-4711")
     assert desk.account("wordpress").secret == "another-4711" and len(desk.rows()) == 1
 
@@ -348,6 +348,18 @@ def test_try_now_ends_the_hold_and_the_next_failure_begins_one(breaker, desk):
     assert desk.audited()[-1][0] == "try connection now"
 
 
+def test_try_now_lets_the_jobs_begin_that_wait_for_the_connection(breaker, desk, ledger):
+    """Those that were claimed and wait for a time; not those of others, nor those that somebody has delayed."""
+    own, delayed = (ledger.dispatch("ProcessContentGeneration", tenant_id="acme", delay=d, args={"prompt": "x"}) for d in (0, 600))
+    other = ledger.dispatch("ProcessContentGeneration", tenant_id="other", args={"prompt": "x"})
+    for _ in range(2):
+        ledger.settle(ledger.claim(), "retried", error="held", delay=600)
+    assert {ledger.row(u).state for u in (own, delayed, other)} == {"scheduled"}
+    breaker.fail(5)
+    assert desk.do("try_now", breaker.id, "ada") == 1
+    assert [ledger.row(u).state for u in (own, delayed, other)] == ["pending", "scheduled", "scheduled"]
+
+
 def test_the_reason_is_kept_without_secrets(breaker, desk):
     desk.account()  # opened: its secret is known to this process
     with breaker.tx.transaction() as tx:
@@ -468,6 +480,13 @@ def test_two_tests_at_once_and_no_more_than_three(desk, site):
 
 
 def test_unknown_services_open_nothing(desk):
+    number = desk.set()
+    desk.ledger.change("UPDATE connections SET service = 'fax', held_until_ms = 1, url = 'x'")
+    for what in (lambda: desk.test(number), lambda: desk.test(999), lambda: desk.test(-1), lambda: desk.test(2**80)):
+        with pytest.raises(ActionRefused):
+            what()
+    assert desk.do("try_now", number, "ada") == 0 and desk.rows()[0].label == "fax"
+    desk.do("remove", number, "ada")
     desk.set()
     with pytest.raises(ValueError):
         accounts.open_service(desk.account(), desk.settings)
