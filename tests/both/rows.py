@@ -136,7 +136,7 @@ def _more(uuids: dict[str, str], now: int) -> list[object]:
         Content(tenant_id="acme", reference="r1", title="Titolo 100%", body="corpo", attributes='{"prezzo": "3"}', created_ms=now, updated_ms=now),
         Content(tenant_id="", reference="r2", title="senza", body="corpo", created_ms=now, updated_ms=now),
         ContentVersion(content_id=1, body="prima", replaced_ms=now, replaced_by=done),
-        *(Connection(tenant_id="acme", service=s, url="https://there.test", secret="x", created_ms=now, updated_ms=now) for s in ("wordpress", "prestashop")),
+        Connection(tenant_id="acme", service="prestashop", url="https://there.test", secret="x", created_ms=now, updated_ms=now),
         *(SyncLink(content_id=1, tenant_id="acme", reference="r1", service=s, state=state, remote_id="7", url="https://there.test/7", edit_url="https://there.test/7/edit",
                    sent='{"title": "a"}', base='{"title": "a"}', ours='{"title": "b"}', theirs='{"title": "c"}', uuid=done, synced_ms=now, content_ms=now, changed_ms=now)
           for s, state in (("wordpress", "conflict"), ("prestashop", "gone"))),
