@@ -23,7 +23,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC
 from email.utils import parsedate_to_datetime
-from http.cookiejar import DefaultCookiePolicy
 from typing import Any
 from urllib.parse import urljoin, urlsplit, urlunsplit
 
@@ -177,6 +176,8 @@ class Outside:
 
     def _connect(self, host: str, url: str, ends: float) -> None:
         """Resolve the host and check its addresses, once. Raises Unavailable and Refused."""
+        from http.cookiejar import DefaultCookiePolicy
+
         import httpx2
 
         left = ends - time.monotonic()
