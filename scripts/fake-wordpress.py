@@ -204,7 +204,8 @@ class Site:
     def medium(self, method: str, number: str, query: dict, raw: bytes, headers: Any, role: str) -> Any:
         """List, read, delete or upload media."""
         if method == "GET" and not number:
-            return paged([row for row in self.media.values() if query.get("slug") in (None, row["slug"])], query), 200
+            return paged([row for row in self.media.values() if query.get("slug") in (None, row["slug"])
+                          and query.get("search", "") in row["slug"]], query), 200
         if method == "GET":
             if int(number) not in self.media:
                 raise Refusal(404, "rest_post_invalid_id", "Invalid post ID.")

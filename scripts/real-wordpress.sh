@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # A real WordPress for a while: Debian's packages in a temporary folder, on 127.0.0.1, in a subfolder of the site.
-#   bash scripts/real-wordpress.sh [command]    (default: tests/integrations/test_real_wordpress.py against it)
+#   bash scripts/real-wordpress.sh [command]    (default: the tests of WordPress against it)
 # The command gets REAL_WORDPRESS: a file with address, user and application password, and the command that sets an
 # option of the site, a line each. When it ends, the processes are ended by their ids and the folder is removed.
 set -euo pipefail
@@ -95,5 +95,6 @@ chmod 755 "$work" && chmod 644 "$work/access"
 pids+=($!)
 until_ok python3 -c "import urllib.request as u; u.urlopen('http://127.0.0.1:$port/blog/wp-json/')"
 export REAL_WORDPRESS="$work/access"
-[ "$#" -gt 0 ] || set -- .venv/bin/python -m pytest -q tests/integrations/test_real_wordpress.py
+[ "$#" -gt 0 ] || set -- .venv/bin/python -m pytest -q -k "not postgres" \
+    tests/integrations/test_real_wordpress.py tests/services/content/test_sync_wordpress.py
 "$@"

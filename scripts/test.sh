@@ -16,7 +16,7 @@ if ! command -v chromium chromium-browser google-chrome >/dev/null; then
     [ -z "${CI:-}" ] || exit 1
     marks=(-m "not e2e")
 fi
-# With a real WordPress: 15 s, up to a minute on a busy machine. Elsewhere than in CI only when its packages are there.
+# With a real WordPress: a minute. Elsewhere than in CI only when its packages are there.
 if [ "$#" = 0 ] && { [ -n "${CI:-}" ] || { [ -e /usr/share/wordpress/wp-load.php ] && command -v mariadbd; }; }; then
     bash scripts/real-wordpress.sh
 fi

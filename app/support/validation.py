@@ -51,13 +51,23 @@ def stored_json(text: Any) -> Any:
     """The value of JSON from a row, which another program may have written; None when it is not valid JSON or nested
     deeper than Python reads.
 
-    NaN and numbers that are too large for Python become text, so that the value can be written as JSON again.
+    NaN and numbers that are too large for Python become text, so that the value can be written as JSON again; a lone
+    surrogate becomes U+FFFD, because no page can show it.
     """
     try:
-        return json.loads(text, parse_constant=str, parse_int=lambda t: int(t) if len(t) < 400 else t,
-                          parse_float=lambda t: t if math.isinf(float(t)) else float(t))
+        value = json.loads(text, parse_constant=str, parse_int=lambda t: int(t) if len(t) < 400 else t,
+                           parse_float=lambda t: t if math.isinf(float(t)) else float(t))
+        return _whole_characters(value) if isinstance(text, str) and "\\ud" in text.lower() else value
     except (ValueError, TypeError, RecursionError):
         return None
+
+
+def _whole_characters(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {_whole_characters(name): _whole_characters(one) for name, one in value.items()}
+    if isinstance(value, list):
+        return [_whole_characters(one) for one in value]
+    return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace") if isinstance(value, str) else value
 
 
 def stored_object(text: Any) -> dict[str, Any]:

@@ -54,7 +54,7 @@ def test_a_change_works_at_once_is_logged_and_the_code_comes_back(site):
 
 
 @pytest.mark.parametrize(("form", "words"), [
-    ({"type": "TestEcho", "concurrency": "-1", "rate": ""}, "A whole number from 1 to 10000"), ({"type": "TestEcho", "concurrency": "", "rate": "fast"}, "A rate is a number of starts"),
+    ({"type": "TestEcho", "concurrency": "-1", "rate": ""}, "Write a whole number from 1 to 10000"), ({"type": "TestEcho", "concurrency": "", "rate": "fast"}, "A rate is a number of starts"),
     ({"type": "Nothing", "concurrency": "1", "rate": ""}, "There is no such job type."), ({"type": "TestPair", "concurrency": "1000000", "rate": "0/s"}, "A rate is a number"),
     ({"concurrency": "1"}, "This field is required"),
 ])

@@ -53,10 +53,10 @@ OPTIONS: dict[str, dict[str, Option]] = {
     "wordpress": {"rest": Option(Message("Root of the REST API, when it is neither wp-json/ nor ?rest_route=/"))},
     "prestashop": {"stock": Option(Message("Stock that was changed there"), {
         "ask": Message("is a conflict"), "ours": Message("is overwritten")}, "ask"),
-        "language": Option(Message("ISO code of the language of columns without one, when it is not the shop's")),
-        "shop": Option(Message("Number of the shop, in a multishop")),
-        "tax_rules_group": Option(Message("Number of the tax rules group of new products")),
-        "admin": Option(Message("Folder of the back office, for links into it"))}}
+        "language": Option(Message("Language of plain columns (ISO code)")),
+        "shop": Option(Message("Shop id, in a multishop")),
+        "tax_rules_group": Option(Message("Tax rules group id of new products")),
+        "admin": Option(Message("Folder of the back office"))}}
 
 
 class Faults(ValidationError):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import threading
 from dataclasses import replace
 
 import pytest
 
+from app.config import ROOT
 from app.extensions import db
 from app.integrations.outside import Refused
 from app.ledger.dialect import Connection, SessionExecutor
@@ -21,6 +23,13 @@ from tests.integrations.test_outside import Site
 
 SECRET = "sk-canary-4711-kept"
 MODELS = json.dumps({"data": [{"id": "a"}, {"id": "b"}]}).encode()
+
+
+def fake(service: str):
+    spec = importlib.util.spec_from_file_location(f"fake_{service}", ROOT / "scripts" / f"fake-{service}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def answer(status: int, body: bytes, *headers: str) -> bytes:
@@ -401,6 +410,23 @@ def test_a_test_says_in_a_sentence_what_is_wrong(desk, site, act, said):
     site.act = act
     ok, sentence = desk.test(number)
     assert not ok and said in sentence
+
+
+@pytest.mark.parametrize("service, user, secret, found", [("wordpress", "editor", "fake password", "editor"), ("prestashop", "", "AAAABBBBCCCCDDDDEEEEFFFFGGGGHHHH", "")])
+def test_a_blog_and_a_shop_are_tested_by_calls_that_need_the_rights(desk, service, user, secret, found):
+    server = fake(service).Server()
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        number = desk.set(service, server.url, user, secret)
+        ok, said = desk.test(number)
+        assert ok and found in said and desk.rows()[0].test_text == said, said
+        ok, said = desk.test(desk.set(service, server.url, user, "ANOTHER4711PASSWORD"))
+        assert not ok and said and "4711" not in said
+    finally:
+        server.shutdown()
+        server.server_close()
+    ok, said = desk.test(number)
+    assert not ok and said
 
 
 def test_a_test_that_works_ends_a_hold(desk, site):

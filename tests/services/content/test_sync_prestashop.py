@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from app.services.content import sync_rows
+from app.services.content import sync_rows, sync_work
 from app.services.content.sync import Choices, Sync
 from tests.integrations.test_prestashop import connect, full, serving, whole
 
@@ -55,7 +55,7 @@ class Desk:
 
         service._shop._ask = killing
         writer = sync_rows.Writer(UUID, self.claims, f"{UUID}/{self.claims}", "acme", "prestashop")
-        content = next(sync_rows.contents(self.ledger.connection, "acme", ["SKU-1"], UUID, self.claims))
+        content = next(sync_work.contents(self.ledger.connection, "acme", ["SKU-1"], UUID, self.claims))
         try:
             return Sync(service, writer, self.ledger.connection, self.save, lambda: False, Choices(**choices)).one(content)
         finally:
