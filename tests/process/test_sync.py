@@ -39,7 +39,7 @@ def load(name: str):
 class Blog:
     """The fake WordPress as somebody sees it who edits there."""
 
-    name, user = "wordpress", "editor"
+    name, user, options = "wordpress", "editor", {}
 
     def __init__(self) -> None:
         self.server, self.secret = load("fake-wordpress").Server(), "fake password"
@@ -68,7 +68,7 @@ class Blog:
 class Shop:
     """The fake PrestaShop as its people see it."""
 
-    name, user = "prestashop", ""
+    name, user, options = "prestashop", "", {"language": "it"}  # language 2: the key may not read which one is the default
 
     def __init__(self) -> None:
         module = load("fake-prestashop")
@@ -105,7 +105,7 @@ def there(request, product):
     settings = product.app.extensions["settings"]
     object.__setattr__(settings, "allow_private_hosts", True)
     with product.app.app_context():
-        connection_pages.save("acme", side.name, side.server.url, side.user, side.secret, {}, "ada", settings)
+        connection_pages.save("acme", side.name, side.server.url, side.user, side.secret, side.options, "ada", settings)
     yield side
     side.server.over.set()
     side.server.shutdown()
