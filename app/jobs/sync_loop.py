@@ -5,10 +5,10 @@ account of the tenant -> breaker -> service -> contents, one by one (services/co
 * A kill: contents that this round has dealt with have a row in `sync_actions` and are left out; the one under way is
   found again by its key.
 * Long lists: an attempt ends SPARE_S before its time limit and goes on in another run, uncounted.
-* The service is away (two contents in a row, or all that were tried): the job waits, uncounted, and each failure counts
-  for the breaker of the connection. After five in a row no job of this connection begins until the next probe. Jobs of
-  other connections go on.
-* One content makes the service fail while others go through: the attempt fails at its end, and runs again for it.
+* A call fails and the service answers no other call either: it is away. The job waits, uncounted, and the failure
+  counts for the breaker of the connection. After five in a row no job of this connection begins until the next probe.
+  Jobs of other connections go on.
+* The service answers, but one content makes it fail: the others go on; the attempt fails at its end, and runs again.
 * One content is refused: the others go on, the job fails at its end and names the first.
 """
 
@@ -22,6 +22,7 @@ from huey.exceptions import CancelExecution, RetryTask
 
 from app.execution.job_context import JobContext
 from app.integrations.outside import Limited, Refused, ServiceError, Unavailable
+from app.integrations.remote import Service
 from app.registry import PermanentError, TemporaryError
 from app.services.content import connections, sync_rows, sync_work
 from app.services.content.sync import Busy, Choices, Result, Stopped, Sync
@@ -29,7 +30,8 @@ from app.support.clock import now_ms
 from app.support.messages import Message, text_of
 from app.support.settings import settings
 
-SPARE_S, BUSY_S, AWAY_S, AGAIN_S = 60.0, 20.0, 20.0, 1.0
+SPARE_S, AWAY_S, AGAIN_S = 60.0, 20.0, 1.0
+MOST_IN_A_ROW = 5  # contents that make the service fail, one after the other
 LEVELS = {"conflict": "WARN", "gone": "WARN", "refused": "ERROR"}
 MOST_NAMED = 5
 
@@ -83,47 +85,64 @@ def _held(name: str, until: int) -> RetryTask:
 
 def _all(ctx: JobContext, sync: Sync, account: connections.Account, references: list[str] | None,
          ends: float) -> dict[str, Any]:
-    tx, tenant, worked, failed, away = ctx.connection, sync.writer.tenant, False, [], 0
+    tx, tenant, worked, in_a_row = ctx.connection, sync.writer.tenant, False, 0
+    failed: list[tuple[str, str]] = []
+    delays: list[float] = []
     references = list(dict.fromkeys(references)) if references is not None else None
     total = len(references) if references is not None else sync_work.count(tx, tenant)
-    done, busy = sync_work.done(tx, ctx.uuid, ctx.retry_round), 0
+    done = sync_work.done(tx, ctx.uuid, ctx.retry_round)
     for content in sync_work.contents(tx, tenant, references, ctx.uuid, ctx.retry_round):
         if ctx.cancelled():
             raise _stopped()
         if time.monotonic() > ends:
             raise RetryTask(Message("Goes on with the rest."), delay=AGAIN_S)
+        reference = content.article.reference
         try:
             result = sync.one(content)
-        except Busy:
-            busy += 1
+        except Busy as error:
+            delays.append(error.delay)
             continue
         except Stopped:
             raise _stopped() from None
         except Unavailable as error:
-            reference, why, away = content.article.reference, text_of(error), away + 1
-            failed.append((reference, why))
-            until = ctx.save_durably(lambda tx, why=why: connections.note_failure(tx, account.id, why, tx.now()))
-            ctx.log(Message("%(reference)s: %(what)s", reference=reference, what=why), "WARN")
-            if until:
-                raise _held(connections.SERVICES[account.service], until) from None
-            if away > 1:
-                raise RetryTask(failed[-1][1], delay=AWAY_S) from None
+            failed.append((reference, text_of(error)))
+            ctx.log(Message("%(reference)s: %(what)s", reference=reference, what=text_of(error)), "WARN")
+            if not _answers(sync.service):
+                raise _away(ctx, account, text_of(error)) from None
+            in_a_row += 1
+            if in_a_row == MOST_IN_A_ROW:
+                break
             continue
         except ServiceError as error:
             raise _failed(error) from None
-        if away or not worked:
-            ctx.save_durably(lambda tx: connections.note_success(tx, account.id))
-        done, worked, away = done + 1, True, 0
-        _tell(ctx, content.article.reference, result)
-        ctx.progress(done, total, content.article.reference)
-    if busy:
-        raise RetryTask(Message("Another job is writing %(n)s of these contents.", n=busy), delay=BUSY_S)
-    if failed and not worked:
-        raise RetryTask(failed[-1][1], delay=AWAY_S)
+        if result.action != "refused" and not worked:  # a refusal may come from here
+            worked = ctx.save_durably(lambda tx: connections.note_success(tx, account.id)) or True
+        done, in_a_row = done + 1, 0
+        _tell(ctx, reference, result)
+        ctx.progress(done, total, reference)
     if failed:
         raise TemporaryError(Message("%(n)s contents could not be sent. %(first)s: %(why)s", n=len(failed),
                                      first=failed[0][0], why=failed[0][1]))
+    if delays:
+        raise RetryTask(Message("%(n)s contents wait: another job is writing them, or the service may still be working "
+                                "on them.", n=len(delays)), delay=max(delays))
     return _result(ctx, tenant, references)
+
+
+def _answers(service: Service) -> bool:
+    """Whether the service works at all: then what failed is one content's."""
+    try:
+        service.check()
+    except (Unavailable, Limited):
+        return False
+    except ServiceError:
+        return True
+    return True
+
+
+def _away(ctx: JobContext, account: connections.Account, why: str) -> RetryTask:
+    until = ctx.save_durably(lambda tx: connections.note_failure(tx, account.id, why, tx.now()))
+    return _held(connections.SERVICES[account.service], until) if until else RetryTask(why, delay=AWAY_S)
 
 
 def _tell(ctx: JobContext, reference: str, result: Result) -> None:

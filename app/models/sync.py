@@ -16,6 +16,7 @@ class SyncLink(db.Model):
     Fields as JSON objects of texts: `sent` ours when they were last written, `base` theirs right after it, `sending`
     ours of a write whose answer has not come, `theirs` what was found in a conflict, `ours` what was to be sent then.
     `owner` is the claim that writes (uuid/number); `decision` is None, ours, theirs, later or again.
+    `since_ms` is when its create began, `asked_ms` when it was last asked for: it may still arrive a while later.
     `content_ms` is the `updated_ms` of the content that was synced last: while it differs, the content changed here.
     """
 
@@ -48,6 +49,7 @@ class SyncLink(db.Model):
     uuid: Mapped[str] = mapped_column(String(36))
     synced_ms: Mapped[int | None] = mapped_column(BigInteger)
     content_ms: Mapped[int | None] = mapped_column(BigInteger)
+    asked_ms: Mapped[int | None] = mapped_column(BigInteger)
     changed_ms: Mapped[int] = mapped_column(BigInteger)
 
 

@@ -12,8 +12,10 @@ depends_on = None
 def upgrade():
     op.add_column("sync_links", sa.Column("ours", sa.Text()))
     op.add_column("sync_links", sa.Column("content_ms", sa.BigInteger()))
+    op.add_column("sync_links", sa.Column("asked_ms", sa.BigInteger()))
 
 
 def downgrade():
+    op.drop_column("sync_links", "asked_ms")
     op.drop_column("sync_links", "content_ms")
     op.drop_column("sync_links", "ours")

@@ -9,7 +9,8 @@ chooses ours, theirs or later.
 
 Failure cases:
 * Killed while a create was on its way: `sending` and `since_ms` stand in the link, durably, before the request. The
-  next attempt looks for our key there before it creates.
+  next attempt looks for our key there before it creates. It waits LATE_S after the request, because the service may
+  still be working on it.
 * Killed while an update was on its way: a field that has the value of `sending` is ours, not changed there.
 * Two claims at once (a worker wrongly judged dead): `owner` is the claim that writes; after a create the key is looked
   for again, and the younger of two is removed by the claim that created it.
@@ -20,12 +21,13 @@ Failure cases:
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
-from app.integrations.outside import ItemRefused
+from app.integrations.outside import ItemRefused, ServiceError
 from app.integrations.remote import Fields, Found, Item, Service
 from app.ledger.dialect import Connection
+from app.services.content.sync_compare import as_seen, compare, rules_of
 from app.services.content.sync_rows import Link, Writer, key_of, link as read_link
 from app.services.content.sync_work import Content
 from app.support.messages import Message, text_of
@@ -33,8 +35,16 @@ from app.support.messages import Message, text_of
 Change = Callable[[Connection], Any]
 
 
+LATE_S = 60.0  # after a request that may have arrived: PHP stops after 30 s of work
+
+
 class Busy(Exception):
-    """Another job that runs is writing this content, or it was changed here since it was read."""
+    """This content must wait `delay` seconds: another job that runs is writing it, it was changed here since it was
+    read, or a create may still arrive there."""
+
+    def __init__(self, delay: float = 20.0) -> None:
+        super().__init__(delay)
+        self.delay = delay
 
 
 class Stopped(Exception):
@@ -60,37 +70,6 @@ class Result(NamedTuple):
     url: str | None = None
 
 
-class Plan(NamedTuple):
-    """The fields to send, and the names of those that are in conflict."""
-
-    changes: Fields
-    conflicts: list[str]
-
-
-def compare(wanted: Fields, link: Link, found: Fields, one_way: frozenset[str] = frozenset(),
-            untouched: bool = False, missing: frozenset[str] = frozenset()) -> Plan:
-    """What to send, and what is in conflict; `untouched` and `missing` as in Found."""
-    sent, base, sending = link.sent or {}, link.base or {}, link.sending or {}
-    changes, conflicts = {}, []
-    for name, ours in wanted.items():
-        theirs = found.get(name, "")
-        if theirs == ours:
-            continue
-        if name in missing:
-            changes[name] = ours
-            continue
-        known = {side[name] for side in (base, sending) if name in side}
-        last = sending[name] if name in sending and (theirs == sending[name] or name not in sent) else sent.get(name)
-        if name in one_way or theirs in known or (untouched and name in sending):
-            if ours != last:
-                changes[name] = ours
-        elif known or theirs:
-            conflicts.append(name)
-        else:  # never ours, and empty there
-            changes[name] = ours
-    return Plan(changes, conflicts)
-
-
 class Sync:
     """Syncs contents with one service. `save` runs a change in a durable transaction; `stopped` says whether the job
     must end."""
@@ -98,28 +77,26 @@ class Sync:
     def __init__(self, service: Service, writer: Writer, connection: Connection, save: Callable[[Change], Any],
                  stopped: Callable[[], bool], choices: Choices) -> None:
         self.service, self.writer, self.connection, self.save = service, writer, connection, save
-        self.stopped, self.choices = stopped, choices
+        self.stopped, self.choices, self.rules = stopped, choices, rules_of(service)
 
     def one(self, content: Content) -> Result:
         """Sync a content and write what was done. Raises Busy, Stopped, and ServiceError when the service does not
         work; ItemRefused is a result."""
         link = read_link(self.connection, content, self.service.name)
+        item = Item(content.article.reference, key_of(self.writer.tenant, content.article.reference), {},
+                    dict(link.notes), link.since_ms)
+        item.keep = lambda: self.save(lambda tx: self.writer.keep_notes(tx, content, item.notes))
         try:
-            result = self._one(content, link)
+            item.fields = self.service.fields_of(content.article, self.choices.options or {})
+            result = self._one(content, link, item)
         except ItemRefused as error:
             result = Result("refused", text_of(error), link.url)
             if not self.choices.dry_run:
-                state = "refused" if link.state in ("", "sending", "refused") else link.state
-                self.save(lambda tx: self.writer.stands(tx, content, state, link, theirs=link.theirs,
-                                                        decision=link.decision))
+                self.save(lambda tx: self.writer.refused(tx, content, item.notes))
         self.save(lambda tx: self.writer.action(tx, content, *result))
         return result
 
-    def _one(self, content: Content, link: Link) -> Result:
-        wanted = self.service.fields_of(content.article, self.choices.options or {})
-        item = Item(content.article.reference, key_of(self.writer.tenant, content.article.reference), wanted,
-                    dict(link.notes), link.since_ms)
-        item.keep = lambda: self.save(lambda tx: self.writer.keep_notes(tx, content, item.notes))
+    def _one(self, content: Content, link: Link, item: Item) -> Result:
         found = self.service.read(link.remote_id, item) if link.remote_id else self.service.find(item)
         if found is None and not link.remote_id:
             return self._create(content, link, item)
@@ -130,37 +107,47 @@ class Sync:
     def _create(self, content: Content, link: Link, item: Item, anew: bool = False) -> Result:
         if self.choices.dry_run:
             return Result("would_create", Message("It would be created."))
+        if link.asked_ms and (wait := link.asked_ms / 1000 + LATE_S - self.connection.now() / 1000) > 0:
+            raise Busy(min(wait, LATE_S))
         self._own(content, item.fields, anew)
-        found = self.service.create(item)
+        try:
+            found = self.service.create(item)
+        except ServiceError as error:
+            if not error.sent:
+                self.save(lambda tx: self.writer.not_asked(tx, content))
+            raise
         first = self.service.find(item)
         if first is not None and not first.binned and first.id != found.id and _older(first.id, found.id):
             self.service.remove(found.id)
-            return self._update(content, Link(sending=item.fields, notes=item.notes), item, first)
+            link = Link(sending=item.fields, notes=item.notes, decided_ms=link.decided_ms)
+            return self._update(content, link, item, first)
         self._write(content, link, found, item)
         return Result("created", Message("Created."), found.url)
 
     def _gone(self, content: Content, link: Link, item: Item, found: Found | None) -> Result:
         if self.choices.recreate or link.decision == "again":
             item.notes.clear()
-            return self._create(content, Link(), item, anew=True)
+            other = self.service.find(item)
+            if other is not None and not other.binned:  # people have made it again
+                return self._update(content, Link(decided_ms=link.decided_ms), item, other)
+            return self._create(content, Link(decided_ms=link.decided_ms), item, anew=True)
         text = Message("It lies in the bin there. Restore it there, or have it made anew.") if found else Message(
             "It was deleted there. It is made anew only when somebody asks for it.")
         if not self.choices.dry_run:
-            self.save(lambda tx: self.writer.stands(tx, content, "gone", link, theirs=link.theirs,
+            self.save(lambda tx: self.writer.stands(tx, content, "gone", link, theirs=link.theirs, notes=item.notes,
                                                     decision=link.decision))
         return Result("gone", text, found and found.edit_url)
 
     def _update(self, content: Content, link: Link, item: Item, found: Found) -> Result:
-        seen = link.theirs == found.fields  # it stands there as the person saw it who decided
+        seen = as_seen(link, found, self.rules.one_way)
         if seen and link.decision == "theirs" and not self.choices.dry_run:
             return self._accept(content, link, item, found)
-        plan = compare(item.fields, link, found.fields, self.service.one_way, found.untouched,
-                       found.missing)
+        plan = compare(item.fields, link, found.fields, self.rules, found.untouched, found.missing)
         changes = plan.changes
         if self.choices.overwrite or (seen and link.decision == "ours"):
             changes = changes | {name: item.fields[name] for name in plan.conflicts}
         elif plan.conflicts:
-            return self._conflict(content, link, item.fields, found, plan.conflicts)
+            return self._conflict(content, link, item, found, plan.conflicts)
         names = ", ".join(changes)
         if self.choices.dry_run:
             return (Result("would_update", Message("It would be updated: %(names)s.", names=names), found.url)
@@ -172,13 +159,17 @@ class Sync:
         return (Result("updated", Message("Updated: %(names)s.", names=names), found.url) if changes else
                 Result("unchanged", Message("Nothing has changed."), found.url))
 
-    def _conflict(self, content: Content, link: Link, wanted: Fields, found: Found, names: list[str]) -> Result:
-        decision = link.decision if link.theirs == found.fields else None
+    def _conflict(self, content: Content, link: Link, item: Item, found: Found, names: list[str]) -> Result:
+        decision = link.decision if as_seen(link, found, self.rules.one_way) else None
         if not self.choices.dry_run:
-            self.save(lambda tx: self.writer.stands(tx, content, "conflict", _with_id(link, found), found, ours=wanted,
-                                                    theirs=found.fields, decision=decision))
-        text = Message("Changed there meanwhile: %(names)s. Nothing was sent; choose ours or theirs.",
-                       names=", ".join(names))
+            self.save(lambda tx: self.writer.stands(
+                tx, content, "conflict", _with_id(link, found), found, ours=item.fields, theirs=found.fields,
+                decision=decision, notes=item.notes))
+        shown = {"names": ", ".join(names)}
+        known = all(name in (link.base or {}) or name in (link.sending or {}) for name in names)
+        text = (Message("Changed there meanwhile: %(names)s. Nothing was sent; choose ours or theirs.", **shown)
+                if known else
+                Message("Other values stand there: %(names)s. Nothing was sent; choose ours or theirs.", **shown))
         return Result("conflict", text, found.edit_url)
 
     def _accept(self, content: Content, link: Link, item: Item, found: Found) -> Result:
@@ -212,5 +203,4 @@ def _older(one: str, other: str) -> bool:
 
 
 def _with_id(link: Link, found: Found) -> Link:
-    return link if link.remote_id else Link(link.state, found.id, sent=link.sent, base=link.base, theirs=link.theirs,
-                                            notes=link.notes)
+    return link if link.remote_id else replace(link, remote_id=found.id)

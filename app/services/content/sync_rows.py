@@ -16,23 +16,28 @@ from app.support.messages import to_json
 from app.support.validation import stored_json
 
 _LINK = """SELECT id, state, remote_id, url, edit_url, sent, base, sending, theirs, notes, since_ms, owner, decision,
- content_ms FROM sync_links WHERE content_id = :c AND service = :s"""
+ content_ms, decided_ms, asked_ms FROM sync_links WHERE content_id = :c AND service = :s"""
 _NEW = """INSERT INTO sync_links (content_id, tenant_id, reference, service, state, uuid, changed_ms)
  VALUES (:c, :t, :r, :s, :state, :u, :now) ON CONFLICT (content_id, service) DO NOTHING"""
 # The claim that owns a link writes to the service. Its row in `jobs` says whether it still runs.
 _OWN = """UPDATE sync_links SET owner = :owner, state = 'sending', sending = :sending, uuid = :u, reference = :r,
- since_ms = CASE WHEN remote_id IS NULL THEN COALESCE(since_ms, :now) END WHERE content_id = :c AND service = :s
+ since_ms = CASE WHEN remote_id IS NULL THEN COALESCE(since_ms, :now) END,
+ asked_ms = CASE WHEN remote_id IS NULL THEN :now END WHERE content_id = :c AND service = :s
  AND (owner IS NULL OR owner = :owner OR NOT EXISTS (SELECT 1 FROM jobs j WHERE j.state = 'processing'
  AND j.uuid = substr(sync_links.owner, 1, 36) AND j.claim_no = CAST(substr(sync_links.owner, 38) AS INTEGER)))"""
 _ANEW = """UPDATE sync_links SET remote_id = NULL, sent = NULL, base = NULL, theirs = NULL, notes = '{}',
- since_ms = :now WHERE content_id = :c AND service = :s"""
+ since_ms = :now, asked_ms = :now WHERE content_id = :c AND service = :s"""
 _STANDS = """UPDATE sync_links SET state = CAST(:state AS VARCHAR), remote_id = :id, url = :url, edit_url = :edit,
- sent = :sent, base = :base, sending = NULL, theirs = :theirs, notes = :notes, since_ms = NULL, owner = NULL, uuid = :u,
- ours = CASE WHEN CAST(:state AS VARCHAR) = 'conflict' THEN COALESCE(:ours, ours) END, decision = :decision,
+ sent = :sent, base = :base, sending = NULL, theirs = :theirs, notes = :notes, since_ms = NULL, asked_ms = NULL,
+ owner = NULL, uuid = :u, ours = CASE WHEN CAST(:state AS VARCHAR) = 'conflict' THEN COALESCE(:ours, ours) END,
+ decision = CASE WHEN COALESCE(decided_ms, 0) = :decided THEN :decision ELSE decision END,
  synced_ms = CASE WHEN CAST(:state AS VARCHAR) = 'synced' THEN :now ELSE synced_ms END,
  content_ms = CASE WHEN CAST(:state AS VARCHAR) = 'synced' THEN :content ELSE content_ms END,
  changed_ms = CASE WHEN CAST(:changed AS INTEGER) = 1 THEN :now ELSE changed_ms END
  WHERE content_id = :c AND service = :s"""
+# What was on its way may have arrived in part: `sending` stays.
+_REFUSED = """UPDATE sync_links SET changed_ms = CASE WHEN state = 'refused' THEN changed_ms ELSE :now END,
+ state = 'refused', owner = NULL, asked_ms = NULL, notes = :notes, uuid = :u WHERE content_id = :c AND service = :s"""
 _ACTION = """INSERT INTO sync_actions
  (uuid, round, content_id, reference, service, action, text, text_json, url, at_ms)
  VALUES (:u, :round, :c, :r, :s, :action, :text, :json, :url, :now)
@@ -62,6 +67,8 @@ class Link:
     owner: str | None = None
     decision: str | None = None
     content_ms: int | None = None
+    decided_ms: int | None = None
+    asked_ms: int | None = None
 
 
 def key_of(tenant: str, reference: str) -> str:
@@ -75,9 +82,9 @@ def link(tx: Executor, content: Content, service: str) -> Link:
     rows = tx.fetch_all(_LINK, c=content.id, s=service)
     if not rows:
         return Link()
-    _id, state, remote_id, url, edit_url, sent, base, sending, theirs, notes, since, owner, decision, at = rows[0]
+    _id, state, remote_id, url, edit_url, sent, base, sending, theirs, notes, *rest = rows[0]
     return Link(state, remote_id, url, edit_url, _fields(sent), _fields(base), _fields(sending), _fields(theirs),
-                _fields(notes) or {}, since, owner, decision, at)
+                _fields(notes) or {}, *rest)
 
 
 def _fields(text: str | None) -> Fields | None:
@@ -130,8 +137,20 @@ class Writer:
             _STANDS, c=content.id, s=self.service, u=self.uuid, now=tx.now(), state=state,
             id=found.id if found else before.remote_id, url=found.url if found else before.url,
             edit=found.edit_url if found else before.edit_url, sent=as_json(sent if sent is not None else before.sent),
-            base=as_json(base), theirs=as_json(theirs), decision=decision, changed=int(changed), ours=as_json(ours),
-            notes=as_json(before.notes if notes is None else notes), content=content_ms or content.updated_ms)
+            base=as_json(base), theirs=as_json(theirs), decision=decision, decided=before.decided_ms or 0,
+            changed=int(changed), ours=as_json(ours), notes=as_json(before.notes if notes is None else notes),
+            content=content_ms or content.updated_ms)
+
+    def refused(self, tx: Executor, content: Content, notes: dict[str, str]) -> None:
+        """Write that the service does not take the content; what stands there is as it was."""
+        keys = {"c": content.id, "s": self.service, "u": self.uuid, "now": tx.now()}
+        tx.execute(_NEW, r=content.article.reference, t=self.tenant, state="refused", **keys)
+        tx.execute(_REFUSED, notes=as_json(notes), **keys)
+
+    def not_asked(self, tx: Executor, content: Content) -> None:
+        """Note that the request of the create did not go out."""
+        tx.execute("UPDATE sync_links SET asked_ms = NULL WHERE content_id = :c AND service = :s", c=content.id,
+                   s=self.service)
 
     def action(self, tx: Executor, content: Content, action: str, text: str, url: str | None) -> None:
         """Write what was done with a content."""

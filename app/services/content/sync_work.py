@@ -11,12 +11,11 @@ from app.support.messages import from_row
 from app.support.validation import stored_json
 
 STEP = 200
-_COLUMNS = "c.id, c.updated_ms, c.reference, c.title, c.body, c.attributes"
 _NOT_DONE = """NOT EXISTS
  (SELECT 1 FROM sync_actions a WHERE a.uuid = :u AND a.round = :round AND a.content_id = c.id)"""
-_ALL = f"""SELECT {_COLUMNS} FROM contents c WHERE c.tenant_id = :t AND c.id > :last AND {_NOT_DONE}
- ORDER BY c.id LIMIT {STEP}"""
-_NAMED = f"SELECT {_COLUMNS} FROM contents c WHERE c.tenant_id = :t AND c.reference = :r AND {_NOT_DONE}"
+_ALL = f"SELECT c.id FROM contents c WHERE c.tenant_id = :t AND c.id > :last AND {_NOT_DONE} ORDER BY c.id LIMIT {STEP}"
+_NAMED = f"SELECT c.id FROM contents c WHERE c.tenant_id = :t AND c.reference = :r AND {_NOT_DONE}"
+_ONE = "SELECT id, updated_ms, reference, title, body, attributes FROM contents WHERE id = :id"
 
 
 @dataclass(frozen=True)
@@ -29,17 +28,20 @@ class Content:
 
 
 def contents(tx: Executor, tenant: str, references: list[str] | None, uuid: str, round_no: int) -> Iterator[Content]:
-    """The contents of a tenant (all without `references`) that this round of the job has not dealt with yet."""
+    """The contents of a tenant (all without `references`) that this round of the job has not dealt with yet; each is
+    read when its turn comes."""
     done = {"t": tenant, "u": uuid, "round": round_no}
-    if references is not None:
-        for reference in references:
-            for row in tx.fetch_all(_NAMED, r=reference, **done):
-                yield _content(row)
-        return
-    last = 0
-    while rows := tx.fetch_all(_ALL, last=last, **done):
-        for row in rows:
+    for number in _ids(tx, references, done):
+        for row in tx.fetch_all(_ONE, id=number):
             yield _content(row)
+
+
+def _ids(tx: Executor, references: list[str] | None, done: dict[str, object]) -> Iterator[int]:
+    for reference in references or ():
+        yield from (row[0] for row in tx.fetch_all(_NAMED, r=reference, **done))
+    last = 0
+    while references is None and (rows := tx.fetch_all(_ALL, last=last, **done)):
+        yield from (row[0] for row in rows)
         last = rows[-1][0]
 
 

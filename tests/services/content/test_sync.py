@@ -9,9 +9,10 @@ from dataclasses import dataclass, field, replace
 import pytest
 
 from app.integrations.outside import ItemRefused, Unavailable
-from app.integrations.remote import Article, Found
+from app.integrations.remote import Article, Found, Item
 from app.services.content import sync_rows, sync_work
-from app.services.content.sync import Busy, Choices, Stopped, Sync, compare
+from app.services.content.sync import Busy, Choices, Stopped, Sync
+from app.services.content.sync_compare import Rules, compare
 from app.services.content.sync_rows import Link
 
 WANTED = {"title": "Ours", "body": "Text"}
@@ -49,7 +50,7 @@ def test_an_untouched_item_in_another_form_is_as_it_was_sent():
 
 
 def test_a_field_of_one_way_is_no_conflict_and_is_sent_only_when_it_changes_here():
-    link, ways = Link(sent={"status": "draft"}, base={"status": "draft"}), frozenset({"status"})
+    link, ways = Link(sent={"status": "draft"}, base={"status": "draft"}), Rules(one_way=frozenset({"status"}))
     assert compare({"status": "draft"}, link, {"status": "publish"}, ways) == ({}, [])
     assert compare({"status": "future"}, link, {"status": "publish"}, ways) == ({"status": "future"}, [])
 
@@ -147,8 +148,10 @@ class Here:
         with self.ledger.connection.transaction(durable=True) as tx:
             return change(tx)
 
-    def sync(self, reference="one", stopped=False, **choices):
+    def sync(self, reference="one", stopped=False, waited=61, **choices):
+        """Sync a content, `waited` seconds after what happened before."""
         self.claims += 1
+        self.ledger.change("UPDATE sync_links SET asked_ms = asked_ms - :ms", ms=waited * 1000)
         writer = sync_rows.Writer(self.uuid, self.claims, f"{self.uuid}/{self.claims}", "acme", "wordpress")
         sync = Sync(self.there, writer, self.ledger.connection, self._save, lambda: stopped, Choices(**choices))
         (content,) = sync_work.contents(self.ledger.connection, "acme", [reference], self.uuid, self.claims)
@@ -281,7 +284,7 @@ def test_a_kill_while_an_item_is_made_anew_makes_it_once(here):
     here.there.items["1"]["binned"] = True
     here.sync()
     here.decide("again")
-    here.there.fuse = 2  # read, create, killed
+    here.there.fuse = 3  # read, find, create, killed
     with pytest.raises(Killed):
         here.sync()
     assert here.sync().action in ("unchanged", "updated") and sorted(here.there.items) == ["1", "2"]
@@ -306,7 +309,112 @@ def test_a_refused_content_says_why_and_loses_nothing(here):
     here.there.refuse = False
     assert here.sync().action == "created"
     here.there.refuse = True
-    assert here.sync().action == "refused" and here.link().state == "synced"
+    assert [here.sync().action, here.link().state, here.link().remote_id] == ["refused", "refused", "1"]
+    here.there.refuse = False
+    assert [here.sync().action, here.link().state] == ["unchanged", "synced"]
+
+
+def test_a_refused_update_is_not_taken_for_synced(here):
+    """An import that syncs what changed must offer it again."""
+    number = here.content()
+    here.sync()
+    here.ledger.change("UPDATE contents SET title = 'New', updated_ms = 5 WHERE id = :c", c=number)
+    here.there.refuse = True
+    here.sync()
+    assert here.link().content_ms == 1
+
+
+def test_a_create_that_may_still_arrive_is_waited_for(here):
+    here.content()
+    here.there.fuse = 1  # find, killed before the create is done
+    with pytest.raises(Killed):
+        here.sync()
+    with pytest.raises(Busy) as waits:
+        here.sync(waited=10)
+    assert 40 < waits.value.delay <= 50 and not here.there.items
+    here.there.create(Item("one", sync_rows.key_of("acme", "one"), {"title": "Title", "body": "Body"}))  # it arrives
+    assert here.sync(waited=0).action == "unchanged" and list(here.there.items) == ["1"]
+
+
+def test_a_create_that_was_not_sent_is_not_waited_for(here):
+    here.content()
+    made = here.there.create
+
+    def away(item):
+        raise Unavailable("no connection", sent=False)
+
+    here.there.create = away
+    with pytest.raises(Unavailable):
+        here.sync()
+    here.there.create = made
+    assert here.sync(waited=0).action == "created"
+
+
+def test_a_choice_made_while_a_job_looks_stays(here):
+    here.content()
+    here.sync()
+    here.there.edit("1", title="Edited there")
+    here.sync()
+    read = here.there.read
+
+    def slow(number, item):
+        here.ledger.change("UPDATE sync_links SET decision = 'ours', decided_ms = 77")
+        return read(number, item)
+
+    here.there.read = slow
+    assert here.sync().action == "conflict"
+    here.there.read = read
+    assert here.sync().action == "updated"
+
+
+def test_a_choice_counts_for_a_job_with_other_options(here):
+    """The conflict was found by a job that sets the status too; the one that carries out the choice does not."""
+    here.content()
+    here.there.one_way = frozenset({"status"})
+    plain = here.there.fields_of
+    here.there.fields_of = lambda article, options: plain(article, options) | {"status": "draft"}
+    here.sync()
+    here.there.edit("1", title="Edited there")
+    here.sync()
+    here.decide("ours")
+    here.there.fields_of = plain
+    here.there.items["1"]["fields"].pop("status")
+    assert here.sync().action == "updated"
+
+
+def test_notes_are_kept_whatever_becomes_of_the_content(here):
+    here.content()
+    here.sync()
+
+    def update(number, changes, item):
+        item.notes["image:one"] = "7"
+        item.keep()
+        raise ItemRefused("The second image is no image.")
+
+    here.there.update = update
+    here.change(title="New")
+    assert here.sync().action == "refused"
+    assert here.link().notes == {"image:one": "7"} and here.link().sending == {"title": "New"}
+
+
+def test_what_people_made_again_is_found_before_it_is_made_anew(here):
+    here.content()
+    here.sync()
+    item = here.there.items.pop("1")
+    here.there.items["9"] = item
+    assert here.sync(recreate=True).action == "unchanged" and list(here.there.items) == ["9"]
+
+
+@pytest.mark.parametrize(("last", "theirs", "changes", "conflicts"), [("5", "3", {}, []), ("4", "3", {}, ["stock"]), ("4", "4", {"stock": "5"}, [])])
+def test_a_lenient_field_may_change_there_unless_it_changed_here_too(last, theirs, changes, conflicts):
+    link = Link(sent={"stock": last}, base={"stock": last})
+    assert compare({"stock": "5"}, link, {"stock": theirs}, Rules(lenient=frozenset({"stock"}))) == (changes, conflicts)
+
+
+def test_a_column_added_later_is_sent_where_nothing_was_set():
+    rules = Rules(blanks={"stock": frozenset({"0"})})
+    assert compare({"stock": "5"}, Link(sent={}, base={}), {"stock": "0"}, rules) == ({"stock": "5"}, [])
+    assert compare({"stock": "5"}, Link(sent={}, base={}), {"stock": "2"}, rules) == ({}, ["stock"])
 
 
 def test_the_claim_of_a_running_job_keeps_others_off(here):

@@ -41,6 +41,7 @@ class Desk:
 
     def sync(self, kill=None, late=False, options=None, **choices):
         self.claims += 1
+        self.ledger.change("UPDATE sync_links SET asked_ms = asked_ms - 61000")  # a minute later
         service, left = connect(self.server, **(options or {})), [kill]
         ask = service._shop._ask
 
