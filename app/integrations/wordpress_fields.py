@@ -111,10 +111,9 @@ def slug(value: str) -> str:
     return plain.encode()[:MOST_SLUG].decode("utf-8", "ignore")
 
 
-def slug_of(theirs: str, ours: str | None) -> str:
-    """The slug as a field: ours when WordPress added -2 or another number to it because it was taken."""
-    found = slug(theirs)
-    return ours if ours and re.fullmatch(re.escape(ours) + r"-\d+", found) else found
+def numbered(theirs: str, ours: str) -> bool:
+    """Whether a slug is ours, or ours with a number, which WordPress adds to one that is taken."""
+    return theirs == ours or bool(re.fullmatch(re.escape(ours) + r"-\d+", theirs))
 
 
 def names(given: list[str]) -> list[str]:
@@ -181,10 +180,7 @@ def _html(body: str, form: str | None) -> str:
     if form and form.lower() not in FORMATS:
         raise ItemRefused(Message("Column format must be markdown or html, not %(value)s.", value=form[:80]))
     plain = _MARKER.sub("", body).replace("\r\n", "\n").replace("\r", "\n").strip()
-    try:
-        made = to_html(plain, form)
-    except RecursionError:
-        raise ItemRefused(Message("Column body is nested too deeply for Markdown.")) from None
+    made = to_html(plain, form)
     return lines(made if made == plain else _one_line_paragraphs(made))
 
 

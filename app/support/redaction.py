@@ -85,7 +85,8 @@ def _secret_values() -> list[str]:
     environ = getattr(os.environ, "_data", os.environ)  # the raw bytes: comparing them takes a microsecond
     if _seen != environ:
         _seen = dict(environ)
-        _values = sorted(set().union(*map(_forms, (*secrets_of(), *_added, *_lent))), key=len, reverse=True)
+        lent = {form for secret in _lent for form in (secret, re.sub("[^A-Za-z0-9]", "", secret))}
+        _values = sorted(set().union(*map(_forms, (*secrets_of(), *_added, *lent))), key=len, reverse=True)
     return _values
 
 
@@ -97,7 +98,8 @@ def add_secrets(secrets: list[str]) -> None:
 
 
 def hide_lent(secret: str) -> None:
-    """From now on hide this value too, until 100 others were given: a decrypted secret of a connection."""
+    """From now on hide this value too, until 100 others were given: a decrypted secret of a connection. Also without
+    its blanks and signs, as WordPress reads an application password."""
     global _seen
     if secret not in _lent:
         _lent[secret] = None

@@ -96,6 +96,8 @@ def test_an_opened_secret_is_hidden_in_logs_and_exceptions(tmp_path, monkeypatch
     except ValueError as error:
         record = logging.LogRecord("x", logging.ERROR, "x", 1, "failed: %s", ("Zq 4711 kanarienvogel",), (ValueError, error, error.__traceback__))
     assert "4711" not in LineFormatter().format(record)
+    for shown in ("wrong password Zq4711kanarienvogel", base64.b64encode(b"ada:Zq4711kanarienvogel").decode(), "word=Zq4711kanarienvogel."):
+        assert "4711kanarienvogel" not in (said := redaction.redact(shown)) and "kanarien" not in said and shown not in said, "without blanks"
     for n in range(redaction.MOST_LENT):
         redaction.hide_lent(f"another secret {n}")
     assert "kanarienvogel" in redaction.redact("Zq 4711 kanarienvogel"), "the latest hundred are hidden"
