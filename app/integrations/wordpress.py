@@ -39,6 +39,7 @@ class WordPress:
 
     name = "wordpress"
     one_way = frozenset({"status"})
+    blanks = {"tags": frozenset({"[]"}), "categories": frozenset({"[]"})}
 
     def __init__(self, outside: Outside, options: dict[str, Any]) -> None:
         self.outside, self._api = outside, Api(outside, options)

@@ -50,7 +50,7 @@ class Terms:
         return self._ids[known]
 
     def names(self, taxonomy: str, given: Any, item: Item) -> str:
-        """The names of these ids as a field, spelled as the content does."""
+        """The names of these ids as a field, spelled as the content does. A post without a category has category 1."""
         ids = [number for one in given if (number := whole(one))] if isinstance(given, list) else []
         unknown = [number for number in ids if (taxonomy, number) not in self._names]
         for start in range(0, len(unknown), PAGE):
@@ -60,6 +60,8 @@ class Terms:
                     self._names[taxonomy, number] = plain(row.get("name"))
         spelled = {name.casefold(): name for name in form.listed(item.fields[taxonomy])}
         found = [self._names[taxonomy, number] for number in ids if (taxonomy, number) in self._names]
+        if taxonomy == "categories" and ids == [1] and not {name.casefold() for name in found} & spelled.keys():
+            found = []
         return form.as_json(form.names([spelled.get(name.casefold(), name) for name in found]))
 
 

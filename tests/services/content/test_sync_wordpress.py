@@ -225,3 +225,16 @@ def test_a_kill_while_a_taken_slug_gets_its_number_is_no_conflict(ledger, sites,
             assert result.action in ("created", "updated", "unchanged"), (steps, change, result)
         assert blog.ask("GET", f"posts/{here.link(name).remote_id}", context="edit")["slug"] == f"{name}-b-2"
         steps += 1
+
+
+def test_columns_that_come_later_are_no_conflict(ledger, sites):
+    """A post without a category stands in the site's first one."""
+    blog, _pictures = sites
+    here, name = Here(ledger, service(blog)), uuid.uuid4().hex[:8]
+    here.content(name, f"T {name}", "One")
+    here.sync(name)
+    here.change(name, attributes=json.dumps({"tags": f"a {name}|b {name}", "categories": f"c {name}"}))
+    assert here.sync(name).action == "updated"
+    blog.ask("POST", f"posts/{here.link(name).remote_id}", {"categories": []})  # a person
+    assert here.sync(name).action == "conflict"
+    here.there.close()
