@@ -87,7 +87,7 @@ class Shop:
                        "characters.", shop=shop or self.base, version=version or "?",
                        languages=", ".join(sorted(isos)), default=default,
                        n=product.fields.get("reference", {}).get("maxsize", "64"))
-        return Message("%(sentence)s %(advice)s", sentence=good, advice=advice) if advice else good
+        return Message("%(sentence)s %(said)s", sentence=good, said=advice) if advice else good
 
     def languages(self) -> tuple[dict[str, str], str]:
         """(id of each language by its ISO code, the ISO code of the default one, which is asked for once).
