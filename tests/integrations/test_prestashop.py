@@ -582,6 +582,13 @@ def test_an_image_that_cannot_be_had_is_the_items_and_nothing_is_sent(server, sh
     assert words in str(error.value) and not server.rows["products"]
 
 
+def test_the_images_of_a_content_are_bounded_together(server, shop, monkeypatch):
+    monkeypatch.setattr("app.integrations.images.MOST_IMAGES", 30)
+    with pytest.raises(ItemRefused, match="have more than 0 MB together"):
+        sync(shop, full(server), {})
+    assert not server.rows["products"]
+
+
 def test_images_are_downloaded_without_the_key(server, shop):
     seen = []
     picture = fake.Handler.picture
