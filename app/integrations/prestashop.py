@@ -43,6 +43,7 @@ NEVER_SENT = frozenset({"manufacturer_name", "quantity", "position_in_category"}
 NEW = {"state": "1", "product_type": "standard", "active": "0", "price": "0", "show_price": "1",
        "available_for_order": "1", "minimal_quantity": "1", "visibility": "both", "condition": "new"}
 NAMES = {"category_default": "id_category_default"}  # what a field is called there
+BLANKS = {"quantity": frozenset("0"), "price": frozenset("0"), "weight": frozenset("0")}  # as nobody has set them
 MOST_RETRIES = 5
 
 
@@ -57,6 +58,7 @@ class PrestaShop:
         self._stock = Stock(self._shop)
         stock = frozenset({"quantity"})
         self.one_way, self.lenient = (stock, frozenset()) if options.get("stock") == "ours" else (frozenset(), stock)
+        self.blanks: dict[str, frozenset[str]] = dict(BLANKS)  # and the home category, once it is known
         self._refused: set[str] = set()
         self._made = ""
         self._seen: dict[str, Fields] = {}
@@ -262,6 +264,8 @@ class PrestaShop:
             elif name == "categories":
                 ids = [text(member, "id") for member in product.findall("associations/categories/category")]
                 fields[key] = listed(sorted(self._categories.paths(ids)))
+                home = self._categories.paths([self._categories.home()])
+                self.blanks |= {name: frozenset([listed(home)]), "category_default": frozenset(home)}
             elif name == "category_default":
                 fields[key] = next(iter(self._categories.paths([text(product, "id_category_default")])), "")
             else:

@@ -80,7 +80,7 @@ def test_a_kill_at_any_request_of_a_create_leaves_nothing_twice_and_nothing_miss
             assert desk.sync().action in ("created", "updated", "unchanged")
             assert plain(server) == expected, n
             server.rows["stock_availables"]["101"]["quantity"] = "0"  # all are sold
-            assert desk.sync().action == "conflict" and server.rows["stock_availables"]["101"]["quantity"] == "0", "no longer taken for unset"
+            assert desk.sync().action == "unchanged" and server.rows["stock_availables"]["101"]["quantity"] == "0", "no longer taken for unset"
             emptied(server)
 
 
@@ -110,7 +110,6 @@ def test_what_people_and_sales_changed_there_is_never_overwritten_in_silence(led
         desk.sync()
         row, stock = server.rows["products"]["1"], server.rows["stock_availables"]["101"]
         stock["quantity"], row["description"]["2"], row["meta_title"] = "5", "<p>Edited</p>", {"1": "m", "2": "m"}
-        assert desk.sync().action == "conflict" and stock["quantity"] == "5"
         desk.change(quantity="9", price="11")
         result = desk.sync()
         assert result.action == "conflict" and "quantity" in result.text and stock["quantity"] == "5" and row["price"] == "10.500000"
@@ -149,6 +148,21 @@ def test_what_people_save_while_images_are_fetched_and_categories_made_stays(led
         with pytest.raises(Limited, match="at this moment"):
             desk.sync()
         assert server.rows["products"]["1"]["name"]["2"] == "La loro" and desk.sync().action == "conflict"
+
+
+def test_a_column_that_is_added_later_is_no_change_of_people(ledger):
+    with serving() as server:
+        desk = Desk(ledger, server)
+        all_columns = json.loads(ledger.one("SELECT attributes FROM contents"))
+        ledger.change("UPDATE contents SET attributes = '{}'")
+        assert desk.sync().action == "created"
+        desk.change(**{name: all_columns[name] for name in ("price", "weight", "quantity", "categories", "image", "ean13")})
+        assert desk.sync().action == "updated"
+        row = server.rows["products"]["1"]
+        assert (row["price"], row["weight"], row["ean13"], len(row["associations"]["categories"])) == ("10.500000", "1.200000", "1234567890123", 2)
+        assert server.rows["stock_availables"]["101"]["quantity"] == "7"
+        desk.change(active="1")
+        assert desk.sync().action == "conflict" and row["active"] == "0", "what is on sale is for a person to say"
 
 
 def emptied(server):
@@ -196,6 +210,19 @@ def test_two_claims_at_once_need_no_right_to_delete(ledger, monkeypatch):
         works_on_with_the_oldest(desk, server)
         row = server.rows["products"]["2"]
         assert (row["active"], row["reference"]) == ("0", "") and len(server.rows["products"]) == 2
+
+
+def test_a_sale_does_not_hold_the_other_fields(ledger):
+    with serving() as server:
+        desk = Desk(ledger, server)
+        desk.sync()
+        stock = server.rows["stock_availables"]["101"]
+        stock["quantity"] = "5"
+        assert desk.sync().action == "unchanged" and stock["quantity"] == "5"
+        desk.change(price="11")
+        result = desk.sync()
+        assert result == ("updated", "Updated: price.", result.url) and server.rows["products"]["1"]["price"] == "11.000000"
+        assert stock["quantity"] == "5"
 
 
 def test_theirs_can_be_taken_over_and_a_deleted_product_is_made_anew_when_asked(ledger):
