@@ -216,13 +216,13 @@ def test_a_sale_does_not_hold_the_other_fields(ledger):
     with serving() as server:
         desk = Desk(ledger, server)
         desk.sync()
-        stock = server.rows["stock_availables"]["101"]
-        stock["quantity"] = "5"
-        assert desk.sync().action == "unchanged" and stock["quantity"] == "5"
+        stock = server.rows["stock_availables"]
+        stock["101"]["quantity"] = "5"
+        assert desk.sync().action == "unchanged" and stock["101"]["quantity"] == "5"
         desk.change(price="11")
         result = desk.sync()
         assert result == ("updated", "Updated: price.", result.url) and server.rows["products"]["1"]["price"] == "11.000000"
-        assert stock["quantity"] == "5"
+        assert stock["101"]["quantity"] == "5"
 
 
 def test_theirs_can_be_taken_over_and_a_deleted_product_is_made_anew_when_asked(ledger):
