@@ -1,7 +1,7 @@
 """Downloads an image that a content names, to hand it to a service.
 
     URL -> its own Outside, without a password: addresses checked, no private one -> redirects, each checked anew
-        -> at most 20 MB with an image's content type
+        -> at most 20 MB with an image's content type, 64 MB for all images of a content
 
 Each failure is an ItemRefused: the server of an image is not the service, whose outage holds all contents.
 """
@@ -14,7 +14,7 @@ from urllib.parse import urljoin, urlsplit
 from app.integrations.outside import MOST_HOPS, Answer, ItemRefused, Outside, ServiceError, shown
 from app.support.messages import Message, text_of
 
-MOST_IMAGE = 20 << 20
+MOST_IMAGE, MOST_IMAGES = 20 << 20, 64 << 20
 ENDINGS = {"image/jpeg": "jpg", "image/jpg": "jpg", "image/png": "png", "image/gif": "gif", "image/webp": "webp",
            "image/avif": "avif", "image/bmp": "bmp", "image/tiff": "tif", "image/heic": "heic"}
 
@@ -42,6 +42,17 @@ def download(url: str, private: bool) -> Image:
     if not answer.body:
         raise _refused(url, Message("it is empty."))
     return Image(answer.body, "image/jpeg" if kind == "image/jpg" else kind, ENDINGS[kind])
+
+
+def download_all(urls: list[str], private: bool) -> list[tuple[str, Image]]:
+    """The images at some addresses, each with its address. Raises ItemRefused."""
+    found: list[tuple[str, Image]] = []
+    for url in urls:
+        found.append((url, download(url, private)))
+        if sum(len(image.content) for _, image in found) > MOST_IMAGES:
+            raise ItemRefused(Message("The images of the column image have more than %(n)s MB together.",
+                                      n=MOST_IMAGES >> 20))
+    return found
 
 
 def _refused(url: str, why: str) -> ItemRefused:

@@ -5,31 +5,36 @@
 * A product is ours by its `reference`, the content's reference: it is the shop's own business key, it survives every
   edit of texts, and it can be searched. Two products with one reference are refused until a person ends it.
 * A PUT replaces the whole product: it is read, changed where we want, freed of read-only fields and written whole.
-  Then it is read again, because an answer to a PUT may be incomplete.
+  Then it is read again, because an answer to a PUT may be incomplete. Images are downloaded and categories made before
+  that first read, which takes minutes: nothing that people save meanwhile is put back.
 * A value that was changed between the comparison and the write is not overwritten: the item waits a second.
 * Stock is in stock_availables, images are in images/products. Images are only added. Before each upload the ids of
-  the images there are noted, so that after a kill the new one is recognised. Nothing is ever deleted but by `remove`.
+  the images there are noted, so that after a kill the new one is recognised. Nothing is ever deleted but by `remove`,
+  which switches the product off when the key may not delete.
 * A product with state 0 is a form that somebody opened in the back office and never saved: it counts as none.
 
 * The product, its stock and its images are written one after the other. Until all of a new one are there `making` is
   noted, so that a create which was cut off is completed (`missing` of Found).
 
-Options: `stock` = ours (our quantity is written without asking when it changes here), `language` (ISO code for
-columns without one), `shop` (id, in a multishop), `tax_rules_group` (id, for new products), `admin` (folder of the back
-office).
+Options: `stock` = ours (our quantity is written without asking when it changes here; else one that changed there only
+is left, and one that changed on both sides is a conflict), `language` (ISO code for columns without one), `shop` (id,
+in a multishop), `tax_rules_group` (id, for new products), `admin` (folder of the back office).
 """
 
 from __future__ import annotations
 
 import contextlib
 import re
+from collections.abc import Iterable
 from typing import Any
 
-from app.integrations.outside import ItemRefused, Limited, Outside, Unavailable
+from app.integrations.outside import ItemRefused, Outside, Refused, Unavailable
+from app.integrations.prestashop_categories import Categories
 from app.integrations.prestashop_errors import Doubtful, Missing, NotWritable
 from app.integrations.prestashop_fields import HTML, accepted, in_all_languages, listed, normal, unlisted, wanted
+from app.integrations.prestashop_images import MAKING, Images, Picture
 from app.integrations.prestashop_shop import Shop, number
-from app.integrations.prestashop_tree import Categories, Images
+from app.integrations.prestashop_stock import Stock, changed
 from app.integrations.prestashop_xml import Element, associate, languages, legal, put, text
 from app.integrations.remote import Article, Fields, Found, Item
 from app.support.messages import Message
@@ -38,6 +43,7 @@ NEVER_SENT = frozenset({"manufacturer_name", "quantity", "position_in_category"}
 NEW = {"state": "1", "product_type": "standard", "active": "0", "price": "0", "show_price": "1",
        "available_for_order": "1", "minimal_quantity": "1", "visibility": "both", "condition": "new"}
 NAMES = {"category_default": "id_category_default"}  # what a field is called there
+BLANKS = {"quantity": frozenset("0"), "price": frozenset("0"), "weight": frozenset("0")}  # as nobody has set them
 MOST_RETRIES = 5
 
 
@@ -49,7 +55,10 @@ class PrestaShop:
     def __init__(self, outside: Outside, options: dict[str, Any]) -> None:
         self._outside, self._options, self._shop = outside, options, Shop(outside, options)
         self._categories, self._images = Categories(self._shop), Images(self._shop, outside)
-        self.one_way = frozenset({"quantity"} if options.get("stock") == "ours" else ())
+        self._stock = Stock(self._shop)
+        stock = frozenset({"quantity"})
+        self.one_way, self.lenient = (stock, frozenset()) if options.get("stock") == "ours" else (frozenset(), stock)
+        self.blanks: dict[str, frozenset[str]] = dict(BLANKS)  # and the home category, once it is known
         self._refused: set[str] = set()
         self._made = ""
         self._seen: dict[str, Fields] = {}
@@ -68,17 +77,22 @@ class PrestaShop:
         return accepted(found, self.fields_of(article, {}), article, self._shop.languages()[1])
 
     def find(self, item: Item) -> Found | None:
-        """The product with the item's reference; right after a create the oldest one. Raises ItemRefused when there are
-        several, unless one is noted as ours."""
+        """The product with the item's reference. Of several it is the one that is noted as ours. Right after a create,
+        and while one of ours is not over, it is the oldest one: two claims made them. Else raises ItemRefused."""
         ids = self._with_reference(item.reference)
         noted = item.notes.get("id", "")
-        if len(ids) > 1 and noted not in ids:
+        if len(ids) > 1 and noted not in ids and MAKING not in item.notes:
             raise ItemRefused(Message(
                 "The shop has %(n)s products with the reference %(reference)s (%(ids)s). Give each its own there.",
                 n=len(ids), reference=item.reference, ids=", ".join(f"#{id}" for id in ids[:10])))
         if not ids:
             return None
-        return self.read(noted if noted in ids and noted != self._made else ids[0], item)
+        if noted not in ids:
+            noted = ids[0]
+        elif noted == self._made != ids[0]:
+            item.notes["id"] = noted = ids[0]
+            item.keep()
+        return self.read(noted, item)
 
     def read(self, remote_id: str, item: Item) -> Found | None:
         """The product with this id; None when it was deleted or is a form that was never saved (state 0)."""
@@ -97,7 +111,7 @@ class PrestaShop:
         if item.fields.get("active") == "1" and item.fields.get("price", "0") == "0":
             raise ItemRefused(Message("A new product that is put on sale needs a price: fill the column price, or set "
                                       "active to 0."))
-        pictures = self._images.fetched(item, [])
+        pictures = self._images.fetched(item, "")
         product = Element("product")
         first = {"reference": legal(item.reference)} | NEW
         if group := str(self._options.get("tax_rules_group") or ""):
@@ -108,7 +122,7 @@ class PrestaShop:
         texts = in_all_languages(item.fields, isos, default)
         home = self._categories.home()
         self._apply(product, {"category_default": "", "categories": ""} | item.fields | texts, home)
-        item.notes["making"] = "1"
+        first_try, item.notes[MAKING] = MAKING not in item.notes, "1"
         self._images.begin(item, [])
         try:
             id = number(self._save("POST", "products", product, item.fields).find("product"))
@@ -117,38 +131,51 @@ class PrestaShop:
             if len(ids) != 1:
                 raise
             id = ids[0]
+        except (ItemRefused, Refused):
+            if first_try:  # nothing is on its way: a product that people make from now on is theirs
+                self._images.end(item)
+                item.keep()
+            raise
         item.notes["id"] = self._made = id
         return self._rest(id, item.fields, item, pictures)
 
     def update(self, remote_id: str, changes: Fields, item: Item) -> Found:
         """Set the fields `changes` of a product. Raises Limited when one of them was changed there since it was
         read."""
-        product = self._product(remote_id)
-        seen, now = self._seen.get(remote_id, {}), self._found(product, item).fields
-        if any(seen[name] != now.get(name) for name in changes if name in seen and name not in self.one_way):
-            raise Limited(Message("Somebody changed product #%(id)s in the shop at this moment.", id=remote_id), 1.0)
+        seen = self._seen.get(remote_id, {})
+        pictures = self._images.fetched(item, seen.get("images", "")) if "images" in changes else []
+        for path in (*unlisted(changes.get("categories", "")), changes.get("category_default")):
+            if path:
+                self._categories.id(path)
+        product = self._product(remote_id)  # no request between this one and the PUT, unless people are at it
+        now = self._values(product, [name for name in changes if name != "quantity"], item)
+        if any(seen.get(name, value) != value for name, value in now.items()):
+            raise changed(remote_id)
         if "quantity" in changes and text(product, "associations/combinations"):
             raise ItemRefused(Message("Product #%(id)s has combinations, each with a quantity of its own: empty the "
                                       "column quantity.", id=remote_id))
-        pictures = []
-        if "images" in changes:
-            pictures = self._images.fetched(item, self._images.ids(product))
-            self._images.begin(item, self._images.ids(product))
         direct = {name: value for name, value in changes.items() if name not in ("quantity", "images")}
         if direct:
             self._apply(product, direct)
             try:
                 self._save("PUT", f"products/{remote_id}", product, direct)
             except Doubtful:
-                there = self._found(self._product(remote_id), item).fields
-                if any(there.get(name) == now.get(name) != value for name, value in direct.items()):
+                there = self._values(self._product(remote_id), direct, item)
+                if any(there[name] == now[name] != value for name, value in direct.items()):
                     raise
-        return self._rest(remote_id, changes, item, pictures)
+        if "images" in changes:
+            self._images.begin(item, self._images.ids(product))
+        return self._rest(remote_id, changes, item, pictures, seen.get("quantity"))
 
-    def remove(self, remote_id: str) -> None:
-        """Delete a product. The key needs the right DELETE on products for it."""
+    def remove(self, remote_id: str) -> str:
+        """Delete a product that we made a moment ago and that exists twice. A key without the right DELETE on products
+        switches it off and takes its reference away; returns a sentence for people then, else ""."""
         with contextlib.suppress(Missing):
-            self._shop.call("DELETE", f"products/{remote_id}", empty=True)
+            try:
+                self._shop.call("DELETE", f"products/{remote_id}", empty=True)
+            except Refused:
+                return self._switch_off(remote_id)
+        return ""
 
     def close(self) -> None:
         """End the connection."""
@@ -177,6 +204,14 @@ class PrestaShop:
         if product is None or number(product) != id:
             raise Unavailable(Message("The shop answers with something else than product #%(id)s.", id=id))
         return product
+
+    def _switch_off(self, id: str) -> str:
+        product, off = self._product(id), {"active": "0", "reference": ""}
+        older = ", ".join(f"#{other}" for other in self._with_reference(text(product, "reference")) if other != id)
+        self._apply(product, off)
+        self._save("PUT", f"products/{id}", product, off)
+        return Message("Product #%(id)s was made at the same time as %(older)s, and the key may not delete it. It is "
+                       "switched off and has no reference: delete it there.", id=id, older=older or "?")
 
     def _save(self, method: str, resource: str, product: Element, ours: Fields) -> Element:
         """POST or PUT a product whole. A field that the shop calls not writable is left out from then on, unless it is
@@ -207,49 +242,41 @@ class PrestaShop:
             elif name not in ("quantity", "images"):
                 put(product, name, value)
 
-    def _rest(self, id: str, changes: Fields, item: Item, pictures: list[Any]) -> Found:
+    def _rest(self, id: str, changes: Fields, item: Item, pictures: list[Picture], seen: str | None = None) -> Found:
         if "quantity" in changes:
-            for row in self._stock(id):
-                if normal("quantity", text(row, "quantity")) != changes["quantity"]:
-                    put(row, "quantity", changes["quantity"])
-                    self._shop.save("PUT", f"stock_availables/{number(row)}", row)
+            self._stock.write(id, changes["quantity"], None if self.one_way else seen)
         self._images.upload(id, item, pictures)
         self._images.end(item)
         return self._found(self._product(id), item)
 
-    def _stock(self, id: str) -> list[Element]:
-        """The records of a product's stock, without those of its combinations: one for each shop that keeps its own."""
-        rows = self._shop.call("GET", "stock_availables", {
-            "filter[id_product]": f"[{id}]", "filter[id_product_attribute]": "[0]", "display": "full"})
-        found = [row for row in rows.iter("stock_available") if text(row, "id_product") == id
-                 and text(row, "id_product_attribute") in ("", "0")]
-        if not found:
-            raise ItemRefused(Message("The shop keeps no stock of product #%(id)s.", id=id))
-        return found
-
-    def _found(self, product: Element, item: Item) -> Found:
-        """The product as Found, with the fields that the item sets."""
-        id, (isos, _default) = number(product), self._shop.languages()
-        fields: Fields = {}
-        for key in item.fields:
+    def _values(self, product: Element, names: Iterable[str], item: Item) -> Fields:
+        """The fields `names` of a product."""
+        isos, fields = self._shop.languages()[0], Fields()
+        for key in names:
             name, _, iso = key.partition(".")
             if iso:
                 value = languages(product.find(name)).get(isos.get(iso, ""), "")
                 fields[key] = value if name in HTML else " ".join(value.split())
             elif name == "quantity":
-                rows = [normal(name, text(row, name)) for row in self._stock(id)]
-                fields[key] = "/".join(dict.fromkeys(rows))  # "3/5" when shops differ
+                fields[key] = self._stock.quantity(number(product))
             elif name == "images":
                 fields[key] = listed(self._images.named(product, item))
             elif name == "categories":
                 ids = [text(member, "id") for member in product.findall("associations/categories/category")]
                 fields[key] = listed(sorted(self._categories.paths(ids)))
+                home = self._categories.paths([self._categories.home()])
+                self.blanks |= {name: frozenset([listed(home)]), "category_default": frozenset(home)}
             elif name == "category_default":
                 fields[key] = next(iter(self._categories.paths([text(product, "id_category_default")])), "")
             else:
                 fields[key] = normal(name, text(product, name))
+        return fields
+
+    def _found(self, product: Element, item: Item) -> Found:
+        """The product as Found, with the fields that the item sets."""
+        id, fields = number(product), self._values(product, item.fields, item)
         self._seen[id] = fields
-        missing = {"quantity"} if "making" in item.notes and fields.get("quantity") == "0" else set()
+        missing = {"quantity"} if MAKING in item.notes and fields.get("quantity") == "0" else set()
         if "images" in fields and self._images.cut_off(item, self._images.ids(product)):
             missing.add("images")
         missing = {name for name in missing if fields[name] != item.fields[name]}

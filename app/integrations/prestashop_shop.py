@@ -78,12 +78,16 @@ class Shop:
                                   "Parameters, Webservice.", rights=", ".join(missing)))
         isos, default = self.languages()
         product = self.schema()
+        advice = "" if _granted(api, "products", "DELETE") else Message(
+            "The right DELETE on products is missing: a product that two jobs made at once is then switched off, not "
+            "deleted.")
         shop = said(api.get("shopName") or api.get("shop_name") or "", self._hide, 80)
-        return Message("The shop %(shop)s (PrestaShop %(version)s) gives all rights that a sync needs. Languages: "
+        good = Message("The shop %(shop)s (PrestaShop %(version)s) gives all rights that a sync needs. Languages: "
                        "%(languages)s; columns without a language are %(default)s. A reference has at most %(n)s "
                        "characters.", shop=shop or self.base, version=version or "?",
                        languages=", ".join(sorted(isos)), default=default,
                        n=product.fields.get("reference", {}).get("maxsize", "64"))
+        return Message("%(sentence)s %(said)s", sentence=good, said=advice) if advice else good
 
     def languages(self) -> tuple[dict[str, str], str]:
         """(id of each language by its ISO code, the ISO code of the default one, which is asked for once).

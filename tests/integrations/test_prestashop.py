@@ -377,6 +377,9 @@ def test_the_shops_own_words_come_to_the_person(server, shop):
 def test_a_test_of_the_connection_says_what_was_found(server, shop):
     assert str(shop.check()).startswith("The shop Fake & Sons (PrestaShop 8.1.7) gives all rights")
     assert "Languages: en, it" in shop.check() and all(method == "GET" for method, *_ in server.requests)
+    assert "DELETE" not in shop.check()
+    server.rights["products"] = {"GET", "PUT", "POST"}
+    assert re.search("gives all rights.* The right DELETE on products is missing: .* switched off", connect(server).check())
     server.rights |= {"products": {"GET"}, "languages": set()}
     del server.rights["images"]
     with pytest.raises(Refused, match="lacks rights: products PUT POST, images GET POST, languages GET"):
@@ -434,6 +437,25 @@ def test_two_products_with_one_reference_are_refused_until_one_is_ours(server, s
         shop.find(item)
     item.notes["id"] = "12"
     assert shop.find(item).id == "12"
+    item.notes = {"making": "1"}
+    assert shop.find(item).id == "9", "two claims made them: the oldest is ours"
+    item.notes["id"] = "12"
+    assert shop.find(item).id == "12"
+
+
+def test_a_create_that_the_shop_refuses_is_over(server, shop):
+    """A product that people make later is not taken for ours."""
+    for way, kind in (("403", Refused), ("413", ItemRefused)):
+        server.misbehave(way, "POST", "products")
+        kept: dict[str, str] = {}
+        with pytest.raises(kind):
+            sync(shop, full(server), kept)
+        assert "making" not in kept
+    server.misbehave("403", "POST", "products")
+    kept["making"] = "1"  # one whose answer was lost may still arrive
+    with pytest.raises(Refused):
+        sync(shop, full(server), kept)
+    assert kept["making"] == "1"
 
 
 def test_of_two_made_at_once_the_oldest_is_found_and_the_younger_can_go(server, shop):
@@ -443,8 +465,23 @@ def test_of_two_made_at_once_the_oldest_is_found_and_the_younger_can_go(server, 
     item = item_for(shop, given)
     second = shop.create(item)
     assert (first.id, second.id) == ("1", "2") and shop.find(item).id == "1"
-    shop.remove("2")
+    assert item.notes["id"] == "1"
+    assert shop.remove("2") == "" and shop.remove("2") == ""
     assert shop.find(item).id == "1" and list(server.rows["products"]) == ["1"]
+
+
+def test_without_the_right_delete_the_younger_is_switched_off_and_blocks_nothing(server, shop):
+    server.rights["products"] = {"GET", "PUT", "POST"}
+    given = full(server)
+    first, _ = sync(connect(server), given, {})
+    shop.create(item_for(shop, given))
+    before = copy.deepcopy(server.rows["products"])
+    assert re.search("#2 .* same time as #1, .* may not delete", shop.remove("2"))
+    row, same = server.rows["products"]["2"], ("name", "description", "price", "associations", "state", "link_rewrite")
+    assert (row["active"], row["reference"], server.rows["products"]["1"]) == ("0", "", before["1"])
+    assert all(row[name] == before["2"][name] for name in same)
+    assert connect(server).find(item_for(shop, given)).id == "1", "not refused as two with one reference"
+    assert shop.remove("7") == ""
 
 
 @pytest.mark.parametrize("columns", [
@@ -498,7 +535,7 @@ def test_with_the_option_our_stock_wins_over_sales(server):
     shop = connect(server, stock="ours")
     item = item_for(shop, article(reference="RICH", quantity="7"))
     assert shop.update("5", {"quantity": "7"}, item).fields["quantity"] == "7"
-    assert shop.one_way == {"quantity"} and connect(server).one_way == frozenset()
+    assert shop.one_way == connect(server).lenient == {"quantity"} and shop.lenient == connect(server).one_way == frozenset()
     server.rows["stock_availables"]["300"]["quantity"] = "3"
     assert shop.update("5", {"quantity": "9"}, item_for(shop, article(reference="RICH", quantity="9"))).fields["quantity"] == "9"
 
@@ -543,6 +580,13 @@ def test_an_image_that_cannot_be_had_is_the_items_and_nothing_is_sent(server, sh
         with pytest.raises(ItemRefused) as error:
             sync(shop, article(image=url), {})
     assert words in str(error.value) and not server.rows["products"]
+
+
+def test_the_images_of_a_content_are_bounded_together(server, shop, monkeypatch):
+    monkeypatch.setattr("app.integrations.images.MOST_IMAGES", 30)
+    with pytest.raises(ItemRefused, match="have more than 0 MB together"):
+        sync(shop, full(server), {})
+    assert not server.rows["products"]
 
 
 def test_images_are_downloaded_without_the_key(server, shop):

@@ -52,7 +52,8 @@ OPTIONS: dict[str, dict[str, Option]] = {
                "project": Option(Message("Project, when the key is of several"))},
     "wordpress": {"rest": Option(Message("Root of the REST API, when it is neither wp-json/ nor ?rest_route=/"))},
     "prestashop": {"stock": Option(Message("Stock that was changed there"), {
-        "ask": Message("is a conflict"), "ours": Message("is overwritten")}, "ask"),
+        "ask": Message("is left; a conflict when ours changed too"),
+        "ours": Message("is overwritten when ours changes")}, "ask"),
         "language": Option(Message("Language of plain columns (ISO code)")),
         "shop": Option(Message("Shop id, in a multishop")),
         "tax_rules_group": Option(Message("Tax rules group id of new products")),

@@ -6,10 +6,13 @@ import json
 
 import pytest
 
+from app.integrations.outside import Limited
+from app.integrations.prestashop import PrestaShop
 from app.services.content import sync_rows, sync_work
 from app.services.content.sync import Choices, Sync
-from tests.integrations.test_prestashop import connect, full, serving, whole
+from tests.integrations.test_prestashop import connect, fake, full, item_for, serving, whole
 
+CREATE = PrestaShop.create
 UUID = "00000000-0000-8000-8000-000000000001"
 
 
@@ -77,11 +80,8 @@ def test_a_kill_at_any_request_of_a_create_leaves_nothing_twice_and_nothing_miss
             assert desk.sync().action in ("created", "updated", "unchanged")
             assert plain(server) == expected, n
             server.rows["stock_availables"]["101"]["quantity"] = "0"  # all are sold
-            assert desk.sync().action == "conflict" and server.rows["stock_availables"]["101"]["quantity"] == "0", "no longer taken for unset"
-            for name in ("products", "stock_availables", "images"):
-                server.rows[name].clear()
-            for id in [id for id in server.rows["categories"] if int(id) > 2]:
-                del server.rows["categories"][id]
+            assert desk.sync().action == "unchanged" and server.rows["stock_availables"]["101"]["quantity"] == "0", "no longer taken for unset"
+            emptied(server)
 
 
 def test_a_kill_at_any_request_of_an_update_is_made_good(ledger):
@@ -110,7 +110,6 @@ def test_what_people_and_sales_changed_there_is_never_overwritten_in_silence(led
         desk.sync()
         row, stock = server.rows["products"]["1"], server.rows["stock_availables"]["101"]
         stock["quantity"], row["description"]["2"], row["meta_title"] = "5", "<p>Edited</p>", {"1": "m", "2": "m"}
-        assert desk.sync().action == "conflict" and stock["quantity"] == "5"
         desk.change(quantity="9", price="11")
         result = desk.sync()
         assert result.action == "conflict" and "quantity" in result.text and stock["quantity"] == "5" and row["price"] == "10.500000"
@@ -121,6 +120,109 @@ def test_what_people_and_sales_changed_there_is_never_overwritten_in_silence(led
         stock["quantity"] = "2"
         desk.change(quantity="30")
         assert desk.sync(options={"stock": "ours"}).action == "updated" and server.rows["stock_availables"]["101"]["quantity"] == "30"
+
+
+@pytest.mark.parametrize("moment", ["images", "categories"])
+def test_what_people_save_while_images_are_fetched_and_categories_made_stays(ledger, moment, monkeypatch):
+    """A PUT writes the product whole: what was read before these minutes would put old values back."""
+    with serving() as server:
+        desk = Desk(ledger, server)
+        desk.sync()
+        edits = {"wholesale_price": "99.000000", "meta_title": {"1": "by a person", "2": "by a person"}}
+        old = {"images": fake.Handler.picture, "categories": fake.Server.save}[moment]
+
+        def meanwhile(self, *given):
+            with server.lock:
+                if moment == "images" or given[0] == "categories":
+                    server.rows["products"]["1"] |= edits
+            return old(self, *given)
+
+        monkeypatch.setattr(*{"images": (fake.Handler, "picture"), "categories": (fake.Server, "save")}[moment], meanwhile)
+        new = {"images": {"image": f"{server.url}/pictures/c.jpg"}, "categories": {"categories": "New > Newer"}}[moment]
+        desk.change(name_it="Pompa due", **new)
+        assert desk.sync().action == "updated"
+        row = server.rows["products"]["1"]
+        assert edits.items() <= row.items() and row["name"]["2"] == "Pompa due"
+        edits |= {"name": {"1": "Pump", "2": "La loro"}}
+        desk.change(name_it="Pompa tre", **{name: value + "x.jpg" for name, value in new.items()})
+        with pytest.raises(Limited, match="at this moment"):
+            desk.sync()
+        assert server.rows["products"]["1"]["name"]["2"] == "La loro" and desk.sync().action == "conflict"
+
+
+def test_a_column_that_is_added_later_is_no_change_of_people(ledger):
+    with serving() as server:
+        desk = Desk(ledger, server)
+        all_columns = json.loads(ledger.one("SELECT attributes FROM contents"))
+        ledger.change("UPDATE contents SET attributes = '{}'")
+        assert desk.sync().action == "created"
+        desk.change(**{name: all_columns[name] for name in ("price", "weight", "quantity", "categories", "image", "ean13")})
+        assert desk.sync().action == "updated"
+        row = server.rows["products"]["1"]
+        assert (row["price"], row["weight"], row["ean13"], len(row["associations"]["categories"])) == ("10.500000", "1.200000", "1234567890123", 2)
+        assert server.rows["stock_availables"]["101"]["quantity"] == "7"
+        desk.change(active="1")
+        assert desk.sync().action == "conflict" and row["active"] == "0", "what is on sale is for a person to say"
+
+
+def emptied(server):
+    for name in ("products", "stock_availables", "images"):
+        server.rows[name].clear()
+    for id in [id for id in server.rows["categories"] if int(id) > 2]:
+        del server.rows["categories"][id]
+
+
+def made(server, shop=None):
+    shop = shop or connect(server)
+    return CREATE(shop, item_for(shop, full(server)))
+
+
+def works_on_with_the_oldest(desk, server):
+    assert desk.sync().action in ("unchanged", "updated") and desk.ledger.one("SELECT remote_id FROM sync_links") == "1"
+    desk.change(price="11")
+    assert desk.sync().action == "updated" and server.rows["products"]["1"]["price"] == "11.000000"
+
+
+def test_two_products_of_a_create_that_was_cut_off_do_not_block_the_content(ledger):
+    with serving() as server:
+        Desk(ledger, server).sync()
+        post = [request[:2] for request in server.requests].index(("POST", "products"))
+        emptied(server)
+        desk = Desk(ledger, server)
+        with pytest.raises(Killed):
+            desk.sync(kill=post)
+        assert not server.rows["products"]
+        made(server), made(server)  # both arrive late
+        works_on_with_the_oldest(desk, server)
+
+
+def test_two_claims_at_once_need_no_right_to_delete(ledger, monkeypatch):
+    with serving() as server:
+        server.rights["products"] = {"GET", "PUT", "POST"}
+        desk = Desk(ledger, server)
+
+        def create(self, item):
+            if not server.rows["products"]:
+                made(server)
+            return CREATE(self, item)
+
+        monkeypatch.setattr(PrestaShop, "create", create)
+        works_on_with_the_oldest(desk, server)
+        row = server.rows["products"]["2"]
+        assert (row["active"], row["reference"]) == ("0", "") and len(server.rows["products"]) == 2
+
+
+def test_a_sale_does_not_hold_the_other_fields(ledger):
+    with serving() as server:
+        desk = Desk(ledger, server)
+        desk.sync()
+        stock = server.rows["stock_availables"]
+        stock["101"]["quantity"] = "5"
+        assert desk.sync().action == "unchanged" and stock["101"]["quantity"] == "5"
+        desk.change(price="11")
+        result = desk.sync()
+        assert result == ("updated", "Updated: price.", result.url) and server.rows["products"]["1"]["price"] == "11.000000"
+        assert stock["101"]["quantity"] == "5"
 
 
 def test_theirs_can_be_taken_over_and_a_deleted_product_is_made_anew_when_asked(ledger):
