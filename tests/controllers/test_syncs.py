@@ -206,6 +206,7 @@ def test_the_dashboard_tells_of_conflicts_in_one_line(site):
 def test_the_page_of_a_sync_job_says_what_it_did(site, app):
     from app import registry
 
+    connect()
     uuid = registry.find("ProcessWordPressSync").with_options(tenant_id="acme").dispatch(references=["r0"])
     for n in range(25):
         action(content(f"r{n}"), "created" if n < 24 else "conflict", "Created.", uuid, url="https://blog.test/7")
