@@ -251,7 +251,7 @@ def dispatch_syncs(source: CsvFile, name: str, last: LastOnes, services: list[st
             db.session.rollback()
             raise PermanentError(text_of(error)) from None
         found = sync_start.made(ctx.uuid) or {}
-    ctx.log(Message("%(n)s syncs of contents follow, in %(jobs)s jobs.", n=found["syncs"], jobs=found["jobs"]))
+    ctx.log(Message("Syncs that follow: %(n)s; jobs: %(jobs)s.", n=found["syncs"], jobs=found["jobs"]))
     return found
 
 

@@ -160,7 +160,8 @@ def parts(references: Iterable[str]) -> Iterator[list[str]]:
 def many(contents: list[Named], wish: Wish, actor: str) -> str:
     """Dispatch the sync of many contents as one batch; returns its id. Raises ValidationError."""
     tenants = {tenant for tenant, _reference in contents}
-    batch = batches.begin(Message("Sync of %(n)s contents", n=len(contents)), created_by=actor,
+    name = Message("Sync of %(n)s contents", n=len(contents)) if len(contents) > 1 else Message("Sync of one content")
+    batch = batches.begin(name, created_by=actor,
                           tenant_id=tenants.pop() if len(tenants) == 1 else None)
     add(wish, contents, actor, queue="low", batch=batch)
     batch.seal()
