@@ -7,9 +7,10 @@ from flask import Blueprint, flash, jsonify, redirect, render_template, request,
 from flask_babel import gettext as _, ngettext
 
 from app.controllers.access import wants_json
+from app.controllers.redirects import safe_next
 from app.controllers.responses import actor, ask, csv_file, done, render_error
 from app.registry import find
-from app.services.content import content_list, contents as service, costs, drafts, sync_pages, sync_start
+from app.services.content import content_jobs, content_list, contents as service, costs, drafts, link_views, sync_start
 from app.services.content.content_list import SERVICES, STATES, ContentFilter
 from app.services.content.sync_start import Wish
 from app.support.formatting import number
@@ -45,8 +46,8 @@ def one(id: int):
     found = drafts.content_page(id)
     if found is None:
         return render_error(404, _("There is no such content."))
-    links, connected = sync_pages.links_of(id), sync_start.connected(found.tenant_id)
-    jobs, total = sync_pages.jobs_of(id)
+    links, connected = link_views.links_of(id), sync_start.connected(found.tenant_id)
+    jobs, total = content_jobs.jobs_of(id)
     sums = costs.of_content(found.tenant_id, found.reference)
     if wants_json():
         return jsonify({"content": found, "links": links, "jobs": [job._asdict() for job in jobs], "jobs_total": total,
@@ -83,6 +84,9 @@ def sync_many():
         ids = content_list.ids(ContentFilter.read(form), content_list.MOST + 1, top=parse_id(form.get("top")))
     else:
         ids = sorted({key for text in form.getlist("id") if (key := parse_id(text)) is not None})
+        if not ids and not wants_json():
+            flash(_("Nothing is ticked: tick the contents to sync, or all that match."), "error")
+            return redirect(safe_next(form.get("next"), url_for("admin.jobs.contents.index")), 303)
         if len(ids) > MOST_TICKED:
             raise ValidationError(_("Tick the contents first, at most %(n)s.", n=MOST_TICKED))
     found = sync_start.named(ids, wish)

@@ -9,6 +9,7 @@ from flask_babel import get_locale, gettext as _
 
 from app import extensions, registry
 from app.services.alerts.incident_views import count_open
+from app.services.content import field_names
 from app.services.stats.job_monitoring import monitor_state
 from app.support import formatting
 from app.support.clock import day_of, now_ms
@@ -31,7 +32,7 @@ def install(app: Flask) -> None:
         app, locale_selector=choose_language, timezone_selector=lambda: settings().timezone.key,
         default_translation_directories="translations",
     )
-    app.jinja_env.filters.update(formatting.FILTERS)
+    app.jinja_env.filters.update(formatting.FILTERS | {"field_name": field_names.name_of})
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     # As functions: what they find changes; the first two query the database, and only layouts/base.html calls them
     app.jinja_env.globals.update(nav=nav, monitor=monitor_state, today=today)

@@ -16,7 +16,7 @@ from app.config import QUEUES, ROOT
 from app.controllers import tree_forms
 from app.models.job import BY_LIMIT, BY_RATE, LIVE_STATES
 from app.services.alerts.incident_views import open_alerts
-from app.services.content import bulk, content_list, contents, costs, generation_pages, sync_pages, sync_start
+from app.services.content import bulk, content_list, contents, costs, generation_pages, sync_reports, sync_start
 from app.services.jobs import batch_pages, lookup, uploads, waiting
 from app.services.jobs.actions import EDITABLE
 from app.services.jobs.views import AttemptView, JobView, Progress
@@ -178,6 +178,9 @@ def job_context(found: JobView) -> dict[str, Any]:
     error, trace = translate_stored(found.error), found.traceback
     if trace and type(found.error) is Message:
         trace = trace.replace(str(found.error), error)  # the last line of the traceback is our own sentence
+    sync = sync_reports.report(uuid) if found.job_type in sync_start.TYPES.values() else None
+    if sync and attempts and attempts[-1].details.get("permanent") and type(found.error) is Message:
+        trace = None  # it was refused, with a sentence: no place in the code says more
     files = uploads.names_of(found.args)
     has_report = contents.has_report(uuid)
     web = found.known and (declared := registry.find(found.job_type)) is not None and declared.options.web
@@ -204,7 +207,7 @@ def job_context(found: JobView) -> dict[str, Any]:
     return {"job": job, "queues": QUEUES, "kin": kin, "tree": asked,
             "attempts": list(reversed(attempts)), "log": log, "cut": cut, "links": links(found),
             "rejects": contents.reject_report(uuid) if has_report else None,
-            "sync": sync_pages.report(uuid) if found.job_type in sync_start.TYPES.values() else None}
+            "sync": sync}
 
 
 def pretty(value: Any) -> str:

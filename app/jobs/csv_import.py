@@ -2,7 +2,7 @@
 
     begin   finds the record after which to go on (`row_no` of `import_runs`); a new round deletes the rejects before
     survey  reads all records once: counts them and finds the last good record of each reference
-    save    writes 500 records in one short transaction: contents, import_rejects, import_runs
+    save    writes 500 records in one short transaction: contents (import_write.py), import_rejects, import_runs
 
 * A killed attempt: `row_no` and the counts are committed with each chunk, so the next attempt goes on after it and the
   result counts all attempts. A retry by a person is a new round and starts from the beginning.
@@ -29,7 +29,7 @@ from itertools import islice
 from typing import Any, Literal
 
 from huey.exceptions import CancelExecution
-from sqlalchemy import bindparam, delete, insert, select, update
+from sqlalchemy import delete, insert, select, update
 from sqlalchemy.exc import IntegrityError, OperationalError
 
 from app.execution.job_context import JobContext
@@ -37,9 +37,9 @@ from app.extensions import db, reading
 from app.integrations.csv_files import CsvFile, peek_csv
 from app.integrations.text_files import NAMES, find_encoding
 from app.jobs.declare import job
-from app.models import Content, ImportReject, ImportRun
+from app.models import ImportReject, ImportRun
 from app.registry import PermanentError, UploadedFile
-from app.services.content import sync_start
+from app.services.content import import_write, sync_start
 from app.services.content.import_rows import KINDS, REQUIRED, LastOnes, Row, entry, located, read_rows
 from app.support.clock import now_ms
 from app.support.messages import Message, text_of
@@ -51,7 +51,7 @@ SURVEY_STEP = 5000  # records between two reports of the progress
 WRITE_TRIES = 5
 COUNTS = ("inserted", "updated", "unchanged", "rejected")
 CLEARING = -1  # `row_no` while the rejects of the previous round are being deleted
-CONTENTS, REJECTS, RUNS = Content.__table__, ImportReject.__table__, ImportRun.__table__
+REJECTS, RUNS = ImportReject.__table__, ImportRun.__table__
 
 
 @job("ProcessCsvImport", queue="low", tries=3, backoff=(60, 300, 1800), timeout=300, label="CSV Import",
@@ -174,7 +174,7 @@ def save(chunk: list[Row], source: CsvFile, last: LastOnes, done: int, ctx: JobC
             return done
         good = [row for row in rows if row.fault is None]
         lost = {row.number: line for row in good if (line := last.later(row.reference, row.number))}
-        articles = {row.reference: article(row, source) for row in good if row.number not in lost}
+        articles = {row.reference: import_write.article(row, source) for row in good if row.number not in lost}
         try:
             if store(ctx, done, rows, articles, report(rows, lost, ctx.uuid), len(lost)):
                 return rows[-1].number
@@ -187,16 +187,6 @@ def save(chunk: list[Row], source: CsvFile, last: LastOnes, done: int, ctx: JobC
             db.session.rollback()
         done = begin(ctx.uuid, ctx.retry_round)
     return done
-
-
-def article(row: Row, source: CsvFile) -> dict[str, str]:
-    """The values of a row by column of `contents`. An empty cell of a column without a name is left out."""
-    cells, places = row.record.cells, source.places
-    attributes = {name: cells[at] for at, name in enumerate(source.columns)
-                  if at not in places.values() and (cells[at] or name != f"column {at + 1}")}
-    values = {name: cells[at] for name, at in places.items()}
-    text = json.dumps(attributes, ensure_ascii=False, sort_keys=True)
-    return values | {"reference": row.reference, "attributes": text}
 
 
 def report(rows: list[Row], lost: dict[int, int], uuid: str) -> list[dict[str, Any]]:
@@ -226,15 +216,10 @@ def store(ctx: JobContext, done: int, rows: list[Row], articles: dict[str, dict[
           entries: list[dict[str, Any]], repeated: int = 0) -> bool:
     """Write a chunk in one transaction; False, with nothing written, when another attempt has changed `row_no`."""
     session, now, tenant = db.session, now_ms(), ctx.tenant_id or ""
-    new, changed = dict(articles), []
-    query = select(CONTENTS.c.id, CONTENTS.c.reference, CONTENTS.c.title, CONTENTS.c.body, CONTENTS.c.attributes)
-    query = query.where(CONTENTS.c.tenant_id == tenant, CONTENTS.c.reference.in_(list(articles)))
-    for at, reference, title, body, attributes in session.execute(query) if articles else ():
-        given = {"body": body} | new.pop(reference)  # a file without bodies leaves them as they are
-        if (title, body, attributes) != (given["title"], given["body"], given["attributes"]):
-            changed.append({**given, "at": at, "updated_ms": now})
+    plan = import_write.plan(ctx.uuid, tenant, articles, now)
+    new, changed = len(plan.new), len(plan.changed)
     refused = sum(row.fault is not None for row in rows)
-    counts = (len(new), len(changed), len(rows) - len(new) - len(changed) - refused, refused)
+    counts = (new, changed, len(rows) - new - changed - refused, refused)
     mine = (RUNS.c.uuid == ctx.uuid, RUNS.c.round == ctx.retry_round, RUNS.c.row_no == done)
     size = sum(len(entry["row"].encode()) for entry in entries)
     more = dict(zip(COUNTS, counts, strict=True)) | {"repeated": repeated, "kept": len(entries), "kept_bytes": size}
@@ -242,14 +227,7 @@ def store(ctx: JobContext, done: int, rows: list[Row], articles: dict[str, dict[
     went_on = update(RUNS).where(*mine).values(row_no=rows[-1].number, touched_ms=now, **added)
     if not session.execute(went_on).rowcount:
         return False
-    if new:
-        common = {"tenant_id": tenant, "created_ms": now, "updated_ms": now}
-        session.execute(insert(CONTENTS), [{"body": "", **given, **common} for given in new.values()])
-    if changed:
-        columns = {name: bindparam(f"new_{name}") for name in ("title", "body", "attributes", "updated_ms")}
-        session.execute(
-            update(CONTENTS).where(CONTENTS.c.id == bindparam("at")).values(columns),
-            [{"at": row["at"], **{f"new_{name}": row[name] for name in columns}} for row in changed])
+    plan.write(again=ctx.retry_round > 1)
     if entries:
         session.execute(insert(REJECTS), entries)
     session.commit()
@@ -267,9 +245,13 @@ def dispatch_syncs(source: CsvFile, name: str, last: LastOnes, services: list[st
         if not any(wanted.values()):
             ctx.log(Message("Nothing to sync: the services have all of this file as it is here."))
             return None
-        sync_start.after_import(ctx.uuid, name, ctx.tenant_id or "", wanted, ctx.created_by)
+        try:
+            sync_start.after_import(ctx.uuid, name, ctx.tenant_id or "", wanted, ctx.created_by)
+        except ValidationError as error:  # the connection was removed meanwhile
+            db.session.rollback()
+            raise PermanentError(text_of(error)) from None
         found = sync_start.made(ctx.uuid) or {}
-    ctx.log(Message("%(n)s syncs of contents follow, in %(jobs)s jobs.", n=found["syncs"], jobs=found["jobs"]))
+    ctx.log(Message("Syncs that follow: %(n)s; jobs: %(jobs)s.", n=found["syncs"], jobs=found["jobs"]))
     return found
 
 

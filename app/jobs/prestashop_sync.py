@@ -7,11 +7,13 @@ from typing import Any
 from app.execution.job_context import JobContext
 from app.jobs import sync_loop
 from app.jobs.declare import job
+from app.services.content import sync_start
 from app.services.content.sync import Choices
 from app.support.messages import Message
 
 
 @job("ProcessPrestaShopSync", label="PrestaShop Sync", timeout=300, concurrency=1, per="tenant",
+     check=sync_start.checking("prestashop"),
      description=Message("Write contents as products into the PrestaShop shop of a tenant: some references, or all."))
 def process_prestashop_sync(references: list[str] | None = None, all: bool = False,
                             overwrite: bool = False, recreate: bool = False, dry_run: bool = False, *,

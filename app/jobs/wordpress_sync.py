@@ -7,11 +7,13 @@ from typing import Any, Literal
 from app.execution.job_context import JobContext
 from app.jobs import sync_loop
 from app.jobs.declare import job
+from app.services.content import sync_start
 from app.services.content.sync import Choices
 from app.support.messages import Message
 
 
 @job("ProcessWordPressSync", label="WordPress Sync", timeout=300, concurrency=1, per="tenant",
+     check=sync_start.checking("wordpress"),
      description=Message("Write contents to the WordPress site of a tenant: some references, or all."))
 def process_wordpress_sync(references: list[str] | None = None, all: bool = False,
                            status: Literal["draft", "publish", "future"] | None = None, overwrite: bool = False,

@@ -14,6 +14,7 @@ from app.extensions import db
 from app.integrations.csv_cells import guard, unguard
 from app.integrations.csv_files import open_csv
 from app.models import Generation, ImportReject
+from tests.syncing import action, content
 
 EVIL = "=HYPERLINK(1);=cmd|' /C calc'!A0\t+1\n-2,@SUM(A1)"
 RUN = re.compile(r"(?:^|[,;\t\r\n])[\"']*(?<!')[=+\-@]")
@@ -27,6 +28,7 @@ def answers(admin, app):
         registry.find("TestEcho").with_options(tenant_id="acme", delay=60).dispatch(text=EVIL)
         db.session.add(ImportReject(uuid=UUID, line=2, reason="Too few cells.", row=EVIL))
         db.session.add(Generation(uuid="g1", batch_id=UUID, reference=EVIL, prompt=EVIL, text=EVIL, error=EVIL, model="m", status="partial", created_ms=0))
+        action(content(EVIL), "refused", EVIL, UUID)
         db.session.commit()
     rules = [rule.rule for rule in app.url_map.iter_rules() if rule.rule.endswith(".csv") and "GET" in rule.methods]
     assert len(rules) >= 3

@@ -10,8 +10,13 @@ from types import SimpleNamespace
 import pytest
 from sqlalchemy import select
 
+from app import registry
 from app.extensions import db
+from app.ledger.claim import claim, claim_statement
+from app.ledger.dialect import Connection
+from app.ledger.settle import Outcome, settle
 from app.models import ContentVersion, Job, JobBatch, SyncLink
+from app.support.messages import Message
 from tests.syncing import UUID, action, connect, content, link
 
 HERE, JSON = "/admin/jobs/contents", {"Accept": "application/json"}
@@ -204,8 +209,7 @@ def test_the_dashboard_tells_of_conflicts_in_one_line(site):
 # What a job did
 
 def test_the_page_of_a_sync_job_says_what_it_did(site, app):
-    from app import registry
-
+    connect()
     uuid = registry.find("ProcessWordPressSync").with_options(tenant_id="acme").dispatch(references=["r0"])
     for n in range(25):
         action(content(f"r{n}"), "created" if n < 24 else "conflict", "Created.", uuid, url="https://blog.test/7")
@@ -221,3 +225,69 @@ def test_the_page_of_a_sync_job_says_what_it_did(site, app):
     for path in (f"/syncs/{UUID}", "/syncs/x", f"/syncs/{UUID}/actions.csv", f"/syncs/{UUID}/actions.json"):
         assert get(site, HERE + path, status=404)
     assert site.get(f"{HERE}/syncs/{uuid}?action=odd", headers=JSON).status_code == 400
+
+
+def test_a_sync_that_was_refused_says_what_it_did_and_shows_no_traceback(site, app):
+    connect()
+    ledger, uuids = Connection(app.extensions["settings"].database_url), {}
+    for why, details in (("refused", {"permanent": True}), ("broken", {})):
+        uuids[why] = registry.find("ProcessWordPressSync").with_options(tenant_id="acme").dispatch(references=["r"])
+        action(content(why), "refused", "It has no title.", uuids[why])
+        db.session.commit()
+        error = Message("%(n)s of %(total)s contents were refused. %(first)s: %(why)s", n=1, total=2, first="r", why="No.")
+        outcome = Outcome("failed", error=error, traceback=f"Traceback (most recent call last):\nPermanentError: {error}", retry=False, details=details)
+        settle(ledger, claim(ledger, claim_statement(("default",)), "w", "w"), outcome, "sqlite")
+    ledger.close()
+    page = get(site, f"/admin/jobs/job/{uuids['refused']}")
+    assert "What it did" in page and "It has no title." in page and "1 of 2 contents were refused" in page and "Traceback" not in page
+    page = get(site, f"/admin/jobs/job/{uuids['broken']}")
+    assert page.index("What it did") < page.index(">Traceback<")
+
+
+# What a content's page and the list say
+
+def test_a_refusal_stands_with_its_reason_and_what_is_gone_has_no_link(site):
+    connect()
+    refused, gone = content("no"), content("gone")
+    link(refused, "refused")
+    action(refused, "refused", Message("Column %(column)s: %(why)s", column="date", why="ieri"))
+    number = link(gone, "gone", url="https://blog.test/7", edit_url="https://blog.test/edit/7")
+    for address in (HERE, f"{HERE}/{refused}"):
+        assert "Column date: ieri" in get(site, address)
+    assert get(site, f"{HERE}/{refused}").count("Column date: ieri") == 2, "beside the state, and with its job"
+    for address in (f"{HERE}/{gone}", f"{HERE}/links/{number}"):
+        assert "blog.test" not in get(site, address)
+    assert site.get(f"{HERE}/{refused}", headers=JSON).json["links"][0]["why"] == "Column date: ieri"
+
+
+def test_rows_of_a_dry_run_are_marked(site):
+    connect()
+    number = content("r")
+    for dry_run in (True, False):
+        uuid = registry.find("ProcessWordPressSync").with_options(tenant_id="acme").dispatch(references=["r"], dry_run=dry_run)
+        action(number, "conflict", Message("Changed there meanwhile: %(names)s. Nothing was sent; choose ours or theirs.", names="title, name.en"), uuid)
+    page = get(site, f"{HERE}/{number}", "it")
+    assert page.count('<span class="second">Prova</span>') == 1 and "titolo, nome (en)" in page
+    assert [job["dry_run"] for job in site.get(f"{HERE}/{number}", headers=JSON).json["jobs"]] == [False, True]
+
+
+def test_nothing_ticked_leads_back_to_the_list(site):
+    connect()
+    content("r")
+    answer = post(site, f"{HERE}/sync", to="wordpress", ask="1", next=f"{HERE}/?q=r")
+    assert answer.status_code == 303 and answer.location == f"{HERE}/?q=r"
+    assert "Nothing is ticked" in get(site, f"{HERE}/?q=r")
+    assert post(site, f"{HERE}/sync", JSON, to="wordpress").status_code == 400 and jobs() == []
+
+
+def test_a_conflict_names_its_fields_and_who_changed_them(site):
+    number = link(content("r"), "conflict", base={"title": "Old", "price": "1"}, ours={"title": "Ours", "price": "1"}, theirs={"title": "Theirs", "price": "2"})
+    page = get(site, f"{HERE}/links/{number}", "it")
+    assert "<h2>titolo</h2>" in page and "<h2>prezzo</h2>" in page and page.count("modificato da entrambe le parti") == 1 and page.count(">modificato là<") == 1
+
+
+def test_syncs_after_an_import_are_said_to_come_after_it(site):
+    connect()
+    first = registry.find("TestEcho").dispatch(text="x")
+    second = registry.find("ProcessWordPressSync").with_options(tenant_id="acme", after=[first]).dispatch(references=["r"])
+    assert "These run after it (1)" in get(site, f"/admin/jobs/job/{first}") and "It runs after (1)" in get(site, f"/admin/jobs/job/{second}")

@@ -456,3 +456,29 @@ def test_60000_rows_stay_under_150_mb_and_5000_rows_under_5_s(imports, tmp_path)
         status, peak, run_ms, _ = process.communicate(timeout=100)[0].splitlines()[-1].split(" ", 3)
         assert status == "completed" and int(run_ms) < seconds * 1000 and int(peak) < peak_mb * 2**20
     assert imports.sql("SELECT COUNT(*) FROM contents") == [(65_000,)]
+
+
+# What a file replaces, and what it lacks
+
+def test_a_replaced_body_is_a_version_and_columns_that_the_file_lacks_stay(imports):
+    imports("reference,title,body,price,slug\na,A,one,5,s\nb,B,two,6,t\nc,C,three,7,u\nd,D, ,8,v\n".replace("D, ,", "D,four,"))
+    imports.sql("UPDATE contents SET body = '' WHERE reference = 'd'")
+    uuid = imports.dispatch(SHORT := "reference,title,body,slug\na,A,new,s\nb,B2,two,\nc,C,three,u\nd,D,five,v\n")
+    assert figures(imports.attempt()) == {"rows": 4, "inserted": 0, "updated": 3, "unchanged": 1, "rejected": 0}
+    kept = imports.contents("title, body, attributes")
+    assert [(t, b, json.loads(a)) for t, b, a in kept] == [
+        ("A", "new", {"price": "5", "slug": "s"}), ("B2", "two", {"price": "6", "slug": ""}), ("C", "three", {"price": "7", "slug": "u"}),
+        ("D", "five", {"price": "8", "slug": "v"})], "an empty cell of a column that the file has empties it"
+    versions = "SELECT c.reference, v.body, v.replaced_by, v.replaced_ms = c.updated_ms FROM content_versions v JOIN contents c ON c.id = v.content_id ORDER BY v.id"
+    assert imports.sql(versions) == [("a", "one", uuid, 1)], "a text that was empty is no version"
+    assert imports(SHORT)["unchanged"] == 4 and imports.contents("title, body, attributes") == kept and len(imports.sql(versions)) == 1
+
+
+def test_a_further_round_keeps_what_it_replaces(imports):
+    imports("reference,title,body\na,A,one\n")
+    uuid = imports.dispatch("reference,title,body\na,A,two\n")
+    imports.attempt()
+    imports.sql("UPDATE contents SET body = 'by hand'")
+    imports.again(uuid, by_hand=True)
+    assert figures(imports.attempt())["updated"] == 1 and imports.contents("body") == [("two",)]
+    assert imports.sql("SELECT body, replaced_by FROM content_versions") == [("by hand", uuid)]

@@ -50,3 +50,21 @@ def test_rows_report_and_counts(imports, monkeypatch):
     assert whole(imports.attempt()) | {"encoding": ""} == result | {"inserted": 0, "unchanged": 3, "encoding": ""}
     with imports.site.app_context():
         assert contents.report_counts(uuid) == contents.RejectReport(total=702, rejected=701, repeated=1, kept=3)
+
+
+def test_a_replaced_body_is_a_version_and_columns_that_the_file_lacks_stay(imports):
+    for content in (HEAD + "a,A,one,5\nb,B,two,6\n", "reference,title,body\na,A,new\nb,B,two\n", "reference,title,body\na,A,new\nb,B,two\n"):
+        uuid = imports.dispatch(content)
+        result = whole(imports.attempt())
+        if "size" not in content and result["updated"]:
+            replaced_by = uuid
+    assert (result["updated"], result["unchanged"]) == (0, 2)
+    with imports.site.app_context():
+        assert db.session.execute(text("SELECT body, attributes FROM contents ORDER BY reference")).all() == [("new", '{"size": "5"}'), ("two", '{"size": "6"}')]
+        assert db.session.execute(text("SELECT body, replaced_by FROM content_versions")).all() == [("one", replaced_by)]
+        db.session.execute(text("UPDATE contents SET body = 'by hand' WHERE reference = 'a'"))
+        db.session.execute(text("UPDATE jobs SET state = 'pending', round = round + 1 WHERE uuid = :u"), {"u": replaced_by})
+        db.session.commit()
+    assert whole(imports.attempt())["updated"] == 1
+    with imports.site.app_context():
+        assert db.session.execute(text("SELECT body, replaced_by FROM content_versions")).all() == [("by hand", replaced_by)]

@@ -107,6 +107,15 @@ def test_only_what_the_service_does_not_have_as_it_is_here_is_synced(shop):
     assert result["unchanged"] == 3 and dispatched(shop)[0][1] == ["b", "c"], "changed since, and never synced"
 
 
+def test_marks_of_direction_in_the_name_of_a_file_hinder_nothing(shop, tmp_path):
+    path = tmp_path / "pro\u202edotti\u200e.csv"
+    path.write_text(HEAD + "a,A,b\n")
+    shop.dispatch(path, sync=["wordpress"])
+    shop.sql("UPDATE uploads SET filename = ?", path.name)  # as an older version has stored it
+    assert whole(shop.attempt())["sync"]["jobs"] == 1
+    assert shop.sql("SELECT name FROM job_batches") == [("Sync after import of prodotti.csv",)]
+
+
 def test_nothing_is_dispatched_when_nothing_changed_and_it_is_said(shop):
     run(shop, HEAD + "a,A,b\n")
     synced(shop, "a")
@@ -128,6 +137,19 @@ def test_an_attempt_after_a_kill_dispatches_nothing_again(shop):
     for by_hand in (False, True):
         shop.again(uuid, by_hand)
         assert whole(shop.attempt())["sync"] == first["sync"] and len(dispatched(shop)) == 1
+
+
+def test_a_connection_removed_meanwhile_fails_with_its_sentence(shop, monkeypatch):
+    shop.dispatch(HEAD + "a,A,b\n", sync=["wordpress"])
+    saved = csv_import.save
+
+    def removed(*args):
+        shop.sql("DELETE FROM connections")
+        return saved(*args)
+    monkeypatch.setattr(csv_import, "save", removed)
+    outcome = shop.attempt()
+    assert outcome.error == "acme has no connection to WordPress. Add one first."
+    assert len(shop.contents()) == 1 and dispatched(shop) == []
 
 
 @pytest.mark.parametrize("where", ["begin", "dispatch_many", "seal"])

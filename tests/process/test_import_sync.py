@@ -6,7 +6,7 @@ import time
 
 from app import registry
 from app.extensions import db
-from app.services.content import sync_pages
+from app.services.content import conflicts, decisions
 from tests.process.test_bulk import kill_workers
 from tests.process.test_sync import finish, hurry, there  # noqa: F401  (a fixture)
 
@@ -46,11 +46,11 @@ def test_an_import_is_followed_by_its_syncs_once_whatever_is_killed(product, the
     assert seen.pop("item-7") == "Edited there" and seen == {f"item-{n}": f"Second {n}" for n in range(ROWS) if n != 7}
     number, changed = product.all("SELECT id, changed_ms FROM sync_links WHERE state = 'conflict'")[0]
     with product.app.app_context():
-        page = sync_pages.link_page(number)
+        page = conflicts.link_page(number)
         (field,) = [field for field in page.fields if field.conflict]
         texts = ["".join(part.text for part in side) for side in (field.ours, field.theirs)]
         db.session.rollback()
-        job = sync_pages.decide(number, "theirs", "ada", changed)
+        job = decisions.decide(number, "theirs", "ada", changed)
     assert (texts, field.base) == (["Second 7", "Edited there"], "First 7")
     finish(product)
     assert product.outcomes(job)[-1] == "completed" and product.one("SELECT title FROM contents WHERE reference = 'item-7'") == "Edited there"

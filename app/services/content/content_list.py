@@ -17,7 +17,8 @@ from typing import Any, NamedTuple
 from sqlalchemy import func, or_, select
 
 from app.extensions import db
-from app.models import Content, SyncLink
+from app.models import Content, SyncAction, SyncLink
+from app.services.content.field_names import told
 from app.support.clock import when
 from app.support.messages import translate as _
 from app.support.validation import ValidationError, check_text
@@ -59,11 +60,13 @@ class ContentFilter:
 
 
 class Standing(NamedTuple):
-    """How a content stands at a service: the state of its link, or changed; `link` is the number of its row."""
+    """How a content stands at a service: the state of its link, or changed; `link` is the number of its row, `why`
+    the sentence of a refusal."""
 
     service: str
     state: str
     link: int
+    why: str = ""
 
 
 @dataclass(frozen=True)
@@ -142,11 +145,12 @@ def rows(found: list[int]) -> list[ContentRow]:
     """The contents of these ids, the newest first."""
     c, link = Content, SyncLink
     standings: dict[int, list[Standing]] = {}
-    query = select(link.content_id, link.service, link.state, link.id, link.content_ms, c.updated_ms)
-    query = query.join(c, c.id == link.content_id).where(link.content_id.in_(found)).order_by(link.service.desc())
-    for content, service, state, number, known, updated in db.session.execute(query):
+    query = select(link.content_id, link.service, link.state, link.id, link.content_ms, c.updated_ms, SyncAction.text,
+                   SyncAction.text_json).join(c, c.id == link.content_id).outerjoin(SyncAction, refusal())
+    for content, service, state, number, known, updated, *why in db.session.execute(
+            query.where(link.content_id.in_(found)).order_by(link.service.desc())):
         state = "changed" if changed_since(state, known, updated) else state
-        standings.setdefault(content, []).append(Standing(service, state, number))
+        standings.setdefault(content, []).append(Standing(service, state, number, told(*why) if why[0] else ""))
     query = select(c.id, c.tenant_id, c.reference, c.title, c.updated_ms).where(c.id.in_(found)).order_by(c.id.desc())
     return [ContentRow(*columns, when(updated), tuple(standings.get(columns[0], ())))
             for *columns, updated in db.session.execute(query)]
@@ -155,6 +159,12 @@ def rows(found: list[int]) -> list[ContentRow]:
 def changed_since(state: str, content_ms: int | None, updated_ms: int) -> bool:
     """Whether a content was changed here since the state that was synced last with a service."""
     return state == "synced" and content_ms is not None and updated_ms != content_ms
+
+
+def refusal() -> Any:
+    """Joins to a refused link the row of sync_actions that says why."""
+    return ((SyncLink.state == "refused") & (SyncAction.uuid == SyncLink.uuid)
+            & (SyncAction.content_id == SyncLink.content_id))
 
 
 def page(wanted: ContentFilter, before: int | None, size: int = 50) -> ContentPage:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,7 +29,7 @@ from app.services.content.content_list import MOST, SERVICES, STEP
 from app.services.jobs import batches
 from app.services.jobs.dispatch import dispatch_many
 from app.support.messages import Message, translate as _
-from app.support.validation import ValidationError, stored_object
+from app.support.validation import CONTROL, ValidationError, stored_object
 
 TYPES = {"wordpress": "ProcessWordPressSync", "prestashop": "ProcessPrestaShopSync"}
 OF_A_JOB, BYTES = 200, 150_000  # references of a job, and the bytes of their JSON: its arguments have at most 256 KB
@@ -76,6 +76,17 @@ class Wish:
         """The arguments of its job for these references."""
         chosen = {"status": self.status, "dry_run": self.dry_run}
         return {"references": list(references)} | {name: value for name, value in chosen.items() if value}
+
+
+def checking(service: str) -> Callable[[dict[str, Any], str | None], None]:
+    """The check of the arguments of its job type, before a job is written: what can never work is refused then."""
+    def check(args: dict[str, Any], tenant: str | None) -> None:
+        if bool(args.get("references")) == bool(args.get("all")):
+            raise ValidationError(Message("Give references, or all: one of both."))
+        if not tenant:
+            raise ValidationError(Message("A sync needs a tenant: dispatch it with one."))
+        Wish(service).check([tenant])
+    return check
 
 
 def statuses(definition: registry.JobDefinition | None) -> tuple[str, ...]:
@@ -149,7 +160,8 @@ def parts(references: Iterable[str]) -> Iterator[list[str]]:
 def many(contents: list[Named], wish: Wish, actor: str) -> str:
     """Dispatch the sync of many contents as one batch; returns its id. Raises ValidationError."""
     tenants = {tenant for tenant, _reference in contents}
-    batch = batches.begin(Message("Sync of %(n)s contents", n=len(contents)), created_by=actor,
+    name = Message("Sync of %(n)s contents", n=len(contents)) if len(contents) > 1 else Message("Sync of one content")
+    batch = batches.begin(name, created_by=actor,
                           tenant_id=tenants.pop() if len(tenants) == 1 else None)
     add(wish, contents, actor, queue="low", batch=batch)
     batch.seal()
@@ -164,7 +176,7 @@ def after_import(uuid: str, file: str, tenant: str, references: dict[str, list[s
     """Dispatch the syncs of `references` (each a JSON list of those of a job, by service), to begin when the import
     `uuid` has completed, and commit. Another attempt that was first has done so already."""
     contents = sum(len(json.loads(part)) for parts_of in references.values() for part in parts_of)
-    name = Message("Sync after import of %(file)s", file=file[:200])
+    name = Message("Sync after import of %(file)s", file=CONTROL.sub("", file)[:200])
     try:
         batch = batches.begin(name, tenant_id=tenant, created_by=actor, batch_id=uuid)
         for service, parts_of in references.items():

@@ -22,7 +22,7 @@ from app.support.clock import now_ms
 from app.support.messages import Message, translate as _
 from app.support.process import inside
 from app.support.settings import settings
-from app.support.validation import ValidationError
+from app.support.validation import CONTROL, ValidationError
 
 CHUNK = 1 << 20  # bytes
 
@@ -90,8 +90,9 @@ def copy_in(path: str, tenant_id: str | None, filename: str | None = None) -> Up
 
 
 def clean_name(filename: str) -> str:
-    """The last part of a file name, without control characters, at most 200 characters."""
-    name = re.sub(r"[\x00-\x1f\x7f\ud800-\udfff]", "", filename.replace("\\", "/").rsplit("/", 1)[-1]).strip()
+    """The last part of a file name, without control characters and marks of direction, at most 200 characters."""
+    last = CONTROL.sub("", filename.replace("\\", "/").rsplit("/", 1)[-1])
+    name = re.sub(r"[\ud800-\udfff]", "", last).strip()
     return name[-200:] or "file"
 
 

@@ -1,0 +1,44 @@
+"""Titles, references and sentences without a blank stay within their page, on a desk and on a phone."""
+
+from __future__ import annotations
+
+import pytest
+
+from app import registry
+from app.extensions import db
+from app.models import SyncLink
+from app.support.messages import Message
+from tests.syncing import action, connect, content, link
+
+TITLE, REFERENCE = "Supercalifragilistico" * 15, "REF" * 23
+WIDE = """() => [document.documentElement, ...document.querySelectorAll(".tw")].map(
+  e => [e.className || e.tagName, e.scrollWidth, e.clientWidth]).filter(([, scroll, client]) => scroll > client + 1)"""
+
+
+@pytest.fixture(scope="module")
+def pages(site):
+    with site.app.app_context():
+        connect()
+        number = content(REFERENCE, title=TITLE, slug="s" * 200)
+        content("short", title="Una sedia comoda")
+        refused = link(number, "refused", url=f"https://there.test/{REFERENCE}")
+        conflict = link(number, "conflict", "prestashop", base={"title": "old"}, ours={"title": TITLE}, theirs={"title": TITLE[::-1]})
+        uuid = registry.find("ProcessWordPressSync").with_options(tenant_id="acme", delay=3600).dispatch(references=[REFERENCE])
+        action(number, "refused", Message("%(n)s of %(total)s contents were refused. %(first)s: %(why)s", n=1, total=1, first=REFERENCE, why=TITLE), uuid, url=f"https://there.test/{REFERENCE}")
+        db.session.get(SyncLink, refused).uuid = uuid
+        db.session.commit()
+    return {"list": "/contents/", "content": f"/contents/{number}", "conflict": f"/contents/links/{conflict}", "job": f"/job/{uuid}", "actions": f"/contents/syncs/{uuid}"}
+
+
+@pytest.mark.parametrize("width", [1300, 390])
+def test_nothing_is_wider_than_its_page(pages, open_page, width):
+    found = {}
+    for name, path in pages.items():
+        page = open_page(f"/admin/jobs{path}", width=width)
+        assert REFERENCE in page.content()
+        if wide := page.evaluate(WIDE):
+            found[name] = wide
+        if name == "list":
+            row = page.locator("tr", has_text="short").first
+            assert row.locator("th, td").filter(has_text="sedia comoda").bounding_box()["width"] > 150
+    assert found == {}
