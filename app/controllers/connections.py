@@ -46,7 +46,7 @@ def set_():
         options = [(f"option_{key}", tell(option.words), [(value, tell(text)) for value, text in option.known.items()])
                    for key, option in OPTIONS[name].items()]
         return render_template("admin/connection.html", form=form, service=name, label=SERVICES[name], there=there,
-                               options=options, needed=needed, links=connection_sites.links(tenant, name))
+                               options=options, needed=needed, links=connection_sites.count(tenant, name))
 
     if request.method == "GET":
         return page()

@@ -78,18 +78,20 @@ def _forgotten(given: Given, forget: bool) -> tuple[Connection | None, int]:
             db.session.rollback()
             raise Faults({"secret": _("The secret is missing.") if row is None else
                           _("Enter the secret again: it was given for another address or user.")})
-        left = sites.count(tx, given.tenant, given.service) if given.service in NEEDS_URL else 0
-        was = row.url if row else sites.kept(tx, given.tenant, given.service)
-        if given.service not in NEEDS_URL or not (left or was) or not sites.is_other(was, given.url):
+        left, was = sites.count(*given[:2]), row.url if row else sites.kept(tx, *given[:2])
+        if given.service not in NEEDS_URL or not (left or was) or sites.site(was) == sites.site(given.url):
             return row, total
         if left and not forget:
             db.session.rollback()
-            raise Faults({"forget": sites.question(left, was)})
-        if sites.in_use(tx, given.tenant, given.service):
+            raise Faults({"forget": _(
+                "Contents that live at %(url)s: %(n)s. Another site does not have them: agree that these links are "
+                "forgotten. The next sync looks for each content there, and makes those that are missing.",
+                url=was or _("another address"), n=left)})
+        if sites.in_use(tx, *given[:2]):
             db.session.rollback()
             raise ActionRefused(_("A job of this tenant uses %(name)s now. Stop it, or wait for its end; then change "
                                   "the address.", name=SERVICES[given.service]))
-        done = sites.forget(tx, given.tenant, given.service)
+        done = sites.forget(tx, *given[:2])
         total += done
         if done < sites.STEP:
             return row, total

@@ -18,7 +18,6 @@ from app.integrations.outside import PORTS
 from app.ledger import counts
 from app.ledger.dialect import Executor, SessionExecutor
 from app.services.content.connections import TYPES
-from app.support.messages import _
 
 STEP = 1000
 _COUNT = "SELECT COUNT(*) FROM sync_links WHERE tenant_id = :t AND service = :s"
@@ -27,18 +26,13 @@ _FORGET = f"""DELETE FROM sync_links WHERE id IN
 _RUNNING = "SELECT 1 FROM jobs WHERE state = 'processing' AND tenant_id = :t AND job_type = :type LIMIT 1"
 
 
-def is_other(one: str, other: str) -> bool:
-    """Whether two addresses are of different sites."""
-    return _site(one) != _site(other)
-
-
-def _site(url: str) -> tuple[str, int | None, str]:
+def site(url: str) -> tuple[str, int | None, str]:
+    """What two addresses of one site have in common."""
     try:
         parts, port = urlsplit(url), urlsplit(url).port
     except ValueError:  # changed by hand
         return url, None, ""
-    port = None if port in PORTS.values() else port
-    return (parts.hostname or "").removeprefix("www."), port, parts.path.rstrip("/")
+    return (parts.hostname or "").removeprefix("www."), None if port in PORTS.values() else port, parts.path.rstrip("/")
 
 
 def keep(tx: Executor, tenant: str, service: str, url: str) -> None:
@@ -56,21 +50,9 @@ def _fact(tenant: str, service: str) -> str:
     return f"site {service} {hashlib.sha256(tenant.encode()).hexdigest()[:24]}"  # a key has at most 64 characters
 
 
-def count(tx: Executor, tenant: str, service: str) -> int:
+def count(tenant: str, service: str) -> int:
     """How many contents of a tenant have a link of a service."""
-    return tx.fetch_all(_COUNT, t=tenant, s=service)[0][0]
-
-
-def links(tenant: str, service: str) -> int:
-    """`count`, for the form of a connection."""
-    return count(SessionExecutor(db.session), tenant, service)
-
-
-def question(left: int, url: str) -> str:
-    """What a person has to agree to before `left` links are forgotten."""
-    return _("Contents that live at %(url)s: %(n)s. Another site does not have them: agree that these links are "
-             "forgotten. The next sync looks for each content there, and makes those that are missing.",
-             url=url or _("another address"), n=left)
+    return SessionExecutor(db.session).fetch_all(_COUNT, t=tenant, s=service)[0][0]
 
 
 def forget(tx: Executor, tenant: str, service: str) -> int:

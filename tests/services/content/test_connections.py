@@ -229,7 +229,7 @@ def links(desk) -> list:
     ("http://www.blog.example/wp/", False), ("https://blog.example:443/wp", False), ("https://blog.example", True), ("https://blog.example/wp2", True),
     ("https://other.example/wp", True), ("https://blog.example:8443/wp", True)])
 def test_another_host_port_or_path_is_another_site(url, other):
-    assert connection_sites.is_other("https://blog.example/wp", url) is other
+    assert (connection_sites.site("https://blog.example/wp") != connection_sites.site(url)) is other
 
 
 def test_links_are_forgotten_when_the_address_becomes_that_of_another_site(desk, monkeypatch):
