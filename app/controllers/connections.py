@@ -8,7 +8,7 @@ from flask_babel import gettext as _, ngettext
 from app.controllers import forms
 from app.controllers.responses import actor, ask, done, live, render_error, wrong
 from app.services.audit import ActionRefused
-from app.services.content import connection_pages as service
+from app.services.content import connection_check, connection_pages as service, connection_sites, connection_views
 from app.services.content.connection_values import NEEDS_URL, OPTIONS, USES_USER, Faults
 from app.services.content.connections import SERVICES
 from app.support.formatting import number
@@ -22,7 +22,7 @@ bp = Blueprint("connections", __name__, url_prefix="/connections")
 @bp.get("/", endpoint="index")
 def index():
     """All connections; for scripts `{"connections": [...]}`."""
-    context = {"connections": service.listing()}
+    context = {"connections": connection_views.listing()}
     return live("admin/connections.html", context | {"services": SERVICES}, "connections", plain=lambda: context)
 
 
@@ -32,8 +32,8 @@ def set_():
     name, tenant = (check_text(request.values.get(field, "")).strip() for field in ("service", "tenant"))
     if name not in SERVICES:
         return render_error(404, _("There is no such service."))
-    row = service.find(tenant, name)
-    there = service.shown(row) if row else None
+    row = connection_views.find(tenant, name)
+    there = connection_views.shown(row) if row else None
     given = {"tenant": tenant, "url": there.url, "user": there.user_name} if there else {"tenant": tenant}
     chosen = {f"option_{key}": option.default for key, option in OPTIONS[name].items()}
     chosen |= {f"option_{key}": value for key, value in (there.options if there else {}).items()}
@@ -46,7 +46,7 @@ def set_():
         options = [(f"option_{key}", tell(option.words), [(value, tell(text)) for value, text in option.known.items()])
                    for key, option in OPTIONS[name].items()]
         return render_template("admin/connection.html", form=form, service=name, label=SERVICES[name], there=there,
-                               options=options, needed=needed)
+                               options=options, needed=needed, links=connection_sites.count(tenant, name))
 
     if request.method == "GET":
         return page()
@@ -54,21 +54,21 @@ def set_():
         return wrong(form.faults, page)
     options = {key: form[f"option_{key}"].data or "" for key in OPTIONS[name]}
     try:
-        number = service.save(form.tenant.data or "", name, form.url.data or "", form.user.data or "",
-                              form.secret.data or "", options, actor(), settings())
+        number, forgotten = service.save(form.tenant.data or "", name, form.url.data or "", form.user.data or "",
+                                         form.secret.data or "", options, actor(), settings(), form.forget.data)
     except Faults as error:
         for field, sentence in error.faults.items():
             if field in form:
                 form[field].errors = [sentence]
         return wrong(error.faults, page)
-    return done(_("Connection saved. Test it now."), id=number)
+    return done(_("Connection saved. Test it now."), id=number, forgotten=forgotten)
 
 
 @bp.post("/<int:id>/<any(test, try, remove):action>", endpoint="act")
 def act(id: int, action: str):
     """Test a connection (409 with the sentence when it does not work), end its hold, or remove it after a question."""
     if action == "test":
-        works, sentence = service.test(id, actor(), settings())
+        works, sentence = connection_check.test(id, actor(), settings())
         if not works:
             raise ActionRefused(sentence)
         return done(sentence)

@@ -121,7 +121,8 @@ def connection_form(service: str, **data: Any) -> Form:
     """The form of a connection to a service, with a field `option_NAME` for each of its options. What is typed is
     checked as a whole by the service."""
     names = ("tenant", "url", "user", "secret", *(f"option_{name}" for name in connection_values.OPTIONS[service]))
-    return type("ConnectionForm", (Form,), {name: text(str) for name in names})(**data)
+    fields = {name: text(str) for name in names} | {"forget": wtforms.BooleanField(false_values=("", "0", "false"))}
+    return type("ConnectionForm", (Form,), fields)(**data)
 
 
 class RuleForm(Form):

@@ -80,20 +80,25 @@ class JobLines:
                 self.write()
 
     def write(self) -> None:
-        """Write what is waiting, in one short transaction; never inside one that is open on the same connection."""
+        """Write what is waiting, in one short transaction; never inside one that is open on the same connection. A stop
+        comes before or after all of it: else lines would be lost, or written twice."""
         if self._connection.inside:
             return
-        with self._writing:
+        with signals_blocked(), self._writing:
             with self._lock:
                 lines = [*self._first, *self._last]
-                self._first, self._last = [], deque(maxlen=LAST_LINES)
                 self._next_write = time.monotonic() + EVERY_S
-            if lines:
-                self._insert([self._row(line) for line in lines])
+            if not lines:
+                return
+            self._insert([self._row(line) for line in lines])
+            written = set(map(id, lines))
+            with self._lock:
+                self._first = [line for line in self._first if id(line) not in written]
+                self._last = deque((line for line in self._last if id(line) not in written), LAST_LINES)
 
     def _insert(self, rows: list[dict[str, Any]]) -> None:
         try:
-            with signals_blocked(), self._connection.transaction() as tx:
+            with self._connection.transaction() as tx:
                 began = tx.now() - time.monotonic() * 1000
                 for row in rows:
                     row["at"] = int(began + row["at"] * 1000)  # the moment of the line by the database's clock

@@ -28,6 +28,7 @@ class Deadline:
 
     def __exit__(self, *_: object) -> None:
         self._timer.cancel()
+        self._timer.join(1.0)  # its thread has ended when the job ends: what a job leaves running is told
 
     def follow(self, request: Any) -> None:
         """A hook of the HTTP client: learn the socket of this request."""

@@ -87,7 +87,7 @@ def check(outside: Outside, key: str, options: Mapping[str, str]) -> str:
     answer = outside.request("GET", "models", headers=headers, auth=False)
     found = parsed(answer.body)
     if answer.status == 200 and isinstance(found, dict) and isinstance(found.get("data"), list):
-        return Message("The key works; the account may use %(n)s models.", n=len(found["data"]))
+        return Message("The key works. Models that the account may use: %(n)s.", n=len(found["data"]))
     if answer.status == 429:
         raise Limited(Message("The API asks to wait (429)."), retry_after(answer.headers, 20))
     if answer.status >= 500 or answer.status == 408:

@@ -18,71 +18,24 @@ import math
 import socket
 import time
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
-from datetime import UTC
-from email.utils import parsedate_to_datetime
 from typing import Any
-from urllib.parse import urljoin, urlsplit, urlunsplit
 
-from app.addresses import bracketed
+from app.integrations.answer import Answer, bounded
 from app.integrations.deadline import Deadline
-from app.integrations.resolve import Pinned, PrivateHost, Resolver, UnknownHost, addresses, ascii_host
+from app.integrations.request_errors import broke_off, judged
+from app.integrations.resolve import Pinned, PrivateHost, Resolver, UnknownHost, addresses
+from app.integrations.service_errors import ItemRefused, Limited, Refused, ServiceError, Unavailable, retry_after
+from app.integrations.site_urls import PORTS, SAFE, checked, origin, redirected, shown
 from app.support.messages import Message
-from app.support.redaction import one_line, redact
 
+__all__ = ["MOST_HOPS", "PORTS", "Answer", "ItemRefused", "Limited", "Outside", "Refused", "ServiceError",
+           "Unavailable", "retry_after", "shown"]
 CONNECT_S, READ_S, TOTAL_S = 10.0, 30.0, 60.0
 IDLE_S = 2.0  # a connection that was idle for longer is not used again: Apache closes them after 5 s
-MOST_BYTES, MOST_HOPS, MOST_WAIT_S = 8 << 20, 5, 3600.0
-SAFE = ("GET", "HEAD")
-PORTS = {"http": 80, "https": 443}
+MOST_BYTES, MOST_HOPS = 8 << 20, 5
 AGENT = "Ainstein-Jobs/1"
-
-
-class ServiceError(Exception):
-    """A call to a service failed; the text is a sentence. `sent`: the request may have arrived there."""
-
-    def __init__(self, text: str, sent: bool = False) -> None:
-        super().__init__(text)
-        self.sent = sent
-
-
-class Unavailable(ServiceError):
-    """The service does not answer, or only with errors of its own: a later attempt may succeed. Counts for the breaker
-    of the connection."""
-
-
-class Limited(ServiceError):
-    """The service asks to wait `delay` seconds (429, or 503 with Retry-After)."""
-
-    def __init__(self, text: str, delay: float, sent: bool = False) -> None:
-        super().__init__(text, sent)
-        self.delay = delay
-
-
-class Refused(ServiceError):
-    """The service refuses this connection (wrong address, password or rights): no item can be sent until a person
-    corrects it."""
-
-
-class ItemRefused(ServiceError):
-    """The service refuses this item; others may be accepted."""
-
-
-@dataclass(frozen=True)
-class Answer:
-    """An HTTP answer: `headers` with lower-case names, `url` the address that gave it."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
-    url: str
-
-    @property
-    def text(self) -> str:
-        """The body as text; bytes that are no UTF-8 are replaced."""
-        return self.body.decode("utf-8", "replace")
 
 
 class _Stale(Exception):
@@ -132,23 +85,12 @@ class Outside:
             target = answer.headers.get("location") if answer.status in (301, 302, 303, 307, 308) else None
             if target is None or not follow:
                 return answer
-            address, params = self._redirected(method, address, target), None
+            address, params = redirected(method, address, target), None
         raise Refused(Message("%(host)s redirects in a circle. Correct the address of the connection.",
-                              host=self._checked(self.base)[0]))
-
-    def _redirected(self, method: str, address: str, target: str) -> str:
-        try:
-            new = urljoin(address, target)
-            old, to = _origin(address), _origin(new)
-        except ValueError:
-            new, old, to = target, _origin(address), ("", "", 0)
-        if method in SAFE and to[1] == old[1] and (to == old or (to[0], to[2]) == ("https", 443)):
-            return new
-        raise Refused(Message("%(host)s redirects to %(target)s. Enter that address in the connection if it is right.",
-                              host=old[1], target=shown(new)))
+                              host=checked(self.base, self.base, self.private)[0]))
 
     def _answer(self, method: str, address: str, ends: float, most: int, auth: bool, what: dict[str, Any]) -> Answer:
-        host, url = self._checked(address)
+        host, url = checked(address, self.base, self.private)
         self._connect(host, url, ends)
         try:
             return self._send(method, host, url, ends, most, auth, what)
@@ -159,20 +101,6 @@ class Outside:
             return self._send(method, host, url, ends, most, auth, what)
         except _Stale as stale:
             raise stale.args[0] from None
-
-    def _checked(self, address: str) -> tuple[str, str]:
-        """(host, address with it in ASCII). Raises Refused for an address that is no good or of another host."""
-        try:
-            parts, (scheme, host, port) = urlsplit(address), _origin(address)
-            own = host == _origin(self.base)[1]
-        except ValueError:
-            raise Refused(Message("%(url)s is no address of a site.", url=shown(address))) from None
-        if scheme != "https" and not (scheme == "http" and self.private):
-            raise Refused(Message("The address must begin with https://: else others on the way read the password."))
-        if not own or "@" in parts.netloc:
-            raise Refused(Message("%(url)s is not an address of this connection.", url=shown(address)))
-        netloc = bracketed(host) + (f":{port}" if port != PORTS[scheme] else "")
-        return host, urlunsplit((scheme, netloc, parts.path, parts.query, ""))
 
     def _connect(self, host: str, url: str, ends: float) -> None:
         """Resolve the host and check its addresses, once. Raises Unavailable and Refused."""
@@ -186,7 +114,7 @@ class Outside:
         if self._client is not None:
             return
         try:
-            found = addresses(host, _origin(url)[2], self.private, self._resolve, min(CONNECT_S, left))
+            found = addresses(host, origin(url)[2], self.private, self._resolve, min(CONNECT_S, left))
         except UnknownHost:
             raise Unavailable(Message("The name %(host)s is not known to the name server.", host=host)) from None
         except PrivateHost:
@@ -215,80 +143,22 @@ class Outside:
                 basic = httpx2.BasicAuth(*self._auth) if auth and any(self._auth) else None
                 response = self._client.send(request, stream=True, auth=basic)
                 stack.callback(response.close)
-                body = _bounded(response, most)
+                body = bounded(response, most)
                 if deadline.late:  # the cut looks like the end of a body without a length
                     raise TimeoutError
                 return Answer(response.status_code, {k.lower(): v for k, v in response.headers.items()}, body, url)
-        except (httpx2.ConnectError, httpx2.ConnectTimeout) as error:
-            why = one_line(redact(str(error)), 200)
-            if "certificate" in why.lower():
-                raise Refused(Message("The certificate of %(host)s is not valid (%(why)s).", host=host, why=why)
-                              ) from None
-            raise Unavailable(Message("%(host)s cannot be reached (%(why)s).", host=host, why=why)) from None
-        except httpx2.TimeoutException:
-            raise Unavailable(Message("%(host)s did not answer within %(n)s s.", host=host, n=f"{self._read_s:g}"),
-                              sent[0]) from None
-        except (httpx2.LocalProtocolError, httpx2.InvalidURL, httpx2.UnsupportedProtocol, ValueError, TypeError) as e:
-            raise ItemRefused(Message("The request cannot be sent (%(why)s).", why=type(e).__name__)) from None
-        except (httpx2.HTTPError, OSError, zlib.error) as error:
-            if deadline.late:
-                raise self._too_late(host, sent[0]) from None
-            broke = Unavailable(Message("The connection to %(host)s broke off (%(why)s).", host=host,
-                                        why=type(error).__name__), sent[0])
-            if response is None and not deadline.connected:
-                raise _Stale(broke) from None
-            raise broke from None
+        except (httpx2.HTTPError, httpx2.InvalidURL, OSError, ValueError, TypeError, zlib.error) as error:
+            why = judged(error, host, sent[0], self._read_s)
+            if why is None and deadline.late:
+                why = self._too_late(host, sent[0])
+            elif why is None:
+                why = broke_off(error, host, sent[0])
+                if response is None and not deadline.connected:
+                    raise _Stale(why) from None
+            raise why from None
         finally:
             self._stream = deadline.stream
 
     def _too_late(self, host: str, sent: bool) -> Unavailable:
         return Unavailable(Message("%(host)s did not end its answer within %(n)s s.", host=host,
                                    n=f"{self._total_s:g}"), sent)
-
-
-def _origin(url: str) -> tuple[str, str, int]:
-    """Scheme, host in ASCII, port. Raises ValueError."""
-    parts = urlsplit(url)
-    return parts.scheme, ascii_host(parts.hostname or ""), parts.port or PORTS.get(parts.scheme, 0)
-
-
-def _bounded(response: Any, most: int) -> bytes:
-    """The decoded body. Raises Unavailable when it is larger than `most` bytes, without unpacking more than that, and
-    zlib.error."""
-    coding = response.headers.get("content-encoding", "").strip().lower() or "identity"
-    if coding not in ("identity", "gzip", "x-gzip", "deflate"):
-        raise Unavailable(Message("The answer is packed as %(name)s, which was not asked for.",
-                                  name=one_line(redact(coding), 40)), sent=True)
-    unpack = None if coding == "identity" else zlib.decompressobj(47)  # gzip or zlib, by the first bytes
-    parts, size = [], 0
-    for chunk in response.iter_raw(64 * 1024):
-        parts.append(unpack.decompress(chunk, most - size + 1) if unpack else chunk)
-        size += len(parts[-1])
-        if size > most:
-            raise Unavailable(Message("The answer is larger than %(n)s MB.", n=f"{most / 2**20:g}"), sent=True)
-    if parts and unpack and not unpack.eof:
-        raise zlib.error("cut")
-    return b"".join(parts)
-
-
-def shown(url: str) -> str:
-    """An address for people: without user, password, query and control characters."""
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        return one_line(url.partition("?")[0].rpartition("@")[2], 200)
-    return one_line(f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}", 200)
-
-
-def retry_after(headers: Mapping[str, str], otherwise: float, now: Callable[[], float] = time.time) -> float:
-    """Seconds that a Retry-After header asks to wait (RFC 9110, 10.2.3), at least 1 and at most 3600."""
-    given = headers.get("retry-after", "").strip()
-    try:
-        seconds = float(given)
-    except ValueError:
-        try:
-            at = parsedate_to_datetime(given)
-            seconds = (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() - now()
-        except (ValueError, TypeError, IndexError, OverflowError):
-            return otherwise
-    return min(max(seconds, 1.0), MOST_WAIT_S) if math.isfinite(seconds) else otherwise

@@ -138,12 +138,18 @@ def test_every_command_runs(site, cli, tmp_path):
     does(0, "connections", "set", "globex", "openai", "--url", "https://127.0.0.1:9/v1", "--option", "project=p1", given="sk-canary-4711\n")
     does(2, "connections", "set", "globex", "prestashop", "--url", "https://u:p@shop.example", given="KEY-canary-4711\n")
     does(2, "connections", "set", "globex", "openai", "--url", "https://127.0.0.1:10/v1", given="")
+    assert "unreadable: enter the secret again" in cli("connections", "list")[1]  # the row of acme has no secret that a key opens
     shown = does(0, "connections", "list") + does(0, "connections", "list", "--json")
     assert "globex\topenai\thttps://127.0.0.1:9/v1\t-\tnot tested\n" in shown and "held until" in shown and "4711" not in shown and '"secret"' not in shown
     assert "internal network" in cli("connections", "test", "globex", "openai")[2]
     does(1, "connections", "test", "globex", "openai")
     does(3, "connections", "test", "globex", "wordpress")
     does(1, "connections", "rekey")  # the rows of this test have no secrets that a key opens
+    blog = "connections", "set", "globex", "wordpress", "--user", "ada", "--url"
+    does(0, *blog, "https://blog.example", given="KEY-canary-4711\n")
+    site.ledger.change("INSERT INTO sync_links (content_id, tenant_id, reference, service, state, uuid, changed_ms) VALUES (9, 'globex', 'x', 'wordpress', 'synced', 'u', 1)")
+    assert "Another site: 1 link to the one before forgotten." in does(0, *blog, "https://new.example", given="KEY-canary-4711\n")
+    does(0, "connections", "remove", "globex", "wordpress")
     site.ledger.change("DELETE FROM connections WHERE tenant_id = 'acme'")
     assert does(0, "connections", "rekey") == "1 secret encrypted with a new key\n"
     assert does(0, "connections", "remove", "globex", "openai") == "removed: globex openai\n"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from app.extensions import db
-from app.models import Audit, Connection
+from app.models import Audit, Connection, SyncLink
 from app.services.content import connections
 from app.support.vault import Vault
 from tests.controllers.test_gate import JSON
@@ -60,6 +60,33 @@ def test_another_address_needs_the_secret_again(admin, app, blog):
     assert post(admin, **BLOG | {"secret": "", "option_rest": "api/"}).json["id"] == blog
     assert admin.get(URL, headers=JSON).json["connections"][0]["options"] == {"rest": "api/"}
     assert post(admin, **BLOG | {"url": "https://other.example", "secret": "another secret"}).status_code == 200
+
+
+def test_a_person_agrees_before_the_links_of_another_site_are_forgotten(admin, app, blog):
+    with app.app_context():
+        for number in (1, 2):
+            db.session.add(SyncLink(content_id=number, tenant_id="acme", reference="x", service="wordpress", state="synced", remote_id="7", uuid="u", changed_ms=1))
+        db.session.commit()
+    form = admin.get(f"{URL}set?service=wordpress&tenant=acme", headers=EN).text
+    assert "2 contents live at the present site" in form and 'name="forget"' in form
+    new = BLOG | {"url": "https://new.example", "secret": "another secret"}
+    answer = post(admin, **new)
+    assert answer.status_code == 400 and list(answer.json["fields"]) == ["forget"] and "https://blog.example/wp: 2." in answer.json["error"]
+    page = post(admin, headers=EN, **new)
+    assert page.status_code == 400 and "Contents that live at https://blog.example/wp: 2." in page.text and "another secret" not in page.text
+    assert post(admin, **new, forget="1").json == {"ok": True, "count": 1, "id": blog, "forgotten": 2}
+    assert 'name="forget"' not in admin.get(f"{URL}set?service=wordpress&tenant=acme").text
+
+
+def test_a_secret_without_its_key_is_shown_as_unreadable(admin, app, blog):
+    with app.app_context():
+        db.session.execute(db.update(Connection).values(tested_ms=1, test_ok=1, test_text="fine"))
+        db.session.commit()
+    assert "Works" in admin.get(URL, headers=EN).text
+    Vault(app.extensions["settings"].data_dir).path.unlink()
+    page = admin.get(URL, headers=EN).text
+    assert "Unreadable" in page and "enter it again" in page and "Works" not in page
+    assert admin.get(URL, headers=JSON).json["connections"][0]["readable"] is False
 
 
 def test_a_person_is_asked_before_a_connection_is_removed(admin, blog):

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import errno
 import gzip
 import ipaddress
 import socket
 import ssl
+import struct
 import threading
 import time
 import zlib
 
 import pytest
 
-from app.integrations import outside as module
+from app.integrations import outside as module, request_errors
 from app.integrations.outside import (
     Answer,
     ItemRefused,
@@ -26,6 +28,7 @@ from app.integrations.outside import (
     shown,
 )
 from app.integrations.resolve import PrivateHost, UnknownHost, addresses, ascii_host, is_public
+from app.integrations.site_urls import redirected
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
@@ -369,7 +372,22 @@ def test_nobody_there(site):
     here.socket.shutdown(socket.SHUT_RDWR)
     here.socket.close()
     error = fails(to(here), "POST")
-    assert isinstance(error, Unavailable) and not error.sent and "cannot be reached" in str(error)
+    assert isinstance(error, Unavailable) and not error.sent
+    assert str(error) == "127.0.0.1 cannot be reached (nothing answers at this port)."
+
+
+def test_the_usual_errors_of_the_network_are_told_in_words(site):
+    here = site(lambda client, _n: client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)) or client.close())
+    assert str(fails(to(here))) == "The connection to 127.0.0.1 broke off (it closes the connection)."
+    for number, words in ((errno.EHOSTUNREACH, "no way"), (errno.ETIMEDOUT, "does not answer"), (errno.EPERM, "otherwise")):
+        assert words in request_errors.words(OSError(number, "raw"), "otherwise")
+
+
+def test_no_thread_is_left_when_a_request_has_ended(site):
+    here = site()
+    with to(here) as outside:
+        outside.request("GET", "x")
+        assert [t for t in threading.enumerate() if isinstance(t, threading.Timer)] == []
 
 
 # ---- redirects -------------------------------------------------------------------------------------------------------
@@ -539,12 +557,11 @@ def test_an_address_in_place_of_a_name_needs_a_certificate_for_it(site, authorit
 
 
 def test_http_that_redirects_to_https_on_the_same_host_is_followed_by_a_get_alone():
-    outside = Outside("http://blog.example", private=True)
-    assert outside._redirected("GET", "http://blog.example/x", "https://blog.example/x") == "https://blog.example/x"
-    assert outside._redirected("GET", "http://blog.example/x", "https://BLOG.example:443/x") == "https://BLOG.example:443/x"
+    assert redirected("GET", "http://blog.example/x", "https://blog.example/x") == "https://blog.example/x"
+    assert redirected("GET", "http://blog.example/x", "https://BLOG.example:443/x") == "https://BLOG.example:443/x"
     for method, old, new in (("GET", "https://blog.example/x", "http://blog.example/x"), ("POST", "http://blog.example/x", "https://blog.example/x")):
         with pytest.raises(Refused):
-            outside._redirected(method, old, new)
+            redirected(method, old, new)
 
 
 def test_a_server_without_tls_behind_https(site):

@@ -317,15 +317,15 @@ def test_a_spent_budget_holds_and_a_raised_one_lets_go(product, api):
 @pytest.fixture
 def acme(product):
     """Another server, to which the tenant acme is connected with a key of its own."""
-    from app.services.content import connection_pages
+    from app.services.content import connection_check, connection_pages
 
     product.env["ALLOW_PRIVATE_HOSTS"] = "1"
     settings = replace(product.app.extensions["settings"], allow_private_hosts=True)
     server = load_fake().Server()
     threading.Thread(target=server.serve_forever, daemon=True).start()
     with product.app.app_context():
-        number = connection_pages.save("acme", "openai", server.url, "", TENANT_KEY, {}, "ada", settings)
-        assert connection_pages.test(number, "ada", settings) == (True, "The key works; the account may use 1 models.")
+        number, _ = connection_pages.save("acme", "openai", server.url, "", TENANT_KEY, {}, "ada", settings)
+        assert connection_check.test(number, "ada", settings) == (True, "The key works. Models that the account may use: 1.")
     yield server
     server.over.set()
     server.shutdown()
@@ -339,9 +339,9 @@ def test_a_tenant_pays_with_its_own_account_and_its_key_is_written_nowhere(produ
     assert (acme.stats["gpt-4o-mini"], acme.stats["fake-401"], sum(api.stats.values())) == (1, 1, 1)
     assert "in the connection of the tenant" in final(product, refused)[1]  # the server repeats the key in its answer
     with product.app.app_context():
-        from app.services.content import connection_pages
+        from app.services.content import connection_keys
 
-        connection_pages.rekey("ada", product.app.extensions["settings"])
+        connection_keys.rekey("ada", product.app.extensions["settings"])
     again = send(product, tenant="acme")
     assert final(product, again)[0] == "completed" and acme.stats["gpt-4o-mini"] == 2
     os.unlink(product.data_dir / "connections-key")

@@ -247,3 +247,36 @@ def test_the_secret_stands_in_no_file_of_the_product(product, there):
     for path in [*product.data_dir.rglob("*"), product.data_dir.parent / "product.log"]:
         if path.is_file():
             assert there.secret.encode() not in path.read_bytes(), path
+
+
+def test_another_site_gets_its_own_items_and_keeps_those_that_have_our_old_ids(product, there):
+    """The links name items of the old site: at the new one the same ids are of others."""
+    from app.services.content import connection_pages
+
+    def connect(tenant: str, side) -> None:
+        with product.app.app_context():
+            connection_pages.save(tenant, side.name, side.server.url, side.user, side.secret, side.options, "ada", product.app.extensions["settings"], forget=True)
+
+    new = type(there)()
+    threading.Thread(target=new.server.serve_forever, args=(0.02,), daemon=True).start()
+    try:
+        product.monitor(), product.workers(1)
+        write(product, "ours", "Ours")
+        sync(product, there)
+        finish(product)
+        old, link = there.items(), links(product)["ours"]
+        connect("acme", new)
+        assert links(product) == {}
+        write(product, "theirs", "Theirs")
+        sync(product, there, ["theirs"])  # takes the id at the new site that "ours" had at the old one
+        finish(product)
+        assert links(product)["theirs"] == link
+        write(product, "ours", "Ours, changed")
+        sync(product, there, ["ours"], overwrite=True)
+        finish(product)
+        assert {name: [title for title, _ in found] for name, found in new.items().items() if name in ("ours", "theirs")} == {"ours": ["Ours, changed"], "theirs": ["Theirs"]}
+        assert there.items() == old and links(product)["ours"][0] == "synced"
+        assert not product.all("SELECT message FROM job_logs WHERE message LIKE '%left running%'")
+    finally:
+        new.server.over.set()
+        new.server.shutdown()

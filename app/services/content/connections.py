@@ -26,10 +26,12 @@ from app.support.vault import Unreadable, Vault
 SERVICES = {"openai": "OpenAI", "wordpress": "WordPress", "prestashop": "PrestaShop"}
 TYPES = {"openai": "ProcessContentGeneration", "wordpress": "ProcessWordPressSync",
          "prestashop": "ProcessPrestaShopSync"}  # the jobs that use each service
+LOCK = "connections"  # of changes and of new keys
 OPENAI_URL = "https://api.openai.com/v1"
 MOST_FAILURES, FIRST_HOLD_S, LONGEST_HOLD_S = 5, 60, 900
-_ACCOUNT = """SELECT id, tenant_id, service, url, user_name, options, secret FROM connections
- WHERE tenant_id = :t AND service = :s"""
+# The lock waits for a change of the address under way (connection_sites.py).
+_ACCOUNT = """SELECT id, tenant_id, service, url, user_name, options, secret FROM connections j
+ WHERE tenant_id = :t AND service = :s {lock}"""
 _LONGER = (f"CASE WHEN hold_s < {FIRST_HOLD_S} THEN {FIRST_HOLD_S} WHEN hold_s * 2 > {LONGEST_HOLD_S} "
            f"THEN {LONGEST_HOLD_S} ELSE hold_s * 2 END")
 _PROBE = f"""UPDATE connections SET hold_s = {_LONGER}, held_until_ms = :now + 1000 * ({_LONGER})
@@ -64,7 +66,11 @@ def label_of(tenant: str, service: str, url: str, user: str | None) -> str:
 def account(tx: Executor, settings: Settings, tenant_id: str | None, service: str) -> Account | None:
     """The account of a tenant at a service, or None. Raises Refused when its secret cannot be read."""
     rows = tx.fetch_all(_ACCOUNT, t=tenant_id, s=service) if tenant_id else []
-    return opened(rows[0], settings.data_dir) if rows else None
+    try:
+        return opened(rows[0], settings.data_dir) if rows else None
+    except Refused:  # a rekey may have ended between the row and the key file
+        rows = tx.fetch_all(_ACCOUNT, t=tenant_id, s=service)
+        return opened(rows[0], settings.data_dir) if rows else None
 
 
 def opened(row: tuple, data_dir: Path) -> Account:

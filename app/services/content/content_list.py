@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import func, or_, select
+from sqlalchemy import func, or_, select, union
 
 from app.extensions import db
 from app.models import Content, SyncAction, SyncLink
@@ -94,12 +94,12 @@ class ContentPage:
 
 def ids(wanted: ContentFilter, most: int, before: int | None = None, top: int | None = None) -> list[int]:
     """At most `most` contents, the newest first: with ids below `before`, and up to `top`."""
-    found: set[int] = set()
+    parts = []
     for query, key in _queries(wanted):
         query = query if before is None else query.where(key < before)
         query = query if top is None else query.where(key <= top)
-        found.update(db.session.scalars(query.order_by(key.desc()).limit(most)))
-    return sorted(found, reverse=True)[:most]
+        parts.append(select(query.order_by(key.desc()).limit(most).subquery()))
+    return sorted(db.session.scalars(union(*parts)), reverse=True)[:most]
 
 
 def _queries(wanted: ContentFilter) -> Iterator[tuple[Any, Any]]:

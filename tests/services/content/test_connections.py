@@ -15,7 +15,14 @@ from app.integrations.outside import Refused
 from app.ledger.dialect import Connection, SessionExecutor
 from app.models import Audit
 from app.services.audit import ActionRefused
-from app.services.content import connection_pages as pages, connections as accounts
+from app.services.content import (
+    connection_check,
+    connection_keys,
+    connection_pages as pages,
+    connection_sites,
+    connection_views,
+    connections as accounts,
+)
 from app.services.content.connection_values import Faults, parse_options, parse_secret, parse_url
 from app.support.validation import ValidationError
 from app.support.vault import Unreadable, Vault
@@ -45,23 +52,23 @@ class Desk:
         self.settings = replace(ledger.app.extensions["settings"], allow_private_hosts=True)
         ledger.app.extensions["settings"] = self.settings
 
-    def set(self, service: str = "openai", url: str = "", user: str = "", secret: str = SECRET, tenant: str = "acme", **options) -> int:
+    def set(self, service: str = "openai", url: str = "", user: str = "", secret: str = SECRET, tenant: str = "acme", forget: bool = False, **options) -> int:
         with self.ledger.app.app_context():
-            return pages.save(tenant, service, url, user, secret, options, "ada", self.settings)
+            return pages.save(tenant, service, url, user, secret, options, "ada", self.settings, forget)[0]
 
     def account(self, service: str = "openai", tenant: str | None = "acme"):
         return accounts.account(self.tx, self.settings, tenant, service)
 
     def do(self, name: str, *given):
         with self.ledger.app.app_context():
-            return getattr(pages, name)(*given)
+            return getattr({"test": connection_check, "rekey": connection_keys}.get(name, pages), name)(*given)
 
     def test(self, number: int):
         return self.do("test", number, "ada", self.settings)
 
     def rows(self) -> list:
         with self.ledger.app.app_context():
-            return pages.listing()
+            return connection_views.listing()
 
     def audited(self) -> list[tuple[str, str, str]]:
         with self.ledger.app.app_context():
@@ -178,6 +185,121 @@ def test_changes_of_options_and_broken_json_in_a_row_do_no_harm(desk):
     for stored in ("", "[]", "nonsense", "{", "null"):
         desk.ledger.change("UPDATE connections SET options = :o", o=stored)
         assert desk.account().options == {} and desk.rows()[0].options == {}
+
+
+def test_a_key_that_changes_while_a_job_reads_its_account_is_found(desk):
+    """The row is read, a rekey ends, then the file of the keys is read."""
+    desk.set()
+
+    class Late:
+        def __init__(self, tx) -> None:
+            self.tx, self.first = tx, True
+
+        def fetch_all(self, *given, **params):
+            rows = self.tx.fetch_all(*given, **params)
+            if self.first:
+                self.first = False
+                desk.do("rekey", "ada", desk.settings)
+            return rows
+
+    assert accounts.account(Late(desk.tx), desk.settings, "acme", "openai").secret == SECRET
+
+
+def test_a_secret_that_cannot_be_read_is_said_whatever_the_last_test_said(desk):
+    desk.set()
+    desk.ledger.change("UPDATE connections SET tested_ms = 1, test_ok = 1, test_text = 'fine'")
+    assert desk.rows()[0].readable
+    Vault(desk.settings.data_dir).path.unlink()
+    assert not desk.rows()[0].readable
+
+
+# ---- another site ----------------------------------------------------------------------------------------------------
+
+
+def link(desk, number: int, service: str = "wordpress", tenant: str = "acme") -> None:
+    desk.ledger.change("INSERT INTO sync_links (content_id, tenant_id, reference, service, state, remote_id, uuid, changed_ms)"
+                       " VALUES (:n, :t, :r, :s, 'synced', '7', 'u', 1)", n=number, t=tenant, r=str(number), s=service)
+
+
+def links(desk) -> list:
+    return desk.tx.fetch_all("SELECT content_id FROM sync_links ORDER BY content_id")
+
+
+@pytest.mark.parametrize("url, other", [
+    ("http://www.blog.example/wp/", False), ("https://blog.example:443/wp", False), ("https://blog.example", True), ("https://blog.example/wp2", True),
+    ("https://other.example/wp", True), ("https://blog.example:8443/wp", True)])
+def test_another_host_port_or_path_is_another_site(url, other):
+    assert (connection_sites.site("https://blog.example/wp") != connection_sites.site(url)) is other
+
+
+def test_links_are_forgotten_when_the_address_becomes_that_of_another_site(desk, monkeypatch):
+    """At another site the ids name other items, which a sync would overwrite."""
+    monkeypatch.setattr(connection_sites, "STEP", 2)
+    monkeypatch.setattr(connection_sites, "_FORGET", connection_sites._FORGET.replace("LIMIT 1000", "LIMIT 2"))
+    desk.set("wordpress", "https://blog.example", "ada")
+    for number in range(1, 6):
+        link(desk, number)
+    link(desk, 6, "prestashop")
+    link(desk, 7, tenant="other")
+    desk.set("wordpress", "https://www.blog.example/", "ada")
+    with pytest.raises(Faults) as caught:
+        desk.set("wordpress", "https://new.example", "ada")
+    assert set(caught.value.faults) == {"forget"} and "https://www.blog.example: 5." in str(caught.value)
+    assert len(links(desk)) == 7 and desk.rows()[0].url == "https://www.blog.example"
+    desk.set("wordpress", "https://new.example", "ada", forget=True)
+    assert links(desk) == [(6,), (7,)] and desk.rows()[0].url == "https://new.example"
+    assert desk.audited()[-1][2] == "https://new.example, new secret, links forgotten: 5"
+    desk.set("wordpress", "https://newer.example", "ada")
+
+
+def test_links_outlive_a_removal_but_not_another_site(desk):
+    number = desk.set("wordpress", "https://blog.example", "ada")
+    link(desk, 1)
+    desk.do("remove", number, "ada")
+    with pytest.raises(Faults):
+        desk.set("wordpress", "https://new.example", "ada")
+    number = desk.set("wordpress", "https://blog.example/", "ada")
+    assert links(desk) == [(1,)]
+    desk.do("remove", number, "ada")
+    desk.ledger.change("DELETE FROM meta")  # of which site they are is not known
+    with pytest.raises(Faults):
+        desk.set("wordpress", "https://blog.example", "ada")
+    desk.set("wordpress", "https://new.example", "ada", forget=True)
+    assert links(desk) == []
+
+
+def test_the_site_does_not_change_under_a_job_that_runs(desk, ledger):
+    """It has the old account and could write a link of the old site afterwards."""
+    number = desk.set("wordpress", "https://blog.example", "ada")
+    ledger.dispatch("ProcessWordPressSync", tenant_id="acme", args={"all": True})
+    job = ledger.claim()
+    for change in (lambda: None, lambda: desk.do("remove", number, "ada")):
+        change()
+        with pytest.raises(ActionRefused) as caught:
+            desk.set("wordpress", "https://new.example", "ada", forget=True)
+        assert "uses WordPress now" in str(caught.value)
+    desk.set("wordpress", "https://blog.example", "ada")
+    ledger.settle(job, "completed")
+    desk.set("wordpress", "https://new.example", "ada")
+
+
+def test_a_job_waits_for_a_change_of_the_address_under_way(desk, ledger):
+    """Else it could begin with the old account between the look at the jobs that run and the commit."""
+    desk.set("wordpress", "https://blog.example", "ada")
+    found = []
+    with ledger.app.app_context():
+        tx = SessionExecutor(db.session)
+        connection_views.find("acme", "wordpress", lock=True)
+        reader = threading.Thread(target=lambda: found.append(accounts.account(
+            Connection(desk.settings.database_url), desk.settings, "acme", "wordpress")))
+        if not tx.sqlite:  # SQLite has one writer: the job's claim has waited before
+            reader.start()
+            reader.join(0.3)
+            assert found == []
+        db.session.rollback()
+    if reader.ident:
+        reader.join(10)
+        assert found[0].url == "https://blog.example"
 
 
 # ---- new keys --------------------------------------------------------------------------------------------------------
@@ -389,10 +511,10 @@ def site():
 
 def test_a_test_makes_a_call_with_the_key_and_stores_what_it_found(desk, site):
     number = desk.set(url=f"http://127.0.0.1:{site.port}/v1", project="proj_1")
-    assert desk.test(number) == (True, "The key works; the account may use 2 models.")
+    assert desk.test(number) == (True, "The key works. Models that the account may use: 2.")
     assert site.got[0].startswith(b"GET /v1/models ") and site.header("authorization") == f"Bearer {SECRET}" and site.header("openai-project") == "proj_1"
     row = desk.rows()[0]
-    assert row.test_ok is True and row.tested_at and "2 models" in row.test_text
+    assert row.test_ok is True and row.tested_at and ": 2" in row.test_text
     site.act = answer(401, b'{"error": {"message": "Incorrect API key provided: ' + SECRET.encode() + b'"}}')
     ok, said = desk.test(number)
     assert not ok and "refused the key" in said and "Enter it again in the connection" in said and "4711" not in said
@@ -479,7 +601,7 @@ def test_no_transaction_is_open_while_a_test_waits_for_the_service(desk, site):
     site.act = act
     with desk.ledger.app.app_context():
         assert SessionExecutor(db.session).fetch_all("SELECT COUNT(*) FROM connections") == [(1,)]  # a transaction is open before
-        assert pages.test(number, "ada", desk.settings)[0]
+        assert connection_check.test(number, "ada", desk.settings)[0]
 
 
 def test_two_tests_at_once_and_no_more_than_three(desk, site):

@@ -11,7 +11,7 @@ import pytest
 
 from app.extensions import db
 from app.integrations.outside import Refused
-from app.services.content import connection_pages, connections
+from app.services.content import connection_keys, connection_pages, connections
 from app.services.instance import backup, restore
 from app.services.jobs import queues
 
@@ -87,7 +87,7 @@ def test_secrets_of_connections_are_read_again_only_with_the_keys(ledger, tmp_pa
             parts = {member: tar.extractfile(member).read() for member in tar.getnames()}
         assert ("connections-key" in parts) == (name == "with") and not any(b"sk-canary" in content for content in parts.values())
     with ledger.app.app_context():
-        connection_pages.rekey("ada", settings)
+        connection_keys.rekey("ada", settings)
     connect(ledger, "later")
     ledger.connection.close()
     with ledger.app.app_context():
@@ -112,10 +112,10 @@ def test_a_backup_while_the_keys_change_can_be_read(ledger, tmp_path, monkeypatc
         def rekeyed(*given, when=when):
             with ledger.app.app_context():
                 if when == "before":
-                    connection_pages.rekey("ada", settings)
+                    connection_keys.rekey("ada", settings)
                 found = dump(*given)
                 if when == "after":
-                    connection_pages.rekey("ada", settings)
+                    connection_keys.rekey("ada", settings)
                 db.session.remove()
                 db.engine.dispose()
             return found
