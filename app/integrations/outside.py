@@ -149,10 +149,14 @@ class Outside:
                 return Answer(response.status_code, {k.lower(): v for k, v in response.headers.items()}, body, url)
         except (httpx2.HTTPError, httpx2.InvalidURL, OSError, ValueError, TypeError, zlib.error) as error:
             why = judged(error, host, sent[0], self._read_s)
-            if why is None and deadline.late:
+            if why is not None:
+                why.unanswered = sent[0] and isinstance(error, httpx2.TimeoutException)
+            elif deadline.late:
                 why = self._too_late(host, sent[0])
-            elif why is None:
+                why.unanswered = sent[0]
+            else:
                 why = broke_off(error, host, sent[0])
+                why.unanswered = sent[0]
                 if response is None and not deadline.connected:
                     raise _Stale(why) from None
             raise why from None

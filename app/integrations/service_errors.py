@@ -12,7 +12,10 @@ MOST_WAIT_S = 3600.0
 
 
 class ServiceError(Exception):
-    """A call to a service failed; the text is a sentence. `sent`: the request may have arrived there."""
+    """A call to a service failed; the text is a sentence. `sent`: the request may have arrived there. `unanswered`: it
+    may have, and no answer came, so the service may still be working on it."""
+
+    unanswered = False
 
     def __init__(self, text: str, sent: bool = False) -> None:
         super().__init__(text)

@@ -113,7 +113,7 @@ class Sync:
         try:
             found = self.service.create(item)
         except ServiceError as error:
-            if not error.sent:
+            if not error.unanswered:
                 self.save(lambda tx: self.writer.not_asked(tx, content))
             raise
         first = self.service.find(item)

@@ -336,12 +336,12 @@ def test_a_create_that_may_still_arrive_is_waited_for(here):
     assert here.sync(waited=0).action == "unchanged" and list(here.there.items) == ["1"]
 
 
-def test_a_create_that_was_not_sent_is_not_waited_for(here):
+def test_a_create_that_was_answered_or_not_sent_is_not_waited_for(here):
     here.content()
     made = here.there.create
 
     def away(item):
-        raise Unavailable("no connection", sent=False)
+        raise Unavailable("an error of its own", sent=True)
 
     here.there.create = away
     with pytest.raises(Unavailable):
@@ -459,12 +459,15 @@ def test_a_service_that_fails_leaves_what_was_on_its_way(here):
 
     def cut(item):
         made(item)
-        raise Unavailable("cut", sent=True)
+        error = Unavailable("cut", sent=True)
+        error.unanswered = True
+        raise error
 
     here.there.create = cut
     with pytest.raises(Unavailable):
         here.sync()
     here.there.create = made
+    assert here.link().asked_ms, "it may still be written there"
     assert here.link().state == "sending"
     assert here.sync().action == "unchanged" and list(here.there.items) == ["1"]
 
