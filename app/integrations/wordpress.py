@@ -17,18 +17,21 @@ Failure cases:
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
 
-from app.integrations import wordpress_fields as form
+from app.integrations import wordpress_body as bodies, wordpress_fields as form, wordpress_text as texts
 from app.integrations.outside import ItemRefused, Limited, Outside, Refused, shown
 from app.integrations.remote import Article, Fields, Found, Item
+from app.integrations.wordpress_answers import clean
 from app.integrations.wordpress_api import META, Api
-from app.integrations.wordpress_errors import Missing, clean
+from app.integrations.wordpress_errors import Missing
 from app.integrations.wordpress_find import Finder
 from app.integrations.wordpress_parts import image_id
-from app.integrations.wordpress_post import Posts, may_number, meta_key
+from app.integrations.wordpress_post import Posts, meta_key
+from app.integrations.wordpress_slug import may_number
 from app.support.messages import Message
 
 NEEDED = ("edit_posts", "publish_posts", "upload_files")
@@ -118,10 +121,8 @@ class WordPress:
 
     def remove(self, remote_id: str) -> None:
         """Delete a post, not into the bin."""
-        try:
+        with suppress(Missing):
             self._api.call("DELETE", f"posts/{quote(remote_id, safe='')}", force="true")
-        except Missing:
-            pass
 
     def close(self) -> None:
         """End the connection."""
@@ -136,13 +137,13 @@ class WordPress:
         if "date" in changes:
             sent["date_gmt"] = changes["date"].removesuffix("Z")
         for taxonomy in {"categories", "tags"} & changes.keys():
-            sent[taxonomy] = [self._posts.terms.id_of(taxonomy, name) for name in form.listed(changes[taxonomy])]
+            sent[taxonomy] = [self._posts.terms.id_of(taxonomy, name) for name in texts.listed(changes[taxonomy])]
         if "image" in changes:
             sent["featured_media"] = image_id(self._api, changes["image"], item)
         return sent
 
     def _content(self, body: str, item: Item) -> str:
-        return body if self._api.has_meta else form.marked(body, item.key)
+        return body if self._api.has_meta else bodies.marked(body, item.key)
 
     def _not_past(self, fields: Fields) -> None:
         now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

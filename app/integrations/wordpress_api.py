@@ -17,7 +17,8 @@ from urllib.parse import urlencode
 from zoneinfo import ZoneInfo
 
 from app.integrations.outside import ItemRefused, Limited, Outside, Refused, ServiceError, shown
-from app.integrations.wordpress_errors import clean, data, failure
+from app.integrations.wordpress_answers import clean
+from app.integrations.wordpress_errors import data, failure
 from app.support.messages import Message
 
 META, ROOTS = "ainstein_key", ("wp-json/", "?rest_route=/")

@@ -9,58 +9,13 @@
 
 from __future__ import annotations
 
-import html
-import json
-import re
 from itertools import islice
 from typing import Any
 
-from app.integrations.outside import (
-    Answer,
-    ItemRefused,
-    Limited,
-    Refused,
-    ServiceError,
-    Unavailable,
-    retry_after,
-    shown,
-)
+from app.integrations.outside import Answer, ItemRefused, Refused, ServiceError, Unavailable, shown
+from app.integrations.wordpress_answers import SAID_CHARS, answer_start, clean, limited, parsed, said_in, whole
+from app.integrations.wordpress_codes import CODES, WHAT
 from app.support.messages import Message
-from app.support.redaction import encodable, one_line, redact
-
-MOST_TRIES, MAINTENANCE_S, LIMITED_S, SAID_CHARS = 50, 60.0, 60.0, 300
-_START = re.compile(r'(?:\A|(?<=[>\n]))[ \t]*(\{\s*"|\[\s*[\]{])')  # after a page or a line, not inside of other JSON
-_TAG = re.compile(r"<[^<>]*>")
-_USER = Message("WordPress does not know this user, or the application password is wrong or was revoked. Make a new "
-                "one in WordPress (Users, Profile, Application Passwords) and enter it in the connection.")
-_NO_LOGIN = Message(
-    "WordPress did not accept the application password: it is wrong, application passwords are switched off there "
-    "(they need https), or the web server does not hand on the header Authorization.")
-_OFF = Message("Application passwords are switched off on this site. Have them switched on, also in security plugins.")
-_NO_REST = Message("The REST API of WordPress is switched off or limited, often by a security plugin. Allow it for the "
-                   "user of this connection.")
-_CODES: dict[str, tuple[type[ServiceError], Message]] = {
-    "incorrect_password": (Refused, _USER),
-    "invalid_username": (Refused, _USER),
-    "invalid_email": (Refused, _USER),
-    "invalid_application_password": (Refused, _USER),
-    "rest_not_logged_in": (Refused, _NO_LOGIN),
-    "application_passwords_disabled": (Refused, _OFF),
-    "application_passwords_disabled_for_user": (Refused, _OFF),
-    "rest_no_route": (Refused, _NO_REST),
-    "rest_disabled": (Refused, _NO_REST),
-    "rest_forbidden": (Refused, _NO_REST),
-    "rest_cannot_create": (Refused, Message("The user of this connection may not create this. Give it the role Author "
-                                            "or Editor in WordPress.")),
-    "rest_cannot_publish": (Refused, Message("The user of this connection may not publish. Give it the role Author or "
-                                             "Editor in WordPress, or send drafts.")),
-    "rest_cannot_edit": (ItemRefused, Message("The user of this connection may not edit this post, which belongs to "
-                                              "somebody else. Give it the role Editor in WordPress.")),
-    "rest_forbidden_context": (ItemRefused, Message("The user of this connection may not edit this post.")),
-    "rest_cannot_assign_term": (ItemRefused, Message("The user may not assign these categories or tags.")),
-    "rest_cannot_update": (ItemRefused, Message("The user may not write the field ainstein_key of posts.")),
-    "empty_content": (ItemRefused, Message("Title, body and excerpt are empty.")),
-}
 
 
 class Missing(ItemRefused):
@@ -75,21 +30,9 @@ class Exists(ItemRefused):
         self.id = id
 
 
-def whole(value: Any) -> int | None:
-    """A number from 1 on that JSON gives as number or as text; None for anything else."""
-    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= 18:
-        value = int(value)
-    return value if isinstance(value, int) and not isinstance(value, bool) and 0 < value < 10**18 else None
-
-
-def clean(value: Any) -> str:
-    """A text of an answer as every database can store it; "" for anything else."""
-    return encodable(value.replace("\0", "")) if isinstance(value, str) else ""
-
-
 def data(answer: Answer, kind: type, what: str = "", write: bool = False) -> Any:
     """The object (dict) or list of a 2xx answer. Raises ServiceError; `what` was asked for: post, term, image or ""."""
-    found = _json(answer)
+    found = parsed(answer)
     refused = isinstance(found, dict) and "code" in found and "message" in found and "id" not in found
     if 200 <= answer.status < 300 and isinstance(found, kind) and not refused:
         return found
@@ -102,40 +45,18 @@ def odd(write: bool) -> ServiceError:
                                "answers."), write)
 
 
-def _json(answer: Answer) -> Any:
-    """The JSON value of a body, also behind a mark of byte order and between pages of errors; None without one."""
-    try:
-        text = answer.body.decode("utf-8-sig").strip()
-        return json.loads(text)
-    except UnicodeDecodeError:
-        return None
-    except (ValueError, RecursionError):
-        pass
-    for match in islice(_START.finditer(text), MOST_TRIES):
-        try:
-            value, end = json.JSONDecoder().raw_decode(text, match.start(1))
-        except (ValueError, RecursionError):
-            continue
-        if value or text[end:end + 99].lstrip()[:1] in ("", "<"):  # else the [] of a notice
-            return value
-    return None
-
-
 def failure(answer: Answer, what: str, write: bool) -> ServiceError:
     """The error that an answer stands for."""
-    found = _json(answer)
+    found = parsed(answer)
     found = found if isinstance(found, dict) else {}
     code, inner = clean(found.get("code")), found.get("data")
     inner = inner if isinstance(inner, dict) else {}
     status = answer.status
     if 200 <= status < 300 and code:  # a notice of PHP went out before the status
         status = whole(inner.get("status")) or 500
-    said = _said(found.get("message"))
-    if status == 429:
-        return Limited(Message("WordPress, or a server in front of it, asks for fewer requests (429)."),
-                       retry_after(answer.headers, LIMITED_S), write)
-    if status == 503 and ("retry-after" in answer.headers or b"aintenance" in answer.body[:20_000]):
-        return Limited(Message("WordPress is in maintenance."), retry_after(answer.headers, MAINTENANCE_S), write)
+    said = said_in(found.get("message"))
+    if limit := limited(answer, status, write):
+        return limit
     if code == "term_exists" and (number := whole(inner.get("term_id"))):
         return Exists(said, number)
     if code.endswith("_invalid_id") and status in (404, 410) or status == 410:
@@ -154,7 +75,7 @@ def failure(answer: Answer, what: str, write: bool) -> ServiceError:
     if status in (403, 405, 406, 451) and not code:
         if write and what:
             return ItemRefused(Message("A firewall in front of WordPress refuses this %(what)s (%(status)s). Its log "
-                                       "names the rule.", what=_WHAT[what], status=status), True)
+                                       "names the rule.", what=WHAT[what], status=status), True)
         return Refused(Message("A firewall in front of WordPress refuses the request (%(status)s). Have it allow this "
                                "server and the address of the REST API.", status=status))
     if status in (401, 403):
@@ -171,16 +92,13 @@ def failure(answer: Answer, what: str, write: bool) -> ServiceError:
                                status=status, said=said or answer_start(answer)), write)
 
 
-_WHAT = {"post": Message("text"), "term": Message("category or tag"), "image": Message("image")}
-
-
 def _by_code(code: str, status: int, said: str, inner: dict, what: str, write: bool) -> ServiceError | None:
     """The error of a code that needs a sentence of its own."""
     if code in ("rest_invalid_param", "rest_missing_callback_param"):
         params = inner.get("params")
         names = params if isinstance(params, dict) else dict.fromkeys(params, "") if isinstance(params, list) and all(
             isinstance(one, str) for one in params) else {}
-        parts = "; ".join(f"{clean(name)}: {_said(why)}" for name, why in islice(names.items(), 10)) or said
+        parts = "; ".join(f"{clean(name)}: {said_in(why)}" for name, why in islice(names.items(), 10)) or said
         return ItemRefused(Message("WordPress does not take these values: %(params)s", params=parts[:SAID_CHARS]))
     if what == "image" and (code.startswith("rest_upload") or code in ("rest_cannot_create", "db_insert_error")):
         return ItemRefused(Message("WordPress does not take the image: %(said)s", said=said), write)
@@ -189,19 +107,8 @@ def _by_code(code: str, status: int, said: str, inner: dict, what: str, write: b
                                    "WordPress, or give it the role Editor."))
     if code in ("db_insert_error", "db_update_error", "empty_term_name"):  # about this text: without a database a page
         return ItemRefused(Message("WordPress cannot store it: %(said)s", said=said), write)
-    if code in _CODES:
-        kind, text = _CODES[code]
+    if code in CODES:
+        kind, text = CODES[code]
         # WordPress checks rights before it writes, but not the right to a meta field
         return kind(text, write and code == "rest_cannot_update")
     return None
-
-
-def _said(message: Any) -> str:
-    """A message of WordPress as one line without tags and secrets."""
-    text = html.unescape(_TAG.sub(" ", clean(message)[:5000]))
-    return one_line(redact(" ".join(text.split())), SAID_CHARS)
-
-
-def answer_start(answer: Answer) -> str:
-    """How an answer begins, for people."""
-    return _said(answer.text[:2000])[:120]

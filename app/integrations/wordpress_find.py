@@ -10,11 +10,12 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from app.integrations import wordpress_fields as form
+from app.integrations import wordpress_text as texts
 from app.integrations.outside import ItemRefused
 from app.integrations.remote import Found, Item
+from app.integrations.wordpress_answers import clean, whole
 from app.integrations.wordpress_api import Api
-from app.integrations.wordpress_errors import clean, odd, whole
+from app.integrations.wordpress_errors import odd
 from app.integrations.wordpress_parts import PAGE
 from app.integrations.wordpress_post import Posts, key_of, raw
 
@@ -77,10 +78,8 @@ class Finder:
         earliest = (datetime.fromtimestamp(item.since / 1000, UTC) - SKEW).strftime("%Y-%m-%dT%H:%M:%S")
         ours = item.fields.get("slug")
         self._user = self._user or whole(self._api.call("GET", "users/me", _fields="id").get("id")) or 0
-        found = []
-        for row in self._list(order="desc", _fields=_LISTED, author=self._user):
-            alike = (form.numbered(form.slug(clean(row.get("slug"))), ours) if ours else
-                     form.line(raw(row, "title")) == item.fields.get("title"))
-            if alike and clean(row.get("date_gmt")) >= earliest:
-                found.append(self._posts.one(whole(row["id"]) or 0, item))
-        return [post for post in found if post]
+        rows = [row for row in self._list(order="desc", _fields=_LISTED, author=self._user)
+                if clean(row.get("date_gmt")) >= earliest and (
+                    texts.numbered(texts.slug(clean(row.get("slug"))), ours) if ours else
+                    texts.line(raw(row, "title")) == item.fields.get("title"))]
+        return [post for row in rows if (post := self._posts.one(row["id"], item))]

@@ -12,10 +12,11 @@ import html
 import re
 from typing import Any
 
-from app.integrations import images, wordpress_fields as form
+from app.integrations import images, wordpress_text as texts
 from app.integrations.remote import Item
+from app.integrations.wordpress_answers import whole
 from app.integrations.wordpress_api import Api, plain
-from app.integrations.wordpress_errors import Exists, Missing, odd, whole
+from app.integrations.wordpress_errors import Exists, Missing, odd
 
 PAGE = 100  # the most that WordPress lists
 
@@ -58,11 +59,11 @@ class Terms:
             for row in self._api.call("GET", taxonomy, list, include=part, per_page=PAGE, _fields="id,name"):
                 if isinstance(row, dict) and (number := whole(row.get("id"))):
                     self._names[taxonomy, number] = plain(row.get("name"))
-        spelled = {name.casefold(): name for name in form.listed(item.fields[taxonomy])}
+        spelled = {name.casefold(): name for name in texts.listed(item.fields[taxonomy])}
         found = [self._names[taxonomy, number] for number in ids if (taxonomy, number) in self._names]
         if taxonomy == "categories" and ids == [1] and not {name.casefold() for name in found} & spelled.keys():
             found = []
-        return form.as_json(form.names([spelled.get(name.casefold(), name) for name in found]))
+        return texts.as_json(texts.names([spelled.get(name.casefold(), name) for name in found]))
 
 
 def image_id(api: Api, url: str, item: Item) -> int:

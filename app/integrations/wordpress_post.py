@@ -2,10 +2,7 @@
 
     JSON of a post -> our key in its meta field or its body -> fields, only those that our item sets
 
-* The slug: WordPress adds a number to one that is taken. A note of the item has what we asked for and what it became;
-  another one stands while a write that may do so is on its way, for a kill would lose the first. Any other number is
-  somebody's own.
-* `untouched` needs our key: a post without it may be of somebody else.
+`untouched` needs our key: a post without it may be of somebody else.
 """
 
 from __future__ import annotations
@@ -13,13 +10,13 @@ from __future__ import annotations
 import re
 from urllib.parse import quote
 
-from app.integrations import wordpress_fields as form
+from app.integrations import wordpress_body as bodies, wordpress_fields as form, wordpress_text as texts
 from app.integrations.remote import Found, Item
+from app.integrations.wordpress_answers import clean, whole
 from app.integrations.wordpress_api import META, Api
-from app.integrations.wordpress_errors import Missing, clean, odd, whole
+from app.integrations.wordpress_errors import Missing, odd
 from app.integrations.wordpress_parts import Terms, image_of
-
-SLUG, ASKED = "slug", "slug?"  # notes: "news news-2"; "news", on its way
+from app.integrations.wordpress_slug import slug_of
 
 
 class Posts:
@@ -43,9 +40,9 @@ class Posts:
         if number is None or not status:
             raise odd(write)
         made, changed = clean(post.get("date_gmt")), clean(post.get("modified_gmt"))
-        fields = {"title": form.line(raw(post, "title", write)), "body": form.unmarked(raw(post, "content", write)),
-                  "excerpt": form.text(raw(post, "excerpt", write)),
-                  "slug": _slug(clean(post.get("slug")), item, write or item.since is not None),
+        fields = {"title": texts.line(raw(post, "title", write)), "body": bodies.unmarked(raw(post, "content", write)),
+                  "excerpt": texts.text(raw(post, "excerpt", write)),
+                  "slug": slug_of(clean(post.get("slug")), item, write or item.since is not None),
                   "date": f"{made}Z" if made else "", "status": form.status_of(status, item.fields.get("status"))}
         for taxonomy in {"categories", "tags"} & item.fields.keys():
             fields[taxonomy] = self.terms.names(taxonomy, post.get(taxonomy), item)
@@ -70,28 +67,7 @@ def meta_key(post: dict) -> str:
 
 def key_of(post: dict) -> str:
     """The key that a post carries, or ""."""
-    return meta_key(post) or (form.key_in(raw(post, "content")) if "content" in post else "")
-
-
-def may_number(item: Item) -> None:
-    """Note, durably, that the write that comes next may give the slug a number."""
-    if "slug" in item.fields:
-        item.notes[ASKED] = item.fields["slug"]
-        item.keep()
-
-
-def _slug(theirs: str, item: Item, write: bool) -> str:
-    """The slug as a field: what we asked for, when WordPress made theirs of it. `write`: we did just now, or it is not
-    known whether our create was done."""
-    theirs, ours = form.slug(theirs), item.fields.get("slug", "")
-    if ours and theirs != ours and form.numbered(theirs, ours) and (write or item.notes.get(ASKED) == ours):
-        item.notes[SLUG] = f"{ours} {theirs}"
-    elif write:
-        item.notes.pop(SLUG, None)
-    if write:
-        item.notes.pop(ASKED, None)
-    asked, _, became = item.notes.get(SLUG, "").partition(" ")
-    return asked if became and became == theirs else theirs
+    return meta_key(post) or (bodies.key_in(raw(post, "content")) if "content" in post else "")
 
 
 def raw(post: dict, name: str, write: bool = False) -> str:

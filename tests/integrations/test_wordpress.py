@@ -7,11 +7,12 @@ import json
 import threading
 import time
 import uuid
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from app.integrations import wordpress_fields as form
+from app.integrations import wordpress_body as bodies, wordpress_fields as form, wordpress_text as texts
 from app.integrations.outside import Answer, ItemRefused, Limited, Refused, ServiceError, Unavailable
 from app.integrations.remote import Article
 from app.integrations.wordpress_api import Api
@@ -406,7 +407,7 @@ def test_the_image_of_a_post_obeys_the_rule_of_the_connection(blog):
 
 
 def fields(title="T", body="b", status="draft", **attributes):
-    return form.fields_of(Article("r", title, body, attributes), {"status": status}, lambda: form.UTC)
+    return form.fields_of(Article("r", title, body, attributes), {"status": status}, lambda: UTC)
 
 
 @pytest.mark.parametrize("given, text", [
@@ -443,15 +444,15 @@ def test_dates_are_utc(given, wanted):
 def test_the_zone_of_a_site(index, hours):
     from app.integrations.wordpress_api import _zone
 
-    assert form.datetime(2026, 7, 1, tzinfo=_zone(index)).utcoffset().total_seconds() == hours * 3600
+    assert datetime(2026, 7, 1, tzinfo=_zone(index)).utcoffset().total_seconds() == hours * 3600
 
 
 @pytest.mark.parametrize("body", [
     "", "text", "<p>a</p>", "<p>a</p>\n<p>b</p>", "<ul>\n<li>a</li>\n</ul>", "<p>a</p>\n<!-- <p>x</p> -->", "<p>a</p><script>'</p>'</script>", "<p>a<!-- open </p>",
     "<!-- wp:paragraph -->\n<p>a</p>\n<!-- /wp:paragraph -->", "<table><tr><td>1</td></tr></table>", "<figure><img></figure>", "a\n\nb", "<P>A</P>", "<pre>x</pre>"])
 def test_a_marker_leaves_the_body_as_it_is(body):
-    marked = form.marked(body, "ab12")
-    assert form.unmarked(marked) == body and form.key_in(marked) == "ab12" and form.marked(marked, "cd34") == form.marked(body, "cd34")
+    marked = bodies.marked(body, "ab12")
+    assert bodies.unmarked(marked) == body and bodies.key_in(marked) == "ab12" and bodies.marked(marked, "cd34") == bodies.marked(body, "cd34")
     if "<!--" not in body:
         assert "<p><!--" not in marked and not marked.startswith("\n")
 
@@ -459,12 +460,12 @@ def test_a_marker_leaves_the_body_as_it_is(body):
 def test_texts_of_any_form_cost_linear_time():
     for text in ("</p>" * 60_000, "<!--" * 60_000, "-->" * 80_000, "</p><!--" * 30_000, "<pre>" * 50_000, "<p>\n" * 60_000, "&amp;" * 60_000, "<a" * 100_000, "\n" * 200_000):
         began = time.perf_counter()
-        form.marked(text, "ab")
-        form.unmarked(text)
-        form._one_line_paragraphs(text)
-        form.line(text)
-        form.slug(text)
-        form.names([text])
+        bodies.marked(text, "ab")
+        bodies.unmarked(text)
+        bodies._one_line_paragraphs(text)
+        texts.line(text)
+        texts.slug(text)
+        texts.names([text])
         assert time.perf_counter() - began < 5, text[:8]  # quadratic: minutes
 
 
