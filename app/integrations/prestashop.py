@@ -29,13 +29,14 @@ from collections.abc import Iterable
 from typing import Any
 
 from app.integrations.outside import ItemRefused, Outside, Refused, Unavailable
+from app.integrations.prestashop_build import associate, put
 from app.integrations.prestashop_categories import Categories
 from app.integrations.prestashop_errors import Doubtful, Missing, NotWritable
 from app.integrations.prestashop_fields import HTML, accepted, in_all_languages, listed, normal, unlisted, wanted
 from app.integrations.prestashop_images import MAKING, Images, Picture
 from app.integrations.prestashop_shop import Shop, number
 from app.integrations.prestashop_stock import Stock, changed
-from app.integrations.prestashop_xml import Element, associate, languages, legal, put, text
+from app.integrations.prestashop_xml import Element, languages, legal, text
 from app.integrations.remote import Article, Fields, Found, Item
 from app.support.messages import Message
 

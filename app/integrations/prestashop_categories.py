@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import re
 
+from app.integrations.prestashop_build import put
 from app.integrations.prestashop_errors import Doubtful
 from app.integrations.prestashop_fields import slug
 from app.integrations.prestashop_shop import Shop, number
-from app.integrations.prestashop_xml import Element, languages, put, text
+from app.integrations.prestashop_xml import Element, languages, text
 
 SHOWN, HOME, DEEPEST = "[id,id_parent,name]", "2", 20
 
@@ -35,8 +36,7 @@ class Categories:
     def paths(self, ids: list[str]) -> list[str]:
         """The paths of categories; the home category by its name. Ids that do not exist are left out."""
         self.home()
-        ids = [id for id in ids if re.fullmatch(r"[1-9][0-9]{0,17}", id)]
-        open_ids = set(ids)
+        open_ids = set(ids := [id for id in ids if re.fullmatch(r"[1-9][0-9]{0,17}", id)])
         for _round in range(DEEPEST):
             if unknown := sorted(id for id in open_ids if id not in self._known):
                 self._list({"filter[id]": f"[{'|'.join(unknown)}]"})

@@ -13,9 +13,10 @@ from collections.abc import Iterable
 from typing import Any
 
 from app.integrations.outside import Answer, ItemRefused, Outside, Refused, Unavailable
+from app.integrations.prestashop_build import build
 from app.integrations.prestashop_errors import Doubtful, judged, said, secret_forms
 from app.integrations.prestashop_fields import Schema
-from app.integrations.prestashop_xml import Element, build, text
+from app.integrations.prestashop_xml import Element, text
 from app.support.messages import Message
 
 RIGHTS = {"products": ("GET", "PUT", "POST"), "stock_availables": ("GET", "PUT"), "categories": ("GET", "POST"),

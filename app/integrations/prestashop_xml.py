@@ -1,4 +1,4 @@
-"""XML of PrestaShop's Webservice: read with defusedxml, written with ElementTree.
+"""XML of PrestaShop's Webservice, as it is read: with defusedxml. prestashop_build.py writes it.
 
     body -> the part from <prestashop to </prestashop> (PHP notices may stand around it) -> checked -> Element
 
@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterable
-from xml.etree import ElementTree  # noqa: S405  (it only writes; what a server sends is read by defusedxml)
+from xml.etree import ElementTree  # noqa: S405  (its types; what a server sends is read by defusedxml)
 
 from defusedxml import DefusedXmlException, ElementTree as Defused
 
@@ -73,48 +72,3 @@ def text(element: Element | None, path: str = ".") -> str:
 def languages(element: Element | None) -> dict[str, str]:
     """The texts of a field in several languages, by the id of the language."""
     return {} if element is None else {child.get("id", ""): text(child) for child in element.findall("language")}
-
-
-def put(parent: Element, name: str, value: str | dict[str, str]) -> None:
-    """Set a field to a text, or to texts by id of language: the other languages stay."""
-    field = parent.find(name)
-    if field is None:
-        field = ElementTree.SubElement(parent, name)
-    if isinstance(value, str):
-        field[:] = []
-        field.text = value
-        return
-    for lang, words in value.items():
-        found = next((child for child in field.findall("language") if child.get("id") == lang), None)
-        (ElementTree.SubElement(field, "language", {"id": lang}) if found is None else found).text = words
-
-
-def associate(parent: Element, name: str, node: str, ids: Iterable[str]) -> None:
-    """Set the members of an association: its name (categories), the name of a member (category) and their ids."""
-    every = parent.find("associations")
-    every = ElementTree.SubElement(parent, "associations") if every is None else every
-    members = every.find(name)
-    members = ElementTree.SubElement(every, name) if members is None else members
-    members[:] = []
-    for id in ids:
-        put(ElementTree.SubElement(members, node), "id", id)
-
-
-def build(entity: Element, without: Iterable[str] = ()) -> bytes:
-    """The document for a POST or PUT of an entity: attributes only where they say a language, no empty associations;
-    fields and associations `without` are left out."""
-    root = ElementTree.Element("prestashop")
-    root.append(_bare(entity, frozenset(without)))
-    return ElementTree.tostring(root, encoding="utf-8", xml_declaration=True)
-
-
-def _bare(element: Element, without: frozenset[str], level: int = 0) -> Element:
-    kept = {"id": element.get("id", "")} if element.tag == "language" and element.get("id") else {}
-    new = ElementTree.Element(element.tag, kept)
-    new.text = None if len(element) else element.text  # as it came: outer blanks of others are theirs
-    for child in element:
-        top = level == 0 or element.tag == "associations"
-        empty = element.tag == "associations" and not len(child)  # to set one to nothing fails for a virtual product
-        if not empty and not (top and child.tag in without):
-            new.append(_bare(child, without, level + 1))
-    return new
