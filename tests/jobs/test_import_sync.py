@@ -111,6 +111,7 @@ def test_marks_of_direction_in_the_name_of_a_file_hinder_nothing(shop, tmp_path)
     path = tmp_path / "pro\u202edotti\u200e.csv"
     path.write_text(HEAD + "a,A,b\n")
     shop.dispatch(path, sync=["wordpress"])
+    assert shop.sql("SELECT filename FROM uploads") == [("prodotti.csv",)]
     shop.sql("UPDATE uploads SET filename = ?", path.name)  # as an older version has stored it
     assert whole(shop.attempt())["sync"]["jobs"] == 1
     assert shop.sql("SELECT name FROM job_batches") == [("Sync after import of prodotti.csv",)]
