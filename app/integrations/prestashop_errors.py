@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 from app.integrations import outside
 from app.integrations.outside import Answer, ItemRefused, Limited, Refused, ServiceError, Unavailable, retry_after
 from app.integrations.prestashop_xml import BadXml, Element, parse, text
+from app.integrations.service_errors import GATEWAY
 from app.support.messages import Message
 from app.support.redaction import one_line, redact
 
@@ -152,8 +153,10 @@ def _by_status(answer: Answer, method: str, resource: str, host: str, hide: Coll
                                "A firewall or a rule of it must let the webservice through.", host=host, method=method,
                                resource=resource or "api", status=status, text=page))
     if status >= 500:
-        return Doubtful(Message("%(host)s answers with error %(status)s: %(text)s", host=host, status=status,
-                                text=page), sent)
+        error = Doubtful(Message("%(host)s answers with error %(status)s: %(text)s", host=host, status=status,
+                                 text=page), sent)
+        error.unanswered = sent and status in GATEWAY
+        return error
     return Refused(Message("%(host)s answers %(method)s %(resource)s with %(status)s: %(text)s", host=host,
                            method=method, resource=resource, status=status, text=page))
 

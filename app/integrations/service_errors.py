@@ -11,6 +11,9 @@ from email.utils import parsedate_to_datetime
 MOST_WAIT_S = 3600.0
 
 
+GATEWAY = (502, 504, 522, 524)  # a server in front gave up; the service behind it may still be working
+
+
 class ServiceError(Exception):
     """A call to a service failed; the text is a sentence. `sent`: the request may have arrived there. `unanswered`: it
     may have, and no answer came, so the service may still be working on it."""

@@ -13,6 +13,7 @@ from itertools import islice
 from typing import Any
 
 from app.integrations.outside import Answer, ItemRefused, Refused, ServiceError, Unavailable, shown
+from app.integrations.service_errors import GATEWAY
 from app.integrations.wordpress_answers import SAID_CHARS, answer_start, clean, limited, parsed, said_in, whole
 from app.integrations.wordpress_codes import CODES, WHAT
 from app.support.messages import Message
@@ -88,8 +89,10 @@ def failure(answer: Answer, what: str, write: bool) -> ServiceError:
     if 200 <= status < 300:
         return Unavailable(Message("WordPress answered with nothing.") if not answer.body.strip() else Message(
             "WordPress answered with a page or with broken data (%(start)s).", start=answer_start(answer)), write)
-    return Unavailable(Message("WordPress, or the server in front of it, has an error (%(status)s): %(said)s",
-                               status=status, said=said or answer_start(answer)), write)
+    error = Unavailable(Message("WordPress, or the server in front of it, has an error (%(status)s): %(said)s",
+                                status=status, said=said or answer_start(answer)), write)
+    error.unanswered = write and status in GATEWAY
+    return error
 
 
 def _by_code(code: str, status: int, said: str, inner: dict, what: str, write: bool) -> ServiceError | None:
