@@ -113,7 +113,8 @@ def _all(ctx: JobContext, sync: Sync, account: connections.Account, references: 
             if in_a_row == MOST_IN_A_ROW:
                 break
             continue
-        except ServiceError as error:
+        except ServiceError as error:  # it answers
+            ctx.save_durably(lambda tx: connections.note_success(tx, account.id))
             raise _failed(error) from None
         if result.action != "refused" and not worked:  # a refusal may come from here
             worked = ctx.save_durably(lambda tx: connections.note_success(tx, account.id)) or True
@@ -126,6 +127,8 @@ def _all(ctx: JobContext, sync: Sync, account: connections.Account, references: 
     if delays:
         raise RetryTask(Message("%(n)s contents wait: another job is writing them, or the service may still be working "
                                 "on them.", n=len(delays)), delay=max(delays))
+    if not worked:  # nothing was asked: the next job may be the probe
+        ctx.save_durably(lambda tx: connections.let_next_try(tx, account.id, tx.now()))
     return _result(ctx, tenant, references)
 
 

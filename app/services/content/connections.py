@@ -142,6 +142,12 @@ def note_failure(tx: Executor, account_id: int, why: str, now_ms: int) -> int | 
     return tx.fetch_all(_HOLD, id=account_id, now=now_ms)[0][0]
 
 
+def let_next_try(tx: Executor, account_id: int, now_ms: int) -> None:
+    """End a hold at once: the caller that was let through has asked nothing."""
+    tx.execute("UPDATE connections SET held_until_ms = :now WHERE id = :id AND held_until_ms > :now", id=account_id,
+               now=now_ms)
+
+
 def note_success(tx: Executor, account_id: int) -> None:
     """Note that the connection works: the next failure is the first one again."""
     tx.execute(_WORKS, id=account_id)
