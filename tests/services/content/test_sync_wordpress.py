@@ -210,7 +210,7 @@ def test_a_kill_while_a_taken_slug_gets_its_number_is_no_conflict(ledger, sites,
         for slug in (name, f"{name}-b"):
             blog.ask("POST", "posts", {"title": "x", "slug": slug, "status": "publish", "date_gmt": "2020-01-01T00:00:00"})
         here.content(name, f"Title {name}", "Text.", slug=name)
-        for change in ({}, {"attributes": json.dumps({"slug": f"{name}-b"})}, {"title": "T"}):
+        for change in ({}, {"title": "T", "attributes": json.dumps({"slug": f"{name}-b"})}, {"title": "U"}):
             here.change(name, **change)
             here.there, whole = service(blog, steps, after), True
             try:
