@@ -83,8 +83,9 @@ class Service(Protocol):
     def update(self, remote_id: str, changes: Fields, item: Item) -> Found:
         """Set these fields, and leave all others as they are."""
 
-    def remove(self, remote_id: str) -> None:
-        """Remove an item that this program has created a moment ago and that exists twice."""
+    def remove(self, remote_id: str) -> str | None:
+        """Remove an item that this program has created a moment ago and that exists twice; a sentence when it can only
+        be hidden."""
 
     def close(self) -> None:
         """End the connections."""

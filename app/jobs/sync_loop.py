@@ -122,8 +122,10 @@ def _all(ctx: JobContext, sync: Sync, account: connections.Account, references: 
         _tell(ctx, reference, result)
         ctx.progress(done, total, reference)
     if failed:
-        raise TemporaryError(Message("%(n)s contents could not be sent. %(first)s: %(why)s", n=len(failed),
-                                     first=failed[0][0], why=failed[0][1]))
+        (first, why), n = failed[0], len(failed)
+        one = Message("%(first)s could not be sent. %(why)s", first=first, why=why)
+        raise TemporaryError(one if n == 1 else Message("%(n)s contents could not be sent. %(first)s: %(why)s", n=n,
+                                                        first=first, why=why))
     if delays:
         raise RetryTask(Message("%(n)s contents wait: another job is writing them, or the service may still be working "
                                 "on them.", n=len(delays)), delay=max(delays))
@@ -174,6 +176,8 @@ def _result(ctx: JobContext, tenant: str, references: list[str] | None) -> dict[
                                      total=len(references or ()), names=names))
     if refused := counts["refused"]:
         first, why = sync_work.first_refused(ctx.connection, ctx.uuid, ctx.retry_round)
+        if counts.total() == 1:
+            raise PermanentError(Message("%(first)s was refused. %(why)s", first=first, why=why))
         raise PermanentError(Message("%(n)s of %(total)s contents were refused. %(first)s: %(why)s", n=refused,
                                      total=counts.total(), first=first, why=why))
     return dict(counts)

@@ -32,7 +32,7 @@ def test_a_secret_opens_for_its_label_alone(tmp_path):
         vault.open(sealed, "acme\nwordpress\nhttps://evil.example\nada")
 
 
-@pytest.mark.parametrize("content", [None, "", "no key\n", "\xff", new_key()])
+@pytest.mark.parametrize("content", [None, "", "no key\n", "\xff", new_key()], ids=["none", "empty", "words", "bytes", "another key"])
 def test_a_missing_damaged_or_wrong_key_is_told_in_a_sentence(tmp_path, content):
     vault = Vault(tmp_path)
     sealed = vault.seal(SECRET, "acme")

@@ -118,9 +118,11 @@ class Sync:
             raise
         first = self.service.find(item)
         if first is not None and not first.binned and first.id != found.id and _older(first.id, found.id):
-            self.service.remove(found.id)
+            why = self.service.remove(found.id)
             link = Link(sending=item.fields, notes=item.notes, decided_ms=link.decided_ms)
-            return self._update(content, link, item, first)
+            result = self._update(content, link, item, first)
+            text = Message("%(sentence)s %(said)s", sentence=result.text, said=why) if why else result.text
+            return result._replace(text=text)
         self._write(content, link, found, item)
         return Result("created", Message("Created."), found.url)
 
@@ -192,6 +194,9 @@ class Sync:
 
     def _write(self, content: Content, link: Link, found: Found, item: Item) -> None:
         sent = (link.sent or {}) | item.fields
+        left = {name: link.base[name] for name in self.rules.lenient if link.base and name in link.base
+                and found.fields.get(name) != item.fields.get(name)}  # changed there only: no common text
+        found = replace(found, fields=found.fields | left)
         was, stands = (link.sent, link.base, link.notes), (sent, found.fields, item.notes)
         if link.state == "synced" and was == stands and link.content_ms == content.updated_ms:
             return  # as it was

@@ -207,6 +207,7 @@ def test_two_claims_at_once_need_no_right_to_delete(ledger, monkeypatch):
             return CREATE(self, item)
 
         monkeypatch.setattr(PrestaShop, "create", create)
+        assert "#2 was made at the same time as #1" in desk.sync().text
         works_on_with_the_oldest(desk, server)
         row = server.rows["products"]["2"]
         assert (row["active"], row["reference"]) == ("0", "") and len(server.rows["products"]) == 2
@@ -223,6 +224,10 @@ def test_a_sale_does_not_hold_the_other_fields(ledger):
         result = desk.sync()
         assert result == ("updated", "Updated: price.", result.url) and server.rows["products"]["1"]["price"] == "11.000000"
         assert stock["101"]["quantity"] == "5"
+        desk.change(quantity="9")
+        assert desk.sync().action == "conflict" and stock["101"]["quantity"] == "5", "a sync between does not make the sale ours"
+        desk.decide("ours")
+        assert desk.sync().action == "updated" and stock["101"]["quantity"] == "9"
 
 
 def test_theirs_can_be_taken_over_and_a_deleted_product_is_made_anew_when_asked(ledger):
