@@ -431,10 +431,11 @@ def cdata(text: str) -> str:
 def matches(value: str, pattern: str) -> bool:
     """SQLUtils::getSQLRetrieveFilter: whether a value passes a filter, without case, as in MySQL."""
     value, pattern = str(value).casefold(), pattern.casefold()
-    found = re.fullmatch(r"(.*)\[(.*)\](.*)", pattern)
-    if not found:
+    end = pattern.rfind("]")
+    start = pattern.rfind("[", 0, max(end, 0))
+    if start < 0:
         return value == pattern
-    before, inner, after = found.groups()
+    before, inner, after = pattern[:start], pattern[start + 1 : end], pattern[end + 1 :]
     if "%" in (before, after):
         return (inner in value if before and after else value.startswith(inner) if after else value.endswith(inner))
     if before or after:

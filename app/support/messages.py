@@ -43,6 +43,10 @@ class Message(str):
         self.id, self.values = id, kept
         return self
 
+    def having(self, **values: object) -> Message:
+        """The same sentence with some other values."""
+        return Message(self.id, **self.values | values)
+
 
 def translate(text: str, /, **values: Any) -> str:
     """`text` with the values filled in: translated inside a request, else a Message."""

@@ -23,6 +23,15 @@ def lost_after(insert):
     return stopped
 
 
+@pytest.fixture
+def sigint():
+    """SIGINT raises, also where the tests were started in the background of a shell, which ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("sigint")
 @pytest.mark.parametrize("stop", [lost_before, lost_after])
 def test_a_stop_while_lines_are_written_loses_none_and_doubles_none(ledger, monkeypatch, stop):
     ledger.dispatch()

@@ -31,5 +31,5 @@ def told(text: str, stored: str | None) -> str:
     if type(message) is Message and type(names := message.values.get("names")) is str:
         fields = names.split(", ")
         if all(name.partition(".")[0] in FIELDS for name in fields):
-            message = Message(message.id, **message.values | {"names": ", ".join(map(name_of, fields))})
+            message = message.having(names=", ".join(map(name_of, fields)))
     return translate_stored(message) or ""
