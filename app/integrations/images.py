@@ -11,7 +11,10 @@ from __future__ import annotations
 from typing import NamedTuple
 from urllib.parse import urljoin, urlsplit
 
-from app.integrations.outside import MOST_HOPS, Answer, ItemRefused, Outside, ServiceError, shown
+from app.integrations.answer import Answer
+from app.integrations.outside import MOST_HOPS, Outside
+from app.integrations.service_errors import ItemRefused, ServiceError
+from app.integrations.site_urls import shown
 from app.support.messages import Message, text_of
 
 MOST_IMAGE, MOST_IMAGES = 20 << 20, 64 << 20

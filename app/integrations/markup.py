@@ -10,7 +10,7 @@ import re
 from functools import cache
 from typing import Any
 
-from app.integrations.outside import ItemRefused
+from app.integrations.service_errors import ItemRefused
 from app.support.messages import Message
 
 FORMATS, MOST_NESTED = ("markdown", "html"), 20  # a list is two levels

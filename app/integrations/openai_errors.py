@@ -10,11 +10,10 @@ import json
 import math
 import re
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import Any
 
 from app.integrations.openai_stream import clean, error_in, parsed
+from app.integrations.service_errors import until_date
 from app.support.messages import Message
 from app.support.redaction import one_line, redact
 
@@ -201,7 +200,7 @@ def _sentence(value: Any, depth: int = 0) -> str:
 def wait_of(headers: Mapping[str, str], error: Any = None) -> float:
     """Seconds to wait, 1 to 3,600, from retry-after-ms or Retry-After (number or date), or from the error, else 20."""
     header = headers.get("retry-after")
-    given = _seconds(headers.get("retry-after-ms"), 1000) or _seconds(header) or _date(header)
+    given = _seconds(headers.get("retry-after-ms"), 1000) or _seconds(header) or until_date(header or "")
     if given is None and isinstance(error, dict):
         given = _seconds(error.get("retry_after_ms"), 1000)
         given = given or _seconds(error.get("retry_after")) or _seconds(error.get("retryAfter"))
@@ -219,10 +218,3 @@ def _seconds(value: Any, of: float = 1) -> float | None:
     except ValueError:
         return None
     return None if math.isnan(seconds) else min(max(seconds, 0.001), MOST_WAIT_S)
-
-
-def _date(text: str | None) -> float | None:
-    try:
-        return (parsedate_to_datetime(text or "") - datetime.now(UTC)).total_seconds()
-    except (ValueError, TypeError, OverflowError, IndexError):
-        return None

@@ -30,8 +30,9 @@ from app.integrations.openai_errors import (
     without_status,
 )
 from app.integrations.openai_stream import Answer, Reported, clean, parsed, read
-from app.integrations.outside import Limited, Outside, Refused, Unavailable, retry_after
+from app.integrations.outside import Outside
 from app.integrations.resolve import Pinned, PrivateHost, Resolver, UnknownHost, addresses, ascii_host
+from app.integrations.service_errors import Limited, Refused, Unavailable, retry_after
 from app.support.messages import Message, cleaned, text_of
 from app.support.redaction import one_line, redact
 

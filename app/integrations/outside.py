@@ -26,12 +26,10 @@ from app.integrations.answer import Answer, bounded
 from app.integrations.deadline import Deadline
 from app.integrations.request_errors import broke_off, judged
 from app.integrations.resolve import Pinned, PrivateHost, Resolver, UnknownHost, addresses
-from app.integrations.service_errors import ItemRefused, Limited, Refused, ServiceError, Unavailable, retry_after
-from app.integrations.site_urls import PORTS, SAFE, checked, origin, redirected, shown
+from app.integrations.service_errors import Refused, Unavailable
+from app.integrations.site_urls import SAFE, checked, origin, redirected
 from app.support.messages import Message
 
-__all__ = ["MOST_HOPS", "PORTS", "Answer", "ItemRefused", "Limited", "Outside", "Refused", "ServiceError",
-           "Unavailable", "retry_after", "shown"]
 CONNECT_S, READ_S, TOTAL_S = 10.0, 30.0, 60.0
 IDLE_S = 2.0  # a connection that was idle for longer is not used again: Apache closes them after 5 s
 MOST_BYTES, MOST_HOPS = 8 << 20, 5

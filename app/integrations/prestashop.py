@@ -28,7 +28,7 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from app.integrations.outside import ItemRefused, Outside, Refused, Unavailable
+from app.integrations.outside import Outside
 from app.integrations.prestashop_build import associate, put
 from app.integrations.prestashop_categories import Categories
 from app.integrations.prestashop_errors import Doubtful, Missing, NotWritable
@@ -38,6 +38,7 @@ from app.integrations.prestashop_shop import Shop, number
 from app.integrations.prestashop_stock import Stock, changed
 from app.integrations.prestashop_xml import Element, languages, legal, text
 from app.integrations.remote import Article, Fields, Found, Item
+from app.integrations.service_errors import ItemRefused, Refused, Unavailable
 from app.support.messages import Message
 
 NEVER_SENT = frozenset({"manufacturer_name", "quantity", "position_in_category"})  # computed; 1.7 refuses position 0

@@ -13,10 +13,18 @@ import re
 from collections.abc import Collection
 from urllib.parse import urlsplit
 
-from app.integrations import outside
-from app.integrations.outside import Answer, ItemRefused, Limited, Refused, ServiceError, Unavailable, retry_after
+from app.integrations.answer import Answer
 from app.integrations.prestashop_xml import BadXml, Element, parse, text
-from app.integrations.service_errors import GATEWAY
+from app.integrations.service_errors import (
+    GATEWAY,
+    ItemRefused,
+    Limited,
+    Refused,
+    ServiceError,
+    Unavailable,
+    retry_after,
+)
+from app.integrations.site_urls import shown
 from app.support.messages import Message
 from app.support.redaction import one_line, redact
 
@@ -138,7 +146,7 @@ def _by_status(answer: Answer, method: str, resource: str, host: str, hide: Coll
         if resource and not answer.body.strip():
             return Missing(Message("The shop has no %(resource)s.", resource=resource))
         return Refused(Message("There is no webservice of PrestaShop at %(url)s. Check the address, and that the "
-                               "webservice is switched on in the back office.", url=outside.shown(answer.url)))
+                               "webservice is switched on in the back office.", url=shown(answer.url)))
     if status == 413:
         return ItemRefused(Message("The web server of %(host)s takes no request of this size: make the image or the "
                                    "text smaller.", host=host))

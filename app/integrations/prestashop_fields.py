@@ -17,9 +17,9 @@ from decimal import Decimal
 from urllib.parse import urlsplit
 
 from app.integrations.markup import to_html
-from app.integrations.outside import ItemRefused
 from app.integrations.prestashop_xml import Element, legal
 from app.integrations.remote import Article, Fields
+from app.integrations.service_errors import ItemRefused
 from app.support.messages import Message
 from app.support.redaction import one_line
 

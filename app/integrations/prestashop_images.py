@@ -11,12 +11,14 @@ import json
 import re
 
 from app.integrations.images import Image, download_all
-from app.integrations.outside import ItemRefused, Outside, Unavailable, shown
+from app.integrations.outside import Outside
 from app.integrations.prestashop_errors import Doubtful
 from app.integrations.prestashop_fields import slug, unlisted
 from app.integrations.prestashop_shop import Shop
 from app.integrations.prestashop_xml import Element, text
 from app.integrations.remote import Item
+from app.integrations.service_errors import ItemRefused, Unavailable
+from app.integrations.site_urls import shown
 from app.support.messages import Message
 
 PENDING, BEFORE, MAKING = "image?", "images?", "making"

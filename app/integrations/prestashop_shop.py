@@ -12,11 +12,13 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from app.integrations.outside import Answer, ItemRefused, Outside, Refused, Unavailable
+from app.integrations.answer import Answer
+from app.integrations.outside import Outside
 from app.integrations.prestashop_build import build
 from app.integrations.prestashop_errors import Doubtful, judged, said, secret_forms
 from app.integrations.prestashop_fields import Schema
 from app.integrations.prestashop_xml import Element, text
+from app.integrations.service_errors import ItemRefused, Refused, Unavailable
 from app.support.messages import Message
 
 RIGHTS = {"products": ("GET", "PUT", "POST"), "stock_availables": ("GET", "PUT"), "categories": ("GET", "POST"),

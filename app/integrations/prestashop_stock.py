@@ -5,11 +5,11 @@
 
 from __future__ import annotations
 
-from app.integrations.outside import ItemRefused, Limited
 from app.integrations.prestashop_build import put
 from app.integrations.prestashop_fields import normal
 from app.integrations.prestashop_shop import Shop, number
 from app.integrations.prestashop_xml import Element, text
+from app.integrations.service_errors import ItemRefused, Limited
 from app.support.messages import Message
 
 

@@ -47,15 +47,22 @@ class ItemRefused(ServiceError):
     """The service refuses this item; others may be accepted."""
 
 
+def until_date(text: str, now: Callable[[], float] = time.time) -> float | None:
+    """Seconds until an HTTP date, negative when it has passed; None when it is none."""
+    try:
+        at = parsedate_to_datetime(text)
+        return (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() - now()
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return None
+
+
 def retry_after(headers: Mapping[str, str], otherwise: float, now: Callable[[], float] = time.time) -> float:
     """Seconds that a Retry-After header asks to wait (RFC 9110, 10.2.3), at least 1 and at most 3600."""
     given = headers.get("retry-after", "").strip()
     try:
         seconds = float(given)
     except ValueError:
-        try:
-            at = parsedate_to_datetime(given)
-            seconds = (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() - now()
-        except (ValueError, TypeError, IndexError, OverflowError):
+        seconds = until_date(given, now)
+        if seconds is None:
             return otherwise
     return min(max(seconds, 1.0), MOST_WAIT_S) if math.isfinite(seconds) else otherwise

@@ -23,8 +23,10 @@ from typing import Any
 from urllib.parse import quote
 
 from app.integrations import wordpress_body as bodies, wordpress_fields as form, wordpress_text as texts
-from app.integrations.outside import ItemRefused, Limited, Outside, Refused, shown
+from app.integrations.outside import Outside
 from app.integrations.remote import Article, Fields, Found, Item
+from app.integrations.service_errors import ItemRefused, Limited, Refused
+from app.integrations.site_urls import shown
 from app.integrations.wordpress_answers import clean
 from app.integrations.wordpress_api import META, Api
 from app.integrations.wordpress_errors import Missing

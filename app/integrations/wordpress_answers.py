@@ -9,7 +9,8 @@ import re
 from itertools import islice
 from typing import Any
 
-from app.integrations.outside import Answer, Limited, retry_after
+from app.integrations.answer import Answer
+from app.integrations.service_errors import Limited, retry_after
 from app.support.messages import Message
 from app.support.redaction import encodable, one_line, redact
 

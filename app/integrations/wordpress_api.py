@@ -16,7 +16,9 @@ from typing import Any, NamedTuple
 from urllib.parse import urlencode
 from zoneinfo import ZoneInfo
 
-from app.integrations.outside import ItemRefused, Limited, Outside, Refused, ServiceError, shown
+from app.integrations.outside import Outside
+from app.integrations.service_errors import ItemRefused, Limited, Refused, ServiceError
+from app.integrations.site_urls import shown
 from app.integrations.wordpress_answers import clean
 from app.integrations.wordpress_errors import data, failure
 from app.support.messages import Message

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator
 
 from app.integrations.markup import FORMATS, to_html
-from app.integrations.outside import ItemRefused
+from app.integrations.service_errors import ItemRefused
 from app.integrations.wordpress_text import lines
 from app.support.messages import Message
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from app.integrations.outside import ItemRefused, Refused, ServiceError
+from app.integrations.service_errors import ItemRefused, Refused, ServiceError
 from app.support.messages import Message
 
 WHAT = {"post": Message("text"), "term": Message("category or tag"), "image": Message("image")}

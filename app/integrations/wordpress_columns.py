@@ -7,7 +7,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, tzinfo
 from urllib.parse import urlsplit
 
-from app.integrations.outside import ItemRefused
+from app.integrations.service_errors import ItemRefused
 from app.support.messages import Message
 
 

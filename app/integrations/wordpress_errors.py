@@ -12,8 +12,9 @@ from __future__ import annotations
 from itertools import islice
 from typing import Any
 
-from app.integrations.outside import Answer, ItemRefused, Refused, ServiceError, Unavailable, shown
-from app.integrations.service_errors import GATEWAY
+from app.integrations.answer import Answer
+from app.integrations.service_errors import GATEWAY, ItemRefused, Refused, ServiceError, Unavailable
+from app.integrations.site_urls import shown
 from app.integrations.wordpress_answers import SAID_CHARS, answer_start, clean, limited, parsed, said_in, whole
 from app.integrations.wordpress_codes import CODES, WHAT
 from app.support.messages import Message

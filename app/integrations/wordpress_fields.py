@@ -17,8 +17,8 @@ from collections.abc import Callable
 from datetime import tzinfo
 from typing import Any
 
-from app.integrations.outside import ItemRefused
 from app.integrations.remote import Article, Fields
+from app.integrations.service_errors import ItemRefused
 from app.integrations.wordpress_body import body_of
 from app.integrations.wordpress_columns import date_of, image_url
 from app.integrations.wordpress_text import as_json, line, listed, names, slug, text

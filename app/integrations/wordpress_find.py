@@ -11,8 +11,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from app.integrations import wordpress_text as texts
-from app.integrations.outside import ItemRefused
 from app.integrations.remote import Found, Item
+from app.integrations.service_errors import ItemRefused
 from app.integrations.wordpress_answers import clean, whole
 from app.integrations.wordpress_api import Api
 from app.integrations.wordpress_errors import odd

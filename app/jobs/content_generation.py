@@ -16,7 +16,7 @@ from huey.exceptions import CancelExecution, RetryTask
 from app.execution.job_context import JobContext
 from app.integrations import openai_text
 from app.integrations.openai_errors import ApiError, ApiUnavailable, Humbler, RequestRejected, Throttled
-from app.integrations.outside import Refused
+from app.integrations.service_errors import Refused
 from app.jobs.declare import job
 from app.ledger.dialect import Connection
 from app.models.job import BY_BUDGET

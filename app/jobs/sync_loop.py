@@ -21,8 +21,8 @@ from typing import Any
 from huey.exceptions import CancelExecution, RetryTask
 
 from app.execution.job_context import JobContext
-from app.integrations.outside import Limited, Refused, ServiceError, Unavailable
 from app.integrations.remote import Service
+from app.integrations.service_errors import Limited, Refused, ServiceError, Unavailable
 from app.registry import PermanentError, TemporaryError
 from app.services.content import connections, sync_rows, sync_work
 from app.services.content.sync import Busy, Choices, Result, Stopped, Sync

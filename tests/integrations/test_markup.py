@@ -7,7 +7,7 @@ import time
 import pytest
 
 from app.integrations.markup import MOST_NESTED, to_html
-from app.integrations.outside import ItemRefused
+from app.integrations.service_errors import ItemRefused
 
 TABLE = "| a | b |\n|---|---|\n| 1 | 2 |"
 

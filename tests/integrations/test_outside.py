@@ -17,18 +17,11 @@ import zlib
 import pytest
 
 from app.integrations import outside as module, request_errors
-from app.integrations.outside import (
-    Answer,
-    ItemRefused,
-    Outside,
-    Refused,
-    ServiceError,
-    Unavailable,
-    retry_after,
-    shown,
-)
+from app.integrations.answer import Answer
+from app.integrations.outside import Outside
 from app.integrations.resolve import PrivateHost, UnknownHost, addresses, ascii_host, is_public
-from app.integrations.site_urls import redirected
+from app.integrations.service_errors import ItemRefused, Refused, ServiceError, Unavailable, retry_after
+from app.integrations.site_urls import redirected, shown
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 

@@ -16,9 +16,10 @@ from pathlib import Path
 
 import pytest
 
-from app.integrations.outside import ItemRefused, Limited, Outside, Refused, ServiceError, Unavailable
+from app.integrations.outside import Outside
 from app.integrations.prestashop import PrestaShop
 from app.integrations.remote import Article, Item
+from app.integrations.service_errors import ItemRefused, Limited, Refused, ServiceError, Unavailable
 
 ROOT = Path(__file__).resolve().parents[2]
 SPEC = importlib.util.spec_from_file_location("fake_prestashop", ROOT / "scripts" / "fake-prestashop.py")

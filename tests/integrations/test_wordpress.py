@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from app.integrations import wordpress_body as bodies, wordpress_fields as form, wordpress_text as texts
-from app.integrations.outside import Answer, ItemRefused, Limited, Refused, ServiceError, Unavailable
+from app.integrations.answer import Answer
 from app.integrations.remote import Article
+from app.integrations.service_errors import ItemRefused, Limited, Refused, ServiceError, Unavailable
 from app.integrations.wordpress_api import Api
 from app.integrations.wordpress_errors import data
 from app.integrations.wordpress_parts import image_id

@@ -15,8 +15,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from app.integrations.outside import ItemRefused, Outside, Refused
+from app.integrations.outside import Outside
 from app.integrations.remote import Article, Item
+from app.integrations.service_errors import ItemRefused, Refused
 from app.integrations.wordpress import WordPress
 
 PNG = (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\1\0\0\0\1\x08\2\0\0\0\x90wS\xde\0\0\0\x0cIDATx\x9cc\xf8\xcf\xc0\0\0\3\1\1\0\xc9\xfe\x92\xef"

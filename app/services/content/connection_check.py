@@ -8,7 +8,7 @@ import threading
 from app.config import Settings
 from app.extensions import db, reading
 from app.integrations import openai_text
-from app.integrations.outside import ServiceError
+from app.integrations.service_errors import ServiceError
 from app.ledger.dialect import SessionExecutor
 from app.models import Connection
 from app.services.audit import ActionRefused, commit_audited, refuse_unless

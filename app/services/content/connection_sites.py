@@ -14,7 +14,7 @@ import hashlib
 from urllib.parse import urlsplit
 
 from app.extensions import db
-from app.integrations.outside import PORTS
+from app.integrations.site_urls import PORTS
 from app.ledger import counts
 from app.ledger.dialect import Executor, SessionExecutor
 from app.services.content.connections import TYPES

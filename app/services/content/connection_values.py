@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit, urlunsplit
 
 from app.addresses import bracketed
-from app.integrations.outside import PORTS
 from app.integrations.resolve import ascii_host
+from app.integrations.site_urls import PORTS
 from app.services.content.connections import SERVICES
 from app.support.messages import Message, _
 from app.support.redaction import MIN_CHARS

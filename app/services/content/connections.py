@@ -15,8 +15,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from app.config import Settings
-from app.integrations.outside import Outside, Refused
+from app.integrations.outside import Outside
 from app.integrations.remote import Service
+from app.integrations.service_errors import Refused
 from app.ledger.dialect import Executor
 from app.support.messages import to_json
 from app.support.redaction import encodable, redact

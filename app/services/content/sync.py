@@ -24,8 +24,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
-from app.integrations.outside import ItemRefused, ServiceError
 from app.integrations.remote import Fields, Found, Item, Service
+from app.integrations.service_errors import ItemRefused, ServiceError
 from app.ledger.dialect import Connection
 from app.services.content.sync_compare import as_seen, compare, rules_of
 from app.services.content.sync_rows import Link, Writer, key_of, link as read_link

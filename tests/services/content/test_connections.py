@@ -11,7 +11,7 @@ import pytest
 
 from app.config import ROOT
 from app.extensions import db
-from app.integrations.outside import Refused
+from app.integrations.service_errors import Refused
 from app.ledger.dialect import Connection, SessionExecutor
 from app.models import Audit
 from app.services.audit import ActionRefused

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from app.integrations.outside import ItemRefused, Unavailable
 from app.integrations.remote import Article, Found, Item
+from app.integrations.service_errors import ItemRefused, Unavailable
 from app.services.content import sync_rows, sync_work
 from app.services.content.sync import Busy, Choices, Stopped, Sync
 from app.services.content.sync_compare import Rules, compare

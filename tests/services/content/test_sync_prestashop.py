@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from app.integrations.outside import Limited
 from app.integrations.prestashop import PrestaShop
+from app.integrations.service_errors import Limited
 from app.services.content import sync_rows, sync_work
 from app.services.content.sync import Choices, Sync
 from tests.integrations.test_prestashop import connect, fake, full, item_for, serving, whole

@@ -9,7 +9,8 @@ import uuid
 
 import pytest
 
-from app.integrations.outside import Limited, Outside
+from app.integrations.outside import Outside
+from app.integrations.service_errors import Limited
 from app.integrations.wordpress import WordPress
 from tests.integrations.test_real_wordpress import Real
 from tests.integrations.test_wordpress import Fake

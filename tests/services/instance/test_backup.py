@@ -10,7 +10,7 @@ import tarfile
 import pytest
 
 from app.extensions import db
-from app.integrations.outside import Refused
+from app.integrations.service_errors import Refused
 from app.services.content import connection_keys, connection_pages, connections
 from app.services.instance import backup, restore
 from app.services.jobs import queues
