@@ -4,9 +4,11 @@ from app.extensions import db
 from app.models.alert import Alert, AlertMessage, AlertRule
 from app.models.audit import Audit
 from app.models.connection import Connection
+from app.models.consumer import Consumer, WorkerMinute
 from app.models.content import Content, ImportReject, ImportRun
 from app.models.cost import JobCost, TenantBudget
 from app.models.failed_job import FailedJob
+from app.models.forecast import Prediction, RunTimeModel
 from app.models.generation import ContentVersion, Generation, PromptTemplate
 from app.models.histogram import JobHistogram
 from app.models.job import LIVE_STATES, Job
@@ -28,8 +30,9 @@ from app.models.worker_heartbeat import WorkerHeartbeat
 read_leniently(db.metadata)
 
 __all__ = [
-    "FINAL", "LIVE_STATES", "UPLOAD_ID", "Alert", "AlertMessage", "AlertRule", "Audit", "Connection", "Content",
-    "ContentVersion", "FailedJob", "Generation", "ImportReject", "ImportRun", "Job", "JobBatch", "JobCost", "JobEdge",
-    "JobHistogram", "JobHistory", "JobLimit", "JobLog", "JobMetric", "JobMinute", "LoginAttempt", "Meta",
-    "PromptTemplate", "Queue", "QueueMinute", "QueueSecond", "RateStart", "Recurring", "RecurringRun", "RollupTenant",
-    "RollupType", "SyncAction", "SyncLink", "TenantBudget", "Upload", "User", "UserSession", "WorkerHeartbeat"]
+    "FINAL", "LIVE_STATES", "UPLOAD_ID", "Alert", "AlertMessage", "AlertRule", "Audit", "Connection", "Consumer",
+    "Content", "ContentVersion", "FailedJob", "Generation", "ImportReject", "ImportRun", "Job", "JobBatch",
+    "JobCost", "JobEdge", "JobHistogram", "JobHistory", "JobLimit", "JobLog", "JobMetric", "JobMinute",
+    "LoginAttempt", "Meta", "Prediction", "PromptTemplate", "Queue", "QueueMinute", "QueueSecond", "RateStart",
+    "Recurring", "RecurringRun", "RollupTenant", "RollupType", "RunTimeModel", "SyncAction", "SyncLink",
+    "TenantBudget", "Upload", "User", "UserSession", "WorkerHeartbeat", "WorkerMinute"]
