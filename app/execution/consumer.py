@@ -181,11 +181,15 @@ class LedgerScheduler(stock.Scheduler):
         if os.getppid() != self.huey.runtime.consumer_pid:
             raise stock.WorkerRecycle
         self.huey.runtime.places.look()
+        with contextlib.suppress(*database_errors()):
+            self.huey.runtime.row.keep(self.huey.runtime.places.kept)
         time.sleep(self.interval)
 
     def shutdown(self) -> None:
-        """Write that the empty places of this consumer have ended."""
+        """Delete the consumer's row and write that its empty places have ended."""
         super().shutdown()
+        with contextlib.suppress(*database_errors()):
+            self.huey.runtime.row.end()
         self.huey.runtime.places.end()
 
 
@@ -198,7 +202,7 @@ class LedgerConsumer(stock.Consumer):
         """Wait for the schema, then start the children."""
         os.umask(0o077)
         descendants.adopt()
-        self.huey.runtime.begin_consumer()
+        self.huey.runtime.begin_consumer(self.workers)
         self.empty = self.early = 0
         schema.wait_until_current(self.huey.runtime.settings)
         gc.collect()
@@ -220,6 +224,7 @@ class LedgerConsumer(stock.Consumer):
             kept.append((worker, self._create_process(worker, "Worker started again")))
             kept[-1][1].start()
             self.empty -= 1
+        self.huey.runtime.places.tell(len(kept), self.empty)
         healthy = super().check_worker_health()
         if gone:
             self._end_orphans()

@@ -15,6 +15,7 @@ worker was started there, ENDED when its consumer has ended. The sentence in `re
 from __future__ import annotations
 
 import contextlib
+import mmap
 import os
 import socket
 
@@ -42,12 +43,25 @@ def can_start(status: str, stop_code: str | None, consumer_id: str, host: str) -
 
 
 class Places:
-    """Made by the consumer before it forks. Its Scheduler child calls `look` and `end`, the consumer calls `asked`."""
+    """Made by the consumer before it forks. Its Scheduler child calls `look` and `end`, the consumer calls `asked`.
 
-    def __init__(self, url: str, consumer_id: str) -> None:
+    `kept` is the number of places in which a worker should run, written by the consumer; `empty` is how many a person
+    has emptied. Both are bytes of memory that the consumer and its children share.
+    """
+
+    def __init__(self, url: str, consumer_id: str, workers: int = 0) -> None:
         self.connection, self.consumer_id = Connection(url, wait_s=1), consumer_id
+        self._shared = mmap.mmap(-1, 2)
+        self.tell(workers, 0)
         self._out, self._in = os.pipe()
         os.set_blocking(self._out, False)
+
+    def tell(self, kept: int, empty: int) -> None:
+        """In the consumer: set `kept` and `empty` for its children."""
+        self._shared[0], self._shared[1] = kept, empty
+
+    kept = property(lambda self: self._shared[0])
+    empty = property(lambda self: self._shared[1])
 
     def look(self) -> None:
         """Take the requests to start workers. An error of the database is ignored: the next call is a second later."""
