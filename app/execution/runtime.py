@@ -15,6 +15,7 @@ from app.ledger.consumer_row import ConsumerRow
 from app.ledger.dialect import Connection
 from app.ledger.worker_slots import Places
 from app.queue import Tickets, build
+from app.services.forecast.scaling import Pace
 from app.services.jobs.tickets import generation
 from app.support.logs import ThrottledWarning
 from app.support.process import hold_lock, identity
@@ -42,6 +43,7 @@ class WorkerRuntime:
         self.huey = build(settings, self._run, mixin)
         self.huey.runtime = self
         self.tickets = Tickets(settings, self.huey, lambda: generation(self.connection))
+        self.pace = Pace()  # of autoscaling
         self._trouble = ThrottledWarning(log)
         listen(self.huey, self.lifecycle)
 

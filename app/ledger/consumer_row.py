@@ -30,6 +30,7 @@ class ConsumerRow:
     def __init__(self, connection: Connection, consumer_id: str, pid: int, queues: tuple[str, ...], least: int,
                  most: int) -> None:
         self.connection, self.consumer_id, self.started_ms = connection, consumer_id, 0
+        self.least, self.most = least, most
         self.values = {"host": socket.gethostname(), "process_id": pid, "queue": ",".join(queues), "least": least,
                        "most": most}
         self._written: tuple[int, float] | None = None  # what, and when by the clock of this process
