@@ -80,8 +80,8 @@ class Autoscaler:
             with self.places.connection.transaction() as tx:
                 if decision.action == scaling.RETIRE and not tx.execute(_RETIRE, id=idle[0][0]):
                     return  # it has begun a job
-                subject = Message("%(host)s: %(n)s workers, was %(before)s", host=self.row.values["host"],
-                                  n=facts.running + change, before=facts.running)
+                subject = Message("%(host)s: %(before)s → %(n)s workers", host=self.row.values["host"],
+                                  before=facts.running, n=facts.running + change)
                 what = scaling.NOTED[decision.action]
                 audit.write(tx, ACTOR, what, subject, decision.reason)
                 self.row.note(tx, Message("%(what)s: %(why)s", what=what, why=decision.reason))

@@ -172,16 +172,17 @@ def _too_many_wait(facts: Facts, rule: Rule) -> Message | None:
     if rule.target_s and facts.clear_s is not None:
         if facts.clear_s <= rule.target_s:
             return None
-        target = _minutes(rule.target_s)
+        target = round(rule.target_s / 60)
         if math.isinf(facts.clear_s):
             return Message("more jobs arrive than begin; the target is %(target)s min", target=target)
         return Message("what waits begins within %(n)s min, the target is %(target)s min",
-                       n=_minutes(facts.clear_s), target=target)
+                       n=math.ceil(facts.clear_s / 60), target=target)
     if facts.pending <= rule.pace.pending:
         return None
-    form = "at least %(n)s jobs wait, more than %(limit)s" if facts.pending >= MOST_COUNTED else (
-        "%(n)s jobs wait, more than %(limit)s")
-    return Message(form, n=facts.pending, limit=rule.pace.pending)
+    limit = rule.pace.pending
+    if facts.pending >= MOST_COUNTED:
+        return Message("at least %(n)s jobs wait, more than %(limit)s", n=facts.pending, limit=limit)
+    return Message("%(n)s jobs wait, more than %(limit)s", n=facts.pending, limit=limit)
 
 
 def _obstacle(facts: Facts, memory: Memory, rule: Rule, places: int, why: Message) -> tuple[str, Message | None]:
@@ -201,16 +202,10 @@ def _obstacle(facts: Facts, memory: Memory, rule: Rule, places: int, why: Messag
 
 def _calm(memory: Memory, rule: Rule, now: float) -> Message | None:
     """Why a worker fewer is enough."""
-    calm_s = rule.pace.calm_s
-    if memory.quiet_since is not None and now - memory.quiet_since >= calm_s:
-        return Message("no job has waited and a worker was free for %(n)s min", n=_minutes(now - memory.quiet_since))
-    if memory.calm_since is not None and now - memory.calm_since >= calm_s:
+    quiet_s, calm_s = (0.0 if since is None else now - since for since in (memory.quiet_since, memory.calm_since))
+    if quiet_s >= rule.pace.calm_s:
+        return Message("no job has waited and a worker was free for %(n)s min", n=round(quiet_s / 60))
+    if calm_s >= rule.pace.calm_s:
         return Message("one worker fewer would do: what waits would begin within %(n)s min, for %(m)s min by now",
-                       n=_minutes((rule.target_s or 0) / 2), m=_minutes(now - memory.calm_since))
+                       n=math.ceil((rule.target_s or 0) / 120), m=round(calm_s / 60))
     return None
-
-
-def _minutes(seconds: float) -> float | int:
-    """Minutes with one decimal, without it from 10 on and when it is 0."""
-    minutes = round(seconds / 60, 1)
-    return round(minutes) if minutes >= 10 or minutes == int(minutes) else minutes
