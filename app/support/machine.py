@@ -6,10 +6,13 @@ A file that is missing or says "max" is no bound.
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 
 import psutil
+
+from app.support.process import proc_stat
 
 ROOT, OWN = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
 
@@ -59,6 +62,14 @@ class Machine:
             if most is not None and used is not None and most < total:
                 free, total = min(free, max(most - used + _entry(folder / "memory.stat", names[2]), 0)), most
         return free, total
+
+    def computing(self, parent: int) -> int:
+        """How many processes below `parent`, without this one, compute or wait for the processor only."""
+        try:
+            below = psutil.Process(parent).children(recursive=True)
+        except psutil.Error:
+            return 0
+        return sum(proc_stat(child.pid)[:1] == ["R"] for child in below if child.pid != os.getpid())
 
     def busy(self) -> float:
         """The busy share (0 to 1) of the processor since the call before: of the machine, or of what a group may use

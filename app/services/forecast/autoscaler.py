@@ -11,6 +11,7 @@ child the next one knows the places from the parent and begins its 5 minutes aga
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 
@@ -72,7 +73,8 @@ class Autoscaler:
             now=self.clock(), running=self.places.kept, empty=self.places.empty, idle=sum(row[4] for row in mine),
             retiring=sum(row[3] == "retire" for row in mine), everyone=tx.fetch_all(_ALL)[0][0],
             pending=min(sum(waiting.values()), scaling.MOST_COUNTED), clear_s=clear_s, cpu=self.machine.busy(),
-            free=free, total=total, largest=max((row[2] or 0 for row in mine), default=0))
+            wanting=self.machine.computing(os.getppid()) / max(self.places.kept, 1), free=free, total=total,
+            largest=max((row[2] or 0 for row in mine), default=0))
 
     def _do(self, decision: scaling.Decision, facts: scaling.Facts, idle: list[tuple]) -> None:
         if decision.reason is not None:

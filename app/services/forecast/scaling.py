@@ -11,8 +11,9 @@ that the next call gets
 * 15 s between two starts: a worker is there after 2 s and the forecast, which is made each 5 s, must show it. 60 s
   between an end and the start or end before: to end late costs memory only, to end early costs waiting.
 * A start that memory, the processor or WORKERS_MAX forbids is refused, and the refusal is said once: again only after
-  nobody wanted a worker for 5 minutes. A processor that is busy by less than 90 % has room for jobs that wait for
-  others, so the number of cores is no bound by itself.
+  nobody wanted a worker for 5 minutes.
+* The number of cores is no bound by itself, because many jobs wait for others. None is started while the processor is
+  busy by more than 90 % and at least half of the workers want it: of jobs that compute, more at once end no sooner.
 """
 
 from __future__ import annotations
@@ -39,8 +40,9 @@ class Pace:
     calm_s: float = 300
     start_gap_s: float = 15
     retire_gap_s: float = 60
-    smooth: float = 0.3  # weight of the newest 2 s in the share of the processor: the last 6 s or so count
+    smooth: float = 0.3  # weight of the newest 2 s in what is told of the processor: the last 6 s or so count
     saturated: float = 0.9
+    computing: float = 0.5
     filled: float = 0.8  # busy share of the workers that are left, up to which one fewer is enough
     reserve: float = 0.1  # of the memory of the machine or the container stays free
     worker_bytes: int = 60 * MB  # what a worker needs at least
@@ -64,7 +66,8 @@ class Facts:
 
     `pending`: ready rows that its workers may take, at most MOST_COUNTED. `clear_s`: seconds until all of them have
     begun, inf when more arrives than begins, None when not known. `cpu`: busy share (0 to 1) since the facts before,
-    None when not known. `free`, `total` and `largest` (a worker) in bytes.
+    None when not known; `wanting`: processes of its jobs that compute, for each worker. `free`, `total` and `largest`
+    (a worker) in bytes.
     """
 
     now: float
@@ -76,6 +79,7 @@ class Facts:
     pending: int = 0
     clear_s: float | None = None
     cpu: float | None = None
+    wanting: float = 0
     free: int = 2**40
     total: int = 2**40
     largest: int = 0
@@ -83,8 +87,8 @@ class Facts:
 
 @dataclass(frozen=True)
 class Memory:
-    """What the next decision must know: times of the same clock (`at`: the last look), the smoothed share of the
-    processor and number of busy workers, and when each kind of refusal was last due."""
+    """What the next decision must know: times of the same clock (`at`: the last look), smoothed values of the facts,
+    and when each kind of refusal was last due."""
 
     at: float | None = None
     quiet_since: float | None = None
@@ -92,6 +96,7 @@ class Memory:
     started: float = -math.inf
     retired: float = -math.inf
     cpu: float | None = None
+    wanting: float | None = None
     busy: float | None = None
     refused: Mapping[str, float] = field(default_factory=dict)
 
@@ -154,8 +159,9 @@ def _observed(facts: Facts, memory: Memory, rule: Rule) -> Memory:
             and facts.clear_s * all_of_them / (all_of_them - 1) <= rule.target_s / 2)
     return replace(
         memory, at=facts.now, busy=busy, calm_since=_since(calm, memory.calm_since, facts.now),
+        quiet_since=_since(facts.pending == 0 and facts.idle > 0, memory.quiet_since, facts.now),
         cpu=memory.cpu if facts.cpu is None else _mixed(memory.cpu, facts.cpu, pace.smooth),
-        quiet_since=_since(facts.pending == 0 and facts.idle > 0, memory.quiet_since, facts.now))
+        wanting=_mixed(memory.wanting, facts.wanting, pace.smooth))
 
 
 def _mixed(before: float | None, value: float, weight: float) -> float:
@@ -195,7 +201,7 @@ def _obstacle(facts: Facts, memory: Memory, rule: Rule, places: int, why: Messag
         return "memory", Message(
             "%(why)s; but %(free)s MB of memory are free, a worker needs %(need)s MB and %(spare)s MB stay free",
             why=why, free=facts.free // MB, need=need // MB, spare=spare // MB)
-    if memory.cpu is not None and memory.cpu > rule.pace.saturated:
+    if (memory.cpu or 0) > rule.pace.saturated and (memory.wanting or 0) >= rule.pace.computing:
         return "cpu", Message("%(why)s; but the processor is busy by %(n)s %%", why=why, n=round(memory.cpu * 100))
     return "", None
 
