@@ -82,10 +82,9 @@ class Autoscaler:
             with self.places.connection.transaction() as tx:
                 if decision.action == scaling.RETIRE and not tx.execute(_RETIRE, id=idle[0][0]):
                     return  # it has begun a job
-                subject = Message("%(host)s: %(before)s → %(n)s workers", host=self.row.values["host"],
-                                  before=facts.running, n=facts.running + change)
+                numbers = f"{facts.running} → {facts.running + change}" if change else facts.running
                 what = scaling.NOTED[decision.action]
-                audit.write(tx, ACTOR, what, subject, decision.reason)
+                audit.write(tx, ACTOR, what, f"{self.row.values['host']}: {numbers}", decision.reason)
                 self.row.note(tx, Message("%(what)s: %(why)s", what=what, why=decision.reason))
             if decision.action == scaling.START:
                 self.places.ask_for_more()

@@ -79,7 +79,7 @@ def test_more_than_100_that_it_may_take_start_one(ledger, site):
     fill(ledger, 1, queue="high")
     s.steps(1)
     ((action, subject, why),) = s.log()
-    assert (action, why) == ("worker started", "101 jobs wait, more than 100") and subject.endswith(": 1 → 2 workers")
+    assert (action, why) == ("worker started", "101 jobs wait, more than 100") and subject.endswith(": 1 → 2")
     assert (s.places.asked(), s.places.asked(MORE), s.places.asked(MORE)) == (0, 1, 0)
     ((note, at),) = ledger.connection.fetch_all("SELECT note, note_ms FROM consumers")
     assert note == "worker started: 101 jobs wait, more than 100" and at
