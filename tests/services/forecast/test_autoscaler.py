@@ -147,6 +147,21 @@ def test_a_worker_that_got_a_job_between_the_look_and_the_command_is_not_told(le
     assert s.commands() == {"w0": "retire"}, "nothing was done, so no time must pass again"
 
 
+def test_an_error_ends_neither_the_round_after_it_nor_the_process(ledger, site, caplog, monkeypatch):
+    s = site()
+    fill(ledger, 101)
+    monkeypatch.setattr(s.scaler.machine, "memory", lambda: 1 / 0)
+    s.steps(2)
+    assert s.log() == [] and [r.getMessage() for r in caplog.records if "autoscaling" in r.getMessage()] == ["no autoscaling now (ZeroDivisionError: division by zero)"]
+    monkeypatch.undo()
+    ledger.change("ALTER TABLE audit RENAME TO gone")
+    s.steps(1)
+    ledger.change("ALTER TABLE gone RENAME TO audit")
+    assert s.places.asked(MORE) == 0, "what is not written is not done"
+    s.steps(1)
+    assert len(s.log()) == 1 and s.places.asked(MORE) == 1
+
+
 def test_the_last_and_those_of_an_emptied_place_stay(ledger, site):
     s = site(running=2)
     s.places.tell(1, 1)
