@@ -62,6 +62,7 @@ class TicketSerializer(SignedSerializer):
 
 
 RUN = "queue.app.run"
+_ANY = "SELECT 1 FROM task WHERE queue = ? LIMIT 1"
 
 
 def build(settings: Settings, execute: Callable[..., None], mixin: type | None = None) -> huey.Huey:
@@ -175,6 +176,16 @@ class Tickets:
             sent.append(uuid)
             if time.monotonic() > end:
                 break
+
+    def waiting(self) -> bool:
+        """Whether a ticket certainly waits in the file; False for a server, whose idle workers are blocked and each
+        need a ticket of their own. The workers of a file poll it, and ask the ledger when they find no ticket."""
+        if not self.is_file or self.opened is None or self.opened[0] != os.getpid():
+            return False
+        try:
+            return bool(self.huey.storage.sql(_ANY, (self.huey.storage.name,), results=True))
+        except Exception:
+            return False  # to publish will meet it again, and report it
 
     def _call(self, function: Callable[[], Any]) -> Any:
         """Call a function of the store; a server can block, so it gets a time limit. A file has one of its own."""

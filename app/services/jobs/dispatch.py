@@ -27,6 +27,7 @@ from app.support.messages import translate as _
 from app.support.validation import MAX_BYTES, ValidationError, check_value, parse_delay, parse_tenant, parse_uuid
 
 MOST_PARENTS = 1000
+_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
 INSERT = insert(
     "jobs", [*NEW_JOB, "rank", "waits"], attempts="0", available_at=":at / 1000", created_at=":now / 1000",
     created_ms=":now", available_ms=":at", retry_until_ms=":until",
@@ -139,7 +140,7 @@ def payload(uuid: str, name: str, args: dict[str, Any], tenant_id: str | None, q
     content = {"uuid": uuid, "displayName": name, "args": args, "tenant_id": tenant_id, "queue": queue}
     try:
         check_value(args)
-        text = json.dumps(content, ensure_ascii=False, allow_nan=False)
+        text = _encode(content)
     except ValidationError as error:
         raise InvalidArguments(_("Arguments of %(job)s: %(error)s", job=name, error=error)) from None
     if len(text.encode()) > MAX_BYTES:
