@@ -64,7 +64,8 @@ def dispatch_many(
         raise ValidationError(_("Unknown queue %(name)s. Use %(known)s.", **names))
     tenant_id, delay, after = parse_tenant(tenant_id), parse_delay(delay), parse_after(after)
     batch_id = getattr(batch, "id", batch)
-    tx, rows = SessionExecutor(db.session), []
+    session = db.session()  # the proxy looks it up at each use
+    tx, rows = SessionExecutor(session), []
     for args in many:
         uuid, fitted = new_uuid(), definition.accept(args, tenant_id)
         fitted = uploads.to_ids(definition, fitted, tenant_id, uuid)
@@ -89,9 +90,10 @@ def dispatch_many(
         "timeout": timeout or options.timeout, "durable": int(options.durable), "batch_id": batch_id, "waits": waits}
     tx.execute_many(INSERT, [common | row | {"rank": rank - n if options.fair else 0} for n, row in enumerate(rows)])
     uuids = [row["uuid"] for row in rows]
-    graph.add_edges(tx, ((parent, uuid, is_open) for uuid in uuids for parent, is_open in parents.items()))
+    if parents:
+        graph.add_edges(tx, ((parent, uuid, is_open) for uuid in uuids for parent, is_open in parents.items()))
     if state == "pending":
-        want_tickets(db.session, uuids)
+        want_tickets(session, uuids)
     return uuids
 
 
