@@ -137,6 +137,25 @@ def test_postgresql_that_is_stopped_costs_250_ms_once_and_is_used_again(data_dir
     tickets.huey.storage.flush_queue()
 
 
+def test_each_job_has_a_ticket_at_a_server_whose_blocked_workers_need_one_each(data_dir, redis_server, postgres_url):
+    for url in (redis_server[1], postgres_url):
+        tickets = store(data_dir, url)
+        assert tickets.publish(["a"]) == 1 and not tickets.waiting()
+        tickets.huey.storage.flush_queue()
+
+
+def test_idle_workers_begin_at_once_with_the_one_ticket_of_a_burst(product):
+    product.workers(3)
+    product.until(lambda: product.one("SELECT COUNT(*) FROM worker_heartbeats WHERE status <> 'stopped'") == 3, 30, "three workers")
+    with product.app.app_context():
+        tickets = product.app.extensions["publisher"].tickets
+    for _ in range(3):
+        product.dispatch("TestSleep", ms=5000)
+        assert tickets.count() <= 1
+    running = "SELECT COUNT(*) FROM jobs WHERE state = 'processing'"
+    product.until(lambda: product.one(running) == 3, 4, "each of three idle workers runs one")
+
+
 def test_a_worker_still_waits_for_its_ticket_at_redis(data_dir, redis_server):
     _, url = redis_server
     tickets = store(data_dir, url, type("Reads", (), {}))
