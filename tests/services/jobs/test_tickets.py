@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 
 import pytest
+from huey.signals import SIGNAL_ENQUEUED
 from sqlalchemy.exc import OperationalError
 
 from app import registry
@@ -40,6 +41,19 @@ def test_a_ticket_that_is_taken_before_the_commit_is_replaced_after_it(tickets):
     assert tickets.count() == 0
     db.session.commit()
     assert tickets.count() == 1
+
+
+def test_the_row_is_committed_before_its_ticket_is_published(tickets, data_dir):
+    seen: list[int] = []
+
+    @tickets.huey.signal(SIGNAL_ENQUEUED)
+    def count_rows(signal, task):
+        outside = sqlite3.connect(data_dir / "ainstein.sqlite3")
+        seen.append(outside.execute("SELECT COUNT(*) FROM jobs").fetchone()[0])
+        outside.close()
+
+    dispatch()
+    assert seen == [1]
 
 
 def test_a_rollback_publishes_no_ticket(tickets):
