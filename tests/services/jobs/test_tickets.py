@@ -10,6 +10,7 @@ from sqlalchemy.exc import OperationalError
 
 from app import registry
 from app.extensions import db, short_wait
+from app.queue import ENOUGH, MAX_TICKETS
 from app.support.outage import LOCKED, kind_of
 from tests import jobtypes  # noqa: F401  (declares the types)
 
@@ -25,19 +26,25 @@ def dispatch(count: int = 1) -> None:
         db.session.commit()
 
 
-def test_a_burst_publishes_one_ticket_and_the_next_when_it_is_taken(tickets):
-    dispatch(5)
-    assert tickets.count() == 1
+def test_a_burst_publishes_enough_tickets_and_one_more_for_each_that_is_taken(tickets):
+    dispatch(3)
+    assert tickets.count() == 3
+    dispatch(30)
+    assert tickets.count() == ENOUGH
     tickets.huey.storage.dequeue()
-    dispatch(5)
-    assert tickets.count() == 1
+    dispatch(2)
+    assert tickets.count() == ENOUGH
+    registry.find("TestNoop").dispatch_many([{}] * 100)
+    db.session.commit()
+    assert tickets.count() == ENOUGH
 
 
 def test_a_ticket_that_is_taken_before_the_commit_is_replaced_after_it(tickets):
     """Whoever took it may have looked for a row before this one was there."""
-    dispatch()
+    dispatch(ENOUGH)
     registry.find("TestNoop").dispatch()
-    tickets.huey.storage.dequeue()
+    for _ in range(ENOUGH):
+        tickets.huey.storage.dequeue()
     assert tickets.count() == 0
     db.session.commit()
     assert tickets.count() == 1
@@ -63,14 +70,14 @@ def test_a_rollback_publishes_no_ticket(tickets):
     assert tickets.count() == 0
 
 
-def test_a_ticket_of_another_process_or_an_unreadable_file_is_not_taken_for_one_that_waits(tickets):
-    dispatch()
-    assert tickets.waiting()
+def test_tickets_of_another_process_or_in_an_unreadable_file_do_not_count(tickets):
+    dispatch(ENOUGH)
+    assert tickets.room() == 0
     opened, tickets.opened = tickets.opened, (0, *tickets.opened[1:])  # as after a fork
-    assert not tickets.waiting()
+    assert tickets.room() == MAX_TICKETS
     tickets.opened = opened
     tickets.huey.storage.sql("DROP TABLE task", commit=True)
-    assert not tickets.waiting()
+    assert tickets.room() == MAX_TICKETS
 
 
 def test_the_connection_used_last_is_used_next(context):
