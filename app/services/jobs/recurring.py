@@ -1,14 +1,14 @@
 """Recurring jobs: schedules are declared in code; the monitor runs each of them at most once a minute.
 
-monitor, each second -> run_due: for each schedule the due minutes since the last check, in APP_TIMEZONE -> the newest,
-if it is at most 90 s old: a row in recurring_runs (its key refuses a second one) and the job, in one transaction ->
-older ones were missed: pages show them, and one job is run for all of them if the schedule has `catch_up` Failures that
-are covered: two monitors (the key), a restart between check and commit (one transaction), a clock that is set back (no
-minute is due since the last check; also the key), a clock that is set forward or a machine that slept (missed minutes),
-a schedule that is switched off. Changes to and from daylight saving time are as in Debian's cron: a schedule with fixed
-hours and minutes runs once a day, at the first of two equal times, or for a time that is left out right after the gap
-(02:30 runs at 03:00); one whose minute or hour begins with `*` follows real time, so it runs in both hours of a
-repeated one.
+monitor, each second -> run_due: for each schedule the due minutes since the last check, in APP_TIMEZONE
+  -> the newest, if it is at most 90 s old: a row in recurring_runs (its key refuses a second one) and the job, in one
+     transaction
+  -> older ones were missed: pages show them, and one job is run for all of them if the schedule has `catch_up`
+Failures that are covered: two monitors (the key), a restart between check and commit (one transaction), a clock that is
+set back (no minute is due since the last check; also the key), a clock that is set forward or a machine that slept
+(missed minutes), a schedule that is switched off.
+When the clocks change, a schedule with fixed hours and minutes runs once a day: at the first of two equal times, or
+right after the gap (02:30 at 03:00). One whose minute or hour begins with `*` follows real time, in both equal hours.
 
 A run that is due while a job of an earlier run is live, in whatever state (it runs, waits for a retry, is held):
   overlap="allow": it is dispatched all the same
