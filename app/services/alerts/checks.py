@@ -18,7 +18,7 @@ from app.ledger import control, costs
 from app.ledger.control import TYPE, Pause
 from app.services.alerts.snapshot import SCOPES, Rule, Snapshot
 from app.support import disk
-from app.support.clock import MINUTE_MS, month_start
+from app.support.clock import MINUTE_MS, day_of, month_start
 
 WORKERS = "/admin/jobs/workers"
 LEAST_OVERRUN_MS = MINUTE_MS
@@ -38,11 +38,16 @@ def _jobs(**query: str) -> str:
     return f"/admin/jobs/list?{urlencode(query)}"
 
 
+def _ended(snapshot: Snapshot, rule: Rule, state: str, **scope: str) -> str:
+    """The list of what has ended since the day on which the window begins; it filters by days."""
+    return _jobs(state=state, **scope, since=day_of(snapshot.since(rule), snapshot.zone).isoformat())
+
+
 def failures(snapshot: Snapshot, rule: Rule) -> list[Finding]:
     """More than `threshold` final failures in the window."""
     n = snapshot.values[rule.id] = snapshot.ended(rule, "failed", "timeout")[0].count
     facts = {"n": n, "minutes": snapshot.minutes(rule), "limit": rule.threshold, **rule.scope}
-    return [Finding("", facts, _jobs(state="unsuccessful", **rule.scope))] if n > rule.threshold else []
+    return [Finding("", facts, _ended(snapshot, rule, "unsuccessful", **rule.scope))] if n > rule.threshold else []
 
 
 def no_worker(snapshot: Snapshot, rule: Rule) -> list[Finding]:
@@ -61,7 +66,7 @@ def slow(snapshot: Snapshot, rule: Rule) -> list[Finding]:
     if n < max(rule.minimum, 1) or total_ms / n <= rule.threshold * MINUTE_MS:
         return []
     facts = {"ms": round(total_ms / n), "n": n, "minutes": snapshot.minutes(rule), "limit": rule.threshold}
-    return [Finding("", facts | rule.scope, _jobs(state="completed", **rule.scope))]
+    return [Finding("", facts | rule.scope, _ended(snapshot, rule, "completed", **rule.scope))]
 
 
 def box_memory(snapshot: Snapshot, rule: Rule) -> list[Finding]:
@@ -87,7 +92,7 @@ def critical_job(snapshot: Snapshot, rule: Rule) -> list[Finding]:
     rows = [row for row in snapshot.ended(rule, "failed", "timeout", by_type=True) if row.job_type in marked]
     snapshot.values[rule.id] = sum(row.count for row in rows)
     return [Finding(name, {"type": name, "n": n, "minutes": snapshot.minutes(rule)},
-                    _jobs(state="unsuccessful", type=name))
+                    _ended(snapshot, rule, "unsuccessful", type=name))
             for n, _ms, name in rows if n > rule.threshold]
 
 

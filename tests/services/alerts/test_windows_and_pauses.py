@@ -12,6 +12,7 @@ from flask_babel import force_locale
 from app.extensions import db
 from app.ledger import control, rollups
 from app.services.alerts import texts
+from app.services.alerts.snapshot import Rule
 from app.services.forecast.estimate import Interval, JobForecast, QueueForecast
 from app.services.jobs import queues
 from app.support.clock import DAY_MS, HOUR_MS, MINUTE_MS, stamp
@@ -22,6 +23,9 @@ from tests.sinks import until
 @pytest.fixture
 def desk(ledger):
     return Desk(ledger)
+
+
+RULE = Rule(1, "failures", 1, 0, 0, 60, None, None, None, "warning", None, None, "*", 15)
 
 
 def outcome(desk, at: int, status: str = "failed", job_type: str = "TestFail") -> None:
@@ -69,8 +73,10 @@ def test_a_window_begins_exactly_so_many_minutes_ago(desk, counted, edge_ms):
     if counted:
         count(desk)
     look = desk.look()
-    judged(desk, "failures", look)
+    (found,) = judged(desk, "failures", look)
     assert look.values[1] == (1 if edge_ms < 0 else 2)
+    day = datetime.fromtimestamp(look.since(RULE) / 1000, look.zone).date()
+    assert found.link == f"/admin/jobs/list?state=unsuccessful&since={day}"
 
 
 def test_a_failure_that_is_written_late_or_while_no_monitor_runs_is_told(desk):
