@@ -20,7 +20,7 @@ from app.services.content import bulk, content_list, contents, costs, generation
 from app.services.jobs import batch_pages, lookup, uploads, waiting
 from app.services.jobs.actions import EDITABLE
 from app.services.jobs.views import AttemptView, JobView, Progress
-from app.services.stats import workers
+from app.services.stats import pauses, workers
 from app.services.stats.job_monitoring import JobMonitoringService, MonitorView, recent_events
 from app.support import disk
 from app.support.clock import DAY_MS, millis, now_ms
@@ -56,8 +56,8 @@ def dashboard_parts(pulse: dict[str, Any], period: str = "24h") -> dict[str, Any
         "queued": {"rows": queued, "total": max(sum(live[s] for s in LIVE_STATES), len(queued))},
         "failed": {"rows": failed, "total": max(live["failed"], len(failed)),
                    "max_id": max((r.id for r in failed), default=0)},
-        "notices": notices(pulse["monitor"]), "alerts": alert_banners(), "costs": costs.sums(),
-        "batches": {"rows": running, "total": open_batches},
+        "notices": notices(pulse["monitor"]), "pauses": pulse["pauses"], "alerts": alert_banners(),
+        "costs": costs.sums(), "batches": {"rows": running, "total": open_batches},
         "timeline": labelled(service.get_metrics(period)),
     }
 
@@ -126,6 +126,9 @@ def notices(monitor: MonitorView) -> list[dict[str, Any]]:
         add("alert-triangle", _("Monitor %(age)s s late: data may be old", age=number(round(monitor.age_s))))
     elif {monitor.code, *workers.running_code_versions()} - {None, registry.code_version()}:
         add("alert-triangle", _("Web, workers and monitor run different code: restart all"))
+    if pauses.after_restore():
+        add("player-pause", _("Schedules and alerts are paused since a restore, until somebody runs %(command)s",
+                              command="jobs resume --all"))
     if (share := disk.free_share(settings().data_dir)) < disk.LOW:
         add("alert-triangle", _("Disk nearly full (%(n)s%% free): new jobs are refused. Queued ones go on. "
                                 "Free some space.", n=number(share * 100, 1)))
