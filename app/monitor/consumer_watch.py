@@ -78,7 +78,8 @@ def judge(facts: Facts, seen: Seen, now: float) -> Verdict:
     if facts.beat != seen.beat:
         seen.beat, seen.beat_at, seen.lived = facts.beat, now, True
     for name, holds in (("stopped_at", facts.stopped), ("ended_at", facts.ended), ("lacks_at", facts.lacks > 0)):
-        setattr(seen, name, (getattr(seen, name) or now) if holds else None)
+        since = getattr(seen, name)
+        setattr(seen, name, (now if since is None else since) if holds else None)
     silent = now - seen.beat_at
     gone_at = seen.ended_at if facts.here else seen.beat_at if silent >= SILENT_S else None
     if gone_at is not None:
