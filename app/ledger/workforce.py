@@ -112,7 +112,8 @@ def _held(tx: Executor) -> dict[str, Any]:
 def _missing(tx: Executor, lacking: int, consumer_id: str, host: str, _wanted: int, stale: int, reason: str,
              form: str | None, beat: int) -> Trouble:
     """What the monitor says of a consumer; with how its last worker ended, and the job which that lost."""
-    why, since, lost = from_row(reason, form) or "", beat if stale else None, (None, None)
+    why, lost = from_row(reason, form) or "", (None, None)
+    since = beat if stale and tx.now() - beat > MINUTE_MS else None  # a frozen consumer's scheduler goes on
     for name, at, last, last_form in tx.fetch_all(_LAST, c=consumer_id) if lacking and not stale else ():
         why = Message("%(what)s; the last that ended: %(why)s", what=why, why=from_row(last, last_form) or name)
         since = at

@@ -13,6 +13,7 @@ from app.support.messages import Message
 
 QUIET_S, SILENT_S = 30.0, 120.0  # three beats; twelve
 HARD_S = 30.0
+FROZEN = Message("frozen: a signal has stopped its process")
 
 
 @dataclass
@@ -65,8 +66,8 @@ def judge(facts: Facts, seen: Seen, now: float) -> Verdict:
     silent, still = now - seen.beat_at, now - seen.cpu_at
     if silent < QUIET_S:
         return Verdict()
-    if facts.stopped:
-        return Verdict(silent >= SILENT_S, True, Message("frozen: a signal has stopped its process"))
+    if facts.stopped and still >= QUIET_S:  # one that held the interpreter was silent before it was stopped
+        return Verdict(silent >= SILENT_S and still >= SILENT_S, True, FROZEN)
     busy = Message("busy, not reporting")
     if silent < SILENT_S:
         return Verdict(why=busy if facts.here and still < QUIET_S else Message("not reporting"))

@@ -22,7 +22,7 @@ from app.ledger.dialect import Connection
 from app.ledger.manual import due_to_stop
 from app.ledger.rescue import claims_of, forget_worker, rescue
 from app.ledger.settle import Outcome, settle
-from app.monitor.liveness import Facts, Seen, forget, holds_something_else, judge, over_time
+from app.monitor.liveness import FROZEN, QUIET_S, Facts, Seen, forget, holds_something_else, judge, over_time
 from app.support import descendants, process
 from app.support.messages import Message, to_json
 from app.support.process import has_ended, is_here, kill_if_same
@@ -95,19 +95,19 @@ class WorkerWatch:
             return self._reap(worker_id, name, consumer, verdict.why or "", jobs, gone=True)
         if now >= self.calm_until or not verdict.why:
             if verdict.dead:
-                return self._end_silent(worker_id, name, pid, verdict.why or "")
+                return self._end_silent(worker_id, name, verdict.why or "", kill=pid > 0)
             if (int(verdict.stale), verdict.why) != (stale, reason):
                 with self.connection.transaction() as tx:
                     tx.execute(_STALE, s=int(verdict.stale), r=verdict.why, json=to_json(verdict.why), w=worker_id)
         forget(seen, {(job.uuid, job.claim_no) for job in jobs})
         reported = {(held_uuid, held_claim), *((uuid, n) for uuid, n in stored_json(held) or ())}
-        return sum(self._judge_job(job, seen, reported, beat, now, here, grouped=len(jobs) > 1) for job in jobs)
+        return sum(self._judge_job(job, seen, reported, facts, now, grouped=len(jobs) > 1) for job in jobs)
 
-    def _end_silent(self, worker_id: str, name: str, pid: int, why: str) -> int:
+    def _end_silent(self, worker_id: str, name: str, why: str, kill: bool = True) -> int:
         """Kill a silent worker of this machine, so that its consumer starts another, and free its rows; returns how
         many. No crash is counted: whoever stopped the process, or a disk that did not answer, says nothing of the job.
         A job that does it itself ends after MAX_LOST losses (rescue.py)."""
-        killed = pid > 0 and kill_if_same(worker_id, signal.SIGKILL)
+        killed = kill and kill_if_same(worker_id, signal.SIGKILL)
         for _ in range(KILLED_LOOKS if killed else 0):
             if has_ended(worker_id):
                 break
@@ -116,21 +116,23 @@ class WorkerWatch:
         log.warning("worker %s: %s", name, why)
         return self._reap(worker_id, name, "", why, claims_of(self.connection, worker_id, name), has_ended(worker_id))
 
-    def _judge_job(self, job: Claim, seen: Seen, reported: set[tuple], beat: int, now: float, here: bool,
+    def _judge_job(self, job: Claim, seen: Seen, reported: set[tuple], facts: Facts, now: float,
                    grouped: bool) -> int:
         row = (job.uuid, job.claim_no)
         at = self.connection.now()  # the clock by which the claim was stored
         ran_s = (at - (job.reserved_ms or at)) / 1000
-        if here and over_time(seen, row, job.timeout, ran_s, now):
+        if facts.here and over_time(seen, row, job.timeout, ran_s, now):
+            if facts.stopped and now - seen.cpu_at >= QUIET_S:  # it was not the job that took the time
+                return self._end_silent(job.worker_id, job.worker, FROZEN)
             if grouped:  # one of its rows does not end; which one, shows when each runs alone
                 kill_if_same(job.worker_id, signal.SIGKILL)
                 return 0  # the next round finds the worker gone
             return self._kill_and_end(job, ran_s, "timeout", "is over its time and does not stop", Message(
                 "timeout after %(n)s s; the job did not stop and its worker was killed", n=job.timeout))
-        if here and job.id in self._to_stop and not grouped:
+        if facts.here and job.id in self._to_stop and not grouped:
             return self._kill_and_end(job, ran_s, "cancelled", "was asked to stop and did not", Message(
                 "Stopped by hand; its worker was killed."))
-        if holds_something_else(seen, row, reported, beat):
+        if holds_something_else(seen, row, reported, facts.beat):
             return self._release(job, False, Message("its worker lives but no longer holds it"), grouped)
         return 0
 

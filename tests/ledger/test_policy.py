@@ -55,6 +55,7 @@ def seen(beat=5, beat_at=0.0, cpu=100, cpu_at=0.0) -> Seen:
     (Facts(5, True, False, True, 100), 31.0, False, True, "frozen: a signal has stopped its process"),
     (Facts(6, True, False, False, 100), 500.0, False, False, None),
     (Facts(5, True, False, True, 100), 121.0, True, True, "frozen: a signal has stopped its process"),
+    (Facts(5, True, False, True, 999), 121.0, False, True, "busy, not reporting"),
     (Facts(5, True, False, False, 100), 121.0, True, True, "unheard for 121 s and standing still"),
     (Facts(5, True, False, False, 999), 121.0, False, True, "busy, not reporting"),
     (Facts(5, False, False, False, None), 29.0, False, False, None),

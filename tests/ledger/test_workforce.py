@@ -163,6 +163,18 @@ def test_a_frozen_worker_is_killed_and_its_job_runs_again_uncounted(ledger, proc
     assert line.why == "1 of 1 workers missing; the last that ended: frozen: a signal has stopped its process; killed by the monitor"
 
 
+def test_a_time_limit_that_passes_while_the_worker_is_frozen_is_not_the_jobs(ledger, processes):
+    worker_id, process = processes("w")
+    worker(ledger, worker_id)
+    uuid = ledger.dispatch(tries=1, timeout=30)
+    ledger.claim(worker_id)
+    watches = Watches(ledger)
+    watches.run(5)
+    freeze(process)
+    watches.run(70)
+    assert process.wait(5) == -signal.SIGKILL and ledger.outcomes(uuid) == ["lost"] and ledger.row(uuid).state == "pending"
+
+
 def test_a_frozen_worker_lives_while_the_clock_is_not_trusted(ledger, processes):
     worker_id, process = processes("w")
     worker(ledger, worker_id)
