@@ -18,8 +18,9 @@ from flask import Flask
 
 from app import registry
 from app.integrations.ping import Ping
-from app.ledger import batches, control, counts, graph, limits, rescue, rollups
+from app.ledger import batches, control, counts, graph, limits, rescue, rollups, workforce
 from app.ledger.dialect import Connection, database_errors
+from app.monitor.consumer_watch import ConsumerWatch
 from app.monitor.worker_watch import CALM_S, WorkerWatch
 from app.services.alerts import delivery, incidents
 from app.services.alerts.snapshot import Snapshot
@@ -75,6 +76,7 @@ class Monitor:
             Duty("promote", 1.0, lambda: rescue.promote(self.connection)),
             Duty("live counts", 0.5, self.count),
             Duty("rescue", 1.0, self.watch.rescue),
+            Duty("consumers", 1.0, ConsumerWatch(self.watch).look),
             Duty("rollups", 1.0, lambda: rollups.advance(self.connection)),
             Duty("pace", 1.0, lambda: queue_rates.advance(self.connection)),
             Duty("forecast", 1.0, Forecaster(self.connection, queue_rates.rates).run),
@@ -91,6 +93,7 @@ class Monitor:
             Duty("search", 1.0, lambda: search_index.advance(self.connection)),
             Duty("ping", 60.0, self.ping.send),
             Duty("minute", 1.0, self.minute),
+            Duty("worker minutes", 5.0, lambda: workforce.sample(self.connection)),
             Duty("alerts", 60.0, self.alerts),
             Duty("urgent alerts", 10.0, lambda: self.alerts(urgent=True)),
             Duty("messages", 1.0, self.messages),
