@@ -20,7 +20,7 @@ from app.support.formatting import duration, localtime, number, percent
 from app.support.messages import _
 
 PERIODS = {"24h": 1, "7d": 7}  # days
-HIGH, NO_WAIT_MS = 80.0, 1000
+HIGH, NO_WAIT_MS = 80, 1000
 _HOURS = """SELECT minute_ms - minute_ms % 3600000, SUM(samples), SUM(wanted), SUM(alive), SUM(busy) FROM worker_minutes
  WHERE minute_ms >= :since GROUP BY minute_ms - minute_ms % 3600000"""
 
@@ -75,8 +75,8 @@ def peaks(hours: list[BusyHour]) -> str | None:
     high = [h for h in known if (h.share or 0) >= HIGH] or known[:1]
     named = ", ".join(f"{h.label} ({percent(h.share)})" for h in high[:5])
     if (high[0].share or 0) < HIGH:
-        return _("Busiest hour: %(hours)s. No hour was over %(high)s.", hours=named, high=percent(HIGH))
-    return _("Hours over %(high)s, the busiest first: %(hours)s.", hours=named, high=percent(HIGH))
+        return _("Busiest hour: %(hours)s. No hour was over %(high)s.", hours=named, high=f"{HIGH}%")
+    return _("Hours over %(high)s, the busiest first: %(hours)s.", hours=named, high=f"{HIGH}%")
 
 
 def last_replay() -> dict[str, Any] | None:

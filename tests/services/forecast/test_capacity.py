@@ -192,7 +192,7 @@ def test_busy_shares_by_hour(ledger, monkeypatch):
     assert (day[-1].busy, day[-1].alive, day[-1].wanted) == (1, 2, 3)
     two_days = next(h for h in week if h.label == day[-2].label)
     assert (two_days.share, two_days.highest, two_days.total) == (66.7, 100, 60)
-    assert day[-2].label in told and "No hour was over 80.0%" in told
+    assert day[-2].label in told and "No hour was over 80%" in told
 
 
 def test_the_command_stores_what_the_page_shows(ledger):
