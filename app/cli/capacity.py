@@ -53,7 +53,7 @@ def capacity(hours: int, store: bool, learn: bool, as_json: bool) -> None:
         return
     with force_locale("en"):
         for name, study in (("Yesterday", found["yesterday"]), (f"Last {hours} hours", found["last"])):
-            click.echo(f"{name}: {study['jobs']} jobs. {' '.join(shown.verdict(study))}")
+            click.echo(f"{name}: {study['runs']} runs. {' '.join(shown.verdict(study))}")
             for row in (r for r in study["rows"] if r["waits"]):
                 waits = (duration(row["waits"][key]) for key in ("median_ms", "ninety_ms", "longest_ms"))
                 click.echo("\t".join((f"{row['workers']} workers", *waits)))

@@ -18,7 +18,7 @@ def waits(longest: int) -> dict[str, int]:
 def study(**more) -> dict:
     rows = [{"workers": n, "waits": waits(ms)} for n, ms in ((1, 900_000), (2, 840_000), (3, 700_000), (4, 180_000), (6, 170_000))]
     check = {"workers": 3, "known": False, "near": 0.914, "replayed": waits(800_000), "measured": waits(870_000)}
-    return {"since_ms": 1, "until_ms": 2, "jobs": 1204, "short_ms": 1000, "unserved": 7, "waiting": 5, "workers": 2, "rows": rows, "check": check} | more
+    return {"since_ms": 1, "until_ms": 2, "runs": 1204, "short_ms": 1000, "unserved": 7, "waiting": 5, "workers": 2, "rows": rows, "check": check} | more
 
 
 def test_the_page_says_what_is_not_known_yet(admin):
@@ -32,7 +32,7 @@ def test_the_page_says_what_is_not_known_yet(admin):
 
 def test_the_page_says_what_more_workers_would_have_changed(app, admin):
     connection = Connection(app.extensions["settings"].database_url)
-    empty = study(jobs=0, waiting=0, unserved=0, rows=[{"workers": n, "waits": None} for n in (1, 2)], check=dict.fromkeys(("near", "replayed", "measured")) | {"workers": 1, "known": True})
+    empty = study(runs=0, waiting=0, unserved=0, rows=[{"workers": n, "waits": None} for n in (1, 2)], check=dict.fromkeys(("near", "replayed", "measured")) | {"workers": 1, "known": True})
     with connection.transaction() as tx:
         counts.save(tx, "capacity", {"yesterday": study(), "last": empty, "hours": 24, "at_ms": now_ms()})
         tx.execute("INSERT INTO worker_minutes (minute_ms, samples, wanted, alive, busy) VALUES (:m, 10, 30, 20, 17)", m=now_ms() // MINUTE_MS * MINUTE_MS)
@@ -40,7 +40,7 @@ def test_the_page_says_what_more_workers_would_have_changed(app, admin):
     admin.set_cookie("lang", "en")
     text = html.unescape(admin.get(PAGE).text)
     for said in ("Two more workers would have cut the longest waiting from 14 min to 3 min.", "One fewer would have done: the longest waiting would have been 15 min.",
-                 "1,204 jobs", "91.4% of the jobs", "today's number is taken", "Left out, because they have not begun yet: 5.",
+                 "1,204 runs", "91.4% of the runs", "today's number is taken", "Left out, because they have not begun yet: 5.",
                  "Left out, because no worker serves their queue now: 7.", "arrived in the same second", "No job arrived", "(85.0%)", "14 min 30 s"):
         assert said in text, said
     admin.set_cookie("lang", "it")

@@ -59,7 +59,7 @@ def test_a_study_writes_its_fact_and_the_next_comes_an_hour_later(ledger, starte
     assert one.child is first, "one at a time"
     end(one, ledger.connection)
     kept, age = counts.load(ledger.connection, "capacity")
-    assert kept["last"]["jobs"] == 0 and age < 60_000 and one.child is None
+    assert kept["last"]["runs"] == 0 and age < 60_000 and one.child is None
     clock.now += studies.EVERY_S - 5
     one.run(ledger.connection)
     assert one.child is None

@@ -99,9 +99,9 @@ def replay(runs: Sequence[Run], since: int, until: int, workers: Sequence[tuple[
 def study(tx: Executor, since: int, until: int, workers: Sequence[tuple[str, ...]]) -> dict[str, Any]:
     """The replay of one window (ms) as plain values, with one `rows` entry for each number of workers.
 
-    `jobs` were measured. Left out: `waiting` jobs, which have not begun, and `unserved` ones, whose queue no worker
+    `runs` were measured. Left out: `waiting` jobs, which have not begun, and `unserved` ones, whose queue no worker
     serves. `short_ms`: shorter ones were counted by the second (0: none). `check` sets the measured waits beside a
-    replay with as many workers as ran: `near` is the share of jobs whose replayed wait is near the measured one.
+    replay with as many workers as ran: `near` is the share of runs whose replayed wait is near the measured one.
     """
     keys, by_type = _limits(tx)
     runs, short_ms = read(tx, since, keys)
@@ -112,7 +112,7 @@ def study(tx: Executor, since: int, until: int, workers: Sequence[tuple[str, ...
     limits = {run.limit: by_type[run.limit.split("\n")[0]] for run in runs if run.limit}
     numbers = [len(workers) + more for more in STEPS if len(workers) + more > 0]
     done = {n: _figures(replay(runs, since, until, staff(workers, n), limits)) for n in numbers}
-    return {"since_ms": since, "until_ms": until, "jobs": sum(run.count for run in counted), "short_ms": short_ms,
+    return {"since_ms": since, "until_ms": until, "runs": sum(run.count for run in counted), "short_ms": short_ms,
             "unserved": sum(run.count for run in measured) - sum(run.count for run in counted),
             "waiting": tx.fetch_all(_WAITING, since=since, until=until)[0][0],
             "workers": len(workers), "rows": [{"workers": n, "waits": waits} for n, waits in done.items()],
@@ -200,6 +200,6 @@ def _check(tx: Executor, since: int, until: int, workers: Sequence[tuple[str, ..
     for run, waits in zip(counted, replayed, strict=True):
         real = run.began_ms - run.ready_ms
         near += run.count * (abs(sum(waits) / run.count - real) <= max(share * real, least))
-    jobs = sum(run.count for run in counted)
-    return {"workers": n, "known": bool(samples), "near": near / jobs if jobs else None, "replayed": _figures(replayed),
+    total = sum(run.count for run in counted)
+    return {"workers": n, "known": bool(samples), "near": near / total if total else None, "replayed": _figures(replayed),
             "measured": _figures([[run.began_ms - run.ready_ms] * run.count for run in counted])}

@@ -20,7 +20,7 @@ from app.support.formatting import duration, localtime, number, percent
 from app.support.messages import _
 
 PERIODS = {"24h": 1, "7d": 7}  # days
-HIGH, NO_WAIT_MS = 80, 1000
+HIGH, MOST_NAMED, NO_WAIT_MS = 80, 5, 1000
 _HOURS = """SELECT minute_ms - minute_ms % 3600000, SUM(samples), SUM(wanted), SUM(alive), SUM(busy) FROM worker_minutes
  WHERE minute_ms >= :since GROUP BY minute_ms - minute_ms % 3600000"""
 
@@ -73,7 +73,9 @@ def peaks(hours: list[BusyHour]) -> str | None:
     if not known:
         return None
     high = [h for h in known if (h.share or 0) >= HIGH] or known[:1]
-    named = ", ".join(f"{h.label} ({percent(h.share)})" for h in high[:5])
+    named = ", ".join(f"{h.label} ({percent(h.share)})" for h in high[:MOST_NAMED])
+    if (more := len(high) - MOST_NAMED) > 0:
+        named = _("%(hours)s and %(n)s more", hours=named, n=number(more))
     if (high[0].share or 0) < HIGH:
         return _("Busiest hour: %(hours)s. No hour was over %(high)s.", hours=named, high=f"{HIGH}%")
     return _("Hours over %(high)s, the busiest first: %(hours)s.", hours=named, high=f"{HIGH}%")
@@ -119,7 +121,7 @@ def trust(study: dict[str, Any]) -> list[str]:
     """Sentences that say how well the replay of a window reproduces what was measured, and what it leaves out."""
     check, said = study["check"], []
     if check["measured"]:
-        said.append(_("Replayed with %(n)s workers, as many as ran, %(near)s of the jobs wait as long as was measured "
+        said.append(_("Replayed with %(n)s workers, as many as ran, %(near)s of the runs wait as long as was measured "
                       "(within a fifth or 1 s); the longest waiting is %(replayed)s, measured was %(measured)s.",
                       n=number(check["workers"]), near=percent(check["near"] * 100),
                       replayed=duration(check["replayed"]["longest_ms"]),

@@ -131,7 +131,7 @@ def test_a_day_on_record_is_replayed(ledger):
     write(ledger, [(since + MINUTE_MS, 0, 10_000)], status="late")  # the same run as a lost one: counted once
     write(ledger, [(since - HOUR_MS, 0, 1000)])  # before
     study = capacity.study(ledger.connection, since, now, [ALL])
-    assert (study["jobs"], study["waiting"], study["unserved"], study["workers"], study["short_ms"]) == (4, 0, 0, 1, 0)
+    assert (study["runs"], study["waiting"], study["unserved"], study["workers"], study["short_ms"]) == (4, 0, 0, 1, 0)
     longest = {row["workers"]: row["waits"]["longest_ms"] for row in study["rows"]}
     assert longest == {1: 30_000, 2: 10_000, 3: 10_000, 5: 0}
     assert study["check"]["near"] == 1 and study["check"]["measured"] == study["check"]["replayed"] and not study["check"]["known"]
@@ -144,7 +144,7 @@ def test_what_a_replay_leaves_out_is_counted(ledger):
     write(ledger, [(now - HOUR_MS, 0, 1000)], queue="high")
     ledger.dispatch("TestNoop")
     study = capacity.study(ledger.connection, now - 2 * HOUR_MS, ledger.connection.now() + 1, [("high",)])
-    assert (study["jobs"], study["unserved"], study["waiting"]) == (1, 1, 1)
+    assert (study["runs"], study["unserved"], study["waiting"]) == (1, 1, 1)
 
 
 def test_jobs_of_a_group_keep_one_worker_together(ledger):
@@ -171,7 +171,7 @@ def test_a_large_day_counts_short_jobs_by_the_second(ledger, monkeypatch):
     monkeypatch.setattr(capacity, "MOST", 100)
     monkeypatch.setattr(capacity, "PAGE", 77)
     rough = capacity.study(ledger.connection, since, now, [ALL] * 2)
-    assert (rough["short_ms"], rough["jobs"]) == (1000, 300)
+    assert (rough["short_ms"], rough["runs"]) == (1000, 300)
     for one, other in zip(exact["rows"], rough["rows"], strict=True):
         assert other["waits"]["longest_ms"] == pytest.approx(one["waits"]["longest_ms"], abs=2500)
 
@@ -200,7 +200,7 @@ def test_the_command_stores_what_the_page_shows(ledger):
     write(ledger, [(now - HOUR_MS, 10_000 * k, 10_000) for k in range(4)])
     runner = ledger.app.test_cli_runner()
     out = runner.invoke(args=["capacity"])
-    assert out.exit_code == 0 and "Last 24 hours: 4 jobs." in out.output, out.output
+    assert out.exit_code == 0 and "Last 24 hours: 4 runs." in out.output, out.output
     with ledger.app.app_context():
         assert shown.last_replay() is None, "a look stores nothing"
         db.session.rollback()
@@ -209,7 +209,7 @@ def test_the_command_stores_what_the_page_shows(ledger):
     with ledger.app.app_context():
         kept = shown.last_replay()
         db.session.rollback()
-    assert kept == found | {"age_ms": kept["age_ms"]} and found["hours"] == 2 and found["last"]["jobs"] == 4
+    assert kept == found | {"age_ms": kept["age_ms"]} and found["hours"] == 2 and found["last"]["runs"] == 4
     assert runner.invoke(args=["capacity", "--hours", "0"]).exit_code == 2
 
 
