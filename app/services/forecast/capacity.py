@@ -201,5 +201,6 @@ def _check(tx: Executor, since: int, until: int, workers: Sequence[tuple[str, ..
         real = run.began_ms - run.ready_ms
         near += run.count * (abs(sum(waits) / run.count - real) <= max(share * real, least))
     total = sum(run.count for run in counted)
-    return {"workers": n, "known": bool(samples), "near": near / total if total else None, "replayed": _figures(replayed),
-            "measured": _figures([[run.began_ms - run.ready_ms] * run.count for run in counted])}
+    measured = _figures([[run.began_ms - run.ready_ms] * run.count for run in counted])
+    return {"workers": n, "known": bool(samples), "near": near / total if total else None,
+            "replayed": _figures(replayed), "measured": measured}
