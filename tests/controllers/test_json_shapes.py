@@ -80,6 +80,10 @@ def answers(site) -> dict[str, dict[str, str]]:
                  "/new/", "/new/?type=TestEcho", "/contents/", "/contents/1", "/contents/links/1"]
     found = {address: shape(site.read(address).get_json()) for address in addresses}
     found["/contents/syncs"] = shape(site.read(f"/contents/syncs/{site.uuids['completed']}").get_json())
+    stored = json.loads(site.runner.invoke(args=["capacity", "--store", "--json"]).output)
+    found["/capacity"], found["/capacity/hours"] = (shape(site.read(address).get_json()) for address in ("/capacity", "/capacity/hours?period=7d"))
+    page = site.read("/capacity").get_json()["replay"]
+    assert page == stored | {"age_ms": page["age_ms"]}, "page and command say the same"
     poll = {"Accept": "application/json", "X-Partials": "cards"}
     found["poll of cards"] = shape(site.client.get("/admin/jobs/realtime-stats", headers=poll).get_json())
     for state, uuid in site.uuids.items():
