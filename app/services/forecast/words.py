@@ -83,11 +83,12 @@ def rests(estimate: Estimate) -> str:
     """On what the run time of a job rests."""
     n = number(estimate.count)
     return {
-        "tenant": _("It rests on the last %(n)s runs of its type and tenant.", n=n),
-        "size": _("It rests on the last %(n)s runs of its type with arguments of its size.", n=n),
-        "tenant and size": _("It rests on the last %(n)s runs of its type and tenant with arguments of its size.", n=n),
-        "learned": _("It is learned from the last %(n)s runs of its type.", n=n),
-    }.get(estimate.basis, _("It rests on the last %(n)s runs of its type.", n=n))
+        "tenant": _("It rests on the last runs of its type and tenant: %(n)s.", n=n),
+        "size": _("It rests on the last runs of its type with arguments of its size: %(n)s.", n=n),
+        "tenant and size": _(
+            "It rests on the last runs of its type and tenant with arguments of its size: %(n)s.", n=n),
+        "learned": _("It is learned from the last runs of its type: %(n)s.", n=n),
+    }.get(estimate.basis, _("It rests on the last runs of its type: %(n)s.", n=n))
 
 
 def held(found: Accuracy) -> str:

@@ -227,5 +227,5 @@ def page_as_json(page: BatchPage) -> dict[str, Any]:
     """A batch as `batches show --json` prints it, with the numbers of its members; costs in billionths."""
     return as_json(page.batch) | {
         "members": page.members, "no_longer_kept": page.no_longer_kept, "ended_a_minute": round(page.pace.a_minute, 2),
-        "left_ms": page.pace.left_ms, "ends": words.plain(page.pace.ends),
-        "costs": [cost._asdict() for cost in page.costs], "newest_failed": [job.uuid for job in page.failed]}
+        "left_ms": page.pace.left_ms, "costs": [cost._asdict() for cost in page.costs],
+        "newest_failed": [job.uuid for job in page.failed], "ends": words.plain(page.pace.ends)}

@@ -188,7 +188,7 @@ def _brief(facts: Facts, found: JobForecast, cause: str, now: int) -> str | None
         return None
     if facts.pause or facts.type_pause or not (found.place and found.begin):
         return cause
-    return f"{_('Place %(n)s', n=number(found.place))}. {words.about(words.BEGINS, found.begin, now)}"
+    return _("Place %(n)s.", n=number(found.place)) + " " + words.about(words.BEGINS, found.begin, now)
 
 
 # ---- the facts -------------------------------------------------------------------------------------------------------
