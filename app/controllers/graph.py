@@ -21,7 +21,7 @@ from flask_babel import gettext as _
 from app import registry
 from app.controllers.responses import live, render_error
 from app.services.forecast import words
-from app.services.jobs import graph_figures, graph_walk, lookup, waiting
+from app.services.jobs import graph_figures, graph_walk, lookup, waiting, why as reasons
 from app.services.jobs.graph_figures import Folded, Forecast, Group
 from app.services.jobs.graph_walk import Graph, Node
 from app.support import layers
@@ -222,14 +222,14 @@ def told(forecast: Forecast, graph: Graph) -> dict[str, Any]:
 
 
 def why(graph: Graph, uuid: str) -> dict[str, Any]:
-    """Why a job waits, or what it does: `text` and `next_at`; `causes` are the first jobs of the chains that it waits
-    for."""
-    node, found = graph.nodes[uuid], lookup.find(uuid)
-    texts = {"pending": _("It is ready, and begins when a worker is free."), "processing": _("It is running."),
-             "scheduled": _("It begins"), "completed": _("It has completed."),
-             "cancelled": _("It was cancelled."), "erased": _("It was erased: nothing of it is kept.")}
-    text = texts.get(node.state) or (found and found.error) or state_label(node.state)
+    """Why a job waits, or what it does, and when it begins and ends; `causes` are the first jobs of the chains that it
+    waits for."""
+    node, found, now = graph.nodes[uuid], lookup.find(uuid), reasons.one(uuid)
+    texts = {"completed": _("It has completed."), "cancelled": _("It was cancelled."),
+             "erased": _("It was erased: nothing of it is kept.")}
+    said = [now.cause, *now.more, *now.when] if now else [
+        texts.get(node.state) or (found and found.error) or state_label(node.state)]
     causes = graph_figures.causes(graph, uuid)
-    return {"name": named(node), "state": node.state, "text": text, "next_at": found and found.next_at,
+    return {"name": named(node), "state": node.state, "text": " ".join(said),
             "url": found and url_for("admin.jobs.job", uuid=uuid), "stuck": waiting.family(uuid).stuck,
             "causes": [(named(n), n.state, address(node=n.uuid) + "#why") for n in causes]}

@@ -22,14 +22,14 @@ BEGINS, ENDS, EMPTY = "begins", "ends", "empty"
 
 
 def clock(ms: int, now: int, seconds: bool = False) -> str:
-    """'15:12' or '15:12:40' for a time (ms) of today, '15:12 on 27 Nov' for one of another day."""
-    at, today = localtime(when(ms if seconds else ms + MINUTE_MS // 2)), localtime(when(now))
-    if at is None or today is None:
+    """'15:12' or '15:12:40' for a time (ms) of the day of `now`, '15:12 on 27 Nov' for one of another day."""
+    at, day = localtime(when(ms if seconds else ms + MINUTE_MS // 2)), localtime(when(now))
+    if at is None or day is None:
         return "–"
     time = at.strftime("%H:%M:%S" if seconds else "%H:%M")
-    if at.date() == today.date():
+    if at.date() == day.date():
         return time
-    form = "d MMM" if at.year == today.year else "d MMM y"
+    form = "d MMM" if at.year == day.year else "d MMM y"
     return _("%(time)s on %(date)s", time=time, date=dates.format_date(at, form, locale=str(get_locale() or "en")))
 
 
@@ -39,7 +39,8 @@ def about(what: str, interval: Interval, now: int) -> str:
     low, middle, high = (max(at, now) for at in (interval.low, interval.middle, interval.high))
     if high - now < NOW_MS:
         return _("%(what)s now", what=said)
-    first, at, last = (clock(ms, now, high - now < EXACT_MS) for ms in (low, middle, high))
+    exact = high - now < EXACT_MS
+    at, (first, last) = clock(middle, now, exact), (clock(ms, middle, exact) for ms in (low, high))
     if middle - now < NOW_MS:
         return _("%(what)s now, or by %(last)s", what=said, last=last)
     if first == last:

@@ -100,7 +100,7 @@ def told(facts: Facts, found: JobForecast, checked: Accuracy, now: int) -> Why:
     type_paused = facts.type_pause and paused(_("The type %(name)s", name=facts.label), facts.type_pause, now)
     by_type = state == "pending" or facts.hold_code == BY_TYPE
     if state == "processing":
-        cause = _("Runs since %(time)s.", time=words.clock(facts.reserved_ms or now, now, seconds=True))
+        cause = _("Running since %(time)s.", time=words.clock(facts.reserved_ms or now, now, seconds=True))
     elif state == "pending" and queue_paused:
         cause, queue_paused = queue_paused, None
     elif by_type and type_paused:

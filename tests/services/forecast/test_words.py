@@ -36,9 +36,9 @@ def at(*ms: int) -> Interval:
     (at(0, 40 * S, 60 * S), "Begins at about 15:00:40 (between now and 15:01:00)", "Inizia verso le 15:00:40 (tra adesso e le 15:01:00)"),
     (at(8 * MIN, 12 * MIN, 31 * MIN), "Begins at about 15:12 (between 15:08 and 15:31)", "Inizia verso le 15:12 (tra le 15:08 e le 15:31)"),
     (at(H, H + 9 * S, H + 20 * S), "Begins at about 16:00", "Inizia verso le 16:00"),
-    (at(8 * H, 9 * H + 40 * S, 14 * H), "Begins at about 00:01 on 27 Nov (between 23:00 and 05:00 on 27 Nov)", "Inizia verso le 00:01 del 27 nov (tra le 23:00 e le 05:00 del 27 nov)"),
-    (at(40 * 24 * H, 41 * 24 * H, 42 * 24 * H), "Begins at about 15:00 on 6 Jan 2027 (between 15:00 on 5 Jan 2027 and 15:00 on 7 Jan 2027)",
-     "Inizia verso le 15:00 del 6 gen 2027 (tra le 15:00 del 5 gen 2027 e le 15:00 del 7 gen 2027)"),
+    (at(8 * H, 9 * H + 40 * S, 14 * H), "Begins at about 00:01 on 27 Nov (between 23:00 on 26 Nov and 05:00)", "Inizia verso le 00:01 del 27 nov (tra le 23:00 del 26 nov e le 05:00)"),
+    (at(40 * 24 * H, 41 * 24 * H, 42 * 24 * H), "Begins at about 15:00 on 6 Jan 2027 (between 15:00 on 5 Jan and 15:00 on 7 Jan)",
+     "Inizia verso le 15:00 del 6 gen 2027 (tra le 15:00 del 5 gen e le 15:00 del 7 gen)"),
 ])
 def test_an_interval_of_times(say, interval, english, italian):
     assert say("en", lambda: words.about(words.BEGINS, interval, NOW)) == english
@@ -60,7 +60,7 @@ def queue(empty=None, why=None, names=(), still_ms=None) -> QueueForecast:
     (queue(None, "types", ("TestEcho", "Other")), ["Not known: no run of Test Echo, Other yet"], ["Non si sa: ancora nessuna esecuzione di Test Echo, Other"]),
     (queue(None, "workers"), ["Not known: no worker serves the queue"], ["Non si sa: nessun worker serve la coda"]),
     (queue(None, "stuck", still_ms=14 * MIN), ["Does not move: 2 of 2 workers busy for 14 min", "Not known: a worker is past what is known of its job"],
-     ["Non si muove: 2 worker su 2 occupati da 14 min", "Non si sa: un worker è oltre ciò che si sa del suo job"]),
+     ["Non si muove: 2 worker su 2 occupati da 14 min", "Non si sa: un worker è oltre ciò che si sa del suo lavoro"]),
     (queue(at(H, H, H), still_ms=14 * MIN), ["Does not move: 2 of 2 workers busy for 14 min", "Empty at about 16:00"],
      ["Non si muove: 2 worker su 2 occupati da 14 min", "Vuota verso le 16:00"]),
     (queue(None, "a code of later"), ["Not known: the monitor has made no forecast lately"], ["Non si sa: il monitor non ha fatto previsioni di recente"]),

@@ -73,7 +73,7 @@ CAUSES = {
     "tomorrow": (facts("scheduled", available_ms=NOW + 24 * 60 * MINUTE_MS), forecast(), "It is scheduled for 15:00 on 27 Nov.", "È previsto alle 15:00 del 27 nov."),
     "second attempt": (facts("scheduled", available_ms=NOW + 60 * MINUTE_MS, attempts=1, tries=3, reason="Boom."), forecast(), "Attempt 2 of 3 is scheduled for 16:00. Boom.",
                        "Il tentativo 2 di 3 è previsto alle 16:00. Boom."),
-    "running": (facts("processing", reserved_ms=NOW - MINUTE_MS), forecast(longer_than=0.5), "Runs since 14:59:00.", "Gira dalle 14:59:00."),
+    "running": (facts("processing", reserved_ms=NOW - MINUTE_MS), forecast(longer_than=0.5), "Running since 14:59:00.", "In esecuzione dalle 14:59:00."),
     "state of another program": (facts("odd"), UNKNOWN, "It is blocked.", "È bloccato."),
 }
 
@@ -178,7 +178,7 @@ def test_the_cause_of_each_state(jobs):
     assert cause(one) == "No such type."
     jobs.change("UPDATE jobs SET state = 'pending', reason = NULL WHERE uuid = :u", u=one)
     running = jobs.claim()
-    assert cause(one).startswith("Runs since ")
+    assert cause(one).startswith("Running since ")
     jobs.settle(running)
     assert cause(one) is None and lookup.as_json(one)["ends"] is None
 
