@@ -18,7 +18,7 @@ from app.controllers.worker_views import worker_lines
 from app.models.job import BY_LIMIT, BY_RATE, LIVE_STATES
 from app.services.alerts.incident_views import open_alerts
 from app.services.content import bulk, content_list, contents, costs, generation_pages, sync_reports, sync_start
-from app.services.jobs import batch_pages, lookup, uploads, waiting
+from app.services.jobs import batch_pages, lookup, uploads, waiting, why
 from app.services.jobs.actions import EDITABLE
 from app.services.jobs.views import AttemptView, JobView, Progress
 from app.services.stats import pauses, workers
@@ -189,7 +189,7 @@ def job_context(found: JobView) -> dict[str, Any]:
     cut = {part for parts in marks for part in parts if isinstance(part, str)}
     kin = waiting.family(uuid)
     asked = tree_forms.question([uuid]) if kin.total_children and state != "completed" else None
-    return {"job": job, "queues": QUEUES, "kin": kin, "tree": asked,
+    return {"job": job, "why": None if found.status else why.one(uuid), "queues": QUEUES, "kin": kin, "tree": asked,
             "attempts": list(reversed(attempts)), "log": log, "cut": cut, "links": links(found),
             "rejects": contents.reject_report(uuid) if has_report else None,
             "sync": sync}
