@@ -11,7 +11,9 @@ from app.ledger import control
 from app.ledger.consumer_row import ConsumerRow
 from app.ledger.worker_slots import MORE, Places
 from app.services import audit
+from app.services.forecast import outlook
 from app.services.forecast.autoscaler import ROUND_S, Autoscaler
+from app.services.forecast.estimate import Interval, QueueForecast
 from app.services.forecast.scaling import Pace
 from app.support.process import identity
 
@@ -167,3 +169,26 @@ def test_the_last_and_those_of_an_emptied_place_stay(ledger, site):
     s.places.tell(1, 1)
     s.steps(30)
     assert s.commands() == {} and s.log() == []
+
+
+def test_with_a_target_the_predicted_time_decides_while_it_is_fresh(ledger, site, monkeypatch):
+    s = site()
+    s.scaler.rule = replace(s.scaler.rule, target_s=600)
+    fill(ledger, 120)
+    told = {}
+    monkeypatch.setattr(outlook, "of_queues", lambda tx: (told["queues"], told["age"]))
+
+    def forecast(minutes: float, age: int | None = 4000) -> None:
+        at = ledger.connection.now() + int(minutes * 60_000)
+        told.update(queues={"default": QueueForecast(Interval(at, at, at), None, (), 1, 1, None, 9), "low": QueueForecast(None, "growing", (), 0, 0, None, 9)}, age=age)
+
+    forecast(9)
+    s.steps(3)
+    assert s.log() == [], "120 wait, and begin in time; nobody here serves low"
+    forecast(12)
+    s.steps(1)
+    assert [why for _, _, why in s.log()] == ["what waits begins within 12 min, the target is 10 min"]
+    for age in (31_000, None):
+        forecast(9, age)
+        s.steps(2)
+    assert [why for _, _, why in s.log()][1:] == ["120 jobs wait, more than 100"] * 2, "an old forecast and none are none"
