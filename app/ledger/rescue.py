@@ -20,6 +20,8 @@ _FREE = f"""UPDATE jobs SET state = CASE WHEN waits > 0 THEN 'waiting' ELSE :sta
 _STOPPED = """UPDATE worker_heartbeats SET status = 'stopped', stale = 0, stopped_ms = :now, last_heartbeat = :at,
  reason = :r, reason_json = :json, stop_code = COALESCE(:c, stop_code), command = NULL, current_job_id = NULL,
  current_job_type = NULL, job_uuid = NULL, job_claim = NULL, job_since = NULL WHERE worker_id = :w"""
+_ONE_FEWER = """UPDATE consumers SET wanted = wanted - 1 WHERE wanted > 0
+ AND consumer_id = (SELECT consumer_id FROM worker_heartbeats WHERE worker_id = :w)"""
 _UNBLOCK = """UPDATE jobs SET state = 'pending', reason = NULL, available_ms = :now
  WHERE uuid = :u AND state = 'blocked'"""
 
@@ -85,6 +87,8 @@ def forget_worker(connection: Connection, worker_id: str, reason: str, guarded: 
         now = tx.now()
         tx.execute(_STOPPED + " AND status <> 'stopped'" * guarded, now=now, at=stamp(now), r=reason,
                    json=to_json(reason), c=stop_code, w=worker_id)
+        if stop_code:  # its consumer sees the end of the process up to 2 s later: no page may miss a worker meanwhile
+            tx.execute(_ONE_FEWER, w=worker_id)
 
 
 def unblock(connection: Connection, uuids: list[str]) -> int:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import socket
 
-from app.ledger import consumer_row
+from app.ledger import consumer_row, worker_slots
 from app.ledger.consumer_row import ConsumerRow
+from app.ledger.rescue import forget_worker
 from app.ledger.worker_slots import Places
 from app.support.messages import Message, from_row
 from app.support.process import boot_id, identity, namespace
@@ -38,6 +39,18 @@ def test_the_row_says_how_many_should_run_and_goes_at_a_clean_end(ledger, tmp_pa
     assert stored(ledger) == [(3, 1, 4, "high,low", 0)], "a row that somebody deleted is written again"
     row.end()
     assert stored(ledger) == []
+
+
+def test_a_worker_that_was_stopped_or_retired_is_not_wanted_from_its_last_write_on(ledger, tmp_path):
+    row = row_of(ledger, identity(tmp_path))
+    row.keep(3)
+    for name, code, left in (("a", worker_slots.EMPTY, 2), ("b", worker_slots.RETIRED, 1), ("c", None, 1)):
+        ledger.change("INSERT INTO worker_heartbeats (worker_name, worker_id, process_id, queue, status, consumer_id, host, started_at, last_heartbeat) "
+                      "VALUES (:n, :n, 1, 'high', 'idle', :c, 'here', CURRENT_TIMESTAMP, CURRENT_TIMESTAMP)", n=name, c=row.consumer_id)
+        forget_worker(ledger.connection, name, "why", guarded=False, stop_code=code)
+        assert stored(ledger, "wanted") == [(left,)]
+    row.keep(2)
+    assert stored(ledger, "wanted") == [(2,)], "then what the consumer says"
 
 
 def test_a_new_consumer_deletes_the_rows_of_those_that_ended_here(ledger, tmp_path):
