@@ -22,8 +22,9 @@ class Interval:
 class Estimate:
     """How long a run takes: `run` is the interval, `mean_ms` the mean, `spread_ms` the standard deviation.
 
-    It rests on the last `count` runs; `basis` says of what: `job_type`, with `tenant`, `size` (of the arguments) or
-    both (`tenant and size`), or `learned` (the extra `ml`).
+    The mean itself is known to the share `doubt` (its standard error). It rests on the last `count` runs; `basis` says
+    of what: `job_type`, with `tenant`, `size` (of the arguments) or both (`tenant and size`), or `learned` (the extra
+    `ml`).
     """
 
     run: Interval
@@ -31,6 +32,7 @@ class Estimate:
     spread_ms: float
     count: int
     basis: str
+    doubt: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,7 @@ class JobForecast:
     `place` is its place among the ready jobs of its queue (from 1), None when it is in no line. `turns` is the number
     of other tenants whose turn comes before its own, None when its type takes no turns. `longer_than` is the share (0
     to 1) of its kind that ran shorter than it has run already, None unless it runs. `run` is the estimate of its run.
+    `names` are the types of which no run is known.
     """
 
     begin: Interval | None
@@ -70,6 +73,7 @@ class JobForecast:
     turns: int | None
     longer_than: float | None
     run: Estimate | None
+    names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
