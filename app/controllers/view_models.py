@@ -101,9 +101,10 @@ def workers_context() -> list[WorkerRow]:
 
 
 def alert_banners() -> list[dict[str, Any]]:
-    """Open alerts that nobody has acknowledged or silenced: the three worst, and a line for the others."""
+    """Open alerts that nobody has acknowledged or silenced: the three worst, and a line for the others. Those of pauses
+    are left out, because each pause has a line with its button."""
     home = url_for("admin.jobs.alerts.index")
-    rows = [a for a in open_alerts() if not a.quiet]
+    rows = [a for a in open_alerts() if not a.quiet and a.kind != "paused"]
     lines = [{"name": a.name, "text": a.text, "since": a.opened_at, "url_label": _("Look"),
               "url": request.script_root + a.link if a.link else home, "level": a.severity}
              for a in rows[:MOST_BANNERS]]
