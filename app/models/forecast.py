@@ -23,8 +23,9 @@ class RunTimeModel(db.Model):
 
 class Prediction(db.Model):
     """What was predicted of one job at `made_ms`, in ms (times), and what happened: `ended_ms` and `inside` are None
-    until the job has ended. `low` and `high` bound the interval that 80 % of the ends should fall into. `average_ms` is
-    the end by the mean run time of its type."""
+    until the job has ended. `runs` is 1 when it ran already; `learn` the first intervals as JSON when something is to
+    be learned from it. `low` and `high` bound the interval that 80 % of the ends should fall into. `average_ms` is the
+    end by the mean run time of its type."""
 
     __tablename__ = "predictions"
     __table_args__ = (Index("predictions_made_idx", "made_ms"), Index("predictions_ended_idx", "ended_ms"))
@@ -40,6 +41,8 @@ class Prediction(db.Model):
     end_ms: Mapped[int] = mapped_column(BigInteger)
     end_high_ms: Mapped[int] = mapped_column(BigInteger)
     average_ms: Mapped[int | None] = mapped_column(BigInteger)
+    runs: Mapped[int] = mapped_column(server_default="0")
+    learn: Mapped[str | None] = mapped_column(Text)
     began_ms: Mapped[int | None] = mapped_column(BigInteger)
     ended_ms: Mapped[int | None] = mapped_column(BigInteger)
     inside: Mapped[int | None]

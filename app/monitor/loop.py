@@ -24,6 +24,7 @@ from app.monitor.worker_watch import CALM_S, WorkerWatch
 from app.services.alerts import delivery, incidents
 from app.services.alerts.snapshot import Snapshot
 from app.services.content import generations
+from app.services.forecast.forecaster import Forecaster
 from app.services.instance import retention, schema
 from app.services.jobs import queue_rates, recurring, search_index
 from app.services.jobs.batches import follow_up
@@ -76,6 +77,7 @@ class Monitor:
             Duty("rescue", 1.0, self.watch.rescue),
             Duty("rollups", 1.0, lambda: rollups.advance(self.connection)),
             Duty("pace", 1.0, lambda: queue_rates.advance(self.connection)),
+            Duty("forecast", 1.0, Forecaster(self.connection, queue_rates.rates).run),
             Duty("tickets", 1.0, self.tickets),
             Duty("ticket store", 5.0, self.ticket_store),
             Duty("disk", 5.0, self.disk),

@@ -25,6 +25,8 @@ def upgrade():
         *(sa.Column(f"{what}_ms", sa.BigInteger(), nullable=False) for what in (
             "begin_low", "begin", "begin_high", "end_low", "end", "end_high")),
         sa.Column("average_ms", sa.BigInteger()),
+        sa.Column("runs", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("learn", sa.Text()),
         sa.Column("began_ms", sa.BigInteger()),
         sa.Column("ended_ms", sa.BigInteger()),
         sa.Column("inside", sa.Integer()))

@@ -60,6 +60,9 @@ def site(tmp_path_factory):
         accounts.create_user("admin@example.org", "super-admin", PASSWORD)
     ledger = Ledger(app, Connection(settings.database_url), "sqlite")
     uuids, batches = fill(ledger), fill_batches(ledger)
+    ledger.change("INSERT INTO consumers (consumer_id, host, process_id, queue, wanted, least, most, started_ms, beat_ms) "
+                  "VALUES ('c', 'box', 7, 'high', 1, 1, 3, 1, 1)")
+    ledger.change("INSERT INTO audit (at_ms, actor, action, subject, result) VALUES (1, 'autoscaling', 'worker started', 'box', 'why')")
     client = sign_in(app, "admin@example.org")
     client.post("/admin/jobs/queues/high/pause", data={"csrf_token": client.csrf, "minutes": "5", "reason": "why"})
     yield SimpleNamespace(client=client, uuids=uuids, batches=batches, runner=app.test_cli_runner(),

@@ -22,8 +22,9 @@ class Interval:
 class Estimate:
     """How long a run takes: `run` is the interval, `mean_ms` the mean, `spread_ms` the standard deviation.
 
-    It rests on the last `count` runs; `basis` says of what: `job_type`, with `tenant`, `size` (of the arguments) or
-    both (`tenant and size`), or `learned` (the extra `ml`).
+    The mean itself is known to the share `doubt` (its standard error). It rests on the last `count` runs; `basis` says
+    of what: `job_type`, with `tenant`, `size` (of the arguments) or both (`tenant and size`), or `learned` (the extra
+    `ml`).
     """
 
     run: Interval
@@ -31,6 +32,7 @@ class Estimate:
     spread_ms: float
     count: int
     basis: str
+    doubt: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -77,6 +77,7 @@ def reason(worker: WorkerHeartbeat, memory_limit: int, over: bool) -> str | None
         return _("Its job is past its time limit; 30 s after that the worker is killed and the job gets its timeout.")
     if worker.command:
         words = {"quiet": _("Takes no more jobs until resumed."), "stop": _("Stops after its current job."),
+                 "retire": _("Ends: autoscaling needs fewer workers."),
                  "kill": _("Is being killed.")}
         return words.get(worker.command, _("Restarts after its current job."))
     if (worker.memory or 0) > 0.8 * memory_limit:
