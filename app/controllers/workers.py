@@ -7,7 +7,7 @@ from flask_babel import gettext as _, ngettext
 
 from app.controllers.jobs import bp as jobs
 from app.controllers.responses import actor, ask, done, live
-from app.controllers.view_models import workers_context
+from app.controllers.worker_views import workers_page
 from app.services.jobs import actions
 from app.services.stats.autoscaling import autoscaling
 from app.support.formatting import number
@@ -18,8 +18,8 @@ bp = Blueprint("workers", __name__, url_prefix="/workers")
 
 @jobs.get("/workers", endpoint="workers")
 def workers():
-    """The table of workers; for scripts `{"workers": [...], "autoscaling": {...}}` (null when it is off)."""
-    context = {"workers": workers_context(), "autoscaling": autoscaling(settings().workers_clear_min)}
+    """The table of workers; for scripts `{"workers", "troubles", "expected", "autoscaling"}` (null when it is off)."""
+    context = workers_page() | {"autoscaling": autoscaling(settings().workers_clear_min)}
     return live("admin/workers.html", context, "workers_table")
 
 

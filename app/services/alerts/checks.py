@@ -14,11 +14,12 @@ from urllib.parse import urlencode
 
 from app import registry
 from app.config import QUEUES
-from app.ledger import control, costs
+from app.ledger import control, costs, workforce
 from app.ledger.control import TYPE, Pause
 from app.services.alerts.snapshot import SCOPES, Rule, Snapshot
 from app.support import disk
 from app.support.clock import MINUTE_MS, day_of, month_start
+from app.support.messages import to_json
 
 WORKERS = "/admin/jobs/workers"
 LEAST_OVERRUN_MS = MINUTE_MS
@@ -246,6 +247,15 @@ def held_connection(snapshot: Snapshot, rule: Rule) -> list[Finding]:
                     "/admin/jobs/connections/") for tenant, service, why, form in rows]
 
 
+def worker(snapshot: Snapshot, rule: Rule) -> list[Finding]:
+    """More than `threshold` workers are missing, frozen, stuck or silent. One that reports late for 30 s does not count
+    yet."""
+    found = [line for line in workforce.look(snapshot.tx).troubles if line.kind != "silent"]
+    n = snapshot.values[rule.id] = sum(line.count for line in found)
+    names = [(line.name, line.why, to_json(line.why)) for line in found[:5]]
+    return [Finding("", {"n": n, "names": names, "limit": rule.threshold}, WORKERS)] if n > rule.threshold else []
+
+
 @dataclass(frozen=True)
 class Kind:
     """`unit` of threshold and value is jobs, min, percent, times or none. `uses` names the other columns that this kind
@@ -274,4 +284,5 @@ KINDS = {
     "disk": Kind(disk_room, "percent"),
     "budget": Kind(budget, "percent", ("tenant_id",)),
     "connection": Kind(held_connection, "none", ("tenant_id",), urgent=True),
+    "worker": Kind(worker, urgent=True),
 }

@@ -37,6 +37,7 @@ def name(kind: str) -> str:
         "paused": _("Paused for long"), "late": _("Predicted end is late"),
         "rescued": _("Jobs rescued"), "disk": _("Disk nearly full"), "budget": _("Budget nearly spent"),
         "connection": _("A service does not work"),
+        "worker": _("Workers are missing or do not work"),
     }.get(kind, kind)
 
 
@@ -72,6 +73,9 @@ def _shown(kind: str, facts: dict[str, Any]) -> dict[str, Any]:
     elif kind == "connection":
         why = translated(from_row(facts["why"], facts.get("why_json")) or "")
         shown |= {"service": SERVICES.get(facts["service"], facts["service"]), "why": sanitize(why, MOST_WHY)}
+    elif kind == "worker":
+        whys = [(name, translated(from_row(why, form) or "")) for name, why, form in facts["names"]]
+        shown["names"] = "; ".join(f"{sanitize(name)} ({sanitize(why, MOST_WHY)})" for name, why in whys)
     elif kind == "budget":
         shown |= {fact: money(facts[fact], facts["currency"]) for fact in ("spent", "limit")}
     return shown
@@ -107,6 +111,9 @@ def sentence(kind: str, facts: dict[str, Any]) -> str:
         "budget": lambda: _("%(tenant)s has spent %(n)s%% of this month's budget: %(spent)s of %(limit)s.", **shown),
         "connection": lambda: _("%(service)s of %(tenant)s failed several times in a row; its jobs wait. %(why)s",
                                 **shown),
+        "worker": lambda: ngettext(
+            "%(num)s worker is missing, frozen, stuck or silent: %(names)s.",
+            "%(num)s workers are missing, frozen, stuck or silent: %(names)s.", facts["n"], **shown),
         "disk": lambda: _("%(n)s%% free, threshold %(limit)s%%.", **shown),
     }
     text = sentences.get(kind, lambda: kind)()
