@@ -33,7 +33,7 @@ def insert_failed(data_dir, count: int = 1, **columns) -> list[str]:
 def test_dashboard_stats_returns_correct_structure(context):
     stats = JobMonitoringService().get_dashboard_stats()
     assert set(stats) == {"workers", "jobs", "metrics"}
-    assert set(stats["workers"]) == {"active", "total", "idle", "stale", "expected", "missing"}
+    assert set(stats["workers"]) == {"active", "total", "idle", "stale", "expected", "missing", "troubles"}
     assert {"pending", "processing", "completed_today", "failed_today", "scheduled", "waiting", "held"} <= set(stats["jobs"])
     assert stats["metrics"] == {"avg_processing_time": None, "success_rate": None, "total_processed_24h": 0}
 
