@@ -46,14 +46,21 @@ def workers_context(seen: workforce.Workforce) -> list[WorkerRow]:
 def workers_page() -> dict[str, Any]:
     """The page of workers: their rows, what is wrong, and how many should run (None: not known)."""
     seen = workforce.look(SessionExecutor(db.session))
-    lines = worker_lines([vars(trouble) for trouble in seen.troubles])
+    lines = worker_lines([vars(trouble) for trouble in seen.troubles], home=None)
     return {"workers": workers_context(seen), "troubles": lines, "expected": seen.expected}
 
 
-def worker_lines(troubles: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """One red line for each missing, frozen, stuck or silent worker, up to five, and a line for the others."""
-    home = url_for("admin.jobs.workers")
-    lines = [{"name": t["name"], "text": translate_stored(t["why"]), "since": when(t["since_ms"]), "level": "critical",
+def worker_lines(troubles: list[dict[str, Any]], home: str | None) -> list[dict[str, Any]]:
+    """One red line for each missing, frozen, stuck or silent worker, up to five, and a line for the others. `home` is
+    the link of those that have no job."""
+
+    def says(kind: str, why: str, since: int | None) -> str:
+        if since is None or kind == "stuck":  # that sentence is whole
+            return why
+        return _("%(why)s. Since:", why=why) if kind == "missing" else _("%(why)s. Last heard:", why=why)
+
+    lines = [{"name": t["name"], "text": says(t["kind"], translate_stored(t["why"]), t["since_ms"]),
+              "since": when(t["since_ms"]), "level": "critical",
               "url": url_for("admin.jobs.job", uuid=t["uuid"]) if t["uuid"] else home,
               "url_label": registry.label_of(t["job_type"]) if t["uuid"] else _("Workers")}
              for t in troubles[:MOST_LINES]]
