@@ -178,7 +178,8 @@ def _predict(rnd: random.Random, models: dict[str, TypeModel], sides: Calibratio
             left = model.remaining(job.tenant, job.size, now - job.began, most, None, now)[0]
             kind = f"run {job.job_type}"
             learn = left if sides.wants(kind, now) else None
-            written[id(job)] = Written(now, kind, (None, learn), None, sides.scaled(kind, left), average)
+            shown = calibration.scaled(left, sides.sides(kind))
+            written[id(job)] = Written(now, kind, (None, learn), None, shown, average)
             continue
         ms, spread = plans.at_place(plan.ready[queue], place)
         if not math.isfinite(ms):
@@ -187,8 +188,8 @@ def _predict(rnd: random.Random, models: dict[str, TypeModel], sides: Calibratio
         last = calibration.end(first, model.estimate(job.tenant, job.size, now))
         kind = f"end {job.job_type}"
         learn = (first if sides.wants(f"begin {queue}", now) else None, last if sides.wants(kind, now) else None)
-        written[id(job)] = Written(now, kind, learn, sides.scaled(f"begin {queue}", first),
-                                   sides.scaled(kind, last), average)
+        written[id(job)] = Written(now, kind, learn, calibration.scaled(first, sides.sides(f"begin {queue}")),
+                                   calibration.scaled(last, sides.sides(kind)), average)
 
 
 def _arrivals(arrived: list[Job], models: dict[str, TypeModel], now: int) -> dict[str, Arrivals]:

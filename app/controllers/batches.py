@@ -11,6 +11,7 @@ from app.controllers.job_list import question, report
 from app.controllers.responses import actor, ask, done, live, render_error
 from app.models.job import LIVE_STATES
 from app.services.jobs import batch_actions, batch_pages
+from app.support.clock import now_ms
 from app.support.validation import ValidationError, check_text, parse_queue
 
 bp = Blueprint("batches", __name__, url_prefix="/batches")
@@ -25,7 +26,8 @@ def index():
     rows, more = batch_pages.listing(q, before, only_open=bool(only_open))
     kept = {name: value for name, value in (("q", q), ("open", only_open)) if value}
     older = url_for("admin.jobs.batches.index", before=rows[-1].key, **kept) if more else None
-    context = {"rows": rows, "q": q, "only_open": only_open, "older_url": older}
+    context = {"rows": rows, "q": q, "only_open": only_open, "older_url": older,
+               "ends": {row.id: batch_pages.end_of(row, now_ms())[1] for row in rows if not row.finished}}
     return live("admin/batches.html", context, "batches_table", follow=not before,
                 plain=lambda: {"batches": list(map(batch_pages.as_json, rows)), "older": older})
 

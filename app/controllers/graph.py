@@ -20,7 +20,8 @@ from flask_babel import gettext as _
 
 from app import registry
 from app.controllers.responses import live, render_error
-from app.services.jobs import graph_figures, graph_walk, lookup, waiting
+from app.services.forecast import words
+from app.services.jobs import graph_figures, graph_walk, lookup, waiting, why as reasons
 from app.services.jobs.graph_figures import Folded, Forecast, Group
 from app.services.jobs.graph_walk import Graph, Node
 from app.support import layers
@@ -81,20 +82,21 @@ def of_batch(id: str):
 
 def page(graph: Graph, title: str, back_url: str, own: str | None):
     """The page, its live part, or for scripts the jobs, edges and figures."""
-    mean = graph_figures.averages()
-    forecast = graph_figures.forecast(graph, mean)
+    outlook = graph_figures.look(graph)
+    forecast, mean = graph_figures.forecast(graph, outlook), {name: run.mean_ms for name, run in outlook.runs.items()}
     folded = graph_figures.fold(graph, request.args.get("open"))
     context = shape(graph, folded, forecast, mean, own) | {"title": title, "back_url": back_url}
     return live("admin/graph.html", context, "graph", plain=lambda: plain(graph, folded, forecast))
 
 
 def plain(graph: Graph, folded: Folded, forecast: Forecast) -> dict[str, Any]:
-    """The graph for scripts; `predicted_end` is a time or None."""
+    """The graph for scripts; `predicted_end` is a time or None, `ends` the same with its interval."""
     jobs = [{"uuid": n.uuid, "type": n.job_type, "state": n.state, "layer": folded.layers[n.uuid]}
             for n in graph.nodes.values()]
     edges = [{"parent": a, "child": b, "open": is_open} for (a, b), is_open in graph.edges.items()]
-    end = when(forecast.end_ms) if forecast.end_ms is not None else None
-    return {"jobs": jobs, "edges": edges, "cut": graph.cut, "critical_path": forecast.path, "predicted_end": end}
+    end = forecast.end and when(forecast.end.middle)
+    return {"jobs": jobs, "edges": edges, "cut": graph.cut, "critical_path": forecast.path, "predicted_end": end,
+            "ends": words.plain(forecast.end)}
 
 
 def address(**changed: Any) -> str:
@@ -204,15 +206,15 @@ def cut(text: str, most: int = LABEL_CHARS) -> str:
 
 
 def told(forecast: Forecast, graph: Graph) -> dict[str, Any]:
-    """The forecast in words: `end` (a time or None), `text` when the end is not known, `halting` (name, address)."""
+    """The forecast in words: `end`, or `text` when that is not known; `halting` (name, address)."""
+    now, code = now_ms(), forecast.why
     texts = {
         "person": _("The end is not known: some jobs wait until a person does something."),
-        "types": _("The end is not known: no job of type %(names)s has completed in the last day.",
-                   names=", ".join(forecast.names[:5])),
-        "workers": _("The end is not known: no worker runs."),
+        "types": _("The end is not known: no run of %(names)s yet.", names=", ".join(forecast.names[:5])),
         "cut": _("The end is not known: the graph is larger than what is read.")}
+    text = texts.get(code) or _("The end is not known: %(why)s.", why=words.unknown(code)) if code else None
     nodes = [graph.nodes[uuid] for uuid in forecast.halting]
-    return {"end": forecast.end_ms and when(forecast.end_ms), "text": texts.get(forecast.why or ""),
+    return {"end": forecast.end and words.about(words.ENDS, forecast.end, now), "text": text,
             "done": forecast.done, "steps": len(forecast.path), "workers": forecast.workers,
             "chain_ms": None if forecast.names or forecast.chain_ms < 1 else forecast.chain_ms,
             "halts": len(nodes),
@@ -220,14 +222,14 @@ def told(forecast: Forecast, graph: Graph) -> dict[str, Any]:
 
 
 def why(graph: Graph, uuid: str) -> dict[str, Any]:
-    """Why a job waits, or what it does: `text` and `next_at`; `causes` are the first jobs of the chains that it waits
-    for."""
-    node, found = graph.nodes[uuid], lookup.find(uuid)
-    texts = {"pending": _("It is ready, and begins when a worker is free."), "processing": _("It is running."),
-             "scheduled": _("It begins"), "completed": _("It has completed."),
-             "cancelled": _("It was cancelled."), "erased": _("It was erased: nothing of it is kept.")}
-    text = texts.get(node.state) or (found and found.error) or state_label(node.state)
+    """Why a job waits, or what it does, and when it begins and ends; `causes` are the first jobs of the chains that it
+    waits for."""
+    node, found, now = graph.nodes[uuid], lookup.find(uuid), reasons.one(uuid)
+    texts = {"completed": _("It has completed."), "cancelled": _("It was cancelled."),
+             "erased": _("It was erased: nothing of it is kept.")}
+    said = [now.cause, *now.more, *now.when] if now else [
+        texts.get(node.state) or (found and found.error) or state_label(node.state)]
     causes = graph_figures.causes(graph, uuid)
-    return {"name": named(node), "state": node.state, "text": text, "next_at": found and found.next_at,
+    return {"name": named(node), "state": node.state, "text": " ".join(said),
             "url": found and url_for("admin.jobs.job", uuid=uuid), "stuck": waiting.family(uuid).stuck,
             "causes": [(named(n), n.state, address(node=n.uuid) + "#why") for n in causes]}

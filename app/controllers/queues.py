@@ -52,7 +52,7 @@ def queues_context() -> dict[str, object]:
         chosen = next((q.name for q in rows if q.depth), "default")
     return {"queues": rows, "types": queues.types(), "chosen": chosen, "next_jobs": queues.next_jobs(chosen),
             "tenant_backlog": queues.tenant_backlog(chosen), "limits": limits.listing(),
-            "aside": queues.aside()}
+            "aside": queues.aside(), "basis": queues.basis()}
 
 
 @bp.get("/queues", endpoint="queues")

@@ -18,10 +18,10 @@ from app.controllers.worker_views import worker_lines
 from app.models.job import BY_LIMIT, BY_RATE, LIVE_STATES
 from app.services.alerts.incident_views import open_alerts
 from app.services.content import bulk, content_list, contents, costs, generation_pages, sync_reports, sync_start
-from app.services.jobs import batch_pages, lookup, uploads, waiting
+from app.services.jobs import batch_pages, lookup, uploads, waiting, why
 from app.services.jobs.actions import EDITABLE
 from app.services.jobs.views import AttemptView, JobView, Progress
-from app.services.stats import workers
+from app.services.stats import pauses, workers
 from app.services.stats.job_monitoring import JobMonitoringService, MonitorView, recent_events
 from app.support import disk
 from app.support.clock import DAY_MS, millis, now_ms
@@ -58,7 +58,7 @@ def dashboard_parts(pulse: dict[str, Any], period: str = "24h") -> dict[str, Any
         "queued": {"rows": queued, "total": max(sum(live[s] for s in LIVE_STATES), len(queued))},
         "failed": {"rows": failed, "total": max(live["failed"], len(failed)),
                    "max_id": max((r.id for r in failed), default=0)},
-        "notices": notices(pulse["monitor"]), "costs": costs.sums(),
+        "notices": notices(pulse["monitor"]), "pauses": pulse["pauses"], "costs": costs.sums(),
         "alerts": of_workers + alert_banners("worker" if of_workers else None),
         "batches": {"rows": running, "total": open_batches},
         "timeline": labelled(service.get_metrics(period)),
@@ -108,6 +108,9 @@ def notices(monitor: MonitorView) -> list[dict[str, Any]]:
         add("alert-triangle", _("Monitor %(age)s s late: data may be old", age=number(round(monitor.age_s))))
     elif {monitor.code, *workers.running_code_versions()} - {None, registry.code_version()}:
         add("alert-triangle", _("Web, workers and monitor run different code: restart all"))
+    if pauses.after_restore():
+        add("player-pause", _("Schedules and alerts are paused since a restore, until somebody runs %(command)s",
+                              command="jobs resume --all"))
     if (share := disk.free_share(settings().data_dir)) < disk.LOW:
         add("alert-triangle", _("Disk nearly full (%(n)s%% free): new jobs are refused. Queued ones go on. "
                                 "Free some space.", n=number(share * 100, 1)))
@@ -186,7 +189,7 @@ def job_context(found: JobView) -> dict[str, Any]:
     cut = {part for parts in marks for part in parts if isinstance(part, str)}
     kin = waiting.family(uuid)
     asked = tree_forms.question([uuid]) if kin.total_children and state != "completed" else None
-    return {"job": job, "queues": QUEUES, "kin": kin, "tree": asked,
+    return {"job": job, "why": None if found.status else why.one(uuid), "queues": QUEUES, "kin": kin, "tree": asked,
             "attempts": list(reversed(attempts)), "log": log, "cut": cut, "links": links(found),
             "rejects": contents.reject_report(uuid) if has_report else None,
             "sync": sync}

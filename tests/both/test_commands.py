@@ -60,6 +60,8 @@ def test_every_command_runs(site, cli, tmp_path):
             rows = json.loads(does(0, "jobs", "list", "--json", *(("--state", state) if state else ())))
             assert all(set(r) == {"uuid", "type", "queue", "state", "tenant_id", "attempts"} for r in rows) and rows
     does(0, "jobs", "list", "--limit", "3")
+    assert set(json.loads(does(0, "capacity", "--store", "--json"))) == {"yesterday", "last", "hours", "at_ms"}
+    assert "Last 48 hours: " in does(0, "capacity", "--hours", "48")
     for state, key in one.items():
         assert json.loads(does(0, "jobs", "show", key, "--json"))["uuid"] == key, state
         does(0, "jobs", "show", key[:13])
@@ -98,7 +100,7 @@ def test_every_command_runs(site, cli, tmp_path):
     assert "import-1" in does(0, "batches", "list") and does(0, "batches", "list", "--limit", "1").count("\n") == 1
     for key in (*site.batches.values(), site.batches["ended"][:8]):
         found = json.loads(does(0, "batches", "show", key, "--json"))
-        assert set(found) == keys | {"members", "no_longer_kept", "ended_a_minute", "left_ms", "costs", "newest_failed"}
+        assert set(found) == keys | {"members", "no_longer_kept", "ended_a_minute", "left_ms", "costs", "newest_failed", "ends"}
         assert not set("{}[]") & set(shown := does(0, "batches", "show", key)) and "undecided" not in shown and "nano" not in shown
     line = next(line for line in shown.splitlines() if line.startswith("members: "))
     assert sorted(line.removeprefix("members: ").split(", ")) == ["1 cancelled", "1 completed", "1 failed"] and "\ncosts: 0.0000 EUR\n" in shown

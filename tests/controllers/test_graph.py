@@ -11,6 +11,7 @@ from sqlalchemy import event
 from app import registry
 from app.extensions import db
 from app.models import JobHistory, WorkerHeartbeat
+from app.services.forecast.estimate import Estimate, Interval, JobForecast
 from app.services.jobs import batches, graph_figures, graph_walk, lookup
 from app.services.jobs.graph_walk import Graph, Node
 from app.support.clock import naive, now_ms
@@ -79,6 +80,12 @@ def graph_of(states: dict[str, str], *edges: str, name: str = "TestEcho") -> Gra
                  {(e[0], e[2]): e[1] == ">" for e in edges}, False)
 
 
+def outlook(**ends: Interval) -> graph_figures.Outlook:
+    """These jobs end then; a run takes a second, 8 of 10 take 0.9 to 1.1 s."""
+    run = Estimate(Interval(900, 1000, 1100), 1000.0, 100.0, 50, "job_type")
+    return graph_figures.Outlook({u: JobForecast(end, end, None, 1, None, None, run) for u, end in ends.items()}, {"TestEcho": run})
+
+
 @pytest.fixture
 def workers(context):
     at = naive(now_ms())
@@ -90,26 +97,37 @@ def workers(context):
 
 def test_the_prediction_is_the_larger_of_the_chain_and_the_work(workers):
     chain = graph_of({"a": "pending", "b": "waiting", "c": "waiting", "d": "completed"}, "a>b", "b>c", "d-a")
-    found = graph_figures.forecast(chain, {"TestEcho": 1000.0})
-    assert found.path == ["a", "b", "c"] and found.chain_ms == 3000
-    assert abs(found.end_ms - now_ms() - 3000) < 500
+    now = now_ms()
+    found = graph_figures.forecast(chain, outlook(a=Interval(now + 900, now + 1000, now + 1100)))
+    assert found.path == ["a", "b", "c"] and abs(found.chain_ms - 3000) < 500
+    assert abs(found.end.middle - now - 3000) < 500
+    assert abs(found.end.high - found.end.middle - 173) < 5, "three independent steps of 100 ms"
+    behind = graph_figures.forecast(chain, outlook(a=Interval(now + 50_000, now + 60_000, now + 70_000)))
+    assert behind.end.middle == now + 62_000, "other jobs stand before the first one"
     wide = graph_of({str(n): "pending" for n in range(10)})
-    assert abs(graph_figures.forecast(wide, {"TestEcho": 1000.0}).end_ms - now_ms() - 5000) < 500, "10 s of work for 2 workers"
+    end = graph_figures.forecast(wide, outlook(**{str(n): Interval(now, now + 1000, now + 2000) for n in range(10)})).end
+    assert abs(end.middle - now - 5000) < 500, "10 s of work for 2 workers"
+    assert end.low < end.middle < end.high
 
 
 @pytest.mark.parametrize(("states", "edges", "why"), [
     ({"a": "failed", "b": "waiting"}, ["a>b"], "person"), ({"a": "held"}, [], "person"), ({"a": "bin", "b": "waiting"}, ["a>b"], "person"),
     ({"a": "failed", "b": "pending"}, ["a-b"], None), ({"a": "failed"}, [], "done"), ({"a": "pending"}, [], None)])
 def test_a_prediction_is_not_made_when_a_person_is_needed(workers, states, edges, why):
-    found = graph_figures.forecast(graph_of(states, *edges), {"TestEcho": 1.0})
+    now = now_ms()
+    jobs = {u: Interval(now, now, now) for u, s in states.items() if s in ("pending", "processing")}
+    found = graph_figures.forecast(graph_of(states, *edges), outlook(**jobs))
     assert found.why == (why if why != "done" else None) and found.done == (why == "done")
-    assert (found.end_ms is None) == (why is not None)
+    assert (found.end is None) == (why is not None)
 
 
 def test_a_prediction_is_not_made_without_runs_or_workers(context):
-    assert graph_figures.forecast(graph_of({"a": "pending"}), {"TestEcho": 1.0}).why == "workers"
-    found = graph_figures.forecast(graph_of({"a": "pending"}), {})
-    assert found.why == "types" and found.names == ["Test Echo"]
+    now = now_ms()
+    assert graph_figures.forecast(graph_of({"a": "pending"}), outlook(a=Interval(now, now, now))).why == "workers"
+    for code in ("types", "workers", "monitor", "stuck", "paused"):
+        unknown = JobForecast(None, None, code, None, None, None, None)
+        found = graph_figures.forecast(graph_of({"a": "pending"}), graph_figures.Outlook({"a": unknown}, {}))
+        assert (found.why, found.end) == (code, None) and found.names == ["Test Echo"]
 
 
 def test_what_still_takes_time_goes_by_progress_then_by_the_average():

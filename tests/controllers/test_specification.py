@@ -135,7 +135,7 @@ def test_metrics_have_all_buckets_and_refuse_what_they_do_not_know(admin):
 
 def test_workers_are_a_page_and_json(admin):
     assert "<html" in admin.get("/admin/jobs/workers").text
-    assert admin.get("/admin/jobs/workers", headers={"Accept": "application/json"}).json == {"workers": [], "troubles": [], "expected": None}
+    assert admin.get("/admin/jobs/workers", headers={"Accept": "application/json"}).json == {"workers": [], "troubles": [], "expected": None, "autoscaling": None}
     assert admin.post("/admin/jobs/workers/7/restart", data={"csrf_token": admin.csrf}, headers={"Accept": "application/json"}).status_code == 404
 
 

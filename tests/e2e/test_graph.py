@@ -39,7 +39,7 @@ def test_the_graph_is_accessible_live_and_works_by_keyboard(open_page, site, dia
     assert page.evaluate("getComputedStyle(document.activeElement.querySelector('.box')).strokeWidth") == "3.5px", "the focus is seen"
     page.keyboard.press("Enter")
     expect(page.locator("#why")).to_contain_text(f"Test Echo {diamond[0][:8]}")
-    expect(page.locator("#why")).to_contain_text("It begins")
+    expect(page.locator("#why")).to_contain_text("It is scheduled for")
     width = page.locator("svg.graph").bounding_box()["width"]
     page.get_by_role("link", name="200%").click()
     assert page.locator("svg.graph").bounding_box()["width"] > width * 1.5

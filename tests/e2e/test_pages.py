@@ -156,6 +156,15 @@ def test_a_queue_is_paused_with_a_reason_a_job_moved_to_the_top_and_all_resumed(
 
         uuids = [registry.find("TestNoop").with_options(queue="low").dispatch() for _ in range(3)]
         db.session.commit()
+    page.goto(f"/admin/jobs/job/{uuids[0]}")
+    panel = page.get_by_role("region", name="Why and when")
+    expect(panel).to_contain_text("The queue low is paused by")
+    expect(panel).to_contain_text("«price list migration»")
+    if javascript:
+        size = page.viewport_size
+        accessible(open_page, page, "why a job waits")
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        page.set_viewport_size(size)
     page.goto("/admin/jobs/queues?queue=low")
     within_row(page, uuids[2]).press(f"Move {uuids[2][:8]} to the top", key="Enter")
     expect(page.locator("#next-title")).to_be_visible()

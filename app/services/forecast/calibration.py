@@ -57,12 +57,6 @@ class Calibration:
             self.found[kind] = (max(-ordered[n], 0.05), max(ordered[-1 - n], 0.05))
         return self.found[kind]
 
-    def scaled(self, kind: str, first: Interval) -> Interval:
-        """The interval of which 80 % hold, from the first one."""
-        low, high = self.sides(kind)
-        return Interval(max(round(first.middle - (first.middle - first.low) * low), 0), first.middle,
-                        round(first.middle + (first.high - first.middle) * high))
-
     def wants(self, kind: str, now: int) -> bool:
         """Whether a prediction that is made now (ms) is one to learn from. It is decided now: of those made together
         the first one to end would be the shortest."""
@@ -81,6 +75,13 @@ class Calibration:
         kept.append(round(error, 3))
         del kept[:-KEPT]
         self.found.pop(kind, None)
+
+
+def scaled(first: Interval, sides: tuple[float, float]) -> Interval:
+    """The interval of which 80 % hold, from the first one and the sides of its kind."""
+    low, high = sides
+    return Interval(max(round(first.middle - (first.middle - first.low) * low), 0), first.middle,
+                    round(first.middle + (first.high - first.middle) * high))
 
 
 def begin(ms: float, spread_ms: float, doubt: float = 0.0) -> Interval:

@@ -63,6 +63,7 @@ class JobForecast:
     `place` is its place among the ready jobs of its queue (from 1), None when it is in no line. `turns` is the number
     of other tenants whose turn comes before its own, None when its type takes no turns. `longer_than` is the share (0
     to 1) of its kind that ran shorter than it has run already, None unless it runs. `run` is the estimate of its run.
+    `names` are the types of which no run is known.
     """
 
     begin: Interval | None
@@ -72,6 +73,7 @@ class JobForecast:
     turns: int | None
     longer_than: float | None
     run: Estimate | None
+    names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

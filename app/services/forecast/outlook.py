@@ -1,34 +1,246 @@
 """What pages ask: when a job begins and ends, when a queue is empty, how good predictions were.
 
-monitor: outcomes -> run_times (learned by type) -> simulation of the queues -> the fact `forecast` of `meta`, each 5 s
+monitor: outcomes -> run_times (learned by type) -> plan of the queues -> the fact `forecast` of `meta`, each 5 s
 page: a row of `jobs`, its place in the queue -> the curve of the fact -> intervals
 
-The fact may be missing or old (no monitor): then nothing is predicted and `why` is `monitor`.
+The fact may be missing or old (no monitor): then nothing is predicted and `why` is `monitor`. What is not known is None
+with a code in `why`; nothing is guessed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from bisect import bisect_right
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
 
 from app.ledger.dialect import Executor
-from app.services.forecast.estimate import Accuracy, JobForecast, QueueForecast
+from app.ledger.rows import among
+from app.models.job import BY_LIMIT, BY_RATE
+from app.models.types import as_integer, as_text
+from app.services.forecast import calibration, fact, plan as plans
+from app.services.forecast.calibration import cut, kinds
+from app.services.forecast.estimate import Accuracy, Interval, JobForecast, QueueForecast
+from app.services.forecast.fact import Fact
+from app.services.forecast.plan import Curve
+from app.services.forecast.run_times import TypeModel
+from app.services.forecast.situation import running_job
+from app.support.clock import MINUTE_MS
+from app.support.validation import stored_json
+
+LATEST = 500  # predictions that the accuracy is measured by
+_ROW = """SELECT id, uuid, state, queue, rank, job_type, tenant_id, LENGTH(payload), available_ms, reserved_ms, timeout,
+ progress_done, progress_total, hold_code, limit_key FROM jobs WHERE {which}"""
+_AHEAD = "FROM jobs WHERE state = 'pending' AND queue = :q AND (rank > :rank OR (rank = :rank AND id < :id))"
+_KEY_AHEAD = """SELECT COUNT(*) FROM jobs WHERE limit_key = :key AND state IN ('pending', 'held')
+ AND (rank > :rank OR (rank = :rank AND id < :id))"""
+_CHECKED = """SELECT inside, ended_ms - end_ms, ended_ms - average_ms FROM predictions
+ WHERE ended_ms IS NOT NULL {which} ORDER BY ended_ms DESC LIMIT :n"""
+
+Models = Callable[[str], TypeModel | None]
+
+
+@dataclass(frozen=True, slots=True)
+class JobRow:
+    """What of a row of `jobs` matters here."""
+
+    id: int
+    uuid: str
+    state: str
+    queue: str
+    rank: int
+    job_type: str
+    tenant: str | None
+    size: int | None
+    available_ms: int
+    reserved_ms: int | None
+    timeout: int
+    done: int | None
+    total: int | None
+    hold_code: str | None
+    limit_key: str | None
+
+
+def read_rows(tx: Executor, which: str, **values: object) -> list[JobRow]:
+    """Rows of `jobs` that meet a condition in SQL."""
+    found = []
+    for row in tx.fetch_all(_ROW.format(which=which), **values):
+        id_, uuid, state, queue, rank, job_type, tenant, size, available, reserved, timeout, *rest = row
+        found.append(JobRow(
+            id_, uuid, as_text(state) or "", as_text(queue) or "", as_integer(rank, 0) or 0, as_text(job_type) or "",
+            as_text(tenant), as_integer(size), as_integer(available, 0) or 0, as_integer(reserved),
+            as_integer(timeout, 0) or 0, as_integer(rest[0]), as_integer(rest[1]), as_text(rest[2]), as_text(rest[3])))
+    return found
+
+
+def models(tx: Executor) -> Models:
+    """What is known of types, each read once."""
+    found: dict[str, TypeModel | None] = {}
+
+    def of(job_type: str) -> TypeModel | None:
+        if job_type not in found:
+            rows = tx.fetch_all("SELECT model, learned FROM run_time_models WHERE job_type = :t", t=job_type)
+            found[job_type] = read_model(*rows[0]) if rows else None
+        return found[job_type]
+
+    return of
+
+
+def read_model(model: str, learned: str | None) -> TypeModel | None:
+    """A model as it was stored; None when it is damaged."""
+    try:
+        table = stored_json(learned)
+        return TypeModel(stored_json(model), table if isinstance(table, dict) else None)
+    except (TypeError, ValueError, AttributeError):
+        return None
 
 
 def of_queues(tx: Executor) -> tuple[dict[str, QueueForecast], int | None]:
     """{queue: forecast} and the age of the forecast in ms; ({}, None) without one."""
-    return {}, None
+    known = fact.load(tx)
+    if known is None:
+        return {}, None
+    now = tx.now()
+    return {queue: _of_queue(known, queue, now) for queue in known.serving}, known.age_ms
+
+
+def _of_queue(known: Fact, queue: str, now: int) -> QueueForecast:
+    plan, serving, busy = known.plan, known.serving[queue], known.busy.get(queue, 0)
+    names, start = tuple(plan.unknown.get(queue, ())), known.last_start.get(queue)
+    waits = queue in plan.ready
+    still = now - start if waits and start and serving and busy >= serving and queue not in known.paused else None
+    empty, why = None, None
+    if waits:
+        ms, spread = plan.clear.get(queue, [math.nan, 0.0])
+        if math.isfinite(ms):
+            empty = _begins(known, queue, ms, spread, now)
+        elif known.paused.get(queue) == math.inf:
+            why = "paused"
+        elif not serving:
+            why = "workers"
+        else:
+            why = "types" if math.isnan(ms) else "growing"
+            names = names or tuple(sorted({name for some in plan.unknown.values() for name in some}))
+    return QueueForecast(empty, why, names, serving, busy, still if still and still >= MINUTE_MS else None, plan.runs)
+
+
+def _begins(known: Fact, queue: str, ms: float, spread: float, now: int) -> Interval:
+    """The interval of a begin `ms` after the plan, as times that are not past."""
+    kind, first = f"begin {queue}", calibration.begin(ms, spread, known.plan.doubt)
+    found = calibration.scaled(first, known.sides.get(kind, (1.0, 1.0)))
+    return cut(found.later(known.plan.at_ms), now, 2**62)
 
 
 def of_job(tx: Executor, uuid: str) -> JobForecast:
-    """The forecast of a live job."""
-    return JobForecast(None, None, "monitor", None, None, None, None)
+    """The forecast of a live job, with its exact place."""
+    return of_jobs(tx, [uuid], exact=True).get(uuid) or JobForecast(None, None, None, None, None, None, None)
 
 
-def of_jobs(tx: Executor, uuids: list[str]) -> Mapping[str, JobForecast]:
-    """The forecasts of at most 100 live jobs, by uuid."""
-    return {uuid: of_job(tx, uuid) for uuid in uuids}
+def of_jobs(tx: Executor, uuids: Sequence[str], exact: bool = False) -> Mapping[str, JobForecast]:
+    """The forecasts of live jobs, by uuid. Without `exact` the places of ready jobs are those of the last plan, so that
+    a list costs no count for each row."""
+    if not uuids:
+        return {}
+    known, of_type, now = fact.load(tx), models(tx), tx.now()
+    rows = read_rows(tx, among(uuids, "uuid"))
+    return {row.uuid: of_row(tx, row, known, of_type, now, exact)[0] for row in rows}
+
+
+def of_row(tx: Executor, row: JobRow, known: Fact | None, of_type: Models, now: int,
+           exact: bool) -> tuple[JobForecast, tuple[Interval | None, Interval | None]]:
+    """The forecast of a row, and the first intervals of begin and end (ms from now) from which it was made."""
+    model = of_type(row.job_type)
+    run = model.estimate(row.tenant, row.size, now) if model else None
+    if row.state == "processing":
+        return _running(row, model, run, known, now)
+    place, turns, curve, at = _line(tx, row, known, exact)
+    why = None if known else "monitor"
+    if curve is None or known is None:
+        why = _why_aside(row) or why
+        return JobForecast(None, None, why, place, turns, None, run), (None, None)
+    ms, spread = plans.at_place(curve, at) or (math.nan, 0.0)
+    if row.state == "scheduled" and row.available_ms - known.plan.at_ms > curve[-1][0]:
+        ms = max(ms if math.isfinite(ms) else 0.0, float(row.available_ms - known.plan.at_ms))
+    if not math.isfinite(ms):
+        return JobForecast(None, None, _why_not(known, row.queue, ms), place, turns, None, run), (None, None)
+    begin = _begins(known, row.queue, ms, spread, now)
+    if row.state == "scheduled":
+        begin = cut(begin, max(row.available_ms, now), 2**62)
+    ahead = calibration.begin(max(ms + known.plan.at_ms - now, 0.0), spread, known.plan.doubt)
+    if run is None:
+        return JobForecast(begin, None, "types", place, turns, None, None), (ahead, None)
+    first = calibration.end(ahead, run)
+    kind = kinds(row.queue, row.job_type, False)[1]
+    last = calibration.scaled(first, known.sides.get(kind, (1.0, 1.0)))
+    return JobForecast(begin, cut(last.later(now), begin.low, 2**62), None, place, turns, None, run), (ahead, first)
+
+
+def _running(row: JobRow, model: TypeModel | None, run, known: Fact | None, now: int):
+    job = running_job(now, row.job_type, row.tenant, row.size, row.reserved_ms, row.timeout, "", row.done, row.total)
+    began, most = now - job.ran_ms, job.timeout_ms - job.ran_ms
+    left = (model or TypeModel()).remaining(row.tenant, row.size, job.ran_ms, most, job.share, now)
+    longer = model.longer_than(row.tenant, row.size, job.ran_ms) if model else None
+    start = Interval(began, began, began)
+    if left is None:
+        return JobForecast(start, None, "types", None, None, longer, run), (None, None)
+    sides = known.sides.get(kinds(row.queue, row.job_type, True)[1], (1.0, 1.0)) if known else (1.0, 1.0)
+    last = cut(calibration.scaled(left[0], sides), 0, max(most, 0))
+    return JobForecast(start, last.later(now), None, None, None, longer, run), (None, left[0])
+
+
+def _line(tx: Executor, row: JobRow, known: Fact | None, exact: bool) -> tuple[int | None, int | None, Curve | None,
+                                                                             float]:
+    """The line in which a row waits: its place, the tenants before it, the curve and where on it the row stands."""
+    place, turns, ahead = None, None, {"rank": row.rank, "id": row.id}
+    if row.state == "pending":
+        if exact:
+            place = tx.fetch_all(f"SELECT COUNT(*) {_AHEAD}", q=row.queue, **ahead)[0][0] + 1
+            if row.rank < 0:
+                others = f"SELECT COUNT(DISTINCT tenant_id) {_AHEAD} AND rank < 0 AND tenant_id <> :tenant"
+                turns = tx.fetch_all(others, q=row.queue, tenant=row.tenant or "", **ahead)[0][0]
+        elif known and (marks := known.plan.marks.get(row.queue)):
+            n = bisect_right(marks, [[-row.rank, row.id], math.inf]) - 1
+            place = marks[max(n, 0)][1]
+    limited = row.state == "held" and row.hold_code in (BY_LIMIT, BY_RATE)
+    if known is None or row.state not in ("pending", "scheduled") and not limited:
+        return place, turns, None, 0.0
+    if row.state == "scheduled":
+        at = max(row.available_ms - known.plan.at_ms, 0)
+        return None, None, known.plan.later.get(row.queue) or [[float(at), float(at), 0.0]], float(at)
+    key = row.limit_key if row.limit_key in known.plan.limited else row.job_type
+    if row.limit_key is not None and key in known.plan.limited:
+        before = tx.fetch_all(_KEY_AHEAD, key=row.limit_key, **ahead)[0][0]
+        return place, turns, known.plan.limited[key], float(before + 1)
+    curve = known.plan.ready.get(row.queue)
+    if curve is None and row.state == "pending":  # it came after the plan was made, when its queue was empty
+        free = known.serving.get(row.queue, 0) > known.busy.get(row.queue, 0)
+        curve = [[1.0, 0.0, 0.0]] if free and row.queue not in known.paused else None
+    return place, turns, curve, float(place or 1)
+
+
+def _why_aside(row: JobRow) -> str | None:
+    """Why a row is in no line."""
+    if row.state == "waiting":
+        return "parents"
+    if row.state == "blocked" or row.state == "held" and row.hold_code == "person":
+        return "person"
+    return row.hold_code if row.state == "held" else None
+
+
+def _why_not(known: Fact, queue: str, ms: float) -> str:
+    if known.paused.get(queue) == math.inf:
+        return "paused"
+    if not known.serving.get(queue):
+        return "workers"
+    return "types" if math.isnan(ms) else "growing"
 
 
 def accuracy(tx: Executor, job_type: str | None = None) -> Accuracy:
-    """How good the last predictions of a type, or of all types, were."""
-    return Accuracy(0, 0, None, None)
+    """How good the last 500 predictions of a type, or of all types, were."""
+    which, named = ("AND job_type = :t", {"t": job_type}) if job_type is not None else ("", {})
+    rows = tx.fetch_all(_CHECKED.format(which=which), n=LATEST, **named)
+    errors = [abs(error) for _inside, error, _average in rows if isinstance(error, int)]
+    averages = [abs(average) for _inside, _error, average in rows if isinstance(average, int)]
+    return Accuracy(len(rows), sum(1 for row in rows if row[0]), round(median(errors)) if errors else None,
+                    round(median(averages)) if averages else None)

@@ -21,6 +21,7 @@ from app.services.forecast.run_times import TypeModel
 from app.services.forecast.simulation import NEVER, Begun, Limit, Rows, Server, simulate
 
 HORIZON_MS = 7 * 86_400_000
+LEAST_WAIT_MS = 1000.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +91,8 @@ class Plan:
     limited: dict[str, Curve] = field(default_factory=dict)
     later: dict[str, Curve] = field(default_factory=dict)
     unknown: dict[str, list[str]] = field(default_factory=dict)
+    clear: dict[str, list[float]] = field(default_factory=dict)
+    marks: dict[str, list[list]] = field(default_factory=dict)
     workers: int = 0
     busy: int = 0
     runs: int = 0
@@ -119,10 +122,26 @@ def make(situation: Situation, model: Callable[[str], TypeModel | None]) -> Plan
     limits = {key: Limit(limit.concurrency, busy_keys.get(key, ()), limit.rate_count, limit.rate_ms, limit.started)
               for key, limit in situation.limits.items()}
     served = max((server.queues for server in servers), key=len, default=())
-    rows += _arrivals(situation, [queue for queue in served if any(g.queue == queue for g in groups)], served)
-    begun = simulate(rows, servers, limits, situation.paused)
+    present = {group.queue for group in groups}
+    more = _arrivals(situation, [queue for queue in served if queue in present], served)
+    begun = simulate([*rows, *more], servers, limits, situation.paused)
     _draw(plan, groups, begun)
+    _clear(plan, more, begun[len(rows) :])
     return plan
+
+
+def _clear(plan: Plan, more: Sequence[Rows], begun: Sequence[Begun]) -> None:
+    """A queue is empty when its present rows have begun and what arrives does not wait."""
+    for queue, curve in plan.ready.items():
+        ms, spread = curve[-1][1:]
+        for row, times in zip(more, begun, strict=True):
+            if row.queue == queue and row.ready_ms >= ms and not math.isnan(ms):
+                if times.first_ms - row.ready_ms <= row.run_ms + LEAST_WAIT_MS:
+                    break
+                ms = math.nan if math.isnan(times.first_ms) else max(ms, times.first_ms)
+        else:
+            ms = NEVER if any(row.queue == queue for row in more) and not math.isnan(ms) else ms
+        plan.clear[queue] = [ms, spread]
 
 
 def _servers(situation: Situation, model: Callable[[str], TypeModel | None]) -> tuple[list[Server], dict[str, list]]:
@@ -144,8 +163,8 @@ def _servers(situation: Situation, model: Callable[[str], TypeModel | None]) -> 
 
 
 def _arrivals(situation: Situation, waiting: list[str], served: Sequence[str]) -> list[Rows]:
-    """What arrives in queues that are served before one with rows, in steps that grow with the time."""
-    before = served[: served.index(waiting[-1])] if waiting else ()
+    """What arrives in the queues that have rows or are served before one, in steps that grow with the time."""
+    before = served[: served.index(waiting[-1]) + 1] if waiting else ()
     rows = []
     for queue in before:
         flow = situation.arrivals.get(queue)
@@ -170,6 +189,7 @@ def _draw(plan: Plan, groups: Sequence[Group], begun: Sequence[Begun]) -> None:
             counted[group.limit] = first + group.count - 1
             line, ends = ("limited", group.limit), (first, first + group.count - 1)
         elif group.place:
+            plan.marks.setdefault(group.queue, []).append([list(group.order), group.place])
             line, ends = ("ready", group.queue), (group.place, group.place + group.count - 1)
         else:
             line, ends = ("later", group.queue), (group.ready_ms, group.ready_ms)

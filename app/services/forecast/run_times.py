@@ -135,6 +135,11 @@ class TypeModel:
                 "loss": {name: round(loss, 5) for name, loss in self.loss.items()},
                 "sides": [round(self.sides.low, 4), round(self.sides.high, 4)]}
 
+    @property
+    def mean_ms(self) -> float:
+        """The mean run time of all runs that are kept; 0 without any."""
+        return self.kinds[""].values(HALF_LIVES[2])[3] if self.kinds else 0.0
+
     def learn(self, tenant: str | None, size: int, run_ms: int, at_ms: int = 0) -> None:
         """Take in the outcome of one run that began at `at_ms`."""
         run_ms = max(int(run_ms), 0)

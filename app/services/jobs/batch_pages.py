@@ -20,8 +20,11 @@ from app.ledger import batch_counts
 from app.ledger.costs import Cost, of_batch
 from app.ledger.dialect import SessionExecutor
 from app.models import LIVE_STATES, JobBatch
+from app.services.forecast import words
+from app.services.forecast.estimate import Interval
 from app.services.instance.retention import KEEP_DAYS
-from app.services.jobs import lookup
+from app.services.jobs import lookup, why
+from app.services.jobs.graph_figures import latest
 from app.services.jobs.queue_rates import first_id
 from app.services.jobs.views import FailedJobView
 from app.support.clock import DAY_MS, HOUR_MS, MINUTE_MS, iso, millis, now_ms, when
@@ -29,11 +32,12 @@ from app.support.messages import translate as _
 from app.support.validation import ValidationError, stored_object
 
 PAGE, MOST_FAILED, MOST_RUNNING = 50, 10, 5
-RATE_MS, LEAST_MS = 5 * MINUTE_MS, 5_000
+RATE_MS, LEAST_MS, LAST = 5 * MINUTE_MS, 5_000, 8
 IDLE = ("held", "blocked", "waiting")  # states in which a member does not run by itself
 # SQLite's index of a batch holds the id of each row as well: no row is read.
 _ENDED = """SELECT COUNT(*) FROM job_history WHERE batch_id = :b AND status IN ('completed', 'failed', 'timeout')
  AND id >= :first"""
+_LAST = f"SELECT uuid FROM jobs WHERE batch_id = :b AND state = :state ORDER BY id DESC LIMIT {LAST}"
 CURSOR = re.compile(r"([01])\.(-?\d{1,18})\.(.+)", re.DOTALL)
 _is_open = case((JobBatch.closed_ms.is_(None), 1), else_=0)
 _moment = func.coalesce(JobBatch.closed_ms, JobBatch.created_ms)  # with the former and the id: the order of the list
@@ -85,11 +89,14 @@ class BatchView:
 @dataclass(frozen=True)
 class Pace:
     """`a_minute`: members that ended a minute, over the last `over_ms`; `left_ms`: to the end at this pace, None when
-    nothing ended lately, or when no member runs by itself."""
+    nothing ended lately, or when no member runs by itself. `ends`: the predicted end, None when it is not known;
+    `told` says it, or why it is not known ("" once the batch has ended)."""
 
     a_minute: float
     over_ms: int
     left_ms: int | None
+    ends: Interval | None = None
+    told: str = ""
 
 
 @dataclass(frozen=True)
@@ -166,7 +173,27 @@ def _pace(batch: BatchView, live: int, idle: int, now: int, firsts: dict[int, in
             firsts[over] = first_id(tx, "job_history", "finished_ms", now - over)
         ended = int(tx.fetch_all(_ENDED, b=batch.id, first=firsts[over])[0][0])
     known = ended and live > idle and batch.paused is None
-    return Pace(ended * MINUTE_MS / over, over, round(live * over / ended) if known else None)
+    ends, told = end_of(batch, now)
+    return Pace(ended * MINUTE_MS / over, over, round(live * over / ended) if known else None, ends, told)
+
+
+def end_of(batch: BatchView, now: int) -> tuple[Interval | None, str]:
+    """When the last live members of a batch end: in each state those with the highest ids, which are the last in line
+    unless a person moved others. With no member left to end, or one whose end is not known, the sentence says so."""
+    if batch.finished is not None or not batch.ours:
+        return None, ""
+    if batch.paused is not None:
+        return None, _("It is paused.")
+    tx = SessionExecutor(db.session)
+    uuids = [row[0] for state in LIVE_STATES for row in tx.fetch_all(_LAST, b=batch.id, state=state)]
+    found = list(why.forecasts(uuids).values())
+    if not found:
+        return None, _("No member is left.")
+    if missing := next((one for one in found if one.end is None), None):
+        said = words.unknown(missing.why, missing.names)
+        return None, _("When it ends is not known: %(why)s.", why=said)
+    end = latest([one.end for one in found if one.end])
+    return end, words.about(words.ENDS, end, now)
 
 
 def _view(row: JobBatch) -> BatchView:
@@ -201,4 +228,4 @@ def page_as_json(page: BatchPage) -> dict[str, Any]:
     return as_json(page.batch) | {
         "members": page.members, "no_longer_kept": page.no_longer_kept, "ended_a_minute": round(page.pace.a_minute, 2),
         "left_ms": page.pace.left_ms, "costs": [cost._asdict() for cost in page.costs],
-        "newest_failed": [job.uuid for job in page.failed]}
+        "newest_failed": [job.uuid for job in page.failed], "ends": words.plain(page.pace.ends)}

@@ -1,15 +1,16 @@
 """What a graph of jobs means for people: boxes, the critical path, the predicted end, and why a job waits.
 
-Graph -> `forecast`: what each job still takes (average of its type over the last day, less what it has run), the chain
-that takes longest, the end of the whole -> `fold`: above MOST_BOXES jobs, one box a layer and type
+Graph -> `look`: forecasts of the jobs in a line, run times by type -> `forecast`: the chain that ends last, the end of
+the whole -> `fold`: above MOST_BOXES jobs, one box a layer and type
 
-The prediction is the larger of two bounds: the longest chain, and all the work divided by the workers. It is not made
-(None, with the reason) when a job waits for a person, when a type has no run in the last day, or when no worker runs.
-Other jobs in the queues are not counted; the page says so.
+The prediction is the larger of two bounds: the chain that ends last, and all the work divided by the workers. A job in
+a line ends as the simulation of the queues says, after the jobs before it; one that waits for others begins when they
+have ended. The prediction is not made (None, with the reason) where a forecast is missing.
 """
 
 from __future__ import annotations
 
+import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -18,13 +19,16 @@ from sqlalchemy import func, select
 
 from app import registry
 from app.extensions import db
-from app.models import WorkerHeartbeat, outcome_stats
+from app.models import WorkerHeartbeat
+from app.services.forecast.estimate import Estimate, Interval, JobForecast
+from app.services.jobs import why
 from app.services.jobs.graph_walk import Graph, Node
 from app.services.jobs.waiting import STUCK
-from app.support.clock import DAY_MS, now_ms
+from app.support.clock import now_ms
 from app.support.layers import layers_of
 
-MOST_BOXES, MOST_CAUSES = 300, 5
+MOST_BOXES, MOST_CAUSES, MOST_ASKED = 300, 5, 300
+TEN_TO_NINETY = 1.2816  # standard deviations from the middle within which 8 of 10 lie
 HALTED = ("held", "blocked")
 UNKNOWN_MS = 1000.0  # of a type without a run, to compare chains; no prediction is made with it
 
@@ -32,18 +36,26 @@ UNKNOWN_MS = 1000.0  # of a type without a run, to compare chains; no prediction
 @dataclass(frozen=True)
 class Forecast:
     """`path`: the jobs of the longest remaining chain, in order; `chain_ms` and `work_ms`: what the chain and all jobs
-    together still take; `end_ms`: the predicted end (a time), None when it is not known: then `why` is `person`,
-    `types` (their labels in `names`), `workers` or `cut`. `done`: nothing is left to do."""
+    together still take; `end`: the predicted end, None when it is not known: then `why` is `types` (their labels in
+    `names`), `cut`, or another code of a JobForecast. `done`: nothing is left to do."""
 
     path: list[str]
     chain_ms: float
     work_ms: float
     workers: int
-    end_ms: int | None = None
+    end: Interval | None = None
     why: str | None = None
     names: list[str] = field(default_factory=list)
     halting: list[str] = field(default_factory=list)
     done: bool = False
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """The forecasts of jobs by uuid, and how long a run takes by type."""
+
+    jobs: Mapping[str, JobForecast]
+    runs: Mapping[str, Estimate]
 
 
 @dataclass(frozen=True)
@@ -81,11 +93,14 @@ class Folded:
         return any(group.node is None for group in self.groups.values())
 
 
-def averages() -> dict[str, float]:
-    """Mean run time in ms by type over the last day."""
-    now = now_ms()
-    sums = outcome_stats.by_type(now - DAY_MS, now + 1)
-    return {name: total.average_ms for name, total in sums.items() if total.average_ms is not None}
+def look(graph: Graph) -> Outlook:
+    """The forecasts of the jobs that are in a line, or run, and how long a run of each live type takes."""
+    live = [node for node in graph.nodes.values() if not node.ended]
+    asked = [node.uuid for node in live if node.state != "waiting"][-MOST_ASKED:]  # the last in line end last
+    samples = {node.job_type: node.uuid for node in live}
+    found = why.forecasts([*asked, *(uuid for uuid in samples.values() if uuid not in asked)])
+    runs = {str(name): found[uuid].run for name, uuid in samples.items() if uuid in found and found[uuid].run}
+    return Outlook({uuid: found[uuid] for uuid in asked if uuid in found}, runs)
 
 
 def remaining(node: Node, mean: float | None, now: int) -> float:
@@ -106,38 +121,66 @@ def halting(graph: Graph) -> list[str]:
     return [uuid for uuid, node in graph.nodes.items() if uuid in parents or node.state in HALTED]
 
 
-def forecast(graph: Graph, mean: Mapping[str, float]) -> Forecast:
+def forecast(graph: Graph, outlook: Outlook) -> Forecast:
     """The critical path and the predicted end."""
-    now, left = now_ms(), {}
-    for uuid, node in graph.nodes.items():
-        left[uuid] = remaining(node, mean.get(node.job_type or ""), now)
+    now, work, ends = now_ms(), 0.0, {}
     layer, above = layers_of(graph.nodes, graph.open_edges), defaultdict(list)
     for parent, child in graph.open_edges:
         above[child].append(parent)
-    chain: dict[str, float] = {}
     before: dict[str, str] = {}
+    spread = 0.0
     for uuid in sorted(graph.nodes, key=layer.__getitem__):
-        last = max(above[uuid], key=lambda parent: chain.get(parent, 0.0), default=None)
-        chain[uuid] = left[uuid] + (chain.get(last, 0.0) if last else 0.0)
+        node, found, run = graph.nodes[uuid], outlook.jobs.get(uuid), outlook.runs.get(graph.nodes[uuid].job_type or "")
+        left = remaining(node, run and run.mean_ms, now)
+        work, spread = work + left, math.hypot(spread, run.spread_ms if run and left else 0.0)
+        last = max(above[uuid], key=lambda parent: ends[parent].middle if parent in ends else now, default=None)
+        start = latest([ends.get(parent, at_once(now)) for parent in above[uuid]]) if last else at_once(now)
         if last:
             before[uuid] = last
+        ends[uuid] = found.end if found and found.end else after(start, run.run if run and left else round(left))
     live = [uuid for uuid, node in graph.nodes.items() if not node.ended]
-    path = [max(live, key=chain.__getitem__)] if live else []
+    path = [max(live, key=lambda uuid: ends[uuid].middle)] if live else []
     while path and (last := before.get(path[-1])) and last not in path:
         path.append(last)
     workers = db.session.scalar(
         select(func.count()).select_from(WorkerHeartbeat).where(WorkerHeartbeat.status != "stopped")) or 0
-    found = {"path": path[::-1], "chain_ms": chain[path[0]] if path else 0.0, "work_ms": sum(left.values()),
-             "workers": workers, "halting": halting(graph)}
+    known = {uuid for uuid, found in outlook.jobs.items() if found.end}
+    halted = [uuid for uuid in halting(graph) if uuid not in known]
+    given = {"path": path[::-1], "chain_ms": max(ends[path[0]].middle - now, 0) if path else 0.0, "work_ms": work,
+             "workers": workers, "halting": halted}
     names = sorted({registry.label_of(node.job_type or "") for node in graph.nodes.values()
-                    if not node.ended and (node.job_type or "") not in mean})
+                    if not node.ended and (node.job_type or "") not in outlook.runs and node.uuid not in known})
     if not live:
-        return Forecast(**found, done=not graph.cut)
-    code = ("person" if found["halting"] else "types" if names else "workers" if not workers else
-            "cut" if graph.cut else None)
+        return Forecast(**given, done=not graph.cut)
+    unknown = next((found.why for found in outlook.jobs.values() if not found.end), None)
+    code = ("person" if halted else unknown if unknown != "types" and unknown else "types" if names else
+            "workers" if not workers else "cut" if graph.cut else unknown)
     if code:
-        return Forecast(**found, why=code, names=names)
-    return Forecast(**found, end_ms=now + round(max(found["chain_ms"], found["work_ms"] / workers)))
+        return Forecast(**given, why=code, names=names)
+    each, wide = work / workers, TEN_TO_NINETY * spread / workers
+    by_work = Interval(now + round(max(each - wide, 0)), now + round(each), now + round(each + wide))
+    return Forecast(**given, end=max(latest([ends[uuid] for uuid in live]), by_work, key=lambda end: end.middle))
+
+
+def at_once(now: int) -> Interval:
+    """A time that is known exactly."""
+    return Interval(now, now, now)
+
+
+def after(start: Interval, run: Interval | int) -> Interval:
+    """When something ends that begins at `start` and takes `run` ms; the two are independent, so their distances from
+    the middle add up as squares."""
+    if isinstance(run, int):
+        return start.later(run)
+    middle = start.middle + run.middle
+    low = math.hypot(start.middle - start.low, run.middle - run.low)
+    high = math.hypot(start.high - start.middle, run.high - run.middle)
+    return Interval(middle - round(low), middle, middle + round(high))
+
+
+def latest(intervals: list[Interval]) -> Interval:
+    """When the last of some jobs ends. They stand in the same lines, so they are early or late together."""
+    return Interval(*(max(getattr(i, name) for i in intervals) for name in ("low", "middle", "high")))
 
 
 def fold(graph: Graph, opened: str | None = None, most: int = MOST_BOXES) -> Folded:

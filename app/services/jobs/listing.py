@@ -23,7 +23,7 @@ from app.extensions import db
 from app.ledger.dialect import SessionExecutor
 from app.models import FINAL, LIVE_STATES, FailedJob, Job, JobHistory, JobMetric
 from app.models.types import as_integer, as_text
-from app.services.jobs import payloads, search_index, waiting
+from app.services.jobs import payloads, search_index, waiting, why
 from app.services.jobs.job_filter import BINNED, DIGITS, HOLDS, JobFilter
 from app.services.jobs.queue_rates import first_id
 from app.services.jobs.views import JobPage, JobRow
@@ -250,15 +250,18 @@ def _rows(read: list[tuple[str, _Read]], whole: bool) -> list[JobRow]:
     last = {uuid: (wait, ran) for uuid, wait, ran in db.session.execute(query.order_by(JobMetric.id))}
     deleted = FailedJob.uuid.in_(uuids), FailedJob.deleted_at.is_not(None)
     binned = set(db.session.scalars(select(FailedJob.uuid).where(*deleted)))
-    why = waiting.sentences(uuid for (_kind, row), uuid in zip(read, uuids, strict=True) if row.state == "waiting")
-    return [_row(kind, row, whole, now, uuid in binned, why.get(uuid), *last.get(uuid, (None, None)))
+    waits = waiting.sentences(uuid for (_kind, row), uuid in zip(read, uuids, strict=True) if row.state == "waiting")
+    told = {} if whole else why.of((uuid for (_kind, row), uuid in zip(read, uuids, strict=True)
+                                    if row.state in ("pending", "processing")), brief=True)
+    rows = [_row(kind, row, whole, now, uuid in binned, waits.get(uuid), *last.get(uuid, (None, None)))
             for (kind, row), uuid in zip(read, uuids, strict=True)]
+    return [replace(row, why=told[row.uuid].brief) if row.uuid in told else row for row in rows]
 
 
-def _row(kind: str, r: _Read, whole: bool, now: int, in_bin: bool, why: str | None, waited: int | None,
+def _row(kind: str, r: _Read, whole: bool, now: int, in_bin: bool, waits: str | None, waited: int | None,
          ran: int | None) -> JobRow:
     job_type, tenant, payload, state, error = map(as_text, (r.job_type, r.tenant_id, r.payload, r.state, r.error))
-    error = why or from_row(error, as_text(r.error_json))
+    error = waits or from_row(error, as_text(r.error_json))
     ready, reserved, done, total = map(as_integer, (r.available_ms, r.reserved_ms, r.progress_done, r.progress_total))
     if state == "pending":
         waited, ran = max(now - (ready or now), 0), None
@@ -273,4 +276,4 @@ def _row(kind: str, r: _Read, whole: bool, now: int, in_bin: bool, why: str | No
         created_at=when(as_integer(r.created_ms)), finished_at=when(as_integer(r.finished_ms)),
         next_at=when(ready) if state == "scheduled" else None, reserved_at=when(reserved),
         percent=min(100 * done // total, 100) if done is not None and total else None,
-        live=kind == "l", waited_ms=waited, ran_ms=ran, in_bin=in_bin)
+        live=kind == "l", waited_ms=waited, ran_ms=ran, in_bin=in_bin, why=None)

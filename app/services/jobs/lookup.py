@@ -6,13 +6,14 @@ import re
 from datetime import datetime
 from typing import Any
 
+from flask_babel import force_locale
 from sqlalchemy import case, func, select
 
 from app import registry
 from app.config import QUEUES
 from app.extensions import db
 from app.models import FINAL, LIVE_STATES, FailedJob, Job, JobHistory, JobLog, JobMetric, WorkerHeartbeat
-from app.services.jobs import limits, payloads, waiting
+from app.services.jobs import limits, payloads, waiting, why
 from app.services.jobs.views import AttemptView, FailedJobView, JobSummary, JobView, LogLine, Progress, QueuedJob
 from app.support.clock import iso, millis, when
 from app.support.messages import cleaned, from_row, translate as _
@@ -97,10 +98,12 @@ def as_json(uuid: str) -> dict[str, Any] | None:
     found = find(uuid)
     if found is None:
         return None
+    with force_locale("en"):  # a script gets the same sentences as on the command line
+        planned = why.NOTHING if found.status or not (now := why.one(found.uuid)) else now.plain()
     copied = ("queue", "state", "tenant_id", "args", "result", "error", "in_bin")
     attempts = [{key: getattr(attempt, key) for key in ATTEMPT_KEYS} for attempt in attempts_of(found.uuid)]
     return {"uuid": found.uuid, "type": found.job_type, **{key: getattr(found, key) for key in copied},
-            "attempts": attempts, **waiting.kin(found.uuid)}
+            "attempts": attempts, **waiting.kin(found.uuid), **planned}
 
 
 def find(uuid: str) -> JobView | None:
@@ -172,12 +175,12 @@ def queued(limit: int = SHOWN) -> list[QueuedJob]:
     for conditions, order in groups:
         if len(rows) < limit:
             rows += db.session.execute(select(*columns).where(*conditions).order_by(*order).limit(limit - len(rows)))
-    why = waiting.sentences(r.uuid for r in rows if r.state == "waiting")
+    waits = waiting.sentences(r.uuid for r in rows if r.state == "waiting")
     return [
         QueuedJob(
             id=r.id, uuid=r.uuid, job_type=r.job_type, label=registry.label_of(r.job_type), tenant_id=r.tenant_id,
             summary=payloads.headline_argument(r.head), queue=r.queue, state=r.state, attempts=r.attempts,
-            created_at=when(r.created_ms), reason=why.get(r.uuid) or from_row(r.reason, r.reason_json))
+            created_at=when(r.created_ms), reason=waits.get(r.uuid) or from_row(r.reason, r.reason_json))
         for r in rows]
 
 

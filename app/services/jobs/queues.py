@@ -13,11 +13,13 @@ from app.config import QUEUES
 from app.extensions import db
 from app.ledger import control, counts
 from app.ledger.dialect import Connection, SessionExecutor
-from app.models import Job, Queue, QueueMinute
+from app.models import Job, QueueMinute
 from app.models.job import BY_LIMIT, BY_RATE
 from app.services.audit import ActionRefused, audit
+from app.services.forecast import outlook, words
 from app.services.jobs import payloads, queue_rates
 from app.support.clock import MINUTE_MS, now_ms, when
+from app.support.formatting import duration
 from app.support.messages import Message, translate as _, translate_stored
 from app.support.validation import ValidationError, check_line
 
@@ -41,9 +43,10 @@ class PauseView:
 class QueueView:
     """A queue with `depth` ready jobs, of which the oldest has waited for `oldest_ms`.
 
-    `in_minute` and `out_minute` are jobs a minute, sent and ended, over the last 10 minutes; at that rate the queue is
-    empty in `left_ms` (None without a forecast). `line` is its depth at each minute of the last 3 h, as
-    (minutes ago, depth), oldest first.
+    `in_minute` and `out_minute` are jobs a minute, sent and ended, over the last 10 minutes. `line` is its depth at
+    each minute of the last 3 h, as (minutes ago, depth), oldest first. `forecast` says when it will be empty, or why
+    that is not known; [] when it is empty or paused. `left_ms` is the middle of that forecast, which rests on
+    `basis_runs` runs; both are None when it is not known.
     """
 
     name: str
@@ -54,6 +57,8 @@ class QueueView:
     left_ms: int | None
     pause: PauseView | None
     line: list[tuple[int, int]]
+    forecast: list[str]
+    basis_runs: int | None
 
 
 @dataclass(frozen=True)
@@ -89,15 +94,18 @@ class TenantBacklog:
 def queues() -> list[QueueView]:
     """The queues in the order in which they are served."""
     now, tx = now_ms(), SessionExecutor(db.session)
-    live, _age = counts.recent(tx)
-    pauses, rates, lines = _pauses(), queue_rates.rates(tx, now - RATE_MS), _lines(now)
+    (live, _age), (found, _made) = counts.recent(tx), outlook.of_queues(tx)
+    paused, rates, lines = pauses(), queue_rates.rates(tx, now - RATE_MS), _lines(now)
     result = []
     for name in QUEUES:
         depth, since = (live["queues"].get(name, {}).get(key) for key in ("depth", "since"))
         sent, ended = (n * MINUTE_MS / RATE_MS for n in rates.get(name, (0, 0)))
-        left = round(depth / ended * MINUTE_MS) if ended and depth and name not in pauses else None
+        forecast = found.get(name)
+        told = words.of_queue(forecast, now) if depth and name not in paused else []
+        left = max(forecast.empty.middle - now, 0) if told and forecast and forecast.empty else None
         oldest = max(now - since, 0) if since is not None else None
-        result.append(QueueView(name, depth or 0, oldest, sent, ended, left, pauses.get(name), lines.get(name, [])))
+        result.append(QueueView(name, depth or 0, oldest, sent, ended, left, paused.get(name), lines.get(name, []),
+                                told, forecast.basis_runs if told and forecast and forecast.empty else None))
     return result
 
 
@@ -105,6 +113,14 @@ def aside() -> dict[str, int]:
     """How many jobs are in no line, by state: their time has not come, they wait for others, or they are kept back."""
     live, _age = counts.recent(SessionExecutor(db.session))
     return {state: live[state] for state in ("scheduled", "waiting", "held", "blocked")}
+
+
+def basis() -> str:
+    """How old the forecasts of the queues are, and how good the last predictions were."""
+    tx = SessionExecutor(db.session)
+    _found, age = outlook.of_queues(tx)
+    held = words.held(outlook.accuracy(tx))
+    return held if age is None else _("Made %(time)s ago.", time=duration(age)) + " " + held
 
 
 def _lines(now: int) -> dict[str, list[tuple[int, int]]]:
@@ -116,18 +132,17 @@ def _lines(now: int) -> dict[str, list[tuple[int, int]]]:
     return found
 
 
-def _pauses() -> dict[str, PauseView]:
+def pauses() -> dict[str, PauseView]:
     """Pauses by the name of the queue, or of the type as `type:X`."""
-    rows = db.session.scalars(select(Queue).where(Queue.paused_at.is_not(None)))
-    return {r.name: PauseView(when(r.paused_at), when(r.paused_until), translate_stored(r.paused_by),
-                              translate_stored(r.reason)) for r in rows}
+    return {name: PauseView(when(p.since), when(p.until), translate_stored(p.by), translate_stored(p.reason))
+            for name, p in control.pauses(SessionExecutor(db.session)).items()}
 
 
 def types() -> list[TypeView]:
     """Known types, and unknown ones that are paused, sorted by name."""
-    pauses = {name.removeprefix(control.TYPE): p for name, p in _pauses().items() if name.startswith(control.TYPE)}
-    names = sorted({d.name for d in registry.known_types()} | set(pauses))
-    return [TypeView(name, registry.label_of(name), pauses.get(name)) for name in names]
+    paused = {name.removeprefix(control.TYPE): p for name, p in pauses().items() if name.startswith(control.TYPE)}
+    names = sorted({d.name for d in registry.known_types()} | set(paused))
+    return [TypeView(name, registry.label_of(name), paused.get(name)) for name in names]
 
 
 def next_jobs(queue: str, limit: int = NEXT) -> list[NextJob]:
@@ -191,7 +206,7 @@ def resume(name: str, actor: str) -> None:
 
 def resume_all(actor: str) -> list[str]:
     """Resume every queue and type, and the schedules and alerts that a restore has paused; returns the names."""
-    names = sorted(_pauses())
+    names = sorted(pauses())
     for name in names:
         resume(name, actor)
     tx = SessionExecutor(db.session)

@@ -144,7 +144,8 @@ class JobRow(ListedJob):
     """A job in the list. `key` is its cursor; `args` are read for an export only; `summary` is its telling argument;
     `percent` is its progress.
 
-    `waited_ms` and `ran_ms` are those of the last attempt; they count until now while the job waits or runs.
+    `waited_ms` and `ran_ms` are those of the last attempt; they count until now while the job waits or runs. `why` says
+    why a ready job does not run, or when a job begins or ends.
     """
 
     key: str
@@ -163,6 +164,7 @@ class JobRow(ListedJob):
     waited_ms: int | None
     ran_ms: int | None
     in_bin: bool
+    why: str | None
 
 
 @dataclass(frozen=True)

@@ -80,6 +80,7 @@ def reason(worker: WorkerHeartbeat, memory_limit: int, job: workforce.Held | Non
         return translate_stored(from_row(worker.reason, worker.reason_json))
     if worker.command:
         words = {"quiet": _("Takes no more jobs until resumed."), "stop": _("Stops after its current job."),
+                 "retire": _("Ends: autoscaling needs fewer workers."),
                  "kill": _("Is being killed.")}
         return words.get(worker.command, _("Restarts after its current job."))
     if (worker.memory or 0) > 0.8 * memory_limit:

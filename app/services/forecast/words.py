@@ -1,0 +1,105 @@
+"""Forecasts in words, in the reader's language: times with their interval, why one is not known, on what it rests.
+
+Times are those of APP_TIMEZONE. They have seconds only when they are less than 5 min away; less than 5 s is "now".
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+from babel import dates
+from flask_babel import get_locale
+
+from app import registry
+from app.services.forecast.estimate import Accuracy, Estimate, Interval, QueueForecast
+from app.support.clock import MINUTE_MS, iso, when
+from app.support.formatting import duration, localtime, number
+from app.support.messages import translate as _
+
+NOW_MS, EXACT_MS, MOST_NAMES = 5_000, 5 * MINUTE_MS, 3
+BEGINS, ENDS, EMPTY = "begins", "ends", "empty"
+
+
+def clock(ms: int, now: int, seconds: bool = False) -> str:
+    """'15:12' or '15:12:40' for a time (ms) of the day of `now`, '15:12 on 27 Nov' for one of another day."""
+    at, day = localtime(when(ms if seconds else ms + MINUTE_MS // 2)), localtime(when(now))
+    if at is None or day is None:
+        return "–"
+    time = at.strftime("%H:%M:%S" if seconds else "%H:%M")
+    if at.date() == day.date():
+        return time
+    form = "d MMM" if at.year == day.year else "d MMM y"
+    return _("%(time)s on %(date)s", time=time, date=dates.format_date(at, form, locale=str(get_locale() or "en")))
+
+
+def about(what: str, interval: Interval, now: int) -> str:
+    """'Begins at about 15:12 (between 15:08 and 15:31)'; `what` is BEGINS, ENDS or EMPTY."""
+    said = {BEGINS: _("Begins"), ENDS: _("Ends"), EMPTY: _("Empty")}[what]
+    low, middle, high = (max(at, now) for at in (interval.low, interval.middle, interval.high))
+    if high - now < NOW_MS:
+        return _("%(what)s now", what=said)
+    exact = high - now < EXACT_MS
+    at, (first, last) = clock(middle, now, exact), (clock(ms, middle, exact) for ms in (low, high))
+    if middle - now < NOW_MS:
+        return _("%(what)s now, or by %(last)s", what=said, last=last)
+    if first == last:
+        return _("%(what)s at about %(at)s", what=said, at=at)
+    if low - now < NOW_MS:
+        return _("%(what)s at about %(at)s (between now and %(last)s)", what=said, at=at, last=last)
+    return _("%(what)s at about %(at)s (between %(first)s and %(last)s)", what=said, at=at, first=first, last=last)
+
+
+def unknown(code: str | None, names: Iterable[str] = ()) -> str:
+    """Why something is not known, without a stop: one clause for each code of a forecast."""
+    labels = ", ".join(registry.label_of(name) for name in list(names)[:MOST_NAMES])
+    clauses = {
+        "paused": _("it is paused until somebody resumes it"),
+        "workers": _("no worker serves the queue"),
+        "types": _("no run of %(names)s yet", names=labels) if labels else _("no run of a type before it yet"),
+        "growing": _("more arrives than ends"),
+        "stuck": _("a worker is past what is known of its job"),
+        "person": _("a person must do something first"),
+        "cut": _("there are more jobs than are read"),
+    }
+    return clauses.get(code or "", _("the monitor has made no forecast lately"))
+
+
+def of_queue(found: QueueForecast | None, now: int) -> list[str]:
+    """When a queue that has ready jobs, and is not paused, will be empty; the first sentence is the main one."""
+    if found is None:
+        return [_("Not known: %(why)s", why=unknown("monitor"))]
+    said = []
+    if found.still_ms is not None:
+        said.append(_("Does not move: %(busy)s of %(workers)s workers busy for %(time)s", busy=number(found.busy),
+                      workers=number(found.workers), time=duration(found.still_ms)))
+    if found.empty:
+        return [*said, about(EMPTY, found.empty, now)]
+    if found.why == "growing":
+        return [*said, _("Never at this rate: more arrives than ends")]
+    return [*said, _("Not known: %(why)s", why=unknown(found.why, found.names))]
+
+
+def rests(estimate: Estimate) -> str:
+    """On what the run time of a job rests."""
+    n = number(estimate.count)
+    return {
+        "tenant": _("It rests on the last runs of its type and tenant: %(n)s.", n=n),
+        "size": _("It rests on the last runs of its type with arguments of its size: %(n)s.", n=n),
+        "tenant and size": _(
+            "It rests on the last runs of its type and tenant with arguments of its size: %(n)s.", n=n),
+        "learned": _("It is learned from the last runs of its type: %(n)s.", n=n),
+    }.get(estimate.basis, _("It rests on the last runs of its type: %(n)s.", n=n))
+
+
+def held(found: Accuracy) -> str:
+    """How good the last predictions were."""
+    if found.share is None:
+        return _("No such prediction has been checked yet.")
+    return _("%(share)s of the last %(n)s predictions held: the job ended within the interval, as 8 of 10 should.",
+             share=f"{number(math.floor(found.share * 100))}%", n=number(found.checked))
+
+
+def plain(interval: Interval | None) -> dict[str, str] | None:
+    """An interval of times for scripts, in UTC."""
+    return interval and {"at": iso(interval.middle), "from": iso(interval.low), "to": iso(interval.high)}

@@ -1,0 +1,244 @@
+"""Why an unfinished job does not run now, when it begins and ends, and on what that rests, in the reader's language.
+
+uuids -> rows of `jobs`, pauses, limits, edges, forecasts: once for all of them, not once a row -> Facts -> `told` ->
+Why
+
+`told` knows plain values only. It names exactly one cause, in this order: a pause of the queue, a pause of the type,
+then its state. What is not known is said, with the reason. A job that ends meanwhile is left out.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import select
+
+from app import registry
+from app.extensions import db
+from app.ledger import limits
+from app.ledger.control import TYPE
+from app.ledger.dialect import SessionExecutor
+from app.models import Job
+from app.models.job import BY_LIMIT, BY_PERSON, BY_RATE, BY_TYPE
+from app.services.forecast import outlook, words
+from app.services.forecast.estimate import Accuracy, Interval, JobForecast
+from app.services.jobs import queues, waiting
+from app.services.jobs.queues import PauseView
+from app.support.clock import millis, now_ms
+from app.support.formatting import number
+from app.support.messages import cleaned, from_row, translate as _, translate_stored
+from app.support.redaction import printable, redact
+
+STEP, LONG = 100, 0.9  # jobs a question of the outlook; the share of its kind from which a run is called long
+_OLDEST = "SELECT COUNT(*), MIN(at_ms) FROM rate_starts WHERE limit_key = :key AND at_ms > :since"
+COLUMNS = (Job.uuid, Job.job_type, Job.queue, Job.state, Job.hold_code, Job.reason, Job.reason_json, Job.attempts,
+           Job.tries, Job.available_ms, Job.reserved_ms, Job.timeout, Job.over_time, Job.waits, Job.limit_key)
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is known of a job now. `reason` and `waits` are sentences; `workers` serve its queue, `busy` of them have a
+    job (None: not known); `running` jobs count for its limit now; from `next_start_ms` its rate lets one start."""
+
+    state: str
+    queue: str
+    label: str
+    reason: str | None = None
+    waits: str | None = None
+    hold_code: str | None = None
+    attempts: int = 0
+    tries: int = 1
+    available_ms: int | None = None
+    reserved_ms: int | None = None
+    over_time: bool = False
+    pause: PauseView | None = None
+    type_pause: PauseView | None = None
+    workers: int | None = None
+    busy: int | None = None
+    running: int | None = None
+    next_start_ms: int | None = None
+
+
+@dataclass(frozen=True)
+class Why:
+    """`cause` says why the job does not run, or that it runs; `more` what else stands in its way; `when` when it begins
+    and ends; `rests` on what that rests; `brief` is one line for a list, None where its reason says enough."""
+
+    cause: str
+    more: list[str]
+    when: list[str]
+    rests: list[str]
+    brief: str | None
+    begins: Interval | None
+    ends: Interval | None
+    place: int | None
+
+    def plain(self) -> dict[str, Any]:
+        """For scripts; times in UTC."""
+        return {"why": self.cause, "begins": words.plain(self.begins), "ends": words.plain(self.ends),
+                "place": self.place, "basis": " ".join(self.rests) or None}
+
+
+NOTHING = {"why": None, "begins": None, "ends": None, "place": None, "basis": None}  # of a job that has ended
+
+
+def paused(what: str, pause: PauseView, now: int) -> str:
+    """Who paused a queue or a type, until when, and why."""
+    until = _("until %(time)s", time=words.clock(millis(pause.until), now)) if pause.until else (
+        _("until somebody resumes it"))
+    return _("%(what)s is paused by %(by)s %(until)s%(reason)s.", what=what, by=pause.by or _("the platform itself"),
+             until=until, reason=f": «{pause.reason}»" if pause.reason else "")
+
+
+def told(facts: Facts, found: JobForecast, checked: Accuracy, now: int) -> Why:
+    """The sentences about a job at `now` (ms)."""
+    state, more = facts.state, []
+    queue_paused = facts.pause and paused(_("The queue %(name)s", name=facts.queue), facts.pause, now)
+    type_paused = facts.type_pause and paused(_("The type %(name)s", name=facts.label), facts.type_pause, now)
+    by_type = state == "pending" or facts.hold_code == BY_TYPE
+    if state == "processing":
+        cause = _("Running since %(time)s.", time=words.clock(facts.reserved_ms or now, now, seconds=True))
+    elif state == "pending" and queue_paused:
+        cause, queue_paused = queue_paused, None
+    elif by_type and type_paused:
+        cause, type_paused = type_paused, None
+    else:
+        cause = {"held": _held, "scheduled": _scheduled, "pending": _ready}.get(state, _other)(facts, found, now)
+    if state != "processing":
+        more = [said for said in (queue_paused, type_paused) if said]
+    when, begins, ends = [], found.begin, found.end
+    if state == "processing":
+        begins = None
+        when = _running(facts, found)
+    elif begins:
+        when.append(words.about(words.BEGINS, begins, now) + ".")
+    else:
+        when.append(_("When it begins is not known: %(why)s.", why=words.unknown(found.why, found.names)))
+    if ends:
+        when.append(words.about(words.ENDS, ends, now) + ".")
+    elif begins or state == "processing":
+        when.append(_("When it ends is not known: %(why)s.", why=words.unknown(found.why, found.names)))
+    rests = [words.rests(found.run)] if found.run and (begins or ends) else []
+    return Why(cause, more, when, [*rests, words.held(checked)] if rests else [],
+               _brief(facts, found, cause, now), begins, ends, found.place)
+
+
+def _running(facts: Facts, found: JobForecast) -> list[str]:
+    """How long a running job has run, compared with its kind and with its time limit."""
+    said, share = [], found.longer_than
+    if facts.over_time:
+        said.append(_("It is past its time limit; 30 s after that its worker is killed."))
+    if share is not None and share >= 1:
+        said.append(_("It has run longer than every known run of its kind."))
+    elif share is not None and share >= LONG:
+        said.append(_("It has run longer than %(n)s%% of its kind.", n=math.floor(share * 100)))
+    return said
+
+
+def _ready(facts: Facts, found: JobForecast, _now: int) -> str:
+    workers, busy, place = facts.workers, facts.busy, found.place
+    if workers == 0:
+        return _("No worker serves the queue %(name)s: it waits until one is started.", name=facts.queue)
+    if workers is None or busy is None or place is None:
+        return _("It is ready, and begins when a worker is free.")
+    if place <= workers - busy:
+        return _("It is ready, and a free worker is starting it.")
+    numbers = {"place": number(place), "busy": number(busy), "workers": number(workers)}
+    if not found.turns:
+        return _("Place %(place)s of its queue, %(busy)s of %(workers)s workers busy.", **numbers)
+    if found.turns == 1:
+        return _("Its tenant's turn comes after one other: place %(place)s of its queue, %(busy)s of %(workers)s "
+                 "workers busy.", **numbers)
+    return _("Its tenant's turn comes after %(turns)s others: place %(place)s of its queue, %(busy)s of %(workers)s "
+             "workers busy.", turns=number(found.turns), **numbers)
+
+
+def _scheduled(facts: Facts, _found: JobForecast, now: int) -> str:
+    at = words.clock(facts.available_ms or now, now)
+    said = _("It is scheduled for %(time)s.", time=at) if not facts.attempts else (
+        _("Attempt %(n)s of %(tries)s is scheduled for %(time)s.", n=number(facts.attempts + 1),
+          tries=number(facts.tries), time=at))
+    return f"{said} {facts.reason}" if facts.reason else said
+
+
+def _held(facts: Facts, _found: JobForecast, now: int) -> str:
+    said = facts.reason or (_("Held by a person.") if facts.hold_code == BY_PERSON else _("It is held."))
+    if facts.running is not None:
+        said += " " + (_("One runs now.") if facts.running == 1 else _("%(n)s run now.", n=number(facts.running)))
+    if facts.next_start_ms:
+        said += " " + _("They are used up until %(time)s.", time=words.clock(facts.next_start_ms, now, seconds=True))
+    return f"{said} {facts.waits}." if facts.waits else said
+
+
+def _other(facts: Facts, _found: JobForecast, _now: int) -> str:
+    """Of a job that waits for others, or that is blocked."""
+    if facts.state == "waiting":
+        return f"{facts.waits or _('Waits for nothing more: it goes on within a minute')}."
+    return facts.reason or _("It is blocked.")
+
+
+def _brief(facts: Facts, found: JobForecast, cause: str, now: int) -> str | None:
+    if facts.state == "processing":
+        said = [words.about(words.ENDS, found.end, now)] if found.end else []
+        return " ".join([*_running(facts, found), *said]) or None
+    if facts.state != "pending":
+        return None
+    if facts.pause or facts.type_pause or not (found.place and found.begin):
+        return cause
+    return _("Place %(n)s.", n=number(found.place)) + " " + words.about(words.BEGINS, found.begin, now)
+
+
+# ---- the facts -------------------------------------------------------------------------------------------------------
+
+
+def of(uuids: Iterable[str], brief: bool = False) -> dict[str, Why]:
+    """{uuid: Why} of those that are not finished. `brief`: a list shows no more than `Why.brief`."""
+    tx, now, wanted = SessionExecutor(db.session), now_ms(), list(uuids)
+    rows = db.session.execute(select(*COLUMNS).where(Job.uuid.in_(wanted))).all() if wanted else []
+    if not rows:
+        return {}
+    found = forecasts([row.uuid for row in rows])
+    of_queue, _age = outlook.of_queues(tx)
+    pauses, waits = queues.pauses(), waiting.sentences(row.uuid for row in rows if row.waits)
+    checked = {} if brief else {name: outlook.accuracy(tx, name) for name in {row.job_type for row in rows}}
+    result = {}
+    for row in rows:
+        queue = of_queue.get(row.queue)
+        reason = from_row(row.reason, row.reason_json)
+        facts = Facts(
+            row.state, row.queue, registry.label_of(row.job_type),
+            translate_stored(reason and cleaned(reason, lambda part: redact(printable(part)))), waits.get(row.uuid),
+            row.hold_code if row.state == "held" else None, row.attempts, row.tries, row.available_ms, row.reserved_ms,
+            bool(row.over_time) or bool(row.reserved_ms and now - row.reserved_ms > row.timeout * 1000),
+            pauses.get(row.queue), pauses.get(TYPE + row.job_type), queue and queue.workers, queue and queue.busy,
+            *_limited(tx, row, now))
+        result[row.uuid] = told(facts, found[row.uuid], checked.get(row.job_type, Accuracy(0, 0, None, None)), now)
+    return result
+
+
+def one(uuid: str) -> Why | None:
+    """Why of one job; None when it has ended."""
+    return of([uuid]).get(uuid)
+
+
+def forecasts(uuids: list[str]) -> dict[str, JobForecast]:
+    """The forecasts of any number of live jobs."""
+    tx, found = SessionExecutor(db.session), {}
+    for first in range(0, len(uuids), STEP):
+        found |= outlook.of_jobs(tx, uuids[first : first + STEP])
+    return found
+
+
+def _limited(tx: SessionExecutor, row: Any, now: int) -> tuple[int | None, int | None]:
+    """(running jobs that count for the limit, when its rate lets one start) of a job that its limit holds."""
+    if row.state != "held" or row.hold_code not in (BY_LIMIT, BY_RATE) or not row.limit_key:
+        return None, None
+    if row.hold_code == BY_LIMIT:
+        return dict(limits.running(tx, row.job_type)).get(row.limit_key, 0), None
+    limit = limits.of_type(tx, row.job_type)
+    key = limit.rate_key(row.job_type, row.limit_key)
+    used, oldest = tx.fetch_all(_OLDEST, key=key, since=now - limit.rate_ms)[0]
+    return None, oldest + limit.rate_ms if limit.rate_count and used >= limit.rate_count else None
