@@ -51,7 +51,7 @@ def dashboard_parts(pulse: dict[str, Any], period: str = "24h") -> dict[str, Any
     stats = pulse["stats"]
     queued, failed = lookup.queued(), lookup.failed()
     failed = [replace(row, error=translate_stored(row.error)) for row in failed]
-    of_workers = worker_lines()
+    of_workers = worker_lines(stats["workers"]["troubles"], url_for("admin.jobs.workers"))
     live, (running, open_batches) = stats["jobs"], batch_pages.running()
     return {
         "stats": stats,
