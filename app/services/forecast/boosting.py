@@ -30,7 +30,8 @@ MISSING = Message("The extra ml is not installed: bash scripts/venv.sh ml")
 _TYPES = "SELECT job_type FROM run_time_models ORDER BY job_type"
 _RUNS = f"""SELECT m.tenant_id, LENGTH(h.payload), m.processing_time, m.started_at FROM job_metrics m
  JOIN job_history h ON h.uuid = m.uuid WHERE m.job_type = :type
- AND m.status IN ('completed', 'failed', 'timeout', 'retried') AND m.completed_at >= :since AND m.started_at IS NOT NULL ORDER BY m.id DESC LIMIT {MOST}"""
+ AND m.status IN ('completed', 'failed', 'timeout', 'retried') AND m.completed_at >= :since AND m.started_at IS NOT NULL
+ ORDER BY m.id DESC LIMIT {MOST}"""
 
 
 class Past(NamedTuple):
