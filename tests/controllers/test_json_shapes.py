@@ -90,7 +90,8 @@ def answers(site) -> dict[str, dict[str, str]]:
         if state in ("processing", "retried", "completed", "failed", "timeout", "binned", "lost", "held"):
             found[f"/job/ {state}"] = shape(site.read(f"/job/{uuid}").get_json())
             shown = site.runner.invoke(args=["jobs", "show", uuid, "--json"])
-            assert json.loads(shown.output) == site.read(f"/job/{uuid}").get_json(), "page and command say the same"
+            moving = {"ends": None} if state == "processing" else {}  # what a running job still takes is counted from now
+            assert json.loads(shown.output) | moving == site.read(f"/job/{uuid}").get_json() | moving, "page and command say the same"
     for name in ("running", "ended"):
         found[f"/batches/ {name}"] = shape(page := site.read(f"/batches/{site.batches[name]}").get_json())
         shown = json.loads(site.runner.invoke(args=["batches", "show", site.batches[name], "--json"]).output)
