@@ -31,6 +31,20 @@ def public_url(text: str) -> str | None:
     return f"{parts.scheme}://{bracketed(host)}{port}{path}"
 
 
+def site_address(given: str, host: str, port: int, allow_http: bool) -> str:
+    """The address of the site: `given` (PUBLIC_URL) or made from `host` and `port`. Raises SettingError, also for
+    http that others reach without `allow_http`."""
+    shown = "127.0.0.1" if host in ("0.0.0.0", "::") else bracketed(host)  # noqa: S104
+    address = public_url(given := given or f"http://{shown}:{port}")
+    if address is None:
+        shown = "PUBLIC_URL" if "@" in given else f"PUBLIC_URL={given!r}"  # a password can stand before the @
+        raise SettingError(f"{shown} must be like https://jobs.example.org or https://example.org/jobs")
+    if address.startswith("http://") and not is_loopback(host) and not allow_http:
+        raise SettingError(f"HOST={host} is reachable from outside but PUBLIC_URL is not https: "
+                           "set PUBLIC_URL=https://..., or ALLOW_INSECURE_HTTP=1 to accept the risk")
+    return address
+
+
 def is_loopback(host: str) -> bool:
     """Whether a host name or IP address is this machine's loopback."""
     try:

@@ -19,7 +19,7 @@ from typing import Any
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
-from app.addresses import SettingError, bracketed, channels, database_url, http_url, is_loopback, public_url, queue_url
+from app.addresses import SettingError, channels, database_url, http_url, queue_url, site_address
 
 QUEUES = ("high", "default", "low")
 ROOT = Path(__file__).resolve().parent.parent
@@ -171,6 +171,9 @@ class Settings:
     queue_url: str = row("", queue_url, "tickets; or `redis://host/0`, `postgresql://...`. While the store is away, "
                          "jobs run without it, a little later", "address", "SQLite in `DATA_DIR`")
     workers: int = row("3", whole(1, 64), "how many worker processes")
+    workers_min: int = row("0", whole(0, 64), "autoscaling: the fewest workers; 0: as many as `WORKERS`")
+    workers_max: int = row("0", whole(0, 64), "autoscaling: the most workers; 0: as many as `WORKERS`")
+    workers_clear_min: int = row("0", whole(0, 1440), "autoscaling: minutes in which what waits should have begun")
     worker_queues: tuple[str, ...] = row(",".join(QUEUES), queues, "the queues that the workers serve")
     worker_memory_mb: int = row("128", whole(16, 1_000_000), "a worker that grew by more is replaced between two jobs")
     group_size: int = row("32", whole(1, 256), "most short jobs that a worker claims together; 1: each by itself")
@@ -207,6 +210,11 @@ class Settings:
         return self.public_url.startswith("https://")
 
     @property
+    def autoscaling(self) -> bool:
+        """Whether the number of workers follows the load."""
+        return self.workers_min < self.workers_max
+
+    @property
     def warnings(self) -> list[str]:
         """One line for each setting that is valid but probably a mistake; they are shown at the start."""
         if self.https and not self.trusted_proxies:
@@ -222,9 +230,8 @@ class Settings:
     def cookie(self, name: str) -> dict[str, object]:
         """Name and attributes of a cookie, for `set_cookie`. The prefix is `__Secure-` when the site has a path,
         because `__Host-` requires the path `/`."""
-        guard = "" if not self.https else "__Secure-" if self.prefix else "__Host-"
-        common = {"secure": self.https, "httponly": True, "samesite": "Lax"}
-        return {"key": guard + name, "path": self.prefix or "/", **common}
+        key = name if not self.https else ("__Secure-" if self.prefix else "__Host-") + name
+        return {"key": key, "path": self.prefix or "/", "secure": self.https, "httponly": True, "samesite": "Lax"}
 
     @property
     def sqlite(self) -> bool:
@@ -261,17 +268,12 @@ SETTINGS = (
 def load_settings(environ: Mapping[str, str] = os.environ) -> Settings:
     """The settings from an environment. Raises SettingError, whose text is one line that names the variable."""
     found = {name: setting.read(environ) for name, setting in FIELDS.items()}
-    host = found["host"]
-    shown = "127.0.0.1" if host in ("0.0.0.0", "::") else bracketed(host)  # noqa: S104
-    address = public_url(given := found["public_url"] or f"http://{shown}:{found['port']}")
-    if address is None:
-        shown = "PUBLIC_URL" if "@" in given else f"PUBLIC_URL={given!r}"  # a password can stand before the @
-        raise SettingError(f"{shown} must be like https://jobs.example.org or https://example.org/jobs")
-    if address.startswith("http://") and not is_loopback(host) and not found["allow_insecure_http"]:
-        raise SettingError(f"HOST={host} is reachable from outside but PUBLIC_URL is not https: "
-                           "set PUBLIC_URL=https://..., or ALLOW_INSECURE_HTTP=1 to accept the risk")
-    data_dir = found["data_dir"]
-    found |= {"public_url": address, "database_url": database_url(found["database_url"], data_dir)}
+    found["public_url"] = site_address(*map(found.get, ("public_url", "host", "port", "allow_insecure_http")))
+    found |= {name: found[name] or found["workers"] for name in ("workers_min", "workers_max")}
+    if not found["workers_min"] <= found["workers"] <= found["workers_max"]:
+        raise SettingError("WORKERS={workers} must lie between WORKERS_MIN={workers_min} and "
+                           "WORKERS_MAX={workers_max}".format_map(found))
+    found["database_url"] = database_url(found["database_url"], data_dir := found["data_dir"])
     found["secret_key"] = found["secret_key"] or kept_key(data_dir / "secret-key", secrets.token_urlsafe(48))
     return Settings(**found)
 

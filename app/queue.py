@@ -33,6 +33,7 @@ AWAY_S = 5.0  # pause in publishing after the store has failed
 READ_S = 1  # longest wait of a worker for a ticket inside the store
 HANGS_S = 2.0  # after this time without an answer a worker takes the store to be away
 MAX_TICKETS = 1000
+ENOUGH = 16  # tickets in a file: a wake-up at once for as many idle workers
 _PATIENCE = {  # PostgreSQL: a dead connection is detected within 15 s
     "connect_timeout": 2, "keepalives": 1, "keepalives_idle": 5, "keepalives_interval": 2, "keepalives_count": 4,
     "tcp_user_timeout": 10_000}
@@ -62,6 +63,7 @@ class TicketSerializer(SignedSerializer):
 
 
 RUN = "queue.app.run"
+_WAITING = "SELECT COUNT(*) FROM (SELECT 1 FROM task WHERE queue = ? LIMIT ?)"
 
 
 def build(settings: Settings, execute: Callable[..., None], mixin: type | None = None) -> huey.Huey:
@@ -175,6 +177,17 @@ class Tickets:
             sent.append(uuid)
             if time.monotonic() > end:
                 break
+
+    def room(self) -> int:
+        """How many tickets more are of use: in a file, whose workers poll it and ask the ledger when they find none,
+        until ENOUGH wait. The idle workers of a server are blocked, and each needs a ticket of its own."""
+        if not self.is_file or self.opened is None or self.opened[0] != os.getpid():
+            return MAX_TICKETS
+        try:
+            waiting = self.huey.storage.sql(_WAITING, (self.huey.storage.name, ENOUGH), results=True)
+        except Exception:
+            return MAX_TICKETS  # to publish meets it again, and reports it
+        return max(ENOUGH - waiting[0][0], 0)
 
     def _call(self, function: Callable[[], Any]) -> Any:
         """Call a function of the store; a server can block, so it gets a time limit. A file has one of its own."""

@@ -4,7 +4,7 @@
 set -euo pipefail
 root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)"
 cd "$root"
-bash scripts/venv.sh dev postgres redis prometheus sentry
+bash scripts/venv.sh dev postgres redis prometheus sentry ml
 .venv/bin/python -m ruff check .
 
 marks=()

@@ -219,3 +219,9 @@ def follow(batch_id: str = "", path: str = "") -> str:
 @job("TestAlone", tries=1, group=False)
 def alone() -> None:
     """A short job that is claimed by itself."""
+
+
+@job("TestHold", tries=1, timeout=3600)
+def hold() -> int:
+    """Holds the interpreter: neither the heartbeat nor the alarm of its worker runs meanwhile."""
+    return sum(range(10**12))

@@ -13,6 +13,7 @@ from flask_migrate.cli import db as migrations
 from app import registry
 from app.cli.alerts import alerts
 from app.cli.batches import batches
+from app.cli.capacity import capacity  # noqa: F401  (adds itself to `single`)
 from app.cli.command import guard, refuse, single
 from app.cli.connections import connections
 from app.cli.jobs import jobs

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from flask import Blueprint, jsonify, render_template, request
 from flask_babel import gettext as _, ngettext
 
@@ -10,6 +12,7 @@ from app.controllers.access import require_delete
 from app.controllers.responses import actor, ask, done, live, polled, pulse, render_error, rendered
 from app.controllers.view_models import dashboard_context, dashboard_parts, job_context
 from app.services.jobs import actions, lookup
+from app.services.stats import pauses
 from app.services.stats.job_monitoring import PERIODS, JobMonitoringService
 from app.support.formatting import number
 from app.support.validation import ValidationError, parse_id
@@ -19,18 +22,24 @@ service = JobMonitoringService()
 PARTS = ("actions", "notices", "cards", "batches_live", "live_jobs", "failed_table")
 
 
+def dashboard_pulse() -> dict[str, Any]:
+    """The part of every poll, and the pauses."""
+    body = pulse()
+    return body | {"pauses": pauses.listing(body["stats"]["jobs"]["queues"])}
+
+
 @bp.get("/", endpoint="index")
 def index():
     """The dashboard, with charts of `period`; of 24 hours when the period is unknown."""
     period = request.args.get("period")
-    context = dashboard_context(pulse(), period if period in PERIODS else "24h")
+    context = dashboard_context(dashboard_pulse(), period if period in PERIODS else "24h")
     return render_template("admin/dashboard.html", **context)
 
 
 @bp.get("/realtime-stats", endpoint="realtime-stats")
 def realtime_stats():
-    """The figures as JSON (`pulse`); a poll of the dashboard also gets its live parts as `partials`."""
-    body = pulse()
+    """The figures as JSON (`dashboard_pulse`); a poll of the dashboard also gets its live parts as `partials`."""
+    body = dashboard_pulse()
     return jsonify(body | {"partials": rendered(PARTS, lambda: dashboard_parts(body))} if polled() else body)
 
 

@@ -47,7 +47,8 @@ def common() -> dict[str, Any]:
 
 
 # further pages of an entry
-ROOMS = {"contents.index": ("contents", "generations", "texts", "connections"), "list": ("batches",)}
+ROOMS = {"contents.index": ("contents", "generations", "texts", "connections"), "list": ("batches",),
+         "workers": ("capacity",)}
 
 
 def nav() -> list[dict[str, Any]]:

@@ -14,13 +14,14 @@ from flask_babel import format_date, gettext as _, ngettext
 from app import registry
 from app.config import QUEUES, ROOT
 from app.controllers import tree_forms
+from app.controllers.worker_views import worker_lines
 from app.models.job import BY_LIMIT, BY_RATE, LIVE_STATES
 from app.services.alerts.incident_views import open_alerts
 from app.services.content import bulk, content_list, contents, costs, generation_pages, sync_reports, sync_start
 from app.services.jobs import batch_pages, lookup, uploads, waiting, why
 from app.services.jobs.actions import EDITABLE
 from app.services.jobs.views import AttemptView, JobView, Progress
-from app.services.stats import workers
+from app.services.stats import pauses, workers
 from app.services.stats.job_monitoring import JobMonitoringService, MonitorView, recent_events
 from app.support import disk
 from app.support.clock import DAY_MS, millis, now_ms
@@ -50,13 +51,15 @@ def dashboard_parts(pulse: dict[str, Any], period: str = "24h") -> dict[str, Any
     stats = pulse["stats"]
     queued, failed = lookup.queued(), lookup.failed()
     failed = [replace(row, error=translate_stored(row.error)) for row in failed]
+    of_workers = worker_lines()
     live, (running, open_batches) = stats["jobs"], batch_pages.running()
     return {
         "stats": stats,
         "queued": {"rows": queued, "total": max(sum(live[s] for s in LIVE_STATES), len(queued))},
         "failed": {"rows": failed, "total": max(live["failed"], len(failed)),
                    "max_id": max((r.id for r in failed), default=0)},
-        "notices": notices(pulse["monitor"]), "alerts": alert_banners(), "costs": costs.sums(),
+        "notices": notices(pulse["monitor"]), "pauses": pulse["pauses"], "costs": costs.sums(),
+        "alerts": of_workers + alert_banners("worker" if of_workers else None),
         "batches": {"rows": running, "total": open_batches},
         "timeline": labelled(service.get_metrics(period)),
     }
@@ -78,32 +81,11 @@ def bucket_label(date: str, form: str = "%H:%M") -> str:
     return localtime(moment).strftime(form) if len(date) > 10 else format_date(moment, "d MMM")
 
 
-@dataclass(frozen=True)
-class WorkerRow(workers.WorkerView):
-    """A worker with the address of its restart, and the address of each command by name."""
-
-    restart_url: str | None
-    commands: dict[str, str]
-
-
-def workers_context() -> list[WorkerRow]:
-    """The workers, the worst health first, with the commands that each can take now."""
-    rows = []
-    for w in workers.workers(settings().worker_memory_mb):
-        alive = w.status != "stopped"
-        offered = ["start"] if w.can_start and w.command is None else []
-        if alive:
-            offered = ["resume" if w.command == "quiet" else "quiet", "stop"]
-            offered += ["kill"] if w.health in ("stuck", "unresponsive") else []
-        rows.append(WorkerRow(**vars(w), restart_url=url_for("admin.jobs.workers.restart", id=w.id) if alive else None,
-                              commands={c: url_for("admin.jobs.workers.command", id=w.id, command=c) for c in offered}))
-    return rows
-
-
-def alert_banners() -> list[dict[str, Any]]:
-    """Open alerts that nobody has acknowledged or silenced: the three worst, and a line for the others."""
+def alert_banners(said: str | None = None) -> list[dict[str, Any]]:
+    """Open alerts that nobody has acknowledged or silenced, except of the kind `said`: the three worst, and a line for
+    the others."""
     home = url_for("admin.jobs.alerts.index")
-    rows = [a for a in open_alerts() if not a.quiet]
+    rows = [a for a in open_alerts() if not a.quiet and a.kind != said]
     lines = [{"name": a.name, "text": a.text, "since": a.opened_at, "url_label": _("Look"),
               "url": request.script_root + a.link if a.link else home, "level": a.severity}
              for a in rows[:MOST_BANNERS]]
@@ -126,6 +108,9 @@ def notices(monitor: MonitorView) -> list[dict[str, Any]]:
         add("alert-triangle", _("Monitor %(age)s s late: data may be old", age=number(round(monitor.age_s))))
     elif {monitor.code, *workers.running_code_versions()} - {None, registry.code_version()}:
         add("alert-triangle", _("Web, workers and monitor run different code: restart all"))
+    if pauses.after_restore():
+        add("player-pause", _("Schedules and alerts are paused since a restore, until somebody runs %(command)s",
+                              command="jobs resume --all"))
     if (share := disk.free_share(settings().data_dir)) < disk.LOW:
         add("alert-triangle", _("Disk nearly full (%(n)s%% free): new jobs are refused. Queued ones go on. "
                                 "Free some space.", n=number(share * 100, 1)))

@@ -7,17 +7,20 @@ from flask_babel import gettext as _, ngettext
 
 from app.controllers.jobs import bp as jobs
 from app.controllers.responses import actor, ask, done, live
-from app.controllers.view_models import workers_context
+from app.controllers.worker_views import workers_page
 from app.services.jobs import actions
+from app.services.stats.autoscaling import autoscaling
 from app.support.formatting import number
+from app.support.settings import settings
 
 bp = Blueprint("workers", __name__, url_prefix="/workers")
 
 
 @jobs.get("/workers", endpoint="workers")
 def workers():
-    """The table of workers; for scripts `{"workers": [...]}`."""
-    return live("admin/workers.html", {"workers": workers_context()}, "workers_table")
+    """The table of workers; for scripts `{"workers", "troubles", "expected", "autoscaling"}` (null when it is off)."""
+    context = workers_page() | {"autoscaling": autoscaling(settings().workers_clear_min)}
+    return live("admin/workers.html", context, "workers_table")
 
 
 @bp.post("/<int(max=9223372036854775807):id>/restart", endpoint="restart", defaults={"command": "restart"})

@@ -27,6 +27,7 @@ from app.execution.runner import JobMeter
 from app.execution.runtime import WorkerRuntime
 from app.extensions import db
 from app.ledger import rescue, worker_slots
+from app.services.forecast.autoscaler import Autoscaler
 from app.services.instance import schema
 from app.services.jobs.limits import declare
 from app.services.jobs.tickets import replace_if_damaged
@@ -38,7 +39,9 @@ from app.support.process import die_with_parent, hold_lock, identity
 log = logging.getLogger("app.worker")
 REOPEN_S, MONITOR_LATE_S, KILL_AFTER_S = 5.0, 5.0, 5.0
 AWAY_S, QUIET_S = 0.5, 0.5
-RETIRED = 77  # exit code of a worker that a person stopped: its consumer starts no other in its place
+ENDINGS = {"stop": (worker_slots.EMPTY, worker_slots.STOPPED), "retire": (worker_slots.RETIRED, worker_slots.TOO_MANY)}
+# Exit codes by stop_code. A place that a person emptied can be filled again; that of a retired worker is gone.
+CODES = {worker_slots.EMPTY: 77, worker_slots.RETIRED: 78}
 
 
 class LedgerWorker(stock.Worker):
@@ -133,9 +136,9 @@ class LedgerWorker(stock.Worker):
         return self.beat.command != "quiet" and self._why_recycle() is None
 
     def _why_recycle(self) -> str | None:
-        if self.beat.command == "stop":
-            self.stop_code = worker_slots.EMPTY
-            return worker_slots.STOPPED
+        self.stop_code, why = ENDINGS.get(self.beat.command, (None, None))
+        if why:
+            return why
         if self.beat.command == "restart":
             return Message("restarted by hand")
         if self.lifecycle.broken:
@@ -163,29 +166,39 @@ class LedgerWorker(stock.Worker):
             if names := descendants.end_all():
                 log.info("ended with this worker: %s", ", ".join(names))
             logging.shutdown()
-            os._exit(RETIRED if self.stop_code else 0)  # a thread that a job has left must not keep us
+            os._exit(CODES.get(self.stop_code, 0))  # a thread that a job has left must not keep us
 
 
 class LedgerScheduler(stock.Scheduler):
     """Huey's scheduler without a schedule: times are in the rows, so the ticket store is not queried (an unreachable
-    Redis would cost a traceback a second in the log). It takes requests to start workers, and ends with its parent."""
+    Redis would cost a traceback a second in the log). It keeps the consumer's row, takes requests to start workers,
+    decides on autoscaling, and ends with its parent."""
 
     def initialize(self) -> None:
         """In the child: it ends with its parent, and the stop signals do nothing."""
         die_with_parent(self.huey.runtime.consumer_pid)
         for signum in (signal.SIGTERM, signal.SIGHUP):
             signal.signal(signum, lambda *_: None)
+        runtime = self.huey.runtime
+        self.autoscaler = runtime.settings.autoscaling and Autoscaler(
+            runtime.places, runtime.row, runtime.settings, runtime.pace)
 
     def loop(self, now: Any = None) -> None:
         """One round. Raises WorkerRecycle when the parent has gone."""
         if os.getppid() != self.huey.runtime.consumer_pid:
             raise stock.WorkerRecycle
         self.huey.runtime.places.look()
+        with contextlib.suppress(*database_errors()):
+            self.huey.runtime.row.keep(self.huey.runtime.places.kept)
+            if self.autoscaler:
+                self.autoscaler.step()
         time.sleep(self.interval)
 
     def shutdown(self) -> None:
-        """Write that the empty places of this consumer have ended."""
+        """Delete the consumer's row and write that its empty places have ended."""
         super().shutdown()
+        with contextlib.suppress(*database_errors()):
+            self.huey.runtime.row.end()
         self.huey.runtime.places.end()
 
 
@@ -198,7 +211,7 @@ class LedgerConsumer(stock.Consumer):
         """Wait for the schema, then start the children."""
         os.umask(0o077)
         descendants.adopt()
-        self.huey.runtime.begin_consumer()
+        self.huey.runtime.begin_consumer(self.workers)
         self.empty = self.early = 0
         schema.wait_until_current(self.huey.runtime.settings)
         gc.collect()
@@ -207,21 +220,23 @@ class LedgerConsumer(stock.Consumer):
 
     def check_worker_health(self) -> bool:
         """As Huey's, which starts another worker for each that died. In the place of a worker that a person has
-        stopped, one is started only on request."""
-        gone = any(child.exitcode is not None for _, child in self.worker_threads)
-        kept = [(worker, child) for worker, child in self.worker_threads if child.exitcode != RETIRED]
-        self.empty += len(self.worker_threads) - len(kept)
-        self.worker_threads = kept
-        asked = self.huey.runtime.places.asked()
+        stopped, one is started only on request; the place of a retired one goes; autoscaling asks for places."""
+        places, ended = self.huey.runtime.places, [child.exitcode for _, child in self.worker_threads]
+        kept = self.worker_threads = [pair for pair in self.worker_threads if pair[1].exitcode not in CODES.values()]
+        self.empty += ended.count(CODES[worker_slots.EMPTY])
+        asked = places.asked()
         wanted = min(self.early + asked, self.empty)
         self.early = min(asked, self.early + asked - wanted)  # its row says "stopped" a moment before the process ends
-        for _ in range(wanted):
+        room = max(self.huey.runtime.row.most - len(kept) - self.empty, 0)
+        self.empty -= wanted
+        more = min(places.asked(worker_slots.MORE), room)
+        for name in ["Worker started again"] * wanted + ["Worker of autoscaling"] * more:
             worker = self._create_worker()
-            kept.append((worker, self._create_process(worker, "Worker started again")))
+            kept.append((worker, self._create_process(worker, name)))
             kept[-1][1].start()
-            self.empty -= 1
+        places.tell(len(kept), self.empty)
         healthy = super().check_worker_health()
-        if gone:
+        if any(code is not None for code in ended):
             self._end_orphans()
         return healthy
 

@@ -9,7 +9,8 @@ row is held; code that frees rows finds them by it.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 
 from app.ledger.claimed_row import RESTING
 from app.ledger.dialect import Connection, Executor
@@ -29,6 +30,31 @@ _PAUSE = """INSERT INTO queues (name, paused_at, paused_until, paused_by, reason
 _RESUME = """UPDATE queues SET paused_at = NULL, paused_until = NULL, paused_by = NULL, reason = NULL
  WHERE paused_at IS NOT NULL AND """
 _NEXT_TYPE = f"SELECT MIN(job_type) FROM jobs WHERE state = 'held' AND hold_code = '{BY_TYPE}' AND job_type > :last"
+
+
+@dataclass(frozen=True)
+class Pause:
+    """A pause; times in ms. `until` is None when it lasts until somebody resumes, `by` when the platform paused."""
+
+    since: int
+    until: int | None
+    by: str | None
+    reason: str | None
+
+
+def pauses(tx: Executor) -> dict[str, Pause]:
+    """The pauses by the name of the queue, or of the type as `type:X`, the longest first."""
+    rows = tx.fetch_all("SELECT name, paused_at, paused_until, paused_by, reason FROM queues "
+                        "WHERE paused_at IS NOT NULL ORDER BY paused_at, name")
+    return {name: Pause(*values) for name, *values in rows}
+
+
+def kept_back(tx: Executor, name: str, depths: Mapping[str, int]) -> int:
+    """How many jobs wait because this name is paused. `depths` are the numbers of ready jobs by queue."""
+    if not name.startswith(TYPE):
+        return depths.get(name, 0)
+    held = f"SELECT COUNT(*) FROM jobs WHERE state = 'held' AND hold_code = '{BY_TYPE}' AND job_type = :t"
+    return tx.fetch_all(held, t=name.removeprefix(TYPE))[0][0]
 
 
 def pause(tx: Executor, name: str, until: int | None, by: str, reason: str | None) -> None:

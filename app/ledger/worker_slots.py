@@ -9,12 +9,14 @@ that ends writes this into the rows of its empty places. The pipe ends with the 
 unlike a file.
 
 `stop_code`, in the row of a worker that a person has stopped, is EMPTY while its place is empty, FILLED after another
-worker was started there, ENDED when its consumer has ended. The sentence in `reason` is for people.
+worker was started there, ENDED when its consumer has ended. RETIRED: autoscaling has ended the worker, and its place is
+gone. The sentence in `reason` is for people.
 """
 
 from __future__ import annotations
 
 import contextlib
+import mmap
 import os
 import socket
 
@@ -22,8 +24,10 @@ from app.ledger.dialect import Connection, database_errors
 from app.support.messages import Message, to_json
 from app.support.process import has_ended, is_here
 
-EMPTY, FILLED, ENDED = "empty", "filled", "ended"
+EMPTY, FILLED, ENDED, RETIRED = "empty", "filled", "ended", "retired"
 STOPPED, AGAIN = Message("stopped by hand"), Message("stopped by hand; started again")
+TOO_MANY = Message("retired: autoscaling needs fewer workers")
+STARTED_BY_HAND, MORE = b"1", b"+"  # what one byte in the pipe asks for
 UNFILLED = Message("stopped by hand; then its consumer ended")
 _MINE = f"consumer_id = :c AND status = 'stopped' AND stop_code = '{EMPTY}'"
 _ASKED = f"SELECT id FROM worker_heartbeats WHERE {_MINE} AND command = 'start'"
@@ -42,12 +46,26 @@ def can_start(status: str, stop_code: str | None, consumer_id: str, host: str) -
 
 
 class Places:
-    """Made by the consumer before it forks. Its Scheduler child calls `look` and `end`, the consumer calls `asked`."""
+    """Made by the consumer before it forks. Its Scheduler child calls `look` and `end`, the consumer calls `asked`.
 
-    def __init__(self, url: str, consumer_id: str) -> None:
+    `kept` is the number of places in which a worker should run, written by the consumer; `empty` is how many a person
+    has emptied. Both are bytes of memory that the consumer and its children share.
+    """
+
+    def __init__(self, url: str, consumer_id: str, workers: int = 0) -> None:
         self.connection, self.consumer_id = Connection(url, wait_s=1), consumer_id
+        self._shared = mmap.mmap(-1, 2)
+        self.tell(workers, 0)
         self._out, self._in = os.pipe()
         os.set_blocking(self._out, False)
+        self._unread = b""
+
+    def tell(self, kept: int, empty: int) -> None:
+        """In the consumer: set `kept` and `empty` for its children."""
+        self._shared[0], self._shared[1] = kept, empty
+
+    kept = property(lambda self: self._shared[0])
+    empty = property(lambda self: self._shared[1])
 
     def look(self) -> None:
         """Take the requests to start workers. An error of the database is ignored: the next call is a second later."""
@@ -55,7 +73,7 @@ class Places:
             for (id_,) in self.connection.fetch_all(_ASKED, c=self.consumer_id):
                 with self.connection.transaction() as tx:
                     taken = tx.execute(_TAKE, id=id_, c=self.consumer_id, why=AGAIN, json=to_json(AGAIN))
-                os.write(self._in, b"1" * taken)
+                os.write(self._in, STARTED_BY_HAND * taken)
             return
         self.connection.close()
 
@@ -66,9 +84,13 @@ class Places:
                 with self.connection.transaction() as tx:
                     tx.execute(_END, c=self.consumer_id, why=UNFILLED, json=to_json(UNFILLED))
 
-    def asked(self) -> int:
-        """How many workers were requested since the last call."""
-        try:
-            return len(os.read(self._out, 1000))
-        except BlockingIOError:
-            return 0
+    def ask_for_more(self) -> None:
+        """In the Scheduler child: ask for one worker more than there are places."""
+        os.write(self._in, MORE)
+
+    def asked(self, what: bytes = STARTED_BY_HAND) -> int:
+        """How many workers of this kind (a byte) were requested since the last call for it."""
+        with contextlib.suppress(BlockingIOError):
+            self._unread += os.read(self._out, 1000)
+        before, self._unread = self._unread, self._unread.replace(what, b"")
+        return len(before) - len(self._unread)

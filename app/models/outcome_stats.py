@@ -34,20 +34,20 @@ def watermark(key: str) -> str:
             f"THEN CAST(value AS BIGINT) ELSE 0 END FROM meta WHERE key = '{key}'), 0)")
 
 
-_REACH = watermark("rollup_reach")
-_AT = "COALESCE(completed_at, completed_at)"  # written so, SQLite finds the last rows by id and not by time
+REACH = watermark("rollup_reach")
+AT = "COALESCE(completed_at, completed_at)"  # written so, SQLite finds the last rows by id and not by time
 # One statement a figure, so that it reads one snapshot; on PostgreSQL `rollup_reach` can change between two statements.
 _SUMS = f"""SELECT job_type, status, SUM(n + 0.0), SUM(ms + 0.0) FROM (
  SELECT job_type, status, count AS n, time_ms AS ms FROM rollup_types WHERE hour >= :low AND hour < :high
  UNION ALL SELECT job_type, status, -count, -time_ms FROM job_minutes WHERE minute_ms >= :low AND minute_ms < :minute
  UNION ALL SELECT job_type, status, -1, -processing_time FROM job_metrics
-  WHERE completed_at >= :minute_at AND completed_at < :low_at AND id <= {_REACH}
+  WHERE completed_at >= :minute_at AND completed_at < :low_at AND id <= {REACH}
  UNION ALL SELECT job_type, status, 1, processing_time FROM job_metrics
-  WHERE id > {_REACH} AND {_AT} >= :low_at AND {_AT} < :high_at) found WHERE {{wanted}} GROUP BY job_type, status"""
-_BUCKETS = f"""SELECT hour, NULL, job_type, status, count, time_ms, {_REACH} FROM rollup_types
+  WHERE id > {REACH} AND {AT} >= :low_at AND {AT} < :high_at) found WHERE {{wanted}} GROUP BY job_type, status"""
+_BUCKETS = f"""SELECT hour, NULL, job_type, status, count, time_ms, {REACH} FROM rollup_types
  WHERE hour >= :low AND hour < :high AND {_WANTED}
- UNION ALL SELECT 0, CAST({_AT} AS VARCHAR(30)), job_type, status, COUNT(*), SUM(processing_time), {_REACH}
- FROM job_metrics WHERE id > {_REACH} AND {_WANTED} GROUP BY {_AT}, job_type, status"""
+ UNION ALL SELECT 0, CAST({AT} AS VARCHAR(30)), job_type, status, COUNT(*), SUM(processing_time), {REACH}
+ FROM job_metrics WHERE id > {REACH} AND {_WANTED} GROUP BY {AT}, job_type, status"""
 _RAW = f"""SELECT job_type, status, COUNT(*), SUM(processing_time) FROM job_metrics
  WHERE completed_at >= :low AND completed_at < :high AND id <= :reach AND {_WANTED} GROUP BY job_type, status"""
 

@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 
 from app.support.messages import Message
 
-SILENT_S = 120.0
+QUIET_S, SILENT_S = 30.0, 120.0  # three beats; twelve
 HARD_S = 30.0
+FROZEN = Message("frozen: a signal has stopped its process")
 
 
 @dataclass
@@ -44,7 +45,8 @@ class Facts:
 
 @dataclass(frozen=True)
 class Verdict:
-    """`dead`: its rows are freed now; `stale`: its row is marked; `why` is a sentence for people."""
+    """`dead`: its rows are freed now, and it is killed when it runs here; `stale`: its row is marked; `why` is a
+    sentence for people, also while nothing is concluded yet."""
 
     dead: bool = False
     stale: bool = False
@@ -53,22 +55,27 @@ class Verdict:
 
 def judge(facts: Facts, seen: Seen, now: float) -> Verdict:
     """The verdict on a worker at `now` (monotonic s). It is dead at once when `gone`; otherwise after 120 s without a
-    beat, and on this machine only if it uses no CPU time either."""
+    beat, and on this machine only if it uses no CPU time either. After 30 s the reason says what is seen; a process
+    that a signal has stopped is marked then."""
     if facts.gone:
         return Verdict(dead=True, why=Message("the process is gone"))
     if facts.beat != seen.beat:
         seen.beat, seen.beat_at = facts.beat, now
     if facts.cpu != seen.cpu:
         seen.cpu, seen.cpu_at = facts.cpu, now
-    silent = now - seen.beat_at
-    if silent < SILENT_S:
+    silent, still = now - seen.beat_at, now - seen.cpu_at
+    if silent < QUIET_S:
         return Verdict()
+    if facts.stopped and still >= QUIET_S:  # one that held the interpreter was silent before it was stopped
+        return Verdict(silent >= SILENT_S and still >= SILENT_S, True, FROZEN)
+    busy = Message("busy, not reporting")
+    if silent < SILENT_S:
+        return Verdict(why=busy if facts.here and still < QUIET_S else Message("not reporting"))
     if not facts.here:
         return Verdict(dead=True, stale=True, why=Message("unheard for %(n)s s", n=int(silent)))
-    if facts.stopped or now - seen.cpu_at >= SILENT_S:
-        still = Message("unheard for %(n)s s and standing still", n=int(silent))
-        return Verdict(dead=True, stale=True, why=Message("frozen") if facts.stopped else still)
-    return Verdict(stale=True, why=Message("busy, not reporting"))
+    if still >= SILENT_S:
+        return Verdict(dead=True, stale=True, why=Message("unheard for %(n)s s and standing still", n=int(silent)))
+    return Verdict(stale=True, why=busy)
 
 
 def over_time(seen: Seen, held: tuple[str, int], timeout_s: int, first_seen_run_s: float, now: float) -> bool:

@@ -18,8 +18,10 @@ from flask import Flask
 
 from app import registry
 from app.integrations.ping import Ping
-from app.ledger import batches, control, counts, graph, limits, rescue, rollups
+from app.ledger import batches, control, counts, graph, limits, rescue, rollups, workforce
 from app.ledger.dialect import Connection, database_errors
+from app.monitor.consumer_watch import ConsumerWatch
+from app.monitor.studies import Studies
 from app.monitor.worker_watch import CALM_S, WorkerWatch
 from app.services.alerts import delivery, incidents
 from app.services.alerts.snapshot import Snapshot
@@ -68,6 +70,7 @@ class Monitor:
         self._minute = self._sampled = 0
         self._idle_since: float | None = None
         self.ping, self.outbox = Ping(self.settings.heartbeat_url), delivery.Outbox(app)
+        self.studies = Studies(monotonic)
         uploads = self.settings.data_dir / "uploads"
         sweep = limits.Sweep(self.connection)
         self.duties = [
@@ -75,6 +78,7 @@ class Monitor:
             Duty("promote", 1.0, lambda: rescue.promote(self.connection)),
             Duty("live counts", 0.5, self.count),
             Duty("rescue", 1.0, self.watch.rescue),
+            Duty("consumers", 1.0, ConsumerWatch(self.watch).look),
             Duty("rollups", 1.0, lambda: rollups.advance(self.connection)),
             Duty("pace", 1.0, lambda: queue_rates.advance(self.connection)),
             Duty("forecast", 1.0, Forecaster(self.connection, queue_rates.rates).run),
@@ -91,6 +95,7 @@ class Monitor:
             Duty("search", 1.0, lambda: search_index.advance(self.connection)),
             Duty("ping", 60.0, self.ping.send),
             Duty("minute", 1.0, self.minute),
+            Duty("worker minutes", 5.0, lambda: workforce.sample(self.connection)),
             Duty("alerts", 60.0, self.alerts),
             Duty("urgent alerts", 10.0, lambda: self.alerts(urgent=True)),
             Duty("messages", 1.0, self.messages),
@@ -102,6 +107,7 @@ class Monitor:
             Duty("wal", 10.0, lambda: open_files.shrink_wal(self.connection, str(self.settings.database_file))),
             Duty("sessions", 300.0, self.sweep_sessions),
             Duty("files", 60.0, self.sweep_files),
+            Duty("studies", 5.0, lambda: self.studies.run(self.connection)),
         ]
 
     def round(self) -> list[str]:
@@ -254,6 +260,7 @@ def run(app: Flask, once: bool = False) -> int:
         return 1 if failed else 0
     (alerts,) = (duty for duty in monitor.duties if duty.name == "alerts")
     alerts.next = monitor.monotonic() + FIRST_CHECK_S
+    monitor.studies.begin()
     asked: list[int] = []  # no Event: set() in a handler can meet its own lock
     for signum in (signal.SIGTERM, signal.SIGINT):
         signal.signal(signum, lambda number, _: asked.append(number))
@@ -263,6 +270,7 @@ def run(app: Flask, once: bool = False) -> int:
         monitor.round()
         time.sleep(TICK_S)
     end = time.monotonic() + LAST_SENDING_S
+    monitor.studies.stop()
     while monitor.outbox.busy() and time.monotonic() < end:
         time.sleep(TICK_S)
     return 0

@@ -12,6 +12,7 @@ from __future__ import annotations
 import logging
 import re
 import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from app.ledger.dialect import Connection
 from app.ledger.manual import due_to_stop
 from app.ledger.rescue import claims_of, forget_worker, rescue
 from app.ledger.settle import Outcome, settle
-from app.monitor.liveness import Facts, Seen, forget, holds_something_else, judge, over_time
+from app.monitor.liveness import FROZEN, QUIET_S, Facts, Seen, forget, holds_something_else, judge, over_time
 from app.support import descendants, process
 from app.support.messages import Message, to_json
 from app.support.process import has_ended, is_here, kill_if_same
@@ -29,12 +30,13 @@ from app.support.validation import stored_json
 
 log = logging.getLogger("app.monitor.loop")
 CALM_S = 30.0
+KILLED_LOOKS = 50  # of 20 ms, for a killed process to end
 MOST_GRACE_S = 60  # for a job that was asked to stop: GRACE of a server may be as long as its longest job
 
 _STALE = """UPDATE worker_heartbeats SET stale = :s, reason = :r, reason_json = :json
  WHERE worker_id = :w AND status <> 'stopped'"""
-_WORKERS = """SELECT worker_id, worker_name, consumer_id, process_id, beat, stale, held_uuid, held_claim, held, command
- FROM worker_heartbeats WHERE status <> 'stopped'"""
+_WORKERS = """SELECT worker_id, worker_name, consumer_id, process_id, beat, stale, reason, held_uuid, held_claim, held,
+ command FROM worker_heartbeats WHERE status <> 'stopped'"""
 
 
 class WorkerWatch:
@@ -45,6 +47,7 @@ class WorkerWatch:
         self.store = "sqlite" if settings.sqlite else "postgresql"
         self.folder = settings.data_dir / "workers"
         self.seen: dict[str, Seen] = {}
+        self.deaths: list[tuple[float, str]] = []  # when workers died alone, and of which consumer
         self.calm_until = 0.0
 
     def suspend_judgement(self, afresh: bool = False) -> None:
@@ -61,7 +64,7 @@ class WorkerWatch:
         self._to_stop = due_to_stop(self.connection, min(self.settings.grace, MOST_GRACE_S) * 1000)
         for (worker_id,) in self.connection.fetch_all("SELECT DISTINCT worker_id FROM jobs WHERE state = 'processing'"):
             if isinstance(worker_id, str) and worker_id not in known:
-                rows.append((worker_id, Message("its worker"), "", 0, -1, 0, None, None, None, None))
+                rows.append((worker_id, Message("its worker"), "", 0, -1, 0, *[None] * 5))
         freed, failed = 0, None
         for row in rows:
             try:
@@ -76,7 +79,8 @@ class WorkerWatch:
         return freed
 
     def _judge_worker(self, worker_id: str, name: str, consumer: str, pid: int, beat: int, stale: int,
-                      held_uuid: str | None, held_claim: int | None, held: str | None, command: str | None) -> int:
+                      reason: str | None, held_uuid: str | None, held_claim: int | None, held: str | None,
+                      command: str | None) -> int:
         now = self.monotonic()
         here = is_here(worker_id)
         cpu = process.cpu_ticks(pid) if here and pid else None
@@ -87,30 +91,48 @@ class WorkerWatch:
         if command == "kill" and here and (facts.gone or kill_if_same(worker_id, signal.SIGKILL)):
             # by us now; or it is gone since a round that broke off after the kill, or by another monitor
             return self._reap(worker_id, name, "", Message("killed by hand"), jobs, gone=True)
-        if verdict.dead and (facts.gone or now >= self.calm_until):
-            return self._reap(worker_id, name, consumer, verdict.why or "", jobs, gone=facts.gone)
-        if verdict.stale != bool(stale):
-            with self.connection.transaction() as tx:
-                tx.execute(_STALE, s=int(verdict.stale), r=verdict.why, json=to_json(verdict.why), w=worker_id)
+        if verdict.dead and facts.gone:
+            return self._reap(worker_id, name, consumer, verdict.why or "", jobs, gone=True)
+        if now >= self.calm_until or not verdict.why:
+            if verdict.dead:
+                return self._end_silent(worker_id, name, verdict.why or "", kill=pid > 0)
+            if (int(verdict.stale), verdict.why) != (stale, reason):
+                with self.connection.transaction() as tx:
+                    tx.execute(_STALE, s=int(verdict.stale), r=verdict.why, json=to_json(verdict.why), w=worker_id)
         forget(seen, {(job.uuid, job.claim_no) for job in jobs})
         reported = {(held_uuid, held_claim), *((uuid, n) for uuid, n in stored_json(held) or ())}
-        return sum(self._judge_job(job, seen, reported, beat, now, here, grouped=len(jobs) > 1) for job in jobs)
+        return sum(self._judge_job(job, seen, reported, facts, now, grouped=len(jobs) > 1) for job in jobs)
 
-    def _judge_job(self, job: Claim, seen: Seen, reported: set[tuple], beat: int, now: float, here: bool,
+    def _end_silent(self, worker_id: str, name: str, why: str, kill: bool = True) -> int:
+        """Kill a silent worker of this machine, so that its consumer starts another, and free its rows; returns how
+        many. No crash is counted: whoever stopped the process, or a disk that did not answer, says nothing of the job.
+        A job that does it itself ends after MAX_LOST losses (rescue.py)."""
+        killed = kill and kill_if_same(worker_id, signal.SIGKILL)
+        for _ in range(KILLED_LOOKS if killed else 0):
+            if has_ended(worker_id):
+                break
+            time.sleep(0.02)  # one that waits for a disk dies later: until then the fence keeps it from its rows
+        why = Message("%(why)s; killed by the monitor", why=why) if killed else why
+        log.warning("worker %s: %s", name, why)
+        return self._reap(worker_id, name, "", why, claims_of(self.connection, worker_id, name), has_ended(worker_id))
+
+    def _judge_job(self, job: Claim, seen: Seen, reported: set[tuple], facts: Facts, now: float,
                    grouped: bool) -> int:
         row = (job.uuid, job.claim_no)
         at = self.connection.now()  # the clock by which the claim was stored
         ran_s = (at - (job.reserved_ms or at)) / 1000
-        if here and over_time(seen, row, job.timeout, ran_s, now):
+        if facts.here and over_time(seen, row, job.timeout, ran_s, now):
+            if facts.stopped and now - seen.cpu_at >= QUIET_S:  # it was not the job that took the time
+                return self._end_silent(job.worker_id, job.worker, FROZEN)
             if grouped:  # one of its rows does not end; which one, shows when each runs alone
                 kill_if_same(job.worker_id, signal.SIGKILL)
                 return 0  # the next round finds the worker gone
             return self._kill_and_end(job, ran_s, "timeout", "is over its time and does not stop", Message(
                 "timeout after %(n)s s; the job did not stop and its worker was killed", n=job.timeout))
-        if here and job.id in self._to_stop and not grouped:
+        if facts.here and job.id in self._to_stop and not grouped:
             return self._kill_and_end(job, ran_s, "cancelled", "was asked to stop and did not", Message(
                 "Stopped by hand; its worker was killed."))
-        if holds_something_else(seen, row, reported, beat):
+        if holds_something_else(seen, row, reported, facts.beat):
             return self._release(job, False, Message("its worker lives but no longer holds it"), grouped)
         return 0
 
@@ -123,6 +145,8 @@ class WorkerWatch:
     def _reap(self, worker_id: str, name: str, consumer: str, why: str, jobs: list[Claim], gone: bool) -> int:
         # only a worker that died while its consumer lives speaks against the job it ran
         alone = gone and is_here(consumer) and not has_ended(consumer)
+        if alone:
+            self.deaths.append((self.monotonic(), consumer))
         if gone:
             kill_if_same(worker_id, signal.SIGKILL)  # a job that closed the descriptor of its worker's lock runs on
             if names := descendants.end_marked(worker_id, self._lock(worker_id)):

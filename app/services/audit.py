@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -9,10 +10,14 @@ from typing import Any
 from sqlalchemy import select
 
 from app.extensions import db
+from app.ledger.executor import Executor
+from app.ledger.rows import insert
 from app.models import Audit
 from app.support.clock import now_ms, when
 from app.support.messages import from_row, to_json
 from app.support.validation import parse_uuid
+
+_INSERT = insert("audit", "at_ms actor action action_json subject subject_json result result_json".split())
 
 
 class ActionRefused(Exception):
@@ -44,6 +49,12 @@ def audit(actor: str, action: str, subject: str, result: str) -> None:
         subject_json=to_json(subject), result=result, result_json=to_json(result)))
 
 
+def write(tx: Executor, actor: str, action: str, subject: str, result: str) -> None:
+    """As `audit`, in the open transaction of a connection."""
+    tx.execute(_INSERT, at_ms=tx.now(), actor=actor[:255], action=action, action_json=to_json(action),
+               subject=subject[:255], subject_json=to_json(subject), result=result, result_json=to_json(result))
+
+
 def commit_audited(actor: str, action: str, subject: str, result: str) -> None:
     """Add a row to the log and commit it with the change."""
     audit(actor, action, subject, result)
@@ -63,10 +74,16 @@ def row_of(model: Any, number: int, refusal: str) -> Any:
     return refuse_unless(db.session.get(model, number) if 0 < number < 2**62 else None, refusal)
 
 
-def log(before: int | None = None, size: int = 100) -> tuple[list[AuditRow], bool]:
-    """At most `size` rows before the id `before`, the latest first, and whether there are more."""
+def log(before: int | None = None, size: int = 100, actor: str | None = None,
+        actions: Collection[str] = ()) -> tuple[list[AuditRow], bool]:
+    """At most `size` rows before the id `before`, the latest first, and whether there are more; only those of an
+    `actor`, and only `actions` (which have an index), when given."""
     query = select(Audit).order_by(Audit.id.desc()).limit(size + 1)
-    found = list(db.session.scalars(query if before is None else query.where(Audit.id < before)))
+    if before is not None:
+        query = query.where(Audit.id < before)
+    if actor:
+        query = query.where(Audit.actor == actor)
+    found = list(db.session.scalars(query.where(Audit.action.in_(actions)) if actions else query))
     return [_shown(row) for row in found[:size]], len(found) > size
 
 

@@ -60,6 +60,8 @@ def test_every_command_runs(site, cli, tmp_path):
             rows = json.loads(does(0, "jobs", "list", "--json", *(("--state", state) if state else ())))
             assert all(set(r) == {"uuid", "type", "queue", "state", "tenant_id", "attempts"} for r in rows) and rows
     does(0, "jobs", "list", "--limit", "3")
+    assert set(json.loads(does(0, "capacity", "--store", "--json"))) == {"yesterday", "last", "hours", "at_ms"}
+    assert "Last 48 hours: " in does(0, "capacity", "--hours", "48")
     for state, key in one.items():
         assert json.loads(does(0, "jobs", "show", key, "--json"))["uuid"] == key, state
         does(0, "jobs", "show", key[:13])

@@ -33,6 +33,7 @@ QUERIES = {
     "admin.jobs.list": LISTS, "admin.jobs.export": LISTS,
     "admin.jobs.index": [{}, {"period": "7d"}, {"period": "30d"}],
     "admin.jobs.metrics": [{"period": p} | g | t for p, g, t in itertools.product(("24h", "7d", "30d"), ({}, {"group": "type"}), ({}, {"job_type": "TestEcho"}))],
+    **{f"admin.jobs.capacity.{name}": [{}, {"period": "7d"}, {"period": "x"}] for name in ("index", "hours")},
     "admin.jobs.queues": [{}, {"queue": "high"}, {"queue": "low"}],
     "admin.jobs.contents.index": [{}, {"q": "100%"}, {"tenant": "acme"}, {"after": "2"}, *({"state": s, "service": t} for s in STATES for t in ("", "wordpress")), {"missing": "1"}, {"state": "odd"}],
     "admin.jobs.contents.one": [{}, {"version": "1"}],

@@ -48,12 +48,18 @@ def seen(beat=5, beat_at=0.0, cpu=100, cpu_at=0.0) -> Seen:
 
 @pytest.mark.parametrize("facts,at,dead,stale,why", [
     (Facts(5, True, True, False, None), 0.1, True, False, "the process is gone"),
-    (Facts(5, True, False, False, 100), 119.0, False, False, None),
+    (Facts(5, True, False, False, 100), 29.0, False, False, None),
+    (Facts(5, True, False, False, 100), 119.0, False, False, "not reporting"),
+    (Facts(5, True, False, False, 999), 119.0, False, False, "busy, not reporting"),
+    (Facts(5, True, False, True, 100), 29.0, False, False, None),
+    (Facts(5, True, False, True, 100), 31.0, False, True, "frozen: a signal has stopped its process"),
     (Facts(6, True, False, False, 100), 500.0, False, False, None),
-    (Facts(5, True, False, True, 100), 121.0, True, True, "frozen"),
+    (Facts(5, True, False, True, 100), 121.0, True, True, "frozen: a signal has stopped its process"),
+    (Facts(5, True, False, True, 999), 121.0, False, True, "busy, not reporting"),
     (Facts(5, True, False, False, 100), 121.0, True, True, "unheard for 121 s and standing still"),
     (Facts(5, True, False, False, 999), 121.0, False, True, "busy, not reporting"),
-    (Facts(5, False, False, False, None), 119.0, False, False, None),
+    (Facts(5, False, False, False, None), 29.0, False, False, None),
+    (Facts(5, False, False, False, None), 119.0, False, False, "not reporting"),
     (Facts(5, False, False, False, None), 121.0, True, True, "unheard for 121 s"),
 ])
 def test_who_is_given_up(facts, at, dead, stale, why):

@@ -14,8 +14,9 @@ import time
 import psutil
 import pytest
 
+from app import queue
 from app.config import load_settings
-from app.queue import PUBLISH_WAIT_S, Tickets, build
+from app.queue import MAX_TICKETS, PUBLISH_WAIT_S, Tickets, build
 from tests.backends import free_port
 
 MUCH = PUBLISH_WAIT_S + 0.35  # the bound, and what a busy machine adds
@@ -135,6 +136,26 @@ def test_postgresql_that_is_stopped_costs_250_ms_once_and_is_used_again(data_dir
         time.sleep(0.05)
     assert tickets.count() >= 1
     tickets.huey.storage.flush_queue()
+
+
+def test_each_job_has_a_ticket_at_a_server_whose_blocked_workers_need_one_each(data_dir, redis_server, postgres_url):
+    for url in (redis_server[1], postgres_url):
+        tickets = store(data_dir, url)
+        assert tickets.publish(["a"] * 20) == 20 and tickets.room() == MAX_TICKETS
+        tickets.huey.storage.flush_queue()
+
+
+def test_idle_workers_that_find_no_ticket_begin_at_once(product, monkeypatch):
+    monkeypatch.setattr(queue, "ENOUGH", 1)
+    product.workers(3)
+    product.until(lambda: product.one("SELECT COUNT(*) FROM worker_heartbeats WHERE status <> 'stopped'") == 3, 30, "three workers")
+    with product.app.app_context():
+        tickets = product.app.extensions["publisher"].tickets
+    for _ in range(3):
+        product.dispatch("TestSleep", ms=5000)
+        assert tickets.count() <= 1
+    running = "SELECT COUNT(*) FROM jobs WHERE state = 'processing'"
+    product.until(lambda: product.one(running) == 3, 4, "each of three idle workers runs one")
 
 
 def test_a_worker_still_waits_for_its_ticket_at_redis(data_dir, redis_server):

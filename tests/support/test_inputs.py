@@ -15,6 +15,26 @@ from app.support.redaction import one_line, redact, redact_json
 from app.support.validation import ValidationError, parse_delay, parse_json, parse_queue, parse_tenant
 
 
+@pytest.mark.parametrize("given,said", [
+    ({"WORKERS_MIN": "2", "WORKERS_MAX": "1"}, "WORKERS=3 must lie between WORKERS_MIN=2 and WORKERS_MAX=1"),
+    ({"WORKERS_MAX": "2"}, "WORKERS=3 must lie between WORKERS_MIN=3 and WORKERS_MAX=2"),
+    ({"WORKERS": "1", "WORKERS_MIN": "2"}, "WORKERS=1 must lie between WORKERS_MIN=2 and WORKERS_MAX=1"),
+    ({"WORKERS_MAX": "65"}, "WORKERS_MAX='65' must be a whole number from 0 to 64"),
+])
+def test_workers_lie_between_the_bounds_of_autoscaling(tmp_path, given, said):
+    with pytest.raises(SettingError, match=said):
+        load_settings({"DATA_DIR": str(tmp_path)} | given)
+
+
+@pytest.mark.parametrize("given,bounds,on", [
+    ({}, (3, 3), False), ({"WORKERS": "5"}, (5, 5), False), ({"WORKERS_MAX": "8"}, (3, 8), True), ({"WORKERS_MIN": "1"}, (1, 3), True),
+    ({"WORKERS": "2", "WORKERS_MIN": "2", "WORKERS_MAX": "2"}, (2, 2), False),
+])
+def test_a_bound_that_is_not_set_is_the_number_of_workers(tmp_path, given, bounds, on):
+    settings = load_settings({"DATA_DIR": str(tmp_path)} | given)
+    assert (settings.workers_min, settings.workers_max, settings.autoscaling) == (*bounds, on)
+
+
 @pytest.mark.parametrize("name,value", [
     ("PORT", "eighty"), ("PORT", "70000"), ("WORKERS", "0"), ("GRACE", "-1"), ("APP_TIMEZONE", "Europe/Roma"), ("PUBLIC_URL", "jobs.example.org"),
     ("DATABASE_URL", "mysql://x"), ("DATABASE_URL", "sqlite:///:memory:"), ("QUEUE_URL", "amqp://x"), ("WORKER_QUEUES", "fast"),

@@ -14,10 +14,12 @@ from urllib.parse import urlencode
 
 from app import registry
 from app.config import QUEUES
-from app.ledger import costs
+from app.ledger import control, costs, workforce
+from app.ledger.control import TYPE, Pause
 from app.services.alerts.snapshot import SCOPES, Rule, Snapshot
 from app.support import disk
-from app.support.clock import MINUTE_MS, month_start
+from app.support.clock import MINUTE_MS, day_of, month_start
+from app.support.messages import to_json
 
 WORKERS = "/admin/jobs/workers"
 LEAST_OVERRUN_MS = MINUTE_MS
@@ -37,11 +39,16 @@ def _jobs(**query: str) -> str:
     return f"/admin/jobs/list?{urlencode(query)}"
 
 
+def _ended(snapshot: Snapshot, rule: Rule, state: str, **scope: str) -> str:
+    """The list of what has ended since the day on which the window begins; it filters by days."""
+    return _jobs(state=state, **scope, since=day_of(snapshot.since(rule), snapshot.zone).isoformat())
+
+
 def failures(snapshot: Snapshot, rule: Rule) -> list[Finding]:
     """More than `threshold` final failures in the window."""
     n = snapshot.values[rule.id] = snapshot.ended(rule, "failed", "timeout")[0].count
-    facts = {"n": n, "minutes": rule.window_min, "limit": rule.threshold, **rule.scope}
-    return [Finding("", facts, _jobs(state="unsuccessful", **rule.scope))] if n > rule.threshold else []
+    facts = {"n": n, "minutes": snapshot.minutes(rule), "limit": rule.threshold, **rule.scope}
+    return [Finding("", facts, _ended(snapshot, rule, "unsuccessful", **rule.scope))] if n > rule.threshold else []
 
 
 def no_worker(snapshot: Snapshot, rule: Rule) -> list[Finding]:
@@ -59,8 +66,8 @@ def slow(snapshot: Snapshot, rule: Rule) -> list[Finding]:
     snapshot.values[rule.id] = total_ms / n / MINUTE_MS if n else None
     if n < max(rule.minimum, 1) or total_ms / n <= rule.threshold * MINUTE_MS:
         return []
-    facts = {"ms": round(total_ms / n), "n": n, "minutes": rule.window_min, "limit": rule.threshold, **rule.scope}
-    return [Finding("", facts, _jobs(state="completed", **rule.scope))]
+    facts = {"ms": round(total_ms / n), "n": n, "minutes": snapshot.minutes(rule), "limit": rule.threshold}
+    return [Finding("", facts | rule.scope, _ended(snapshot, rule, "completed", **rule.scope))]
 
 
 def box_memory(snapshot: Snapshot, rule: Rule) -> list[Finding]:
@@ -85,28 +92,54 @@ def critical_job(snapshot: Snapshot, rule: Rule) -> list[Finding]:
     marked = {d.name for d in registry.known_types() if d.options.critical}
     rows = [row for row in snapshot.ended(rule, "failed", "timeout", by_type=True) if row.job_type in marked]
     snapshot.values[rule.id] = sum(row.count for row in rows)
-    return [Finding(name, {"type": name, "n": n, "minutes": rule.window_min}, _jobs(state="unsuccessful", type=name))
+    return [Finding(name, {"type": name, "n": n, "minutes": snapshot.minutes(rule)},
+                    _ended(snapshot, rule, "unsuccessful", type=name))
             for n, _ms, name in rows if n > rule.threshold]
 
 
+def _pause_facts(pause: Pause | None) -> dict[str, Any]:
+    return {"by": pause.by, "since_ms": pause.since} if pause else {}
+
+
 def oldest(snapshot: Snapshot, rule: Rule) -> list[Finding]:
-    """Queues, not paused, whose longest waiting job has waited for more than `threshold` minutes."""
+    """Queues whose longest waiting job has waited for more than `threshold` minutes; a paused one says so."""
     since = {name: queue["since"] for name, queue in snapshot.live["queues"].items() if queue["since"] is not None}
-    waits = {name: snapshot.now - at for name, at in since.items()
-             if name not in snapshot.paused and rule.queue in (None, name)}
+    waits = {name: snapshot.now - at for name, at in since.items() if rule.queue in (None, name)}
     snapshot.values[rule.id] = max(waits.values(), default=0) / MINUTE_MS
-    return [Finding(name, {"queue": name, "ms": ms, "limit": rule.threshold}, _jobs(state="pending", queue=name))
+    return [Finding(name, {"queue": name, "ms": ms, "limit": rule.threshold} | _pause_facts(snapshot.paused.get(name)),
+                    _jobs(state="pending", queue=name))
             for name, ms in waits.items() if ms > rule.threshold * MINUTE_MS]
+
+
+def paused(snapshot: Snapshot, rule: Rule) -> list[Finding]:
+    """Queues and types that have been paused for more than `threshold` minutes, also those whose pause has an end."""
+    wanted = {rule.queue, f"{TYPE}{rule.job_type}"} if rule.scope else snapshot.paused.keys()
+    found = {name: pause for name, pause in snapshot.paused.items() if name in wanted}
+    snapshot.values[rule.id] = max((snapshot.now - pause.since for pause in found.values()), default=0) / MINUTE_MS
+    return [_pause_finding(snapshot, rule, name, pause) for name, pause in found.items()
+            if snapshot.now - pause.since > rule.threshold * MINUTE_MS]
+
+
+def _pause_finding(snapshot: Snapshot, rule: Rule, name: str, pause: Pause) -> Finding:
+    depths = {queue: counted["depth"] for queue, counted in snapshot.live["queues"].items()}
+    facts = {"type": name.removeprefix(TYPE)} if name.startswith(TYPE) else {"queue": name}
+    facts |= {"ms": snapshot.now - pause.since, "until_ms": pause.until, "reason": pause.reason,
+              "n": control.kept_back(snapshot.tx, name, depths), "limit": rule.threshold}
+    return Finding(name, facts | _pause_facts(pause), "/admin/jobs/queues")
 
 
 _DEPTHS = "SELECT minute_ms, depth FROM queue_minutes WHERE queue = :q AND minute_ms >= :since ORDER BY minute_ms"
 
 
 def growing(snapshot: Snapshot, rule: Rule) -> list[Finding]:
-    """Queues, not paused, that are deeper at each third of the window and `threshold` times as deep as at its start."""
+    """Queues that are deeper at each third of the window and `threshold` times as deep as at its start.
+
+    Of a paused queue the pause is the cause, and the remedy is to resume it: it is measured, and told as `oldest` and
+    `paused`.
+    """
     found, deepest = [], 0.0
     for queue in QUEUES if rule.queue is None else (rule.queue,):
-        rows = snapshot.tx.fetch_all(_DEPTHS, q=queue, since=snapshot.since(rule) - MINUTE_MS)
+        rows = snapshot.tx.fetch_all(_DEPTHS, q=queue, since=snapshot.now - (rule.window_min + 1) * MINUTE_MS)
         if not rows or rows[-1][0] - rows[0][0] < (rule.window_min - 1) * MINUTE_MS:
             continue  # not watched for so long yet
         steps = [rows[round(part * (len(rows) - 1) / 3)][1] for part in range(4)]
@@ -144,16 +177,43 @@ def overrun(snapshot: Snapshot, rule: Rule) -> list[Finding]:
 def missed(snapshot: Snapshot, rule: Rule) -> list[Finding]:
     """Declared schedules that did not run at their time in the window."""
     declared = {s.name for s in registry.schedules()}
-    sql = "SELECT name, missed_ms FROM recurring WHERE enabled = 1 AND missed_at_ms > :since"
+    sql = "SELECT name, missed_ms FROM recurring WHERE enabled = 1 AND missed_at_ms >= :since"
     rows = [(name, at) for name, at in snapshot.tx.fetch_all(sql, since=snapshot.since(rule)) if name in declared]
     snapshot.values[rule.id] = len(rows)
     return [Finding(name, {"name": name, "at_ms": at}, "/admin/jobs/recurring") for name, at in rows]
 
 
+_RUNS = "SELECT uuid, job_type, queue FROM jobs WHERE state = 'processing' ORDER BY reserved_ms, id LIMIT 97"
+# Read from the end of the queue: of a type with many rows there are few others behind its last one.
+_LAST = """SELECT uuid, job_type, queue FROM jobs WHERE state = 'pending' AND queue = :queue AND job_type = :type
+ ORDER BY rank, id DESC LIMIT 1"""
+
+
+def late(snapshot: Snapshot, rule: Rule) -> list[Finding]:
+    """What is predicted to end more than `threshold` minutes from now: queues (when they will be empty) and types by
+    their running jobs; with a type, also by its last ready job of each queue. What is not known is not told."""
+    rows, ends = snapshot.tx.fetch_all(_RUNS), []
+    if rule.job_type:
+        rows += [row for queue in QUEUES for row in snapshot.tx.fetch_all(_LAST, queue=queue, type=rule.job_type)]
+    else:
+        ends = [("queue", name, forecast.empty) for name, forecast in snapshot.queue_ends(snapshot.tx)[0].items()
+                if forecast.empty and rule.queue in (None, name)]
+    jobs = {uuid: job_type for uuid, job_type, queue in rows
+            if rule.job_type in (None, job_type) and rule.queue in (None, queue)}
+    found = snapshot.job_ends(snapshot.tx, list(jobs)) if jobs else {}
+    ends += [("type", jobs[uuid], forecast.end) for uuid, forecast in found.items() if forecast.end]
+    latest = {(what, name): end for what, name, end in sorted(ends, key=lambda row: row[2].middle)}
+    snapshot.values[rule.id] = max(((end.middle - snapshot.now) / MINUTE_MS for end in latest.values()), default=None)
+    return [Finding(f"{what} {name}", {what: name, "left_ms": end.middle - snapshot.now, "low_ms": end.low,
+                                       "at_ms": end.middle, "high_ms": end.high, "limit": rule.threshold},
+                    _jobs(state="live", **{what: name}))
+            for (what, name), end in latest.items() if end.middle - snapshot.now > rule.threshold * MINUTE_MS]
+
+
 def rescued(snapshot: Snapshot, rule: Rule) -> list[Finding]:
     """More than `threshold` jobs were lost with their worker in the window."""
     n = snapshot.values[rule.id] = snapshot.ended(rule, "lost")[0].count
-    return [Finding("", {"n": n, "minutes": rule.window_min}, "/admin/jobs/")] if n > rule.threshold else []
+    return [Finding("", {"n": n, "minutes": snapshot.minutes(rule)}, "/admin/jobs/")] if n > rule.threshold else []
 
 
 def disk_room(snapshot: Snapshot, rule: Rule) -> list[Finding]:
@@ -187,6 +247,15 @@ def held_connection(snapshot: Snapshot, rule: Rule) -> list[Finding]:
                     "/admin/jobs/connections/") for tenant, service, why, form in rows]
 
 
+def worker(snapshot: Snapshot, rule: Rule) -> list[Finding]:
+    """More than `threshold` workers are missing, frozen, stuck or silent. One that reports late for 30 s does not count
+    yet."""
+    found = [line for line in workforce.look(snapshot.tx).troubles if line.kind != "silent"]
+    n = snapshot.values[rule.id] = sum(line.count for line in found)
+    names = [(line.name, line.why, to_json(line.why)) for line in found[:5]]
+    return [Finding("", {"n": n, "names": names, "limit": rule.threshold}, WORKERS)] if n > rule.threshold else []
+
+
 @dataclass(frozen=True)
 class Kind:
     """`unit` of threshold and value is jobs, min, percent, times or none. `uses` names the other columns that this kind
@@ -210,7 +279,10 @@ KINDS = {
     "overrun": Kind(overrun, "times", ("minimum", "job_type")),
     "missed": Kind(missed, "none", ("window_min",)),
     "rescued": Kind(rescued, uses=("window_min", *SCOPES), urgent=True),
+    "paused": Kind(paused, "min", ("queue", "job_type")),
+    "late": Kind(late, "min", ("queue", "job_type")),
     "disk": Kind(disk_room, "percent"),
     "budget": Kind(budget, "percent", ("tenant_id",)),
     "connection": Kind(held_connection, "none", ("tenant_id",), urgent=True),
+    "worker": Kind(worker, urgent=True),
 }

@@ -72,7 +72,8 @@ def check(snapshot: Snapshot, connection: Connection, settings: Settings, urgent
             _write(tx, rule, found, snapshot.now, settings)
         if not urgent:
             tx.execute(_CLOSE_ORPHANS, now=snapshot.now)
-            counts.save(tx, "alerts", {"values": snapshot.values})
+            looked = snapshot.looked if failed else snapshot.now
+            counts.save(tx, "alerts", {"values": snapshot.values, "looked": looked})
         _enqueue_due(tx, rules, snapshot.now, settings)
     return failed
 

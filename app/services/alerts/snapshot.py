@@ -1,6 +1,11 @@
 """What alert rules are judged by: a rule as plain values, and a snapshot of the ledger and the server.
 
 The monitor makes one snapshot for each check. What several rules need is read once.
+
+A window of M minutes ends now and begins exactly M minutes ago, or at the last check when that is longer ago. So each
+outcome is counted by one check at least, also with M = 1, checks that take a minute and a second, or a monitor that was
+restarted. An outcome is written up to SLACK_MS after its time, so a window begins so much before the last check. After
+MOST_BLIND_MS without a check the rest is not told: pages and the ping have said meanwhile that no monitor runs.
 """
 
 from __future__ import annotations
@@ -15,11 +20,14 @@ from typing import Any
 
 import psutil
 
-from app.ledger import counts
+from app.ledger import control, counts
 from app.ledger.dialect import Executor
 from app.ledger.rollups import NO_BOUND
-from app.support.clock import MINUTE_MS
+from app.models.outcome_stats import AT, REACH
+from app.services.forecast import outlook
+from app.support.clock import HOUR_MS, MINUTE_MS, stamp
 
+SLACK_MS, MOST_BLIND_MS = 10_000, HOUR_MS
 SCOPES = {"job_type": "type", "queue": "queue", "tenant_id": "tenant"}  # columns of a rule: their names in addresses
 
 
@@ -52,34 +60,57 @@ class Rule:
 Ended = namedtuple("Ended", "count time_ms job_type")
 # A worker that has not stopped; memory in bytes, now and at its start, or None.
 Worker = namedtuple("Worker", "name stale memory memory_start")
+# Whole minutes, the rest of the first minute, and what the rollups have not counted yet: in one statement, as they move
+# on. "wanted" narrows each part to the statuses and the scope of a rule.
+_ENDED = f"""SELECT COALESCE(SUM(n), 0), COALESCE(SUM(ms), 0), MAX(job_type) FROM (
+ SELECT job_type, count AS n, time_ms AS ms FROM job_minutes WHERE minute_ms >= :minute AND {{wanted}}
+ UNION ALL SELECT job_type, 1, processing_time FROM job_metrics
+  WHERE completed_at >= :since_at AND completed_at < :minute_at AND id <= {REACH} AND {{wanted}}
+ UNION ALL SELECT job_type, 1, processing_time FROM job_metrics
+  WHERE id > {REACH} AND {AT} >= :since_at AND {{wanted}}) found"""
 RULE_COLUMNS = ", ".join(Rule.__dataclass_fields__)
 
 
 @dataclass
 class Snapshot:
     """What the rules are judged by, read once; `now` in ms, `worker_memory` (the limit) in bytes. `memory` returns the
-    server's memory in use, in percent. The kinds write into `values` what they measured, by the rule's id."""
+    server's memory in use, in percent; `queue_ends` and `job_ends` return forecasts (forecast/outlook.py). The kinds
+    write into `values` what they measured, by the rule's id."""
 
     tx: Executor
     now: int
     data_dir: Path
     worker_memory: int
     memory: Callable[[], float] = field(default=lambda: psutil.virtual_memory().percent)
+    queue_ends: Callable[..., Any] = outlook.of_queues
+    job_ends: Callable[..., Any] = outlook.of_jobs
     zone: Any = UTC
     values: dict[int, float | None] = field(default_factory=dict)
 
     def since(self, rule: Rule) -> int:
-        """The start of the rule's window, in ms."""
-        return self.now - rule.window_min * MINUTE_MS
+        """The start of the rule's window in ms, which belongs to it."""
+        looked = self.now if self.looked is None else max(self.looked - SLACK_MS, self.now - MOST_BLIND_MS)
+        return min(self.now - rule.window_min * MINUTE_MS, looked)
+
+    def minutes(self, rule: Rule) -> int:
+        """The length of the rule's window."""
+        return max(rule.window_min, round((self.now - self.since(rule)) / MINUTE_MS))
 
     def ended(self, rule: Rule, *statuses: str, by_type: bool = False) -> list[Ended]:
         """The outcomes in the rule's window and scope: in one row, or in one row for each type."""
         wanted = {column: value for column in SCOPES if (value := getattr(rule, column))}
-        sql = "SELECT COALESCE(SUM(count), 0), COALESCE(SUM(time_ms), 0), MAX(job_type) FROM job_minutes"
-        sql += f" WHERE minute_ms > :since AND status IN ({', '.join(map(repr, statuses))})"
-        sql += "".join(f" AND {column} = :{column}" for column in wanted) + (" GROUP BY job_type" if by_type else "")
-        rows = self.tx.fetch_all(sql, since=self.since(rule), **wanted)
+        narrow = f"status IN ({', '.join(map(repr, statuses))})" + "".join(f" AND {c} = :{c}" for c in wanted)
+        sql, since = _ENDED.format(wanted=narrow) + (" GROUP BY job_type" if by_type else ""), self.since(rule)
+        minute = since + -since % MINUTE_MS
+        rows = self.tx.fetch_all(sql, minute=minute, minute_at=stamp(minute), since_at=stamp(since), **wanted)
         return [Ended(int(n), int(ms), name) for n, ms, name in rows]
+
+    @cached_property
+    def looked(self) -> int | None:
+        """The time (ms) of the last check of all rules that was whole; None without one, or when it is ahead."""
+        kept = counts.load(self.tx, "alerts")
+        at = kept[0].get("looked") if kept and isinstance(kept[0], dict) else None
+        return at if isinstance(at, int) and at <= self.now else None
 
     @cached_property
     def live(self) -> dict[str, Any]:
@@ -93,9 +124,9 @@ class Snapshot:
         return [Worker(*row) for row in self.tx.fetch_all(sql)]
 
     @cached_property
-    def paused(self) -> set[str]:
-        """Names of the paused queues and types."""
-        return {name for (name,) in self.tx.fetch_all("SELECT name FROM queues WHERE paused_at IS NOT NULL")}
+    def paused(self) -> dict[str, control.Pause]:
+        """The pauses by the name of the queue, or of the type as `type:X`."""
+        return control.pauses(self.tx)
 
     def usual_ms(self, job_type: str, least: int) -> int | None:
         """The upper bound (ms) of the run time of 99 % of a type's completed jobs; None with fewer than `least` jobs or

@@ -34,8 +34,10 @@ def name(kind: str) -> str:
         "box_memory": _("Memory of the server"), "worker_memory": _("Memory of a worker"),
         "critical_job": _("Critical job failed"), "oldest": _("A job waits too long"), "growing": _("Queue grows"),
         "overrun": _("Job far longer than its kind"), "missed": _("Recurring run missed"),
+        "paused": _("Paused for long"), "late": _("Predicted end is late"),
         "rescued": _("Jobs rescued"), "disk": _("Disk nearly full"), "budget": _("Budget nearly spent"),
         "connection": _("A service does not work"),
+        "worker": _("Workers are missing or do not work"),
     }.get(kind, kind)
 
 
@@ -51,6 +53,10 @@ def _clock(ms: int) -> str:
 _FORMS: dict[str, tuple[str, Callable[[Any], str]]] = {
     "n": ("n", number), "limit": ("limit", threshold), "percent": ("n", number), "mb": ("mb", number),
     "before": ("before", number), "ms": ("time", duration), "usual_ms": ("usual", duration), "at_ms": ("time", _clock),
+    "left_ms": ("left", duration),
+    **{fact: (fact, _clock) for fact in ("low_ms", "high_ms", "since_ms")},
+    "until_ms": ("until", lambda ms: ms and _clock(ms)), "reason": ("reason", lambda text: text and sanitize(text)),
+    "by": ("by", lambda by: sanitize(by) if by else _("the platform")),
     "type": ("type", _label), **{fact: (fact, sanitize) for fact in ("worker", "name", "tenant")},
 }
 
@@ -60,13 +66,16 @@ def _shown(kind: str, facts: dict[str, Any]) -> dict[str, Any]:
     for fact, value in facts.items():
         name, form = _FORMS.get(fact, (fact, lambda same: same))
         shown[name] = form(value)
-    if kind in ("slow", "oldest"):
+    if kind in ("slow", "oldest", "paused", "late"):
         shown["limit"] = duration(facts["limit"] * MINUTE_MS)
     elif kind == "disk":
         shown["n"] = number(facts["percent"], 1)
     elif kind == "connection":
         why = translated(from_row(facts["why"], facts.get("why_json")) or "")
         shown |= {"service": SERVICES.get(facts["service"], facts["service"]), "why": sanitize(why, MOST_WHY)}
+    elif kind == "worker":
+        whys = [(name, translated(from_row(why, form) or "")) for name, why, form in facts["names"]]
+        shown["names"] = "; ".join(f"{sanitize(name)} ({sanitize(why, MOST_WHY)})" for name, why in whys)
     elif kind == "budget":
         shown |= {fact: money(facts[fact], facts["currency"]) for fact in ("spent", "limit")}
     return shown
@@ -86,7 +95,14 @@ def sentence(kind: str, facts: dict[str, Any]) -> str:
         "worker_memory": lambda: _("%(worker)s is %(mb)s MB over its start, threshold %(limit)s MB.", **shown),
         "critical_job": lambda: ngettext(
             "%(type)s failed.", "%(type)s failed %(num)s times in %(minutes)s min.", facts["n"], **shown),
-        "oldest": lambda: _("%(queue)s: the oldest job has waited for %(time)s, threshold %(limit)s.", **shown),
+        "oldest": lambda: (_("%(queue)s: the oldest job has waited for %(time)s, threshold %(limit)s.", **shown)
+                           + (" " + _("%(by)s has paused it since %(since_ms)s.", **shown) if "by" in facts else "")),
+        "paused": lambda: _pause(facts["n"], shown),
+        "late": lambda: (
+            _("%(queue)s: probably empty in %(left)s, at %(time)s (between %(low_ms)s and %(high_ms)s), threshold "
+              "%(limit)s.", **shown) if "queue" in facts else
+            _("%(type)s: its last job ends probably in %(left)s, at %(time)s (between %(low_ms)s and %(high_ms)s), "
+              "threshold %(limit)s.", **shown)),
         "growing": lambda: _("%(queue)s grew from %(before)s to %(n)s jobs in %(minutes)s min.", **shown),
         "overrun": lambda: _("%(type)s has run for %(time)s; 99%% of its kind take at most %(usual)s.", **shown),
         "missed": lambda: _("%(name)s did not run at %(time)s.", **shown),
@@ -95,6 +111,9 @@ def sentence(kind: str, facts: dict[str, Any]) -> str:
         "budget": lambda: _("%(tenant)s has spent %(n)s%% of this month's budget: %(spent)s of %(limit)s.", **shown),
         "connection": lambda: _("%(service)s of %(tenant)s failed several times in a row; its jobs wait. %(why)s",
                                 **shown),
+        "worker": lambda: ngettext(
+            "%(num)s worker is missing, frozen, stuck or silent: %(names)s.",
+            "%(num)s workers are missing, frozen, stuck or silent: %(names)s.", facts["n"], **shown),
         "disk": lambda: _("%(n)s%% free, threshold %(limit)s%%.", **shown),
     }
     text = sentences.get(kind, lambda: kind)()
@@ -103,6 +122,14 @@ def sentence(kind: str, facts: dict[str, Any]) -> str:
     scopes = {"type": _("type %(name)s", name=shown.get("type")), "queue": _("queue %(name)s", name=shown.get("queue")),
               "tenant": _("tenant %(name)s", name=shown.get("tenant"))}
     return f"{text} ({', '.join(part for scope, part in scopes.items() if scope in facts)})"
+
+
+def _pause(waiting: int, shown: dict[str, Any]) -> str:
+    name = shown["type"] if "type" in shown else shown["queue"]
+    parts = [_("%(name)s: paused by %(by)s for %(time)s, threshold %(limit)s.", name=name, **shown)]
+    parts.append(_("It ends at %(until)s.", **shown) if shown["until"] else _("It lasts until somebody resumes it."))
+    parts += [_("Reason: %(reason)s.", **shown)] if shown["reason"] else []
+    return " ".join([*parts, ngettext("%(num)s job waits because of it.", "%(num)s jobs wait because of it.", waiting)])
 
 
 def notification(kind: str, facts: dict[str, Any]) -> str:

@@ -72,7 +72,8 @@ def delete_in_steps(connection: Connection, table: str, condition: str, steps: i
 
 
 def delete_old_minutes(connection: Connection) -> None:
-    """Delete figures by the second after 15 minutes and by the minute after 26 hours, incidents after 90 days, and
+    """Delete figures by the second after 15 minutes and by the minute after 26 hours (of workers after 8
+    days), incidents after 90 days, and
     alert messages after 32 days.
 
     A message that no monitor could send for 8 days expires, as the page says. One that its channel refuses expires
@@ -83,6 +84,7 @@ def delete_old_minutes(connection: Connection) -> None:
         limits.forget_old_starts(tx)
         for table in ("job_minutes", "queue_minutes"):
             tx.execute(f"DELETE FROM {table} WHERE minute_ms < :old", old=now - KEEP_MINUTES_MS)
+        tx.execute("DELETE FROM worker_minutes WHERE minute_ms < :old", old=now - KEEP_UNSENT_DAYS * DAY_MS)
         tx.execute("DELETE FROM queue_seconds WHERE second_ms < :old", old=now - KEEP_SECONDS_MS)
         tx.execute("DELETE FROM alerts WHERE closed_ms < :old", old=now - KEEP_FAILED_DAYS * DAY_MS)
         tx.execute("UPDATE alert_messages SET state = 'expired', ended_ms = :now, error = :why, error_json = :json "

@@ -27,6 +27,7 @@ from app.support.messages import translate as _
 from app.support.validation import MAX_BYTES, ValidationError, check_value, parse_delay, parse_tenant, parse_uuid
 
 MOST_PARENTS = 1000
+_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
 INSERT = insert(
     "jobs", [*NEW_JOB, "rank", "waits"], attempts="0", available_at=":at / 1000", created_at=":now / 1000",
     created_ms=":now", available_ms=":at", retry_until_ms=":until",
@@ -63,7 +64,8 @@ def dispatch_many(
         raise ValidationError(_("Unknown queue %(name)s. Use %(known)s.", **names))
     tenant_id, delay, after = parse_tenant(tenant_id), parse_delay(delay), parse_after(after)
     batch_id = getattr(batch, "id", batch)
-    tx, rows = SessionExecutor(db.session), []
+    session = db.session()  # the proxy looks it up at each use
+    tx, rows = SessionExecutor(session), []
     for args in many:
         uuid, fitted = new_uuid(), definition.accept(args, tenant_id)
         fitted = uploads.to_ids(definition, fitted, tenant_id, uuid)
@@ -88,9 +90,10 @@ def dispatch_many(
         "timeout": timeout or options.timeout, "durable": int(options.durable), "batch_id": batch_id, "waits": waits}
     tx.execute_many(INSERT, [common | row | {"rank": rank - n if options.fair else 0} for n, row in enumerate(rows)])
     uuids = [row["uuid"] for row in rows]
-    graph.add_edges(tx, ((parent, uuid, is_open) for uuid in uuids for parent, is_open in parents.items()))
+    if parents:
+        graph.add_edges(tx, ((parent, uuid, is_open) for uuid in uuids for parent, is_open in parents.items()))
     if state == "pending":
-        want_tickets(db.session, uuids)
+        want_tickets(session, uuids)
     return uuids
 
 
@@ -139,7 +142,7 @@ def payload(uuid: str, name: str, args: dict[str, Any], tenant_id: str | None, q
     content = {"uuid": uuid, "displayName": name, "args": args, "tenant_id": tenant_id, "queue": queue}
     try:
         check_value(args)
-        text = json.dumps(content, ensure_ascii=False, allow_nan=False)
+        text = _encode(content)
     except ValidationError as error:
         raise InvalidArguments(_("Arguments of %(job)s: %(error)s", job=name, error=error)) from None
     if len(text.encode()) > MAX_BYTES:

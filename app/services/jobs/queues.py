@@ -13,7 +13,7 @@ from app.config import QUEUES
 from app.extensions import db
 from app.ledger import control, counts
 from app.ledger.dialect import Connection, SessionExecutor
-from app.models import Job, Queue, QueueMinute
+from app.models import Job, QueueMinute
 from app.models.job import BY_LIMIT, BY_RATE
 from app.services.audit import ActionRefused, audit
 from app.services.forecast import outlook, words
@@ -134,9 +134,8 @@ def _lines(now: int) -> dict[str, list[tuple[int, int]]]:
 
 def pauses() -> dict[str, PauseView]:
     """Pauses by the name of the queue, or of the type as `type:X`."""
-    rows = db.session.scalars(select(Queue).where(Queue.paused_at.is_not(None)))
-    return {r.name: PauseView(when(r.paused_at), when(r.paused_until), translate_stored(r.paused_by),
-                              translate_stored(r.reason)) for r in rows}
+    return {name: PauseView(when(p.since), when(p.until), translate_stored(p.by), translate_stored(p.reason))
+            for name, p in control.pauses(SessionExecutor(db.session)).items()}
 
 
 def types() -> list[TypeView]:

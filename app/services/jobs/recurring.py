@@ -7,6 +7,8 @@ monitor, each second -> run_due: for each schedule the due minutes since the las
 Failures that are covered: two monitors (the key), a restart between check and commit (one transaction), a clock that is
 set back (no minute is due since the last check; also the key), a clock that is set forward or a machine that slept
 (missed minutes), a schedule that is switched off.
+When the clocks change, a schedule with fixed hours and minutes runs once a day: at the first of two equal times, or
+right after the gap (02:30 at 03:00). One whose minute or hour begins with `*` follows real time, in both equal hours.
 
 A run that is due while a job of an earlier run is live, in whatever state (it runs, waits for a retry, is held):
   overlap="allow": it is dispatched all the same
@@ -17,8 +19,9 @@ A run that is due while a job of an earlier run is live, in whatever state (it r
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import islice, takewhile
 from typing import Any
 
@@ -42,6 +45,7 @@ log = logging.getLogger(__name__)
 ON_TIME_MS = 90_000
 KEEP_MS = 90 * DAY_MS
 MOST_MINUTES = 2000  # a check counts no more due minutes; after a longer sleep the rest is missed too
+REPEATED = timedelta(hours=3)  # no change of the clocks repeats more
 MOST_RUNS = 1000  # the latest runs of a schedule, in which live jobs are looked for
 HELD = Message("It waits until the run before has ended.")
 _LIVE = f"""SELECT j.id FROM (SELECT uuid FROM recurring_runs WHERE name = :name AND uuid IS NOT NULL
@@ -97,8 +101,19 @@ def _check(schedule: registry.Schedule, zone: Any, now: int) -> int:
 
 def due(cron: str, zone: Any, after: int, until: int) -> list[int]:
     """Due minutes (ms) of a schedule in (after, until], at most MOST_MINUTES; `after` and `until` are in ms."""
-    moments = CronSim(cron, datetime.fromtimestamp(after / 1000, zone))
-    return list(islice(takewhile(lambda at: at <= until, (millis(m) for m in moments)), MOST_MINUTES))
+    return list(islice(takewhile(lambda at: at <= until, _moments(cron, zone, after)), MOST_MINUTES))
+
+
+def _moments(cron: str, zone: Any, after: int) -> Iterator[int]:
+    """The minutes (ms) of a schedule after `after` (ms), without end.
+
+    CronSim computes fixed times on local clocks and answers the first of two equal ones. After the clocks were set back
+    it would thus answer times that are over. The walk begins before the repeated time and leaves those out.
+    """
+    walk = CronSim(cron, datetime.fromtimestamp(after / 1000, zone))
+    if walk.fixup_tz is not None:
+        walk.dt -= REPEATED
+    return (at for at in map(millis, walk) if at > after)
 
 
 def _run(schedule: registry.Schedule, minute: int, now: int) -> int:
@@ -176,10 +191,11 @@ def listing(zone: Any) -> list[RecurringView]:
         if last and skipped and skipped.minute_utc < last.minute_utc:
             skipped = None
         enabled = row is None or bool(row.enabled)
-        upcoming = next(CronSim(schedule.cron, datetime.fromtimestamp(now / 1000, zone)), None) if enabled else None
+        upcoming = next(_moments(schedule.cron, zone, now), None) if enabled else None
         result.append(RecurringView(
             name=schedule.name, cron=schedule.cron, job_type=schedule.definition.name, label=schedule.definition.label,
-            enabled=enabled, next_at=upcoming, last_at=when(last.minute_utc) if last else None,
+            enabled=enabled, next_at=upcoming and datetime.fromtimestamp(upcoming / 1000, zone),
+            last_at=when(last.minute_utc) if last else None,
             last_uuid=last and last.uuid, last_state=lookup.state_of(last.uuid) if last and last.uuid else None,
             missed_at=when(row.missed_ms) if row else None, catch_up=schedule.catch_up,
             overlap=schedule.overlap, skipped_at=when(skipped.minute_utc) if skipped else None,

@@ -7,13 +7,13 @@ from datetime import datetime, timedelta
 from math import floor
 from typing import Any
 
-from sqlalchemy import case, func, select
+from sqlalchemy import func, select
 
 from app import registry
 from app.extensions import db
-from app.ledger import counts
+from app.ledger import counts, workforce
 from app.ledger.dialect import SessionExecutor
-from app.models import Job, JobMetric, WorkerHeartbeat, outcome_stats
+from app.models import Job, JobMetric, outcome_stats
 from app.models.job import LIVE_STATES
 from app.services.jobs import actions, lookup
 from app.support.clock import HOUR_MS, day_of, iso, midnight, millis, now_ms, when
@@ -33,12 +33,17 @@ def start_of_day(now: int, days_ago: int = 0) -> int:
 
 @dataclass(frozen=True)
 class WorkerCounts:
-    """Workers: `active` are alive, `idle` of them have no job; `stale` do not respond; `total` = active + stale."""
+    """Workers: `active` are alive, `idle` of them have no job; `stale` do not respond; `total` = active + stale.
+
+    `expected` should run (None: not known), `missing` of them have no process.
+    """
 
     active: int
     total: int
     idle: int
     stale: int
+    expected: int | None
+    missing: int
 
 
 @dataclass(frozen=True)
@@ -125,12 +130,10 @@ class JobMonitoringService:
 
     @staticmethod
     def count_workers() -> WorkerCounts:
-        """The workers that have not stopped, counted now."""
-        w = WorkerHeartbeat
-        conditions = w.stale == 0, (w.stale == 0) & w.job_uuid.is_(None), w.stale == 1
-        numbers = select(*(func.count(case((condition, 1))) for condition in conditions)).where(w.status != "stopped")
-        active, idle, stale = db.session.execute(numbers).one()
-        return WorkerCounts(active, active + stale, idle, stale)
+        """The workers that have not stopped, counted now; those that hold a job are busy, whatever they report."""
+        now = workforce.look(SessionExecutor(db.session))
+        return WorkerCounts(now.active, now.active + now.stale, now.active - now.busy, now.stale, now.expected,
+                            now.missing)
 
     def get_jobs_by_status(self) -> dict[str, list[dict[str, Any]]]:
         """The first 50 live jobs (`pending`, running ones also in `processing`) as QueuedJob, the first 50 `failed` as

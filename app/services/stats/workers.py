@@ -8,8 +8,9 @@ from datetime import datetime
 from sqlalchemy import select
 
 from app.extensions import db
-from app.ledger import worker_slots
-from app.models import Job, WorkerHeartbeat
+from app.ledger import worker_slots, workforce
+from app.ledger.dialect import SessionExecutor
+from app.models import WorkerHeartbeat
 from app.support.clock import iso, millis, now_ms, when
 from app.support.messages import _, from_row, translate_stored
 
@@ -20,7 +21,8 @@ ORDER = {"unresponsive": 0, "stuck": 1, "watch": 2, "healthy": 3, "stopped": 4}
 class WorkerView:
     """A worker. `health` is one of ORDER, `reason` a sentence that says why; `memory` and `memory_limit` in bytes.
 
-    `queue` names its queues with commas; `heartbeat_iso` is `last_heartbeat` as text in UTC.
+    Its job, and `status` (active, idle, stopped), are what the ledger says: a worker may be too busy to report. `queue`
+    names its queues with commas; `heartbeat_iso` is `last_heartbeat` as text in UTC.
     """
 
     id: int
@@ -45,43 +47,44 @@ class WorkerView:
     heartbeat_iso: str
 
 
-_SAME = ("id", "process_id", "queue", "status", "command", "current_job_id", "current_job_type", "memory", "jobs_done")
+_SAME = ("id", "process_id", "queue", "command", "memory", "jobs_done")
 
 
 def workers(memory_limit_mb: int) -> list[WorkerView]:
     """At most 200 workers, the worst first; `memory_limit_mb` is how much each may grow after its start."""
-    job = (Job.uuid == WorkerHeartbeat.job_uuid) & (Job.worker_id == WorkerHeartbeat.worker_id)
-    query = select(WorkerHeartbeat, Job.timeout).outerjoin(Job, job)
-    result = []
-    for w, timeout in db.session.execute(query.order_by(WorkerHeartbeat.id.desc()).limit(200)):
-        over = timeout is not None and w.job_since is not None and now_ms() - w.job_since > timeout * 1000
-        limit = (w.memory_start or 0) + memory_limit_mb * 2**20
+    now, result = now_ms(), []
+    held = workforce.look(SessionExecutor(db.session)).held
+    for w in db.session.scalars(select(WorkerHeartbeat).order_by(WorkerHeartbeat.id.desc()).limit(200)):
+        job = held.get(w.worker_id) if w.status != "stopped" else None
+        over, limit = workforce.is_over(job, now), (w.memory_start or 0) + memory_limit_mb * 2**20
         result.append(WorkerView(
-            **{name: getattr(w, name) for name in _SAME}, name=w.worker_name,
-            health="stuck" if over and w.status != "stopped" else health(w, limit), reason=reason(w, limit, over),
+            **{name: getattr(w, name) for name in _SAME}, name=w.worker_name, memory_limit=limit,
+            status="stopped" if w.status == "stopped" else "active" if job else "idle",
+            health="stuck" if over else health(w, limit), reason=reason(w, limit, job, over),
             stale=bool(w.stale), can_start=worker_slots.can_start(w.status, w.stop_code, w.consumer_id, w.host),
-            current_job_uuid=w.job_uuid, current_since=when(w.job_since), memory_limit=limit,
-            last_heartbeat=when(millis(w.last_heartbeat)), started_at=when(millis(w.started_at)),
-            heartbeat_iso=iso(millis(w.last_heartbeat))))
+            current_job_id=job and job.id, current_job_uuid=job and job.uuid, current_job_type=job and job.job_type,
+            current_since=when(job and job.since), last_heartbeat=when(millis(w.last_heartbeat)),
+            started_at=when(millis(w.started_at)), heartbeat_iso=iso(millis(w.last_heartbeat))))
     return sorted(result, key=lambda w: ORDER[w.health])
 
 
-def reason(worker: WorkerHeartbeat, memory_limit: int, over: bool) -> str | None:
+def reason(worker: WorkerHeartbeat, memory_limit: int, job: workforce.Held | None, over: bool) -> str | None:
     """A sentence that says why the worker is in its state; None when a stopped one has no reason. `memory_limit` in
     bytes; `over`: its job has passed its time limit."""
     if worker.status == "stopped" and worker.command == "start":
         return _("Is being started again.")
+    if over:
+        return translate_stored(workforce.STUCK)
     if worker.reason or worker.status == "stopped":
         return translate_stored(from_row(worker.reason, worker.reason_json))
-    if over:
-        return _("Its job is past its time limit; 30 s after that the worker is killed and the job gets its timeout.")
     if worker.command:
         words = {"quiet": _("Takes no more jobs until resumed."), "stop": _("Stops after its current job."),
+                 "retire": _("Ends: autoscaling needs fewer workers."),
                  "kill": _("Is being killed.")}
         return words.get(worker.command, _("Restarts after its current job."))
     if (worker.memory or 0) > 0.8 * memory_limit:
         return _("Close to its memory limit, at which it starts anew between jobs.")
-    return _("At work.") if worker.job_uuid else _("Free, waiting for work.")
+    return _("At work.") if job else _("Free, waiting for work.")
 
 
 def running_code_versions() -> set[str | None]:
@@ -91,9 +94,10 @@ def running_code_versions() -> set[str | None]:
 
 
 def health(worker: WorkerHeartbeat, memory_limit: int) -> str:
-    """healthy, watch (over 80 % of `memory_limit` bytes, or it has a command to follow), unresponsive or stopped."""
+    """healthy, watch (over 80 % of `memory_limit` bytes, or it has a command to follow, or has not reported for 30 s),
+    unresponsive or stopped."""
     if worker.status == "stopped":
         return "stopped"
     if worker.stale:
         return "unresponsive"
-    return "watch" if worker.command or (worker.memory or 0) > 0.8 * memory_limit else "healthy"
+    return "watch" if worker.command or worker.reason or (worker.memory or 0) > 0.8 * memory_limit else "healthy"

@@ -267,10 +267,10 @@ def test_the_outcomes_by_the_minute_are_counted_from_the_ledger(desk):
 # ---- each kind at and beyond its threshold -------------------------------------------------------------------------
 
 
-def judged(desk, kind: str, **columns) -> list:
+def judged(desk, kind: str, look: Snapshot | None = None, **columns) -> list:
     values = {"id": 1, "kind": kind, "enabled": 1, "threshold": 0, "minimum": 0, "window_min": 60, "job_type": None, "queue": None, "tenant_id": None,
               "severity": "warning", "quiet_from": None, "quiet_until": None, "channels": "*", "cooldown_min": 15}
-    look = desk.look()
+    look = look or desk.look()
     found = KINDS[kind].judge(look, Rule(**values | columns))
     assert 1 in look.values or kind == "nothing"
     return found
@@ -331,7 +331,8 @@ def test_critical_and_rescued_and_missed(desk):
     desk.ledger.change("INSERT INTO recurring (name, enabled, since_ms, looked_ms, missed_ms, missed_at_ms) VALUES (:n, 1, 0, 0, :at, :now)",
                        n=name, at=desk.now - 5 * HOUR_MS, now=desk.now)
     assert [f.subject for f in judged(desk, "missed")] == [name]
-    assert judged(desk, "missed", window_min=0) == []
+    desk.now += MINUTE_MS + 1
+    assert judged(desk, "missed", window_min=1) == []
 
 
 def test_oldest_waiting_and_paused_queues(desk):
@@ -340,8 +341,9 @@ def test_oldest_waiting_and_paused_queues(desk):
     desk.ledger.change("UPDATE jobs SET available_ms = :at WHERE uuid = :u", at=desk.now - 31 * MINUTE_MS, u=uuid)
     assert [f.subject for f in judged(desk, "oldest", threshold=30)] == ["low"]
     assert judged(desk, "oldest", threshold=30, queue="high") == []
-    desk.ledger.change("INSERT INTO queues (name, paused_at) VALUES ('low', 1)")
-    assert judged(desk, "oldest", threshold=30) == []
+    desk.ledger.change("INSERT INTO queues (name, paused_at, paused_by) VALUES ('low', :at, 'ada')", at=desk.now - 40 * MINUTE_MS)
+    (found,) = judged(desk, "oldest", threshold=30)
+    assert (found.facts["by"], found.facts["since_ms"], found.facts["ms"]) == ("ada", desk.now - 40 * MINUTE_MS, 31 * MINUTE_MS)
 
 
 @pytest.mark.parametrize(("depths", "grows"), [

@@ -12,7 +12,7 @@ from app.extensions import db
 from app.jobs import recurring as repeats
 from app.services.audit import ActionRefused
 from app.services.jobs import recurring
-from app.support.clock import DAY_MS, MINUTE_MS, millis
+from app.support.clock import DAY_MS, HOUR_MS, MINUTE_MS, millis
 
 ROME = ZoneInfo("Europe/Rome")
 
@@ -75,14 +75,54 @@ def test_missed_minutes_are_caught_up_once_when_so_declared(ledger, schedule):
     assert schedule.look("2026-03-28 03:00:05") == 1
 
 
-@pytest.mark.parametrize("night,runs", [("2026-03-29", ["03:00"]), ("2026-10-25", ["02:30"])])
-def test_daylight_saving_neither_drops_nor_doubles_a_nightly_run(ledger, schedule, night, runs):
-    schedule("30 2 * * *", first=f"{night} 00:00")
-    start, seen = at(f"{night} 00:00"), []
-    for minute in range(0, 8 * 60, 1):
-        if recurring.run_due(ROME, start + minute * MINUTE_MS):
-            seen.append(datetime.fromtimestamp((start + minute * MINUTE_MS) / 1000, ROME).strftime("%H:%M"))
+@pytest.mark.parametrize(("zone", "cron", "night", "runs"), [
+    ("Europe/Rome", "30 2 * * *", "2026-03-29", ["03:00 CEST"]), ("Europe/Rome", "30 2 * * *", "2026-10-25", ["02:30 CEST"]),
+    ("Europe/Rome", "0 * * * *", "2026-10-25", ["00:00 CEST", "01:00 CEST", "02:00 CEST", "02:00 CET", "03:00 CET", "04:00 CET"]),
+    ("America/New_York", "30 1 * * *", "2026-11-01", ["01:30 EDT"]), ("America/New_York", "30 2 * * *", "2026-03-08", ["03:00 EDT"]),
+    ("Australia/Lord_Howe", "45 1 * * *", "2026-04-05", ["01:45 +11"]), ("Australia/Lord_Howe", "15 2 * * *", "2026-10-04", ["02:30 +11"]),
+    ("Asia/Kolkata", "30 2 * * *", "2026-10-25", ["02:30 IST"]),
+])
+def test_daylight_saving_neither_drops_nor_doubles_nor_misses_a_run(ledger, schedule, zone, cron, night, runs):
+    zone = ZoneInfo(zone)
+    start, seen = millis(datetime.fromisoformat(night).replace(tzinfo=zone)), []
+    repeats(cron, name="report")(registry.find("TestNoop"))
+    for minute in range(-1, 5 * 60 + 30):
+        now = start + minute * MINUTE_MS + 7_000
+        if recurring.run_due(zone, now):
+            seen.append(datetime.fromtimestamp(now / 1000, zone).strftime("%H:%M %Z"))
+        assert ledger.one("SELECT missed_ms FROM recurring") is None, minute
     assert seen == runs
+    (row,) = recurring.listing(zone)
+    assert row.next_at.tzinfo is zone
+
+
+def test_after_the_clocks_were_set_back_the_next_run_is_in_the_future(schedule, monkeypatch):
+    schedule("30 2 * * *")
+    now = millis(datetime(2026, 10, 25, 2, 10, tzinfo=ROME, fold=1))
+    monkeypatch.setattr(recurring, "now_ms", lambda: now)
+    (row,) = recurring.listing(ROME)
+    assert row.next_at.strftime("%d. %H:%M %Z") == "26. 02:30 CET"
+
+
+@pytest.mark.parametrize("zone", ["Europe/Rome", "America/New_York", "Australia/Lord_Howe", "Asia/Kolkata"])
+def test_a_whole_year_has_each_daily_run_once_and_each_fifth_minute_of_real_time(zone):
+    """Looked at each minute in the two days around a change of the clocks, else each 6 hours."""
+    zone = ZoneInfo(zone)
+    start, end = (millis(datetime(year, 1, 1, tzinfo=zone)) for year in (2026, 2027))
+    offset = lambda at: datetime.fromtimestamp(at / 1000, zone).utcoffset()  # noqa: E731
+    for cron, often in (("30 2 * * *", None), ("45 1 * * *", None), ("0 0 * * *", None), ("*/5 * * * *", 5)):
+        found, looked = [], start - 1
+        while looked < end - 1:
+            changes = offset(looked - DAY_MS) != offset(looked + DAY_MS)
+            until = min(looked + (MINUTE_MS if changes else 6 * HOUR_MS), end - 1)
+            minutes = recurring.due(cron, zone, looked, until)
+            assert all(looked < at <= until for at in minutes), "nothing that is over, which would be missed"
+            found, looked = found + minutes, until
+        if often:
+            assert found == list(range(start, end, often * MINUTE_MS))
+        else:
+            days = [datetime.fromtimestamp(at / 1000, zone).date() for at in found]
+            assert len(days) == len(set(days)) == 365, cron
 
 
 def test_switched_off_it_rests_and_on_again_it_does_not_catch_up(ledger, schedule, monkeypatch):

@@ -1,0 +1,139 @@
+"""Which workers run of those that should, which job each holds, and what is wrong.
+
+consumers (what should run) + worker_heartbeats (what the monitor concluded) + rows of `jobs` in processing
+  -> `look` -> one Workforce for the dashboard, the page of workers, the alerts, and a sample every few seconds
+A worker is busy when the ledger says so: a job that holds the interpreter keeps its worker from reporting. Nothing here
+judges that a process is dead or missing: the monitor does, and writes a reason into its row. Without a row in
+`consumers` it is not known what should run, and no worker is missing.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, namedtuple
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from app.ledger.dialect import Connection
+from app.ledger.executor import Executor
+from app.support.clock import MINUTE_MS, millis, stamp
+from app.support.messages import Message, from_row
+
+OVER_MS = 5_000  # a job that ends at its time limit needs a moment to write that
+STUCK = Message("Its job is past its time limit; 30 s after that the worker is killed and the job gets its timeout.")
+
+_CONSUMERS = """SELECT consumer_id, host, wanted, stale, reason, reason_json, beat_ms FROM consumers
+ ORDER BY host, consumer_id"""
+_WORKERS = """SELECT worker_id, worker_name, consumer_id, stale, reason, reason_json, job_uuid, last_heartbeat
+ FROM worker_heartbeats WHERE status <> 'stopped' ORDER BY id"""
+_JOBS = """SELECT worker_id, id, uuid, job_type, reserved_ms, timeout FROM jobs WHERE state = 'processing'
+ ORDER BY reserved_ms, id"""
+_LAST = """SELECT worker_name, stopped_ms, reason, reason_json FROM worker_heartbeats
+ WHERE consumer_id = :c AND status = 'stopped' AND stop_code IS NULL ORDER BY stopped_ms DESC LIMIT 1"""
+_LOST = """SELECT uuid, job_type FROM job_metrics WHERE completed_at BETWEEN :since AND :until AND status = 'lost'
+ AND worker = :w ORDER BY id DESC LIMIT 1"""
+_SAMPLE = """INSERT INTO worker_minutes (minute_ms, samples, wanted, alive, busy)
+ VALUES (:minute, 1, :wanted, :alive, :busy) ON CONFLICT (minute_ms) DO UPDATE SET
+ samples = worker_minutes.samples + 1, wanted = worker_minutes.wanted + excluded.wanted,
+ alive = worker_minutes.alive + excluded.alive, busy = worker_minutes.busy + excluded.busy"""
+
+# The row that a worker runs: its id, uuid, type, when it was claimed (ms), its time limit (s).
+Held = namedtuple("Held", "id uuid job_type since timeout")
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """`count` workers that are `missing`, `unresponsive` (frozen, or silent for 2 min), `stuck` (the job is past its
+    time limit) or `silent` (for 30 s). `name` is the worker's, or the host of the consumer that lacks them; `why` is a
+    Message; `since_ms` is when it was last heard or should have ended; the job is the one that it holds or has lost."""
+
+    kind: str
+    name: str
+    why: str
+    since_ms: int | None
+    uuid: str | None = None
+    job_type: str | None = None
+    count: int = 1
+
+
+@dataclass(frozen=True)
+class Workforce:
+    """Numbers of workers: `expected` is how many should run (None: not known), `missing` how many of them have no
+    process, `active` and `stale` how many respond and do not, `busy` how many of the active ones hold a job. `held`:
+    their jobs by worker_id. `troubles`: the gravest first."""
+
+    expected: int | None
+    missing: int
+    active: int
+    stale: int
+    busy: int
+    held: dict[str, Held]
+    troubles: list[Trouble]
+
+
+def is_over(held: Held | None, now: int) -> bool:
+    """Whether a job is past its time limit at `now` (ms)."""
+    return held is not None and held.since is not None and now - held.since > held.timeout * 1000 + OVER_MS
+
+
+def look(tx: Executor) -> Workforce:
+    """The workers of this moment."""
+    now, workers, held = tx.now(), tx.fetch_all(_WORKERS), _held(tx)
+    troubles, active, busy, present = [], 0, 0, Counter()
+    for worker_id, name, consumer_id, stale, reason, form, reported, beat in workers:
+        rows = held.get(worker_id, [])
+        job = next((row for row in rows if row.uuid == reported), rows[0] if rows else None)
+        if job is not None:
+            held[worker_id] = job
+        present[consumer_id] += 1
+        active, busy = active + (not stale), busy + (not stale and job is not None)
+        if kind := "stuck" if is_over(job, now) else "unresponsive" if stale else "silent" if reason else None:
+            over = kind == "stuck"
+            troubles.append(Trouble(
+                kind, name, STUCK if over else from_row(reason, form) or "",
+                job.since + job.timeout * 1000 if over else _ms(beat), job and job.uuid, job and job.job_type))
+    consumers = tx.fetch_all(_CONSUMERS)
+    lacking = {row[0]: max(row[2] - present[row[0]], 0) for row in consumers}
+    lines = [_missing(tx, lacking[row[0]], *row) for row in consumers if row[4]]
+    order = ("missing", "unresponsive", "stuck", "silent")
+    return Workforce(
+        sum(row[2] for row in consumers) if consumers else None, sum(lacking.values()), active, len(workers) - active,
+        busy, {worker: job for worker, job in held.items() if isinstance(job, Held)},
+        sorted(lines + troubles, key=lambda trouble: order.index(trouble.kind)))
+
+
+def _held(tx: Executor) -> dict[str, Any]:
+    held: dict[str, Any] = {}
+    for worker_id, *row in tx.fetch_all(_JOBS):
+        held.setdefault(worker_id, []).append(Held(*row))
+    return held
+
+
+def _missing(tx: Executor, lacking: int, consumer_id: str, host: str, _wanted: int, stale: int, reason: str,
+             form: str | None, beat: int) -> Trouble:
+    """What the monitor says of a consumer; with how its last worker ended, and the job which that lost."""
+    why, lost = from_row(reason, form) or "", (None, None)
+    since = beat if stale and tx.now() - beat > MINUTE_MS else None  # a frozen consumer's scheduler goes on
+    for name, at, last, last_form in tx.fetch_all(_LAST, c=consumer_id) if lacking and not stale else ():
+        why = Message("%(what)s; the last that ended: %(why)s", what=why, why=from_row(last, last_form) or name)
+        since = at
+        window = {"since": stamp(at - MINUTE_MS), "until": stamp(at)}
+        lost = next(iter(tx.fetch_all(_LOST, w=name, **window) if at else ()), lost)
+    return Trouble("missing", host, why, since, *lost, count=max(lacking, 1))
+
+
+def _ms(moment: Any) -> int | None:
+    """A TIMESTAMP as its driver gives it, in ms; None for one that another program wrote in another form."""
+    try:
+        return millis(datetime.fromisoformat(moment) if isinstance(moment, str) else moment)
+    except (TypeError, ValueError, AttributeError):
+        return None
+
+
+def sample(connection: Connection) -> None:
+    """Add a sample to the figures of the present minute in `worker_minutes`."""
+    seen = look(connection)
+    alive = seen.active + seen.stale
+    with connection.transaction() as tx:
+        tx.execute(_SAMPLE, minute=tx.now() // MINUTE_MS * MINUTE_MS, alive=alive, busy=seen.busy,
+                   wanted=alive if seen.expected is None else seen.expected)

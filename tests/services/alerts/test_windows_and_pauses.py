@@ -1,0 +1,231 @@
+"""Windows without a gap, pauses that are too long, predicted ends that are too late; on both databases, by a given clock."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from uuid import uuid4
+
+import pytest
+from flask_babel import force_locale
+
+from app.extensions import db
+from app.ledger import control, rollups
+from app.services.alerts import texts
+from app.services.alerts.snapshot import Rule
+from app.services.forecast.estimate import Interval, JobForecast, QueueForecast
+from app.services.jobs import queues
+from app.support.clock import DAY_MS, HOUR_MS, MINUTE_MS, stamp
+from tests.services.alerts.test_alerts import Desk, judged
+from tests.sinks import until
+
+
+@pytest.fixture
+def desk(ledger):
+    return Desk(ledger)
+
+
+RULE = Rule(1, "failures", 1, 0, 0, 60, None, None, None, "warning", None, None, "*", 15)
+
+
+def outcome(desk, at: int, status: str = "failed", job_type: str = "TestFail") -> None:
+    """A row of an attempt that ended at `at` (ms), not counted by the rollups yet."""
+    desk.ledger.change("INSERT INTO job_metrics (uuid, claim_no, round, status, job_type, queue, processing_time, attempts, completed_at) "
+                       "VALUES (:u, 1, 1, :s, :t, 'default', 10, 1, :at)", u=str(uuid4()), s=status, t=job_type, at=stamp(at))
+
+
+def count(desk) -> None:
+    whole = "SELECT CAST(value AS BIGINT) - (SELECT COALESCE(MAX(id), 0) FROM job_metrics) FROM meta WHERE key = 'rollup_reach'"
+    until(lambda: rollups.advance(desk.connection) >= 0 and desk.ledger.one(whole) == 0, 5)
+
+
+def opened(desk) -> int:
+    return desk.ledger.one("SELECT COUNT(*) FROM alerts")
+
+
+@pytest.mark.parametrize("period_s", [60, 61.3])
+@pytest.mark.parametrize("counted", [True, False])
+def test_a_failure_in_any_second_is_told_exactly_once(desk, counted, period_s):
+    """Windows of one minute, and checks that take a little longer than that to come."""
+    desk.rule("failures", threshold=0, window_min=1, cooldown_min=0)
+    desk.now += 20_500
+    period = period_s / 60
+    desk.check(period)
+    seconds = range(0, 60, 1 if counted else 3)
+    for told, second in enumerate(seconds, 1):
+        outcome(desk, desk.now + second * 1000 + 1)
+        for n in range(5):
+            if counted or n == 3:
+                count(desk)
+            desk.check(period)
+        assert (opened(desk), desk.open()) == (told, []), second
+    facts = [json.loads(text) for (text,) in desk.connection.fetch_all("SELECT facts FROM alerts")]
+    assert {(f["n"], f["minutes"]) for f in facts} == {(1, 1)}
+
+
+@pytest.mark.parametrize("edge_ms", [-1, 0, 1])
+@pytest.mark.parametrize("counted", [True, False])
+def test_a_window_begins_exactly_so_many_minutes_ago(desk, counted, edge_ms):
+    desk.now += 20_500
+    outcome(desk, desk.now - 60 * MINUTE_MS + edge_ms)
+    outcome(desk, desk.now - 30 * MINUTE_MS)
+    outcome(desk, desk.now - 30 * MINUTE_MS, "completed")
+    if counted:
+        count(desk)
+    look = desk.look()
+    (found,) = judged(desk, "failures", look)
+    assert look.values[1] == (1 if edge_ms < 0 else 2)
+    day = datetime.fromtimestamp(look.since(RULE) / 1000, look.zone).date()
+    assert found.link == f"/admin/jobs/list?state=unsuccessful&since={day}"
+
+
+def test_a_failure_that_is_written_late_or_while_no_monitor_runs_is_told(desk):
+    desk.rule("failures", threshold=0, window_min=1, cooldown_min=0)
+    desk.check()
+    outcome(desk, desk.now - 8_000)  # its transaction ended after the check
+    desk.check()
+    assert opened(desk) == 1
+    desk.check(), desk.check(), desk.check()
+    outcome(desk, desk.now + 5 * MINUTE_MS)
+    desk.check(30)
+    assert opened(desk) == 2
+    assert json.loads(desk.ledger.one("SELECT facts FROM alerts WHERE id = (SELECT MAX(id) FROM alerts)"))["minutes"] == 30
+    desk.check(), desk.check(), desk.check()
+    outcome(desk, desk.now + 5 * MINUTE_MS)  # a monitor that was away for long does not tell what is long over
+    desk.check(3 * 60)
+    assert opened(desk) == 2
+
+
+def test_a_missed_run_and_a_lost_job_at_the_edge_of_the_window(desk):
+    desk.ledger.change("INSERT INTO recurring (name, enabled, since_ms, looked_ms, missed_ms, missed_at_ms) VALUES ('yearly', 1, 0, 0, 5, :at)",
+                       at=desk.now - 60 * MINUTE_MS)
+    assert [f.subject for f in judged(desk, "missed")] == ["yearly"]
+    outcome(desk, desk.now - 60 * MINUTE_MS + 500, "lost")
+    assert [f.facts["n"] for f in judged(desk, "rescued")] == [1]
+    assert judged(desk, "rescued", queue="high") == []
+
+
+# ---- pauses --------------------------------------------------------------------------------------------------------
+
+
+def paused(desk, name: str, minutes_ago: float, until: int | None = None, by: str | None = "ada", reason: str | None = None) -> None:
+    with desk.connection.transaction() as tx:
+        control.resume(tx, name)
+        control.pause(tx, name, until, by, reason)
+    desk.ledger.change("UPDATE queues SET paused_at = :at WHERE name = :n", at=desk.now - round(minutes_ago * MINUTE_MS), n=name)
+
+
+def test_a_pause_is_told_after_an_hour_with_whoever_made_it(desk):
+    for _ in range(3):
+        desk.ledger.dispatch("TestNoop", queue="low")
+    desk.ledger.dispatch("TestSleep")
+    paused(desk, "low", 61, reason="prices @channel")
+    paused(desk, "type:TestSleep", 61, until=desk.now + 30 * DAY_MS, by=None)
+    paused(desk, "high", 60)
+    control.sweep_types(desk.connection)
+    look = desk.look()
+    found = {f.subject: f for f in judged(desk, "paused", look, threshold=60)}
+    assert set(found) == {"low", "type:TestSleep"} and look.values[1] == 61
+    facts = found["low"].facts
+    assert (facts["by"], facts["n"], facts["until_ms"], facts["since_ms"]) == ("ada", 3, None, desk.now - 61 * MINUTE_MS)
+    assert found["type:TestSleep"].facts["n"] == 1
+    with desk.ledger.app.app_context(), force_locale("en"):
+        low, kind = (texts.sentence("paused", json.loads(json.dumps(found[name].facts))) for name in ("low", "type:TestSleep"))
+    assert low.startswith("low: paused by ada for 1 h 1 min, threshold 1 h. It lasts until somebody resumes it. Reason: prices @\u200bchannel.")
+    assert low.endswith(" 3 jobs wait because of it.")
+    assert "paused by the platform" in kind and "It ends at" in kind and kind.endswith(" 1 job waits because of it.")
+
+
+@pytest.mark.parametrize(("scope", "subjects"), [
+    ({}, {"low", "high", "type:TestSleep"}), ({"queue": "low"}, {"low"}), ({"job_type": "TestSleep"}, {"type:TestSleep"}),
+    ({"queue": "low", "job_type": "TestSleep"}, {"low", "type:TestSleep"}), ({"queue": "default"}, set()), ({"job_type": "low"}, set()),
+])
+def test_pauses_of_a_scope(desk, scope, subjects):
+    for name in ("low", "high", "type:TestSleep"):
+        paused(desk, name, 90)
+    assert {f.subject for f in judged(desk, "paused", threshold=60, **scope)} == subjects
+
+
+def test_a_pause_that_begins_anew_counts_anew_and_one_that_is_prolonged_does_not(desk):
+    desk.ledger.change("INSERT INTO alert_rules (kind, enabled, threshold, minimum, window_min, severity, channels, cooldown_min) "
+                       "VALUES ('paused', 1, 60, 0, 60, 'warning', '*', 0)")
+    paused(desk, "low", 59)
+    desk.check()
+    assert desk.open() == []
+    desk.check()
+    assert desk.open() == ["paused"]
+    with desk.connection.transaction() as tx:
+        control.pause(tx, "low", desk.now + DAY_MS, "bob", None)  # longer, by another
+    desk.check()
+    assert desk.open() == ["paused"] and json.loads(desk.ledger.one("SELECT facts FROM alerts"))["by"] == "bob"
+    paused(desk, "low", 0)
+    desk.check(), desk.check()
+    assert desk.open() == []
+    desk.check(58.5)
+    assert (opened(desk), desk.open()) == (2, ["paused"])
+
+
+def test_a_paused_queue_that_grows_is_measured_and_told_by_its_pause(desk):
+    for n in range(16):
+        desk.ledger.change("INSERT INTO queue_minutes VALUES (:m, 'default', :n)", m=desk.now - (15 - n) * MINUTE_MS, n=100 + n * 20)
+    paused(desk, "default", 5)
+    look = desk.look()
+    assert judged(desk, "growing", look, threshold=1.5, minimum=100, window_min=15) == [] and look.values[1] == 4
+    desk.ledger.change("UPDATE queues SET paused_at = NULL")
+    assert judged(desk, "growing", threshold=1.5, minimum=100, window_min=15)
+
+
+def test_the_sentence_of_a_paused_queue_whose_oldest_waits(desk):
+    facts = {"queue": "low", "ms": 31 * MINUTE_MS, "limit": 30, "by": "ada <b>", "since_ms": desk.now}
+    with desk.ledger.app.app_context(), force_locale("en"):
+        since = texts._clock(desk.now)
+        assert texts.sentence("oldest", facts) == f"low: the oldest job has waited for 31 min, threshold 30 min. ada ‹b› has paused it since {since}."
+    with desk.ledger.app.app_context(), force_locale("it"):
+        assert "paused" not in texts.sentence("oldest", facts)
+
+
+def test_new_databases_have_the_rules_and_a_pause_view_is_the_same_row(ledger):
+    assert ledger.one("SELECT COUNT(*) FROM alert_rules WHERE kind IN ('paused', 'late') AND enabled = 1") == 2
+    with ledger.app.test_request_context(headers={"Accept-Language": "en"}):
+        queues.pause("low", "ada", 15, "later")
+        view = {q.name: q.pause for q in queues.queues()}["low"]
+        assert (view.by, view.reason) == ("ada", "later") and isinstance(view.until, datetime)
+        db.session.rollback()
+
+
+# ---- predicted ends ------------------------------------------------------------------------------------------------
+
+
+def queue_forecast(end: Interval | None) -> QueueForecast:
+    return QueueForecast(end, None if end else "types", (), 2, 2, None, 50)
+
+
+def test_a_predicted_end_that_is_too_late(desk):
+    ledger, look = desk.ledger, desk.look()
+    at = lambda hours: Interval(*(look.now + round(h * HOUR_MS) for h in (hours - 0.5, hours, hours + 0.5)))  # noqa: E731
+    running, first, last = (ledger.dispatch("TestSleep") for _ in range(3))
+    ledger.dispatch("TestNoop", queue="low")
+    assert ledger.claim().uuid == running
+    ends = {running: at(4.5), first: at(6), last: at(9)}
+    look.queue_ends = lambda tx: ({"default": queue_forecast(at(5)), "low": queue_forecast(at(4)), "high": queue_forecast(None)}, 100)
+    look.job_ends = lambda tx, uuids: {u: JobForecast(None, ends.get(u), None if u in ends else "types", None, None, None, None) for u in uuids}
+    found = {f.subject: f for f in judged(desk, "late", look, threshold=240)}
+    assert set(found) == {"queue default", "type TestSleep"} and look.values[1] == 300
+    assert found["queue default"].facts == {"queue": "default", "left_ms": 5 * HOUR_MS, "low_ms": at(5).low, "at_ms": at(5).middle, "high_ms": at(5).high, "limit": 240}
+    assert found["type TestSleep"].facts["left_ms"] == 4.5 * HOUR_MS, "without a type: the running ones"
+    (found,) = judged(desk, "late", look, threshold=240, job_type="TestSleep")
+    assert found.facts["left_ms"] == 9 * HOUR_MS and look.values[1] == 540, "with a type: its last ready one"
+    assert found.link == "/admin/jobs/list?state=live&type=TestSleep"
+    assert judged(desk, "late", look, threshold=540, job_type="TestSleep") == []
+    assert judged(desk, "late", look, threshold=240, job_type="TestSleep", queue="low") == []
+    assert [f.subject for f in judged(desk, "late", look, threshold=239, queue="low")] == ["queue low"]
+    with ledger.app.app_context(), force_locale("en"):
+        assert texts.sentence("late", found.facts).endswith(f"{texts._clock(at(9).high)}), threshold 4 h.")
+
+
+def test_without_a_forecast_nothing_is_late(desk):
+    desk.ledger.dispatch("TestSleep")
+    desk.ledger.claim()
+    for scope in ({}, {"job_type": "TestSleep"}, {"queue": "low"}):
+        look = desk.look()
+        assert judged(desk, "late", look, threshold=0, **scope) == [] and look.values[1] is None
