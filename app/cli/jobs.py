@@ -13,7 +13,7 @@ from flask.cli import AppGroup
 from app import registry
 from app.cli.command import actor, reading, refuse
 from app.extensions import db
-from app.services.jobs import actions, limits, lookup, queues, tree, uploads
+from app.services.jobs import actions, limits, lookup, queues, tree, uploads, why
 from app.support import error_texts
 from app.support.json_values import as_json
 from app.support.messages import translate as _
@@ -87,7 +87,7 @@ def show(uuid: str, wants_json: bool) -> None:
         click.echo(json.dumps(found, ensure_ascii=False))
         return
     attempts = found.pop("attempts")
-    for key in ("parents", "children"):
+    for key in ("parents", "children", *why.NOTHING):
         if not found[key]:
             del found[key]
     for key, value in found.items():

@@ -210,13 +210,12 @@ def told(forecast: Forecast, graph: Graph) -> dict[str, Any]:
     now, code = now_ms(), forecast.why
     texts = {
         "person": _("The end is not known: some jobs wait until a person does something."),
-        "types": _("The end is not known: no run of %(names)s yet.", names=", ".join(forecast.names[:5])),
         "cut": _("The end is not known: the graph is larger than what is read.")}
-    text = texts.get(code) or _("The end is not known: %(why)s.", why=words.unknown(code)) if code else None
+    text = code and (texts.get(code) or _("The end is not known: %(why)s.", why=words.unknown(code, forecast.types)))
     nodes = [graph.nodes[uuid] for uuid in forecast.halting]
     return {"end": forecast.end and words.about(words.ENDS, forecast.end, now), "text": text,
             "done": forecast.done, "steps": len(forecast.path), "workers": forecast.workers,
-            "chain_ms": None if forecast.names or forecast.chain_ms < 1 else forecast.chain_ms,
+            "chain_ms": None if forecast.types or forecast.chain_ms < 1 else forecast.chain_ms,
             "halts": len(nodes),
             "halting": [(named(n), n.state, address(node=n.uuid) + "#why") for n in nodes[:graph_figures.MOST_CAUSES]]}
 

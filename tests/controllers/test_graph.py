@@ -127,7 +127,7 @@ def test_a_prediction_is_not_made_without_runs_or_workers(context):
     for code in ("types", "workers", "monitor", "stuck", "paused"):
         unknown = JobForecast(None, None, code, None, None, None, None)
         found = graph_figures.forecast(graph_of({"a": "pending"}), graph_figures.Outlook({"a": unknown}, {}))
-        assert (found.why, found.end) == (code, None) and found.names == ["Test Echo"]
+        assert (found.why, found.end) == (code, None) and found.types == ["TestEcho"]
 
 
 def test_what_still_takes_time_goes_by_progress_then_by_the_average():
@@ -294,6 +294,6 @@ def test_fit_is_named_for_what_it_does_and_a_view_has_a_beginning(english, wide,
     small, large = (english.get(f"/admin/jobs/job/{uuid}/graph").text for uuid in (diamond.end, wide.end))
     assert "graph-frame fit whole narrow" in small and ">Fit</a>" in small
     assert 'graph-frame fit"' in large and "Fit width" in large
-    assert " chosen" in small and " first" not in small
+    assert ' chosen"' in small and ' first"' not in small
     batch = english.get(f"/admin/jobs/batches/{wide.batch}/graph").text
     assert [bool(re.search("first", name)) for name in re.findall(r'class="node ([^"]*)"', batch)] == [True, *[False] * 121]

@@ -54,7 +54,13 @@ def unknown(code: str | None, names: Iterable[str] = ()) -> str:
     """Why something is not known, without a stop: one clause for each code of a forecast."""
     labels = ", ".join(registry.label_of(name) for name in list(names)[:MOST_NAMES])
     clauses = {
+        "monitor": _("the monitor has made no forecast lately"),
         "paused": _("it is paused until somebody resumes it"),
+        "type": _("its type is paused"),
+        "batch": _("its batch is paused"),
+        "budget": _("its budget must allow it first"),
+        "overlap": _("the run before it must end first"),
+        "parents": _("what it waits for must complete first"),
         "workers": _("no worker serves the queue"),
         "types": _("no run of %(names)s yet", names=labels) if labels else _("no run of a type before it yet"),
         "growing": _("more arrives than ends"),
@@ -62,7 +68,7 @@ def unknown(code: str | None, names: Iterable[str] = ()) -> str:
         "person": _("a person must do something first"),
         "cut": _("there are more jobs than are read"),
     }
-    return clauses.get(code or "", _("the monitor has made no forecast lately"))
+    return clauses.get(code or "", _("it came after the last forecast"))
 
 
 def of_queue(found: QueueForecast | None, now: int) -> list[str]:

@@ -23,8 +23,7 @@ from app.models import LIVE_STATES, JobBatch
 from app.services.forecast import words
 from app.services.forecast.estimate import Interval
 from app.services.instance.retention import KEEP_DAYS
-from app.services.jobs import lookup, why
-from app.services.jobs.graph_figures import latest
+from app.services.jobs import graph_figures, graph_walk, lookup, why
 from app.services.jobs.queue_rates import first_id
 from app.services.jobs.views import FailedJobView
 from app.support.clock import DAY_MS, HOUR_MS, MINUTE_MS, iso, millis, now_ms, when
@@ -32,7 +31,7 @@ from app.support.messages import translate as _
 from app.support.validation import ValidationError, stored_object
 
 PAGE, MOST_FAILED, MOST_RUNNING = 50, 10, 5
-RATE_MS, LEAST_MS, LAST = 5 * MINUTE_MS, 5_000, 8
+RATE_MS, LEAST_MS, LAST, MOST_WALKED = 5 * MINUTE_MS, 5_000, 8, 500
 IDLE = ("held", "blocked", "waiting")  # states in which a member does not run by itself
 # SQLite's index of a batch holds the id of each row as well: no row is read.
 _ENDED = """SELECT COUNT(*) FROM job_history WHERE batch_id = :b AND status IN ('completed', 'failed', 'timeout')
@@ -179,7 +178,8 @@ def _pace(batch: BatchView, live: int, idle: int, now: int, firsts: dict[int, in
 
 def end_of(batch: BatchView, now: int) -> tuple[Interval | None, str]:
     """When the last live members of a batch end: in each state those with the highest ids, which are the last in line
-    unless a person moved others. With no member left to end, or one whose end is not known, the sentence says so."""
+    unless a person moved others; when some of at most 500 members wait for others, that of their graph. With no member
+    left to end, or one whose end is not known, the sentence says so."""
     if batch.finished is not None or not batch.ours:
         return None, ""
     if batch.paused is not None:
@@ -189,10 +189,17 @@ def end_of(batch: BatchView, now: int) -> tuple[Interval | None, str]:
     found = list(why.forecasts(uuids).values())
     if not found:
         return None, _("No member is left.")
-    if missing := next((one for one in found if one.end is None), None):
+    missing = next((one for one in found if one.end is None), None)
+    if missing and missing.why == "parents" and batch.total_jobs <= MOST_WALKED:
+        graph = graph_walk.of_batch(batch.id)
+        chain = graph_figures.forecast(graph, graph_figures.look(graph))
+        if chain.end:
+            return chain.end, words.about(words.ENDS, chain.end, now)
+        return None, _("When it ends is not known: %(why)s.", why=words.unknown(chain.why, chain.types))
+    if missing:
         said = words.unknown(missing.why, missing.names)
         return None, _("When it ends is not known: %(why)s.", why=said)
-    end = latest([one.end for one in found if one.end])
+    end = graph_figures.latest([one.end for one in found if one.end])
     return end, words.about(words.ENDS, end, now)
 
 

@@ -17,7 +17,6 @@ from dataclasses import dataclass, field
 
 from sqlalchemy import func, select
 
-from app import registry
 from app.extensions import db
 from app.models import WorkerHeartbeat
 from app.services.forecast.estimate import Estimate, Interval, JobForecast
@@ -36,8 +35,8 @@ UNKNOWN_MS = 1000.0  # of a type without a run, to compare chains; no prediction
 @dataclass(frozen=True)
 class Forecast:
     """`path`: the jobs of the longest remaining chain, in order; `chain_ms` and `work_ms`: what the chain and all jobs
-    together still take; `end`: the predicted end, None when it is not known: then `why` is `types` (their labels in
-    `names`), `cut`, or another code of a JobForecast. `done`: nothing is left to do."""
+    together still take; `end`: the predicted end, None when it is not known: then `why` is `types` (the list
+    `types`), `cut`, or another code of a JobForecast. `done`: nothing is left to do."""
 
     path: list[str]
     chain_ms: float
@@ -45,7 +44,7 @@ class Forecast:
     workers: int
     end: Interval | None = None
     why: str | None = None
-    names: list[str] = field(default_factory=list)
+    types: list[str] = field(default_factory=list)
     halting: list[str] = field(default_factory=list)
     done: bool = False
 
@@ -148,15 +147,15 @@ def forecast(graph: Graph, outlook: Outlook) -> Forecast:
     halted = [uuid for uuid in halting(graph) if uuid not in known]
     given = {"path": path[::-1], "chain_ms": max(ends[path[0]].middle - now, 0) if path else 0.0, "work_ms": work,
              "workers": workers, "halting": halted}
-    names = sorted({registry.label_of(node.job_type or "") for node in graph.nodes.values()
+    types = sorted({node.job_type or "" for node in graph.nodes.values()
                     if not node.ended and (node.job_type or "") not in outlook.runs and node.uuid not in known})
     if not live:
         return Forecast(**given, done=not graph.cut)
     unknown = next((found.why for found in outlook.jobs.values() if not found.end), None)
-    code = ("person" if halted else unknown if unknown != "types" and unknown else "types" if names else
+    code = ("person" if halted else unknown if unknown != "types" and unknown else "types" if types else
             "workers" if not workers else "cut" if graph.cut else unknown)
     if code:
-        return Forecast(**given, why=code, names=names)
+        return Forecast(**given, why=code, types=types)
     each, wide = work / workers, TEN_TO_NINETY * spread / workers
     by_work = Interval(now + round(max(each - wide, 0)), now + round(each), now + round(each + wide))
     return Forecast(**given, end=max(latest([ends[uuid] for uuid in live]), by_work, key=lambda end: end.middle))

@@ -188,7 +188,7 @@ def _brief(facts: Facts, found: JobForecast, cause: str, now: int) -> str | None
         return None
     if facts.pause or facts.type_pause or not (found.place and found.begin):
         return cause
-    return _("Place %(n)s.", n=number(found.place)) + " " + words.about(words.BEGINS, found.begin, now)
+    return _("About place %(n)s.", n=number(found.place)) + " " + words.about(words.BEGINS, found.begin, now)
 
 
 # ---- the facts -------------------------------------------------------------------------------------------------------
@@ -200,7 +200,7 @@ def of(uuids: Iterable[str], brief: bool = False) -> dict[str, Why]:
     rows = db.session.execute(select(*COLUMNS).where(Job.uuid.in_(wanted))).all() if wanted else []
     if not rows:
         return {}
-    found = forecasts([row.uuid for row in rows])
+    found = forecasts([row.uuid for row in rows], exact=not brief)
     of_queue, _age = outlook.of_queues(tx)
     pauses, waits = queues.pauses(), waiting.sentences(row.uuid for row in rows if row.waits)
     checked = {} if brief else {name: outlook.accuracy(tx, name) for name in {row.job_type for row in rows}}
@@ -208,6 +208,8 @@ def of(uuids: Iterable[str], brief: bool = False) -> dict[str, Why]:
     for row in rows:
         queue = of_queue.get(row.queue)
         reason = from_row(row.reason, row.reason_json)
+        if row.uuid not in found:
+            continue
         facts = Facts(
             row.state, row.queue, registry.label_of(row.job_type),
             translate_stored(reason and cleaned(reason, lambda part: redact(printable(part)))), waits.get(row.uuid),
@@ -224,11 +226,11 @@ def one(uuid: str) -> Why | None:
     return of([uuid]).get(uuid)
 
 
-def forecasts(uuids: list[str]) -> dict[str, JobForecast]:
-    """The forecasts of any number of live jobs."""
+def forecasts(uuids: list[str], exact: bool = False) -> dict[str, JobForecast]:
+    """The forecasts of any number of live jobs, with exact places or those of the last plan."""
     tx, found = SessionExecutor(db.session), {}
     for first in range(0, len(uuids), STEP):
-        found |= outlook.of_jobs(tx, uuids[first : first + STEP])
+        found |= outlook.of_jobs(tx, uuids[first : first + STEP], exact)
     return found
 
 

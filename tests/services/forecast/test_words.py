@@ -63,7 +63,7 @@ def queue(empty=None, why=None, names=(), still_ms=None) -> QueueForecast:
      ["Non si muove: 2 worker su 2 occupati da 14 min", "Non si sa: un worker è oltre ciò che si sa del suo lavoro"]),
     (queue(at(H, H, H), still_ms=14 * MIN), ["Does not move: 2 of 2 workers busy for 14 min", "Empty at about 16:00"],
      ["Non si muove: 2 worker su 2 occupati da 14 min", "Vuota verso le 16:00"]),
-    (queue(None, "a code of later"), ["Not known: the monitor has made no forecast lately"], ["Non si sa: il monitor non ha fatto previsioni di recente"]),
+    (queue(None, None), ["Not known: it came after the last forecast"], ["Non si sa: è arrivato dopo l'ultima previsione"]),
 ])
 def test_a_queue(say, found, english, italian):
     assert say("en", lambda: words.of_queue(found, NOW)) == english
