@@ -17,6 +17,7 @@ from app.services.jobs.listing import JobFilter
 from app.services.jobs.queues import PauseView
 from app.services.jobs.why import Facts
 from app.support.clock import MINUTE_MS, now_ms
+from app.support.formatting import clock
 
 ZONE = ZoneInfo("Europe/Rome")
 NOW = round(datetime(2026, 11, 26, 15, 0, tzinfo=ZONE).timestamp() * 1000)
@@ -27,7 +28,7 @@ FOREVER = PauseView(OPS.since, None, None, None)
 
 
 def facts(state: str, **known) -> Facts:
-    return Facts(state, "low", "Csv Import", **known)
+    return Facts(state, "low", "CsvImport", **known)
 
 
 def forecast(begin=BEGIN, end=END, code=None, place=None, turns=None, longer_than=None, run=RUN, names=()) -> JobForecast:
@@ -114,8 +115,9 @@ def test_what_is_not_known_says_why(say, code, names, clause):
 
     nothing = forecast(None, None, code, names=names)
     assert when(facts("pending"), nothing) == [f"When it begins is not known: {clause}."]
-    assert when(facts("processing", reserved_ms=NOW), nothing) == [f"When it ends is not known: {clause}."]
-    assert when(facts("pending"), forecast(BEGIN, None, code, names=names))[1:] == [f"When it ends is not known: {clause}."]
+    own = "no run of Csv Import yet" if code == "types" else clause
+    assert when(facts("processing", reserved_ms=NOW), nothing) == [f"When it ends is not known: {own}."]
+    assert when(facts("pending"), forecast(BEGIN, None, code, names=names))[1:] == [f"When it ends is not known: {own}."]
 
 
 @pytest.mark.parametrize(("longer_than", "over_time", "said"), [
@@ -196,7 +198,7 @@ def test_limits_say_how_many_run_and_from_when_the_next_may_start(jobs):
     jobs.settle(jobs.claim())
     assert jobs.claim("w2") is None
     with force_locale("en"):
-        until = why.words.clock(jobs.one("SELECT MAX(at_ms) FROM rate_starts") + 600_000, now_ms(), seconds=True)
+        until = clock(jobs.one("SELECT MAX(at_ms) FROM rate_starts") + 600_000, now_ms(), seconds=True)
     assert cause(third) == f"Its type is limited to 1 starts in 600 s. They are used up until {until}."
     jobs.change("UPDATE rate_starts SET at_ms = at_ms - 600000")
     assert cause(third) == "Its type is limited to 1 starts in 600 s.", "a start is free again"
