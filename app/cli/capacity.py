@@ -56,7 +56,7 @@ def capacity(hours: int, store: bool, learn: bool, as_json: bool) -> None:
             click.echo(f"{name}: {study['runs']} runs. {' '.join(shown.verdict(study))}")
             for row in (r for r in study["rows"] if r["waits"]):
                 waits = (duration(row["waits"][key]) for key in ("median_ms", "ninety_ms", "longest_ms"))
-                click.echo("\t".join((f"{row['workers']} workers", *waits)))
+                click.echo("\t".join((f"{row['workers']} worker{'s' * (row['workers'] > 1)}", *waits)))
             click.echo("".join(f"{sentence}\n" for sentence in shown.trust(study)), nl=False)
 
 

@@ -51,7 +51,7 @@ def dashboard_parts(pulse: dict[str, Any], period: str = "24h") -> dict[str, Any
     stats = pulse["stats"]
     queued, failed = lookup.queued(), lookup.failed()
     failed = [replace(row, error=translate_stored(row.error)) for row in failed]
-    of_workers = worker_lines()
+    of_workers = worker_lines(stats["workers"]["troubles"], url_for("admin.jobs.workers"))
     live, (running, open_batches) = stats["jobs"], batch_pages.running()
     return {
         "stats": stats,
@@ -59,7 +59,7 @@ def dashboard_parts(pulse: dict[str, Any], period: str = "24h") -> dict[str, Any
         "failed": {"rows": failed, "total": max(live["failed"], len(failed)),
                    "max_id": max((r.id for r in failed), default=0)},
         "notices": notices(pulse["monitor"]), "pauses": pulse["pauses"], "costs": costs.sums(),
-        "alerts": of_workers + alert_banners("worker" if of_workers else None),
+        "alerts": of_workers + alert_banners(of_workers and "worker", pulse["pauses"] and "paused"),
         "batches": {"rows": running, "total": open_batches},
         "timeline": labelled(service.get_metrics(period)),
     }
@@ -81,11 +81,11 @@ def bucket_label(date: str, form: str = "%H:%M") -> str:
     return localtime(moment).strftime(form) if len(date) > 10 else format_date(moment, "d MMM")
 
 
-def alert_banners(said: str | None = None) -> list[dict[str, Any]]:
-    """Open alerts that nobody has acknowledged or silenced, except of the kind `said`: the three worst, and a line for
+def alert_banners(*said: Any) -> list[dict[str, Any]]:
+    """Open alerts that nobody has acknowledged or silenced, except of the kinds `said`: the three worst, and a line for
     the others."""
     home = url_for("admin.jobs.alerts.index")
-    rows = [a for a in open_alerts() if not a.quiet and a.kind != said]
+    rows = [a for a in open_alerts() if not a.quiet and a.kind not in said]
     lines = [{"name": a.name, "text": a.text, "since": a.opened_at, "url_label": _("Look"),
               "url": request.script_root + a.link if a.link else home, "level": a.severity}
              for a in rows[:MOST_BANNERS]]

@@ -29,10 +29,10 @@ class WorkerRow(workers.WorkerView):
     commands: dict[str, str]
 
 
-def workers_context() -> list[WorkerRow]:
+def workers_context(seen: workforce.Workforce) -> list[WorkerRow]:
     """The workers, the worst health first, with the commands that each can take now."""
     rows = []
-    for w in workers.workers(settings().worker_memory_mb):
+    for w in workers.workers(settings().worker_memory_mb, seen):
         alive = w.status != "stopped"
         offered = ["start"] if w.can_start and w.command is None else []
         if alive:
@@ -45,21 +45,26 @@ def workers_context() -> list[WorkerRow]:
 
 def workers_page() -> dict[str, Any]:
     """The page of workers: their rows, what is wrong, and how many should run (None: not known)."""
-    return {"workers": workers_context(), "troubles": worker_lines(), "expected": _look().expected}
+    seen = workforce.look(SessionExecutor(db.session))
+    lines = worker_lines([vars(trouble) for trouble in seen.troubles], home=None)
+    return {"workers": workers_context(seen), "troubles": lines, "expected": seen.expected}
 
 
-def _look() -> workforce.Workforce:
-    return workforce.look(SessionExecutor(db.session))
+def worker_lines(troubles: list[dict[str, Any]], home: str | None) -> list[dict[str, Any]]:
+    """One red line for each missing, frozen, stuck or silent worker, up to five, and a line for the others. `home` is
+    the link of those that have no job."""
 
+    def says(kind: str, why: str, since: int | None) -> str:
+        if since is None or kind == "stuck":  # that sentence is whole
+            return why
+        return _("%(why)s. Since:", why=why) if kind == "missing" else _("%(why)s. Last heard:", why=why)
 
-def worker_lines() -> list[dict[str, Any]]:
-    """One red line for each missing, frozen, stuck or silent worker, up to five, and a line for the others."""
-    home, found = url_for("admin.jobs.workers"), _look().troubles
-    lines = [{"name": line.name, "text": translate_stored(line.why), "since": when(line.since_ms), "level": "critical",
-              "url": url_for("admin.jobs.job", uuid=line.uuid) if line.uuid else home,
-              "url_label": registry.label_of(line.job_type) if line.uuid else _("Workers")}
-             for line in found[:MOST_LINES]]
-    if more := found[MOST_LINES:]:
-        text = _("and %(n)s more.", n=number(sum(line.count for line in more)))
-        lines.append({"name": _("Workers"), "text": text, "url": home, "level": "critical"})
+    lines = [{"name": t["name"], "text": says(t["kind"], translate_stored(t["why"]), t["since_ms"]),
+              "since": when(t["since_ms"]), "level": "critical",
+              "url": url_for("admin.jobs.job", uuid=t["uuid"]) if t["uuid"] else home,
+              "url_label": registry.label_of(t["job_type"]) if t["uuid"] else _("Workers")}
+             for t in troubles[:MOST_LINES]]
+    if more := sum(t["count"] for t in troubles[MOST_LINES:]):
+        lines.append({"name": _("Workers"), "text": _("and %(n)s more.", n=number(more)), "url": home,
+                      "level": "critical"})
     return lines

@@ -190,8 +190,8 @@ class LedgerScheduler(stock.Scheduler):
         self.huey.runtime.places.look()
         with contextlib.suppress(*database_errors()):
             self.huey.runtime.row.keep(self.huey.runtime.places.kept)
-            if self.autoscaler:
-                self.autoscaler.step()
+        if self.autoscaler:
+            self.autoscaler.step()
         time.sleep(self.interval)
 
     def shutdown(self) -> None:

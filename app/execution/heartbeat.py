@@ -58,7 +58,8 @@ def resident_bytes() -> int:
 
 
 class Heartbeat(threading.Thread):
-    """The heartbeat of one worker process; `command` is what a person has ordered (restart, stop, quiet) or None."""
+    """The heartbeat of one worker process; `command` is what a person (restart, stop, quiet) or autoscaling (retire)
+    has ordered, or None."""
 
     def __init__(self, lifecycle: Lifecycle, worker_id: str, url: str, queues: tuple[str, ...], consumer_id: str,
                  code: str) -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections import Counter, namedtuple
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import groupby
 from typing import Any
 
 from app.ledger.dialect import Connection
@@ -19,15 +20,16 @@ from app.ledger.executor import Executor
 from app.support.clock import MINUTE_MS, millis, stamp
 from app.support.messages import Message, from_row
 
+ORDER = ("missing", "unresponsive", "stuck", "silent")
 OVER_MS = 5_000  # a job that ends at its time limit needs a moment to write that
 STUCK = Message("Its job is past its time limit; 30 s after that the worker is killed and the job gets its timeout.")
 
 _CONSUMERS = """SELECT consumer_id, host, wanted, stale, reason, reason_json, beat_ms FROM consumers
  ORDER BY host, consumer_id"""
-_WORKERS = """SELECT worker_id, worker_name, consumer_id, stale, reason, reason_json, job_uuid, last_heartbeat
- FROM worker_heartbeats WHERE status <> 'stopped' ORDER BY id"""
-_JOBS = """SELECT worker_id, id, uuid, job_type, reserved_ms, timeout FROM jobs WHERE state = 'processing'
- ORDER BY reserved_ms, id"""
+_WORKERS = """SELECT w.worker_id, w.worker_name, w.consumer_id, w.stale, w.reason, w.reason_json, w.job_uuid,
+ w.last_heartbeat, j.id, j.uuid, j.job_type, j.reserved_ms, j.timeout FROM worker_heartbeats w
+ LEFT JOIN jobs j ON j.worker_id = w.worker_id AND j.state = 'processing'
+ WHERE w.status <> 'stopped' ORDER BY w.id, j.reserved_ms, j.id"""
 _LAST = """SELECT worker_name, stopped_ms, reason, reason_json FROM worker_heartbeats
  WHERE consumer_id = :c AND status = 'stopped' AND stop_code IS NULL ORDER BY stopped_ms DESC LIMIT 1"""
 _LOST = """SELECT uuid, job_type FROM job_metrics WHERE completed_at BETWEEN :since AND :until AND status = 'lost'
@@ -78,15 +80,16 @@ def is_over(held: Held | None, now: int) -> bool:
 
 def look(tx: Executor) -> Workforce:
     """The workers of this moment."""
-    now, workers, held = tx.now(), tx.fetch_all(_WORKERS), _held(tx)
-    troubles, active, busy, present = [], 0, 0, Counter()
-    for worker_id, name, consumer_id, stale, reason, form, reported, beat in workers:
-        rows = held.get(worker_id, [])
-        job = next((row for row in rows if row.uuid == reported), rows[0] if rows else None)
+    now, troubles, held, active, stales, present = tx.now(), [], {}, 0, set(), Counter()
+    for worker, rows in groupby(tx.fetch_all(_WORKERS), key=lambda row: row[:8]):
+        worker_id, name, consumer_id, stale, reason, form, reported, beat = worker
+        jobs = [Held(*row[8:]) for row in rows if row[8] is not None]  # of a group: the one that it reports
+        job = next((job for job in jobs if job.uuid == reported), jobs[0] if jobs else None)
         if job is not None:
             held[worker_id] = job
         present[consumer_id] += 1
-        active, busy = active + (not stale), busy + (not stale and job is not None)
+        active += not stale
+        stales |= {worker_id} if stale else set()
         if kind := "stuck" if is_over(job, now) else "unresponsive" if stale else "silent" if reason else None:
             over = kind == "stuck"
             troubles.append(Trouble(
@@ -95,18 +98,9 @@ def look(tx: Executor) -> Workforce:
     consumers = tx.fetch_all(_CONSUMERS)
     lacking = {row[0]: max(row[2] - present[row[0]], 0) for row in consumers}
     lines = [_missing(tx, lacking[row[0]], *row) for row in consumers if row[4]]
-    order = ("missing", "unresponsive", "stuck", "silent")
     return Workforce(
-        sum(row[2] for row in consumers) if consumers else None, sum(lacking.values()), active, len(workers) - active,
-        busy, {worker: job for worker, job in held.items() if isinstance(job, Held)},
-        sorted(lines + troubles, key=lambda trouble: order.index(trouble.kind)))
-
-
-def _held(tx: Executor) -> dict[str, Any]:
-    held: dict[str, Any] = {}
-    for worker_id, *row in tx.fetch_all(_JOBS):
-        held.setdefault(worker_id, []).append(Held(*row))
-    return held
+        sum(row[2] for row in consumers) if consumers else None, sum(lacking.values()), active, len(stales),
+        len(held.keys() - stales), held, sorted(lines + troubles, key=lambda trouble: ORDER.index(trouble.kind)))
 
 
 def _missing(tx: Executor, lacking: int, consumer_id: str, host: str, _wanted: int, stale: int, reason: str,

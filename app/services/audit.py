@@ -1,4 +1,4 @@
-"""The log of what people do: who did what, written in the transaction of the change itself."""
+"""The log of what people and autoscaling do: who did what, written in the transaction of the change itself."""
 
 from __future__ import annotations
 

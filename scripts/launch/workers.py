@@ -1,7 +1,7 @@
 """Runs workers alone, in the foreground: `workers.py [N] [--queue high,default,low]`.
 
 They run beside a site, or on another machine with the same DATABASE_URL and QUEUE_URL. They wait while the schema of
-the database is older than the code, and never migrate it.
+the database is older than the code, and never migrate it. With N there is no autoscaling.
 """
 
 import argparse
@@ -23,7 +23,7 @@ def main() -> None:
     os.chdir(ROOT)
     load_env_file()
     if given.workers is not None:
-        os.environ["WORKERS"] = given.workers
+        os.environ |= {"WORKERS": given.workers, "WORKERS_MIN": "0", "WORKERS_MAX": "0"}  # exactly so many
     if given.queue is not None:
         os.environ["WORKER_QUEUES"] = given.queue or ","
     settings = check_settings()  # refuses a bad number or queue with one line

@@ -39,8 +39,8 @@ def paused(admin, app):
 
 def test_each_pause_stands_on_the_dashboard(admin, paused):
     queue, kind = strips(page(admin))
-    assert queue.startswith("Queue low: Paused by admin@example.org, ") and "«<b>prices</b> are wrong». Stopped until in " in queue
-    assert "2 jobs wait because of it" in queue and queue.endswith("Queues Resume")
+    assert queue.startswith("Queue low: Paused by admin@example.org, ") and "«<b>prices</b> are wrong». It ends in " in queue
+    assert "2 jobs wait because of it" in queue and queue.endswith(". Queues Resume")
     assert kind.startswith("Type Test Sleep: Paused by admin@example.org, ") and "Stopped until somebody resumes it. 1 job waits" in kind
     live = poll(admin, "realtime-stats", DASHBOARD, **{"Accept-Language": "en"}).json
     assert strips(live["partials"]["notices"]) == [queue, kind]
@@ -90,3 +90,16 @@ def test_the_new_rules_are_edited_like_the_others(admin, app, kind, threshold):
     sent = {"csrf_token": admin.csrf, "threshold": "90", "queue": "low", "cooldown_min": "5", "severity": "critical", "channels": "*"}
     assert admin.post(f"/admin/jobs/{path}", data=sent).status_code == 303
     assert "over 1 h 30 min" in page(admin, "alerts/") and page(admin, f"alerts/rules/new?kind={kind}")
+
+
+def test_an_alert_of_a_pause_is_not_told_twice_on_the_dashboard(admin, app, paused):
+    connection = Connection(app.extensions["settings"].database_url)
+    with connection.transaction() as tx:
+        for kind, facts in (("paused", '{"queue": "low", "ms": 9000000, "until_ms": null, "reason": null, "n": 2, "limit": 60, "by": "ada", "since_ms": 1}'),
+                            ("disk", '{"percent": 3.5, "limit": 10}')):
+            tx.execute("INSERT INTO alerts (rule_id, kind, severity, facts, opened_ms, seen_ms, tell_ms) VALUES (:rule, :k, 'warning', :f, :now, :now, :now)",
+                       rule=len(kind), k=kind, f=facts, now=tx.now())
+    connection.close()
+    text = page(admin)
+    assert "Disk nearly full:" in text and "Paused for long" not in text and len(strips(text)) == 2
+    assert "Paused for long:" in page(admin, "alerts/") and admin.get("/admin/jobs/realtime-stats").json["alerts"] == {"open": 2}

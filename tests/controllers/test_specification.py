@@ -33,7 +33,7 @@ def insert_failed(data_dir, count: int = 1, **columns) -> list[str]:
 def test_dashboard_stats_returns_correct_structure(context):
     stats = JobMonitoringService().get_dashboard_stats()
     assert set(stats) == {"workers", "jobs", "metrics"}
-    assert set(stats["workers"]) == {"active", "total", "idle", "stale", "expected", "missing"}
+    assert set(stats["workers"]) == {"active", "total", "idle", "stale", "expected", "missing", "troubles"}
     assert {"pending", "processing", "completed_today", "failed_today", "scheduled", "waiting", "held"} <= set(stats["jobs"])
     assert stats["metrics"] == {"avg_processing_time": None, "success_rate": None, "total_processed_24h": 0}
 
@@ -135,7 +135,7 @@ def test_metrics_have_all_buckets_and_refuse_what_they_do_not_know(admin):
 
 def test_workers_are_a_page_and_json(admin):
     assert "<html" in admin.get("/admin/jobs/workers").text
-    assert admin.get("/admin/jobs/workers", headers={"Accept": "application/json"}).json == {"workers": [], "troubles": [], "expected": None}
+    assert admin.get("/admin/jobs/workers", headers={"Accept": "application/json"}).json == {"workers": [], "troubles": [], "expected": None, "autoscaling": None}
     assert admin.post("/admin/jobs/workers/7/restart", data={"csrf_token": admin.csrf}, headers={"Accept": "application/json"}).status_code == 404
 
 

@@ -76,6 +76,8 @@ def test_a_frozen_worker_stays_in_the_denominator_and_is_a_red_line_with_its_job
     assert answer["expected"] == 2 and [t["name"] for t in answer["troubles"]] == ["cold"]
     assert "1 active of 2" in plain(admin.get("/admin/jobs/workers").text)
     workers = admin.get("/admin/jobs/realtime-stats", headers=JSON).json["stats"]["workers"]
+    (trouble,) = workers.pop("troubles")
+    assert (trouble["kind"], trouble["name"], trouble["uuid"]) == ("unresponsive", "cold", uuid)
     assert workers == {"active": 1, "total": 2, "idle": 1, "stale": 1, "expected": 2, "missing": 0}
 
 

@@ -331,7 +331,7 @@ def test_the_alert_counts_workers_and_names_them_with_their_reasons(ledger):
     consumer(ledger, wanted=5, reason="3 of 5 workers missing")
     (found,), value = alert(ledger)
     assert value == 4 and alert(ledger, 4)[0] == [] and found.facts["n"] == 4
-    with ledger.app.app_context(), ledger.app.test_request_context():
+    with ledger.app.test_request_context(headers={"Accept-Language": "en"}):
         text = texts.sentence("worker", json.loads(json.dumps(found.facts)))
     assert text == "4 workers are missing, frozen, stuck or silent: here (3 of 5 workers missing); box∗1 (frozen: a signal has stopped its process)."
     assert ledger.one("SELECT COUNT(*) FROM alert_rules WHERE kind = 'worker' AND enabled = 1 AND threshold = 0") == 1

@@ -536,7 +536,7 @@ def test_workers_alone_log_their_pids_and_stop(start, tmp_path):
         alone = subprocess.Popen(
             [*WORKERS, "2", "--queue", "low,high"],
             cwd=ROOT,
-            env=clean_environment(site.data_dir),
+            env=clean_environment(site.data_dir, WORKERS_MIN="5", WORKERS_MAX="9"),
             stdout=out,
             stderr=out,
         )

@@ -61,13 +61,14 @@ Ended = namedtuple("Ended", "count time_ms job_type")
 # A worker that has not stopped; memory in bytes, now and at its start, or None.
 Worker = namedtuple("Worker", "name stale memory memory_start")
 # Whole minutes, the rest of the first minute, and what the rollups have not counted yet: in one statement, as they move
-# on. "wanted" narrows each part to the statuses and the scope of a rule.
+# on. Each part is narrowed to the statuses and the scope of a rule; of raw rows in a form that no index fits, so that
+# SQLite finds them by time or id and not all of a type.
 _ENDED = f"""SELECT COALESCE(SUM(n), 0), COALESCE(SUM(ms), 0), MAX(job_type) FROM (
  SELECT job_type, count AS n, time_ms AS ms FROM job_minutes WHERE minute_ms >= :minute AND {{wanted}}
  UNION ALL SELECT job_type, 1, processing_time FROM job_metrics
-  WHERE completed_at >= :since_at AND completed_at < :minute_at AND id <= {REACH} AND {{wanted}}
+  WHERE completed_at >= :since_at AND completed_at < :minute_at AND id <= {REACH} AND {{raw}}
  UNION ALL SELECT job_type, 1, processing_time FROM job_metrics
-  WHERE id > {REACH} AND {AT} >= :since_at AND {{wanted}}) found"""
+  WHERE id > {REACH} AND {AT} >= :since_at AND {{raw}}) found"""
 RULE_COLUMNS = ", ".join(Rule.__dataclass_fields__)
 
 
@@ -99,8 +100,10 @@ class Snapshot:
     def ended(self, rule: Rule, *statuses: str, by_type: bool = False) -> list[Ended]:
         """The outcomes in the rule's window and scope: in one row, or in one row for each type."""
         wanted = {column: value for column in SCOPES if (value := getattr(rule, column))}
-        narrow = f"status IN ({', '.join(map(repr, statuses))})" + "".join(f" AND {c} = :{c}" for c in wanted)
-        sql, since = _ENDED.format(wanted=narrow) + (" GROUP BY job_type" if by_type else ""), self.since(rule)
+        narrow, raw = (f"status IN ({', '.join(map(repr, statuses))})" + "".join(form.format(c) for c in wanted)
+                       for form in (" AND {0} = :{0}", " AND COALESCE({0}, '') = :{0}"))
+        sql = _ENDED.format(wanted=narrow, raw=raw) + (" GROUP BY job_type" if by_type else "")
+        since = self.since(rule)
         minute = since + -since % MINUTE_MS
         rows = self.tx.fetch_all(sql, minute=minute, minute_at=stamp(minute), since_at=stamp(since), **wanted)
         return [Ended(int(n), int(ms), name) for n, ms, name in rows]

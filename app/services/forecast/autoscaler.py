@@ -11,6 +11,7 @@ child the next one knows the places from the parent and begins its 5 minutes aga
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections.abc import Callable
@@ -20,9 +21,12 @@ from app.ledger.consumer_row import ConsumerRow
 from app.ledger.worker_slots import Places
 from app.services import audit
 from app.services.forecast import outlook, scaling
+from app.support.logs import ThrottledWarning
 from app.support.machine import Machine
 from app.support.messages import Message
+from app.support.outage import database_errors
 
+log = logging.getLogger("app.worker")
 ROUND_S, FRESH_MS = 2.0, 30_000
 ACTOR = "autoscaling"
 _HAS_JOB = "EXISTS (SELECT 1 FROM jobs WHERE state = 'processing' AND jobs.worker_id = w.worker_id)"
@@ -51,15 +55,24 @@ class Autoscaler:
         self.places, self.row, self.settings, self.clock = places, row, settings, clock
         self.rule = scaling.Rule(row.least, row.most, settings.workers_clear_min * 60 or None, pace)
         self.machine, self.memory, self.next_round = Machine(), scaling.Memory(), clock() + ROUND_S
+        self._trouble = ThrottledWarning(log)
 
     def step(self) -> None:
-        """Decide and carry it out, when a round is due. Raises the errors of the database."""
-        if self.clock() >= self.next_round:
-            self.next_round = self.clock() + ROUND_S
+        """Decide and carry it out, when a round is due. Errors of the database are ignored, others are logged: the next
+        round is 2 s later."""
+        if self.clock() < self.next_round:
+            return
+        self.next_round, trouble = self.clock() + ROUND_S, ""
+        try:
             mine = self.places.connection.fetch_all(_MINE, c=self.row.consumer_id)
             self._let_stay([(id_, name) for id_, name, _, command, _, busy in mine if command == "retire" and busy])
             facts = self._facts(mine)
-            self._do(scaling.decide(facts, self.memory, self.rule), facts, [row[:2] for row in mine if row[4]])
+            self._do(scaling.decide(facts, self.memory, self.rule), facts, [row[0] for row in mine if row[4]])
+        except database_errors():
+            pass
+        except Exception as error:  # this process also starts workers for people
+            trouble = f"no autoscaling now ({type(error).__name__}: {error})"
+        self._trouble.report(trouble)
 
     def _facts(self, mine: list[tuple]) -> scaling.Facts:
         tx, (free, total) = self.places.connection, self.machine.memory()
@@ -76,16 +89,15 @@ class Autoscaler:
             wanting=self.machine.computing(os.getppid()) / max(self.places.kept, 1), free=free, total=total,
             largest=max((row[2] or 0 for row in mine), default=0))
 
-    def _do(self, decision: scaling.Decision, facts: scaling.Facts, idle: list[tuple]) -> None:
+    def _do(self, decision: scaling.Decision, facts: scaling.Facts, idle: list[int]) -> None:
         if decision.reason is not None:
             change = {scaling.START: 1, scaling.RETIRE: -1}.get(decision.action, 0)
             with self.places.connection.transaction() as tx:
-                if decision.action == scaling.RETIRE and not tx.execute(_RETIRE, id=idle[0][0]):
+                if decision.action == scaling.RETIRE and not tx.execute(_RETIRE, id=idle[0]):
                     return  # it has begun a job
-                subject = Message("%(host)s: %(before)s → %(n)s workers", host=self.row.values["host"],
-                                  before=facts.running, n=facts.running + change)
+                numbers = f"{facts.running} → {facts.running + change}" if change else facts.running
                 what = scaling.NOTED[decision.action]
-                audit.write(tx, ACTOR, what, subject, decision.reason)
+                audit.write(tx, ACTOR, what, f"{self.row.values['host']}: {numbers}", decision.reason)
                 self.row.note(tx, Message("%(what)s: %(why)s", what=what, why=decision.reason))
             if decision.action == scaling.START:
                 self.places.ask_for_more()

@@ -29,8 +29,9 @@ TENANTS, CELLS, OTHERS, BLOCK_MS = 30, 1000, "*", 4 * HOUR_MS
 MISSING = Message("The extra ml is not installed: bash scripts/venv.sh ml")
 _TYPES = "SELECT job_type FROM run_time_models ORDER BY job_type"
 _RUNS = f"""SELECT m.tenant_id, LENGTH(h.payload), m.processing_time, m.started_at FROM job_metrics m
- JOIN job_history h ON h.uuid = m.uuid WHERE m.job_type = :type AND m.status = 'completed'
- AND m.completed_at >= :since AND m.started_at IS NOT NULL ORDER BY m.id DESC LIMIT {MOST}"""
+ JOIN job_history h ON h.uuid = m.uuid WHERE m.job_type = :type
+ AND m.status IN ('completed', 'failed', 'timeout', 'retried') AND m.completed_at >= :since AND m.started_at IS NOT NULL
+ ORDER BY m.id DESC LIMIT {MOST}"""
 
 
 class Past(NamedTuple):
@@ -53,7 +54,8 @@ def learn(connection: Connection) -> dict[str, float | None]:
     gains: dict[str, float | None] = {}
     for (job_type,) in connection.fetch_all(_TYPES):
         rows = connection.fetch_all(_RUNS, type=job_type, since=stamp(connection.now() - 7 * DAY_MS))
-        runs = [Past(tenant, size, run_ms, _ms(at)) for tenant, size, run_ms, at in reversed(rows)]
+        runs = [Past(tenant, size, run_ms, at_ms) for tenant, size, run_ms, at in reversed(rows)
+                if isinstance(run_ms, int) and (at_ms := _ms(at))]
         gains[job_type], table = study(runs) if len(runs) >= LEAST else (None, None)
         with connection.transaction() as tx:
             tx.execute("UPDATE run_time_models SET learned = :learned WHERE job_type = :type", type=job_type,
@@ -109,5 +111,9 @@ def fit(runs: Sequence[Past]) -> dict[str, Any]:
     return {"tenants": list(codes), "cells": table}
 
 
-def _ms(at: datetime | str) -> int:
-    return millis(datetime.fromisoformat(at) if isinstance(at, str) else at)
+def _ms(at: Any) -> int:
+    """0 for a time that another program wrote in another form."""
+    try:
+        return millis(datetime.fromisoformat(at) if isinstance(at, str) else at)
+    except (TypeError, ValueError, AttributeError, OverflowError):
+        return 0

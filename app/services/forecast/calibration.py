@@ -24,7 +24,7 @@ DOUBT = 0.04  # of a wait, besides the doubt of the mean run times
 LEAST_DOUBT_MS = 300.0  # a claim, a ticket and a write
 BEYOND = 0.09  # of the last errors beyond each side, so that 10 % of the next ones are: the past is not the future
 KEPT, SPACED_MS, MOST_KINDS = 400, 10_000, 300
-PRIOR = tuple(round(0.1 * n - 2.0, 1) for n in range(41))  # of a new kind: first intervals that hold 80 %, nearly
+PRIOR = tuple(round(0.07 * n - 1.4, 2) for n in range(41))  # of a new kind: first intervals that nearly hold 80 %
 
 
 @dataclass

@@ -39,7 +39,7 @@ class Estimate:
 class QueueForecast:
     """When a queue will be empty: `empty` is an interval of times, None when that is not known or never happens; then
     `why` is a code: `paused` (until a person resumes it), `workers` (no worker serves it), `types` (no run of the types
-    `names` is known), `growing` (more arrives than can be done), `stuck` (a worker is past what is known of its job).
+    `names` is known), `growing` (more arrives than can be done).
 
     `busy` of `workers` that serve it have a job. `still_ms`: no job was started in it for so long although it has ready
     jobs and every worker is busy; None when it moves. `basis_runs` is the number of runs that the forecast rests on.
@@ -57,8 +57,8 @@ class QueueForecast:
 @dataclass(frozen=True)
 class JobForecast:
     """When a job begins and ends (intervals of times, None when not known; then `why` is a code as in `QueueForecast`,
-    or
-    `person`: somebody must do something first).
+    or `monitor` (there is no forecast), `parents` (it waits for others), `person` (somebody must do something first),
+    or its hold code).
 
     `place` is its place among the ready jobs of its queue (from 1), None when it is in no line. `turns` is the number
     of other tenants whose turn comes before its own, None when its type takes no turns. `longer_than` is the share (0

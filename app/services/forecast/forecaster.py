@@ -120,9 +120,10 @@ class Forecaster:
             if self.calibration:
                 counts.save(tx, SIDES, self.calibration.as_json())
         self.changed.clear()
-        for name in [name for name, _table in self.connection.fetch_all(
-                "SELECT job_type, 1 FROM run_time_models WHERE learned IS NOT NULL")]:
-            self.models.pop(name, None)  # read again with the table that was learned meanwhile
+        tables = "SELECT job_type FROM run_time_models WHERE learned IS NOT NULL"
+        had = {name for name, model in self.models.items() if model and model.learned}
+        for name in had.union(name for (name,) in self.connection.fetch_all(tables)):
+            self.models.pop(name, None)  # read again with the table that was learned meanwhile, or without
 
     # ---- planning ----------------------------------------------------------------------------------------------------
 

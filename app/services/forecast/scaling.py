@@ -135,17 +135,16 @@ def decide(facts: Facts, memory: Memory, rule: Rule) -> Decision:
 
 def time_to_clear(forecasts: Mapping[str, QueueForecast], queues: Iterable[str], now_ms: int,
                   target_s: float) -> float | None:
-    """Seconds until all that waits in `queues` has begun; inf when a queue grows; None when a forecast is missing in
-    a queue and no other is above the target. A paused queue waits for a person, not for workers."""
+    """Seconds until all that waits in `queues` has begun; inf when a queue grows; None when it is not known in a queue
+    and no other is above the target. A paused queue waits for a person, not for workers. A queue in which nothing
+    waited at the last forecast counts as 0: the next one is made within 5 s."""
     worst, known = 0.0, True
     for forecast in (forecasts[queue] for queue in queues if queue in forecasts):
         if forecast.why == "growing":
             return math.inf
         if forecast.empty is not None:
             worst = max(worst, (forecast.empty.middle - now_ms) / 1000)
-        elif forecast.why == "stuck" and forecast.still_ms:
-            worst, known = max(worst, forecast.still_ms / 1000), False  # it has waited for so long already
-        elif forecast.why != "paused":
+        elif forecast.why not in (None, "paused"):
             known = False
     return worst if known or worst > target_s else None
 

@@ -35,7 +35,7 @@ def start_of_day(now: int, days_ago: int = 0) -> int:
 class WorkerCounts:
     """Workers: `active` are alive, `idle` of them have no job; `stale` do not respond; `total` = active + stale.
 
-    `expected` should run (None: not known), `missing` of them have no process.
+    `expected` should run (None: not known), `missing` of them have no process; `troubles` as ledger.workforce.Trouble.
     """
 
     active: int
@@ -44,6 +44,7 @@ class WorkerCounts:
     stale: int
     expected: int | None
     missing: int
+    troubles: list[dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -133,7 +134,7 @@ class JobMonitoringService:
         """The workers that have not stopped, counted now; those that hold a job are busy, whatever they report."""
         now = workforce.look(SessionExecutor(db.session))
         return WorkerCounts(now.active, now.active + now.stale, now.active - now.busy, now.stale, now.expected,
-                            now.missing)
+                            now.missing, [vars(trouble) for trouble in now.troubles])
 
     def get_jobs_by_status(self) -> dict[str, list[dict[str, Any]]]:
         """The first 50 live jobs (`pending`, running ones also in `processing`) as QueuedJob, the first 50 `failed` as

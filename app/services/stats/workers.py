@@ -50,10 +50,11 @@ class WorkerView:
 _SAME = ("id", "process_id", "queue", "command", "memory", "jobs_done")
 
 
-def workers(memory_limit_mb: int) -> list[WorkerView]:
-    """At most 200 workers, the worst first; `memory_limit_mb` is how much each may grow after its start."""
+def workers(memory_limit_mb: int, seen: workforce.Workforce | None = None) -> list[WorkerView]:
+    """At most 200 workers, the worst first; `memory_limit_mb` is how much each may grow after its start. `seen` saves
+    another look."""
     now, result = now_ms(), []
-    held = workforce.look(SessionExecutor(db.session)).held
+    held = (seen or workforce.look(SessionExecutor(db.session))).held
     for w in db.session.scalars(select(WorkerHeartbeat).order_by(WorkerHeartbeat.id.desc()).limit(200)):
         job = held.get(w.worker_id) if w.status != "stopped" else None
         over, limit = workforce.is_over(job, now), (w.memory_start or 0) + memory_limit_mb * 2**20

@@ -14,9 +14,11 @@ from app.ledger import control, rollups
 from app.services.alerts import texts
 from app.services.alerts.snapshot import Rule
 from app.services.forecast.estimate import Interval, JobForecast, QueueForecast
-from app.services.jobs import queues
+from app.services.forecast.forecaster import Forecaster
+from app.services.jobs import queue_rates, queues
 from app.support.clock import DAY_MS, HOUR_MS, MINUTE_MS, stamp
 from tests.services.alerts.test_alerts import Desk, judged
+from tests.services.forecast.test_forecaster import history, plan, running, worker
 from tests.sinks import until
 
 
@@ -221,6 +223,27 @@ def test_a_predicted_end_that_is_too_late(desk):
     assert [f.subject for f in judged(desk, "late", look, threshold=239, queue="low")] == ["queue low"]
     with ledger.app.app_context(), force_locale("en"):
         assert texts.sentence("late", found.facts).endswith(f"{texts._clock(at(9).high)}), threshold 4 h.")
+
+
+def test_the_monitors_own_forecast_is_judged(desk):
+    """One worker, thirty jobs of ten minutes behind a running one: the queue is empty in about five hours."""
+    ledger = desk.ledger
+    history(ledger, "TestNoop", [10 * MINUTE_MS + n for n in range(40)])
+    worker(ledger, "w1")
+    running(ledger, "TestNoop", "w1")
+    for _ in range(30):
+        ledger.dispatch("TestNoop")
+    plan(Forecaster(ledger.connection, queue_rates.rates))
+    desk.now = ledger.connection.now()
+    (queue,) = judged(desk, "late", threshold=240)
+    assert queue.subject == "queue default" and 4.5 * HOUR_MS < queue.facts["left_ms"] < 5.5 * HOUR_MS
+    (kind,) = judged(desk, "late", threshold=240, job_type="TestNoop")
+    assert kind.subject == "type TestNoop" and kind.facts["left_ms"] > queue.facts["left_ms"]
+    assert kind.facts["low_ms"] < kind.facts["at_ms"] < kind.facts["high_ms"]
+    assert judged(desk, "late", threshold=360) == judged(desk, "late", threshold=240, queue="low") == []
+    paused(desk, "default", 0)
+    plan(Forecaster(ledger.connection, queue_rates.rates))
+    assert judged(desk, "late", threshold=0, queue="default") == [], "paused until somebody resumes it: no end is known"
 
 
 def test_without_a_forecast_nothing_is_late(desk):

@@ -11,7 +11,9 @@ from app.ledger import control
 from app.ledger.consumer_row import ConsumerRow
 from app.ledger.worker_slots import MORE, Places
 from app.services import audit
+from app.services.forecast import outlook
 from app.services.forecast.autoscaler import ROUND_S, Autoscaler
+from app.services.forecast.estimate import Interval, QueueForecast
 from app.services.forecast.scaling import Pace
 from app.support.process import identity
 
@@ -79,7 +81,7 @@ def test_more_than_100_that_it_may_take_start_one(ledger, site):
     fill(ledger, 1, queue="high")
     s.steps(1)
     ((action, subject, why),) = s.log()
-    assert (action, why) == ("worker started", "101 jobs wait, more than 100") and subject.endswith(": 1 → 2 workers")
+    assert (action, why) == ("worker started", "101 jobs wait, more than 100") and subject.endswith(": 1 → 2")
     assert (s.places.asked(), s.places.asked(MORE), s.places.asked(MORE)) == (0, 1, 0)
     ((note, at),) = ledger.connection.fetch_all("SELECT note, note_ms FROM consumers")
     assert note == "worker started: 101 jobs wait, more than 100" and at
@@ -147,8 +149,46 @@ def test_a_worker_that_got_a_job_between_the_look_and_the_command_is_not_told(le
     assert s.commands() == {"w0": "retire"}, "nothing was done, so no time must pass again"
 
 
+def test_an_error_ends_neither_the_round_after_it_nor_the_process(ledger, site, caplog, monkeypatch):
+    s = site()
+    fill(ledger, 101)
+    monkeypatch.setattr(s.scaler.machine, "memory", lambda: 1 / 0)
+    s.steps(2)
+    assert s.log() == [] and [r.getMessage() for r in caplog.records if "autoscaling" in r.getMessage()] == ["no autoscaling now (ZeroDivisionError: division by zero)"]
+    monkeypatch.undo()
+    ledger.change("ALTER TABLE audit RENAME TO gone")
+    s.steps(1)
+    ledger.change("ALTER TABLE gone RENAME TO audit")
+    assert s.places.asked(MORE) == 0, "what is not written is not done"
+    s.steps(1)
+    assert len(s.log()) == 1 and s.places.asked(MORE) == 1
+
+
 def test_the_last_and_those_of_an_emptied_place_stay(ledger, site):
     s = site(running=2)
     s.places.tell(1, 1)
     s.steps(30)
     assert s.commands() == {} and s.log() == []
+
+
+def test_with_a_target_the_predicted_time_decides_while_it_is_fresh(ledger, site, monkeypatch):
+    s = site()
+    s.scaler.rule = replace(s.scaler.rule, target_s=600)
+    fill(ledger, 120)
+    told = {}
+    monkeypatch.setattr(outlook, "of_queues", lambda tx: (told["queues"], told["age"]))
+
+    def forecast(minutes: float, age: int | None = 4000) -> None:
+        at = ledger.connection.now() + int(minutes * 60_000)
+        told.update(queues={"default": QueueForecast(Interval(at, at, at), None, (), 1, 1, None, 9), "low": QueueForecast(None, "growing", (), 0, 0, None, 9)}, age=age)
+
+    forecast(9)
+    s.steps(3)
+    assert s.log() == [], "120 wait, and begin in time; nobody here serves low"
+    forecast(12)
+    s.steps(1)
+    assert [why for _, _, why in s.log()] == ["what waits begins within 12 min, the target is 10 min"]
+    for age in (31_000, None):
+        forecast(9, age)
+        s.steps(2)
+    assert [why for _, _, why in s.log()][1:] == ["120 jobs wait, more than 100"] * 2, "an old forecast and none are none"

@@ -11,7 +11,7 @@ import sys
 import pytest
 
 from app.ledger.rows import insert
-from app.services.forecast import boosting
+from app.services.forecast import boosting, outlook
 from app.services.forecast.boosting import Past, fit, study
 from app.services.forecast.run_times import TypeModel, size_class
 from app.support.clock import DAY_MS, HOUR_MS, stamp
@@ -101,6 +101,7 @@ def test_the_command_writes_tables_where_they_help(ledger):
     learned = dict(ledger.connection.fetch_all("SELECT job_type, learned FROM run_time_models"))
     assert learned["TestEcho"] is None and learned["TestPair"] is None
     assert json.loads(learned["TestNoop"])["cells"]
+    assert outlook.models(ledger.connection)("TestNoop").learned == json.loads(learned["TestNoop"]), "readers get it"
     assert "TestPair\tnot used: fewer than 500 runs" in out.output and "TestEcho\tnot used" in out.output and "TestNoop\tused: the loss changes by -" in out.output
 
 

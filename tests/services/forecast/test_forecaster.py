@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from app.services.forecast import outlook
@@ -207,3 +209,14 @@ def _columns(ledger: Ledger) -> list[tuple]:
     if ledger.store == "sqlite":
         return ledger.connection.fetch_all("SELECT name FROM pragma_table_info('jobs')")
     return ledger.connection.fetch_all("SELECT column_name FROM information_schema.columns WHERE table_name = 'jobs'")
+
+
+def test_a_table_that_was_learned_is_read_and_forgotten_when_it_helps_no_more(ledger, future):
+    history(ledger, "TestNoop", [1000] * 10)
+    future.run()
+    for table in ({"tenants": [], "cells": {}}, None):
+        ledger.change("UPDATE run_time_models SET learned = :table", table=table and json.dumps(table))
+        history(ledger, "TestNoop", [1000])
+        future.next_save = 0
+        future.run()
+        assert future._model("TestNoop").learned == table

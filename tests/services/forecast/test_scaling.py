@@ -88,16 +88,16 @@ def test_each_situation_has_its_decision(rule, facts, memory, action, reason):
     assert found.reason is None or type(found.reason) is Message
 
 
-def queue(empty: float | None = None, why: str | None = None, still_ms: int | None = None) -> QueueForecast:
+def queue(empty: float | None = None, why: str | None = None) -> QueueForecast:
     interval = None if empty is None else Interval(*[int(empty * 1000)] * 3)
-    return QueueForecast(interval, why, (), 2, 1, still_ms, 10)
+    return QueueForecast(interval, why, (), 2, 1, None, 10)
 
 
 @pytest.mark.parametrize(("forecasts", "expected"), [
     ({}, 0), ({"high": queue(90)}, 90), ({"high": queue(90), "low": queue(700)}, 700), ({"default": queue(900)}, 0),
     ({"high": queue(why="growing"), "low": queue(9)}, math.inf), ({"high": queue(why="types"), "low": queue(9)}, None),
     ({"high": queue(why="types"), "low": queue(700)}, 700), ({"high": queue(why="paused"), "low": queue(9)}, 9),
-    ({"high": queue(why="stuck", still_ms=700_000)}, 700), ({"high": queue(why="stuck", still_ms=7_000)}, None),
+    ({"high": queue(), "low": queue(9)}, 9), ({"high": queue(why="workers")}, None),
 ])
 def test_the_time_to_clear_is_that_of_the_slowest_queue_that_is_served(forecasts, expected):
     assert time_to_clear(forecasts, ("high", "low"), 0, 600) == expected

@@ -38,8 +38,7 @@ def test_the_panel_has_the_rule_the_numbers_and_the_last_ten_decisions(ledger, c
     consumer(ledger, "a", 1, 4)
     with ledger.connection.transaction() as tx:
         for n in range(101, 113):
-            audit.write(tx, "autoscaling", Message("worker started"), Message("%(host)s: %(before)s → %(n)s workers", host="box", before=1, n=2),
-                        Message("%(n)s jobs wait, more than %(limit)s", n=n, limit=100))
+            audit.write(tx, "autoscaling", Message("worker started"), "box: 1 → 2", Message("%(n)s jobs wait, more than %(limit)s", n=n, limit=100))
         audit.write(tx, "ada@example.org", Message("worker started"), "by hand", "a person's")
     html = page(client)
     assert "More than 100 waiting jobs start a worker" in html and "high, low" in html
