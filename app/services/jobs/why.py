@@ -25,7 +25,7 @@ from app.models import Job
 from app.models.job import BY_LIMIT, BY_PERSON, BY_RATE, BY_TYPE
 from app.services.forecast import outlook, words
 from app.services.forecast.estimate import Accuracy, Interval, JobForecast
-from app.services.jobs import queues, waiting
+from app.services.jobs import graph_figures, graph_walk, queues, waiting
 from app.services.jobs.queues import PauseView
 from app.support.clock import millis, now_ms
 from app.support.formatting import clock, number
@@ -123,6 +123,8 @@ def told(facts: Facts, found: JobForecast, checked: Accuracy, now: int) -> Why:
     elif begins or state == "processing":
         when.append(_("When it ends is not known: %(why)s.", why=words.unknown(found.why, [facts.job_type])))
     rests = [words.rests(found.run)] if found.run and (begins or ends) else []
+    if rests and state == "waiting":
+        rests.append(_("Jobs that will then stand before it in its queue are not counted."))
     return Why(cause, more, when, [*rests, words.held(checked)] if rests else [],
                _brief(facts, found, cause, now), begins, ends, found.place)
 
@@ -221,6 +223,8 @@ def of(uuids: Iterable[str], brief: bool = False) -> dict[str, Why]:
         forecast = found[row.uuid]
         if queue and not forecast.names:
             forecast = replace(forecast, names=queue.names)
+        if row.state == "waiting" and not brief:
+            forecast = _after_others(row.uuid, forecast)
         result[row.uuid] = told(facts, forecast, checked.get(row.job_type, Accuracy(0, 0, None, None)), now)
     return result
 
@@ -236,6 +240,15 @@ def forecasts(uuids: list[str], exact: bool = False) -> dict[str, JobForecast]:
     for first in range(0, len(uuids), STEP):
         found |= outlook.of_jobs(tx, uuids[first : first + STEP], exact)
     return found
+
+
+def _after_others(uuid: str, found: JobForecast) -> JobForecast:
+    """The forecast of a job that waits for others, by their graph."""
+    graph = graph_walk.around(uuid)
+    chain = graph_figures.forecast(graph, graph_figures.look(graph))
+    if uuid not in chain.ends:
+        return replace(found, why=chain.why or found.why, names=tuple(chain.types))
+    return replace(found, begin=chain.begins[uuid], end=chain.ends[uuid], why=None)
 
 
 def _limited(tx: SessionExecutor, row: Any, now: int) -> tuple[int | None, int | None]:

@@ -245,6 +245,29 @@ def test_a_list_asks_once_for_all_its_rows(jobs, known, monkeypatch):
     assert shown["basis"].startswith("It rests on the last runs of its type and tenant: 340. 81% of the last 500 predictions held")
 
 
+def test_a_waiting_job_begins_when_those_before_it_have_ended(jobs, known):
+    first = jobs.dispatch("TestEcho")
+    second = jobs.dispatch("TestEcho", after=[first])
+    third = jobs.dispatch("TestEcho", after=[second])
+    jobs.change("INSERT INTO worker_heartbeats (worker_id, worker_name, process_id, status, queue, consumer_id, host, started_at, last_heartbeat) "
+                "VALUES ('w1', 'w1', 1, 'idle', 'default', 'c', 'h', '2026-01-01 00:00:00', '2026-01-01 00:00:00')")
+    now, run = now_ms(), Estimate(Interval(900, 1000, 1100), 1000.0, 100.0, 50, "job_type")
+    known |= {first: forecast(END, Interval(now + 600_000, now + 700_000, now + 900_000), run=run), second: forecast(None, None, "parents", run=run),
+              third: forecast(None, None, "parents", run=run)}
+    with force_locale("en"):
+        found = why.one(third)
+    assert found.begins.middle == now + 701_000 and found.ends.middle == now + 702_000
+    assert found.cause == f"Waits for Test Echo {second[:8]}, which waits too." and found.when[0].startswith("Begins at about ")
+    assert "will then stand before it" in found.rests[1]
+    known[first] = forecast(None, None, "types", run=run)
+    with force_locale("en"):
+        assert why.one(third).when == ["When it begins is not known: no run of a type before it yet."]
+    actions.act("hold", first, "ann@example.org")
+    known[first] = UNKNOWN
+    with force_locale("en"):
+        assert why.one(third).when == ["When it begins is not known: a person must do something first."]
+
+
 def test_the_end_of_a_batch_is_that_of_its_last_members(jobs, known):
     made = batches.begin("Import of March")
     db.session.commit()
