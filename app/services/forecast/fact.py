@@ -47,7 +47,7 @@ def load(tx: Executor) -> Fact | None:
         plan = Plan(**{name: value[name] for name in Plan.__dataclass_fields__})
         for name in ("ready", "limited", "later"):
             setattr(plan, name, {key: _curve(curve) for key, curve in getattr(plan, name).items()})
-        plan.clear = {queue: [_in(pair[0]), pair[1]] for queue, pair in plan.clear.items()}
+        plan.clear = {queue: [_in(ms), spread, _in(alone)] for queue, (ms, spread, alone) in plan.clear.items()}
         sides = {kind: (float(low), float(high)) for kind, (low, high) in value["sides"].items()}
         return Fact(plan, kept[1], sides, value["serving"], value["busy_of"], value["last_start"],
                     {queue: _in(until) for queue, until in value["paused"].items()})

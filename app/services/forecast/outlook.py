@@ -112,9 +112,10 @@ def _of_queue(known: Fact, queue: str, now: int) -> QueueForecast:
     still = now - start if waits and start and serving and busy >= serving and queue not in known.paused else None
     empty, why = None, None
     if waits:
-        ms, spread = plan.clear.get(queue, [math.nan, 0.0])
-        if math.isfinite(ms):
-            empty = _begins(known, queue, ms, spread, now)
+        ms, spread, alone = plan.clear.get(queue, [math.nan, 0.0, math.nan])
+        if math.isfinite(ms):  # how much arrives is known worse than how long the present rows take
+            empty, first = (_begins(known, queue, at, spread, now) for at in (ms, alone))
+            empty = Interval(min(first.low, empty.low), empty.middle, empty.high + empty.middle - first.middle)
         elif known.paused.get(queue) == math.inf:
             why = "paused"
         elif not serving:

@@ -134,6 +134,7 @@ def _clear(plan: Plan, more: Sequence[Rows], begun: Sequence[Begun]) -> None:
     """A queue is empty when its present rows have begun and what arrives does not wait."""
     for queue, curve in plan.ready.items():
         ms, spread = curve[-1][1:]
+        alone = ms
         for row, times in zip(more, begun, strict=True):
             if row.queue == queue and row.ready_ms >= ms and not math.isnan(ms):
                 if times.first_ms - row.ready_ms <= row.run_ms + LEAST_WAIT_MS:
@@ -141,7 +142,7 @@ def _clear(plan: Plan, more: Sequence[Rows], begun: Sequence[Begun]) -> None:
                 ms = math.nan if math.isnan(times.first_ms) else max(ms, times.first_ms)
         else:
             ms = NEVER if any(row.queue == queue for row in more) and not math.isnan(ms) else ms
-        plan.clear[queue] = [ms, spread]
+        plan.clear[queue] = [ms, spread, alone]
 
 
 def _servers(situation: Situation, model: Callable[[str], TypeModel | None]) -> tuple[list[Server], dict[str, list]]:
