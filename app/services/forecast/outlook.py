@@ -130,7 +130,9 @@ def _begins(known: Fact, queue: str, ms: float, spread: float, now: int) -> Inte
     """The interval of a begin `ms` after the plan, as times that are not past."""
     kind, first = f"begin {queue}", calibration.begin(ms, spread, known.plan.doubt)
     found = calibration.scaled(first, known.sides.get(kind, (1.0, 1.0)))
-    return cut(found.later(known.plan.at_ms), now, 2**62)
+    pause = known.paused.get(queue, 0.0)  # infinite: until a person resumes it, then no begin is asked for
+    earliest = known.plan.at_ms + round(pause) if math.isfinite(pause) else now
+    return cut(found.later(known.plan.at_ms), max(earliest, now), 2**62)
 
 
 def of_job(tx: Executor, uuid: str) -> JobForecast:
