@@ -11,13 +11,11 @@ from __future__ import annotations
 
 from collections import Counter, namedtuple
 from dataclasses import dataclass
-from datetime import datetime
 from itertools import groupby
-from typing import Any
 
 from app.ledger.dialect import Connection
 from app.ledger.executor import Executor
-from app.support.clock import MINUTE_MS, millis, stamp
+from app.support.clock import MINUTE_MS, stamp, stored_ms
 from app.support.messages import Message, from_row
 
 ORDER = ("missing", "unresponsive", "stuck", "silent")
@@ -94,7 +92,7 @@ def look(tx: Executor) -> Workforce:
             over = kind == "stuck"
             troubles.append(Trouble(
                 kind, name, STUCK if over else from_row(reason, form) or "",
-                job.since + job.timeout * 1000 if over else _ms(beat), job and job.uuid, job and job.job_type))
+                job.since + job.timeout * 1000 if over else stored_ms(beat), job and job.uuid, job and job.job_type))
     consumers = tx.fetch_all(_CONSUMERS)
     lacking = {row[0]: max(row[2] - present[row[0]], 0) for row in consumers}
     lines = [_missing(tx, lacking[row[0]], *row) for row in consumers if row[4]]
@@ -114,14 +112,6 @@ def _missing(tx: Executor, lacking: int, consumer_id: str, host: str, _wanted: i
         window = {"since": stamp(at - MINUTE_MS), "until": stamp(at)}
         lost = next(iter(tx.fetch_all(_LOST, w=name, **window) if at else ()), lost)
     return Trouble("missing", host, why, since, *lost, count=max(lacking, 1))
-
-
-def _ms(moment: Any) -> int | None:
-    """A TIMESTAMP as its driver gives it, in ms; None for one that another program wrote in another form."""
-    try:
-        return millis(datetime.fromisoformat(moment) if isinstance(moment, str) else moment)
-    except (TypeError, ValueError, AttributeError):
-        return None
 
 
 def sample(connection: Connection) -> None:

@@ -66,8 +66,9 @@ def judge(facts: Facts, seen: Seen, now: float) -> Verdict:
     silent, still = now - seen.beat_at, now - seen.cpu_at
     if silent < QUIET_S:
         return Verdict()
-    if facts.stopped and still >= QUIET_S:  # one that held the interpreter was silent before it was stopped
-        return Verdict(silent >= SILENT_S and still >= SILENT_S, True, FROZEN)
+    if facts.stopped:  # one that held the interpreter was silent before it was stopped
+        dead = silent >= SILENT_S and still >= SILENT_S
+        return Verdict(dead, silent >= SILENT_S or still >= QUIET_S, FROZEN)
     busy = Message("busy, not reporting")
     if silent < SILENT_S:
         return Verdict(why=busy if facts.here and still < QUIET_S else Message("not reporting"))

@@ -19,6 +19,7 @@ from app.ledger import counts
 from app.ledger.dialect import Connection
 from app.services.forecast.capacity import FACT, STUDY_OF
 from app.support.clock import HOUR_MS
+from app.support.messages import Message
 from app.support.redaction import one_line, redact
 
 FIRST_S, EVERY_S, KILL_S = 60.0, 3600.0, 300.0
@@ -63,8 +64,9 @@ class Studies:
         self.stop()
         self.said.seek(0)
         lines = self.said.read(20_000).decode(errors="replace").split("\n")
-        why = one_line(redact(next((line for line in reversed(lines) if line.strip()), "")), 200)
-        self.error = f"took longer than {KILL_S:.0f} s" if code is None else f"ended with {code}: {why}" if code else ""
+        last = one_line(redact(next((line for line in reversed(lines) if line.strip()), "")), 200)
+        late = Message("took longer than %(n)s s", n=round(KILL_S))
+        self.error = late if code is None else Message("ended with %(n)s: %(why)s", n=code, why=last) if code else ""
         self.said.close()
 
     def stop(self) -> None:

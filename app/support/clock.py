@@ -77,6 +77,14 @@ def millis(moment: datetime) -> int:
     return round((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
 
 
+def stored_ms(at: object) -> int | None:
+    """A TIMESTAMP as its driver gives it (text or datetime), in ms; None where another program wrote another form."""
+    try:
+        return millis(datetime.fromisoformat(at) if isinstance(at, str) else at)  # type: ignore[arg-type]
+    except (TypeError, ValueError, AttributeError, OverflowError):
+        return None
+
+
 def day_of(ms: int, zone: tzinfo) -> date:
     """The day in `zone` of a time in ms. Raises ValueError outside the years 1 to 9999."""
     return datetime.fromtimestamp(ms / 1000, zone).date()

@@ -14,7 +14,7 @@ from typing import Any
 from babel import dates, numbers
 from flask_babel import get_locale, gettext as _, ngettext
 
-from app.support.clock import now_ms, when
+from app.support.clock import MINUTE_MS, millis, now_ms, when
 from app.support.settings import settings
 from app.support.states import count_label, state_label
 
@@ -79,6 +79,24 @@ def ago(moment: datetime | None) -> str:
     return dates.format_date(local, "d MMM" if local.year == now.year else "d MMM y", locale=_locale()) + " " + clock
 
 
+def clock(ms: int, now: int, seconds: bool = False) -> str:
+    """'15:12' or '15:12:40' for a time (ms) of the day of `now`, '15:12 on 27 Nov' for one of another day."""
+    at, day = localtime(when(ms if seconds else ms + MINUTE_MS // 2)), localtime(when(now))
+    if at is None or day is None:
+        return "–"
+    time = at.strftime("%H:%M:%S" if seconds else "%H:%M")
+    if at.date() == day.date():
+        return time
+    form = "d MMM" if at.year == day.year else "d MMM y"
+    return _("%(time)s on %(date)s", time=time, date=dates.format_date(at, form, locale=_locale()))
+
+
+@_lenient
+def at(moment: datetime | None) -> str:
+    """'15:12', or '15:12 on 27 Nov' when that is not today; an en dash for None."""
+    return clock(millis(moment), now_ms()) if moment else "–"
+
+
 @_lenient
 def exact(moment: datetime | None) -> str:
     """UTC to the second, for tooltips: '2026-11-23 14:00:05 UTC'; '' for None."""
@@ -133,6 +151,6 @@ def money(nano: int | None, currency: str | None = "") -> str:
     return f"{number(value, digits)} {currency or ''}".strip()
 
 
-FILTERS = {"money": money, "number": number, "threshold": threshold, "ago": ago, "exact": exact,
+FILTERS = {"money": money, "number": number, "threshold": threshold, "ago": ago, "at": at, "exact": exact,
            "duration": duration, "bytes": filesize, "localtime": localtime, "percent": percent,
            "state_label": state_label, "count_label": count_label}

@@ -189,6 +189,21 @@ def test_a_frozen_worker_lives_while_the_clock_is_not_trusted(ledger, processes)
     assert has_ended(worker_id)
 
 
+def test_nobody_is_marked_or_killed_within_30_s_after_the_database_was_away(ledger, processes):
+    worker_id, process = processes("w")
+    worker(ledger, worker_id)
+    watches = Watches(ledger)
+    watches.run(5)
+    freeze(process)
+    watches.workers.suspend_judgement()
+    watches.now += 150  # nothing could be written meanwhile, no beat either
+    watches.workers.suspend_judgement()
+    watches.run(25)
+    assert not has_ended(worker_id) and ledger.connection.fetch_all("SELECT stale, reason FROM worker_heartbeats") == [(0, None)]
+    watches.run(10)
+    assert has_ended(worker_id)
+
+
 def test_a_silent_worker_whose_cpu_time_advances_is_not_killed(ledger, processes):
     worker_id, process = processes("w")
     worker(ledger, worker_id)

@@ -14,13 +14,12 @@ import math
 import os
 from collections import Counter
 from collections.abc import Sequence
-from datetime import datetime
 from importlib.util import find_spec
 from typing import Any, NamedTuple
 
 from app.ledger.dialect import Connection
 from app.services.forecast.run_times import QUANTILES, TypeModel, pinball, size_class
-from app.support.clock import DAY_MS, HOUR_MS, millis, stamp
+from app.support.clock import DAY_MS, HOUR_MS, stamp, stored_ms
 from app.support.messages import Message
 
 LEAST, MOST = 500, 10_000  # runs of a type: fewer are not tried, and only the newest are read
@@ -55,7 +54,7 @@ def learn(connection: Connection) -> dict[str, float | None]:
     for (job_type,) in connection.fetch_all(_TYPES):
         rows = connection.fetch_all(_RUNS, type=job_type, since=stamp(connection.now() - 7 * DAY_MS))
         runs = [Past(tenant, size, run_ms, at_ms) for tenant, size, run_ms, at in reversed(rows)
-                if isinstance(run_ms, int) and (at_ms := _ms(at))]
+                if isinstance(run_ms, int) and (at_ms := stored_ms(at))]
         gains[job_type], table = study(runs) if len(runs) >= LEAST else (None, None)
         with connection.transaction() as tx:
             tx.execute("UPDATE run_time_models SET learned = :learned WHERE job_type = :type", type=job_type,
@@ -109,11 +108,3 @@ def fit(runs: Sequence[Past]) -> dict[str, Any]:
         low, middle, high = sorted(max(math.exp(log) - 1.0, 0.0) for log in logs)
         table[f"{names[code]}|{size}|{block}"] = [round(v) for v in (low, middle, high, middle * mean, middle * spread)]
     return {"tenants": list(codes), "cells": table}
-
-
-def _ms(at: Any) -> int:
-    """0 for a time that another program wrote in another form."""
-    try:
-        return millis(datetime.fromisoformat(at) if isinstance(at, str) else at)
-    except (TypeError, ValueError, AttributeError, OverflowError):
-        return 0

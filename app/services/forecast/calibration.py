@@ -22,7 +22,7 @@ from app.services.forecast.estimate import Estimate, Interval
 Z = 1.2816  # 10 % of a normal distribution lie beyond it on each side
 DOUBT = 0.04  # of a wait, besides the doubt of the mean run times
 LEAST_DOUBT_MS = 300.0  # a claim, a ticket and a write
-BEYOND = 0.09  # of the last errors beyond each side, so that 10 % of the next ones are: the past is not the future
+BEYOND = 0.095  # of the last errors beyond each side, so that 10 % of the next ones are: the past is not the future
 KEPT, SPACED_MS, MOST_KINDS = 400, 10_000, 300
 PRIOR = tuple(round(0.07 * n - 1.4, 2) for n in range(41))  # of a new kind: first intervals that nearly hold 80 %
 

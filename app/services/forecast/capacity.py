@@ -14,12 +14,12 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from datetime import datetime, timedelta, tzinfo
+from datetime import timedelta, tzinfo
 from typing import Any
 
 from app.ledger.dialect import Executor
 from app.services.forecast.simulation import Limit, Rows, Server, simulate
-from app.support.clock import HOUR_MS, day_of, midnight, millis, stamp
+from app.support.clock import HOUR_MS, day_of, midnight, stamp, stored_ms
 
 FACT = "capacity"  # of `meta`: what `whole` returned last
 STUDY_OF = "AINSTEIN_STUDY_OF"  # the environment variable with the pid of the monitor that started a study
@@ -161,16 +161,10 @@ def _past(tx: Executor, since: int, last: int, keys: Mapping[str, str]) -> Itera
         last = rows[-1][0]
         together = Counter((row[7], row[4]) for row in rows)
         for _id, queue, job_type, tenant, started, ended, wait, worker in rows:
-            try:
-                began, end = _ms(started), _ms(ended)
+            began, end = stored_ms(started), stored_ms(ended)
+            if began is not None and end is not None:
                 run_ms = max(end - began, 0) / together[worker, started]
                 yield queue, job_type, _key(keys, job_type, tenant), began - (wait or 0), began, run_ms
-            except (TypeError, ValueError, AttributeError, OverflowError):
-                continue
-
-
-def _ms(at: datetime | str) -> int:
-    return millis(datetime.fromisoformat(at) if isinstance(at, str) else at)
 
 
 def _limits(tx: Executor) -> tuple[dict[str, str], dict[str, Limit]]:

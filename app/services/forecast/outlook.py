@@ -110,27 +110,29 @@ def _of_queue(known: Fact, queue: str, now: int) -> QueueForecast:
     names, start = tuple(plan.unknown.get(queue, ())), known.last_start.get(queue)
     waits = queue in plan.ready
     still = now - start if waits and start and serving and busy >= serving and queue not in known.paused else None
-    empty, why = None, None
+    empty, code = None, None
     if waits:
         ms, spread, alone = plan.clear.get(queue, [math.nan, 0.0, math.nan])
         if math.isfinite(ms):  # how much arrives is known worse than how long the present rows take
             empty, first = (_begins(known, queue, at, spread, now) for at in (ms, alone))
             empty = Interval(min(first.low, empty.low), empty.middle, empty.high + empty.middle - first.middle)
         elif known.paused.get(queue) == math.inf:
-            why = "paused"
+            code = "paused"
         elif not serving:
-            why = "workers"
+            code = "workers"
         else:
-            why = "types" if math.isnan(ms) else "growing"
+            code = "types" if math.isnan(ms) else "growing"
             names = names or tuple(sorted({name for some in plan.unknown.values() for name in some}))
-    return QueueForecast(empty, why, names, serving, busy, still if still and still >= MINUTE_MS else None, plan.runs)
+    return QueueForecast(empty, code, names, serving, busy, still if still and still >= MINUTE_MS else None, plan.runs)
 
 
 def _begins(known: Fact, queue: str, ms: float, spread: float, now: int) -> Interval:
     """The interval of a begin `ms` after the plan, as times that are not past."""
     kind, first = f"begin {queue}", calibration.begin(ms, spread, known.plan.doubt)
     found = calibration.scaled(first, known.sides.get(kind, (1.0, 1.0)))
-    return cut(found.later(known.plan.at_ms), now, 2**62)
+    pause = known.paused.get(queue, 0.0)  # infinite: until a person resumes it, then no begin is asked for
+    earliest = known.plan.at_ms + round(pause) if math.isfinite(pause) else now
+    return cut(found.later(known.plan.at_ms), max(earliest, now), 2**62)
 
 
 def of_job(tx: Executor, uuid: str) -> JobForecast:
@@ -156,10 +158,10 @@ def of_row(tx: Executor, row: JobRow, known: Fact | None, of_type: Models, now: 
     if row.state == "processing":
         return _running(row, model, run, known, now)
     place, turns, curve, at = _line(tx, row, known, exact)
-    why = None if known else "monitor"
+    code = None if known else "monitor"
     if curve is None or known is None:
-        why = _why_aside(row) or why
-        return JobForecast(None, None, why, place, turns, None, run), (None, None)
+        code = _why_aside(row) or code
+        return JobForecast(None, None, code, place, turns, None, run), (None, None)
     ms, spread = plans.at_place(curve, at) or (math.nan, 0.0)
     if row.state == "scheduled" and row.available_ms - known.plan.at_ms > curve[-1][0]:
         ms = max(ms if math.isfinite(ms) else 0.0, float(row.available_ms - known.plan.at_ms))

@@ -8,29 +8,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
-from babel import dates
-from flask_babel import get_locale
-
 from app import registry
 from app.services.forecast.estimate import Accuracy, Estimate, Interval, QueueForecast
-from app.support.clock import MINUTE_MS, iso, when
-from app.support.formatting import duration, localtime, number
+from app.support.clock import MINUTE_MS, iso
+from app.support.formatting import clock, duration, number
 from app.support.messages import translate as _
 
 NOW_MS, EXACT_MS, MOST_NAMES = 5_000, 5 * MINUTE_MS, 3
 BEGINS, ENDS, EMPTY = "begins", "ends", "empty"
-
-
-def clock(ms: int, now: int, seconds: bool = False) -> str:
-    """'15:12' or '15:12:40' for a time (ms) of the day of `now`, '15:12 on 27 Nov' for one of another day."""
-    at, day = localtime(when(ms if seconds else ms + MINUTE_MS // 2)), localtime(when(now))
-    if at is None or day is None:
-        return "–"
-    time = at.strftime("%H:%M:%S" if seconds else "%H:%M")
-    if at.date() == day.date():
-        return time
-    form = "d MMM" if at.year == day.year else "d MMM y"
-    return _("%(time)s on %(date)s", time=time, date=dates.format_date(at, form, locale=str(get_locale() or "en")))
 
 
 def about(what: str, interval: Interval, now: int) -> str:

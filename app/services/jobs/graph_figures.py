@@ -18,9 +18,10 @@ from dataclasses import dataclass, field
 from sqlalchemy import func, select
 
 from app.extensions import db
+from app.ledger.dialect import SessionExecutor
 from app.models import WorkerHeartbeat
+from app.services.forecast import outlook as outlooks
 from app.services.forecast.estimate import Estimate, Interval, JobForecast
-from app.services.jobs import why
 from app.services.jobs.graph_walk import Graph, Node
 from app.services.jobs.waiting import STUCK
 from app.support.clock import now_ms
@@ -35,8 +36,9 @@ UNKNOWN_MS = 1000.0  # of a type without a run, to compare chains; no prediction
 @dataclass(frozen=True)
 class Forecast:
     """`path`: the jobs of the longest remaining chain, in order; `chain_ms` and `work_ms`: what the chain and all jobs
-    together still take; `end`: the predicted end, None when it is not known: then `why` is `types` (the list
-    `types`), `cut`, or another code of a JobForecast. `done`: nothing is left to do."""
+    together still take; `end`: the predicted end, None when it is not known: then `why` is `types` (the list `types`),
+    `cut`, or another code of a JobForecast. `begins` and `ends`: of each job, when the end is known. `done`: nothing is
+    left to do."""
 
     path: list[str]
     chain_ms: float
@@ -47,6 +49,8 @@ class Forecast:
     types: list[str] = field(default_factory=list)
     halting: list[str] = field(default_factory=list)
     done: bool = False
+    begins: dict[str, Interval] = field(default_factory=dict)
+    ends: dict[str, Interval] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -97,7 +101,7 @@ def look(graph: Graph) -> Outlook:
     live = [node for node in graph.nodes.values() if not node.ended]
     asked = [node.uuid for node in live if node.state != "waiting"][-MOST_ASKED:]  # the last in line end last
     samples = {node.job_type: node.uuid for node in live}
-    found = why.forecasts([*asked, *(uuid for uuid in samples.values() if uuid not in asked)])
+    found = outlooks.of_jobs(SessionExecutor(db.session), [*asked, *set(samples.values()).difference(asked)])
     runs = {str(name): found[uuid].run for name, uuid in samples.items() if uuid in found and found[uuid].run}
     return Outlook({uuid: found[uuid] for uuid in asked if uuid in found}, runs)
 
@@ -122,7 +126,7 @@ def halting(graph: Graph) -> list[str]:
 
 def forecast(graph: Graph, outlook: Outlook) -> Forecast:
     """The critical path and the predicted end."""
-    now, work, ends = now_ms(), 0.0, {}
+    now, work, begins, ends = now_ms(), 0.0, {}, {}
     layer, above = layers_of(graph.nodes, graph.open_edges), defaultdict(list)
     for parent, child in graph.open_edges:
         above[child].append(parent)
@@ -136,6 +140,7 @@ def forecast(graph: Graph, outlook: Outlook) -> Forecast:
         start = latest([ends.get(parent, at_once(now)) for parent in above[uuid]]) if last else at_once(now)
         if last:
             before[uuid] = last
+        begins[uuid] = start
         ends[uuid] = found.end if found and found.end else after(start, run.run if run and left else round(left))
     live = [uuid for uuid, node in graph.nodes.items() if not node.ended]
     path = [max(live, key=lambda uuid: ends[uuid].middle)] if live else []
@@ -158,7 +163,8 @@ def forecast(graph: Graph, outlook: Outlook) -> Forecast:
         return Forecast(**given, why=code, types=types)
     each, wide = work / workers, TEN_TO_NINETY * spread / workers
     by_work = Interval(now + round(max(each - wide, 0)), now + round(each), now + round(each + wide))
-    return Forecast(**given, end=max(latest([ends[uuid] for uuid in live]), by_work, key=lambda end: end.middle))
+    end = max(latest([ends[uuid] for uuid in live]), by_work, key=lambda end: end.middle)
+    return Forecast(**given, end=end, begins=begins, ends=ends)
 
 
 def at_once(now: int) -> Interval:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import select
@@ -25,10 +25,10 @@ from app.models import Job
 from app.models.job import BY_LIMIT, BY_PERSON, BY_RATE, BY_TYPE
 from app.services.forecast import outlook, words
 from app.services.forecast.estimate import Accuracy, Interval, JobForecast
-from app.services.jobs import queues, waiting
+from app.services.jobs import graph_figures, graph_walk, queues, waiting
 from app.services.jobs.queues import PauseView
 from app.support.clock import millis, now_ms
-from app.support.formatting import number
+from app.support.formatting import clock, number
 from app.support.messages import cleaned, from_row, translate as _, translate_stored
 from app.support.redaction import printable, redact
 
@@ -45,7 +45,7 @@ class Facts:
 
     state: str
     queue: str
-    label: str
+    job_type: str
     reason: str | None = None
     waits: str | None = None
     hold_code: str | None = None
@@ -87,7 +87,7 @@ NOTHING = {"why": None, "begins": None, "ends": None, "place": None, "basis": No
 
 def paused(what: str, pause: PauseView, now: int) -> str:
     """Who paused a queue or a type, until when, and why."""
-    until = _("until %(time)s", time=words.clock(millis(pause.until), now)) if pause.until else (
+    until = _("until %(time)s", time=clock(millis(pause.until), now)) if pause.until else (
         _("until somebody resumes it"))
     return _("%(what)s is paused by %(by)s %(until)s%(reason)s.", what=what, by=pause.by or _("the platform itself"),
              until=until, reason=f": «{pause.reason}»" if pause.reason else "")
@@ -97,10 +97,11 @@ def told(facts: Facts, found: JobForecast, checked: Accuracy, now: int) -> Why:
     """The sentences about a job at `now` (ms)."""
     state, more = facts.state, []
     queue_paused = facts.pause and paused(_("The queue %(name)s", name=facts.queue), facts.pause, now)
-    type_paused = facts.type_pause and paused(_("The type %(name)s", name=facts.label), facts.type_pause, now)
+    label = registry.label_of(facts.job_type)
+    type_paused = facts.type_pause and paused(_("The type %(name)s", name=label), facts.type_pause, now)
     by_type = state == "pending" or facts.hold_code == BY_TYPE
     if state == "processing":
-        cause = _("Running since %(time)s.", time=words.clock(facts.reserved_ms or now, now, seconds=True))
+        cause = _("Running since %(time)s.", time=clock(facts.reserved_ms or now, now, seconds=True))
     elif state == "pending" and queue_paused:
         cause, queue_paused = queue_paused, None
     elif by_type and type_paused:
@@ -120,8 +121,10 @@ def told(facts: Facts, found: JobForecast, checked: Accuracy, now: int) -> Why:
     if ends:
         when.append(words.about(words.ENDS, ends, now) + ".")
     elif begins or state == "processing":
-        when.append(_("When it ends is not known: %(why)s.", why=words.unknown(found.why, found.names)))
+        when.append(_("When it ends is not known: %(why)s.", why=words.unknown(found.why, [facts.job_type])))
     rests = [words.rests(found.run)] if found.run and (begins or ends) else []
+    if rests and state == "waiting":
+        rests.append(_("Jobs that will then stand before it in its queue are not counted."))
     return Why(cause, more, when, [*rests, words.held(checked)] if rests else [],
                _brief(facts, found, cause, now), begins, ends, found.place)
 
@@ -157,7 +160,7 @@ def _ready(facts: Facts, found: JobForecast, _now: int) -> str:
 
 
 def _scheduled(facts: Facts, _found: JobForecast, now: int) -> str:
-    at = words.clock(facts.available_ms or now, now)
+    at = clock(facts.available_ms or now, now)
     said = _("It is scheduled for %(time)s.", time=at) if not facts.attempts else (
         _("Attempt %(n)s of %(tries)s is scheduled for %(time)s.", n=number(facts.attempts + 1),
           tries=number(facts.tries), time=at))
@@ -169,7 +172,7 @@ def _held(facts: Facts, _found: JobForecast, now: int) -> str:
     if facts.running is not None:
         said += " " + (_("One runs now.") if facts.running == 1 else _("%(n)s run now.", n=number(facts.running)))
     if facts.next_start_ms:
-        said += " " + _("They are used up until %(time)s.", time=words.clock(facts.next_start_ms, now, seconds=True))
+        said += " " + _("They are used up until %(time)s.", time=clock(facts.next_start_ms, now, seconds=True))
     return f"{said} {facts.waits}." if facts.waits else said
 
 
@@ -211,13 +214,18 @@ def of(uuids: Iterable[str], brief: bool = False) -> dict[str, Why]:
         if row.uuid not in found:
             continue
         facts = Facts(
-            row.state, row.queue, registry.label_of(row.job_type),
+            row.state, row.queue, row.job_type,
             translate_stored(reason and cleaned(reason, lambda part: redact(printable(part)))), waits.get(row.uuid),
             row.hold_code if row.state == "held" else None, row.attempts, row.tries, row.available_ms, row.reserved_ms,
             bool(row.over_time) or bool(row.reserved_ms and now - row.reserved_ms > row.timeout * 1000),
             pauses.get(row.queue), pauses.get(TYPE + row.job_type), queue and queue.workers, queue and queue.busy,
             *_limited(tx, row, now))
-        result[row.uuid] = told(facts, found[row.uuid], checked.get(row.job_type, Accuracy(0, 0, None, None)), now)
+        forecast = found[row.uuid]
+        if queue and not forecast.names:
+            forecast = replace(forecast, names=queue.names)
+        if row.state == "waiting" and not brief:
+            forecast = _after_others(row.uuid, forecast)
+        result[row.uuid] = told(facts, forecast, checked.get(row.job_type, Accuracy(0, 0, None, None)), now)
     return result
 
 
@@ -232,6 +240,15 @@ def forecasts(uuids: list[str], exact: bool = False) -> dict[str, JobForecast]:
     for first in range(0, len(uuids), STEP):
         found |= outlook.of_jobs(tx, uuids[first : first + STEP], exact)
     return found
+
+
+def _after_others(uuid: str, found: JobForecast) -> JobForecast:
+    """The forecast of a job that waits for others, by their graph."""
+    graph = graph_walk.around(uuid)
+    chain = graph_figures.forecast(graph, graph_figures.look(graph))
+    if uuid not in chain.ends:
+        return replace(found, why=chain.why or found.why, names=tuple(chain.types))
+    return replace(found, begin=chain.begins[uuid], end=chain.ends[uuid], why=None)
 
 
 def _limited(tx: SessionExecutor, row: Any, now: int) -> tuple[int | None, int | None]:

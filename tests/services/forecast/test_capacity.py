@@ -217,3 +217,12 @@ def test_yesterday_is_the_day_of_the_time_zone(ledger):
     found = capacity.whole(ledger.connection, [ALL], ZoneInfo("Europe/Rome"))
     assert found["yesterday"]["until_ms"] - found["yesterday"]["since_ms"] in (23 * HOUR_MS, DAY_MS, 25 * HOUR_MS)
     assert found["yesterday"]["until_ms"] <= found["at_ms"] < found["yesterday"]["until_ms"] + 25 * HOUR_MS
+
+
+def test_times_of_another_form_are_left_out(ledger):
+    now = ledger.connection.now()
+    write(ledger, [(now - HOUR_MS, 0, 1000)])
+    if ledger.store == "sqlite":
+        write(ledger, [(now - HOUR_MS, 0, 1000)], queue="low")
+        ledger.change("UPDATE job_metrics SET started_at = 'noon' WHERE queue = 'low'")
+    assert len(capacity.read(ledger.connection, now - 2 * HOUR_MS, {})[0]) == 1

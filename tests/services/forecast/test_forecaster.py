@@ -118,6 +118,7 @@ def test_pauses(ledger, future):
         queues.pause("default", "ops@example.org", 30, "stock-taking")
     plan(future)
     assert minutes(ledger, of_job(tx, uuid).begin)[1] == pytest.approx(30, abs=0.2)
+    assert minutes(ledger, of_job(tx, uuid).begin)[0] == pytest.approx(30, abs=0.2), "not before it is resumed"
     with ledger.app.app_context():
         queues.pause("default", "ops@example.org", None, None)
     plan(future)
