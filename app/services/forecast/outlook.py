@@ -126,12 +126,12 @@ def _of_queue(known: Fact, queue: str, now: int) -> QueueForecast:
     return QueueForecast(empty, code, names, serving, busy, still if still and still >= MINUTE_MS else None, plan.runs)
 
 
-def _begins(known: Fact, queue: str, ms: float, spread: float, now: int) -> Interval:
-    """The interval of a begin `ms` after the plan, as times that are not past."""
+def _begins(known: Fact, queue: str, ms: float, spread: float, now: int, least: float = 0.0) -> Interval:
+    """The interval of a begin `ms` after the plan, as times that are not past nor before `least` ms after the plan."""
     kind, first = f"begin {queue}", calibration.begin(ms, spread, known.plan.doubt)
     found = calibration.scaled(first, known.sides.get(kind, (1.0, 1.0)))
     pause = known.paused.get(queue, 0.0)  # infinite: until a person resumes it, then no begin is asked for
-    earliest = known.plan.at_ms + round(pause) if math.isfinite(pause) else now
+    earliest = known.plan.at_ms + round(max(pause if math.isfinite(pause) else 0.0, least))
     return cut(found.later(known.plan.at_ms), max(earliest, now), 2**62)
 
 
@@ -167,7 +167,8 @@ def of_row(tx: Executor, row: JobRow, known: Fact | None, of_type: Models, now: 
         ms = max(ms if math.isfinite(ms) else 0.0, float(row.available_ms - known.plan.at_ms))
     if not math.isfinite(ms):
         return JobForecast(None, None, _why_not(known, row.queue, ms), place, turns, None, run), (None, None)
-    begin = _begins(known, row.queue, ms, spread, now)
+    # however soon the workers are free: half of what the jobs before it take
+    begin = _begins(known, row.queue, ms, spread, now, 0.5 * (ms - curve[0][1]) if row.state == "pending" else 0.0)
     if row.state == "scheduled":
         begin = cut(begin, max(row.available_ms, now), 2**62)
     ahead = calibration.begin(max(ms + known.plan.at_ms - now, 0.0), spread, known.plan.doubt)
