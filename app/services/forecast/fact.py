@@ -48,6 +48,7 @@ def load(tx: Executor) -> Fact | None:
         for name in ("ready", "limited", "later"):
             setattr(plan, name, {key: _curve(curve) for key, curve in getattr(plan, name).items()})
         plan.clear = {queue: [_in(ms), spread, _in(alone)] for queue, (ms, spread, alone) in plan.clear.items()}
+        plan.free = {queue: [_in(ms) for ms in times] for queue, times in plan.free.items()}
         sides = {kind: (float(low), float(high)) for kind, (low, high) in value["sides"].items()}
         return Fact(plan, kept[1], sides, value["serving"], value["busy_of"], value["last_start"],
                     {queue: _in(until) for queue, until in value["paused"].items()})

@@ -17,6 +17,7 @@ from dataclasses import asdict
 from app.ledger import counts, watermark
 from app.ledger.dialect import Connection, Executor
 from app.ledger.rows import among
+from app.models.job import LIVE_STATES
 from app.models.types import as_integer, as_text
 from app.services.forecast import fact, outlook, plan as plans, situation
 from app.services.forecast.calibration import Calibration, kinds
@@ -27,7 +28,7 @@ from app.support.clock import DAY_MS
 from app.support.validation import stored_json
 
 REACH, SIDES = "learn_reach", "forecast_sides"
-EVERY_MS, SAVE_MS = 5_000, 10_000
+EVERY_MS, SAVE_MS, QUIET_MS = 2_000, 10_000, 20_000
 A_STEP = 200  # outcomes learned of 2,000: a model keeps 256 runs, and one costs 0.15 ms
 BEHIND = 20_000  # what lies further back is not learned
 AT_ONCE, OPEN, KEPT, KEPT_MS = 3, 1000, 5000, 7 * DAY_MS
@@ -60,7 +61,8 @@ class Forecaster:
         self.connection, self.sent = connection, sent
         self.models: dict[str, TypeModel | None] = {}
         self.changed: set[str] = set()
-        self.next_plan = self.next_save = 0
+        self.next_plan = self.next_save = self.planned = 0
+        self.idle = False
         self.calibration: Calibration | None = None
         self.chance = random.Random()  # noqa: S311 (which jobs are predicted)
 
@@ -69,13 +71,21 @@ class Forecaster:
         now = self.connection.now()
         self._skip()
         watermark.advance(self.connection, REACH, "job_metrics", _COLUMNS, self._learn, lambda tx, nothing: None, 5)
-        if now >= self.next_plan or self.next_plan > now + DAY_MS:
+        if (now >= self.next_plan or self.next_plan > now + DAY_MS) and not self._is_quiet(now):
             self.plan()
+            self.planned = now
             spent = self.connection.now() - now
             self.next_plan = now + max(EVERY_MS, 20 * spent)
         if self.changed and (now >= self.next_save or self.next_save > now + DAY_MS):
             self._save()
             self.next_save = now + SAVE_MS
+
+    def _is_quiet(self, now: int) -> bool:
+        """Whether there was no live job at the last plan and there is none now: the fact is only kept fresh."""
+        if not self.idle or not 0 <= now - self.planned < QUIET_MS:
+            return False
+        live = counts.recent(self.connection)[0]
+        return not any(live[state] for state in LIVE_STATES)
 
     # ---- learning ----------------------------------------------------------------------------------------------------
 
@@ -135,6 +145,7 @@ class Forecaster:
             self.calibration = Calibration.read(kept[0] if kept else None)
         seen = situation.read(connection, self.sent)
         found = plans.make(seen, self._model)
+        self.idle = not seen.groups and not seen.running
         serving, busy, last = _workers(seen)
         self._judge()
         sides = {kind: self.calibration.sides(kind) for kind in self.calibration.errors}

@@ -1,6 +1,6 @@
 """What pages ask: when a job begins and ends, when a queue is empty, how good predictions were.
 
-monitor: outcomes -> run_times (learned by type) -> plan of the queues -> the fact `forecast` of `meta`, each 5 s
+monitor: outcomes -> run_times (learned by type) -> plan of the queues -> the fact `forecast` of `meta`, each 2 s
 page: a row of `jobs`, its place in the queue -> the curve of the fact -> intervals
 
 The fact may be missing or old (no monitor): then nothing is predicted and `why` is `monitor`. What is not known is None
@@ -21,10 +21,11 @@ from app.models.job import BY_LIMIT, BY_RATE
 from app.models.types import as_integer, as_text
 from app.services.forecast import calibration, fact, plan as plans
 from app.services.forecast.calibration import cut, kinds
-from app.services.forecast.estimate import Accuracy, Interval, JobForecast, QueueForecast
+from app.services.forecast.estimate import Accuracy, Estimate, Interval, JobForecast, QueueForecast
 from app.services.forecast.fact import Fact
 from app.services.forecast.plan import Curve
 from app.services.forecast.run_times import TypeModel
+from app.services.forecast.simulation import Rows, Server, simulate
 from app.services.forecast.situation import running_job
 from app.support.clock import MINUTE_MS
 from app.support.validation import stored_json
@@ -33,6 +34,7 @@ LATEST = 500  # predictions that the accuracy is measured by
 _ROW = """SELECT id, uuid, state, queue, rank, job_type, tenant_id, LENGTH(payload), available_ms, reserved_ms, timeout,
  progress_done, progress_total, hold_code, limit_key FROM jobs WHERE {which}"""
 _AHEAD = "FROM jobs WHERE state = 'pending' AND queue = :q AND (rank > :rank OR (rank = :rank AND id < :id))"
+_HEAD = "SELECT rank, id FROM jobs WHERE state = 'pending' AND queue = :q ORDER BY rank DESC, id LIMIT 1"
 _KEY_AHEAD = """SELECT COUNT(*) FROM jobs WHERE limit_key = :key AND state IN ('pending', 'held')
  AND (rank > :rank OR (rank = :rank AND id < :id))"""
 _CHECKED = """SELECT inside, ended_ms - end_ms, ended_ms - average_ms FROM predictions
@@ -157,7 +159,7 @@ def of_row(tx: Executor, row: JobRow, known: Fact | None, of_type: Models, now: 
     run = model.estimate(row.tenant, row.size, now) if model else None
     if row.state == "processing":
         return _running(row, model, run, known, now)
-    place, turns, curve, at = _line(tx, row, known, exact)
+    place, turns, curve, at = _line(tx, row, known, run, exact)
     code = None if known else "monitor"
     if curve is None or known is None:
         code = _why_aside(row) or code
@@ -193,19 +195,21 @@ def _running(row: JobRow, model: TypeModel | None, run, known: Fact | None, now:
     return JobForecast(start, last.later(now), None, None, None, longer, run), (None, left[0])
 
 
-def _line(tx: Executor, row: JobRow, known: Fact | None, exact: bool) -> tuple[int | None, int | None, Curve | None,
-                                                                             float]:
+def _line(tx: Executor, row: JobRow, known: Fact | None, run: Estimate | None,
+          exact: bool) -> tuple[int | None, int | None, Curve | None, float]:
     """The line in which a row waits: its place, the tenants before it, the curve and where on it the row stands."""
     place, turns, ahead = None, None, {"rank": row.rank, "id": row.id}
-    if row.state == "pending":
-        if exact:
-            place = tx.fetch_all(f"SELECT COUNT(*) {_AHEAD}", q=row.queue, **ahead)[0][0] + 1
-            if row.rank < 0:
-                others = f"SELECT COUNT(DISTINCT tenant_id) {_AHEAD} AND rank < 0 AND tenant_id <> :tenant"
-                turns = tx.fetch_all(others, q=row.queue, tenant=row.tenant or "", **ahead)[0][0]
-        elif known and (marks := known.plan.marks.get(row.queue)):
-            n = bisect_right(marks, [[-row.rank, row.id], math.inf]) - 1
-            place = marks[max(n, 0)][1]
+    marks = known.plan.marks.get(row.queue) if known else None
+    at = _planned(marks, row.rank, row.id) if marks else None
+    if row.state == "pending" and exact:
+        place = tx.fetch_all(f"SELECT COUNT(*) {_AHEAD}", q=row.queue, **ahead)[0][0] + 1
+        if marks and (head := tx.fetch_all(_HEAD, q=row.queue)):  # the rows before it have begun since the plan
+            at = place + _planned(marks, *head[0]) - 1
+        if row.rank < 0:
+            others = f"SELECT COUNT(DISTINCT tenant_id) {_AHEAD} AND rank < 0 AND tenant_id <> :tenant"
+            turns = tx.fetch_all(others, q=row.queue, tenant=row.tenant or "", **ahead)[0][0]
+    elif row.state == "pending":
+        place = at
     limited = row.state == "held" and row.hold_code in (BY_LIMIT, BY_RATE)
     if known is None or row.state not in ("pending", "scheduled") and not limited:
         return place, turns, None, 0.0
@@ -216,11 +220,31 @@ def _line(tx: Executor, row: JobRow, known: Fact | None, exact: bool) -> tuple[i
     if row.limit_key is not None and key in known.plan.limited:
         before = tx.fetch_all(_KEY_AHEAD, key=row.limit_key, **ahead)[0][0]
         return place, turns, known.plan.limited[key], float(before + 1)
-    curve = known.plan.ready.get(row.queue)
-    if curve is None and row.state == "pending":  # it came after the plan was made, when its queue was empty
-        free = known.serving.get(row.queue, 0) > known.busy.get(row.queue, 0)
-        curve = [[1.0, 0.0, 0.0]] if free and row.queue not in known.paused else None
-    return place, turns, curve, float(place or 1)
+    if limited:
+        return place, turns, None, 0.0
+    return (place, turns, *_on_curve(known, row.queue, at or place or 1, run))
+
+
+def _planned(marks: list[list], rank: int, id_: int) -> int:
+    """The place of a row in the plan: that of the last group which does not begin behind it."""
+    return marks[max(bisect_right(marks, [[-rank, id_], math.inf]) - 1, 0)][1]
+
+
+def _on_curve(known: Fact, queue: str, at: float, run: Estimate | None) -> tuple[Curve | None, float]:
+    """The curve of a queue for a row at the place `at`. What came after the plan was made stands behind it: rows like
+    this one are added, on the workers as the plan has left them."""
+    curve, free = known.plan.ready.get(queue), known.plan.free.get(queue, [])
+    if curve and at <= curve[-1][0]:
+        return curve, at
+    if run is None or not free or queue in known.paused and not curve:
+        return curve, at
+    if not curve:
+        servers = [Server(ms, 0, (queue,)) for ms in free]
+        (more,) = simulate([Rows(queue, math.ceil(at), run.mean_ms, run.spread_ms)], servers)
+        return [[1.0, more.first_ms, 0.0], [max(at, 1.5), more.last_ms, more.spread_ms]], at
+    last, ms, spread = curve[-1]
+    more_ms = ms + (at - last) * run.mean_ms / len(free)
+    return [*curve, [at, more_ms, math.hypot(spread, run.spread_ms * math.sqrt(at - last) / len(free))]], at
 
 
 def _why_aside(row: JobRow) -> str | None:

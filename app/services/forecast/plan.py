@@ -93,6 +93,7 @@ class Plan:
     unknown: dict[str, list[str]] = field(default_factory=dict)
     clear: dict[str, list[float]] = field(default_factory=dict)
     marks: dict[str, list[list]] = field(default_factory=dict)
+    free: dict[str, list[float]] = field(default_factory=dict)
     workers: int = 0
     busy: int = 0
     runs: int = 0
@@ -119,6 +120,9 @@ def make(situation: Situation, model: Callable[[str], TypeModel | None]) -> Plan
     plan.doubt = doubt / work if work else 0.0
     servers, busy_keys = _servers(situation, model)
     plan.busy = sum(1 for server in servers if server.free_ms > 0)
+    for server in servers:
+        for queue in server.queues:
+            plan.free.setdefault(queue, []).append(server.free_ms)
     limits = {key: Limit(limit.concurrency, busy_keys.get(key, ()), limit.rate_count, limit.rate_ms, limit.started)
               for key, limit in situation.limits.items()}
     served = max((server.queues for server in servers), key=len, default=())

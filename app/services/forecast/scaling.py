@@ -8,7 +8,7 @@ that the next call gets
 * End an idle one: for 5 minutes no job has waited and at each look a worker was free. (Without the second half a load
   of 2.6 workers would lose its third every 5 minutes and get it back a minute later.) Or: for 5 minutes one worker
   fewer would have cleared what waits in half of WORKERS_CLEAR_MIN, and those left would have been busy by 80 % at most.
-* 15 s between two starts: a worker is there after 2 s and the forecast, which is made each 5 s, must show it. 60 s
+* 15 s between two starts: a worker is there after 2 s and the forecast, which is made each 2 s, must show it. 60 s
   between an end and the start or end before: to end late costs memory only, to end early costs waiting.
 * A start that memory, the processor or WORKERS_MAX forbids is refused, and the refusal is said once: again only after
   nobody wanted a worker for 5 minutes.

@@ -77,6 +77,34 @@ def test_place_begin_and_end_behind_two_busy_workers(ledger, future):
     assert [many[uuid].place for uuid in waiting] == [1, 2, 3, 4] and many[busy[0]].place is None
 
 
+def test_what_changes_after_the_plan_does_not_shift_the_times(ledger, future):
+    """Rows that have begun since the plan leave the line; rows that came since stand behind it."""
+    history(ledger, "TestNoop", [MINUTE] * 40)
+    worker(ledger, "w1")
+    worker(ledger, "w2")
+    waiting = [ledger.dispatch("TestNoop") for _ in range(20)]
+    plan(future)
+    tx, last = ledger.connection, of_job(ledger.connection, waiting[-1])
+    assert minutes(ledger, last.begin)[1] == pytest.approx(9, abs=0.1)
+    for who in ("w1", "w2"):
+        ledger.claim(who)
+    behind = [ledger.dispatch("TestNoop") for _ in range(4)]
+    same = of_job(tx, waiting[-1])
+    assert same.place == 18 and same.begin.middle == pytest.approx(last.begin.middle, abs=2)
+    assert of_jobs(tx, [waiting[-1]])[waiting[-1]].begin.middle == same.begin.middle
+    assert minutes(ledger, of_job(tx, behind[-1]).begin)[1] == pytest.approx(11, abs=0.6)
+
+
+def test_a_hundred_jobs_that_come_after_the_plan_of_an_empty_queue(ledger, future):
+    history(ledger, "TestNoop", [MINUTE] * 40)
+    worker(ledger, "w1")
+    worker(ledger, "w2")
+    plan(future)
+    uuids = [ledger.dispatch("TestNoop") for _ in range(100)]
+    tx = ledger.connection
+    assert [minutes(ledger, of_job(tx, uuids[n]).begin)[1] for n in (0, 1, 99)] == pytest.approx([0, 0, 49], abs=0.1)
+
+
 def test_a_job_that_is_far_over_its_kind_says_so(ledger, future):
     history(ledger, "TestNoop", [1000 + n for n in range(40)])
     worker(ledger, "w1")
