@@ -208,6 +208,8 @@ def _line(tx: Executor, row: JobRow, known: Fact | None, run: Estimate | None,
         if row.rank < 0:
             others = f"SELECT COUNT(DISTINCT tenant_id) {_AHEAD} AND rank < 0 AND tenant_id <> :tenant"
             turns = tx.fetch_all(others, q=row.queue, tenant=row.tenant or "", **ahead)[0][0]
+    elif row.state == "pending" and known and row.id > known.plan.newest and row.rank == 0:
+        at = (known.plan.ready.get(row.queue) or [[0]])[-1][0] + 1  # it came since: behind those of the plan
     elif row.state == "pending":
         place = at
     limited = row.state == "held" and row.hold_code in (BY_LIMIT, BY_RATE)

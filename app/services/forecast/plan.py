@@ -66,7 +66,8 @@ class Arrivals:
 @dataclass(frozen=True)
 class Situation:
     """What is known at `at_ms`. `workers` are the live ones, by id, with their queues; `paused` is the time (ms from
-    `at_ms`) until which a queue is paused. `limits` by key; what runs under a key is counted from `running`."""
+    `at_ms`) until which a queue is paused. `limits` by key; what runs under a key is counted from `running`. `newest`
+    is the last id."""
 
     at_ms: int
     groups: Sequence[Group]
@@ -75,6 +76,7 @@ class Situation:
     limits: Mapping[str, Limit] = field(default_factory=dict)
     paused: Mapping[str, float] = field(default_factory=dict)
     arrivals: Mapping[str, Arrivals] = field(default_factory=dict)
+    newest: int = 0
 
 
 Curve = list[list[float]]  # [place or ready time, begin in ms from at_ms, its standard deviation], rising
@@ -94,6 +96,7 @@ class Plan:
     clear: dict[str, list[float]] = field(default_factory=dict)
     marks: dict[str, list[list]] = field(default_factory=dict)
     free: dict[str, list[float]] = field(default_factory=dict)
+    newest: int = 0
     workers: int = 0
     busy: int = 0
     runs: int = 0
@@ -102,7 +105,7 @@ class Plan:
 
 def make(situation: Situation, model: Callable[[str], TypeModel | None]) -> Plan:
     """The plan of a situation; `model` gives what is known of a type."""
-    plan = Plan(situation.at_ms, workers=len(situation.workers))
+    plan = Plan(situation.at_ms, workers=len(situation.workers), newest=situation.newest)
     rows, groups, work, doubt = [], list(situation.groups), 0.0, 0.0
     for group in groups:
         known = model(group.job_type)

@@ -44,7 +44,7 @@ Sent = Callable[[Executor, int], Mapping[str, tuple[int, int]]]  # (tx, since in
 
 def read(tx: Executor, sent: Sent) -> Situation:
     """The situation now; `sent` counts what was sent to each queue since a time."""
-    now = tx.now()
+    now, newest = tx.now(), tx.fetch_all("SELECT COALESCE(MAX(id), 0) FROM jobs")[0][0]
     groups = [group for queue in QUEUES for group in _ready(tx, queue)]
     for queue, job_type, tenant, size, key, at, rank, id_ in tx.fetch_all(_LATER):
         groups.append(Group(as_text(queue) or "", 0, 1, as_text(job_type) or "", as_text(tenant), as_integer(size),
@@ -58,7 +58,7 @@ def read(tx: Executor, sent: Sent) -> Situation:
     paused = {name: NEVER if until is None else float(max(until - now, 0)) for name, until in tx.fetch_all(
         "SELECT name, paused_until FROM queues WHERE paused_at IS NOT NULL") if name in QUEUES}
     found, groups = _limits(tx, groups, now)
-    return Situation(now, groups, running, workers, found, paused, _arrivals(tx, now, sent))
+    return Situation(now, groups, running, workers, found, paused, _arrivals(tx, now, sent), newest)
 
 
 def running_job(now: int, job_type: Any, tenant: Any, size: Any, since: Any, timeout: Any, worker: Any, done: Any,

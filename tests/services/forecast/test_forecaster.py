@@ -93,6 +93,8 @@ def test_what_changes_after_the_plan_does_not_shift_the_times(ledger, future):
     assert same.place == 18 and same.begin.middle == pytest.approx(last.begin.middle, abs=2)
     assert of_jobs(tx, [waiting[-1]])[waiting[-1]].begin.middle == same.begin.middle
     assert minutes(ledger, of_job(tx, behind[-1]).begin)[1] == pytest.approx(11, abs=0.6)
+    listed = of_jobs(tx, behind)[behind[-1]]  # a list does not count: no place, and a begin behind those of the plan
+    assert listed.place is None and minutes(ledger, listed.begin)[1] == pytest.approx(9.5, abs=0.6)
 
 
 def test_a_hundred_jobs_that_come_after_the_plan_of_an_empty_queue(ledger, future):
