@@ -189,9 +189,10 @@ def _brief(facts: Facts, found: JobForecast, cause: str, now: int) -> str | None
         return " ".join([*_running(facts, found), *said]) or None
     if facts.state != "pending":
         return None
-    if facts.pause or facts.type_pause or not (found.place and found.begin):
+    if facts.pause or facts.type_pause or not found.begin:
         return cause
-    return _("About place %(n)s.", n=number(found.place)) + " " + words.about(words.BEGINS, found.begin, now)
+    place = [_("About place %(n)s.", n=number(found.place))] if found.place else []
+    return " ".join([*place, words.about(words.BEGINS, found.begin, now)])
 
 
 # ---- the facts -------------------------------------------------------------------------------------------------------
