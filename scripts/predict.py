@@ -185,11 +185,11 @@ def _predict(rnd: random.Random, models: dict[str, TypeModel], sides: Calibratio
         if not math.isfinite(ms):
             continue
         first = calibration.begin(ms, spread, plan.doubt)
-        last = calibration.end(first, model.estimate(job.tenant, job.size, now))
+        begins = calibration.scaled(first, sides.sides(f"begin {queue}"))
+        last = calibration.end(begins, model.estimate(job.tenant, job.size, now))
         kind = f"end {job.job_type}"
         learn = (first if sides.wants(f"begin {queue}", now) else None, last if sides.wants(kind, now) else None)
-        written[id(job)] = Written(now, kind, learn, calibration.scaled(first, sides.sides(f"begin {queue}")),
-                                   calibration.scaled(last, sides.sides(kind)), average)
+        written[id(job)] = Written(now, kind, learn, begins, calibration.scaled(last, sides.sides(kind)), average)
 
 
 def _arrivals(arrived: list[Job], models: dict[str, TypeModel], now: int) -> dict[str, Arrivals]:

@@ -91,7 +91,7 @@ def begin(ms: float, spread_ms: float, doubt: float = 0.0) -> Interval:
 
 
 def end(begins: Interval, run: Estimate) -> Interval:
-    """The first interval of an end, from that of the begin and the estimate of the run."""
+    """The first interval of an end, from that of the begin as it is shown, and the estimate of the run."""
     middle = begins.middle + run.run.middle
     low = math.hypot(begins.middle - begins.low, run.run.middle - run.run.low)
     high = math.hypot(begins.high - begins.middle, run.run.high - run.run.middle)

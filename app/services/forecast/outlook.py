@@ -176,9 +176,9 @@ def of_row(tx: Executor, row: JobRow, known: Fact | None, of_type: Models, now: 
     ahead = calibration.begin(max(ms + known.plan.at_ms - now, 0.0), spread, known.plan.doubt)
     if run is None:
         return JobForecast(begin, None, "types", place, turns, None, None), (ahead, None)
-    first = calibration.end(ahead, run)
-    kind = kinds(row.queue, row.job_type, False)[1]
-    last = calibration.scaled(first, known.sides.get(kind, (1.0, 1.0)))
+    sides = [known.sides.get(kind, (1.0, 1.0)) for kind in kinds(row.queue, row.job_type, False)]
+    first = calibration.end(calibration.scaled(ahead, sides[0]), run)
+    last = calibration.scaled(first, sides[1])
     return JobForecast(begin, cut(last.later(now), begin.low, 2**62), None, place, turns, None, run), (ahead, first)
 
 
