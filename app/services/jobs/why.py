@@ -32,7 +32,8 @@ from app.support.formatting import clock, number
 from app.support.messages import cleaned, from_row, translate as _, translate_stored
 from app.support.redaction import printable, redact
 
-STEP, LONG = 100, 0.9  # jobs a question of the outlook; the share of its kind from which a run is called long
+MOST_BEFORE = 300  # jobs that a waiting one waits for: a page asks again every few seconds
+LONG = 0.9  # the share of its kind from which a run is called long
 _OLDEST = "SELECT COUNT(*), MIN(at_ms) FROM rate_starts WHERE limit_key = :key AND at_ms > :since"
 COLUMNS = (Job.uuid, Job.job_type, Job.queue, Job.state, Job.hold_code, Job.reason, Job.reason_json, Job.attempts,
            Job.tries, Job.available_ms, Job.reserved_ms, Job.timeout, Job.over_time, Job.waits, Job.limit_key)
@@ -204,7 +205,7 @@ def of(uuids: Iterable[str], brief: bool = False) -> dict[str, Why]:
     rows = db.session.execute(select(*COLUMNS).where(Job.uuid.in_(wanted))).all() if wanted else []
     if not rows:
         return {}
-    found = forecasts([row.uuid for row in rows], exact=not brief)
+    found = outlook.of_jobs(tx, [row.uuid for row in rows], exact=not brief)
     of_queue, _age = outlook.of_queues(tx)
     pauses, waits = queues.pauses(), waiting.sentences(row.uuid for row in rows if row.waits)
     checked = {} if brief else {name: outlook.accuracy(tx, name) for name in {row.job_type for row in rows}}
@@ -235,17 +236,11 @@ def one(uuid: str) -> Why | None:
     return of([uuid]).get(uuid)
 
 
-def forecasts(uuids: list[str], exact: bool = False) -> dict[str, JobForecast]:
-    """The forecasts of any number of live jobs, with exact places or those of the last plan."""
-    tx, found = SessionExecutor(db.session), {}
-    for first in range(0, len(uuids), STEP):
-        found |= outlook.of_jobs(tx, uuids[first : first + STEP], exact)
-    return found
-
-
 def _after_others(uuid: str, found: JobForecast) -> JobForecast:
-    """The forecast of a job that waits for others, by their graph."""
-    graph = graph_walk.around(uuid)
+    """The forecast of a job that waits for others, by those before it; with more than MOST_BEFORE it is not known."""
+    graph = graph_walk.before([uuid], MOST_BEFORE)
+    if graph.cut:
+        return replace(found, why="cut")
     chain = graph_figures.forecast(graph, graph_figures.look(graph))
     if uuid not in chain.ends:
         return replace(found, why=chain.why or found.why, names=tuple(chain.types))
