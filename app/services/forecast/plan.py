@@ -145,9 +145,9 @@ def _clear(plan: Plan, more: Sequence[Rows], begun: Sequence[Begun]) -> None:
         alone = ms
         for row, times in zip(more, begun, strict=True):
             if row.queue == queue and row.ready_ms >= ms and not math.isnan(ms):
-                if times.first_ms - row.ready_ms <= row.run_ms + LEAST_WAIT_MS:
-                    break
-                ms = math.nan if math.isnan(times.first_ms) else max(ms, times.first_ms)
+                if not times.first_ms - row.ready_ms > row.run_ms + LEAST_WAIT_MS:
+                    break  # it does not wait; or it stands behind a row of which nothing is known
+                ms = max(ms, times.first_ms)
         else:
             ms = NEVER if any(row.queue == queue for row in more) and not math.isnan(ms) else ms
         plan.clear[queue] = [ms, spread, alone]

@@ -159,6 +159,18 @@ def test_what_is_not_known_is_said(ledger, future):
     assert (queue.empty, queue.why, queue.names) == (None, "types", ("TestNoop",))
 
 
+def test_the_last_row_of_a_new_type_does_not_hide_when_the_queue_is_empty(ledger, future):
+    """Ten jobs of a minute, then one whose type never ran: it begins in ten minutes, and then the queue is empty."""
+    history(ledger, "TestNoop", [MINUTE] * 40)
+    worker(ledger, "w1")
+    for _ in range(10):
+        ledger.dispatch("TestNoop")
+    last = ledger.dispatch("TestSleep")
+    plan(future)
+    assert minutes(ledger, of_job(ledger.connection, last).begin)[1] == pytest.approx(10, abs=0.1)
+    assert minutes(ledger, of_queues(ledger.connection)[0]["default"].empty)[1] == pytest.approx(10, abs=0.2)
+
+
 def test_pauses(ledger, future):
     history(ledger, "TestNoop", [1000] * 20)
     worker(ledger, "w1")
