@@ -3,9 +3,9 @@
 rows of `consumers`, one round a second -> `judge` (plain values, the monitor's own monotonic clock) -> the row gets
 `stale` and a reason, or is deleted; a frozen consumer is killed, and its supervisor starts another
 A row stays for 10 minutes after its consumer has ended without a word, or until another takes its place: so that what
-should run is not forgotten with it. A row that this monitor never saw alive tells nothing: it goes at once, or after 30 s
-when its process is of another machine, boot or container (one that lives writes its row again). Missing workers count
-after 30 s, so no restart, recycle or stop alarms. After a clock jump all periods begin anew.
+should run is not forgotten with it. A row that this monitor never saw alive tells nothing: it goes at once, or after
+30 s when its process is of another machine, boot or container (one that lives writes its row again). Missing workers
+count after 30 s, so no restart, recycle or stop alarms. After a clock jump all periods begin anew.
 """
 
 from __future__ import annotations
