@@ -14,6 +14,7 @@ from typing import Any
 from app.extensions import db
 from app.ledger import counts
 from app.ledger.dialect import SessionExecutor
+from app.models.types import as_integer
 from app.services.forecast.capacity import FACT
 from app.support.clock import DAY_MS, HOUR_MS, iso, now_ms, when
 from app.support.formatting import duration, localtime, number, percent
@@ -47,7 +48,8 @@ def busy_hours(period: str = "24h") -> list[BusyHour]:
     """The last 24 hours with the present one, oldest first; for `7d` the 24 hours of the day in APP_TIMEZONE."""
     hour = now_ms() // HOUR_MS * HOUR_MS
     since = hour - PERIODS[period] * DAY_MS + HOUR_MS
-    sums = {at: tuple(int(n) for n in rest) for at, *rest in SessionExecutor(db.session).fetch_all(_HOURS, since=since)}
+    rows = SessionExecutor(db.session).fetch_all(_HOURS, since=since)
+    sums = {at: tuple(as_integer(n, 0) or 0 for n in rest) for at, *rest in rows}
     by_label: dict[str, list[int]] = defaultdict(list)
     for at in range(since, hour + HOUR_MS, HOUR_MS):
         local = localtime(when(at))

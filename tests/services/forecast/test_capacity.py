@@ -241,3 +241,44 @@ def test_times_of_another_form_are_left_out(ledger):
         write(ledger, [(now - HOUR_MS, 0, 1000)], queue="low")
         ledger.change("UPDATE job_metrics SET started_at = 'noon' WHERE queue = 'low'")
     assert len(capacity.read(ledger.connection, now - 2 * HOUR_MS, {})[0]) == 1
+
+
+@pytest.mark.parametrize("ledger", ["sqlite"], indirect=True)
+def test_a_row_of_another_program_is_left_out_and_the_others_are_replayed(ledger):
+    """Two good runs that one worker did, beside one row with a bad value; a type with a limit."""
+    now = ledger.connection.now()
+    ledger.change("INSERT INTO job_limits (job_type, per, rate_per, is_keyed, concurrency) VALUES ('TestNoop', 'tenant', '', 1, 9)")
+    write(ledger, [(now - HOUR_MS, 0, 1000), (now - HOUR_MS, 1000, 1000), (now - HOUR_MS, 5000, 1000)])
+    ledger.change("INSERT INTO worker_minutes VALUES (:m, 20, 20, 20, 20)", m=(now - HOUR_MS) // MINUTE_MS * MINUTE_MS)
+    ledger.change("INSERT INTO worker_heartbeats (worker_name, worker_id, process_id, queue, status, consumer_id, host, started_at, last_heartbeat) "
+                  "VALUES ('w', 'w', 1, 'default', 'idle', 'c', 'here', CURRENT_TIMESTAMP, CURRENT_TIMESTAMP)")
+    ledger.dispatch("TestNoop")
+    ledger.claim("w1")
+
+    def studied() -> dict:
+        workers = capacity.today(ledger.connection, ALL, 1)
+        found = capacity.whole(ledger.connection, workers, ZoneInfo("UTC"))["last"]
+        json.dumps(found)
+        with ledger.app.test_request_context():
+            shown.busy_hours(), shown.busy_hours("7d")
+            db.session.rollback()
+        return found
+
+    assert studied()["runs"] == 4
+    left_out = {"wait_ms": ("x", "", b"\xff", float("inf")), "started_at": ("x", b"\xff", 5), "completed_at": ("x", b"\xff"), "reserved_ms": ("x", "", b"\xff", None),
+                "available_ms": ("x", "", b"\xff", float("inf"))}
+    for table, row, columns in (
+            ("job_metrics", "(SELECT MAX(rowid) FROM job_metrics)", ("wait_ms", "started_at", "completed_at", "queue", "job_type", "tenant_id", "worker", "status")),
+            ("jobs", "rowid", ("reserved_ms", "available_ms", "queue", "job_type", "tenant_id")),
+            ("job_limits", "rowid", ("concurrency", "rate_count", "rate_ms", "set_concurrency", "per", "job_type")),
+            ("worker_minutes", "rowid", ("minute_ms", "samples", "wanted", "alive", "busy")), ("worker_heartbeats", "rowid", ("queue", "stale"))):
+        for column in columns:
+            kept = ledger.one(f"SELECT {column} FROM {table} WHERE rowid = {row}")
+            nullable = not ledger.one(f"SELECT [notnull] FROM pragma_table_info('{table}') WHERE name = '{column}'")
+            for bad in ["x", "", b"\xff", 2**62, -5, 1.5, float("inf"), *([None] if nullable else [])]:
+                ledger.change(f"UPDATE {table} SET {column} = :v WHERE rowid = {row}", v=bad)
+                found = studied()
+                if table == "job_metrics" or table == "jobs":
+                    assert found["runs"] + found["unserved"] >= 3 and (bad not in left_out.get(column, ()) or found["runs"] == 3), (table, column, bad)
+            ledger.change(f"UPDATE {table} SET {column} = :v WHERE rowid = {row}", v=kept)
+    assert studied()["runs"] == 4
