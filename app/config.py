@@ -269,10 +269,10 @@ def load_settings(environ: Mapping[str, str] = os.environ) -> Settings:
     """The settings from an environment. Raises SettingError, whose text is one line that names the variable."""
     found = {name: setting.read(environ) for name, setting in FIELDS.items()}
     found["public_url"] = site_address(*map(found.get, ("public_url", "host", "port", "allow_insecure_http")))
+    for low, high in ("workers_min", "workers_max"), ("workers_min", "workers"), ("workers", "workers_max"):
+        if found[low] > found[high] > 0:
+            raise SettingError(f"{low.upper()}={found[low]} must not be above {high.upper()}={found[high]}")
     found |= {name: found[name] or found["workers"] for name in ("workers_min", "workers_max")}
-    if not found["workers_min"] <= found["workers"] <= found["workers_max"]:
-        raise SettingError("WORKERS={workers} must lie between WORKERS_MIN={workers_min} and "
-                           "WORKERS_MAX={workers_max}".format_map(found))
     found["database_url"] = database_url(found["database_url"], data_dir := found["data_dir"])
     found["secret_key"] = found["secret_key"] or kept_key(data_dir / "secret-key", secrets.token_urlsafe(48))
     return Settings(**found)

@@ -175,7 +175,9 @@ def _predict(rnd: random.Random, models: dict[str, TypeModel], sides: Calibratio
         average = max(sums[1] / sums[0] - (now - job.ready), 0.0)
         if not place:
             most = TIMEOUT_MS - (now - job.began)
-            left = model.remaining(job.tenant, job.size, now - job.began, most, None, now)[0]
+            if (found := model.remaining(job.tenant, job.size, now - job.began, most, None, now)) is None:
+                continue
+            left = found[0]
             kind = f"run {job.job_type}"
             learn = left if sides.wants(kind, now) else None
             shown = calibration.scaled(left, sides.sides(kind))
@@ -186,10 +188,12 @@ def _predict(rnd: random.Random, models: dict[str, TypeModel], sides: Calibratio
             continue
         first = calibration.begin(ms, spread, plan.doubt)
         begins = calibration.scaled(first, sides.sides(f"begin {queue}"))
-        last = calibration.end(begins, model.estimate(job.tenant, job.size, now))
+        run = model.estimate(job.tenant, job.size, now)
+        last = calibration.end(begins, run)
         kind = f"end {job.job_type}"
         learn = (first if sides.wants(f"begin {queue}", now) else None, last if sides.wants(kind, now) else None)
-        written[id(job)] = Written(now, kind, learn, begins, calibration.scaled(last, sides.sides(kind)), average)
+        shown = calibration.after(calibration.scaled(last, sides.sides(kind)), begins, run)
+        written[id(job)] = Written(now, kind, learn, begins, shown, average)
 
 
 def _arrivals(arrived: list[Job], models: dict[str, TypeModel], now: int) -> dict[str, Arrivals]:

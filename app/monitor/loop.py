@@ -81,7 +81,7 @@ class Monitor:
             Duty("consumers", 1.0, ConsumerWatch(self.watch).look),
             Duty("rollups", 1.0, lambda: rollups.advance(self.connection)),
             Duty("pace", 1.0, lambda: queue_rates.advance(self.connection)),
-            Duty("forecast", 1.0, Forecaster(self.connection, queue_rates.rates).run),
+            Duty("forecast", 1.0, Forecaster(self.connection, queue_rates.rates, monotonic).run),
             Duty("tickets", 1.0, self.tickets),
             Duty("ticket store", 5.0, self.ticket_store),
             Duty("disk", 5.0, self.disk),

@@ -16,9 +16,11 @@ from app.support.validation import ValidationError, parse_delay, parse_json, par
 
 
 @pytest.mark.parametrize("given,said", [
-    ({"WORKERS_MIN": "2", "WORKERS_MAX": "1"}, "WORKERS=3 must lie between WORKERS_MIN=2 and WORKERS_MAX=1"),
-    ({"WORKERS_MAX": "2"}, "WORKERS=3 must lie between WORKERS_MIN=3 and WORKERS_MAX=2"),
-    ({"WORKERS": "1", "WORKERS_MIN": "2"}, "WORKERS=1 must lie between WORKERS_MIN=2 and WORKERS_MAX=1"),
+    ({"WORKERS_MIN": "2", "WORKERS_MAX": "1"}, "WORKERS_MIN=2 must not be above WORKERS_MAX=1"),
+    ({"WORKERS": "1", "WORKERS_MIN": "3", "WORKERS_MAX": "2"}, "WORKERS_MIN=3 must not be above WORKERS_MAX=2"),
+    ({"WORKERS": "9", "WORKERS_MIN": "1", "WORKERS_MAX": "3"}, "WORKERS=9 must not be above WORKERS_MAX=3"),
+    ({"WORKERS_MAX": "2"}, "WORKERS=3 must not be above WORKERS_MAX=2"),
+    ({"WORKERS": "1", "WORKERS_MIN": "2"}, "WORKERS_MIN=2 must not be above WORKERS=1"),
     ({"WORKERS_MAX": "65"}, "WORKERS_MAX='65' must be a whole number from 0 to 64"),
 ])
 def test_workers_lie_between_the_bounds_of_autoscaling(tmp_path, given, said):

@@ -258,8 +258,8 @@ def worker(snapshot: Snapshot, rule: Rule) -> list[Finding]:
 
 @dataclass(frozen=True)
 class Kind:
-    """`unit` of threshold and value is jobs, min, percent, times or none. `uses` names the other columns that this kind
-    reads. `urgent` kinds are checked every 10 s, the others every minute."""
+    """`unit` of threshold and value is jobs, workers, min, percent, times or none. `uses` names the other columns that
+    this kind reads. `urgent` kinds are checked every 10 s, the others every minute."""
 
     judge: Callable[[Snapshot, Rule], list[Finding]]
     unit: str = "jobs"
@@ -269,7 +269,7 @@ class Kind:
 
 KINDS = {
     "failures": Kind(failures, uses=("window_min", *SCOPES)),
-    "no_worker": Kind(no_worker),
+    "no_worker": Kind(no_worker, urgent=True),
     "slow": Kind(slow, "min", ("window_min", "minimum", *SCOPES)),
     "box_memory": Kind(box_memory, "percent"),
     "worker_memory": Kind(worker_memory, "percent"),
@@ -284,5 +284,5 @@ KINDS = {
     "disk": Kind(disk_room, "percent"),
     "budget": Kind(budget, "percent", ("tenant_id",)),
     "connection": Kind(held_connection, "none", ("tenant_id",), urgent=True),
-    "worker": Kind(worker, urgent=True),
+    "worker": Kind(worker, "workers", urgent=True),
 }

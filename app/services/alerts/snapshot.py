@@ -109,10 +109,15 @@ class Snapshot:
         return [Ended(int(n), int(ms), name) for n, ms, name in rows]
 
     @cached_property
+    def kept(self) -> dict[str, Any]:
+        """What the last check has kept: `values` by rule, and `looked`."""
+        kept = counts.load(self.tx, "alerts")
+        return kept[0] if kept and isinstance(kept[0], dict) else {}
+
+    @cached_property
     def looked(self) -> int | None:
         """The time (ms) of the last check of all rules that was whole; None without one, or when it is ahead."""
-        kept = counts.load(self.tx, "alerts")
-        at = kept[0].get("looked") if kept and isinstance(kept[0], dict) else None
+        at = self.kept.get("looked")
         return at if isinstance(at, int) and at <= self.now else None
 
     @cached_property

@@ -98,6 +98,11 @@ def end(begins: Interval, run: Estimate) -> Interval:
     return Interval(round(middle - low), middle, round(middle + high))
 
 
+def after(end: Interval, begin: Interval, run: Estimate) -> Interval:
+    """An end that its begin allows: not before the earliest begin, nor surely over before the latest one."""
+    return Interval(max(end.low, begin.low), max(end.middle, begin.low), max(end.high, begin.high + run.run.low))
+
+
 def cut(interval: Interval, least: int, most: int) -> Interval:
     """An interval within bounds."""
     return Interval(*(min(max(ms, least), most) for ms in (interval.low, interval.middle, interval.high)))

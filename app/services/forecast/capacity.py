@@ -129,9 +129,11 @@ def whole(tx: Executor, workers: Sequence[tuple[str, ...]], zone: tzinfo, hours:
 
 
 def today(tx: Executor, queues: tuple[str, ...], number: int) -> list[tuple[str, ...]]:
-    """The queues of each worker that is alive now; without any, of `number` workers of `queues`."""
+    """The queues of each worker that should run now, as those alive have them; when it is not known how many should,
+    of those alive; without any, of `number` workers of `queues`."""
     alive = [tuple(name.strip() for name in row[0].split(",")) for row in tx.fetch_all(_WORKERS)]
-    return alive or [queues] * number
+    wanted = tx.fetch_all("SELECT SUM(wanted) FROM consumers")[0][0] or len(alive) or number
+    return staff(alive or [queues], int(wanted))
 
 
 def read(tx: Executor, since: int, keys: Mapping[str, str]) -> tuple[list[Run], int]:

@@ -39,10 +39,12 @@ class Estimate:
 class QueueForecast:
     """When a queue will be empty: `empty` is an interval of times, None when that is not known or never happens; then
     `why` is a code: `paused` (until a person resumes it), `workers` (no worker serves it), `types` (no run of the types
-    `names` is known), `growing` (more arrives than can be done).
+    `names` is known), `growing` (more arrives than can be done), `stuck` (the ends of all jobs that run
+    are not known).
 
     `busy` of `workers` that serve it have a job. `still_ms`: no job was started in it for so long although it has ready
     jobs and every worker is busy; None when it moves. `basis_runs` is the number of runs that the forecast rests on.
+    `blind` workers are left out, because the end of their job is not known.
     """
 
     empty: Interval | None
@@ -52,13 +54,14 @@ class QueueForecast:
     busy: int
     still_ms: int | None
     basis_runs: int
+    blind: int = 0
 
 
 @dataclass(frozen=True)
 class JobForecast:
     """When a job begins and ends (intervals of times, None when not known; then `why` is a code as in `QueueForecast`,
     or `monitor` (there is no forecast), `parents` (it waits for others), `person` (somebody must do something first),
-    or its hold code).
+    `longer` (it has run longer than all runs that are known), or its hold code).
 
     `place` is its place among the ready jobs of its queue (from 1), None when it is in no line. `turns` is the number
     of other tenants whose turn comes before its own, None when its type takes no turns. `longer_than` is the share (0
@@ -79,8 +82,8 @@ class JobForecast:
 @dataclass(frozen=True)
 class Accuracy:
     """How good the last predictions were: `inside` of `checked` jobs ended within their interval. `error_ms` is the
-    median
-    error of the predicted end, `average_error_ms` what "the average of its type" would have got; None without any."""
+    median error of the predicted end, `average_error_ms` what "the average of its type" would have got; None without
+    any."""
 
     checked: int
     inside: int

@@ -6,12 +6,13 @@ In JSON a time that never comes is -1, one that is not known is null.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from app.ledger import counts
 from app.ledger.dialect import Executor
-from app.services.forecast.plan import Curve, Plan
+from app.services.forecast.plan import Plan
 
 KEY = "forecast"
 OLD_MS = 60_000
@@ -43,21 +44,32 @@ def load(tx: Executor) -> Fact | None:
     if kept is None or kept[1] > OLD_MS:
         return None
     try:
-        value = dict(kept[0])  # type: ignore[call-overload]
-        plan = Plan(**{name: value[name] for name in Plan.__dataclass_fields__})
-        for name in ("ready", "limited", "later"):
-            setattr(plan, name, {key: _curve(curve) for key, curve in getattr(plan, name).items()})
-        plan.clear = {queue: [_in(ms), spread, _in(alone)] for queue, (ms, spread, alone) in plan.clear.items()}
-        plan.free = {queue: [_in(ms) for ms in times] for queue, times in plan.free.items()}
-        sides = {kind: (float(low), float(high)) for kind, (low, high) in value["sides"].items()}
-        return Fact(plan, kept[1], sides, value["serving"], value["busy_of"], value["last_start"],
-                    {queue: _in(until) for queue, until in value["paused"].items()})
-    except (TypeError, KeyError, ValueError, AttributeError, IndexError):
+        return _read(dict(kept[0]), kept[1])  # type: ignore[call-overload]
+    except (TypeError, KeyError, ValueError, AttributeError, IndexError, OverflowError):
         return None
 
 
-def _curve(points: list) -> Curve:
-    return [[at, _in(ms), spread] for at, ms, spread in points]
+def _read(value: dict[str, Any], age_ms: int) -> Fact:
+    """Every part is converted, so that one of another kind is found here and not on a page."""
+    numbers = {name: int(value[name]) for name in ("at_ms", "workers", "busy", "runs", "newest")}
+    curves = {name: _each(value[name], lambda curve: [[float(at), _in(ms), float(spread)] for at, ms, spread in curve])
+              for name in ("ready", "limited", "later")}
+    if not all(curve for lines in curves.values() for curve in lines.values()):
+        raise ValueError("an empty curve")
+    plan = Plan(
+        **numbers, **curves, doubt=float(value["doubt"]),
+        unknown=_each(value["unknown"], lambda names: [str(name) for name in names]),
+        clear=_each(value["clear"], lambda three: [_in(three[0]), float(three[1]), _in(three[2])]),
+        marks=_each(value["marks"], lambda marks: [[[int(rank), int(id_)], int(at)] for (rank, id_), at in marks]),
+        free=_each(value["free"], lambda times: [_in(ms) for ms in times]))
+    sides = _each(value["sides"], lambda pair: (float(pair[0]), float(pair[1])))
+    starts = _each(value["last_start"], lambda at: None if at is None else int(at))
+    return Fact(plan, age_ms, sides, _each(value["serving"], int), _each(value["busy_of"], int), starts,
+                _each(value["paused"], _in))
+
+
+def _each(part: Any, convert: Callable[[Any], Any]) -> dict[str, Any]:
+    return {str(key): convert(one) for key, one in dict(part).items()}
 
 
 def _in(ms: float | None) -> float:

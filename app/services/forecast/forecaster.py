@@ -1,7 +1,8 @@
 """The monitor's part of predictions: learns from outcomes, plans the queues, writes predictions down and judges them.
 
 job_metrics (past the watermark `learn_reach`) -> the models of their types, stored in run_time_models
-jobs, workers, limits -> plan -> the fact `forecast` (every EVERY_MS, seldom enough to cost at most 5 % of the time)
+jobs, workers, limits -> plan -> the fact `forecast` (every EVERY_S; seldom when it takes long, but readers get a new
+one within SELDOM_S)
 some live jobs -> predictions -> when they have ended: inside or not, and the sides of the next intervals
 
 A monitor that is killed learns some outcomes not at all or twice; a prediction is judged once, because it is read and
@@ -12,6 +13,8 @@ from __future__ import annotations
 
 import json
 import random
+import time
+from collections.abc import Callable
 from dataclasses import asdict
 
 from app.ledger import counts, watermark
@@ -28,18 +31,18 @@ from app.support.clock import DAY_MS
 from app.support.validation import stored_json
 
 REACH, SIDES = "learn_reach", "forecast_sides"
-EVERY_MS, SAVE_MS, QUIET_MS = 2_000, 10_000, 20_000
+EVERY_S, SELDOM_S, SAVE_S, QUIET_S, FLOWS_S = 2.0, 20.0, 10.0, 20.0, 20.0
 A_STEP = 200  # outcomes learned of 2,000: a model keeps 256 runs, and one costs 0.15 ms
 BEHIND = 20_000  # what lies further back is not learned
 AT_ONCE, OPEN, KEPT, KEPT_MS = 3, 1000, 5000, 7 * DAY_MS
-MOST_TYPES = 300
+MOST_TYPES, MOST_SAVED = 300, 20  # a model of 100 kinds has 180 KB
 _COLUMNS = "id, uuid, job_type, tenant_id, status, processing_time, started_at"
 _LEARNED = ("completed", "failed", "timeout", "retried")
 _PUT = """INSERT INTO run_time_models (job_type, model, at_ms) VALUES (:t, :model, :now)
  ON CONFLICT (job_type) DO UPDATE SET model = excluded.model, at_ms = excluded.at_ms"""
 _OPEN = """SELECT p.uuid, p.queue, p.job_type, p.made_ms, p.end_low_ms, p.end_high_ms, p.runs, p.learn, h.status,
  h.finished_ms, (SELECT m.processing_time FROM job_metrics m WHERE m.uuid = h.uuid AND m.claim_no = h.claim_no
- AND m.status = h.status) FROM predictions p JOIN job_history h ON h.uuid = p.uuid WHERE p.ended_ms IS NULL"""
+ AND m.status = h.status) FROM predictions p JOIN job_history h ON h.uuid = p.uuid WHERE p.ended_ms IS NULL LIMIT 50"""
 _JUDGE = """UPDATE predictions SET ended_ms = :at, began_ms = :began, inside = :inside
  WHERE uuid = :u AND ended_ms IS NULL"""
 _NAMES = ("uuid", "job_type", "queue", "made_ms", "begin_low_ms", "begin_ms", "begin_high_ms", "end_low_ms", "end_ms",
@@ -47,7 +50,7 @@ _NAMES = ("uuid", "job_type", "queue", "made_ms", "begin_low_ms", "begin_ms", "b
 _WRITE = (f"INSERT INTO predictions ({', '.join(_NAMES)}) VALUES ({', '.join(f':{name}' for name in _NAMES)}) "
           "ON CONFLICT (uuid) DO NOTHING")
 _NEW = "NOT EXISTS (SELECT 1 FROM predictions p WHERE p.uuid = jobs.uuid)"
-_BOUNDS = "SELECT COALESCE(MIN(id), 0), COALESCE(MAX(id), 0) FROM jobs WHERE state = 'pending'"
+_BOUNDS = "SELECT (SELECT COALESCE(MIN(id), 0) FROM jobs), (SELECT COALESCE(MAX(id), 0) FROM jobs)"
 _NEXT = f"id = (SELECT MIN(id) FROM jobs WHERE state = 'pending' AND id >= :id) AND {_NEW}"
 _FORGET = ("DELETE FROM predictions WHERE made_ms < :old",
            """DELETE FROM predictions WHERE ended_ms < (SELECT MIN(ended_ms) FROM (SELECT ended_ms FROM predictions
@@ -55,34 +58,37 @@ _FORGET = ("DELETE FROM predictions WHERE made_ms < :old",
 
 
 class Forecaster:
-    """One monitor's predictions. `sent` counts what was sent to each queue since a time."""
+    """One monitor's predictions. `sent` counts what was sent to each queue since a time; `monotonic` is its clock in
+    s."""
 
-    def __init__(self, connection: Connection, sent: Sent) -> None:
-        self.connection, self.sent = connection, sent
+    def __init__(self, connection: Connection, sent: Sent, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self.connection, self.sent, self.monotonic = connection, sent, monotonic
         self.models: dict[str, TypeModel | None] = {}
         self.changed: set[str] = set()
-        self.next_plan = self.next_save = self.planned = 0
-        self.idle = False
+        self.saved: dict[str, float] = {}
+        self.next_plan = self.next_save = self.next_flows = self.planned = 0.0
+        self.idle, self.flows = False, {}
         self.calibration: Calibration | None = None
         self.chance = random.Random()  # noqa: S311 (which jobs are predicted)
 
     def run(self) -> None:
         """Learn what has ended; when it is time, plan, judge and predict."""
-        now = self.connection.now()
         self._skip()
         watermark.advance(self.connection, REACH, "job_metrics", _COLUMNS, self._learn, lambda tx, nothing: None, 5)
-        if (now >= self.next_plan or self.next_plan > now + DAY_MS) and not self._is_quiet(now):
-            self.plan()
-            self.planned = now
-            spent = self.connection.now() - now
-            self.next_plan = now + max(EVERY_MS, 20 * spent)
-        if self.changed and (now >= self.next_save or self.next_save > now + DAY_MS):
+        now = self.monotonic()
+        if now >= self.next_plan and not self._is_quiet(now):
+            try:
+                self.plan()
+            finally:
+                self.planned = now
+                self.next_plan = now + min(max(EVERY_S, 20 * (self.monotonic() - now)), SELDOM_S)
+        if self.changed and now >= self.next_save:
             self._save()
-            self.next_save = now + SAVE_MS
+            self.next_save = now + SAVE_S
 
-    def _is_quiet(self, now: int) -> bool:
+    def _is_quiet(self, now: float) -> bool:
         """Whether there was no live job at the last plan and there is none now: the fact is only kept fresh."""
-        if not self.idle or not 0 <= now - self.planned < QUIET_MS:
+        if not self.idle or now - self.planned >= QUIET_S:
             return False
         live = counts.recent(self.connection)[0]
         return not any(live[state] for state in LIVE_STATES)
@@ -123,13 +129,15 @@ class Forecaster:
             self.changed.add(name)
 
     def _save(self) -> None:
+        names = sorted(self.changed, key=lambda name: self.saved.get(name, 0.0))[:MOST_SAVED]
+        self.saved |= dict.fromkeys(names, self.monotonic())
         rows = [{"t": name, "model": json.dumps(model.as_json()), "now": self.connection.now()}
-                for name in sorted(self.changed) if (model := self.models[name])]
+                for name in names if (model := self.models[name])]
         with self.connection.transaction() as tx:
             tx.execute_many(_PUT, rows)
             if self.calibration:
                 counts.save(tx, SIDES, self.calibration.as_json())
-        self.changed.clear()
+        self.changed.difference_update(names)
         tables = "SELECT job_type FROM run_time_models WHERE learned IS NOT NULL"
         had = {name for name, model in self.models.items() if model and model.learned}
         for name in had.union(name for (name,) in self.connection.fetch_all(tables)):
@@ -143,35 +151,41 @@ class Forecaster:
         if self.calibration is None:
             kept = counts.load(connection, SIDES)
             self.calibration = Calibration.read(kept[0] if kept else None)
-        seen = situation.read(connection, self.sent)
+        if self.monotonic() >= self.next_flows:
+            self.next_flows = self.monotonic() + FLOWS_S
+            self.flows = situation.arrivals(connection, self.sent)
+        seen = situation.read(connection, self.flows)
         found = plans.make(seen, self._model)
         self.idle = not seen.groups and not seen.running
         serving, busy, last = _workers(seen)
-        self._judge()
         sides = {kind: self.calibration.sides(kind) for kind in self.calibration.errors}
         with connection.transaction() as tx:
             fact.store(tx, found, sides=sides, serving=serving, busy_of=busy, last_start=last, paused=dict(seen.paused))
+        self._judge()
         self._predict()
         with connection.transaction() as tx:
             for statement in _FORGET:
                 tx.execute(statement, **({"old": tx.now() - KEPT_MS} if ":old" in statement else {"kept": KEPT}))
 
     def _judge(self) -> None:
-        """Hold the predictions of jobs that have ended against what happened."""
-        for uuid, queue, job_type, made, low, high, runs, learn, status, at, ran in self.connection.fetch_all(_OPEN):
-            if status not in ("completed", "failed", "timeout"):
-                with self.connection.transaction() as tx:  # a person ended it
+        """Hold the predictions of jobs that have ended against what happened. One of a job that a person ended, or
+        whose rows another program has damaged, is dropped."""
+        rows, happened = self.connection.fetch_all(_OPEN), []
+        with self.connection.transaction() as tx:
+            for uuid, queue, job_type, made, low, high, runs, learn, status, at, ran in rows:
+                good = all(isinstance(value, int) for value in (made, low, high, at))
+                if not good or status not in ("completed", "failed", "timeout"):
                     tx.execute("DELETE FROM predictions WHERE uuid = :u", u=uuid)
-                continue
-            began = at - (as_integer(ran, 0) or 0)
-            with self.connection.transaction() as tx:
-                if not tx.execute(_JUDGE, u=uuid, at=at, began=began, inside=int(low <= at <= high)):
                     continue
-            firsts = stored_json(learn)
-            for kind, happened, first in zip(kinds(queue, job_type, bool(runs)), (began - made, at - made),
-                                             firsts if isinstance(firsts, list) else (), strict=False):
-                if first:
-                    self.calibration.learn(kind, happened, Interval(*first))
+                began = at - (as_integer(ran, 0) or 0)
+                if tx.execute(_JUDGE, u=uuid, at=at, began=began, inside=int(low <= at <= high)):
+                    firsts = stored_json(learn)
+                    kinds_of = kinds(as_text(queue) or "", as_text(job_type) or "", bool(runs))
+                    firsts = firsts if isinstance(firsts, list) else ()
+                    happened += zip(kinds_of, (began - made, at - made), firsts, strict=False)
+        for kind, ms, first in happened:
+            if isinstance(first, list) and len(first) == 3 and all(isinstance(bound, int) for bound in first):
+                self.calibration.learn(kind, ms, Interval(*first))
 
     def _predict(self) -> None:
         """Write down what is predicted of some jobs that have no prediction yet."""

@@ -9,6 +9,7 @@ with a code in `why`; nothing is guessed.
 
 from __future__ import annotations
 
+import contextlib
 import math
 from bisect import bisect_right
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -92,11 +93,10 @@ def models(tx: Executor, names: Collection[str] = ()) -> Models:
 
 def read_model(model: str, learned: str | None) -> TypeModel | None:
     """A model as it was stored; None when it is damaged."""
-    try:
-        table = stored_json(learned)
-        return TypeModel(stored_json(model), table if isinstance(table, dict) else None)
-    except (TypeError, ValueError, AttributeError):
-        return None
+    for table in (stored_json(learned), None):
+        with contextlib.suppress(TypeError, ValueError, AttributeError):
+            return TypeModel(stored_json(model), table)
+    return None
 
 
 def of_queues(tx: Executor) -> tuple[dict[str, QueueForecast], int | None]:
@@ -117,16 +117,15 @@ def _of_queue(known: Fact, queue: str, now: int) -> QueueForecast:
     if waits:
         ms, spread, alone = plan.clear.get(queue, [math.nan, 0.0, math.nan])
         if math.isfinite(ms):  # how much arrives is known worse than how long the present rows take
-            empty, first = (_begins(known, queue, at, spread, now) for at in (ms, alone))
+            least = 0.5 * (alone - plan.ready[queue][0][1])
+            empty, first = (_begins(known, queue, at, spread, now, least) for at in (ms, alone))
             empty = Interval(min(first.low, empty.low), empty.middle, empty.high + empty.middle - first.middle)
-        elif known.paused.get(queue) == math.inf:
-            code = "paused"
-        elif not serving:
-            code = "workers"
         else:
-            code = "types" if math.isnan(ms) else "growing"
+            code = _why_not(known, queue, ms)
             names = names or tuple(sorted({name for some in plan.unknown.values() for name in some}))
-    return QueueForecast(empty, code, names, serving, busy, still if still and still >= MINUTE_MS else None, plan.runs)
+    blind = sum(1 for free in plan.free.get(queue, ()) if math.isinf(free))
+    return QueueForecast(empty, code, names, serving, busy, still if still and still >= MINUTE_MS else None,
+                         plan.runs, blind)
 
 
 def _begins(known: Fact, queue: str, ms: float, spread: float, now: int, least: float = 0.0) -> Interval:
@@ -175,7 +174,7 @@ def of_row(tx: Executor, row: JobRow, known: Fact | None, of_type: Models, now: 
     place, turns, curve, at = _line(tx, row, known, run, exact)
     code = None if known else "monitor"
     if curve is None or known is None:
-        code = _why_aside(row) or code
+        code = _why_aside(row) or code or (known and _why_not(known, row.queue, math.nan))
         return JobForecast(None, None, code, place, turns, None, run), (None, None)
     ms, spread = plans.at_place(curve, at) or (math.nan, 0.0)
     if row.state == "scheduled" and row.available_ms - known.plan.at_ms > curve[-1][0]:
@@ -191,8 +190,8 @@ def of_row(tx: Executor, row: JobRow, known: Fact | None, of_type: Models, now: 
         return JobForecast(begin, None, "types", place, turns, None, None), (ahead, None)
     sides = [known.sides.get(kind, (1.0, 1.0)) for kind in kinds(row.queue, row.job_type, False)]
     first = calibration.end(calibration.scaled(ahead, sides[0]), run)
-    last = calibration.scaled(first, sides[1])
-    return JobForecast(begin, cut(last.later(now), begin.low, 2**62), None, place, turns, None, run), (ahead, first)
+    last = calibration.after(calibration.scaled(first, sides[1]).later(now), begin, run)
+    return JobForecast(begin, last, None, place, turns, None, run), (ahead, first)
 
 
 def _running(row: JobRow, model: TypeModel | None, run, known: Fact | None, now: int):
@@ -202,7 +201,7 @@ def _running(row: JobRow, model: TypeModel | None, run, known: Fact | None, now:
     longer = model.longer_than(row.tenant, row.size, job.ran_ms) if model else None
     start = Interval(began, began, began)
     if left is None:
-        return JobForecast(start, None, "types", None, None, longer, run), (None, None)
+        return JobForecast(start, None, "longer" if model else "types", None, None, longer, run), (None, None)
     sides = known.sides.get(kinds(row.queue, row.job_type, True)[1], (1.0, 1.0)) if known else (1.0, 1.0)
     last = cut(calibration.scaled(left[0], sides), 0, max(most, 0))
     return JobForecast(start, last.later(now), None, None, None, longer, run), (None, left[0])
@@ -217,7 +216,7 @@ def _line(tx: Executor, row: JobRow, known: Fact | None, run: Estimate | None,
     if row.state == "pending" and exact:
         place = tx.fetch_all(f"SELECT COUNT(*) {_AHEAD}", q=row.queue, **ahead)[0][0] + 1
         if marks and (head := tx.fetch_all(_HEAD, q=row.queue)):  # the rows before it have begun since the plan
-            at = place + _planned(marks, *head[0]) - 1
+            at = place + _planned(marks, as_integer(head[0][0], 0) or 0, head[0][1]) - 1
         if row.rank < 0:
             others = f"SELECT COUNT(DISTINCT tenant_id) {_AHEAD} AND rank < 0 AND tenant_id <> :tenant"
             turns = tx.fetch_all(others, q=row.queue, tenant=row.tenant or "", **ahead)[0][0]
@@ -276,6 +275,8 @@ def _why_not(known: Fact, queue: str, ms: float) -> str:
         return "paused"
     if not known.serving.get(queue):
         return "workers"
+    if all(math.isinf(free) for free in known.plan.free.get(queue, ())):
+        return "stuck"
     return "types" if math.isnan(ms) else "growing"
 
 

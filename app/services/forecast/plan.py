@@ -22,6 +22,7 @@ from app.services.forecast.simulation import NEVER, Begun, Limit, Rows, Server, 
 
 HORIZON_MS = 7 * 86_400_000
 LEAST_WAIT_MS = 1000.0
+LEAST_STEP_MS = 100.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,23 +145,25 @@ def _clear(plan: Plan, more: Sequence[Rows], begun: Sequence[Begun]) -> None:
         alone = ms
         for row, times in zip(more, begun, strict=True):
             if row.queue == queue and row.ready_ms >= ms and not math.isnan(ms):
-                if times.first_ms - row.ready_ms <= row.run_ms + LEAST_WAIT_MS:
-                    break
-                ms = math.nan if math.isnan(times.first_ms) else max(ms, times.first_ms)
+                if not times.first_ms - row.ready_ms > row.run_ms + LEAST_WAIT_MS:
+                    break  # it does not wait; or it stands behind a row of which nothing is known
+                ms = max(ms, times.first_ms)
         else:
             ms = NEVER if any(row.queue == queue for row in more) and not math.isnan(ms) else ms
         plan.clear[queue] = [ms, spread, alone]
 
 
 def _servers(situation: Situation, model: Callable[[str], TypeModel | None]) -> tuple[list[Server], dict[str, list]]:
-    """When the workers are free, and by limit when its running jobs end. A worker may hold several short jobs."""
+    """When the workers are free, and by limit when its running jobs end. A worker may hold several short jobs. One
+    whose job has an end that is not known (a type without a run, or longer than all of them) never is: the others go
+    on."""
     free = dict.fromkeys(situation.workers, 0.0)
     variance = dict.fromkeys(situation.workers, 0.0)
     keys: dict[str, list[float]] = {}
     for job in situation.running:
         known, most = model(job.job_type), job.timeout_ms - job.ran_ms
         left = (known or TypeModel()).remaining(job.tenant, job.size, job.ran_ms, most, job.share, situation.at_ms)
-        mean, spread = (max(left[1], 0.0), left[2]) if left else (max(most, 0.0) / 2, max(most, 0.0) / 2)
+        mean, spread = (max(left[1], 0.0), left[2]) if left else (NEVER, 0.0)
         if job.worker in free:
             free[job.worker] += mean
             variance[job.worker] += spread ** 2
@@ -180,7 +183,7 @@ def _arrivals(situation: Situation, waiting: list[str], served: Sequence[str]) -
             continue
         at = 1.0 / flow.per_ms
         while at < HORIZON_MS:
-            step = max(0.1 * at, 1.0 / flow.per_ms)
+            step = max(0.1 * at, 1.0 / flow.per_ms, LEAST_STEP_MS)
             count = max(round(step * flow.per_ms), 1)
             rows.append(Rows(queue, count, flow.run_ms, flow.spread_ms, at + step / 2, (NEVER, at)))
             at += step

@@ -27,6 +27,7 @@ from app.services.forecast.estimate import Estimate, Interval
 KEPT, LEAST = 256, 8
 HALF_LIVES = (12.0, 60.0, 1e9)
 MOST_KINDS = 100
+MOST_MS = 10**12  # 30 years: what is longer was never measured
 QUANTILES = (0.1, 0.5, 0.9)
 FORGET = 0.98  # of an expert's loss with each outcome: about the last 50 count
 GAIN = 0.08
@@ -122,12 +123,18 @@ class TypeModel:
     {"tenant|size|block of 4 hours": [low, middle, high, mean, spread]}} in ms; the tenant of all others is "*"."""
 
     def __init__(self, stored: Mapping[str, Any] | None = None, learned: Mapping[str, Any] | None = None) -> None:
+        """Raises TypeError, ValueError or AttributeError for what `as_json` never gave."""
         kept = stored or {}
-        self.kinds = {name: Kind([int(ms) for ms in runs]) for name, runs in dict(kept.get("kinds", {})).items()}
-        self.loss: dict[str, float] = dict(kept.get("loss", {}))
-        self.sides = Sides(*kept.get("sides", (1.0, 1.0)))
-        self.count = int(kept.get("count", 0))
-        self.learned = learned
+        self.kinds = {str(name): Kind([_whole(ms) for ms in runs][-KEPT:]) for name, runs in dict(
+            kept.get("kinds", {})).items()}
+        if self.kinds and not all(kind.runs for kind in (self.kinds.get("", Kind([])), *self.kinds.values())):
+            raise ValueError("a kind without runs")
+        self.loss = {str(name): _number(loss) for name, loss in dict(kept.get("loss", {})).items()}
+        low, high = kept.get("sides", (1.0, 1.0))
+        self.sides, self.count = Sides(_number(low), _number(high)), _whole(kept.get("count", 0))
+        cells = dict((learned or {}).get("cells", {}))
+        self.learned = learned and {"tenants": [str(name) for name in learned.get("tenants", ())], "cells": {
+            str(key): tuple(_number(ms) for ms in values) for key, values in cells.items() if len(values) == 5}}
 
     def as_json(self) -> dict[str, Any]:
         """What `stored` takes."""
@@ -142,7 +149,7 @@ class TypeModel:
 
     def learn(self, tenant: str | None, size: int, run_ms: int, at_ms: int = 0) -> None:
         """Take in the outcome of one run that began at `at_ms`."""
-        run_ms = max(int(run_ms), 0)
+        run_ms = min(max(int(run_ms), 0), MOST_MS)
         if "" in self.kinds:
             interval = self._interval(self._choose(tenant, size, at_ms)[1])
             self.sides.learn(run_ms < interval[0], run_ms > interval[2])
@@ -233,6 +240,8 @@ class TypeModel:
         if not self.kinds:
             return None
         pairs = [(ms, w) for ms, w in _weighted(self._runs(tenant, size, at_ms), HALF_LIVES[1]) if ms > ran_ms]
+        if not pairs:
+            return None
         if len(pairs) < 3:  # longer than all but two: it may take as long again as it has taken
             cut = [min(round(ran_ms * factor), most_ms) for factor in (0.1, 1.0, 5.0)]
             return Interval(*cut), float(cut[1]), float(cut[1])
@@ -249,10 +258,26 @@ class TypeModel:
         return self.kinds[_names(tenant, size).get("" if letter == "l" else letter, "")].runs
 
     def longer_than(self, tenant: str | None, size: int | None, ran_ms: int) -> float | None:
-        """The share (0 to 1) of its kind that ran shorter than `ran_ms`; None with fewer than LEAST runs."""
-        if not self.kinds or len(runs := self._runs(tenant, size, 0)) < LEAST:
+        """The share (0 to 1) of its kind that ran shorter than `ran_ms`; None without any run, and with fewer than
+        LEAST when some ran longer."""
+        if not self.kinds:
+            return None
+        runs = self._runs(tenant, size, 0)
+        if len(runs) < LEAST and any(ms >= ran_ms for ms in runs):
             return None
         return sum(1 for ms in runs if ms < ran_ms) / len(runs)
+
+
+def _whole(value: Any) -> int:
+    if not isinstance(value, int) or not 0 <= value <= MOST_MS:
+        raise ValueError("no number of ms or runs")
+    return value
+
+
+def _number(value: Any) -> float:
+    if not isinstance(value, int | float) or not 0 <= value <= MOST_MS:
+        raise ValueError("no number")
+    return float(value)
 
 
 def _names(tenant: str | None, size: int | None) -> dict[str, str]:

@@ -20,10 +20,11 @@ import heapq
 import itertools
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 NEVER = math.inf
 STEPS = 4096  # a step costs 8 microseconds
+LEAST_RUN_MS = 0.01  # sums of less are lost in rounding
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +179,7 @@ class _Run:
             self._note(n, worker, now, math.nan if self.left[n] > 1 else now, self.left[n])
             self.known = False
             return
-        if self.left[n] > 1 and place is None and row.run_ms > 0 and self._spread_out(n, queue, now):
+        if self.left[n] > 1 and place is None and self._spread_out(n, queue, now):
             return
         count = min(self.step, self.left[n])
         end = now + row.run_ms * count
@@ -259,6 +260,11 @@ def _shares(free: list[float], count: int, run_ms: float, until: float) -> list[
     shares = [max(math.floor((level - at) / run_ms), 0) for at in free]
     used = sum(shares)
     heap = [(at + k * run_ms, n) for n, (at, k) in enumerate(zip(free, shares, strict=True))]
+    while used > count:  # the level was rounded up
+        n = max(range(len(shares)), key=shares.__getitem__)
+        shares[n] -= 1
+        used -= 1
+        heap[n] = (free[n] + shares[n] * run_ms, n)
     heapq.heapify(heap)
     while used < count and heap and heap[0][0] < until:
         at, n = heap[0]
@@ -281,7 +287,8 @@ def simulate(rows: Sequence[Rows], servers: Sequence[Server], limits: Mapping[st
              paused: Mapping[str, float] | None = None) -> list[Begun]:
     """When the rows begin, one value for each, in their order. `limits` by the names in `Rows.limit`; `paused` is the
     time
-    (ms) until which a queue is paused, NEVER without an end."""
+    (ms) until which a queue is paused, NEVER without an end. Run times below LEAST_RUN_MS count as that."""
+    rows = [row if not row.run_ms < LEAST_RUN_MS else replace(row, run_ms=LEAST_RUN_MS) for row in rows]
     run = _Run(rows, servers, limits or {}, paused or {})
     run.run()
     other = NEVER if run.known else math.nan

@@ -42,23 +42,24 @@ _STARTS = "SELECT at_ms FROM rate_starts WHERE limit_key = :key ORDER BY at_ms D
 Sent = Callable[[Executor, int], Mapping[str, tuple[int, int]]]  # (tx, since in ms) -> {queue: (sent, ended)}
 
 
-def read(tx: Executor, sent: Sent) -> Situation:
-    """The situation now; `sent` counts what was sent to each queue since a time."""
+def read(tx: Executor, flows: Mapping[str, Arrivals]) -> Situation:
+    """The situation now, with what arrives."""
     now, newest = tx.now(), tx.fetch_all("SELECT COALESCE(MAX(id), 0) FROM jobs")[0][0]
     groups = [group for queue in QUEUES for group in _ready(tx, queue)]
     for queue, job_type, tenant, size, key, at, rank, id_ in tx.fetch_all(_LATER):
         groups.append(Group(as_text(queue) or "", 0, 1, as_text(job_type) or "", as_text(tenant), as_integer(size),
-                            (-rank, id_), float(max((as_integer(at) or now) - now, 1)), key))
+                            _order(rank, id_), float(max((as_integer(at) or now) - now, 1)), key))
     for key, queue, job_type, tenant, count, rank, id_ in tx.fetch_all(_HELD):
         groups.append(Group(as_text(queue) or "", 0, count, as_text(job_type) or "", as_text(tenant), None,
-                            (-rank, id_), 0.0, as_text(key)))
+                            _order(rank, id_), 0.0, as_text(key)))
     running = [running_job(now, *row) for row in tx.fetch_all(_RUNNING)]
     workers = {worker: tuple(q for q in (as_text(queues) or "").split(",") if q in QUEUES)
                for worker, queues in tx.fetch_all(_WORKERS)}
-    paused = {name: NEVER if until is None else float(max(until - now, 0)) for name, until in tx.fetch_all(
+    paused = {name: NEVER if as_integer(until) is None else float(max(as_integer(until, 0) - now, 0))
+              for name, until in tx.fetch_all(
         "SELECT name, paused_until FROM queues WHERE paused_at IS NOT NULL") if name in QUEUES}
     found, groups = _limits(tx, groups, now)
-    return Situation(now, groups, running, workers, found, paused, _arrivals(tx, now, sent), newest)
+    return Situation(now, groups, running, workers, found, paused, flows, newest)
 
 
 def running_job(now: int, job_type: Any, tenant: Any, size: Any, since: Any, timeout: Any, worker: Any, done: Any,
@@ -70,6 +71,10 @@ def running_job(now: int, job_type: Any, tenant: Any, size: Any, since: Any, tim
                    (as_integer(timeout, 0) or 0) * 1000, as_text(worker) or "", share, as_text(key))
 
 
+def _order(rank: Any, id_: int) -> tuple[int, int]:
+    return -(as_integer(rank, 0) or 0), id_
+
+
 def _ready(tx: Executor, queue: str) -> list[Group]:
     depth = tx.fetch_all("SELECT COUNT(*) FROM jobs WHERE state = 'pending' AND queue = :q", q=queue)[0][0]
     if not depth:
@@ -77,7 +82,8 @@ def _ready(tx: Executor, queue: str) -> list[Group]:
     sizes = [as_integer(size) for (size,) in tx.fetch_all(_SIZES, q=queue)]
     rows = tx.fetch_all(_READY, q=queue, step=max((depth - FINE) // FINE, 1))
     return [Group(queue, place, count, as_text(job_type) or "", as_text(tenant),
-                  sizes[place - 1] if place <= len(sizes) and count == 1 else None, (-rank, id_), 0.0, as_text(key))
+                  sizes[place - 1] if place <= len(sizes) and count == 1 else None, _order(rank, id_), 0.0,
+                  as_text(key))
             for place, count, job_type, tenant, key, rank, id_ in rows]
 
 
@@ -106,8 +112,10 @@ def _limits(tx: Executor, groups: list[Group], now: int) -> tuple[dict[str, Limi
     return found, result
 
 
-def _arrivals(tx: Executor, now: int, sent: Sent) -> dict[str, Arrivals]:
-    """The rate of each queue: the median of the last five times two minutes, so that one burst is no rate."""
+def arrivals(tx: Executor, sent: Sent) -> dict[str, Arrivals]:
+    """What arrives in each queue; `sent` counts what was sent to each since a time. The rate of each queue: the median
+    of the last five times two minutes, so that one burst is no rate."""
+    now = tx.now()
     steps = [sent(tx, now - n * 2 * MINUTE_MS) for n in range(1, 6)]
     rows = tx.fetch_all(_MEANS, since=now - HOUR_MS)
     means = {as_text(queue): float(total) / int(count) for queue, total, count in rows if count}

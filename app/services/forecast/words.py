@@ -49,7 +49,8 @@ def unknown(code: str | None, names: Iterable[str] = ()) -> str:
         "workers": _("no worker serves the queue"),
         "types": _("no run of %(names)s yet", names=labels) if labels else _("no run of a type before it yet"),
         "growing": _("more arrives than ends"),
-        "stuck": _("a worker is past what is known of its job"),
+        "stuck": _("when the jobs that run will end is not known"),
+        "longer": _("it has run longer than every run of its type that is known"),
         "person": _("a person must do something first"),
         "cut": _("there are more jobs than are read"),
     }
@@ -65,7 +66,9 @@ def of_queue(found: QueueForecast | None, now: int) -> list[str]:
         said.append(_("Does not move: %(busy)s of %(workers)s workers busy for %(time)s", busy=number(found.busy),
                       workers=number(found.workers), time=duration(found.still_ms)))
     if found.empty:
-        return [*said, about(EMPTY, found.empty, now)]
+        blind = [_("Without %(n)s of %(workers)s workers: when their jobs end is not known", n=number(found.blind),
+                   workers=number(found.workers))] if found.blind else []
+        return [*said, about(EMPTY, found.empty, now), *blind]
     if found.why == "growing":
         return [*said, _("Never at this rate: more arrives than ends")]
     return [*said, _("Not known: %(why)s", why=unknown(found.why, found.names))]

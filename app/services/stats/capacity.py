@@ -21,6 +21,7 @@ from app.support.messages import _
 
 PERIODS = {"24h": 1, "7d": 7}  # days
 HIGH, MOST_NAMED, NO_WAIT_MS = 80, 5, 1000
+LEAST_NEAR = 0.8  # the share of runs that a replay must reproduce before anything is claimed
 _HOURS = """SELECT minute_ms - minute_ms % 3600000, SUM(samples), SUM(wanted), SUM(alive), SUM(busy) FROM worker_minutes
  WHERE minute_ms >= :since GROUP BY minute_ms - minute_ms % 3600000"""
 
@@ -94,8 +95,11 @@ def verdict(study: dict[str, Any]) -> list[str]:
     longest = {row["workers"] - study["workers"]: row["waits"]["longest_ms"] for row in study["rows"] if row["waits"]}
     if 0 not in longest:
         return [_("No job arrived: nothing can be said.")]
-    now, best = longest[0], longest[4]
+    now, best, near = longest[0], longest[4], study["check"]["near"]
     sentences = []
+    if near is not None and near < LEAST_NEAR:
+        return [_("The replay does not match what was measured (%(near)s of the runs), so nothing is claimed.",
+                  near=percent(near * 100))]
     if now < NO_WAIT_MS:
         sentences.append(_("More workers would not have helped: nobody waited."))
     elif now - best < max(0.1 * now, NO_WAIT_MS):
@@ -128,6 +132,9 @@ def trust(study: dict[str, Any]) -> list[str]:
                       measured=duration(check["measured"]["longest_ms"])))
         if not check["known"]:
             said.append(_("How many workers ran was not recorded: today's number is taken."))
+        elif check["workers"] != study["workers"]:
+            said.append(_("Now %(n)s should run; %(ran)s ran on average then.", n=number(study["workers"]),
+                          ran=number(check["workers"])))
     if study["short_ms"]:
         said.append(_("Jobs that ran for less than %(time)s and arrived in the same second count together.",
                       time=duration(study["short_ms"])))

@@ -42,7 +42,7 @@ def running(ledger: Ledger, name: str, who: str, ran_ms: int = 0, **options) -> 
 
 
 def plan(future: Forecaster) -> None:
-    future.next_plan = 0
+    future.next_plan = future.next_flows = 0
     future.run()
 
 
@@ -112,13 +112,20 @@ def test_a_job_that_is_far_over_its_kind_says_so(ledger, future):
     worker(ledger, "w1")
     uuid = running(ledger, "TestNoop", "w1", 10 * MINUTE)
     plan(future)
-    found = of_job(ledger.connection, uuid)
-    assert found.longer_than == 1.0 and found.end.middle > ledger.connection.now()
+    tx, behind = ledger.connection, ledger.dispatch("TestNoop")
+    plan(future)
+    found = of_job(tx, uuid)
+    assert (found.longer_than, found.end, found.why) == (1.0, None, "longer")  # nothing is guessed
+    assert (of_job(tx, behind).begin, of_job(tx, behind).why, of_queues(tx)[0]["default"].why) == (None, "stuck", "stuck")
+    worker(ledger, "w2")
+    plan(future)
+    queue = of_queues(tx)[0]["default"]  # the other worker goes on; the first one is left out, which is said
+    assert minutes(ledger, of_job(tx, behind).begin)[1] == pytest.approx(0, abs=0.1) and (queue.blind, queue.why) == (1, None)
 
 
 def test_behind_a_stuck_job_the_jobs_before_still_take_their_time(ledger, future):
     """When the stuck job ends nobody knows, but the six jobs of a minute before it take three minutes at least."""
-    history(ledger, "TestNoop", [MINUTE] * 40)
+    history(ledger, "TestNoop", [MINUTE] * 40 + [2 * HOUR])
     worker(ledger, "w1")
     running(ledger, "TestNoop", "w1", HOUR // 2)
     for _ in range(7):
@@ -150,6 +157,18 @@ def test_what_is_not_known_is_said(ledger, future):
     assert of_job(tx, behind).why == "types" and of_job(tx, behind).begin is None
     queue = of_queues(tx)[0]["default"]
     assert (queue.empty, queue.why, queue.names) == (None, "types", ("TestNoop",))
+
+
+def test_the_last_row_of_a_new_type_does_not_hide_when_the_queue_is_empty(ledger, future):
+    """Ten jobs of a minute, then one whose type never ran: it begins in ten minutes, and then the queue is empty."""
+    history(ledger, "TestNoop", [MINUTE] * 40)
+    worker(ledger, "w1")
+    for _ in range(10):
+        ledger.dispatch("TestNoop")
+    last = ledger.dispatch("TestSleep")
+    plan(future)
+    assert minutes(ledger, of_job(ledger.connection, last).begin)[1] == pytest.approx(10, abs=0.1)
+    assert minutes(ledger, of_queues(ledger.connection)[0]["default"].empty)[1] == pytest.approx(10, abs=0.2)
 
 
 def test_pauses(ledger, future):
@@ -262,6 +281,17 @@ def test_a_table_that_was_learned_is_read_and_forgotten_when_it_helps_no_more(le
         future.next_save = 0
         future.run()
         assert future._model("TestNoop").learned == table
+
+
+def test_plans_go_by_the_monotonic_clock(ledger):
+    """A wall clock that jumps changes nothing; a plan that takes long comes seldom, but within the time that pages allow."""
+    now, planned = [100.0], []
+    future = Forecaster(ledger.connection, queue_rates.rates, lambda: now[0])
+    future.plan = lambda: planned.append(now[0]) or now.__setitem__(0, now[0] + 9)
+    for _ in range(60):
+        future.run()
+        now[0] += 1
+    assert [later - earlier for earlier, later in zip(planned, planned[1:], strict=False)] == [20] * (len(planned) - 1) and len(planned) >= 3
 
 
 def asked(tx, uuids: list[str], exact: bool = False) -> list[str]:

@@ -107,7 +107,7 @@ def test_the_cause_in_both_languages(say, name):
 @pytest.mark.parametrize(("code", "names", "clause"), [
     ("paused", (), "it is paused until somebody resumes it"), ("workers", (), "no worker serves the queue"), ("growing", (), "more arrives than ends"),
     ("types", (), "no run of a type before it yet"), ("types", ("TestEcho", "B", "C", "D"), "no run of Test Echo, B, C yet"),
-    ("stuck", (), "a worker is past what is known of its job"), ("monitor", (), "the monitor has made no forecast lately"), ("person", (), "a person must do something first"), ("parents", (), "what it waits for must complete first"),
+    ("stuck", (), "when the jobs that run will end is not known"), ("monitor", (), "the monitor has made no forecast lately"), ("person", (), "a person must do something first"), ("parents", (), "what it waits for must complete first"),
     ("budget", (), "its budget must allow it first"), (None, (), "it came after the last forecast")])
 def test_what_is_not_known_says_why(say, code, names, clause):
     def when(known, found):
