@@ -40,6 +40,8 @@ _ENDED = """SELECT batch_id, COUNT(*) FROM job_history WHERE batch_id IN ({ids})
  AND status IN ('completed', 'failed', 'timeout') AND id >= :first GROUP BY batch_id"""
 _LAST = " UNION ALL ".join(f"""SELECT * FROM (SELECT batch_id, uuid FROM jobs WHERE batch_id = {{id}}
  AND state = '{state}' ORDER BY id DESC LIMIT {LAST}) {state}""" for state in LIVE_STATES)
+_EDGES = """SELECT j.batch_id, COUNT(*) FROM jobs j JOIN job_edges e ON e.child_uuid = j.uuid AND e.is_open = 1
+ WHERE j.batch_id IN ({ids}) GROUP BY j.batch_id"""
 _MEMBERS = f"SELECT batch_id, uuid FROM jobs WHERE batch_id IN ({{ids}}) ORDER BY id LIMIT {2 * MOST_A_PAGE}"
 CURSOR = re.compile(r"([01])\.(-?\d{1,18})\.(.+)", re.DOTALL)
 _is_open = case((JobBatch.closed_ms.is_(None), 1), else_=0)
@@ -228,19 +230,20 @@ def ends_of(batches: list[BatchView], now: int) -> dict[str, tuple[Interval | No
 
 
 def _chains(tx: SessionExecutor, batches: list[BatchView]) -> dict[str, graph_figures.Forecast]:
-    """The forecasts of the graphs of batches, read together; of those past MOST_A_PAGE members none."""
-    left, some = MOST_A_PAGE, []
+    """The forecasts of the graphs of batches, read together. With MOST_A_PAGE members, or twice as many edges, no more
+    are read: of the others it is not known."""
+    found, some, left = {}, [], MOST_A_PAGE
+    edges = _by_batch(tx, _EDGES, batches) if batches else {}
     for batch in batches:
-        left -= batch.total_jobs
+        left -= max(batch.total_jobs, sum(edges.get(batch.id, ())) // 2)
+        found[batch.id] = graph_figures.Forecast([], 0.0, 0.0, 0, why="cut")
         some += [batch] if left >= 0 else []
-    if not some:
-        return {}
-    members = _by_batch(tx, _MEMBERS, some)
-    graph = graph_walk.before([uuid for uuids in members.values() for uuid in uuids], 2 * MOST_A_PAGE)
-    looked, found = graph_figures.look(graph, MOST_A_PAGE), {}
-    for name, uuids in members.items():
-        part = graph_walk.part(graph, uuids)
-        found[name] = graph_figures.forecast(part, looked.of(part))
+    if some:
+        members = _by_batch(tx, _MEMBERS, some)
+        graph = graph_walk.before([uuid for uuids in members.values() for uuid in uuids], 2 * MOST_A_PAGE)
+        looked = graph_figures.look(graph, MOST_A_PAGE)
+        for name, part in graph_walk.parts(graph, members):
+            found[name] = graph_figures.forecast(part, looked.of(part))
     return found
 
 

@@ -11,7 +11,7 @@ an index of job_edges.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from sqlalchemy import select
@@ -88,17 +88,18 @@ def before(uuids: list[str], most: int) -> Graph:
     return walk(uuids, before=most)
 
 
-def part(graph: Graph, uuids: Iterable[str]) -> Graph:
-    """Out of a graph some jobs and those that they still wait for."""
-    above, seen = defaultdict(list), {}
+def parts(graph: Graph, groups: Mapping[str, Iterable[str]]) -> Iterator[tuple[str, Graph]]:
+    """Out of a graph the jobs of each group with those that they still wait for."""
+    above = defaultdict(list)
     for parent, child in graph.open_edges:
         above[child].append(parent)
-    left = [uuid for uuid in uuids if uuid in graph.nodes]
-    while left:
-        if (uuid := left.pop()) not in seen:
-            seen[uuid] = graph.nodes[uuid]
-            left += above[uuid]
-    return Graph(seen, {edge: True for edge in graph.open_edges if edge[1] in seen}, graph.cut)
+    for name, uuids in groups.items():
+        left, seen = [uuid for uuid in uuids if uuid in graph.nodes], {}
+        while left:
+            if (uuid := left.pop()) not in seen:
+                seen[uuid] = graph.nodes[uuid]
+                left += above[uuid]
+        yield name, Graph(seen, {(parent, child): True for child in seen for parent in above[child]}, graph.cut)
 
 
 def walk(seeds: list[str], cut: bool = False, before: int = 0) -> Graph:

@@ -127,3 +127,14 @@ def test_a_waiting_job_reads_only_what_it_waits_for_and_at_most_300_of_it(jobs):
         assert why.one(last).when == ["When it begins is not known: there are more jobs than are read."]
     assert len(asked) < 30
     assert not graph_walk.before([few], 300).cut and lookup.as_json(last)["begins"] is None
+
+
+def test_graphs_past_the_bound_of_a_page_are_said_to_be_unread(jobs, monkeypatch):
+    make(3, chained=True)
+    plan(jobs)
+    monkeypatch.setattr(batch_pages, "MOST_A_PAGE", 7)
+    rows, _more = batch_pages.listing()
+    ends = [batch_pages.ends_of(rows, now_ms())[row.id] for row in rows]
+    assert ends[0][0] and ends[1][0] and ends[2] == (None, "When it ends is not known: there are more jobs than are read.")
+    assert batch_pages.end_of(rows[2], now_ms())[0], "on the page of the batch it is read"
+    assert batch_pages.ends_of([], now_ms()) == {}
