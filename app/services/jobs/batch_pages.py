@@ -23,7 +23,7 @@ from app.models import LIVE_STATES, JobBatch
 from app.services.forecast import words
 from app.services.forecast.estimate import Interval
 from app.services.instance.retention import KEEP_DAYS
-from app.services.jobs import graph_figures, graph_walk, lookup, why
+from app.services.jobs import crew, graph_figures, graph_walk, lookup
 from app.services.jobs.queue_rates import first_id
 from app.services.jobs.views import FailedJobView
 from app.support.clock import DAY_MS, HOUR_MS, MINUTE_MS, iso, millis, now_ms, when
@@ -186,7 +186,7 @@ def end_of(batch: BatchView, now: int) -> tuple[Interval | None, str]:
         return None, _("It is paused.")
     tx = SessionExecutor(db.session)
     uuids = [row[0] for state in LIVE_STATES for row in tx.fetch_all(_LAST, b=batch.id, state=state)]
-    found = list(why.forecasts(uuids).values())
+    found = list(crew.forecasts(uuids).values())
     if not found:
         return None, _("No member is left.")
     missing = next((one for one in found if one.end is None), None)
