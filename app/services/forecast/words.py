@@ -50,6 +50,8 @@ def unknown(code: str | None, names: Iterable[str] = ()) -> str:
         "types": _("no run of %(names)s yet", names=labels) if labels else _("no run of a type before it yet"),
         "growing": _("more arrives than ends"),
         "stuck": _("when the jobs that run will end is not known"),
+        "silent": _("a worker does not report"),
+        "over": _("a job is past its time limit"),
         "longer": _("it has run longer than every run of its type that is known"),
         "person": _("a person must do something first"),
         "cut": _("there are more jobs than are read"),
@@ -57,17 +59,31 @@ def unknown(code: str | None, names: Iterable[str] = ()) -> str:
     return clauses.get(code or "", _("it came after the last forecast"))
 
 
-def of_queue(found: QueueForecast | None, now: int) -> list[str]:
-    """When a queue that has ready jobs, and is not paused, will be empty; the first sentence is the main one."""
+def crew(workers: int, wanted: int, silent: int) -> tuple[int, str]:
+    """The workers of a queue in all, of which `workers` take jobs, `wanted` should run (0: not known) and `silent` do
+    not respond; and a clause about the others, "" when there are none."""
+    total = max(workers, wanted) if wanted else workers + silent
+    silent = min(silent, total - workers)
+    absent, said = total - workers - silent, ""
+    if silent:
+        said += _(", 1 does not respond") if silent == 1 else _(", %(n)s do not respond", n=number(silent))
+    if absent:
+        said += _(", 1 takes no jobs") if absent == 1 else _(", %(n)s take no jobs", n=number(absent))
+    return total, said
+
+
+def of_queue(found: QueueForecast | None, now: int, wanted: int = 0, silent: int = 0) -> list[str]:
+    """When a queue that has ready jobs, and is not paused, will be empty; the first sentence is the main one. `wanted`
+    and `silent` workers as in `crew`."""
     if found is None:
         return [_("Not known: %(why)s", why=unknown("monitor"))]
-    said = []
+    said, (total, idle) = [], crew(found.workers, wanted, silent)
     if found.still_ms is not None:
         said.append(_("Does not move: %(busy)s of %(workers)s workers busy for %(time)s", busy=number(found.busy),
-                      workers=number(found.workers), time=duration(found.still_ms)))
+                      workers=number(total), time=duration(found.still_ms)) + idle)
     if found.empty:
         blind = [_("Without %(n)s of %(workers)s workers: when their jobs end is not known", n=number(found.blind),
-                   workers=number(found.workers))] if found.blind else []
+                   workers=number(total))] if found.blind else []
         return [*said, about(EMPTY, found.empty, now), *blind]
     if found.why == "growing":
         return [*said, _("Never at this rate: more arrives than ends")]

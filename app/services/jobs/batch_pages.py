@@ -21,10 +21,10 @@ from app.ledger import batch_counts
 from app.ledger.costs import Cost, of_batch
 from app.ledger.dialect import SessionExecutor
 from app.models import LIVE_STATES, JobBatch
-from app.services.forecast import outlook, words
+from app.services.forecast import words
 from app.services.forecast.estimate import Interval
 from app.services.instance.retention import KEEP_DAYS
-from app.services.jobs import graph_figures, graph_walk, lookup
+from app.services.jobs import crew, graph_figures, graph_walk, lookup
 from app.services.jobs.queue_rates import first_id
 from app.services.jobs.views import FailedJobView
 from app.support.clock import DAY_MS, HOUR_MS, MINUTE_MS, iso, millis, now_ms, when
@@ -212,7 +212,7 @@ def ends_of(batches: list[BatchView], now: int) -> dict[str, tuple[Interval | No
     for start in range(0, len(asked), PAGE):  # SQLite takes 500 parts of a statement
         last |= _by_batch(tx, _LAST, asked[start : start + PAGE])
     if last:
-        found = outlook.of_jobs(tx, [uuid for uuids in last.values() for uuid in uuids])
+        found = crew.forecasts([uuid for uuids in last.values() for uuid in uuids])
     chains = _chains(tx, [batch for batch in asked if batch.total_jobs <= MOST_WALKED and any(
         found[uuid].why == "parents" for uuid in last.get(batch.id, ()) if uuid in found)])
     for batch in asked:

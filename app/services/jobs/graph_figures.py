@@ -18,10 +18,9 @@ from dataclasses import dataclass, field, replace
 from sqlalchemy import func, select
 
 from app.extensions import db
-from app.ledger.dialect import SessionExecutor
 from app.models import WorkerHeartbeat
-from app.services.forecast import outlook as outlooks
 from app.services.forecast.estimate import Estimate, Interval, JobForecast
+from app.services.jobs import crew
 from app.services.jobs.graph_walk import Graph, Node
 from app.services.jobs.waiting import STUCK
 from app.support.clock import now_ms
@@ -107,7 +106,7 @@ def look(graph: Graph, most: int = MOST_ASKED) -> Outlook:
     live = [node for node in graph.nodes.values() if not node.ended]
     asked = [node.uuid for node in live if node.state != "waiting"][-most:]  # the last in line end last
     samples = {node.job_type: node.uuid for node in live}
-    found = outlooks.of_jobs(SessionExecutor(db.session), [*asked, *set(samples.values()).difference(asked)])
+    found = crew.forecasts([*asked, *set(samples.values()).difference(asked)])
     runs = {str(name): found[uuid].run for name, uuid in samples.items() if uuid in found and found[uuid].run}
     return Outlook({uuid: found[uuid] for uuid in asked if uuid in found}, runs)
 

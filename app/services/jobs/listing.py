@@ -23,7 +23,7 @@ from app.extensions import db
 from app.ledger.dialect import SessionExecutor
 from app.models import FINAL, LIVE_STATES, FailedJob, Job, JobHistory, JobMetric
 from app.models.types import as_integer, as_text
-from app.services.jobs import payloads, search_index, waiting, why
+from app.services.jobs import crew, payloads, search_index, waiting, why
 from app.services.jobs.job_filter import BINNED, DIGITS, HOLDS, JobFilter
 from app.services.jobs.queue_rates import first_id
 from app.services.jobs.views import JobPage, JobRow
@@ -255,7 +255,9 @@ def _rows(read: list[tuple[str, _Read]], whole: bool) -> list[JobRow]:
                                     if row.state in ("pending", "processing")), brief=True)
     rows = [_row(kind, row, whole, now, uuid in binned, waits.get(uuid), *last.get(uuid, (None, None)))
             for (kind, row), uuid in zip(read, uuids, strict=True)]
-    return [replace(row, why=told[row.uuid].brief) if row.uuid in told else row for row in rows]
+    lost = {} if whole else crew.lost(row.uuid for row in rows if row.attempts)
+    return [replace(row, why=told[row.uuid].brief if row.uuid in told else None, lost=lost.get(row.uuid, 0))
+            for row in rows]
 
 
 def _row(kind: str, r: _Read, whole: bool, now: int, in_bin: bool, waits: str | None, waited: int | None,

@@ -13,7 +13,7 @@ from app import registry
 from app.config import QUEUES
 from app.extensions import db
 from app.models import FINAL, LIVE_STATES, FailedJob, Job, JobHistory, JobLog, JobMetric, WorkerHeartbeat
-from app.services.jobs import limits, payloads, waiting, why
+from app.services.jobs import crew, limits, payloads, waiting, why
 from app.services.jobs.views import AttemptView, FailedJobView, JobSummary, JobView, LogLine, Progress, QueuedJob
 from app.support.clock import iso, millis, when
 from app.support.messages import cleaned, from_row, translate as _
@@ -122,6 +122,7 @@ def find(uuid: str) -> JobView | None:
         tries=row.tries, retry_round=row.retry_round, created_by=row.created_by, created_at=when(row.created_ms),
         batch_id=row.batch_id, live=live is not None, failed_open=failed is not None and failed.deleted_at is None,
         in_bin=failed is not None and failed.deleted_at is not None, claim_no=row.claim_no,
+        lost=crew.lost([row.uuid]).get(row.uuid, 0),
         **(_living(live) if live else _ended(ended, failed)))
 
 
@@ -176,11 +177,13 @@ def queued(limit: int = SHOWN) -> list[QueuedJob]:
         if len(rows) < limit:
             rows += db.session.execute(select(*columns).where(*conditions).order_by(*order).limit(limit - len(rows)))
     waits = waiting.sentences(r.uuid for r in rows if r.state == "waiting")
+    lost = crew.lost(r.uuid for r in rows if r.attempts)
     return [
         QueuedJob(
             id=r.id, uuid=r.uuid, job_type=r.job_type, label=registry.label_of(r.job_type), tenant_id=r.tenant_id,
             summary=payloads.headline_argument(r.head), queue=r.queue, state=r.state, attempts=r.attempts,
-            created_at=when(r.created_ms), reason=waits.get(r.uuid) or from_row(r.reason, r.reason_json))
+            created_at=when(r.created_ms), reason=waits.get(r.uuid) or from_row(r.reason, r.reason_json),
+            lost=lost.get(r.uuid, 0))
         for r in rows]
 
 

@@ -17,7 +17,7 @@ from app.models import Job, QueueMinute
 from app.models.job import BY_LIMIT, BY_RATE
 from app.services.audit import ActionRefused, audit
 from app.services.forecast import outlook, words
-from app.services.jobs import payloads, queue_rates
+from app.services.jobs import crew, payloads, queue_rates
 from app.support.clock import MINUTE_MS, now_ms, when
 from app.support.formatting import duration
 from app.support.messages import Message, translate as _, translate_stored
@@ -95,13 +95,13 @@ def queues() -> list[QueueView]:
     """The queues in the order in which they are served."""
     now, tx = now_ms(), SessionExecutor(db.session)
     (live, _age), (found, _made) = counts.recent(tx), outlook.of_queues(tx)
-    paused, rates, lines = pauses(), queue_rates.rates(tx, now - RATE_MS), _lines(now)
+    paused, rates, lines, crews = pauses(), queue_rates.rates(tx, now - RATE_MS), _lines(now), crew.crews()
     result = []
     for name in QUEUES:
         depth, since = (live["queues"].get(name, {}).get(key) for key in ("depth", "since"))
         sent, ended = (n * MINUTE_MS / RATE_MS for n in rates.get(name, (0, 0)))
         forecast = found.get(name)
-        told = words.of_queue(forecast, now) if depth and name not in paused else []
+        told = words.of_queue(forecast, now, *crews[name]) if depth and name not in paused else []
         left = max(forecast.empty.middle - now, 0) if told and forecast and forecast.empty else None
         oldest = max(now - since, 0) if since is not None else None
         result.append(QueueView(name, depth or 0, oldest, sent, ended, left, paused.get(name), lines.get(name, []),

@@ -23,7 +23,8 @@ class JobView:
     `args` are its arguments without secrets; `known`: its type is declared here; `failed_open`: it failed and waits for
     a decision; `in_bin`: it failed and is in the bin. `timeout` is in seconds. The fields from `result` to
     `finished_at` belong to jobs that have ended, the others after `error` to live jobs; elsewhere they are None or
-    False. `hold_code` says why a held job is held; `limit` has sentences about the limit of a live job's type.
+    False. `hold_code` says why a held job is held; `limit` has sentences about the limit of a live job's type. `lost`
+    of its attempts use up no tries.
     """
 
     uuid: str
@@ -58,6 +59,7 @@ class JobView:
     memory: int | None = None
     hold_code: str | None = None
     limit: list[str] | None = None
+    lost: int = 0
 
 
 @dataclass(frozen=True)
@@ -118,7 +120,8 @@ class ListedJob:
 
 @dataclass(frozen=True)
 class QueuedJob(ListedJob):
-    """A live job on the dashboard; `summary` is its telling argument, `reason` says why it waits."""
+    """A live job on the dashboard; `summary` is its telling argument, `reason` says why it waits. `lost` of its
+    attempts use up no tries."""
 
     id: int
     summary: str
@@ -126,6 +129,7 @@ class QueuedJob(ListedJob):
     attempts: int
     created_at: datetime | None
     reason: str | None
+    lost: int
 
 
 @dataclass(frozen=True)
@@ -145,7 +149,7 @@ class JobRow(ListedJob):
     `percent` is its progress.
 
     `waited_ms` and `ran_ms` are those of the last attempt; they count until now while the job waits or runs. `why` says
-    why a ready job does not run, or when a job begins or ends.
+    why a ready job does not run, or when a job begins or ends. `lost` of its attempts use up no tries.
     """
 
     key: str
@@ -165,6 +169,7 @@ class JobRow(ListedJob):
     ran_ms: int | None
     in_bin: bool
     why: str | None
+    lost: int = 0
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,9 @@ import pytest
 from flask_babel import force_locale
 
 from app.extensions import db
+from app.ledger.dialect import Connection
+from app.ledger.rescue import rescue
+from app.models import WorkerHeartbeat
 from app.services.audit import log
 from app.services.forecast import outlook
 from app.services.forecast.estimate import Accuracy, Estimate, Interval, JobForecast, QueueForecast
@@ -16,8 +19,9 @@ from app.services.jobs import actions, batch_actions, batch_pages, batches, limi
 from app.services.jobs.listing import JobFilter
 from app.services.jobs.queues import PauseView
 from app.services.jobs.why import Facts
-from app.support.clock import MINUTE_MS, now_ms
+from app.support.clock import MINUTE_MS, naive, now_ms
 from app.support.formatting import clock
+from tests.ledger_fixture import Ledger
 
 ZONE = ZoneInfo("Europe/Rome")
 NOW = round(datetime(2026, 11, 26, 15, 0, tzinfo=ZONE).timestamp() * 1000)
@@ -45,6 +49,19 @@ CAUSES = {
     "one turn": (facts("pending", workers=2, busy=2), forecast(place=51, turns=1), "Its tenant's turn comes after one other: place 51 of its queue, 2 of 2 workers busy.",
                  "Il turno del suo tenant viene dopo un altro: posto 51 della sua coda, 2 worker su 2 occupati."),
     "no turn": (facts("pending", workers=3, busy=2), forecast(place=2, turns=0), "Place 2 of its queue, 2 of 3 workers busy.", "Posto 2 della sua coda, 2 worker su 3 occupati."),
+    "silent": (facts("pending", workers=1, busy=1, wanted=2, silent=1), forecast(place=10), "Place 10 of its queue, 1 of 2 workers busy, 1 does not respond.",
+               "Posto 10 della sua coda, 1 worker su 2 occupati, 1 non risponde."),
+    "all silent": (facts("pending", workers=0, busy=0, wanted=2, silent=2), forecast(place=10), "Place 10 of its queue, 0 of 2 workers busy, 2 do not respond.",
+                   "Posto 10 della sua coda, 0 worker su 2 occupati, 2 non rispondono."),
+    "missing": (facts("pending", workers=1, busy=1, wanted=3, silent=1), forecast(place=10), "Place 10 of its queue, 1 of 3 workers busy, 1 does not respond, 1 takes no jobs.",
+                "Posto 10 della sua coda, 1 worker su 3 occupati, 1 non risponde, 1 non prende lavori."),
+    "scaling": (facts("pending", workers=3, busy=3, wanted=2), forecast(place=10), "Place 10 of its queue, 3 of 3 workers busy.", "Posto 10 della sua coda, 3 worker su 3 occupati."),
+    "not known what should run": (facts("pending", workers=1, busy=1, silent=1), forecast(place=10), "Place 10 of its queue, 1 of 2 workers busy, 1 does not respond.",
+                                  "Posto 10 della sua coda, 1 worker su 2 occupati, 1 non risponde."),
+    "own turns": (facts("pending", workers=2, busy=2, wanted=2, own=14), forecast(place=46, turns=2), "Its tenant's turn comes after 2 others, and 14 earlier jobs of its own: place 46 of its queue, 2 of 2 workers busy.",
+                  "Il turno del suo tenant viene dopo altri 2, e dopo 14 lavori precedenti dello stesso tenant: posto 46 della sua coda, 2 worker su 2 occupati."),
+    "one own turn": (facts("pending", workers=2, busy=2, wanted=2, own=1), forecast(place=4, turns=1), "Its tenant's turn comes after one other, and one earlier job of its own: place 4 of its queue, 2 of 2 workers busy.",
+                     "Il turno del suo tenant viene dopo un altro, e dopo un lavoro precedente dello stesso tenant: posto 4 della sua coda, 2 worker su 2 occupati."),
     "starting": (facts("pending", workers=3, busy=2), forecast(place=1), "It is ready, and a free worker is starting it.", "È pronto, e un worker libero lo sta avviando."),
     "no worker": (facts("pending", workers=0, busy=0), forecast(None, None, "workers", place=1), "No worker serves the queue low: it waits until one is started.",
                   "Nessun worker serve la coda low: attende che ne venga avviato uno."),
@@ -65,6 +82,10 @@ CAUSES = {
                      "Its type is limited to 1 at once. Ora ne gira uno."),
     "rate": (facts("held", hold_code="rate", reason="Its type is limited to 60 starts in 60 s.", next_start_ms=NOW + 20_000), forecast(),
              "Its type is limited to 60 starts in 60 s. They are used up until 15:00:20.", "Its type is limited to 60 starts in 60 s. Sono esauriti fino alle 15:00:20."),
+    "rate without a worker": (facts("held", hold_code="rate", reason="Its type is limited to 6 starts in 60 s.", workers=2, busy=2, wanted=2), forecast(place=12), "Place 12 of its queue, 2 of 2 workers busy.",
+                              "Posto 12 della sua coda, 2 worker su 2 occupati."),
+    "rate with a free worker": (facts("held", hold_code="rate", reason="Its type is limited to 6 starts in 60 s.", workers=2, busy=1, wanted=2), forecast(place=12), "Its type is limited to 6 starts in 60 s.",
+                                "Its type is limited to 6 starts in 60 s."),
     "budget": (facts("held", hold_code="budget", reason="The budget of acme is used up."), UNKNOWN, "The budget of acme is used up.", "The budget of acme is used up."),
     "no reason": (facts("held"), UNKNOWN, "It is held.", "È trattenuto."),
     "waiting": (facts("waiting", waits="Waits for X, which failed"), UNKNOWN, "Waits for X, which failed.", "Waits for X, which failed."),
@@ -74,6 +95,7 @@ CAUSES = {
     "tomorrow": (facts("scheduled", available_ms=NOW + 24 * 60 * MINUTE_MS), forecast(), "It is scheduled for 15:00 on 27 Nov.", "È previsto alle 15:00 del 27 nov."),
     "second attempt": (facts("scheduled", available_ms=NOW + 60 * MINUTE_MS, attempts=1, tries=3, reason="Boom."), forecast(), "Attempt 2 of 3 is scheduled for 16:00. Boom.",
                        "Il tentativo 2 di 3 è previsto alle 16:00. Boom."),
+    "attempt after a lost one": (facts("scheduled", available_ms=NOW + 60 * MINUTE_MS, attempts=2, lost=1, tries=3), forecast(), "Attempt 2 of 3 is scheduled for 16:00.", "Il tentativo 2 di 3 è previsto alle 16:00."),
     "running": (facts("processing", reserved_ms=NOW - MINUTE_MS), forecast(longer_than=0.5), "Running since 14:59:00.", "In esecuzione dalle 14:59:00."),
     "state of another program": (facts("odd"), UNKNOWN, "It is blocked.", "È bloccato."),
 }
@@ -120,11 +142,11 @@ def test_what_is_not_known_says_why(say, code, names, clause):
     assert when(facts("pending"), forecast(BEGIN, None, code, names=names))[1:] == [f"When it ends is not known: {own}."]
 
 
-@pytest.mark.parametrize(("longer_than", "over_time", "said"), [
-    (None, False, []), (0.89, False, []), (0.999, False, ["It has run longer than 99% of its kind."]), (1.0, False, ["It has run longer than every known run of its kind."]),
-    (1.0, True, ["It is past its time limit; 30 s after that its worker is killed.", "It has run longer than every known run of its kind."])])
-def test_a_long_run(say, longer_than, over_time, said):
-    known = facts("processing", reserved_ms=NOW - MINUTE_MS, over_time=over_time)
+@pytest.mark.parametrize(("longer_than", "halt", "said"), [
+    (None, None, []), (0.89, None, []), (0.999, None, ["It has run longer than 99% of its kind."]), (1.0, None, ["It has run longer than every known run of its kind."]),
+    (1.0, "It stands.", ["Running since 14:59:00.", "It has run longer than every known run of its kind."])])
+def test_a_long_run(say, longer_than, halt, said):
+    known = facts("processing", reserved_ms=NOW - MINUTE_MS, halt=halt)
     assert say("en", lambda: why.told(known, forecast(longer_than=longer_than), Accuracy(0, 0, None, None), NOW)).when[:-1] == said
 
 
@@ -153,12 +175,12 @@ def jobs(ledger):
         yield ledger
 
 
-def cause(uuid: str) -> str:
+def cause(uuid: str, key: str = "why"):
     db.session.rollback()
     shown = lookup.as_json(uuid)
     db.session.rollback()  # outside a request it may write, so it holds the lock of SQLite
     assert {"why", "begins", "ends", "place", "basis"} <= shown.keys()
-    return shown["why"]
+    return shown[key]
 
 
 def test_the_cause_of_each_state(jobs):
@@ -296,9 +318,126 @@ def test_a_queue_tells_its_forecast_and_left_ms_is_its_middle(jobs, known, monke
     assert next(q for q in queues.queues() if q.name == "low").forecast == []
 
 
-def test_a_job_past_its_time_limit(jobs):
+def worker(jobs, name: str, stale: int = 0, reason: str | None = None, queue: str = "high,default,low", status: str = "active") -> None:
+    with db.session.begin():
+        db.session.add(WorkerHeartbeat(
+            worker_id=name, worker_name=name, process_id=1, status=status, queue=queue, consumer_id="c", host="h", stale=stale, reason=reason,
+            started_at=naive(now_ms()), last_heartbeat=naive(now_ms() - 45_300)))
+
+
+def test_a_job_past_its_time_limit(jobs, known):
     uuid = jobs.dispatch("TestEcho")
     jobs.claim()
+    now = now_ms()
+    known[uuid] = forecast(None, Interval(now, now, now))
     jobs.change("UPDATE jobs SET reserved_ms = reserved_ms - timeout * 1000 - 1000")
     with force_locale("en"):
-        assert why.one(uuid).when[0] == "It is past its time limit; 30 s after that its worker is killed."
+        found = why.one(uuid)
+    assert found.cause == "It is past its time limit; 30 s after that its worker is killed." and found.ends is None and found.halted
+    assert found.when[0].startswith("Running since ") and found.when[1:] == ["When it ends is not known: a job is past its time limit."]
+
+
+@pytest.mark.parametrize(("stale", "reason"), [(1, "frozen: a signal has stopped its process"), (0, "busy, not reporting"), (1, "busy, not reporting"), (0, "not reporting")])
+def test_a_job_of_a_worker_that_does_not_report_has_no_end(jobs, known, stale, reason):
+    made = batches.begin("Import of March")
+    db.session.commit()
+    uuid, other = jobs.dispatch("TestEcho", batch=made), jobs.dispatch("TestEcho")
+    child = jobs.dispatch("TestEcho", after=[uuid])
+    jobs.claim()
+    jobs.claim("w2")
+    worker(jobs, "w1", stale, reason)
+    worker(jobs, "w2")
+    end = Interval(now_ms() + 60_000, now_ms() + 70_000, now_ms() + 90_000)
+    known |= {uuid: forecast(None, end, longer_than=1.0), other: forecast(None, end), child: forecast(None, None, "parents")}
+    said = f"Its worker has not reported for 45 s ({reason}); after 120 s without a report or CPU time it is killed and the job runs again."
+    shown = lookup.as_json(uuid)
+    assert (shown["why"], shown["ends"]) == (said, None) and lookup.as_json(other)["ends"]
+    with force_locale("en"):
+        assert why.one(uuid).when[-1] == "When it ends is not known: a worker does not report."
+        assert why.one(child).when == ["When it begins is not known: a worker does not report."]
+    db.session.rollback()
+    rows = {row.uuid: row.why for row in listing.page(JobFilter(state="processing")).rows}
+    assert rows[uuid] == f"{said} It has run longer than every known run of its kind." and rows[other].startswith("Ends at about ")
+    assert batch_pages.end_of(batch_pages.find(made.id), now_ms()) == (None, "When it ends is not known: a worker does not report.")
+
+
+def test_the_workers_of_a_queue_are_those_that_should_run(jobs, known, monkeypatch):
+    jobs.change("INSERT INTO consumers (consumer_id, host, process_id, queue, wanted, least, most, started_ms, beat_ms) VALUES ('c', 'h', 1, 'high,default,low', 3, 3, 3, 1, 1), ('d', 'h', 2, 'high', 5, 5, 5, 1, 1)")
+    worker(jobs, "w1", 1, "frozen")
+    worker(jobs, "w2", 1, "frozen", queue="high")
+    worker(jobs, "w3", 1, "frozen", status="stopped")
+    first, second = jobs.dispatch("TestEcho", queue="low"), jobs.dispatch("TestEcho", queue="high")
+    known |= {first: forecast(END, END, place=10), second: forecast(END, END, place=10)}
+    assert cause(first) == "Place 10 of its queue, 2 of 3 workers busy, 1 does not respond."
+    assert cause(second) == "Place 10 of its queue, 2 of 8 workers busy, 2 do not respond, 4 take no jobs."
+    monkeypatch.setattr(outlook, "of_queues", lambda _tx: ({"low": QueueForecast(END, None, (), 2, 2, 14 * MINUTE_MS, 340)}, 1500))
+    assert next(q for q in queues.queues() if q.name == "low").forecast[0] == "Does not move: 2 of 3 workers busy for 14 min, 1 does not respond"
+
+
+def test_a_lost_attempt_uses_up_no_try(jobs):
+    uuid = jobs.dispatch("TestEcho")
+    for _ in range(2):
+        job = jobs.claim()
+        rescue(jobs.connection, job, False, "frozen", "tickets")
+    job = jobs.claim()
+    shown = [lookup.find(uuid), lookup.queued()[0], listing.page(JobFilter()).rows[0]]
+    assert {(one.attempts, one.lost) for one in shown} == {(3, 2)}
+    db.session.rollback()
+    jobs.settle(job)
+    shown = [lookup.find(uuid), listing.page(JobFilter()).rows[0]]
+    assert {(one.attempts, one.lost) for one in shown} == {(3, 2)}
+    db.session.rollback()
+    jobs.change("UPDATE job_history SET round = 2")
+    assert lookup.find(uuid).lost == 0, "a round begins anew"
+
+
+def test_free_starts_and_busy_workers_give_the_place(jobs, known):
+    limits.change("TestEcho", "ann@example.org", concurrency=0, rate=(2, 600_000))
+    uuids = [jobs.dispatch("TestEcho") for _ in range(5)]
+    other = jobs.dispatch("TestEcho", queue="low")
+    for name in ("w1", "w2"):
+        jobs.settle(jobs.claim(name))
+    assert jobs.claim() is None
+    with force_locale("en"):
+        until = clock(jobs.one("SELECT MIN(at_ms) FROM rate_starts") + 600_000, now_ms(), seconds=True)
+    assert cause(uuids[4]) == f"Its type is limited to 2 starts in 600 s. They are used up until {until}." and cause(uuids[4], "place") is None
+    jobs.change("UPDATE rate_starts SET at_ms = at_ms - 600000")
+    jobs.change("UPDATE jobs SET state = 'pending', hold_code = NULL WHERE uuid = :u", u=uuids[2])
+    assert cause(uuids[4]) == "Place 3 of its queue, 2 of 2 workers busy." and cause(uuids[4], "place") == 3
+    assert cause(other) == "Place 1 of its queue, 2 of 2 workers busy."
+
+
+def test_a_rate_that_was_lowered_lets_the_next_start_when_enough_are_over(jobs):
+    limits.change("TestEcho", "ann@example.org", concurrency=0, rate=(3, 600_000))
+    for _ in range(3):
+        jobs.dispatch("TestEcho")
+        jobs.settle(jobs.claim())
+    now = now_ms()
+    for n, (row,) in enumerate(jobs.connection.fetch_all("SELECT id FROM rate_starts ORDER BY id")):
+        jobs.change("UPDATE rate_starts SET at_ms = :at WHERE id = :id", at=now - 400_000 + n * 60_000, id=row)
+    limits.change("TestEcho", "ann@example.org", concurrency=0, rate=(1, 600_000))
+    last = jobs.dispatch("TestEcho")
+    assert jobs.claim() is None
+    with force_locale("en"):
+        assert cause(last).endswith(f"used up until {clock(now + 320_000, now, seconds=True)}.")
+
+
+def test_the_turn_of_a_tenant_counts_its_own_earlier_jobs(jobs, known):
+    uuids = [jobs.dispatch("TestEcho", tenant_id=tenant) for tenant in ("acme", "acme", "zeta", "acme")]
+    jobs.change("UPDATE jobs SET rank = -1")
+    known[uuids[3]] = forecast(END, END, place=4, turns=1)
+    assert cause(uuids[3]) == "Its tenant's turn comes after one other, and 2 earlier jobs of its own: place 4 of its queue, 2 of 2 workers busy."
+
+
+@pytest.mark.parametrize(("language", "window", "attempt"), [("en", "last 10 min", "1 of 1, after one lost"), ("it", "ultimi 10 min", "1 di 1, dopo uno perso")])
+def test_pages_count_no_lost_attempt_and_name_the_window_of_rates(app, admin, language, window, attempt):
+    connection = Connection(app.extensions["settings"].database_url)
+    jobs = Ledger(app, connection, "sqlite")
+    uuid = jobs.dispatch("TestEcho", tries=1)
+    rescue(connection, jobs.claim(), False, "frozen", "tickets")
+    jobs.claim()
+    connection.close()
+    admin.set_cookie("lang", language)
+    assert f"<dd>{attempt}</dd>" in admin.get(f"/admin/jobs/job/{uuid}").text
+    assert f">{attempt.split(',')[0]}</td>" in admin.get("/admin/jobs/list").text
+    assert admin.get("/admin/jobs/queues").text.count(f'<span class="second">{window}</span></th>') == 2
