@@ -40,8 +40,6 @@ log = logging.getLogger("app.worker")
 REOPEN_S, MONITOR_LATE_S, KILL_AFTER_S = 5.0, 5.0, 5.0
 AWAY_S, QUIET_S = 0.5, 0.5
 ENDINGS = {"stop": (worker_slots.EMPTY, worker_slots.STOPPED), "retire": (worker_slots.RETIRED, worker_slots.TOO_MANY)}
-# Exit codes by stop_code. A place that a person emptied can be filled again; that of a retired worker is gone.
-CODES = {worker_slots.EMPTY: 77, worker_slots.RETIRED: 78}
 
 
 class LedgerWorker(stock.Worker):
@@ -166,7 +164,8 @@ class LedgerWorker(stock.Worker):
             if names := descendants.end_all():
                 log.info("ended with this worker: %s", ", ".join(names))
             logging.shutdown()
-            os._exit(CODES.get(self.stop_code, 0))  # a thread that a job has left must not keep us
+            self.runtime.places.leave(self.stop_code)
+            os._exit(0)  # a thread that a job has left must not keep us
 
 
 class LedgerScheduler(stock.Scheduler):
@@ -221,9 +220,10 @@ class LedgerConsumer(stock.Consumer):
     def check_worker_health(self) -> bool:
         """As Huey's, which starts another worker for each that died. In the place of a worker that a person has
         stopped, one is started only on request; the place of a retired one goes; autoscaling asks for places."""
-        places, ended = self.huey.runtime.places, [child.exitcode for _, child in self.worker_threads]
-        kept = self.worker_threads = [pair for pair in self.worker_threads if pair[1].exitcode not in CODES.values()]
-        self.empty += ended.count(CODES[worker_slots.EMPTY])
+        places, ended = self.huey.runtime.places, [c for _, c in self.worker_threads if c.exitcode is not None]
+        left = {child: places.left(child.pid) for child in ended}
+        kept = self.worker_threads = [pair for pair in self.worker_threads if not left.get(pair[1])]
+        self.empty += list(left.values()).count(worker_slots.EMPTY)
         asked = places.asked()
         wanted = min(self.early + asked, self.empty)
         self.early = min(asked, self.early + asked - wanted)  # its row says "stopped" a moment before the process ends
@@ -236,7 +236,7 @@ class LedgerConsumer(stock.Consumer):
             kept[-1][1].start()
         places.tell(len(kept), self.empty)
         healthy = super().check_worker_health()
-        if any(code is not None for code in ended):
+        if ended:
             self._end_orphans()
         return healthy
 

@@ -19,6 +19,7 @@ import contextlib
 import mmap
 import os
 import socket
+import struct
 
 from app.ledger.dialect import Connection, database_errors
 from app.support.messages import Message, to_json
@@ -26,6 +27,7 @@ from app.support.process import has_ended, is_here
 
 EMPTY, FILLED, ENDED, RETIRED = "empty", "filled", "ended", "retired"
 STOPPED, AGAIN = Message("stopped by hand"), Message("stopped by hand; started again")
+LEAVING, NOTES, _NOTE = (EMPTY, RETIRED), 1024, struct.Struct("ii")
 TOO_MANY = Message("retired: autoscaling needs fewer workers")
 STARTED_BY_HAND, MORE = b"1", b"+"  # what one byte in the pipe asks for
 UNFILLED = Message("stopped by hand; then its consumer ended")
@@ -49,12 +51,13 @@ class Places:
     """Made by the consumer before it forks. Its Scheduler child calls `look` and `end`, the consumer calls `asked`.
 
     `kept` is the number of places in which a worker should run, written by the consumer; `empty` is how many a person
-    has emptied. Both are bytes of memory that the consumer and its children share.
+    has emptied. A worker that leaves its place notes its pid. All of it is memory that the consumer and its children
+    share: by the exit code a job that calls `os._exit` could take the place of its worker away.
     """
 
     def __init__(self, url: str, consumer_id: str, workers: int = 0) -> None:
         self.connection, self.consumer_id = Connection(url, wait_s=1), consumer_id
-        self._shared = mmap.mmap(-1, 2)
+        self._shared, self._left = mmap.mmap(-1, 2), mmap.mmap(-1, _NOTE.size * NOTES)
         self.tell(workers, 0)
         self._out, self._in = os.pipe()
         os.set_blocking(self._out, False)
@@ -63,6 +66,16 @@ class Places:
     def tell(self, kept: int, empty: int) -> None:
         """In the consumer: set `kept` and `empty` for its children."""
         self._shared[0], self._shared[1] = kept, empty
+
+    def leave(self, stop_code: str | None) -> None:
+        """In a worker that ends: note that its place is empty (EMPTY) or gone (RETIRED)."""
+        if stop_code in LEAVING:
+            _NOTE.pack_into(self._left, os.getpid() % NOTES * _NOTE.size, os.getpid(), LEAVING.index(stop_code))
+
+    def left(self, pid: int) -> str | None:
+        """What the worker with this pid has noted."""
+        noted, code = _NOTE.unpack_from(self._left, pid % NOTES * _NOTE.size)
+        return LEAVING[code] if noted == pid else None
 
     kept = property(lambda self: self._shared[0])
     empty = property(lambda self: self._shared[1])

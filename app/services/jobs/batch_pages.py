@@ -236,7 +236,7 @@ def _chains(tx: SessionExecutor, batches: list[BatchView]) -> dict[str, graph_fi
     edges = _by_batch(tx, _EDGES, batches) if batches else {}
     for batch in batches:
         left -= max(batch.total_jobs, sum(edges.get(batch.id, ())) // 2)
-        found[batch.id] = graph_figures.Forecast([], 0.0, 0.0, 0, why="cut")
+        found[batch.id] = graph_figures.Forecast([], 0.0, 0.0, 0, why=graph_figures.CUT)
         some += [batch] if left >= 0 else []
     if some:
         members = _by_batch(tx, _MEMBERS, some)

@@ -27,6 +27,7 @@ from app.support.clock import now_ms
 from app.support.layers import layers_of
 
 MOST_BOXES, MOST_CAUSES, MOST_ASKED = 300, 5, 300
+CUT = "cut"  # of a graph that was not read to its end
 TEN_TO_NINETY = 1.2816  # standard deviations from the middle within which 8 of 10 lie
 HALTED = ("held", "blocked")
 UNKNOWN_MS = 1000.0  # of a type without a run, to compare chains; no prediction is made with it
@@ -162,7 +163,7 @@ def forecast(graph: Graph, outlook: Outlook) -> Forecast:
         return Forecast(**given, done=not graph.cut)
     unknown = next((found.why for found in outlook.jobs.values() if not found.end), None)
     code = ("person" if halted else unknown if unknown != "types" and unknown else "types" if types else
-            "workers" if not workers else "cut" if graph.cut else unknown)
+            "workers" if not workers else CUT if graph.cut else unknown)
     if code:
         return Forecast(**given, why=code, types=types)
     each, wide = work / workers, TEN_TO_NINETY * spread / workers

@@ -266,7 +266,7 @@ def _after_others(uuid: str, found: JobForecast) -> JobForecast:
     """The forecast of a job that waits for others, by those before it; with more than MOST_BEFORE it is not known."""
     graph = graph_walk.before([uuid], MOST_BEFORE)
     if graph.cut:
-        return replace(found, why="cut")
+        return replace(found, why=graph_figures.CUT)
     chain = graph_figures.forecast(graph, graph_figures.look(graph))
     if uuid not in chain.ends:
         return replace(found, why=chain.why or found.why, names=tuple(chain.types))
