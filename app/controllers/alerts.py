@@ -74,9 +74,9 @@ def _edit(row):
     form = forms.RuleForm(row)
 
     def page():
-        types = [(d.name, d.label) for d in registry.known_types()]
+        types = {row.job_type: row.job_type} | {d.name: d.label for d in registry.known_types()}  # or one that was
         return render_template("admin/rule.html", rule=rules.shown(row), form=form, channels=channels.listing(),
-                               queues=[(q, q) for q in QUEUES], types=types)
+                               queues=[(q, q) for q in QUEUES], types=[pair for pair in types.items() if pair[0]])
 
     if request.method == "GET":
         return page()

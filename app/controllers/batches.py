@@ -26,8 +26,8 @@ def index():
     rows, more = batch_pages.listing(q, before, only_open=bool(only_open))
     kept = {name: value for name, value in (("q", q), ("open", only_open)) if value}
     older = url_for("admin.jobs.batches.index", before=rows[-1].key, **kept) if more else None
-    context = {"rows": rows, "q": q, "only_open": only_open, "older_url": older,
-               "ends": {row.id: batch_pages.end_of(row, now_ms())[1] for row in rows if not row.finished}}
+    ends = {name: told for name, (_end, told) in batch_pages.ends_of(rows, now_ms()).items()}
+    context = {"rows": rows, "q": q, "only_open": only_open, "older_url": older, "ends": ends}
     return live("admin/batches.html", context, "batches_table", follow=not before,
                 plain=lambda: {"batches": list(map(batch_pages.as_json, rows)), "older": older})
 

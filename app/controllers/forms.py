@@ -128,7 +128,7 @@ def connection_form(service: str, **data: Any) -> Form:
 class RuleForm(Form):
     """Alert rule, without the fields that its kind does not use."""
 
-    threshold = text(partial(rules.parse_limit, "threshold"), required=True)
+    threshold = wtforms.StringField(validators=[InputRequired()])
     minimum = text(partial(rules.parse_limit, "minimum"), required=True)
     window_min = text(partial(rules.parse_limit, "window_min"), required=True)
     cooldown_min = text(partial(rules.parse_limit, "cooldown_min"), required=True)
@@ -146,8 +146,13 @@ class RuleForm(Form):
         data["threshold"] = str(row.threshold).removesuffix(".0")
         super().__init__(**data, channels=row.channels.split(",") if row.channels else [])
         uses = KINDS[row.kind].uses if row.kind in KINDS else ()
+        self.unit = KINDS[row.kind].unit if row.kind in KINDS else ""
         for name in {"minimum", "window_min", *rules.OF_SOME}.difference(uses):
             del self[name]
+
+    def validate_threshold(self, field: wtforms.Field) -> None:
+        """The threshold, a whole number where it counts something."""
+        self.values["threshold"] = asked(rules.parse_limit, "threshold", field.data or "", self.unit)
 
     def validate_quiet_from(self, field: wtforms.Field) -> None:
         """Both ends of the quiet hours together, as one depends on the other."""

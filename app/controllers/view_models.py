@@ -22,7 +22,7 @@ from app.services.jobs import batch_pages, lookup, uploads, waiting, why
 from app.services.jobs.actions import EDITABLE
 from app.services.jobs.views import AttemptView, JobView, Progress
 from app.services.stats import pauses, workers
-from app.services.stats.job_monitoring import JobMonitoringService, MonitorView, recent_events
+from app.services.stats.job_monitoring import JobMonitoringService, MonitorView, RecentEvent, recent_events
 from app.support import disk
 from app.support.clock import DAY_MS, millis, now_ms
 from app.support.formatting import duration, localtime, number
@@ -53,13 +53,15 @@ def dashboard_parts(pulse: dict[str, Any], period: str = "24h") -> dict[str, Any
     failed = [replace(row, error=translate_stored(row.error)) for row in failed]
     of_workers = worker_lines(stats["workers"]["troubles"], url_for("admin.jobs.workers"))
     live, (running, open_batches) = stats["jobs"], batch_pages.running()
+    events = recent_events()
+    said = of_workers and "worker", pulse["pauses"] and "paused", *("rescued" for e in events if e.kind == "lost")
     return {
         "stats": stats,
         "queued": {"rows": queued, "total": max(sum(live[s] for s in LIVE_STATES), len(queued))},
         "failed": {"rows": failed, "total": max(live["failed"], len(failed)),
                    "max_id": max((r.id for r in failed), default=0)},
-        "notices": notices(pulse["monitor"]), "pauses": pulse["pauses"], "costs": costs.sums(),
-        "alerts": of_workers + alert_banners(of_workers and "worker", pulse["pauses"] and "paused"),
+        "notices": notices(pulse["monitor"], events), "pauses": pulse["pauses"], "costs": costs.sums(),
+        "alerts": of_workers + alert_banners(*said),
         "batches": {"rows": running, "total": open_batches},
         "timeline": labelled(service.get_metrics(period)),
     }
@@ -87,7 +89,7 @@ def alert_banners(*said: Any) -> list[dict[str, Any]]:
     home = url_for("admin.jobs.alerts.index")
     rows = [a for a in open_alerts() if not a.quiet and a.kind not in said]
     lines = [{"name": a.name, "text": a.text, "since": a.opened_at, "url_label": _("Look"),
-              "url": request.script_root + a.link if a.link else home, "level": a.severity}
+              "url": request.script_root + a.link if a.link else home, "level": "warning" if a.over_at else a.severity}
              for a in rows[:MOST_BANNERS]]
     if (more := len(rows) - MOST_BANNERS) > 0:
         text = ngettext("%(n)s more alert is open.", "%(n)s more alerts are open.", more, n=number(more))
@@ -95,7 +97,7 @@ def alert_banners(*said: Any) -> list[dict[str, Any]]:
     return lines
 
 
-def notices(monitor: MonitorView) -> list[dict[str, Any]]:
+def notices(monitor: MonitorView, events: list[RecentEvent]) -> list[dict[str, Any]]:
     """One line each for a late monitor, different code, a full disk, conflicts, rescued jobs and blocked jobs."""
     lines: list[dict[str, Any]] = []
 
@@ -120,7 +122,7 @@ def notices(monitor: MonitorView) -> list[dict[str, Any]]:
         add("alert-triangle", ngettext("%(n)s content was changed at a service: a person must choose",
                                        "%(n)s contents were changed at a service: a person must choose", n, n=shown),
             url=url_for("admin.jobs.contents.index", state="conflict"))
-    for event in recent_events():
+    for event in events:
         n, shown = event.count, number(event.count)
         url = url_for("admin.jobs.job", uuid=event.uuid) if event.uuid else None
         if event.kind == "lost":

@@ -3,7 +3,8 @@
 consumer (parent) -> one byte of shared memory (places.kept) -> its Scheduler child -> the row, each 5 s and at a change
 
 The child writes, because the parent never uses the database. A row that somebody deleted is written again. A clean end
-deletes the row; the row of a killed consumer stays until a consumer of that machine starts.
+deletes the row; the row of a killed consumer stays until a consumer starts that can see that its process has ended, or
+until the monitor forgets it. A host name proves nothing: containers and copied machines share one.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import time
 from app.ledger.dialect import Connection, Executor
 from app.ledger.rows import insert, replacing
 from app.support.messages import to_json
-from app.support.process import has_ended, same_boot
+from app.support.process import has_ended
 
 BEAT_S = 5.0
 _NAMES = "consumer_id host process_id queue wanted least most started_ms beat_ms stale"
@@ -43,17 +44,13 @@ class ConsumerRow:
         with self.connection.transaction() as tx:
             at = tx.now()
             if not (self._written and tx.execute(_BEAT, wanted=wanted, now=at, c=self.consumer_id)):
-                self._forget_dead(tx)
+                for (id_,) in tx.fetch_all("SELECT consumer_id FROM consumers"):
+                    if has_ended(id_):
+                        tx.execute("DELETE FROM consumers WHERE consumer_id = :c", c=id_)
                 self.started_ms = self.started_ms or at
                 tx.execute(_REGISTER, consumer_id=self.consumer_id, wanted=wanted, started_ms=self.started_ms,
                            beat_ms=at, **self.values)
         self._written = wanted, now
-
-    def _forget_dead(self, tx: Executor) -> None:
-        """Delete the rows of consumers of this machine that have ended."""
-        for (id_,) in tx.fetch_all("SELECT consumer_id FROM consumers WHERE host = :h", h=self.values["host"]):
-            if has_ended(id_) or not same_boot(id_):
-                tx.execute("DELETE FROM consumers WHERE consumer_id = :c", c=id_)
 
     def note(self, tx: Executor, why: str) -> None:
         """Write the last decision of autoscaling, in the open transaction."""

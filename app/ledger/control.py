@@ -11,12 +11,15 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from app.ledger.claimed_row import RESTING
 from app.ledger.dialect import Connection, Executor
 from app.ledger.fairness import assign_fair_ranks
 from app.ledger.rows import among
 from app.models.job import BY_LIMIT, BY_PERSON, BY_RATE, BY_TYPE
+from app.models.types import as_integer, as_text
+from app.support.clock import when
 from app.support.messages import Message, to_json
 
 TYPE = "type:"
@@ -43,10 +46,16 @@ class Pause:
 
 
 def pauses(tx: Executor) -> dict[str, Pause]:
-    """The pauses by the name of the queue, or of the type as `type:X`, the longest first."""
+    """The pauses by the name of the queue, or of the type as `type:X`, the longest first. Of a row that another program
+    wrote, a start in another form is the year 1970, and an end is none: by such an end nothing resumes."""
     rows = tx.fetch_all("SELECT name, paused_at, paused_until, paused_by, reason FROM queues "
                         "WHERE paused_at IS NOT NULL ORDER BY paused_at, name")
-    return {name: Pause(*values) for name, *values in rows}
+    return {as_text(name) or "": Pause(_time(since) or 0, _time(until), as_text(by), as_text(reason))
+            for name, since, until, by, reason in rows}
+
+
+def _time(stored: Any) -> int | None:
+    return at if when(at := as_integer(stored)) else None
 
 
 def kept_back(tx: Executor, name: str, depths: Mapping[str, int]) -> int:
@@ -75,7 +84,7 @@ def resume_due(tx: Executor) -> int:
 def sweep_types(connection: Connection) -> int:
     """Move rows of paused types to held and back again, 500 a transaction; returns how many."""
     rows = connection.fetch_all("SELECT name FROM queues WHERE paused_at IS NOT NULL AND name LIKE 'type:%'")
-    paused, total, job_type = [row[0].removeprefix(TYPE) for row in rows], 0, ""
+    paused, total, job_type = [(as_text(row[0]) or "").removeprefix(TYPE) for row in rows], 0, ""
     for name in paused:
         total += in_steps(connection, "state = 'pending' AND job_type = :t",
                            change=f"state = 'held', hold_code = '{BY_TYPE}', reason = :why, reason_json = :json",

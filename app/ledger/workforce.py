@@ -4,7 +4,8 @@ consumers (what should run) + worker_heartbeats (what the monitor concluded) + r
   -> `look` -> one Workforce for the dashboard, the page of workers, the alerts, and a sample every few seconds
 A worker is busy when the ledger says so: a job that holds the interpreter keeps its worker from reporting. Nothing here
 judges that a process is dead or missing: the monitor does, and writes a reason into its row. Without a row in
-`consumers` it is not known what should run, and no worker is missing.
+`consumers` it is not known what should run, and no worker is missing. A value that SQLite stored in another form is not
+known: a job without a time limit or a start is never past it, a consumer without a number wants none.
 """
 
 from __future__ import annotations
@@ -12,13 +13,16 @@ from __future__ import annotations
 from collections import Counter, namedtuple
 from dataclasses import dataclass
 from itertools import groupby
+from typing import Any
 
 from app.ledger.dialect import Connection
 from app.ledger.executor import Executor
-from app.support.clock import MINUTE_MS, stamp, stored_ms
+from app.models.types import as_integer, as_text
+from app.support.clock import MINUTE_MS, stamp, stored_ms, when
 from app.support.messages import Message, from_row
 
 ORDER = ("missing", "unresponsive", "stuck", "silent")
+MOST = 255  # workers of a consumer: their number is one byte (worker_slots.py)
 OVER_MS = 5_000  # a job that ends at its time limit needs a moment to write that
 STUCK = Message("Its job is past its time limit; 30 s after that the worker is killed and the job gets its timeout.")
 
@@ -73,15 +77,22 @@ class Workforce:
 
 def is_over(held: Held | None, now: int) -> bool:
     """Whether a job is past its time limit at `now` (ms)."""
-    return held is not None and held.since is not None and now - held.since > held.timeout * 1000 + OVER_MS
+    return held is not None and None not in held[3:] and now - held.since > held.timeout * 1000 + OVER_MS
+
+
+def wanted_by(stored: Any) -> int:
+    """How many workers a consumer wants, by the `wanted` of its row."""
+    return min(max(as_integer(stored, 0) or 0, 0), MOST)
 
 
 def look(tx: Executor) -> Workforce:
     """The workers of this moment."""
     now, troubles, held, active, stales, present = tx.now(), [], {}, 0, set(), Counter()
     for worker, rows in groupby(tx.fetch_all(_WORKERS), key=lambda row: row[:8]):
-        worker_id, name, consumer_id, stale, reason, form, reported, beat = worker
-        jobs = [Held(*row[8:]) for row in rows if row[8] is not None]  # of a group: the one that it reports
+        worker_id, name, reason, reported = map(as_text, (worker[0], worker[1], worker[4], worker[6]))
+        consumer_id, stale, form, beat = worker[2], as_integer(worker[3], 0), worker[5], worker[7]
+        jobs = [Held(row[8], as_text(row[9]), as_text(row[10]), as_integer(row[11]), as_integer(row[12]))
+                for row in rows if row[8] is not None]  # of a group: the one that it reports
         job = next((job for job in jobs if job.uuid == reported), jobs[0] if jobs else None)
         if job is not None:
             held[worker_id] = job
@@ -94,24 +105,26 @@ def look(tx: Executor) -> Workforce:
                 kind, name, STUCK if over else from_row(reason, form) or "",
                 job.since + job.timeout * 1000 if over else stored_ms(beat), job and job.uuid, job and job.job_type))
     consumers = tx.fetch_all(_CONSUMERS)
-    lacking = {row[0]: max(row[2] - present[row[0]], 0) for row in consumers}
+    wanted = {row[0]: wanted_by(row[2]) for row in consumers}
+    lacking = {consumer_id: max(n - present[consumer_id], 0) for consumer_id, n in wanted.items()}
     lines = [_missing(tx, lacking[row[0]], *row) for row in consumers if row[4]]
     return Workforce(
-        sum(row[2] for row in consumers) if consumers else None, sum(lacking.values()), active, len(stales),
+        sum(wanted.values()) if consumers else None, sum(lacking.values()), active, len(stales),
         len(held.keys() - stales), held, sorted(lines + troubles, key=lambda trouble: ORDER.index(trouble.kind)))
 
 
-def _missing(tx: Executor, lacking: int, consumer_id: str, host: str, _wanted: int, stale: int, reason: str,
-             form: str | None, beat: int) -> Trouble:
+def _missing(tx: Executor, lacking: int, consumer_id: Any, host: Any, _wanted: Any, stale: Any, reason: Any,
+             form: Any, beat: Any) -> Trouble:
     """What the monitor says of a consumer; with how its last worker ended, and the job which that lost."""
-    why, lost = from_row(reason, form) or "", (None, None)
-    since = beat if stale and tx.now() - beat > MINUTE_MS else None  # a frozen consumer's scheduler goes on
+    why, lost, stale, beat = from_row(as_text(reason), form) or "", (None, None), as_integer(stale, 0), as_integer(beat)
+    since = beat if stale and beat and tx.now() - beat > MINUTE_MS else None  # a frozen consumer's scheduler goes on
     for name, at, last, last_form in tx.fetch_all(_LAST, c=consumer_id) if lacking and not stale else ():
-        why = Message("%(what)s; the last that ended: %(why)s", what=why, why=from_row(last, last_form) or name)
-        since = at
-        window = {"since": stamp(at - MINUTE_MS), "until": stamp(at)}
-        lost = next(iter(tx.fetch_all(_LOST, w=name, **window) if at else ()), lost)
-    return Trouble("missing", host, why, since, *lost, count=max(lacking, 1))
+        ended = from_row(as_text(last), last_form) or as_text(name)
+        why = Message("%(what)s; the last that ended: %(why)s", what=why, why=ended)
+        if when(since := as_integer(at)):
+            window = {"since": stamp(since - MINUTE_MS), "until": stamp(since)}
+            lost = next(iter(tx.fetch_all(_LOST, w=name, **window)), lost)
+    return Trouble("missing", as_text(host) or "", why, since, *map(as_text, lost), count=max(lacking, 1))
 
 
 def sample(connection: Connection) -> None:

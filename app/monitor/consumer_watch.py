@@ -3,8 +3,9 @@
 rows of `consumers`, one round a second -> `judge` (plain values, the monitor's own monotonic clock) -> the row gets
 `stale` and a reason, or is deleted; a frozen consumer is killed, and its supervisor starts another
 A row stays for 10 minutes after its consumer has ended without a word, or until another takes its place: so that what
-should run is not forgotten with it. A row that this monitor never saw alive tells nothing and goes at once. Missing
-workers count after 30 s, so no restart, recycle or stop alarms. After a clock jump all periods begin anew.
+should run is not forgotten with it. A row that this monitor never saw alive tells nothing: it goes at once, or after
+30 s when its process is of another machine, boot or container (one that lives writes its row again). Missing workers
+count after 30 s, so no restart, recycle or stop alarms. After a clock jump all periods begin anew.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from dataclasses import dataclass
 
 import psutil
 
+from app.ledger.workforce import wanted_by
+from app.models.types import as_integer
 from app.monitor.liveness import QUIET_S, SILENT_S
 from app.monitor.worker_watch import WorkerWatch
 from app.support import process
@@ -81,7 +84,8 @@ def judge(facts: Facts, seen: Seen, now: float) -> Verdict:
         since = getattr(seen, name)
         setattr(seen, name, (now if since is None else since) if holds else None)
     silent = now - seen.beat_at
-    gone_at = seen.ended_at if facts.here else seen.beat_at if silent >= SILENT_S else None
+    lost = silent >= (SILENT_S if seen.lived else QUIET_S)
+    gone_at = seen.ended_at if facts.here else seen.beat_at if lost else None
     if gone_at is not None:
         followed = facts.followed_at is not None and facts.followed_at >= gone_at
         if not seen.lived or followed or now - gone_at >= FORGET_S:
@@ -114,29 +118,37 @@ class ConsumerWatch:
         self._calm_until = 0.0
 
     def look(self) -> None:
-        """One round. Raises the errors of the database."""
+        """One round. Raises the errors of the database, and after the round TypeError or ValueError for a row that no
+        rule can judge."""
         now = self.workers.monotonic()
         if self._calm_until != self.workers.calm_until:
             self._calm_until = self.workers.calm_until
             for seen in self.seen.values():
                 seen.beat_at, seen.stopped_at, seen.lacks_at = now, None, None
         rows, present = self.connection.fetch_all(_ROWS), dict(self.connection.fetch_all(_PRESENT))
+        ended = {row[0]: process.has_ended(row[0]) for row in rows}
         self.seen = {row[0]: self.seen.get(row[0]) or Seen(now, row[5], now, self._runs(row[0])) for row in rows}
-        deaths = self._deaths(now)
+        deaths, failed = self._deaths(now), None
         for consumer_id, host, queue, pid, wanted, beat, stale, reason in rows:
+            pid, wanted = as_integer(pid, 0) or 0, wanted_by(wanted)
             here = process.is_here(consumer_id)
             others = [self.seen[row[0]].first for row in rows if row[0] != consumer_id and row[1:3] == (host, queue)
-                      and not process.has_ended(row[0])]
-            facts = Facts(beat, here, process.has_ended(consumer_id), here and process.is_stopped(pid), wanted,
+                      and not ended[row[0]]]
+            facts = Facts(beat, here, ended[consumer_id], here and process.is_stopped(pid), wanted,
                           max(wanted - present.get(consumer_id, 0), 0), deaths[consumer_id], max(others, default=None))
-            self._follow(judge(facts, self.seen[consumer_id], now), consumer_id, pid, beat, stale, reason)
+            try:
+                self._follow(judge(facts, self.seen[consumer_id], now), consumer_id, pid, beat, stale, reason)
+            except (TypeError, ValueError) as error:  # a row that another program wrote must not hide the next ones
+                failed = error
+        if failed is not None:
+            raise failed
 
     def _follow(self, verdict: Verdict, consumer_id: str, pid: int, beat: int, stale: int, reason: str | None) -> None:
         if verdict.kill and process.kill_if_same(consumer_id, signal.SIGKILL):
             log.warning("consumer %s stood frozen: killed; its supervisor starts another", pid)
         if verdict.clear and process.is_here(consumer_id) and not process.has_ended(consumer_id):
             known = self.connection.fetch_all(_PIDS, c=consumer_id)
-            with contextlib.suppress(psutil.Error):
+            with contextlib.suppress(psutil.Error, ValueError):  # no such pid
                 for child in psutil.Process(pid).children():
                     if child.status() == psutil.STATUS_STOPPED and (child.pid,) not in known:
                         log.warning("process %s of consumer %s stood frozen: killed", child.pid, pid)

@@ -76,9 +76,11 @@ def same_boot(worker_id: str) -> bool:
 
 
 def is_here(worker_id: str) -> bool:
-    """Whether the pid of an identity is valid in this process: same boot, same pid namespace."""
-    parts = worker_id.split("-")
-    return len(parts) >= 4 and same_boot(worker_id) and parts[1] == namespace()
+    """Whether the pid of an identity is valid in this process: same boot, same pid namespace. False for what is no
+    identity, such as the bytes that another program wrote into a row."""
+    parts = worker_id.split("-") if isinstance(worker_id, str) else []
+    return (len(parts) >= 4 and same_boot(worker_id) and parts[1] == namespace()
+            and parts[2].isdecimal() and parts[3].isdecimal())
 
 
 def has_ended(worker_id: str) -> bool:

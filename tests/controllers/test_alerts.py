@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import re
+
 import pytest
 
 from app.extensions import db
@@ -9,6 +12,9 @@ from app.ledger import counts
 from app.ledger.dialect import Connection
 from app.models import Alert, AlertMessage, AlertRule, Audit
 from app.services.alerts import incident_views
+from app.services.alerts.checks import KINDS
+from app.services.alerts.snapshot import SCOPES
+from app.support.clock import stamp
 
 
 @pytest.fixture
@@ -69,19 +75,87 @@ def test_others_may_not(user_client, wrong, path):
 
 
 def test_a_rule_is_changed_and_each_wrong_field_is_told(admin):
-    good = {"threshold": "7,5", "window_min": "30", "cooldown_min": "5", "severity": "warning", "queue": "high", "tenant_id": "acme", "job_type": "TestFail",
+    good = {"threshold": "7", "window_min": "30", "cooldown_min": "5", "severity": "warning", "queue": "high", "tenant_id": "acme", "job_type": "TestFail",
             "quiet_from": "22:00", "quiet_until": "07:00", "channels": "*"}
     assert post(admin, "rules/1", **good).status_code == 303
     with admin.application.app_context():
         row = db.session.get(AlertRule, 1)
-        assert (row.threshold, row.window_min, row.queue, row.tenant_id, row.quiet_from, row.channels) == (7.5, 30, "high", "acme", "22:00", "*")
-    assert "more than 7.5 in 30 min" in admin.get("/admin/jobs/alerts/", headers={"Accept-Language": "en"}).text
-    for field, value in [("threshold", "many"), ("threshold", "-1"), ("window_min", "0"), ("window_min", "99999"), ("cooldown_min", ""), ("severity", "loud"),
+        assert (row.threshold, row.window_min, row.queue, row.tenant_id, row.quiet_from, row.channels) == (7, 30, "high", "acme", "22:00", "*")
+    assert "more than 7 in 30 min" in admin.get("/admin/jobs/alerts/", headers={"Accept-Language": "en"}).text
+    for field, value in [("threshold", "many"), ("threshold", "-1"), ("threshold", "1.5"), ("job_type", "abc"), ("window_min", "0"), ("window_min", "99999"), ("cooldown_min", ""), ("severity", "loud"),
                          ("queue", "nowhere"), ("tenant_id", "a b"), ("job_type", "x; drop"), ("quiet_from", "25:00"), ("quiet_until", ""), ("channels", "nobody")]:
         answer = admin.post("/admin/jobs/alerts/rules/1", data={"csrf_token": admin.csrf} | good | {field: value}, headers={"Accept": "application/json"})
         assert answer.status_code == 400, (field, value)
         assert {"quiet_until": "quiet_from"}.get(field, field) in answer.json["fields"]
         assert post(admin, "rules/1", **good | {field: value}).status_code == 400
+
+
+@pytest.mark.parametrize(("kind", "threshold", "good"), [("worker", "1.5", False), ("worker", "1", True), ("no_worker", "0.5", False), ("rescued", "2,0", False), ("critical_job", "1.5", False),
+                                                         ("paused", "1.5", True), ("growing", "2,5", True), ("disk", "7.5", True)])
+def test_a_threshold_that_counts_is_a_whole_number(admin, kind, threshold, good):
+    sent = {"csrf_token": admin.csrf, "kind": kind, "threshold": threshold, "cooldown_min": "15", "severity": "critical", "minimum": "1", "window_min": "60"}
+    answer = admin.post("/admin/jobs/alerts/rules/new", data=sent, headers={"Accept": "application/json", "Accept-Language": "en"})
+    assert (answer.status_code == 200) == good, answer.json
+    assert good or answer.json["fields"] == {"threshold": "A whole number from 0 to 1000000."}
+
+
+@pytest.mark.parametrize(("kind", "field"), [(name, field) for name, kind in KINDS.items() for field in kind.uses if field in SCOPES])
+def test_a_rule_for_what_does_not_exist_is_refused(admin, kind, field):
+    sent = {"csrf_token": admin.csrf, "kind": kind, "threshold": "1", "cooldown_min": "15", "severity": "critical", "minimum": "1", "window_min": "60", field: "no such"}
+    answer = admin.post("/admin/jobs/alerts/rules/new", data=sent, headers={"Accept": "application/json", "Accept-Language": "en"})
+    assert answer.status_code == 400 and list(answer.json["fields"]) == [field]
+    if field != "tenant_id":  # any text may be a tenant
+        assert admin.post("/admin/jobs/alerts/rules/new", data=sent | {field: "abc"}, headers={"Accept": "application/json"}).status_code == 400
+
+
+def test_the_rule_of_missing_workers_counts_workers(admin):
+    with admin.application.app_context():
+        id_ = db.session.query(AlertRule).filter_by(kind="worker").one().id
+    assert "Threshold (workers)" in page(admin, f"/admin/jobs/alerts/rules/{id_}") and "more than 0 workers" in page(admin)
+    assert "più di 0 worker" in admin.get("/admin/jobs/alerts/", headers={"Accept-Language": "it"}).text
+
+
+def test_a_type_that_is_gone_stays_in_the_form_of_its_rule(admin):
+    with admin.application.app_context():
+        db.session.get(AlertRule, 1).job_type = "Gone"
+        db.session.commit()
+    assert '<option value="Gone" selected>Gone</option>' in page(admin, "/admin/jobs/alerts/rules/1")
+
+
+def test_an_alert_that_is_over_does_not_stand_as_if_it_were_true(admin, app, wrong):
+    connection = Connection(app.extensions["settings"].database_url)
+    with connection.transaction() as tx:
+        tx.execute("UPDATE alerts SET facts = :f", f=json.dumps({"n": 6, "minutes": 60, "limit": 5, "over_ms": tx.now() - 14_000}))
+    connection.close()
+    for path in ("/admin/jobs/alerts/", "/admin/jobs/"):
+        text = page(admin, path)
+        assert re.search(r"<strong>Too many failures:</strong> Over since \d\d:\d\d:\d\d, watched until \d\d:\d\d:\d\d in case it comes back. It was: 6 jobs failed", text)
+        assert '<div class="strip w"' in text and '<div class="strip"' not in text
+    assert "Finito dalle " in admin.get("/admin/jobs/alerts/", headers={"Accept-Language": "it"}).text
+
+
+def test_values_are_said_in_sane_forms(admin, app):
+    connection = Connection(app.extensions["settings"].database_url)
+    values = {"worker_memory": 1.517, "box_memory": 27.936, "paused": 0, "oldest": 0.5}
+    with connection.transaction() as tx:
+        ids = {kind: id_ for id_, kind in tx.fetch_all("SELECT id, kind FROM alert_rules")}
+        counts.save(tx, "alerts", {"values": {ids[kind]: value for kind, value in values.items()}})
+    connection.close()
+    text = page(admin)
+    assert "1.5 %" in text and "27.9 %" in text and "30 s" in text and "0 ms" not in text and "1.517" not in text
+
+
+def test_rescued_jobs_stand_once_on_the_dashboard(admin, app):
+    connection = Connection(app.extensions["settings"].database_url)
+    insert = """INSERT INTO alerts (rule_id, kind, severity, facts, link, opened_ms, seen_ms, tell_ms) VALUES (1, 'rescued', 'critical', '{"n": 1, "minutes": 60}', '', 1, 1, 1)"""
+    with connection.transaction() as tx:
+        tx.execute(insert)
+    assert "1 job was rescued from a dead worker." in page(admin, "/admin/jobs/")
+    with connection.transaction() as tx:
+        tx.execute("INSERT INTO job_metrics (uuid, claim_no, round, status, job_type, queue, processing_time, attempts, completed_at) VALUES ('u', 1, 1, 'lost', 'TestNoop', 'low', 1, 1, :at)", at=stamp(tx.now()))
+    connection.close()
+    text = page(admin, "/admin/jobs/")
+    assert "1 job rescued: its worker had died" in text and "1 job was rescued from a dead worker." not in text
 
 
 def test_rules_are_made_switched_and_deleted(admin):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
+from sqlalchemy import event
 
 from app import registry
 from app.extensions import db
@@ -145,3 +146,22 @@ def test_code_that_no_longer_declares_what_follows_is_said(admin, app, batch):
         tx.execute("UPDATE job_batches SET then_json = '{\"type\": \"Gone\"}'")
     connection.close()
     assert "no code declares Gone here" in english(admin, f"/admin/jobs/batches/{batch.id}")
+
+
+def test_the_list_and_the_dashboard_ask_the_same_of_five_and_of_fifty_batches(app, admin):
+    numbers, asked = {"/admin/jobs/batches/": [], "/admin/jobs/": []}, []
+    with app.app_context():
+        event.listen(db.engine, "before_cursor_execute", lambda *given: asked.append(given[2]))
+    for count in (6, 44):
+        with app.app_context():
+            for _ in range(count):
+                made = begin("b")
+                parent = registry.find("TestEcho").with_options(batch=made).dispatch()
+                registry.find("TestEcho").with_options(batch=made, after=[parent]).dispatch()
+            db.session.commit()
+        for path, counts in numbers.items():
+            assert admin.get(path).status_code == 200
+            asked.clear()
+            admin.get(path)
+            counts.append(len(asked))
+    assert all(many <= few < 60 for few, many in numbers.values()), numbers

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import html
 
+import pytest
+
 from app.ledger import counts
 from app.ledger.dialect import Connection
 from app.support.clock import MINUTE_MS, now_ms
@@ -48,6 +50,21 @@ def test_the_page_says_what_more_workers_would_have_changed(app, admin):
     rows = admin.get(f"{PAGE}/hours?period=24h").get_json()
     assert len(rows) == 24 and rows[-1]["share"] == 85 and rows[-1]["total"] == 10
     assert list(admin.get(PAGE, headers={"Accept": "application/json"}).get_json()) == ["period", "hours", "peaks", "replay"]
+
+
+@pytest.mark.parametrize("language", ["en", "it"])
+def test_a_replay_that_does_not_match_claims_nothing_and_says_why_two_numbers_differ(app, admin, language):
+    connection = Connection(app.extensions["settings"].database_url)
+    found = study(check=study()["check"] | {"near": 0.663, "known": True})
+    with connection.transaction() as tx:
+        counts.save(tx, "capacity", {"yesterday": found, "last": found, "hours": 24, "at_ms": now_ms()})
+    connection.close()
+    admin.set_cookie("lang", language)
+    text = html.unescape(admin.get(PAGE).text)
+    said = {"en": ["<strong>The replay does not match what was measured (66.3% of the runs), so nothing is claimed.</strong>", "Now 2 should run; 3 ran on average then."],
+            "it": ["<strong>La simulazione non corrisponde a quanto misurato (66,3% delle esecuzioni), quindi non se ne ricava nulla.</strong>", "Ora dovrebbero essere attivi 2"]}
+    assert all(part in text for part in said[language])
+    assert "would have" not in text and "Altri due" not in text
 
 
 def test_a_fact_of_another_form_is_as_none(app, admin):

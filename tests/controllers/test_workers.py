@@ -113,6 +113,17 @@ def test_a_worker_that_reports_nothing_is_at_work_as_soon_as_the_ledger_says_so(
     assert "w: Its job is past its time limit" in plain(parts()["notices"])
 
 
+def test_memory_is_told_by_the_growth_since_the_start_as_the_alert_measures_it(app, admin):
+    worker(app, "w")
+    change(app, "UPDATE worker_heartbeats SET memory = :m, memory_start = :s", m=90 * 2**20, s=88 * 2**20)
+    (row,) = admin.get("/admin/jobs/workers", headers=JSON).json["workers"]
+    limit = app.extensions["settings"].worker_memory_mb * 2**20
+    assert (row["grown"], row["growth_limit"], row["memory_limit"], row["health"]) == (2 * 2**20, limit, 88 * 2**20 + limit, "healthy")
+    assert f"90 MB; grew by 2 MB of {limit // 2**20} MB" in plain(admin.get("/admin/jobs/workers", headers={"Accept-Language": "en"}).text)
+    change(app, "UPDATE worker_heartbeats SET memory = memory_start + :m", m=limit * 81 // 100)
+    assert admin.get("/admin/jobs/workers", headers=JSON).json["workers"][0]["health"] == "watch"
+
+
 def test_five_lines_and_how_many_more(app, parts):
     for n in range(8):
         worker(app, f"w{n}", 1, Message("not reporting"))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import socket
 
+import pytest
+
 from app.ledger import consumer_row, worker_slots
 from app.ledger.consumer_row import ConsumerRow
 from app.ledger.rescue import forget_worker
@@ -53,14 +55,24 @@ def test_a_worker_that_was_stopped_or_retired_is_not_wanted_from_its_last_write_
     assert stored(ledger, "wanted") == [(2,)], "then what the consumer says"
 
 
-def test_a_new_consumer_deletes_the_rows_of_those_that_ended_here(ledger, tmp_path):
-    dead, rebooted = f"{boot_id()[:8]}-{namespace()}-{2**22 + 1}-7-x", "0aaaaaaa-1-2-3-x"
+def test_a_new_consumer_deletes_the_rows_of_those_that_are_known_to_have_ended(ledger, tmp_path):
+    """Machines and containers may share a host name: a process that it cannot see is the monitor's affair."""
+    dead, other, container = f"{boot_id()[:8]}-{namespace()}-{2**22 + 1}-7-x", "0aaaaaaa-1-2-3-x", f"{boot_id()[:8]}-1-{2**22 + 1}-7-x"
     row_of(ledger, alive := identity(tmp_path)).keep(1)
-    for name, host in ((dead, socket.gethostname()), (rebooted, socket.gethostname()), ("0aaaaaaa-elsewhere", "elsewhere")):
+    for name, host in ((dead, socket.gethostname()), (other, socket.gethostname()), (container, socket.gethostname()), ("0aaaaaaa-elsewhere", "elsewhere")):
         ledger.change("INSERT INTO consumers (consumer_id, host, process_id, queue, wanted, least, most, started_ms, beat_ms) "
                       "VALUES (:c, :h, 1, 'high', 1, 1, 1, 1, 1)", c=name, h=host)
     row_of(ledger, mine := identity(tmp_path)).keep(1)
-    assert {name for (name,) in stored(ledger, "consumer_id")} == {"0aaaaaaa-elsewhere", alive, mine}
+    assert {name for (name,) in stored(ledger, "consumer_id")} == {"0aaaaaaa-elsewhere", other, container, alive, mine}
+
+
+@pytest.mark.parametrize("ledger", ["sqlite"], indirect=True)
+def test_a_row_that_is_no_consumers_keeps_none_from_writing_its_own(ledger, tmp_path):
+    for name in (b"\xff", f"{boot_id()[:8]}-{namespace()}-\0-x", ""):
+        ledger.change("INSERT INTO consumers (consumer_id, host, process_id, queue, wanted, least, most, started_ms, beat_ms) "
+                      "VALUES (:c, :h, 'x', 'high', 'x', 1, 1, 1, 'x')", c=name, h=socket.gethostname())
+    row_of(ledger, identity(tmp_path)).keep(1)
+    assert ledger.one("SELECT COUNT(*) FROM consumers") == 4
 
 
 def test_a_decision_is_noted_as_a_message(ledger, tmp_path):

@@ -19,9 +19,11 @@ from app.services.alerts import texts
 from app.services.alerts.checks import KINDS
 from app.services.alerts.snapshot import Snapshot
 from app.services.instance import retention
+from app.services.people import accounts
 from app.support.clock import DAY_MS, MINUTE_MS, stamp
 from app.support.messages import Message, to_json
 from app.support.process import boot_id, has_ended, is_stopped, namespace, start_ticks
+from tests.conftest import PASSWORD, sign_in
 
 ALIVE = Facts(beat=5, here=True, ended=False, stopped=False, wanted=2, lacks=0)
 
@@ -51,7 +53,7 @@ def worker(ledger, worker_id: str, consumer: str = "c", **columns) -> None:
 
 
 def consumer(ledger, consumer_id: str = "c", wanted: int = 2, **columns) -> None:
-    parts = consumer_id.split("-")
+    parts = [] if "process_id" in columns else str(consumer_id).split("-")
     row = {"consumer_id": consumer_id, "host": "here", "process_id": int(parts[2]) if len(parts) > 2 else 1, "queue": "default", "wanted": wanted, "least": wanted, "most": wanted,
            "started_ms": 1, "beat_ms": 1} | columns
     ledger.change(f"INSERT INTO consumers ({', '.join(row)}) VALUES ({', '.join(':' + n for n in row)})", **row)
@@ -118,7 +120,8 @@ def test_lacking_counts_anew_after_each_moment_in_which_all_ran():
     ({"ended": True}, False, (0,)),
     ({"ended": True, "followed_at": 2.0}, True, (2,)),
     ({"ended": True, "followed_at": 1.0}, True, (2, 602)),
-    ({"here": False}, False, (0, 121)),
+    ({"here": False}, False, (0, 29, 30)),
+    ({"here": False, "lacks": 2}, False, (0, 29, 30)),
     ({"here": False}, True, (0, 601)),
 ])
 def test_when_a_consumer_is_forgotten(facts, lived, rounds):
@@ -281,6 +284,56 @@ def test_workers_that_die_again_and_again_are_told_though_each_is_replaced(ledge
     assert ledger.one("SELECT reason FROM consumers") != line.why
 
 
+BAD = ["x", "", b"\xff", 2**62, -5, 1.5, float("inf")]
+only_sqlite = pytest.mark.parametrize("ledger", ["sqlite"], indirect=True)  # the other refuses such values
+
+
+def mine(name: str) -> str:
+    """The identity of this process."""
+    return f"{boot_id()[:8]}-{namespace()}-{os.getpid()}-{start_ticks(os.getpid())}-{name}"
+
+
+@only_sqlite
+@pytest.mark.parametrize("column", ["wanted", "process_id", "beat_ms", "stale", "host", "queue", "reason", "consumer_id"])
+def test_a_bad_row_of_a_consumer_hides_no_other(ledger, column):
+    for bad in BAD:
+        ledger.change("DELETE FROM consumers")
+        consumer(ledger, **{"consumer_id": mine("a")} | {column: bad})
+        consumer(ledger, mine("b"))
+        watches = Watches(ledger)
+        for _ in range(30):
+            ledger.change("UPDATE consumers SET beat_ms = beat_ms + 1 WHERE consumer_id = :c", c=mine("b"))
+            watches.run(5)
+        assert ledger.connection.fetch_all("SELECT reason FROM consumers WHERE consumer_id = :c", c=mine("b")) == [("2 of 2 workers missing",)], bad
+
+
+@only_sqlite
+def test_what_is_no_identity_stops_no_watch(ledger):
+    for rest in ("x-y", f"{2**22 + 1}-x", "\0-1", "9" * 5000 + "-7", "-1-1", "1"):
+        consumer(ledger, f"{boot_id()[:8]}-{namespace()}-{rest}", process_id=os.getpid())
+    consumer(ledger, mine("b"))
+    Watches(ledger).run(150)
+    assert ledger.one("SELECT stale FROM consumers WHERE consumer_id = :c", c=mine("b")) == 1
+
+
+def test_after_a_row_that_no_rule_can_judge_the_others_are_judged_and_the_error_is_told(ledger, processes, monkeypatch):
+    for name in "ab":
+        consumer(ledger, mine(name))
+    watches = Watches(ledger)
+    real = ConsumerWatch._follow
+
+    def follow(self, verdict, consumer_id, *rest):
+        if consumer_id == mine("a"):
+            raise TypeError("odd")
+        return real(self, verdict, consumer_id, *rest)
+
+    monkeypatch.setattr(ConsumerWatch, "_follow", follow)
+    for _ in range(10):
+        with pytest.raises(TypeError, match="odd"):
+            watches.run(5)
+    assert [row for row in ledger.connection.fetch_all("SELECT reason FROM consumers ORDER BY consumer_id")] == [(None,), ("2 of 2 workers missing",)]
+
+
 # ---- figures, words, alert -----------------------------------------------------------------------------------------
 
 
@@ -326,6 +379,43 @@ def test_kinds_of_trouble_and_their_order(ledger):
     assert abs(seen.troubles[1].since_ms - ledger.connection.now()) < 60_000, "when it was last heard"
     ledger.change("UPDATE jobs SET reserved_ms = :at", at=ledger.connection.now() - 62_000)
     assert "stuck" not in {t.kind for t in workforce.look(ledger.connection).troubles}, "a job that ends at its limit needs a moment"
+
+
+COLUMNS = {
+    "jobs": "uuid job_type timeout reserved_ms",
+    "consumers": "host queue wanted stale reason reason_json beat_ms consumer_id process_id least most note note_json note_ms",
+    "worker_heartbeats": "worker_name worker_id consumer_id stale reason reason_json job_uuid last_heartbeat process_id memory memory_start jobs_done command queue "
+                         "started_at host stopped_ms stop_code"}
+
+
+@only_sqlite
+@pytest.mark.parametrize("table", COLUMNS)
+def test_a_row_of_another_program_takes_no_figure_and_no_page_away(ledger, table):
+    """The worker w2 holds a job, w1 has none, w3 has ended, four are wanted."""
+    consumer(ledger, "c", wanted=4, most=9, reason="1 of 4 workers missing")
+    for name in ("w1", "w2", "w3"):
+        worker(ledger, name, stale=int(name == "w2"))
+    ledger.change("UPDATE worker_heartbeats SET status = 'stopped', stopped_ms = 5000, reason = 'gone' WHERE worker_id = 'w3'")
+    ledger.dispatch("TestNoop")
+    ledger.claim("w2")
+    with ledger.app.app_context():
+        accounts.create_user("admin@example.org", "super-admin", PASSWORD)
+    client = sign_in(ledger.app, "admin@example.org")
+    for column in COLUMNS[table].split():
+        nullable = not ledger.one(f"SELECT [notnull] FROM pragma_table_info('{table}') WHERE name = '{column}'")
+        of = f" WHERE rowid = (SELECT MIN(rowid) + {2 if column.startswith('stop') else int(table == 'worker_heartbeats')} FROM {table})"
+        kept = ledger.one(f"SELECT {column} FROM {table}{of}")
+        for bad in ["x", b"\xff", 2**62, *([None] if nullable else [])]:
+            ledger.change(f"UPDATE {table} SET {column} = :v{of}", v=bad)
+            seen = workforce.look(ledger.connection)
+            assert seen.active + seen.stale == 2 and seen.expected is not None, (column, bad)
+            workforce.sample(ledger.connection)
+            assert alert(ledger)[1] >= 1, (column, bad)
+            for path in ("/admin/jobs/workers", "/admin/jobs/"):
+                assert client.get(path).status_code == 200, (column, bad, path)
+        ledger.change(f"UPDATE {table} SET {column} = :v{of}", v=kept)
+    rows = ledger.connection.fetch_all("SELECT SUM(samples), SUM(alive), SUM(busy) FROM worker_minutes")
+    assert rows[0][0] * 2 == rows[0][1], "each moment has its sample"
 
 
 def alert(ledger, threshold: float = 0):

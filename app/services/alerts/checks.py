@@ -16,9 +16,10 @@ from app import registry
 from app.config import QUEUES
 from app.ledger import control, costs, workforce
 from app.ledger.control import TYPE, Pause
+from app.models.types import as_integer, as_text
 from app.services.alerts.snapshot import SCOPES, Rule, Snapshot
 from app.support import disk
-from app.support.clock import MINUTE_MS, day_of, month_start
+from app.support.clock import LAST_MS, MINUTE_MS, day_of, month_start
 from app.support.messages import to_json
 
 WORKERS = "/admin/jobs/workers"
@@ -128,7 +129,9 @@ def _pause_finding(snapshot: Snapshot, rule: Rule, name: str, pause: Pause) -> F
     return Finding(name, facts | _pause_facts(pause), "/admin/jobs/queues")
 
 
-_DEPTHS = "SELECT minute_ms, depth FROM queue_minutes WHERE queue = :q AND minute_ms >= :since ORDER BY minute_ms"
+# In SQLite text is after each number, so BETWEEN leaves out a minute that is text.
+_DEPTHS = f"""SELECT minute_ms, depth FROM queue_minutes WHERE queue = :q AND minute_ms BETWEEN :since AND {LAST_MS}
+ ORDER BY minute_ms"""
 
 
 def growing(snapshot: Snapshot, rule: Rule) -> list[Finding]:
@@ -139,7 +142,9 @@ def growing(snapshot: Snapshot, rule: Rule) -> list[Finding]:
     """
     found, deepest = [], 0.0
     for queue in QUEUES if rule.queue is None else (rule.queue,):
-        rows = snapshot.tx.fetch_all(_DEPTHS, q=queue, since=snapshot.now - (rule.window_min + 1) * MINUTE_MS)
+        since = snapshot.now - (rule.window_min + 1) * MINUTE_MS
+        rows = [(at, depth) for at, stored in snapshot.tx.fetch_all(_DEPTHS, q=queue, since=since)
+                if (depth := as_integer(stored)) is not None]
         if not rows or rows[-1][0] - rows[0][0] < (rule.window_min - 1) * MINUTE_MS:
             continue  # not watched for so long yet
         steps = [rows[round(part * (len(rows) - 1) / 3)][1] for part in range(4)]
@@ -198,7 +203,7 @@ def late(snapshot: Snapshot, rule: Rule) -> list[Finding]:
     else:
         ends = [("queue", name, forecast.empty) for name, forecast in snapshot.queue_ends(snapshot.tx)[0].items()
                 if forecast.empty and rule.queue in (None, name)]
-    jobs = {uuid: job_type for uuid, job_type, queue in rows
+    jobs = {uuid: job_type for uuid, job_type, queue in (map(as_text, row) for row in rows)
             if rule.job_type in (None, job_type) and rule.queue in (None, queue)}
     found = snapshot.job_ends(snapshot.tx, list(jobs)) if jobs else {}
     ends += [("type", jobs[uuid], forecast.end) for uuid, forecast in found.items() if forecast.end]
@@ -258,8 +263,8 @@ def worker(snapshot: Snapshot, rule: Rule) -> list[Finding]:
 
 @dataclass(frozen=True)
 class Kind:
-    """`unit` of threshold and value is jobs, min, percent, times or none. `uses` names the other columns that this kind
-    reads. `urgent` kinds are checked every 10 s, the others every minute."""
+    """`unit` of threshold and value is jobs, workers, min, percent, times or none. `uses` names the other columns that
+    this kind reads. `urgent` kinds are checked every 10 s, the others every minute."""
 
     judge: Callable[[Snapshot, Rule], list[Finding]]
     unit: str = "jobs"
@@ -269,7 +274,7 @@ class Kind:
 
 KINDS = {
     "failures": Kind(failures, uses=("window_min", *SCOPES)),
-    "no_worker": Kind(no_worker),
+    "no_worker": Kind(no_worker, urgent=True),
     "slow": Kind(slow, "min", ("window_min", "minimum", *SCOPES)),
     "box_memory": Kind(box_memory, "percent"),
     "worker_memory": Kind(worker_memory, "percent"),
@@ -284,5 +289,5 @@ KINDS = {
     "disk": Kind(disk_room, "percent"),
     "budget": Kind(budget, "percent", ("tenant_id",)),
     "connection": Kind(held_connection, "none", ("tenant_id",), urgent=True),
-    "worker": Kind(worker, urgent=True),
+    "worker": Kind(worker, "workers", urgent=True),
 }

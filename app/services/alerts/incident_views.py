@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 from datetime import datetime
 
+from flask_babel import gettext as _
 from sqlalchemy import func, select
 
 from app.extensions import db
@@ -13,14 +14,17 @@ from app.ledger import counts
 from app.ledger.dialect import SessionExecutor
 from app.models import Alert, AlertMessage
 from app.services.alerts import texts
-from app.support.clock import now_ms, when
+from app.services.alerts.incidents import CALM_MS
+from app.support.clock import millis, now_ms, when
+from app.support.formatting import clock
 from app.support.validation import stored_object
 
 
 @dataclass(frozen=True)
 class AlertView:
-    """An incident. `text` says what was measured, `link` is a path of this site, `lasted_ms` counts up to now or its
-    end.
+    """An incident. `text` says what was measured: at the last check of an open one, at the worst of one that is over.
+    `over_at` is the first check that did not find an open one any more. `link` is a path of this site; `lasted_ms`
+    counts up to now or to its end.
 
     `quiet`: somebody has acknowledged or snoozed it; `sent_to` names the channels that delivered a message about it.
     """
@@ -33,6 +37,7 @@ class AlertView:
     severity: str
     opened_at: datetime
     closed_at: datetime | None
+    over_at: datetime | None
     rule_id: int
     lasted_ms: int
     acked_by: str | None
@@ -44,10 +49,10 @@ class AlertView:
 
 
 def open_alerts() -> list[AlertView]:
-    """At most 100 open incidents: first those that nobody has acknowledged or snoozed, the critical ones, the latest.
-    """
+    """At most 100 open incidents: first those that nobody has acknowledged or snoozed, that are true now, the critical
+    ones, the latest."""
     rows = db.session.scalars(select(Alert).where(Alert.closed_ms.is_(None)).order_by(Alert.id.desc()).limit(100))
-    return sorted(map(_view, rows), key=lambda a: (a.quiet, a.severity != "critical", -a.id))
+    return sorted(map(_view, rows), key=lambda a: (a.quiet, a.over_at is not None, a.severity != "critical", -a.id))
 
 
 def history(size: int = 50) -> list[AlertView]:
@@ -63,14 +68,20 @@ def count_open() -> int:
 
 
 def _view(row: Alert) -> AlertView:
-    now = now_ms()
+    now, facts = now_ms(), stored_object(row.facts)
+    over = when(facts.get("over_ms")) if row.closed_ms is None else None
+    ended = row.closed_ms or (millis(over) if over else None)
+    text = texts.notification(row.kind, texts.worst(facts) if ended else facts)
+    if over:
+        text = _("Over since %(time)s, watched until %(until)s in case it comes back. It was: %(text)s", text=text,
+                 time=clock(millis(over), now, True), until=clock(row.seen_ms + CALM_MS, now, True))
     until, by = (when(row.snoozed_ms), row.snoozed_by) if (row.snoozed_ms or 0) > now else (None, None)
     same = {name: getattr(row, name) for name in ("id", "kind", "severity", "rule_id", "acked_by")}
     return AlertView(
-        **same, name=texts.name(row.kind), text=texts.notification(row.kind, stored_object(row.facts)),
+        **same, name=texts.name(row.kind), text=text, over_at=over,
         link=row.link if re.match("/(?!/)", row.link or "") else None, opened_at=when(row.opened_ms),
-        closed_at=when(row.closed_ms), lasted_ms=(row.closed_ms or now) - row.opened_ms, acked_at=when(row.acked_ms),
-        snoozed_until=until, snoozed_by=by, quiet=bool(until or row.acked_ms),
+        closed_at=when(row.closed_ms), lasted_ms=(ended or now) - row.opened_ms,
+        acked_at=when(row.acked_ms), snoozed_until=until, snoozed_by=by, quiet=bool(until or row.acked_ms),
         sent_to=_sent_to(row.id) if row.notified else [])
 
 

@@ -1,8 +1,9 @@
 """Incidents: opened and closed by the monitor's check, notified once, acknowledged and snoozed by people.
 
 check -> KINDS judge one snapshot (reads only, no transaction)
-      -> one short transaction: a new finding opens an incident (a unique index: two monitors open one); an incident
-         without its finding is closed after CALM_MS; the outbox gets one message for each channel and phase (unique)
+      -> one short transaction: a new finding opens an incident (a unique index: two monitors open one); one without its
+         finding is over, is watched for CALM_MS and then closed with the time of the first check without it; the outbox
+         gets one message for each channel and phase (unique)
 The team is notified at `notify_at`: at once, or when the quiet hours or the snooze end, or `cooldown_min` after the
 same incident was last over. An incident that is over by then sends nothing, except one that began in quiet hours.
 """
@@ -29,19 +30,20 @@ from app.services.alerts.snapshot import RULE_COLUMNS, Rule, Snapshot
 from app.services.audit import ActionRefused, commit_audited, row_of
 from app.support.clock import DAY_MS, MINUTE_MS, millis, now_ms, when
 from app.support.messages import Message, _
-from app.support.validation import ValidationError
+from app.support.validation import ValidationError, stored_object
 
 log = logging.getLogger(__name__)
 CALM_MS = 90_000  # two checks in a row must find nothing, so an incident that flickers stays one incident
-MOST_SNOOZE_MIN = 7 * 24 * 60
+MOST_SNOOZE_MIN, MOST_NAMES = 7 * 24 * 60, 10
 _RULES = f"SELECT {RULE_COLUMNS} FROM alert_rules WHERE enabled = 1 ORDER BY id"
 _LAST = """SELECT closed_ms, snoozed_ms, snoozed_by FROM alerts WHERE rule_id = :r AND subject = :s
  ORDER BY id DESC LIMIT 1"""
 _OPEN = """INSERT INTO alerts
  (rule_id, kind, subject, severity, facts, link, opened_ms, seen_ms, tell_ms, snoozed_ms, snoozed_by)
  VALUES (:rule, :kind, :subject, :severity, :facts, :link, :now, :now, :notify, :snoozed, :by) ON CONFLICT DO NOTHING"""
-_CLOSE = """UPDATE alerts SET closed_ms = :now WHERE rule_id = :r AND closed_ms IS NULL AND seen_ms <= :calm
- RETURNING id"""
+_KNOWN = "SELECT subject, id, seen_ms, facts FROM alerts WHERE rule_id = :r AND closed_ms IS NULL"
+_FACTS = "UPDATE alerts SET facts = :facts, seen_ms = :seen WHERE id = :id"
+_CLOSE = "UPDATE alerts SET closed_ms = :at WHERE id = :id AND closed_ms IS NULL"
 # Incidents of rules that were switched off or deleted end without a message.
 _CLOSE_ORPHANS = """UPDATE alerts SET closed_ms = :now, told = 2 WHERE closed_ms IS NULL
  AND rule_id NOT IN (SELECT id FROM alert_rules WHERE enabled = 1)"""
@@ -72,20 +74,23 @@ def check(snapshot: Snapshot, connection: Connection, settings: Settings, urgent
             _write(tx, rule, found, snapshot.now, settings)
         if not urgent:
             tx.execute(_CLOSE_ORPHANS, now=snapshot.now)
-            looked = snapshot.looked if failed else snapshot.now
-            counts.save(tx, "alerts", {"values": snapshot.values, "looked": looked})
+        looked = snapshot.looked if failed or urgent else snapshot.now
+        values = snapshot.kept.get("values") if urgent else None  # of the rules that are not urgent
+        values = (values if isinstance(values, dict) else {}) | {str(id): n for id, n in snapshot.values.items()}
+        counts.save(tx, "alerts", {"values": values, "looked": looked})
         _enqueue_due(tx, rules, snapshot.now, settings)
     return failed
 
 
 def _write(tx: Executor, rule: Rule, found: list[Finding], now: int, settings: Settings) -> None:
     """Open an incident for each new finding; close those without a finding for CALM_MS."""
-    known = dict(tx.fetch_all("SELECT subject, id FROM alerts WHERE rule_id = :r AND closed_ms IS NULL", r=rule.id))
+    known = {row[0]: row[1:] for row in tx.fetch_all(_KNOWN, r=rule.id)}
     for finding in found:
-        subject, facts = finding.subject[:255], json.dumps(finding.facts)
-        if alert := known.get(subject):
-            again = "UPDATE alerts SET seen_ms = :now, facts = :facts WHERE id = :id"
-            tx.execute(again, now=now, facts=facts, id=alert)
+        subject = finding.subject[:255]
+        if before := known.pop(subject, None):
+            alert, _seen, kept = before
+            facts = json.dumps(merged(rule.kind, stored_object(kept), finding.facts))
+            tx.execute(_FACTS, id=alert, seen=now, facts=facts)
             continue
         last = tx.fetch_all(_LAST, r=rule.id, s=subject)
         closed, snoozed, by = last[0] if last else (None, None, None)
@@ -93,13 +98,26 @@ def _write(tx: Executor, rule: Rule, found: list[Finding], now: int, settings: S
             snoozed, by = None, None
         rest = min(closed, now) + rule.cooldown_min * MINUTE_MS if closed else 0  # a clock set back must not prolong it
         notify_at = max(now, rest, snoozed or 0, quiet_end(rule, now, settings.timezone))
+        facts = json.dumps(merged(rule.kind, {}, finding.facts))
         if tx.execute(_OPEN, rule=rule.id, kind=rule.kind, subject=subject, severity=rule.severity, facts=facts,
                       link=finding.link, now=now, notify=notify_at, snoozed=snoozed, by=by):
             log.warning("alert opened: %s %s %s", rule.kind, subject, facts)
-    late = "UPDATE alerts SET seen_ms = :now WHERE rule_id = :r AND closed_ms IS NULL AND seen_ms > :now"
-    tx.execute(late, r=rule.id, now=now)  # seen before the clock was set back
-    for (alert,) in tx.fetch_all(_CLOSE, r=rule.id, now=now, calm=now - CALM_MS):
-        log.warning("alert over: %s, number %d", rule.kind, alert)
+    for alert, seen, kept in known.values():
+        facts, seen = stored_object(kept), min(seen, now)  # seen, or over, before the clock was set back
+        over = facts.get("over_ms")
+        facts["over_ms"] = over if isinstance(over, int) and over < now else now
+        tx.execute(_FACTS, id=alert, seen=seen, facts=json.dumps(facts))
+        if seen <= now - CALM_MS and tx.execute(_CLOSE, id=alert, at=facts["over_ms"]):
+            log.warning("alert over: %s, number %d", rule.kind, alert)
+
+
+def merged(kind: str, before: dict[str, Any], facts: dict[str, Any]) -> dict[str, Any]:
+    """The facts of this check, with the `worst` ones of the incident, which has had `before`, and `had`: the `names` of
+    all checks as they were first said, at most MOST_NAMES."""
+    worst = max(facts, texts.worst(before) or facts, key=lambda some: texts.measure(kind, some))  # of equals the last
+    had = before["had"] if isinstance(before.get("had"), list) else []
+    had += [line for line in facts.get("names", ()) if line[0] not in [name for name, *_why in had]]
+    return facts | {"worst": worst, "had": had[:MOST_NAMES]}
 
 
 def quiet_end(rule: Rule, now: int, zone: Any) -> int:

@@ -24,6 +24,7 @@ from app.support.validation import ValidationError
 MOST, DAY_MIN = 1_000_000, 24 * 60
 LIMITS = {"threshold": (0, MOST), "minimum": (0, MOST), "window_min": (1, DAY_MIN), "cooldown_min": (0, DAY_MIN)}
 OF_SOME = tuple(SCOPES)  # the rules of some kinds can be narrowed to these
+COUNTS = ("jobs", "workers")  # units whose thresholds are whole numbers
 SEVERITIES = ("warning", "critical")
 NEW = {"threshold": 1, "minimum": 0, "window_min": 60, "severity": "warning", "channels": "*", "cooldown_min": 15}
 CLOCK = re.compile(r"([01]\d|2[0-3]):[0-5]\d")
@@ -33,8 +34,9 @@ CLOCK = re.compile(r"([01]\d|2[0-3]):[0-5]\d")
 class RuleView(Rule):
     """A rule for pages; `id` is None before it is written.
 
-    `unit` of `threshold` and `value` is jobs, min, percent, times or none. `uses` names the other columns that its kind
-    reads. `quiet`: it has quiet hours. `label` is that of its job type, `value` was measured at the last check.
+    `unit` of `threshold` and `value` is jobs, workers, min, percent, times or none. `uses` names the other columns that
+    its kind reads. `quiet`: it has quiet hours. `label` is that of its job type, `value` was measured at the last
+    check.
     """
 
     name: str
@@ -75,20 +77,23 @@ def blank(kind: str) -> AlertRule:
     return AlertRule(kind=kind, enabled=1, **{name: getattr(like, name, usual) for name, usual in NEW.items()})
 
 
-def parse_limit(field: str, text: str) -> float:
-    """The value of a column in LIMITS; all but the threshold are whole numbers. Raises ValidationError."""
+def parse_limit(field: str, text: str, unit: str = "") -> float:
+    """The value of a column in LIMITS; a threshold of a `unit` that is no count may have decimals. Raises
+    ValidationError."""
     low, high = LIMITS[field]
     text = text.strip().replace(",", ".")
-    form, kind = (r"\d{1,7}(\.\d{1,3})?", float) if field == "threshold" else (r"\d{1,7}", int)
-    if not re.fullmatch(form, text) or not low <= kind(text) <= high:
-        raise ValidationError(_("A number from %(low)s to %(high)s.", low=low, high=high))
+    whole = field != "threshold" or unit in COUNTS
+    form, kind = (r"\d{1,7}", int) if whole else (r"\d{1,7}(\.\d{1,3})?", float)
+    if not re.fullmatch(form, text, re.ASCII) or not low <= kind(text) <= high:
+        raise ValidationError(_("A whole number from %(low)s to %(high)s.", low=low, high=high) if whole else
+                              _("A number from %(low)s to %(high)s.", low=low, high=high))
     return kind(text)
 
 
 def parse_type(text: str) -> str | None:
-    """The name of a job type, whether declared or not; None for blank. Raises ValidationError."""
+    """The name of a declared job type; None for blank. Raises ValidationError."""
     text = text.strip()
-    if text and not registry.NAME.fullmatch(text):
+    if text and registry.find(text) is None:
         raise ValidationError(_("There is no such job type."))
     return text or None
 

@@ -24,8 +24,9 @@ from app.ledger import control, counts
 from app.ledger.dialect import Executor
 from app.ledger.rollups import NO_BOUND
 from app.models.outcome_stats import AT, REACH
+from app.models.types import as_integer, as_text
 from app.services.forecast import outlook
-from app.support.clock import HOUR_MS, MINUTE_MS, stamp
+from app.support.clock import HOUR_MS, LAST_MS, MINUTE_MS, stamp
 
 SLACK_MS, MOST_BLIND_MS = 10_000, HOUR_MS
 SCOPES = {"job_type": "type", "queue": "queue", "tenant_id": "tenant"}  # columns of a rule: their names in addresses
@@ -63,8 +64,10 @@ Worker = namedtuple("Worker", "name stale memory memory_start")
 # Whole minutes, the rest of the first minute, and what the rollups have not counted yet: in one statement, as they move
 # on. Each part is narrowed to the statuses and the scope of a rule; of raw rows in a form that no index fits, so that
 # SQLite finds them by time or id and not all of a type.
-_ENDED = f"""SELECT COALESCE(SUM(n), 0), COALESCE(SUM(ms), 0), MAX(job_type) FROM (
- SELECT job_type, count AS n, time_ms AS ms FROM job_minutes WHERE minute_ms >= :minute AND {{wanted}}
+# BETWEEN leaves out what another program wrote: in SQLite text is after each number.
+_ENDED = f"""SELECT SUM(n), SUM(CASE WHEN ms BETWEEN 0 AND {LAST_MS} THEN ms ELSE 0 END), MAX(job_type) FROM (
+ SELECT job_type, count AS n, time_ms AS ms FROM job_minutes
+  WHERE minute_ms BETWEEN :minute AND {LAST_MS} AND count BETWEEN 0 AND {LAST_MS} AND {{wanted}}
  UNION ALL SELECT job_type, 1, processing_time FROM job_metrics
   WHERE completed_at >= :since_at AND completed_at < :minute_at AND id <= {REACH} AND {{raw}}
  UNION ALL SELECT job_type, 1, processing_time FROM job_metrics
@@ -106,13 +109,18 @@ class Snapshot:
         since = self.since(rule)
         minute = since + -since % MINUTE_MS
         rows = self.tx.fetch_all(sql, minute=minute, minute_at=stamp(minute), since_at=stamp(since), **wanted)
-        return [Ended(int(n), int(ms), name) for n, ms, name in rows]
+        return [Ended(as_integer(n, 0) or 0, as_integer(ms, 0) or 0, as_text(name)) for n, ms, name in rows]
+
+    @cached_property
+    def kept(self) -> dict[str, Any]:
+        """What the last check has kept: `values` by rule, and `looked`."""
+        kept = counts.load(self.tx, "alerts")
+        return kept[0] if kept and isinstance(kept[0], dict) else {}
 
     @cached_property
     def looked(self) -> int | None:
         """The time (ms) of the last check of all rules that was whole; None without one, or when it is ahead."""
-        kept = counts.load(self.tx, "alerts")
-        at = kept[0].get("looked") if kept and isinstance(kept[0], dict) else None
+        at = self.kept.get("looked")
         return at if isinstance(at, int) and at <= self.now else None
 
     @cached_property
@@ -124,7 +132,7 @@ class Snapshot:
     def workers(self) -> list[Worker]:
         """The workers that have not stopped."""
         sql = "SELECT worker_name, stale, memory, memory_start FROM worker_heartbeats WHERE status <> 'stopped'"
-        return [Worker(*row) for row in self.tx.fetch_all(sql)]
+        return [Worker(as_text(name) or "", *map(as_integer, rest)) for name, *rest in self.tx.fetch_all(sql)]
 
     @cached_property
     def paused(self) -> dict[str, control.Pause]:

@@ -41,6 +41,18 @@ def name(kind: str) -> str:
     }.get(kind, kind)
 
 
+def worst(facts: dict[str, Any]) -> dict[str, Any]:
+    """The worst facts of an incident, with all names that it `had`; its facts when they are of an earlier version."""
+    worst = facts.get("worst")
+    return worst | {"had": facts.get("had") or []} if isinstance(worst, dict) else facts
+
+
+def measure(kind: str, facts: dict[str, Any]) -> float:
+    """How bad facts are beside others of the same incident."""
+    at = next((facts[fact] for fact in ("ms", "left_ms", "percent", "mb", "n") if fact in facts), 0)
+    return (-at if kind == "disk" else at) if isinstance(at, int | float) else 0
+
+
 def _label(job_type: str) -> str:
     return sanitize(registry.label_of(job_type))
 
@@ -74,11 +86,17 @@ def _shown(kind: str, facts: dict[str, Any]) -> dict[str, Any]:
         why = translated(from_row(facts["why"], facts.get("why_json")) or "")
         shown |= {"service": SERVICES.get(facts["service"], facts["service"]), "why": sanitize(why, MOST_WHY)}
     elif kind == "worker":
-        whys = [(name, translated(from_row(why, form) or "")) for name, why, form in facts["names"]]
-        shown["names"] = "; ".join(f"{sanitize(name)} ({sanitize(why, MOST_WHY)})" for name, why in whys)
+        now = [name for name, *_why in facts["names"]]
+        before = [line for line in facts.get("had") or () if line[0] not in now]
+        shown |= {"names": _named(facts["names"]), "before": _named(before)}
     elif kind == "budget":
         shown |= {fact: money(facts[fact], facts["currency"]) for fact in ("spent", "limit")}
     return shown
+
+
+def _named(lines: list[Any]) -> str:
+    whys = [(name, translated(from_row(why, form) or "")) for name, why, form in lines]
+    return "; ".join(f"{sanitize(name)} ({sanitize(why, MOST_WHY)})" for name, why in whys)
 
 
 def sentence(kind: str, facts: dict[str, Any]) -> str:
@@ -113,7 +131,8 @@ def sentence(kind: str, facts: dict[str, Any]) -> str:
                                 **shown),
         "worker": lambda: ngettext(
             "%(num)s worker is missing, frozen, stuck or silent: %(names)s.",
-            "%(num)s workers are missing, frozen, stuck or silent: %(names)s.", facts["n"], **shown),
+            "%(num)s workers are missing, frozen, stuck or silent: %(names)s.", facts["n"], **shown)
+            + (" " + _("At other times: %(before)s.", **shown) if shown["before"] else ""),
         "disk": lambda: _("%(n)s%% free, threshold %(limit)s%%.", **shown),
     }
     text = sentences.get(kind, lambda: kind)()
@@ -142,7 +161,7 @@ def notification(kind: str, facts: dict[str, Any]) -> str:
 
 def message(phase: str, kind: str, facts: dict[str, Any], opened: int, closed: int | None, url: str) -> tuple[str, str]:
     """Title and body of the message of phase `open` or `over`; `opened` and `closed` in ms, `url` ends the body."""
-    lines = [sentence(kind, facts)]
+    lines = [sentence(kind, worst(facts) if phase == "over" else facts)]
     if phase == "over":
         title = pgettext("alert", "Over: %(name)s", name=name(kind))
         lines.append(_("It lasted %(time)s.", time=duration((closed or opened) - opened)))

@@ -4,6 +4,7 @@ job_metrics -> Runs (when they arrived, how long they kept a worker) -> simulati
 
 Only Runs that arrived in the window are measured. Those that were there before keep a worker busy or stand in front.
 Pauses, turns of tenants and places that people gave are not replayed; limits are, but for those by an argument.
+Runs and limits of which another program wrote a time or a number in another form are left out.
 Above MOST runs, short ones of a type that arrived in the same second are one row of the simulation.
 """
 
@@ -18,12 +19,13 @@ from datetime import timedelta, tzinfo
 from typing import Any
 
 from app.ledger.dialect import Executor
+from app.models.types import as_integer, as_text
 from app.services.forecast.simulation import Limit, Rows, Server, simulate
 from app.support.clock import HOUR_MS, day_of, midnight, stamp, stored_ms
 
 FACT = "capacity"  # of `meta`: what `whole` returned last
 STUDY_OF = "AINSTEIN_STUDY_OF"  # the environment variable with the pid of the monitor that started a study
-MOST, PAGE, SHORT_MS = 100_000, 20_000, 1000
+MOST, PAGE, SHORT_MS, MOST_WORKERS = 100_000, 20_000, 1000, 1000
 STEPS = (-1, 0, 1, 2, 4)  # workers more than today
 NEAR = 0.2, 1000  # a replayed wait is near the measured one within this share of it, or these ms
 _COUNT = """SELECT COUNT(*), MIN(id) FROM job_metrics WHERE completed_at >= :since AND started_at IS NOT NULL
@@ -129,9 +131,11 @@ def whole(tx: Executor, workers: Sequence[tuple[str, ...]], zone: tzinfo, hours:
 
 
 def today(tx: Executor, queues: tuple[str, ...], number: int) -> list[tuple[str, ...]]:
-    """The queues of each worker that is alive now; without any, of `number` workers of `queues`."""
-    alive = [tuple(name.strip() for name in row[0].split(",")) for row in tx.fetch_all(_WORKERS)]
-    return alive or [queues] * number
+    """The queues of each worker that should run now, as those alive have them; when it is not known how many should,
+    of those alive; without any, of `number` workers of `queues`."""
+    alive = [tuple(name.strip() for name in (as_text(row[0]) or "").split(",")) for row in tx.fetch_all(_WORKERS)]
+    wanted = sum(as_integer(row[0], 0) or 0 for row in tx.fetch_all("SELECT wanted FROM consumers"))
+    return staff(alive or [queues], min(wanted, MOST_WORKERS) or len(alive) or number)
 
 
 def read(tx: Executor, since: int, keys: Mapping[str, str]) -> tuple[list[Run], int]:
@@ -140,8 +144,9 @@ def read(tx: Executor, since: int, keys: Mapping[str, str]) -> tuple[list[Run], 
     total, first = tx.fetch_all(_COUNT, since=stamp(since))[0]
     short = SHORT_MS if total > MOST else 0
     now, sums = tx.now(), defaultdict(lambda: [0, 0.0, 0.0, 0.0])
-    runs = [Run(queue, ready, began, max(now - began, 0), _key(keys, job_type, tenant))
-            for queue, job_type, tenant, began, ready in tx.fetch_all(_RUNNING)]
+    runs = [Run(as_text(queue) or "", ready, began, max(now - began, 0), _key(keys, job_type, tenant))
+            for queue, job_type, tenant, *times in tx.fetch_all(_RUNNING)
+            for began, ready in [map(as_integer, times)] if began is not None and ready is not None]
     for queue, job_type, limit, ready, began, run_ms in _past(tx, since, (first or 1) - 1, keys):
         if run_ms >= short or began < since:
             runs.append(Run(queue, ready, began, run_ms, limit))
@@ -156,27 +161,30 @@ def read(tx: Executor, since: int, keys: Mapping[str, str]) -> tuple[list[Run], 
 
 def _past(tx: Executor, since: int, last: int, keys: Mapping[str, str]) -> Iterator[tuple]:
     """(queue, type, limit, arrival, begin, time that it kept a worker), in pages. Jobs that were claimed as a group
-    kept one worker together: each has its part. Times that another program wrote in another form are left out."""
+    kept one worker together: each has its part."""
     while rows := tx.fetch_all(_RUNS, since=stamp(since), last=last):
         last = rows[-1][0]
         together = Counter((row[7], row[4]) for row in rows)
         for _id, queue, job_type, tenant, started, ended, wait, worker in rows:
-            began, end = stored_ms(started), stored_ms(ended)
-            if began is not None and end is not None:
+            began, end, wait = stored_ms(started), stored_ms(ended), 0 if wait is None else as_integer(wait)
+            if None not in (began, end, wait):
                 run_ms = max(end - began, 0) / together[worker, started]
-                yield queue, job_type, _key(keys, job_type, tenant), began - (wait or 0), began, run_ms
+                yield as_text(queue) or "", job_type, _key(keys, job_type, tenant), began - wait, began, run_ms
 
 
 def _limits(tx: Executor) -> tuple[dict[str, str], dict[str, Limit]]:
     """What the limits of each limited type are counted per, and the limit by type."""
-    found = {job_type: (per, Limit(concurrency or None, (), rate or None, rate_ms or 0))
-             for job_type, per, concurrency, rate, rate_ms in tx.fetch_all(_LIMITS) if concurrency or rate}
+    found = {as_text(job_type) or "": (per, Limit(concurrency or None, (), rate or None, rate_ms))
+             for job_type, per, *numbers in tx.fetch_all(_LIMITS)
+             for concurrency, rate, rate_ms in [(max(as_integer(n, 0) or 0, 0) for n in numbers)]
+             if concurrency or rate}
     return {name: per for name, (per, _limit) in found.items()}, {name: limit for name, (_per, limit) in found.items()}
 
 
 def _key(keys: Mapping[str, str], job_type: str, tenant: str | None) -> str | None:
+    job_type = as_text(job_type) or ""
     per = keys.get(job_type)
-    return f"{job_type}\n{tenant or ''}" if per == "tenant" else job_type if per == "type" else None
+    return f"{job_type}\n{as_text(tenant) or ''}" if per == "tenant" else job_type if per == "type" else None
 
 
 def _figures(waits: list[list[float]]) -> dict[str, int] | None:
@@ -186,8 +194,8 @@ def _figures(waits: list[list[float]]) -> dict[str, int] | None:
 
 def _check(tx: Executor, since: int, until: int, workers: Sequence[tuple[str, ...]], runs: list[Run],
            counted: list[Run], limits: Mapping[str, Limit]) -> dict[str, Any]:
-    alive, samples = tx.fetch_all(_ALIVE, since=since, until=until)[0]
-    n = max(round(alive / samples), 1) if samples else len(workers)
+    alive, samples = (as_integer(n, 0) or 0 for n in tx.fetch_all(_ALIVE, since=since, until=until)[0])
+    n = min(max(round(alive / samples), 1), MOST_WORKERS) if samples else len(workers)
     replayed = replay(runs, since, until, staff(workers, n), limits)
     share, least = NEAR
     near = 0

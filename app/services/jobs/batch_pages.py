@@ -8,6 +8,7 @@ price for any number of members. `one` counts the members exactly. Members whose
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -31,12 +32,17 @@ from app.support.messages import translate as _
 from app.support.validation import ValidationError, stored_object
 
 PAGE, MOST_FAILED, MOST_RUNNING = 50, 10, 5
-RATE_MS, LEAST_MS, LAST, MOST_WALKED = 5 * MINUTE_MS, 5_000, 8, 500
+RATE_MS, LEAST_MS, LAST = 5 * MINUTE_MS, 5_000, 8
+MOST_WALKED, MOST_A_PAGE = 500, 2000  # members of a batch, and of all batches of a page, whose graph is read
 IDLE = ("held", "blocked", "waiting")  # states in which a member does not run by itself
 # SQLite's index of a batch holds the id of each row as well: no row is read.
-_ENDED = """SELECT COUNT(*) FROM job_history WHERE batch_id = :b AND status IN ('completed', 'failed', 'timeout')
- AND id >= :first"""
-_LAST = f"SELECT uuid FROM jobs WHERE batch_id = :b AND state = :state ORDER BY id DESC LIMIT {LAST}"
+_ENDED = """SELECT batch_id, COUNT(*) FROM job_history WHERE batch_id IN ({ids})
+ AND status IN ('completed', 'failed', 'timeout') AND id >= :first GROUP BY batch_id"""
+_LAST = " UNION ALL ".join(f"""SELECT * FROM (SELECT batch_id, uuid FROM jobs WHERE batch_id = {{id}}
+ AND state = '{state}' ORDER BY id DESC LIMIT {LAST}) {state}""" for state in LIVE_STATES)
+_EDGES = """SELECT j.batch_id, COUNT(*) FROM jobs j JOIN job_edges e ON e.child_uuid = j.uuid AND e.is_open = 1
+ WHERE j.batch_id IN ({ids}) GROUP BY j.batch_id"""
+_MEMBERS = f"SELECT batch_id, uuid FROM jobs WHERE batch_id IN ({{ids}}) ORDER BY id LIMIT {2 * MOST_A_PAGE}"
 CURSOR = re.compile(r"([01])\.(-?\d{1,18})\.(.+)", re.DOTALL)
 _is_open = case((JobBatch.closed_ms.is_(None), 1), else_=0)
 _moment = func.coalesce(JobBatch.closed_ms, JobBatch.created_ms)  # with the former and the id: the order of the list
@@ -135,8 +141,8 @@ def running() -> tuple[list[tuple[BatchView, Pace]], int]:
     rows, more = listing(size=MOST_RUNNING, only_open=True)
     open_ones = select(func.count()).select_from(JobBatch).where(JobBatch.closed_ms.is_(None))
     total = db.session.scalar(open_ones) if more else len(rows)
-    now, firsts = now_ms(), {}
-    return [(row, _pace(row, row.pending_jobs, 0, now, firsts)) for row in rows], int(total or 0)
+    paces = _paces([(row, row.pending_jobs, 0) for row in rows], now_ms())
+    return list(zip(rows, paces, strict=True)), int(total or 0)
 
 
 def find(text: str) -> BatchView | None:
@@ -160,47 +166,85 @@ def one(batch: BatchView) -> BatchPage:
     idle = sum(members.get(state, 0) for state in IDLE)
     failed = lookup.failed(MOST_FAILED, batch.id) if members["undecided"] else []
     return BatchPage(batch, members, max(batch.total_jobs - sum(members.values()), 0),
-                     _pace(batch, live, idle, now_ms(), {}), of_batch(tx, batch.id), failed)
+                     *_paces([(batch, live, idle)], now_ms()), of_batch(tx, batch.id), failed)
 
 
-def _pace(batch: BatchView, live: int, idle: int, now: int, firsts: dict[int, int]) -> Pace:
-    """`idle` of the `live` members do not run by themselves. `firsts` keeps the first id of history by its time."""
-    age = now - millis(batch.created) if batch.created else RATE_MS
-    tx, over, ended = SessionExecutor(db.session), min(RATE_MS, max(-(-age // 1000) * 1000, LEAST_MS)), 0
-    if batch.finished is None:
-        if over not in firsts:
-            firsts[over] = first_id(tx, "job_history", "finished_ms", now - over)
-        ended = int(tx.fetch_all(_ENDED, b=batch.id, first=firsts[over])[0][0])
-    known = ended and live > idle and batch.paused is None
-    ends, told = end_of(batch, now)
-    return Pace(ended * MINUTE_MS / over, over, round(live * over / ended) if known else None, ends, told)
+def _paces(batches: list[tuple[BatchView, int, int]], now: int) -> list[Pace]:
+    """Of each (batch, live members, those of them that do not run by themselves)."""
+    tx, ended, found = SessionExecutor(db.session), {}, []
+    if is_open := [batch for batch, _live, _idle in batches if batch.finished is None]:
+        first = first_id(tx, "job_history", "finished_ms", now - RATE_MS)  # a younger batch has none before it began
+        ended = _by_batch(tx, _ENDED, is_open, first=first)
+    ends = ends_of([batch for batch, _live, _idle in batches], now)
+    for batch, live, idle in batches:
+        age = now - millis(batch.created) if batch.created else RATE_MS
+        over, count = min(RATE_MS, max(-(-age // 1000) * 1000, LEAST_MS)), sum(ended.get(batch.id, ()))
+        known = count and live > idle and batch.paused is None
+        found.append(Pace(count * MINUTE_MS / over, over, round(live * over / count) if known else None,
+                          *ends[batch.id]))
+    return found
+
+
+def _by_batch(tx: SessionExecutor, statement: str, batches: list[BatchView], **values: Any) -> dict[str, list[Any]]:
+    """What a statement finds of each batch, asked once for all: `{ids}` stands for all of them, `{id}` for each."""
+    named, found = {f"b{n}": batch.id for n, batch in enumerate(batches)}, defaultdict(list)
+    text = " UNION ALL ".join(statement.format(id=f":{name}") for name in named) if "{id}" in statement else (
+        statement.format(ids=", ".join(f":{name}" for name in named)))
+    for batch_id, value in tx.fetch_all(text, **named, **values):
+        found[batch_id].append(value)
+    return found
 
 
 def end_of(batch: BatchView, now: int) -> tuple[Interval | None, str]:
-    """When the last live members of a batch end: in each state those with the highest ids, which are the last in line
-    unless a person moved others; when some of at most 500 members wait for others, that of their graph. With no member
-    left to end, or one whose end is not known, the sentence says so."""
-    if batch.finished is not None or not batch.ours:
-        return None, ""
-    if batch.paused is not None:
-        return None, _("It is paused.")
-    tx = SessionExecutor(db.session)
-    uuids = [row[0] for state in LIVE_STATES for row in tx.fetch_all(_LAST, b=batch.id, state=state)]
-    found = list(crew.forecasts(uuids).values())
-    if not found:
-        return None, _("No member is left.")
-    missing = next((one for one in found if one.end is None), None)
-    if missing and missing.why == "parents" and batch.total_jobs <= MOST_WALKED:
-        graph = graph_walk.of_batch(batch.id)
-        chain = graph_figures.forecast(graph, graph_figures.look(graph))
-        if chain.end:
-            return chain.end, words.about(words.ENDS, chain.end, now)
-        return None, _("When it ends is not known: %(why)s.", why=words.unknown(chain.why, chain.types))
-    if missing:
-        said = words.unknown(missing.why, missing.names)
-        return None, _("When it ends is not known: %(why)s.", why=said)
-    end = graph_figures.latest([one.end for one in found if one.end])
-    return end, words.about(words.ENDS, end, now)
+    """When a batch ends; as `ends_of`."""
+    return ends_of([batch], now)[batch.id]
+
+
+def ends_of(batches: list[BatchView], now: int) -> dict[str, tuple[Interval | None, str]]:
+    """When the last live members of each batch end: in each state those with the highest ids, which are the last in
+    line unless a person moved others; when some of at most 500 members wait for others, that of their graph. With no
+    member left to end, or one whose end is not known, the sentence says so. The number of statements does not grow
+    with the batches."""
+    tx, last, found = SessionExecutor(db.session), {}, {}
+    said = {batch.id: (None, _("It is paused.") if batch.ours and batch.paused and not batch.finished else "")
+            for batch in batches}
+    asked = [batch for batch in batches if batch.ours and batch.paused is None and batch.finished is None]
+    for start in range(0, len(asked), PAGE):  # SQLite takes 500 parts of a statement
+        last |= _by_batch(tx, _LAST, asked[start : start + PAGE])
+    if last:
+        found = crew.forecasts([uuid for uuids in last.values() for uuid in uuids])
+    chains = _chains(tx, [batch for batch in asked if batch.total_jobs <= MOST_WALKED and any(
+        found[uuid].why == "parents" for uuid in last.get(batch.id, ()) if uuid in found)])
+    for batch in asked:
+        members = [found[uuid] for uuid in last.get(batch.id, ()) if uuid in found]
+        missing, chain = next((one for one in members if one.end is None), None), chains.get(batch.id)
+        if not members:
+            said[batch.id] = None, _("No member is left.")
+        elif missing and not (chain and chain.end):
+            why, names = (chain.why, chain.types) if chain else (missing.why, missing.names)
+            said[batch.id] = None, _("When it ends is not known: %(why)s.", why=words.unknown(why, names))
+        else:
+            end = chain and chain.end or graph_figures.latest([one.end for one in members if one.end])
+            said[batch.id] = end, words.about(words.ENDS, end, now)
+    return said
+
+
+def _chains(tx: SessionExecutor, batches: list[BatchView]) -> dict[str, graph_figures.Forecast]:
+    """The forecasts of the graphs of batches, read together. With MOST_A_PAGE members, or twice as many edges, no more
+    are read: of the others it is not known."""
+    found, some, left = {}, [], MOST_A_PAGE
+    edges = _by_batch(tx, _EDGES, batches) if batches else {}
+    for batch in batches:
+        left -= max(batch.total_jobs, sum(edges.get(batch.id, ())) // 2)
+        found[batch.id] = graph_figures.Forecast([], 0.0, 0.0, 0, why="cut")
+        some += [batch] if left >= 0 else []
+    if some:
+        members = _by_batch(tx, _MEMBERS, some)
+        graph = graph_walk.before([uuid for uuids in members.values() for uuid in uuids], 2 * MOST_A_PAGE)
+        looked = graph_figures.look(graph, MOST_A_PAGE)
+        for name, part in graph_walk.parts(graph, members):
+            found[name] = graph_figures.forecast(part, looked.of(part))
+    return found
 
 
 def _view(row: JobBatch) -> BatchView:

@@ -21,8 +21,6 @@ from app.support.clock import millis, now_ms
 from app.support.formatting import duration
 from app.support.messages import from_row, translate as _, translate_stored
 
-STEP = 100  # jobs a question of the outlook
-
 
 def crews() -> dict[str, tuple[int, int]]:
     """{queue: (how many workers should serve it, how many of its workers do not respond)}; 0 should when not known."""
@@ -36,11 +34,11 @@ def crews() -> dict[str, tuple[int, int]]:
 def halted(uuids: Iterable[str]) -> dict[str, tuple[str, str]]:
     """{uuid: (code as in a forecast, sentence)} of the running jobs whose worker does not report, or whose time limit
     has passed."""
-    w, now, found = WorkerHeartbeat, now_ms(), {}
+    w, now, found, asked = WorkerHeartbeat, now_ms(), {}, set(uuids)
     query = select(Job.uuid, Job.over_time, Job.reserved_ms, Job.timeout, w.last_heartbeat, w.reason, w.reason_json)
     query = query.outerjoin(w, and_(w.worker_id == Job.worker_id, w.status != "stopped", or_(
-        w.stale != 0, w.reason.is_not(None)))).where(Job.uuid.in_(list(uuids)), Job.state == "processing")
-    for uuid, over, since, timeout, beat, reason, form in db.session.execute(query):
+        w.stale != 0, w.reason.is_not(None)))).where(Job.state == "processing")  # no more rows than the workers hold
+    for uuid, over, since, timeout, beat, reason, form in db.session.execute(query) if asked else ():
         said = []
         if beat is not None:
             time = duration(max(now - millis(beat), 0) // 1000 * 1000)
@@ -49,7 +47,7 @@ def halted(uuids: Iterable[str]) -> dict[str, tuple[str, str]]:
                           "time it is killed and the job runs again.", time=time, why=why))
         if over or since and now - since > timeout * 1000:
             said.append(_("It is past its time limit; 30 s after that its worker is killed."))
-        if said:
+        if said and uuid in asked:
             found[uuid] = "over" if beat is None else "silent", " ".join(said)
     return found
 
@@ -58,9 +56,7 @@ def forecasts(uuids: list[str], exact: bool = False,
               still: Mapping[str, tuple[str, str]] | None = None) -> dict[str, JobForecast]:
     """The forecasts of any number of live jobs, with exact places or those of the last plan. A job that stands still
     has no end; `still` saves another look for these."""
-    tx, found = SessionExecutor(db.session), {}
-    for first in range(0, len(uuids), STEP):
-        found |= outlook.of_jobs(tx, uuids[first : first + STEP], exact)
+    found = dict(outlook.of_jobs(SessionExecutor(db.session), uuids, exact))
     return found | {uuid: replace(found[uuid], end=None, why=code)
                     for uuid, (code, _said) in (halted(uuids) if still is None else still).items() if uuid in found}
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from sqlalchemy import func, select
 
@@ -54,10 +54,16 @@ class Forecast:
 
 @dataclass(frozen=True)
 class Outlook:
-    """The forecasts of jobs by uuid, and how long a run takes by type."""
+    """The forecasts of jobs by uuid, how long a run takes by type, and how many workers there are."""
 
     jobs: Mapping[str, JobForecast]
     runs: Mapping[str, Estimate]
+    workers: int = field(default_factory=lambda: db.session.scalar(
+        select(func.count()).select_from(WorkerHeartbeat).where(WorkerHeartbeat.status != "stopped")) or 0)
+
+    def of(self, graph: Graph) -> Outlook:
+        """That of the jobs of a part of the graph."""
+        return replace(self, jobs={uuid: self.jobs[uuid] for uuid in graph.nodes if uuid in self.jobs})
 
 
 @dataclass(frozen=True)
@@ -95,10 +101,10 @@ class Folded:
         return any(group.node is None for group in self.groups.values())
 
 
-def look(graph: Graph) -> Outlook:
-    """The forecasts of the jobs that are in a line, or run, and how long a run of each live type takes."""
+def look(graph: Graph, most: int = MOST_ASKED) -> Outlook:
+    """The forecasts of at most so many jobs that are in a line, or run, and how long a run of each live type takes."""
     live = [node for node in graph.nodes.values() if not node.ended]
-    asked = [node.uuid for node in live if node.state != "waiting"][-MOST_ASKED:]  # the last in line end last
+    asked = [node.uuid for node in live if node.state != "waiting"][-most:]  # the last in line end last
     samples = {node.job_type: node.uuid for node in live}
     found = crew.forecasts([*asked, *set(samples.values()).difference(asked)])
     runs = {str(name): found[uuid].run for name, uuid in samples.items() if uuid in found and found[uuid].run}
@@ -145,8 +151,7 @@ def forecast(graph: Graph, outlook: Outlook) -> Forecast:
     path = [max(live, key=lambda uuid: ends[uuid].middle)] if live else []
     while path and (last := before.get(path[-1])) and last not in path:
         path.append(last)
-    workers = db.session.scalar(
-        select(func.count()).select_from(WorkerHeartbeat).where(WorkerHeartbeat.status != "stopped")) or 0
+    workers = outlook.workers
     known = {uuid for uuid, found in outlook.jobs.items() if found.end}
     halted = [uuid for uuid in halting(graph) if uuid not in known]
     given = {"path": path[::-1], "chain_ms": max(ends[path[0]].middle - now, 0) if path else 0.0, "work_ms": work,

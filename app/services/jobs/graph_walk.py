@@ -10,7 +10,8 @@ an index of job_edges.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from sqlalchemy import select
@@ -81,36 +82,60 @@ def of_batch(batch_id: str) -> Graph:
     return walk(members[:MOST_JOBS], cut=len(members) > MOST_JOBS)
 
 
-def walk(seeds: list[str], cut: bool = False) -> Graph:
-    """The seeds with their ancestors and descendants, those of one level up and one level down before any farther."""
-    tx, edges, seen = SessionExecutor(db.session), {}, dict.fromkeys(seeds)
-    ways = {"child_uuid": list(seeds), "parent_uuid": list(seeds)}
-    reached = {mine: set(seeds) for mine in ways}
+def before(uuids: list[str], most: int) -> Graph:
+    """Some jobs and those that they still wait for, directly or through others: on these alone rests when they begin.
+    With more than `most` it is cut."""
+    return walk(uuids, before=most)
+
+
+def parts(graph: Graph, groups: Mapping[str, Iterable[str]]) -> Iterator[tuple[str, Graph]]:
+    """Out of a graph the jobs of each group with those that they still wait for."""
+    above = defaultdict(list)
+    for parent, child in graph.open_edges:
+        above[child].append(parent)
+    for name, uuids in groups.items():
+        left, seen = [uuid for uuid in uuids if uuid in graph.nodes], {}
+        while left:
+            if (uuid := left.pop()) not in seen:
+                seen[uuid] = graph.nodes[uuid]
+                left += above[uuid]
+        yield name, Graph(seen, {(parent, child): True for child in seen for parent in above[child]}, graph.cut)
+
+
+def walk(seeds: list[str], cut: bool = False, before: int = 0) -> Graph:
+    """The seeds with their ancestors and descendants, those of one level up and one level down before any farther. With
+    `before` only that many, and only those that the seeds still wait for."""
+    tx, edges, seen, most = SessionExecutor(db.session), {}, dict.fromkeys(seeds), before or MOST_JOBS
+    ways = {mine: list(seeds) for mine in (("child_uuid",) if before else ("child_uuid", "parent_uuid"))}
+    reached, which = {mine: set(seeds) for mine in ways}, "AND is_open = 1" if before else ""
+    most_edges = MOST_EDGES * most // MOST_JOBS
     for depth in range(MOST_LEVELS + 1):
         for mine, level in ways.items():
-            found = dict.fromkeys(_neighbours(tx, mine, level, edges)) if depth < MOST_LEVELS else {}
-            cut = cut or len(edges) > MOST_EDGES or bool(level and depth == MOST_LEVELS)
+            found = dict.fromkeys(
+                _neighbours(tx, mine, level, edges, most_edges, which)) if depth < MOST_LEVELS else {}
+            cut = cut or len(edges) > most_edges or bool(level and depth == MOST_LEVELS)
             ways[mine] = [uuid for uuid in found if uuid not in reached[mine]]
             reached[mine].update(found)
             seen |= dict.fromkeys(ways[mine])
-        if cut or len(seen) > MOST_JOBS or not any(ways.values()):
+        if cut or len(seen) > most or not any(ways.values()):
             break
-    uuids = list(seen)[:MOST_JOBS]
+    uuids = list(seen)[:most]
     nodes = {node.uuid: node for some in _chunks(uuids) for node in _facts(tx, some)}
     inside = {edge: is_open for edge, is_open in edges.items() if edge[0] in nodes and edge[1] in nodes}
-    return Graph(nodes, inside, cut or len(seen) > MOST_JOBS)
+    return Graph(nodes, inside, cut or len(seen) > most)
 
 
-def _neighbours(tx: SessionExecutor, mine: str, level: list[str], edges: dict[tuple[str, str], bool]) -> Iterator[str]:
+def _neighbours(tx: SessionExecutor, mine: str, level: list[str], edges: dict[tuple[str, str], bool], most: int,
+                which: str) -> Iterator[str]:
     """The jobs at the other ends of the edges of `level`, which are added to `edges`, at most one more than the most.
     """
     other = 0 if mine == "child_uuid" else 1
     for some in _chunks(level):
-        if len(edges) > MOST_EDGES:
+        if len(edges) > most:
             return
         for parent, child, is_open in tx.fetch_all(
-                f"SELECT parent_uuid, child_uuid, is_open FROM job_edges WHERE {among(some, mine)} "
-                f"LIMIT {MOST_EDGES + 1}"):
+                f"SELECT parent_uuid, child_uuid, is_open FROM job_edges WHERE {among(some, mine)} {which} "
+                f"LIMIT {most + 1}"):
             edges[parent, child] = bool(is_open)
             yield (parent, child)[other]
 

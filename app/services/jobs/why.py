@@ -32,6 +32,7 @@ from app.support.formatting import clock, number
 from app.support.messages import cleaned, from_row, translate as _, translate_stored
 from app.support.redaction import printable, redact
 
+MOST_BEFORE = 300  # jobs that a waiting one waits for: a page asks again every few seconds
 LONG = 0.9  # the share of its kind from which a run is called long
 _LAST = """SELECT at_ms FROM rate_starts WHERE limit_key = :key AND at_ms > :since
  ORDER BY at_ms DESC LIMIT 1 OFFSET :n"""
@@ -262,8 +263,10 @@ def _before(row: Any, state: str, *which: Any) -> int:
 
 
 def _after_others(uuid: str, found: JobForecast) -> JobForecast:
-    """The forecast of a job that waits for others, by their graph."""
-    graph = graph_walk.around(uuid)
+    """The forecast of a job that waits for others, by those before it; with more than MOST_BEFORE it is not known."""
+    graph = graph_walk.before([uuid], MOST_BEFORE)
+    if graph.cut:
+        return replace(found, why="cut")
     chain = graph_figures.forecast(graph, graph_figures.look(graph))
     if uuid not in chain.ends:
         return replace(found, why=chain.why or found.why, names=tuple(chain.types))

@@ -14,6 +14,7 @@ from typing import Any
 from app.extensions import db
 from app.ledger import counts
 from app.ledger.dialect import SessionExecutor
+from app.models.types import as_integer
 from app.services.forecast.capacity import FACT
 from app.support.clock import DAY_MS, HOUR_MS, iso, now_ms, when
 from app.support.formatting import duration, localtime, number, percent
@@ -21,6 +22,7 @@ from app.support.messages import _
 
 PERIODS = {"24h": 1, "7d": 7}  # days
 HIGH, MOST_NAMED, NO_WAIT_MS = 80, 5, 1000
+LEAST_NEAR = 0.8  # the share of runs that a replay must reproduce before anything is claimed
 _HOURS = """SELECT minute_ms - minute_ms % 3600000, SUM(samples), SUM(wanted), SUM(alive), SUM(busy) FROM worker_minutes
  WHERE minute_ms >= :since GROUP BY minute_ms - minute_ms % 3600000"""
 
@@ -46,7 +48,8 @@ def busy_hours(period: str = "24h") -> list[BusyHour]:
     """The last 24 hours with the present one, oldest first; for `7d` the 24 hours of the day in APP_TIMEZONE."""
     hour = now_ms() // HOUR_MS * HOUR_MS
     since = hour - PERIODS[period] * DAY_MS + HOUR_MS
-    sums = {at: tuple(int(n) for n in rest) for at, *rest in SessionExecutor(db.session).fetch_all(_HOURS, since=since)}
+    rows = SessionExecutor(db.session).fetch_all(_HOURS, since=since)
+    sums = {at: tuple(as_integer(n, 0) or 0 for n in rest) for at, *rest in rows}
     by_label: dict[str, list[int]] = defaultdict(list)
     for at in range(since, hour + HOUR_MS, HOUR_MS):
         local = localtime(when(at))
@@ -94,8 +97,11 @@ def verdict(study: dict[str, Any]) -> list[str]:
     longest = {row["workers"] - study["workers"]: row["waits"]["longest_ms"] for row in study["rows"] if row["waits"]}
     if 0 not in longest:
         return [_("No job arrived: nothing can be said.")]
-    now, best = longest[0], longest[4]
+    now, best, near = longest[0], longest[4], study["check"]["near"]
     sentences = []
+    if near is not None and near < LEAST_NEAR:
+        return [_("The replay does not match what was measured (%(near)s of the runs), so nothing is claimed.",
+                  near=percent(near * 100))]
     if now < NO_WAIT_MS:
         sentences.append(_("More workers would not have helped: nobody waited."))
     elif now - best < max(0.1 * now, NO_WAIT_MS):
@@ -128,6 +134,9 @@ def trust(study: dict[str, Any]) -> list[str]:
                       measured=duration(check["measured"]["longest_ms"])))
         if not check["known"]:
             said.append(_("How many workers ran was not recorded: today's number is taken."))
+        elif check["workers"] != study["workers"]:
+            said.append(_("Now %(n)s should run; %(ran)s ran on average then.", n=number(study["workers"]),
+                          ran=number(check["workers"])))
     if study["short_ms"]:
         said.append(_("Jobs that ran for less than %(time)s and arrived in the same second count together.",
                       time=duration(study["short_ms"])))

@@ -20,6 +20,7 @@ ORDER = {"unresponsive": 0, "stuck": 1, "watch": 2, "healthy": 3, "stopped": 4}
 @dataclass(frozen=True)
 class WorkerView:
     """A worker. `health` is one of ORDER, `reason` a sentence that says why; `memory` and `memory_limit` in bytes.
+    `grown` is how much of `memory` (bytes) came after its start, `growth_limit` how much may.
 
     Its job, and `status` (active, idle, stopped), are what the ledger says: a worker may be too busy to report. `queue`
     names its queues with commas; `heartbeat_iso` is `last_heartbeat` as text in UTC.
@@ -41,6 +42,8 @@ class WorkerView:
     current_since: datetime | None
     memory: int | None
     memory_limit: int
+    grown: int
+    growth_limit: int
     jobs_done: int
     last_heartbeat: datetime
     started_at: datetime
@@ -57,9 +60,10 @@ def workers(memory_limit_mb: int, seen: workforce.Workforce | None = None) -> li
     held = (seen or workforce.look(SessionExecutor(db.session))).held
     for w in db.session.scalars(select(WorkerHeartbeat).order_by(WorkerHeartbeat.id.desc()).limit(200)):
         job = held.get(w.worker_id) if w.status != "stopped" else None
-        over, limit = workforce.is_over(job, now), (w.memory_start or 0) + memory_limit_mb * 2**20
+        over, limit = workforce.is_over(job, now), memory_limit_mb * 2**20
         result.append(WorkerView(
-            **{name: getattr(w, name) for name in _SAME}, name=w.worker_name, memory_limit=limit,
+            **{name: getattr(w, name) for name in _SAME}, name=w.worker_name, grown=grown(w),
+            growth_limit=limit, memory_limit=(w.memory_start or 0) + limit,
             status="stopped" if w.status == "stopped" else "active" if job else "idle",
             health="stuck" if over else health(w, limit), reason=reason(w, limit, job, over),
             stale=bool(w.stale), can_start=worker_slots.can_start(w.status, w.stop_code, w.consumer_id, w.host),
@@ -69,9 +73,14 @@ def workers(memory_limit_mb: int, seen: workforce.Workforce | None = None) -> li
     return sorted(result, key=lambda w: ORDER[w.health])
 
 
-def reason(worker: WorkerHeartbeat, memory_limit: int, job: workforce.Held | None, over: bool) -> str | None:
-    """A sentence that says why the worker is in its state; None when a stopped one has no reason. `memory_limit` in
-    bytes; `over`: its job has passed its time limit."""
+def grown(worker: WorkerHeartbeat) -> int:
+    """How much (bytes) a worker has grown since its start."""
+    return max((worker.memory or 0) - (worker.memory_start or 0), 0)
+
+
+def reason(worker: WorkerHeartbeat, growth_limit: int, job: workforce.Held | None, over: bool) -> str | None:
+    """A sentence that says why the worker is in its state; None when a stopped one has no reason. It may grow by
+    `growth_limit` bytes; `over`: its job has passed its time limit."""
     if worker.status == "stopped" and worker.command == "start":
         return _("Is being started again.")
     if over:
@@ -83,7 +92,7 @@ def reason(worker: WorkerHeartbeat, memory_limit: int, job: workforce.Held | Non
                  "retire": _("Ends: autoscaling needs fewer workers."),
                  "kill": _("Is being killed.")}
         return words.get(worker.command, _("Restarts after its current job."))
-    if (worker.memory or 0) > 0.8 * memory_limit:
+    if grown(worker) > 0.8 * growth_limit:
         return _("Close to its memory limit, at which it starts anew between jobs.")
     return _("At work.") if job else _("Free, waiting for work.")
 
@@ -94,11 +103,11 @@ def running_code_versions() -> set[str | None]:
     return set(db.session.scalars(query.distinct()))
 
 
-def health(worker: WorkerHeartbeat, memory_limit: int) -> str:
-    """healthy, watch (over 80 % of `memory_limit` bytes, or it has a command to follow, or has not reported for 30 s),
-    unresponsive or stopped."""
+def health(worker: WorkerHeartbeat, growth_limit: int) -> str:
+    """healthy, watch (it grew by over 80 % of `growth_limit` bytes, or it has a command to follow, or has not reported
+    for 30 s), unresponsive or stopped."""
     if worker.status == "stopped":
         return "stopped"
     if worker.stale:
         return "unresponsive"
-    return "watch" if worker.command or worker.reason or (worker.memory or 0) > 0.8 * memory_limit else "healthy"
+    return "watch" if worker.command or worker.reason or grown(worker) > 0.8 * growth_limit else "healthy"

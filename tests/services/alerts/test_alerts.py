@@ -120,6 +120,77 @@ def test_one_that_flickers_is_told_once_and_one_that_comes_back_soon_is_told_whe
     assert [phase for _, phase in desk.sent()] == ["open", "over", "open"]
 
 
+def views(desk) -> tuple[list, list]:
+    with desk.ledger.app.test_request_context(headers={"Accept-Language": "en"}):
+        return incident_views.open_alerts(), incident_views.history()
+
+
+def test_an_open_incident_that_the_last_check_did_not_find_says_so_and_lasts_until_that_check(desk):
+    desk.memory = 95
+    desk.check(), desk.check()
+    desk.memory = 10
+    desk.check(1 / 6)
+    begun = desk.now
+    for _ in range(2):
+        (seen,), _past = views(desk)
+        assert seen.over_at and seen.over_at.timestamp() * 1000 == begun and seen.lasted_ms == 70_000
+        assert seen.text.startswith("Over since ") and seen.text.endswith(" in case it comes back. It was: 95% in use, threshold 80%.")
+        desk.check(1 / 6)
+    desk.memory = 96
+    desk.check(1 / 6)
+    (seen,), _past = views(desk)
+    assert seen.over_at is None and seen.text == "96% in use, threshold 80%.", "true again, the same incident"
+    desk.memory = 10
+    desk.check()
+    begun = desk.now
+    desk.check()
+    assert desk.open() == [] and desk.ledger.one("SELECT closed_ms FROM alerts") == begun, "not the end of the watch"
+    assert len(views(desk)[1]) == 1
+
+
+def test_that_no_worker_runs_is_found_within_10_s_and_the_page_has_the_value_of_then(desk):
+    desk.ledger.change("INSERT INTO alert_rules (kind, threshold, severity) VALUES ('no_worker', 0, 'critical')")
+    rule = desk.ledger.one("SELECT id FROM alert_rules WHERE kind = 'no_worker'")
+    worker(desk, "w")
+    desk.memory = 42
+    desk.check()
+    whole = desk.look().looked
+    desk.ledger.dispatch("TestNoop")
+    desk.ledger.change("UPDATE worker_heartbeats SET stale = 1")
+    desk.check(1 / 6, urgent=True)
+    assert desk.open() == ["no_worker"] and desk.look().looked == whole
+    with desk.ledger.app.app_context():
+        values, _at = incident_views.last_check()
+    assert values[str(rule)] == 0 and 42 in values.values(), "what is measured each minute stays"
+
+
+def test_history_and_the_last_message_say_the_worst_of_an_incident(desk):
+    desk.rule("box_memory", cooldown_min=0)
+    for desk.memory in (91, 99, 92):
+        desk.check()
+    assert views(desk)[0][0].text == "92% in use, threshold 80%."
+    desk.memory = 10
+    for _ in range(3):
+        desk.check()
+    assert views(desk)[1][0].text == "99% in use, threshold 80%."
+    assert "99% in use" in desk.ledger.one("SELECT body FROM alert_messages WHERE phase = 'over'")
+    low = lambda free: {"percent": free}  # noqa: E731
+    kept = incidents.merged("disk", incidents.merged("disk", {}, low(3)), low(7))
+    assert texts.worst(kept)["percent"] == 3, "the less is free, the worse"
+
+
+def test_an_incident_of_workers_names_all_that_it_had(desk):
+    facts = {}
+    for names in (["vm_1", "vm_2"], ["vm_3"], [f"w{n}" for n in range(9)], ["vm_9"]):
+        facts = json.loads(json.dumps(incidents.merged("worker", facts, {"n": len(names), "limit": 0, "names": [(n, f"{n} is cold", None) for n in names]})))
+    with desk.ledger.app.test_request_context(headers={"Accept-Language": "en"}):
+        text = texts.sentence("worker", facts)
+        assert text.startswith("1 worker is missing, frozen, stuck or silent: vm_9 (vm_9 is cold). At other times: vm_1 (vm_1 is cold); vm_2 (vm_2 is cold); vm_3 (")
+        assert text.count(" is cold") == 11
+        assert texts.sentence("worker", texts.worst(facts)).startswith("9 workers are missing")
+    assert incidents.merged("worker", {"had": 7, "worst": [], "n": "x"}, {"n": 1, "names": [("a", "b", None)]})["had"] == [("a", "b", None)]
+
+
 def test_quiet_hours_hold_messages_back_and_then_tell_all_of_them(desk):
     from datetime import datetime
 

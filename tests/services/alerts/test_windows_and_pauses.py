@@ -16,6 +16,7 @@ from app.services.alerts.snapshot import Rule
 from app.services.forecast.estimate import Interval, JobForecast, QueueForecast
 from app.services.forecast.forecaster import Forecaster
 from app.services.jobs import queue_rates, queues
+from app.services.stats import pauses
 from app.support.clock import DAY_MS, HOUR_MS, MINUTE_MS, stamp
 from tests.services.alerts.test_alerts import Desk, judged
 from tests.services.forecast.test_forecaster import history, plan, running, worker
@@ -252,3 +253,84 @@ def test_without_a_forecast_nothing_is_late(desk):
     for scope in ({}, {"job_type": "TestSleep"}, {"queue": "low"}):
         look = desk.look()
         assert judged(desk, "late", look, threshold=0, **scope) == [] and look.values[1] is None
+
+
+BAD = ["x", "", b"\xff", 2**62, -5, 1.5, float("inf")]
+only_sqlite = pytest.mark.parametrize("ledger", ["sqlite"], indirect=True)  # the other refuses such values
+
+
+@only_sqlite
+@pytest.mark.parametrize("column", ["paused_at", "paused_until", "paused_by", "reason"])
+def test_a_pause_that_another_program_wrote_hides_no_other(desk, column):
+    for bad in BAD:
+        paused(desk, "low", 61, until=desk.now + DAY_MS)
+        paused(desk, "type:TestSleep", 61)
+        desk.ledger.change(f"UPDATE queues SET {column} = :v WHERE name = 'type:TestSleep'", v=bad)
+        found = {f.subject: f for f in judged(desk, "paused", threshold=60)}
+        assert set(found) == {"low", "type:TestSleep"}, bad
+        control.sweep_types(desk.connection)
+        with desk.ledger.app.test_request_context(headers={"Accept-Language": "en"}):
+            for finding in found.values():
+                assert texts.sentence("paused", json.loads(json.dumps(finding.facts))), bad
+            assert {row.name for row in pauses.listing({})} == {"low", "type:TestSleep"}
+            db.session.rollback()
+
+
+@only_sqlite
+def test_a_pause_whose_name_is_bytes_is_one_like_others(desk):
+    paused(desk, "low", 61)
+    desk.ledger.change("INSERT INTO queues (name, paused_at) VALUES (:n, 1)", n=b"type:TestSleep")
+    control.sweep_types(desk.connection)
+    assert {f.subject for f in judged(desk, "paused", threshold=60)} == {"low", "type:TestSleep"}
+
+
+@only_sqlite
+@pytest.mark.parametrize("bad", BAD, ids=repr)
+def test_figures_by_the_minute_that_another_program_wrote_are_left_out(desk, bad):
+    outcome(desk, desk.now - 1000, status="completed")
+    desk.ended(3, "completed", ms=100, ago=1)
+    for n, column in enumerate(("minute_ms", "count", "time_ms")):
+        row = {"minute_ms": desk.now - MINUTE_MS, "job_type": f"odd{n}", "queue": "default", "tenant_id": "", "status": "completed", "count": 2, "time_ms": 0}
+        desk.ledger.change("INSERT INTO job_minutes VALUES (:minute_ms, :job_type, :queue, :tenant_id, :status, :count, :time_ms)", **row | {column: bad})
+    desk.ledger.change("UPDATE job_metrics SET processing_time = :v", v=bad)
+    look = desk.look()
+    rule = Rule(**vars(RULE) | {"kind": "slow"})
+    (ended,) = look.ended(rule, "completed")
+    assert ended.count == 4 + 2 + 2 * (bad == 1.5), "an outcome whose time is none is one; half an outcome is read as two"
+    assert 300 <= ended.time_ms <= 303
+    assert {row.job_type for row in look.ended(rule, "completed", by_type=True)} >= {"TestFail", "odd2"}
+
+
+@only_sqlite
+@pytest.mark.parametrize("column", ["minute_ms", "depth"])
+def test_a_depth_that_another_program_wrote_is_left_out(desk, column):
+    for n in range(61):
+        desk.ledger.change("INSERT INTO queue_minutes VALUES (:m, 'low', :d)", m=desk.now - (60 - n) * MINUTE_MS, d=10 + 10 * n)
+    for bad in ("x", "", b"\xff", float("inf"), 2**62)[:5 if column == "minute_ms" else 4]:
+        row = {"minute_ms": desk.now - 30 * MINUTE_MS + 5, "depth": 1} | {column: bad}
+        desk.ledger.change("INSERT INTO queue_minutes VALUES (:minute_ms, 'low', :depth)", **row)
+        (found,) = judged(desk, "growing", threshold=3)
+        assert (found.facts["before"], found.facts["n"]) == (10, 610), bad
+        desk.ledger.change("DELETE FROM queue_minutes WHERE minute_ms = :m", m=row["minute_ms"])
+
+
+@only_sqlite
+@pytest.mark.parametrize("column", ["uuid", "job_type", "queue", "reserved_ms", "timeout", "progress_done", "available_ms"])
+def test_a_job_that_another_program_wrote_hides_no_predicted_end(desk, column):
+    ledger = desk.ledger
+    history(ledger, "TestNoop", [10 * MINUTE_MS + n for n in range(40)])
+    for name in ("w1", "w2"):
+        worker(ledger, name)
+        running(ledger, "TestNoop", name)
+    for _ in range(30):
+        ledger.dispatch("TestNoop")
+    plan(Forecaster(ledger.connection, queue_rates.rates))
+    desk.now = ledger.connection.now()
+    for state in ("processing", "pending"):
+        (row,) = ledger.connection.fetch_all(f"SELECT id, {column} FROM jobs WHERE state = :s ORDER BY id DESC LIMIT 1", s=state)
+        for bad in BAD:
+            ledger.change(f"UPDATE jobs SET {column} = :v WHERE id = :id", v=bad, id=row[0])
+            assert [f.subject for f in judged(desk, "late", threshold=60)][0] == "queue default", bad
+            for scope in ({"job_type": "TestNoop"}, {}, {"queue": "low"}):
+                assert json.dumps([f.facts for f in judged(desk, "late", threshold=0, **scope)]), bad
+        ledger.change(f"UPDATE jobs SET {column} = :v WHERE id = :id", v=row[1], id=row[0])

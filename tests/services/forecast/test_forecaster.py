@@ -292,3 +292,40 @@ def test_plans_go_by_the_monotonic_clock(ledger):
         future.run()
         now[0] += 1
     assert [later - earlier for earlier, later in zip(planned, planned[1:], strict=False)] == [20] * (len(planned) - 1) and len(planned) >= 3
+
+
+def asked(tx, uuids: list[str], exact: bool = False) -> list[str]:
+    """The statements that a call reads with."""
+    said: list[str] = []
+
+    class Counted:
+        now = staticmethod(tx.now)
+
+        @staticmethod
+        def fetch_all(statement, **values):
+            said.append(statement)
+            return tx.fetch_all(statement, **values)
+
+    assert len(of_jobs(Counted(), uuids, exact)) == len(set(uuids))
+    return said
+
+
+def test_rows_of_limits_and_types_cost_the_same_statements_for_any_number(ledger, future):
+    """Their places among the rows of their keys are counted once for all of them, and are those of the row alone."""
+    names = ("TestEcho", "TestNoop", "TestSleep")
+    for name in names:
+        history(ledger, name, [MINUTE] * 10)
+        with ledger.app.app_context():
+            limits.change(name, "admin", concurrency=1, rate=(0, 0))
+    for n in range(3):
+        worker(ledger, f"w{n}")
+    uuids = [ledger.dispatch(names[n % 3]) for n in range(200)]
+    ledger.change("UPDATE jobs SET state = 'held', hold_code = 'limit' WHERE id > 90")
+    plan(future)
+    tx = ledger.connection
+    assert len(asked(tx, uuids[:2])) == len(asked(tx, uuids)) == len(asked(tx, uuids[100:102]))
+    many = of_jobs(tx, uuids)
+    for n in (0, 1, 59, 61, 199):
+        alone = of_job(tx, uuids[n])
+        assert minutes(ledger, many[uuids[n]].begin)[1] == minutes(ledger, alone.begin)[1] and alone.begin
+    assert minutes(ledger, many[uuids[199]].begin)[1] > minutes(ledger, many[uuids[100]].begin)[1] > 20
