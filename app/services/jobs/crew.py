@@ -34,11 +34,11 @@ def crews() -> dict[str, tuple[int, int]]:
 def halted(uuids: Iterable[str]) -> dict[str, tuple[str, str]]:
     """{uuid: (code as in a forecast, sentence)} of the running jobs whose worker does not report, or whose time limit
     has passed."""
-    w, now, found = WorkerHeartbeat, now_ms(), {}
+    w, now, found, asked = WorkerHeartbeat, now_ms(), {}, set(uuids)
     query = select(Job.uuid, Job.over_time, Job.reserved_ms, Job.timeout, w.last_heartbeat, w.reason, w.reason_json)
     query = query.outerjoin(w, and_(w.worker_id == Job.worker_id, w.status != "stopped", or_(
-        w.stale != 0, w.reason.is_not(None)))).where(Job.uuid.in_(list(uuids)), Job.state == "processing")
-    for uuid, over, since, timeout, beat, reason, form in db.session.execute(query):
+        w.stale != 0, w.reason.is_not(None)))).where(Job.state == "processing")  # no more rows than the workers hold
+    for uuid, over, since, timeout, beat, reason, form in db.session.execute(query) if asked else ():
         said = []
         if beat is not None:
             time = duration(max(now - millis(beat), 0) // 1000 * 1000)
@@ -47,7 +47,7 @@ def halted(uuids: Iterable[str]) -> dict[str, tuple[str, str]]:
                           "time it is killed and the job runs again.", time=time, why=why))
         if over or since and now - since > timeout * 1000:
             said.append(_("It is past its time limit; 30 s after that its worker is killed."))
-        if said:
+        if said and uuid in asked:
             found[uuid] = "over" if beat is None else "silent", " ".join(said)
     return found
 

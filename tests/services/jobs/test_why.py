@@ -366,6 +366,7 @@ def test_the_workers_of_a_queue_are_those_that_should_run(jobs, known, monkeypat
     worker(jobs, "w1", 1, "frozen")
     worker(jobs, "w2", 1, "frozen", queue="high")
     worker(jobs, "w3", 1, "frozen", status="stopped")
+    worker(jobs, "w4")
     first, second = jobs.dispatch("TestEcho", queue="low"), jobs.dispatch("TestEcho", queue="high")
     known |= {first: forecast(END, END, place=10), second: forecast(END, END, place=10)}
     assert cause(first) == "Place 10 of its queue, 2 of 3 workers busy, 1 does not respond."
@@ -408,14 +409,14 @@ def test_free_starts_and_busy_workers_give_the_place(jobs, known):
 
 
 def test_a_rate_that_was_lowered_lets_the_next_start_when_enough_are_over(jobs):
-    limits.change("TestEcho", "ann@example.org", concurrency=0, rate=(3, 600_000))
-    for _ in range(3):
+    limits.change("TestEcho", "ann@example.org", concurrency=0, rate=(4, 600_000))
+    for _ in range(4):
         jobs.dispatch("TestEcho")
         jobs.settle(jobs.claim())
     now = now_ms()
     for n, (row,) in enumerate(jobs.connection.fetch_all("SELECT id FROM rate_starts ORDER BY id")):
         jobs.change("UPDATE rate_starts SET at_ms = :at WHERE id = :id", at=now - 400_000 + n * 60_000, id=row)
-    limits.change("TestEcho", "ann@example.org", concurrency=0, rate=(1, 600_000))
+    limits.change("TestEcho", "ann@example.org", concurrency=0, rate=(2, 600_000))
     last = jobs.dispatch("TestEcho")
     assert jobs.claim() is None
     with force_locale("en"):
