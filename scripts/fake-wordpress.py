@@ -190,7 +190,7 @@ class Site:
                           and ("include" not in query or str(term["id"]) in include)], query), 200
         if kind == "categories" and "manage_categories" not in ROLES[role][1]:
             raise Refusal(403, "rest_cannot_create", "Sorry, you are not allowed to create terms in this taxonomy.")
-        name = html.escape(" ".join(re.sub("<[^>]*>", "", body["name"]).split()), quote=False)
+        name = html.escape(" ".join(re.sub("<[^<>]*>", "", body["name"]).split()), quote=False)
         if not name:
             raise Refusal(500, "empty_term_name", "A name is required for this term.")
         for term in terms.values():

@@ -344,6 +344,12 @@ def limits_its_files() -> str:
     return "limited"
 
 
+@job("EndsWorker", tries=1)
+def ends_worker(code: int) -> None:
+    """Ends its worker with an exit code of its own."""
+    os._exit(code)
+
+
 @job("TakesFiles", tries=1, timeout=20)
 def takes_files(how: str, path: str) -> str:
     """Closes or replaces every descriptor of its worker, as a library that makes a daemon does, and goes on writing."""

@@ -215,6 +215,18 @@ def test_a_class_that_answers_nothing_about_itself_costs_no_worker(product):
     assert product.outcomes(noop) == ["completed"] and product.one("SELECT COUNT(*) FROM worker_heartbeats") == 1
 
 
+def test_no_exit_code_of_a_job_takes_the_place_of_its_worker_away(product):
+    """A worker that leaves for good once said so by exit code 77 or 78."""
+    product.monitor()
+    product.workers(1)
+    evil = [product.dispatch("EndsWorker", code=code)[0] for code in (0, 77, 78)]
+    product.until(lambda: product.one("SELECT COUNT(*) FROM failed_jobs") == 3, 120, "poison after three workers each")
+    assert {tuple(product.outcomes(uuid)) for uuid in evil} == {("lost", "lost", "lost", "failed")}
+    (after,) = product.dispatch("TestNoop")
+    product.ended(20)
+    assert product.outcomes(after) == ["completed"]
+
+
 @pytest.mark.parametrize("how", ["close", "reuse", "replace", "session"])
 def test_a_job_that_takes_the_files_of_its_worker_damages_nothing(product, tmp_path, how):
     """SQLite writes to descriptors by number: it wrote pages into a job's own files, and the database was lost."""
