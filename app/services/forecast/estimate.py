@@ -39,8 +39,8 @@ class Estimate:
 class QueueForecast:
     """When a queue will be empty: `empty` is an interval of times, None when that is not known or never happens; then
     `why` is a code: `paused` (until a person resumes it), `workers` (no worker serves it), `types` (no run of the types
-    `names` is known), `growing` (more arrives than can be done), `stuck` (the ends of all jobs that run
-    are not known).
+    `names` is known), `growing` (more arrives than can be done), `stuck` (the ends of all jobs that
+    run are not known).
 
     `busy` of `workers` that serve it have a job. `still_ms`: no job was started in it for so long although it has ready
     jobs and every worker is busy; None when it moves. `basis_runs` is the number of runs that the forecast rests on.

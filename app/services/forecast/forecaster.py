@@ -52,9 +52,9 @@ _WRITE = (f"INSERT INTO predictions ({', '.join(_NAMES)}) VALUES ({', '.join(f':
 _NEW = "NOT EXISTS (SELECT 1 FROM predictions p WHERE p.uuid = jobs.uuid)"
 _BOUNDS = "SELECT (SELECT COALESCE(MIN(id), 0) FROM jobs), (SELECT COALESCE(MAX(id), 0) FROM jobs)"
 _NEXT = f"id = (SELECT MIN(id) FROM jobs WHERE state = 'pending' AND id >= :id) AND {_NEW}"
-_FORGET = ("DELETE FROM predictions WHERE made_ms < :old",
-           """DELETE FROM predictions WHERE ended_ms < (SELECT MIN(ended_ms) FROM (SELECT ended_ms FROM predictions
- WHERE ended_ms IS NOT NULL ORDER BY ended_ms DESC LIMIT :kept) k)""")
+_FORGET_OLD = "DELETE FROM predictions WHERE made_ms < :old"
+_FORGET_MOST = """DELETE FROM predictions WHERE ended_ms < (SELECT MIN(ended_ms) FROM (SELECT ended_ms FROM predictions
+ WHERE ended_ms IS NOT NULL ORDER BY ended_ms DESC LIMIT :kept) k)"""
 
 
 class Forecaster:
@@ -134,6 +134,8 @@ class Forecaster:
         rows = [{"t": name, "model": json.dumps(model.as_json()), "now": self.connection.now()}
                 for name in names if (model := self.models[name])]
         with self.connection.transaction() as tx:
+            tx.execute(_FORGET_OLD, old=tx.now() - KEPT_MS)
+            tx.execute(_FORGET_MOST, kept=KEPT)
             tx.execute_many(_PUT, rows)
             if self.calibration:
                 counts.save(tx, SIDES, self.calibration.as_json())
@@ -163,9 +165,6 @@ class Forecaster:
             fact.store(tx, found, sides=sides, serving=serving, busy_of=busy, last_start=last, paused=dict(seen.paused))
         self._judge()
         self._predict()
-        with connection.transaction() as tx:
-            for statement in _FORGET:
-                tx.execute(statement, **({"old": tx.now() - KEPT_MS} if ":old" in statement else {"kept": KEPT}))
 
     def _judge(self) -> None:
         """Hold the predictions of jobs that have ended against what happened. One of a job that a person ended, or
