@@ -230,6 +230,8 @@ def dispatch(count: int) -> bool:
     ratio = us["ours"] / us["floor"]
     print(f"dispatch / floor {ratio:.2f}, dispatch / bare Huey {us['ours'] / us['bare']:.2f}, floor / bare Huey "
           f"{us['floor'] / us['bare']:.2f}")
+    if us["ours"] > us["bare"]:
+        print(f"One by one is slower than bare Huey. The bound is {MOST_OF_FLOOR} times the floor, not bare Huey.")
     return found["many"] < MOST_MANY_S and ratio <= MOST_OF_FLOOR
 
 
