@@ -6,6 +6,7 @@ import json
 import re
 
 import pytest
+from sqlalchemy import select
 
 from app.extensions import db
 from app.jobs import job
@@ -79,16 +80,18 @@ def test_a_budget_of_nothing_is_one(admin, app):
 
 @pytest.mark.parametrize("value", [10.05, 0.0, 7.0, 1_000_000.0])
 def test_a_threshold_is_shown_as_it_is_kept(admin, app, value):
+    """Of a rule in minutes: those that count jobs or workers take whole numbers only."""
     with app.app_context():
-        db.session.get(AlertRule, 1).threshold = value
+        rule = db.session.scalar(select(AlertRule).where(AlertRule.kind == "oldest"))
+        rule.threshold, number = value, rule.id
         db.session.commit()
-    page = admin.get("/admin/jobs/alerts/rules/1").text
+    page = admin.get(f"/admin/jobs/alerts/rules/{number}").text
     shown = re.search(r'id="f-threshold"[^>]*', page) and re.search(r'value="([^"]*)"[^>]*id="f-threshold"', page)[1]
     assert float(shown) == value and not shown.endswith(".0")
     sent = {"csrf_token": admin.csrf, "threshold": shown, "window_min": "60", "cooldown_min": "15", "channels": "*"}
-    assert admin.post("/admin/jobs/alerts/rules/1", data=sent).status_code == 303
+    assert admin.post(f"/admin/jobs/alerts/rules/{number}", data=sent).status_code == 303
     with app.app_context():
-        assert db.session.get(AlertRule, 1).threshold == value
+        assert db.session.get(AlertRule, number).threshold == value
 
 
 def test_sign_in_names_what_is_missing_and_keeps_the_address(client):

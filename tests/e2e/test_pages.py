@@ -183,7 +183,7 @@ def test_a_queue_is_paused_with_a_reason_a_job_moved_to_the_top_and_all_resumed(
 def test_forms_with_errors_are_accessible_and_fit_a_phone(open_page, site, theme):
     page = open_page("/admin/jobs/alerts/rules/1", theme=theme, locale="en-GB")
     form = within_form(page).fill("Threshold", "many").fill("In the last minutes", "0").fill("Quiet from", "22:00").press("Save")
-    form.sees("A number from 1 to 1440.")
+    form.sees("A whole number from 1 to 1440.")
     assert page.get_by_label("Threshold").input_value() == "many"
     assert page.get_by_label("Threshold").get_attribute("aria-describedby") == "e-threshold"
     accessible(open_page, page, "rule")
