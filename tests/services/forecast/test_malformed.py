@@ -13,7 +13,8 @@ from app.services.forecast.forecaster import Forecaster
 from app.services.jobs import queue_rates
 from app.support.clock import now_ms, stamp
 
-BAD = pytest.mark.parametrize("bad", ["x", "", b"\xff", 2**62, float("inf")], ids=repr)
+VALUES = ["x", "", b"\xff", 2**62, float("inf")]
+BAD = pytest.mark.parametrize("bad", VALUES, ids=repr)
 MODELS = ['{"kinds": {"": []}}', '{"kinds": {"": [-5, -5]}}', '{"kinds": {"s1": [5]}}', '{"kinds": {"": [5]}, "sides": ["x", 1]}',
           '{"kinds": {"": [5]}, "loss": {"60": "x"}}', '{"kinds": {"": [5]}, "count": "x"}', '{"kinds": [1]}', "[1]", "x"]
 FACTS = [{"serving": None}, {"serving": {"default": "x"}}, {"marks": {"default": [1]}}, {"last_start": {"default": "x"}}, {"clear": {"default": ["x", 0, 0]}},
@@ -51,14 +52,15 @@ def plan_twice(connection) -> None:
         future.run()
 
 
-@BAD
-@pytest.mark.parametrize("column", ["rank", "available_ms", "timeout", "reserved_ms", "queue", "job_type", "tenant_id", "limit_key", "progress_done", "payload"])
 @pytest.mark.parametrize("state", ["pending", "scheduled", "processing"])
-def test_a_job(app, connection, column, bad, state):
+def test_a_job(app, connection, state):
     worker(connection)
-    change(connection, f"UPDATE jobs SET state = :s, worker_id = 'w1', reserved_ms = {now_ms()}, {column} = :bad WHERE uuid = :u",
-           s=state, bad=bad, u=dispatch(app))
-    plan_twice(connection)
+    for column in ("rank", "available_ms", "timeout", "reserved_ms", "queue", "job_type", "tenant_id", "limit_key", "progress_done", "payload"):
+        for bad in VALUES:
+            change(connection, "DELETE FROM jobs")
+            change(connection, f"UPDATE jobs SET state = :s, worker_id = 'w1', reserved_ms = {now_ms()}, {column} = :bad WHERE uuid = :u",
+                   s=state, bad=bad, u=dispatch(app))
+            plan_twice(connection)
 
 
 @BAD
