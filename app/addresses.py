@@ -106,7 +106,8 @@ def channels(name: str, text: str) -> dict[str, str]:
 
 
 def _host(url: str) -> str | None:
+    """The host of an address whose port is one: the system would take a larger one modulo 65,536."""
     try:
-        return urlsplit(url).hostname
+        return urlsplit(url).hostname if urlsplit(url).port != 0 else None
     except ValueError:
         return None

@@ -268,6 +268,7 @@ SETTINGS = (
 def load_settings(environ: Mapping[str, str] = os.environ) -> Settings:
     """The settings from an environment. Raises SettingError, whose text is one line that names the variable."""
     found = {name: setting.read(environ) for name, setting in FIELDS.items()}
+    http_url("OPENAI_BASE_URL", environ.get("OPENAI_BASE_URL", "").strip())
     found["public_url"] = site_address(*map(found.get, ("public_url", "host", "port", "allow_insecure_http")))
     for low, high in ("workers_min", "workers_max"), ("workers_min", "workers"), ("workers", "workers_max"):
         if found[low] > found[high] > 0:
@@ -286,8 +287,7 @@ def kept_key(path: Path, new: str) -> str:
         if not path.exists():
             temporary = folder / f".{path.name}-{os.getpid()}-{secrets.token_hex(4)}"
             with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as out:
-                out.write(new)
-                out.flush()
+                print(new, end="", file=out, flush=True)
                 os.fsync(out.fileno())
             try:
                 os.link(temporary, path)  # fails if another process was first: its key counts

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
+from app.addresses import SettingError, http_url
 from app.integrations.deadline import Deadline
 from app.integrations.openai_errors import (
     OF_CONNECTION,
@@ -124,6 +125,10 @@ def generate(prompt: str, model: str, seconds: float, began: Callable[[], None],
     if not api.key:
         raise RequestRejected(Message("OPENAI_API_KEY is not set for the workers."))
     where = OF_CONNECTION if api.tenant else OF_ENVIRONMENT
+    try:
+        http_url("OPENAI_BASE_URL", api.base)
+    except SettingError:
+        raise RequestRejected(Message("Correct %(name)s: it is no http or https address.", name=where[1])) from None
     silent = seconds if way == WHOLE else min(SILENT_S, seconds)
     timeout = httpx2.Timeout(silent, connect=min(CONNECT_S, seconds))
     answer = Answer()
