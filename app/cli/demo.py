@@ -60,7 +60,7 @@ _OF_AN_END = _OF_AN_ATTEMPT | {"error_json": "NULL", "created_ms": ":created", "
 _METRIC = insert(
     "job_metrics", METRIC, **_OF_AN_ATTEMPT, attempts=":n", processing_time=":ms", wait_ms=":wait",
     memory_used=":memory", error_message=":error", error_json="NULL", metadata=":mark", started_at=":started",
-    completed_at=":at", created_at=":at")
+    completed_at=":at", created_at=":at", code_version="NULL", traceback="NULL")
 _HISTORY = insert("job_history", HISTORY, **_OF_AN_END, attempts=":n", tries="3", created_by="'demo'",
                   finished_ms=":finished")
 _FAILED = insert("failed_jobs", FAILED, **_OF_AN_END, **_OPTIONS, connection="'sqlite'", exception=":traceback",

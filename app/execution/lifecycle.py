@@ -26,7 +26,7 @@ from app.execution.outcomes import class_name
 from app.ledger import claim as ledger
 from app.ledger.dialect import Connection
 from app.ledger.rescue import claims_of, rescue
-from app.ledger.settle import NOT_BEGUN, Outcome, Parked, settle, settle_group
+from app.ledger.settle import NOT_BEGUN, Outcome, Parked, metric, settle, settle_group
 from app.support.messages import Message
 from app.support.open_files import GONE, holds_write_lock, roll_back_others
 from app.support.outage import LOCKED, database_errors, kind_of, wait_for
@@ -247,7 +247,9 @@ class Lifecycle:
 
         def hand_back() -> None:
             with self.connection.transaction() as tx:
-                released = ledger.release(tx, job)
+                if released := ledger.release(tx, job):
+                    ran = Outcome("released", run_ms=max(tx.now() - job.reserved_ms, 0))
+                    metric(tx, job, "released", tx.now(), ran)
             if not released:
                 cancelled = Outcome("cancelled", error=Message("Cancelled while a worker was stopping."))
                 settle(self.connection, job, cancelled, self.store)

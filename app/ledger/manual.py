@@ -33,7 +33,7 @@ _REQUEUE = insert(
 _CANCELLED = insert(
     "job_metrics", METRIC, "DO NOTHING", "jobs WHERE {where}", worker="NULL", status="'cancelled'", processing_time="0",
     wait_ms="{wait}", memory_used="NULL", error_message=":why", error_json=":why_json", metadata="NULL",
-    started_at="NULL", completed_at=":at", created_at=":at")
+    started_at="NULL", completed_at=":at", created_at=":at", code_version="NULL", traceback="NULL")
 _HISTORY = insert(
     "job_history", HISTORY, "(uuid) DO NOTHING", "jobs WHERE {where} ORDER BY id", status="'cancelled'", error=":why",
     error_json=":why_json", result="NULL", traceback="NULL", finished_ms=":now")
@@ -54,7 +54,8 @@ def requeue(tx: Executor, ids: Sequence[int], fair: Collection[str]) -> list[str
     for row in tx.fetch_all(_FOREIGN.format(where=where)):
         _complete(tx, *row, now=now)
     assign_fair_ranks(tx, tx.fetch_all(_REQUEUE.format(where=where), now=now, until=now + DAY_MS), fair)
-    tx.execute(f"DELETE FROM job_history WHERE uuid IN (SELECT uuid FROM failed_jobs WHERE {where})")
+    for table in ("job_history", "job_facts"):
+        tx.execute(f"DELETE FROM {table} WHERE uuid IN (SELECT uuid FROM failed_jobs WHERE {where})")
     gone = tx.fetch_all(f"DELETE FROM failed_jobs WHERE {where} RETURNING uuid, batch_id")
     for batch_id in sorted({row[1] for row in gone if row[1]}):  # an open one too: its lock keeps it from closing
         tx.execute("UPDATE job_batches SET closed_ms = NULL, finished_at = NULL WHERE id = :b", b=batch_id)
@@ -93,7 +94,8 @@ def _change_bin(tx: Executor, ids: Sequence[int], at: str, was: str) -> int:
 def erase(tx: Executor, ids: Sequence[int]) -> int:
     """Delete failed jobs in the bin, with their history and log lines; figures stay. Returns how many."""
     binned = f"FROM failed_jobs WHERE {among(ids)} AND deleted_at IS NOT NULL"
-    for table, key in (("job_history", "uuid"), ("job_logs", "uuid"), ("job_edges", "child_uuid")):
+    for table in ("job_history", "job_facts", "job_logs", "job_edges"):
+        key = "child_uuid" if table == "job_edges" else "uuid"
         tx.execute(f"DELETE FROM {table} WHERE {key} IN (SELECT uuid {binned})")
     return tx.execute(f"DELETE {binned}")
 

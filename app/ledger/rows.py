@@ -7,7 +7,10 @@ from collections.abc import Iterable
 
 METRIC = (
     "uuid round claim_no job_type tenant_id queue worker status processing_time wait_ms memory_used attempts "
-    "error_message error_json metadata started_at completed_at created_at").split()
+    "error_message error_json metadata started_at completed_at created_at code_version traceback").split()
+# The version of the code that the worker ran: `revision.code`, or only the code's when the revision is unknown.
+VERSION = ("(SELECT CASE WHEN w.revision IS NULL THEN w.code_version ELSE w.revision || '.' || w.code_version END "
+           "FROM worker_heartbeats w WHERE w.worker_id = :code_version)")
 HISTORY = (
     "uuid job_type tenant_id queue status payload result error error_json traceback attempts tries claim_no round "
     "created_by created_ms finished_ms batch_id").split()

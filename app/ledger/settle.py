@@ -14,7 +14,7 @@ from app.ledger import costs, graph, limits
 from app.ledger.claim import Grouping, claim_group, claim_more, hand_back
 from app.ledger.claimed_row import FENCE, FENCES, MARKED, Claim, pairs_of
 from app.ledger.dialect import Connection, Executor
-from app.ledger.rows import FAILED, HISTORY, METRIC, insert, replacing
+from app.ledger.rows import FAILED, HISTORY, METRIC, VERSION, insert, replacing
 from app.models.job_metric import FINAL
 from app.support.clock import stamp
 from app.support.messages import Message, to_json
@@ -95,7 +95,7 @@ def decide(outcome: Outcome, job: Claim, now: int) -> Decision:
 
 _LOCK = "SELECT j.id FROM jobs j WHERE j.id IN {ids} ORDER BY j.id {lock}"
 _GONE = f"DELETE FROM jobs WHERE {FENCES} AND has_children = 0 RETURNING id"
-_METRIC = insert("job_metrics", METRIC, "DO NOTHING")
+_METRIC = insert("job_metrics", METRIC, "DO NOTHING", code_version=VERSION)
 _HISTORY = insert("job_history", HISTORY, "(uuid) " + replacing(
     "status result error error_json traceback attempts claim_no round finished_ms payload queue batch_id"))
 _FAILED = insert("failed_jobs", FAILED, "(uuid) DO NOTHING")
@@ -257,7 +257,7 @@ def _metric_row(job: Claim, status: str, now: int, outcome: Outcome) -> tuple:
     return (job.uuid, job.round, job.claim_no, job.job_type, job.tenant_id, job.queue, job.worker, status,
             outcome.run_ms, max((reserved or now) - job.available_ms, 0), outcome.memory_peak, job.attempts,
             outcome.error, to_json(outcome.error), json.dumps(outcome.details) if outcome.details else None,
-            stamp(reserved) if reserved else None, at, at)
+            stamp(reserved) if reserved else None, at, at, job.worker_id, outcome.traceback or None)
 
 
 def _add_costs(tx: Executor, job: Claim, attempt: Figures) -> None:

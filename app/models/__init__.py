@@ -2,7 +2,7 @@
 
 from app.extensions import db
 from app.models.alert import Alert, AlertMessage, AlertRule
-from app.models.audit import Audit
+from app.models.audit import Audit, AuditJob
 from app.models.connection import Connection
 from app.models.consumer import Consumer, WorkerMinute
 from app.models.content import Content, ImportReject, ImportRun
@@ -14,25 +14,29 @@ from app.models.histogram import JobHistogram
 from app.models.job import LIVE_STATES, Job
 from app.models.job_batch import JobBatch
 from app.models.job_edge import JobEdge
+from app.models.job_fact import ErrorGroup, JobFact
 from app.models.job_history import JobHistory
 from app.models.job_limit import JobLimit, RateStart
 from app.models.job_log import JobLog
 from app.models.job_metric import FINAL, JobMetric
 from app.models.queue_state import Meta, Queue
-from app.models.recurring import Recurring, RecurringRun
+from app.models.recurring import Recurring, RecurringRun, Schedule
 from app.models.rollup import JobMinute, QueueMinute, QueueSecond, RollupTenant, RollupType
+from app.models.saved import KeptForm, SavedView
 from app.models.sync import SyncAction, SyncLink
 from app.models.types import read_leniently
 from app.models.upload import UPLOAD_ID, Upload
+from app.models.usage import Deploy, MachineMinute, UsageHour
 from app.models.user import LoginAttempt, User, UserSession
 from app.models.worker_heartbeat import WorkerHeartbeat
 
 read_leniently(db.metadata)
 
 __all__ = [
-    "FINAL", "LIVE_STATES", "UPLOAD_ID", "Alert", "AlertMessage", "AlertRule", "Audit", "Connection", "Consumer",
-    "Content", "ContentVersion", "FailedJob", "Generation", "ImportReject", "ImportRun", "Job", "JobBatch",
-    "JobCost", "JobEdge", "JobHistogram", "JobHistory", "JobLimit", "JobLog", "JobMetric", "JobMinute",
-    "LoginAttempt", "Meta", "Prediction", "PromptTemplate", "Queue", "QueueMinute", "QueueSecond", "RateStart",
-    "Recurring", "RecurringRun", "RollupTenant", "RollupType", "RunTimeModel", "SyncAction", "SyncLink",
-    "TenantBudget", "Upload", "User", "UserSession", "WorkerHeartbeat", "WorkerMinute"]
+    "FINAL", "LIVE_STATES", "UPLOAD_ID", "Alert", "AlertMessage", "AlertRule", "Audit", "AuditJob", "Connection",
+    "Consumer", "Content", "ContentVersion", "Deploy", "ErrorGroup", "FailedJob", "Generation", "ImportReject",
+    "ImportRun", "Job", "JobBatch", "JobCost", "JobEdge", "JobFact", "JobHistogram", "JobHistory", "JobLimit",
+    "JobLog", "JobMetric", "JobMinute", "KeptForm", "LoginAttempt", "MachineMinute", "Meta", "Prediction",
+    "PromptTemplate", "Queue", "QueueMinute", "QueueSecond", "RateStart", "Recurring", "RecurringRun",
+    "RollupTenant", "RollupType", "RunTimeModel", "SavedView", "Schedule", "SyncAction", "SyncLink", "TenantBudget",
+    "Upload", "UsageHour", "User", "UserSession", "WorkerHeartbeat", "WorkerMinute"]

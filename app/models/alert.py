@@ -28,6 +28,7 @@ class AlertRule(db.Model):
     job_type: Mapped[str | None] = mapped_column(String(255))
     queue: Mapped[str | None] = mapped_column(String(255))
     tenant_id: Mapped[str | None] = mapped_column(String(255))
+    view_id: Mapped[int | None] = mapped_column(BigInteger)
     severity: Mapped[str] = mapped_column(String(10))
     quiet_from: Mapped[str | None] = mapped_column(String(5))
     quiet_until: Mapped[str | None] = mapped_column(String(5))

@@ -28,3 +28,14 @@ class Audit(db.Model):
     subject_json: Mapped[str | None] = mapped_column(Text)
     result_json: Mapped[str | None] = mapped_column(Text)
     times: Mapped[int] = mapped_column(Integer, server_default="1")
+
+
+class AuditJob(db.Model):
+    """A job that an action has changed. `was` is JSON of what an undo needs (its queue, its rank), or None."""
+
+    __tablename__ = "audit_jobs"
+    __table_args__ = (Index("audit_jobs_uuid_idx", "uuid"), {"sqlite_with_rowid": False})
+
+    audit_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    uuid: Mapped[str] = mapped_column(String(36), primary_key=True)
+    was: Mapped[str | None] = mapped_column(Text)

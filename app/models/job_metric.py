@@ -17,7 +17,8 @@ _FINAL_SQL = text("status IN ('completed', 'failed', 'timeout', 'cancelled')")
 
 
 class JobMetric(db.Model):
-    """An outcome. Final ones are completed, failed, timeout, cancelled; those of an attempt are retried, lost, late.
+    """An outcome. Final ones are completed, failed, timeout, cancelled; those of an attempt are retried, lost, late and
+    released (handed back uncounted, as its worker ended). `code_version` is that of its worker.
 
     (uuid, claim_no, status) is unique. A unique partial index on (uuid, round) over the final statuses guarantees one
     final outcome a round. `processing_time` and `wait_ms` are in ms, `memory_used` in bytes.
@@ -53,6 +54,8 @@ class JobMetric(db.Model):
     worker: Mapped[str | None] = mapped_column(String(255))
     started_at: Mapped[datetime | None] = mapped_column(TIMESTAMP)
     wait_ms: Mapped[int | None] = mapped_column(BigInteger)
+    code_version: Mapped[str | None] = mapped_column(String(64))
+    traceback: Mapped[str | None] = mapped_column(Text)
 
     @classmethod
     def completed(cls):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Integer, String
+from sqlalchemy import BigInteger, Integer, String, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.extensions import db
@@ -21,6 +21,24 @@ class Recurring(db.Model):
     missed_ms: Mapped[int | None] = mapped_column(BigInteger)
     missed_at_ms: Mapped[int | None] = mapped_column(BigInteger)
     changed_by: Mapped[str | None] = mapped_column(String(255))
+
+
+class Schedule(db.Model):
+    """A schedule made on the page, or, with `job_type` NULL, another `cron` for the one of this name in the code.
+    `args` is JSON; `overlap` is skip, wait or allow."""
+
+    __tablename__ = "schedules"
+
+    name: Mapped[str] = mapped_column(String(255), primary_key=True)
+    cron: Mapped[str] = mapped_column(String(255))
+    job_type: Mapped[str | None] = mapped_column(String(255))
+    args: Mapped[str] = mapped_column(Text, server_default="{}")
+    queue: Mapped[str | None] = mapped_column(String(255))
+    tenant_id: Mapped[str | None] = mapped_column(String(255))
+    overlap: Mapped[str] = mapped_column(String(10), server_default="skip")
+    catch_up: Mapped[int] = mapped_column(Integer, server_default="0")
+    changed_by: Mapped[str] = mapped_column(String(255))
+    changed_ms: Mapped[int] = mapped_column(BigInteger)
 
 
 class RecurringRun(db.Model):

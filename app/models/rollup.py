@@ -53,13 +53,14 @@ class JobMinute(db.Model):
 
 
 class QueueMinute(db.Model):
-    """Depth of each queue at each minute, kept for 26 hours."""
+    """Depth of each queue at each minute, and how long its oldest ready job had waited; kept for 26 hours."""
 
     __tablename__ = "queue_minutes"
 
     minute_ms: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
     queue: Mapped[str] = mapped_column(String(255), primary_key=True)
     depth: Mapped[int] = mapped_column(Integer)
+    oldest_ms: Mapped[int | None] = mapped_column(BigInteger)
 
 
 class QueueSecond(db.Model):

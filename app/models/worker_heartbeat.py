@@ -50,6 +50,7 @@ class WorkerHeartbeat(db.Model):
     memory_start: Mapped[int | None] = mapped_column(BigInteger)
     jobs_done: Mapped[int] = mapped_column(Integer, server_default="0")
     code_version: Mapped[str | None] = mapped_column(String(64))
+    revision: Mapped[str | None] = mapped_column(String(40))
     command: Mapped[str | None] = mapped_column(String(20))
     stopped_ms: Mapped[int | None] = mapped_column(BigInteger)
 

@@ -28,7 +28,7 @@ from app.services.alerts.snapshot import Snapshot
 from app.services.content import generations
 from app.services.forecast.forecaster import Forecaster
 from app.services.instance import retention, schema
-from app.services.jobs import queue_rates, recurring, search_index
+from app.services.jobs import facts, queue_rates, recurring, search_index
 from app.services.jobs.batches import follow_up
 from app.services.people import sign_in
 from app.support import disk, error_texts, open_files, process
@@ -92,6 +92,7 @@ class Monitor:
             Duty("short rates", 0.2, sweep.fast),
             Duty("batches", 1.0, self.batches),
             Duty("dependencies", 60.0, lambda: graph.repair(self.connection)),
+            Duty("facts", 1.0, lambda: facts.advance(self.connection)),
             Duty("search", 1.0, lambda: search_index.advance(self.connection)),
             Duty("ping", 60.0, self.ping.send),
             Duty("minute", 1.0, self.minute),

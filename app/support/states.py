@@ -8,7 +8,8 @@ STATE_LABELS = {
     "pending": _("Pending"), "scheduled": _("Scheduled"), "waiting": _("Waiting"), "held": _("Held"),
     "blocked": _("Blocked"), "processing": _("Processing"), "completed": _("Completed"), "failed": _("Failed"),
     "timeout": _("Timed out"), "cancelled": _("Cancelled"), "retried": _("Failed, retried"), "lost": _("Lost"),
-    "late": _("Late"), "bin": _("In the bin"), "erased": _("Erased"), "paused": _("Paused"), "healthy": _("Healthy"),
+    "late": _("Late"), "released": _("Handed back"), "bin": _("In the bin"),
+    "erased": _("Erased"), "paused": _("Paused"), "healthy": _("Healthy"),
     "watch": _("Look at it"), "unresponsive": _("Not responding"), "stuck": _("Stuck"), "stopped": _("Stopped"),
 }
 

@@ -58,7 +58,8 @@ _ENQUEUE = """INSERT INTO alert_messages (alert_id, channel, phase, title, body,
 def check(snapshot: Snapshot, connection: Connection, settings: Settings, urgent: bool = False) -> list[str]:
     """Judge the enabled rules (with `urgent` only those kinds) and write the incidents and messages. Returns 'kind:
     error' for each rule that failed."""
-    rules = {row[0]: Rule(*row) for row in snapshot.tx.fetch_all(_RULES)}
+    names = tuple(Rule.__dataclass_fields__)
+    rules = {row[0]: Rule(**dict(zip(names, row, strict=True))) for row in snapshot.tx.fetch_all(_RULES)}
     judged: list[tuple[Rule, list[Finding]]] = []
     failed = []
     for rule in rules.values():

@@ -50,6 +50,7 @@ class Rule:
     quiet_until: str | None
     channels: str
     cooldown_min: int
+    view_id: int | None = field(default=None, kw_only=True)
 
     @property
     def scope(self) -> dict[str, str]:

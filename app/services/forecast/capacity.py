@@ -29,9 +29,10 @@ MOST, PAGE, SHORT_MS, MOST_WORKERS = 100_000, 20_000, 1000, 1000
 STEPS = (-1, 0, 1, 2, 4)  # workers more than today
 NEAR = 0.2, 1000  # a replayed wait is near the measured one within this share of it, or these ms
 _COUNT = """SELECT COUNT(*), MIN(id) FROM job_metrics WHERE completed_at >= :since AND started_at IS NOT NULL
- AND status <> 'late'"""
+ AND status NOT IN ('late', 'released')"""
 _RUNS = f"""SELECT id, queue, job_type, tenant_id, started_at, completed_at, wait_ms, worker FROM job_metrics
- WHERE id > :last AND completed_at >= :since AND started_at IS NOT NULL AND status <> 'late' ORDER BY id LIMIT {PAGE}"""
+ WHERE id > :last AND completed_at >= :since AND started_at IS NOT NULL
+ AND status NOT IN ('late', 'released') ORDER BY id LIMIT {PAGE}"""
 _RUNNING = "SELECT queue, job_type, tenant_id, reserved_ms, available_ms FROM jobs WHERE state = 'processing'"
 _WAITING = "SELECT COUNT(*) FROM jobs WHERE state = 'pending' AND available_ms >= :since AND available_ms < :until"
 _LIMITS = """SELECT job_type, per, COALESCE(set_concurrency, concurrency), COALESCE(set_rate_count, rate_count),

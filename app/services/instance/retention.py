@@ -30,7 +30,7 @@ ORPHAN_S = 3600
 KEEP_UNSENT_DAYS = 8
 
 _NEEDED = "SELECT e.parent_uuid FROM job_edges e JOIN jobs c ON c.uuid = e.child_uuid WHERE "
-_NOT_FAILED = "('completed', 'cancelled', 'retried', 'lost', 'late')"
+_NOT_FAILED = "('completed', 'cancelled', 'retried', 'lost', 'late', 'released')"
 _EMPTY = f"COALESCE(stop_code, '') = '{worker_slots.EMPTY}'"  # a worker's place that can be filled again
 _OLD = (  # table, condition, days kept, whether its time is text
     ("job_metrics", f"completed_at < :old AND status IN {_NOT_FAILED}", KEEP_DAYS, True),
@@ -108,6 +108,7 @@ def _old_history(connection: Connection, old: int, old_failed: int) -> int:
             gone = [row for row in gone if row["u"] not in needed]
             tx.execute_many("DELETE FROM job_edges WHERE child_uuid = :u", gone)
             tx.execute_many("DELETE FROM job_history WHERE id = :id", gone)
+            tx.execute_many("DELETE FROM job_facts WHERE id = :id", gone)
         total += len(gone)
         if len(rows) < STEP or rows[-1][2] >= old:
             break

@@ -423,7 +423,7 @@ def test_oldest_waiting_and_paused_queues(desk):
 def test_growing(desk, depths, grows):
     for n in range(16):
         minute = desk.now - (15 - n) * MINUTE_MS
-        desk.ledger.change("INSERT INTO queue_minutes VALUES (:m, 'default', :n)", m=minute, n=depths[round(n / 15 * 3)])
+        desk.ledger.change("INSERT INTO queue_minutes (minute_ms, queue, depth) VALUES (:m, 'default', :n)", m=minute, n=depths[round(n / 15 * 3)])
     assert bool(judged(desk, "growing", threshold=1.5, minimum=100, window_min=15)) is grows
 
 

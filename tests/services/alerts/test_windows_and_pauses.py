@@ -170,7 +170,7 @@ def test_a_pause_that_begins_anew_counts_anew_and_one_that_is_prolonged_does_not
 
 def test_a_paused_queue_that_grows_is_measured_and_told_by_its_pause(desk):
     for n in range(16):
-        desk.ledger.change("INSERT INTO queue_minutes VALUES (:m, 'default', :n)", m=desk.now - (15 - n) * MINUTE_MS, n=100 + n * 20)
+        desk.ledger.change("INSERT INTO queue_minutes (minute_ms, queue, depth) VALUES (:m, 'default', :n)", m=desk.now - (15 - n) * MINUTE_MS, n=100 + n * 20)
     paused(desk, "default", 5)
     look = desk.look()
     assert judged(desk, "growing", look, threshold=1.5, minimum=100, window_min=15) == [] and look.values[1] == 4
@@ -305,10 +305,10 @@ def test_figures_by_the_minute_that_another_program_wrote_are_left_out(desk, bad
 @pytest.mark.parametrize("column", ["minute_ms", "depth"])
 def test_a_depth_that_another_program_wrote_is_left_out(desk, column):
     for n in range(61):
-        desk.ledger.change("INSERT INTO queue_minutes VALUES (:m, 'low', :d)", m=desk.now - (60 - n) * MINUTE_MS, d=10 + 10 * n)
+        desk.ledger.change("INSERT INTO queue_minutes (minute_ms, queue, depth) VALUES (:m, 'low', :d)", m=desk.now - (60 - n) * MINUTE_MS, d=10 + 10 * n)
     for bad in ("x", "", b"\xff", float("inf"), 2**62)[:5 if column == "minute_ms" else 4]:
         row = {"minute_ms": desk.now - 30 * MINUTE_MS + 5, "depth": 1} | {column: bad}
-        desk.ledger.change("INSERT INTO queue_minutes VALUES (:minute_ms, 'low', :depth)", **row)
+        desk.ledger.change("INSERT INTO queue_minutes (minute_ms, queue, depth) VALUES (:minute_ms, 'low', :depth)", **row)
         (found,) = judged(desk, "growing", threshold=3)
         assert (found.facts["before"], found.facts["n"]) == (10, 610), bad
         desk.ledger.change("DELETE FROM queue_minutes WHERE minute_ms = :m", m=row["minute_ms"])

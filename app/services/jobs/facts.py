@@ -1,0 +1,64 @@
+"""Copies facts of finished jobs, and the groups of their errors, into tables with the indexes that lists need.
+
+job_history (one row a finished job) -> `advance` (the monitor, each second, in the order of the ids) -> job_facts,
+error_groups, and the watermark `facts_reach`. So a settle pays for none of these indexes, rows of older versions and of
+other programs get theirs, and pages are up to a second old. A retry by hand deletes the row with that of job_history.
+"""
+
+from __future__ import annotations
+
+from app.ledger import watermark
+from app.ledger.dialect import Connection, Executor
+from app.ledger.rows import among, insert, replacing
+from app.models.types import as_integer, as_text
+from app.support.error_kinds import group_of
+
+KEY = "facts_reach"
+FAILURES = ("failed", "timeout")
+_READ = "id, uuid, job_type, tenant_id, status, finished_ms, attempts, claim_no, error, error_json"
+_COPIED = "uuid job_type tenant_id status finished_ms attempts"
+_MEASURED = "lost worker code_version wait_ms run_ms memory error_group"
+_WRITE = insert("job_facts", f"id {_COPIED} {_MEASURED}".split(), f"(id) {replacing(f'{_COPIED} {_MEASURED}')}")
+_ATTEMPTS = """SELECT uuid, claim_no, status, worker, code_version, wait_ms, processing_time, memory_used
+ FROM job_metrics WHERE status <> 'late' AND """
+_GROUP = insert("error_groups", "error_group job_type title error error_json first_ms last_ms".split(),
+                """(error_group) DO UPDATE SET
+ error = CASE WHEN excluded.last_ms < error_groups.last_ms THEN error_groups.error ELSE excluded.error END, error_json =
+ CASE WHEN excluded.last_ms < error_groups.last_ms THEN error_groups.error_json ELSE excluded.error_json END,
+ first_ms = CASE WHEN excluded.first_ms < error_groups.first_ms THEN excluded.first_ms ELSE error_groups.first_ms END,
+ last_ms = CASE WHEN excluded.last_ms > error_groups.last_ms THEN excluded.last_ms ELSE error_groups.last_ms END""")
+
+
+def advance(connection: Connection, steps: int = 5) -> int:
+    """Copy the facts of the next finished jobs, at most 2,000 a step; returns how many."""
+    return watermark.advance(connection, KEY, "job_history", _READ, lambda rows, _now: rows, _add, steps)
+
+
+def _add(tx: Executor, rows: list[tuple]) -> None:
+    facts, groups = [], {}
+    attempts = _attempts(tx, [as_text(row[1]) or "" for row in rows])
+    for id_, *texts, finished, tried, claim_no, error, stored in rows:
+        uuid, job_type, tenant, status = map(as_text, texts)
+        finished, group = as_integer(finished, 0), None
+        if status in FAILURES and error:
+            group, title = group_of(job_type or "", as_text(error) or "", as_text(stored))
+            first = groups.get(group, (finished,))[0]
+            groups[group] = (min(first, finished), job_type, title, as_text(error), as_text(stored), finished)
+        lost, last = attempts.get(uuid, (0, {}))
+        facts.append((id_, uuid, job_type, tenant, status, finished, as_integer(tried, 0), lost,
+                      *last.get((as_integer(claim_no), status), (None,) * 5), group))
+    tx.execute_many(_WRITE, facts)
+    tx.execute_many(_GROUP, [(key, job_type, title, error, stored, first, last)
+                             for key, (first, job_type, title, error, stored, last) in sorted(groups.items())])
+
+
+def _attempts(tx: Executor, uuids: list[str]) -> dict[str, tuple[int, dict]]:
+    """{uuid: (lost attempts, {(claim_no, status): worker, code version, wait, run time, peak of memory})}."""
+    found: dict[str, tuple[int, dict]] = {}
+    for start in range(0, len(uuids), 500):
+        for row in tx.fetch_all(_ATTEMPTS + among(uuids[start:start + 500], "uuid")):
+            uuid, status = as_text(row[0]) or "", as_text(row[2])
+            lost, last = found.get(uuid, (0, {}))
+            last[as_integer(row[1]), status] = (as_text(row[3]), as_text(row[4]), *map(as_integer, row[5:]))
+            found[uuid] = (lost + (status == "lost"), last)
+    return found
