@@ -65,7 +65,7 @@ class JobView:
 @dataclass(frozen=True)
 class AttemptView:
     """The outcome of an attempt. `started_at` is `started` as text, `processing_time` is in ms, `memory_used` is the
-    peak."""
+    peak, `code_version` that of its worker."""
 
     attempt: int
     status: str
@@ -80,6 +80,7 @@ class AttemptView:
     memory_used: int | None
     error_message: str | None
     details: dict[str, Any]
+    code_version: str | None = None
 
 
 @dataclass(frozen=True)
