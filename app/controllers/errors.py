@@ -15,14 +15,15 @@ from app.controllers.responses import actor, ask, done, live, wrong
 from app.services.audit import ActionRefused
 from app.services.instance import deploys
 from app.services.jobs import actions, error_pages
+from app.services.jobs.facts import MOST_KINDS
 from app.services.jobs.job_filter import FilterError
-from app.support.clock import iso
+from app.support.clock import iso, now_ms, when
 from app.support.messages import Message
 from app.support.settings import settings
 from app.support.validation import ValidationError
 
 bp = Blueprint("errors", __name__, url_prefix="/errors")
-MOST_DEPLOYS = 10
+MOST_DEPLOYS, MOST_POLLED = 10, 20_000  # 100,000 failures are counted in 0.5 s: such a page does not poll
 
 
 @bp.get("/", endpoint="index")
@@ -50,9 +51,10 @@ def page(faults: dict[str, str], over: error_pages.Window | None = None, typed: 
         "over": over, "found": found, "order": order, "start": start, "one": key, "kept": kept, "faults": faults,
         "typed": typed, "deploys": deploys.newest(MOST_DEPLOYS), "periods": list(error_pages.PERIODS),
         "deploy": over.query.get("deploy") and deploys.one(int(over.query["deploy"])), "short": deploys.short,
-        "actions": actions_of(found, over)}
+        "actions": actions_of(found, over), "now": when(now_ms()), "most_kinds": MOST_KINDS}
     poll = url_for("admin.jobs.errors.index", **kept, sort=order, **({"from": start} if start else {}))
-    return live("admin/errors.html", context, "error_groups", poll=poll, follow=not faults,
+    return live("admin/errors.html", context, "error_groups", poll=poll,
+                follow=not faults and found.failed <= MOST_POLLED,
                 plain=lambda: as_json(over, found, context["deploys"]))
 
 

@@ -162,7 +162,7 @@ export function charts() {
       const step = scales.x.width / rows.length;
       let free = area.left;
       ctx.save();
-      Object.assign(ctx, { strokeStyle: colour("accent"), fillStyle: colour("accent"), font: `12px ${getComputedStyle(document.body).fontFamily}`, textBaseline: "top" });
+      Object.assign(ctx, { strokeStyle: colour("text"), fillStyle: colour("text"), font: `12px ${getComputedStyle(document.body).fontFamily}`, textBaseline: "top" });
       ctx.setLineDash([4, 3]);
       rows.forEach((row, i) => (row.deploys || []).forEach(({ text, place }) => {
         const x = Math.round(scales.x.left + (i + place) * step) + 0.5;

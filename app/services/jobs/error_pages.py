@@ -138,11 +138,12 @@ def groups(over: Window, order: str = "failed", start: int = 0, key: str = "") -
     begin, width = _slots(over, page)
     details, trends = _details(tx, keys, bounds), _trends(tx, keys, bounds, begin, width)
     since = next((deploy.at_ms for deploy in deploys.newest()), NO_END)
-    foreign = tx.fetch_all(f"SELECT id, uuid FROM failed_jobs WHERE {_FOREIGN} ORDER BY id DESC")
+    foreign = tx.fetch_all(f"SELECT uuid, COUNT(*) OVER () FROM failed_jobs WHERE {_FOREIGN} ORDER BY id DESC "
+                           f"LIMIT {MOST_FOREIGN}")
     return GroupPage(
         [_view(row, since, *details[row[0]], trends[row[0]]) for row in page], len(found),
-        sum(as_integer(row[1], 0) or 0 for row in found), width, len(foreign),
-        [as_text(uuid) or "" for _id, uuid in foreign[:MOST_FOREIGN]], tx.fetch_all(_BEHIND)[0][0], highest())
+        sum(as_integer(row[1], 0) or 0 for row in found), width, foreign[0][1] if foreign else 0,
+        [as_text(row[0]) or "" for row in foreign], tx.fetch_all(_BEHIND)[0][0], highest())
 
 
 def highest() -> int:
