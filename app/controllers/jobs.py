@@ -83,8 +83,9 @@ def delete(uuid: str):
     if page := ask(_("Delete this job?"), _("It stays in the bin for 7 days."), _("Delete"),
                    tree=lambda: tree_forms.question([uuid])):
         return page
-    actions.delete_failed(uuid, actor(), tree_forms.chosen())
-    return done(_("Job deleted"))
+    entries: list[int] = []
+    actions.delete_failed(uuid, actor(), tree_forms.chosen(), lambda _below, entry: entries.append(entry))
+    return done(_("Job deleted"), entry=entries[0], undo=True)
 
 
 @bp.post("/flush-failed", endpoint="flush-failed")
