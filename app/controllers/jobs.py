@@ -19,6 +19,7 @@ from app.support.validation import ValidationError, parse_id
 
 bp = Blueprint("jobs", __name__, url_prefix="/jobs")
 service = JobMonitoringService()
+ENDED_MS = 20_000  # between polls of the page of a job that has ended: another may retry or delete it
 PARTS = ("actions", "notices", "cards", "batches_live", "live_jobs", "failed_table")
 
 
@@ -116,5 +117,5 @@ def job(uuid: str):
     found = lookup.find(uuid)
     if found is None:
         return render_error(404, _("There is no such job."))
-    return live("admin/job.html", job_context(found), "job", follow=not found.status,
+    return live("admin/job.html", job_context(found) | {"interval": ENDED_MS if found.status else None}, "job",
                 plain=lambda: lookup.as_json(uuid))

@@ -117,13 +117,13 @@ def facts(row: AuditRow) -> dict[str, Any]:
     return found | {"more": "; ".join(more)}
 
 
-def sentence(row: AuditRow) -> str:
-    """What was done, as a sentence without its subject when that is a job."""
+def sentence(row: AuditRow, of_one: bool = False) -> str:
+    """What was done, as a sentence without its subject when that is a job; with `of_one` as one of its jobs sees it."""
     own, subject, values = str(row.action), translate_stored(_named(row)) or "", facts(row)
     result = translate_stored(row.result) or ""
     if own in OF_JOBS:
         one, many = OF_JOBS[own]
-        single = row.uuid is not None or own == "undo" and row.jobs == 1 and values.get("total") == 1
+        single = of_one or row.uuid is not None or own == "undo" and row.jobs == 1 and values.get("total") == 1
         if single or values.get("n") is not None:
             shown = {k: number(v) if type(v) is int else v for k, v in values.items()}
             text = _filled(one if single else many, subject, shown)
