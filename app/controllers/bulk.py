@@ -57,7 +57,7 @@ def bulk():
         return done(" ".join([_("None of these jobs can be changed so."), *choice.left]), 0)
     chosen = choice.ids if action == "cancel" else ()
     title, text, button = question(action, len(choice.ids))
-    title = title if not choice.left or error else f"{title} ({_shares(choice)})"
+    title = title if not choice.left else f"{title} ({_shares(choice)})"
     text = " ".join([*choice.left, text, _("You can undo it.") if action in undo.UNDOABLE else
                      _("It cannot be undone.")])
     if page := ask(title, text, button, danger=action not in MILD, field=error, always=error is not None,
