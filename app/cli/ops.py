@@ -8,9 +8,10 @@ import click
 from flask.cli import AppGroup
 
 from app.cli.command import actor, reading, refuse, single
-from app.services.instance import backup as backups, restore as restores
+from app.services.instance import backup as backups, deploys, restore as restores
 from app.services.jobs import worker_commands
 from app.services.stats import workers as worker_list
+from app.support.clock import iso
 from app.support.settings import settings
 
 
@@ -39,6 +40,14 @@ def restore(path: Path) -> None:
         refuse(error)
     click.echo(f"Restored the backup of {manifest['created']}. All queues, schedules and alerts are paused.\n"
                "Start the site, look at it, then: flask --app wsgi jobs resume --all")
+
+
+@single.command("deploy-mark")
+@click.argument("text")
+def deploy_mark(text: str) -> None:
+    """Mark a deploy of now: a line on the charts, and what "since the last deploy" counts from."""
+    found = deploys.mark(text, actor())
+    click.echo(f"Deploy {found.id} at {iso(found.at_ms)}: {found.text}")
 
 
 workers = AppGroup("workers", help="Look at workers and tell them what to do.")

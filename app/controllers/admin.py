@@ -17,6 +17,7 @@ from app.controllers import (
     connections,
     contents,
     costs,
+    errors,
     generations,
     graph,
     jobs,
@@ -30,7 +31,7 @@ from app.controllers.access import check_csrf, super_admin_required
 bp = Blueprint("admin", __name__, url_prefix="/admin")
 bp.before_request(super_admin_required)
 bp.before_request(check_csrf)
-for _part in (alerts, batches, bulk_texts, capacity, connections, contents, costs, generations, graph, new_job, people,
-              syncs, workers):
+for _part in (alerts, batches, bulk_texts, capacity, connections, contents, costs, errors, generations, graph, new_job,
+              people, syncs, workers):
     jobs.bp.register_blueprint(_part.bp)
 bp.register_blueprint(jobs.bp)

@@ -11,6 +11,7 @@ from app.controllers import tree_forms
 from app.controllers.access import require_delete
 from app.controllers.responses import actor, ask, done, live, polled, pulse, render_error, rendered
 from app.controllers.view_models import dashboard_context, dashboard_parts, job_context
+from app.services.instance import deploys
 from app.services.jobs import actions, lookup
 from app.services.stats import pauses
 from app.services.stats.job_monitoring import PERIODS, JobMonitoringService
@@ -47,10 +48,12 @@ def realtime_stats():
 
 @bp.get("/metrics", endpoint="metrics")
 def metrics():
-    """Final outcomes by time, or with `group=type` by job type, as JSON. ValidationError is answered by 400."""
+    """Final outcomes by time with the deploys, or with `group=type` by job type, as JSON. ValidationError is answered
+    by 400."""
     given = request.args
     filters = {name: given.get(name) or None for name in ("job_type", "bucket", "group")}
-    return jsonify(service.get_metrics(given.get("period", "24h"), **filters))
+    rows = service.get_metrics(given.get("period", "24h"), **filters)
+    return jsonify(rows if filters["group"] else deploys.on_chart(rows))
 
 
 def max_failed_id() -> int | None:

@@ -18,7 +18,8 @@ from app.controllers.worker_views import worker_lines
 from app.models.job import BY_LIMIT, BY_RATE, LIVE_STATES
 from app.services.alerts.incident_views import open_alerts
 from app.services.content import bulk, content_list, contents, costs, generation_pages, sync_reports, sync_start
-from app.services.jobs import batch_pages, lookup, uploads, waiting, why
+from app.services.instance import deploys
+from app.services.jobs import batch_pages, error_pages, lookup, uploads, waiting, why
 from app.services.jobs.actions import EDITABLE
 from app.services.jobs.views import JobView, Progress
 from app.services.stats import pauses, workers
@@ -63,7 +64,8 @@ def dashboard_parts(pulse: dict[str, Any], period: str = "24h") -> dict[str, Any
         "notices": notices(pulse["monitor"], events), "pauses": pulse["pauses"], "costs": costs.sums(),
         "alerts": of_workers + alert_banners(*said),
         "batches": {"rows": running, "total": open_batches},
-        "timeline": labelled(service.get_metrics(period)),
+        "timeline": deploys.on_chart(labelled(service.get_metrics(period))),
+        "alike": error_pages.alike(row.uuid for row in failed),
     }
 
 
@@ -212,7 +214,8 @@ def eta(progress: Progress | None, running_ms: int | None) -> int | None:
 
 
 def links(found: JobView) -> list[tuple[str, str]]:
-    """Label and address of its batch, its generation, and of lists of jobs with the same type, tenant or error."""
+    """Label and address of its batch, its generation, and of lists of jobs with the same type or tenant, or that
+    failed alike."""
     result = [(_("Jobs of type %(name)s", name=found.label), url_for("admin.jobs.list", type=found.job_type))]
     if generation_pages.exists(found.uuid):
         result.insert(0, (_("Its generation"), url_for("admin.jobs.generations.one", uuid=found.uuid)))
@@ -224,9 +227,10 @@ def links(found: JobView) -> list[tuple[str, str]]:
         result.insert(0, (_("The syncs after it"), url_for("admin.jobs.batches.one", batch=found.uuid)))
     if tenant := found.tenant_id:
         result.append((_("Jobs of tenant %(name)s", name=tenant), url_for("admin.jobs.list", tenant=tenant)))
-    if found.error and found.status:
-        query = {"state": "unsuccessful", "type": found.job_type, "q": " ".join(found.error.split()[:8])[:120]}
-        result.append((_("Jobs with the same error"), url_for("admin.jobs.list", **query)))
+    for key, n in error_pages.alike([found.uuid]).values():
+        result.append((ngettext("%(n)s failed job like this", "%(n)s failed jobs like this", n, n=number(n)),
+                       url_for("admin.jobs.list", error=key, state="unsuccessful")))
+        result.append((_("Its group of failures"), url_for("admin.jobs.errors.index", error=key, period="all")))
     return result
 
 

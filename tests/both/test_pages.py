@@ -16,7 +16,7 @@ from app.models.job_metric import FINAL
 from app.monitor.loop import Monitor
 from app.services.alerts.checks import KINDS
 from app.services.content.content_list import STATES
-from app.services.jobs import listing
+from app.services.jobs import facts, listing
 from app.services.jobs.job_filter import HOLDS
 from tests.both.conftest import TOKEN
 from tests.both.rows import BULK
@@ -47,6 +47,7 @@ QUERIES = {
        for name in ("log", "log-export")}, "admin.jobs.batches.index": [{}, {"q": "100%"}, {"open": "1"}, {"before": "1.1999999999999.x"}, {"before": "x"}],
     "admin.jobs.alerts.new-rule": [{}, *({"kind": k} for k in KINDS)],
     "admin.jobs.new.form": [{}, {"type": "TestForm"}, {"type": "ProcessCsvImport"}],
+    "admin.jobs.errors.index": [{}, *({"period": p, "sort": s} for p, s in (("7d", "last"), ("30d", "first"), ("all", "x"))), {"since": "2026-01-01", "until": "2030-01-01T10:00"}, {"deploy": "1"}, {"since": "x"}, {"error": "0"}],
     "admin.jobs.graph.job": [{}, {"zoom": "150", "sort": "state"}, {"open": "0-0", "node": "x"}],
 }
 
@@ -96,7 +97,8 @@ def test_each_number_leads_to_exactly_what_it_counts(site):
     monitor.count()
     monitor.connection.close()
     site.client.set_cookie("lang", "en")
-    pages, seen = ["/", "/queues", "/batches/", *(f"/batches/{id}" for id in site.batches.values())], set()
+    facts.advance(monitor.connection)
+    pages, seen = ["/", "/queues", "/batches/", "/errors/?period=all", *(f"/batches/{id}" for id in site.batches.values())], set()
     for page in pages:
         text = html.unescape(site.client.get(f"/admin/jobs{page}", headers=HTML).text)
         for url, words in re.findall(r'<a [^>]*href="/admin/jobs/list\?([^"]+)"[^>]*>(.*?)</a>', text, re.S):
@@ -108,7 +110,7 @@ def test_each_number_leads_to_exactly_what_it_counts(site):
                 assert listing.count(read_filter(request.args)) == (numbers[at], True), (page, url, words)
             seen |= set(re.findall(r"(?:state|hold)=(\w+)", url)) - {"ended"} | {page}
             seen |= {"ended"} if "state=ended" in url else set()
-    assert seen >= {*pages[:3], f"/batches/{site.batches['ended']}", "pending", "processing", "scheduled", "waiting", "held", "blocked", "completed", "undecided", "ended", "limit"}
+    assert seen >= {*pages[:4], "unsuccessful", f"/batches/{site.batches['ended']}", "pending", "processing", "scheduled", "waiting", "held", "blocked", "completed", "undecided", "ended", "limit"}
 
 
 def test_every_duty_of_the_monitor_succeeds_twice(site):
@@ -129,6 +131,7 @@ FORMS = {
     "admin.jobs.pause": [{"minutes": "5", "reason": "pausa"}], "admin.jobs.pause-type": [{"minutes": "5"}],
     "admin.jobs.batches.act": [{"queue": "low"}, {}],
     "admin.jobs.connections.set": [{"service": "openai", "tenant": "acme", "secret": "sk-another"}, {"service": "wordpress", "tenant": "x", "url": "http://u:p@x"}, {"service": "x"}, {}],
+    "admin.jobs.errors.mark": [{"text": "Release 7"}, {"text": ""}], "admin.jobs.errors.act": [{}, {"since": "2026-01-01T00:00Z", "upto": "9"}, {"deploy": "99"}],
     "admin.jobs.costs.budget": [{"tenant": "acme", "amount": "49.90", "currency": "EUR", "hold": "1"}, {"tenant": "acme", "amount": ""}],
     "admin.jobs.generations.save-template": [{"tenant": "acme", "name": "breve", "body": "x {prompt}"}, {"name": "n" * 100, "body": "{prompt}"}],
     "admin.jobs.new.create": [{"type": "TestForm", "text": "è", "number": "7", "kind": "a"}, {"type": "TestEcho", "text": "x", "delay": "60", "tenant": "acme"}],
@@ -157,13 +160,13 @@ def posts(site) -> list[tuple[str, dict[str, str]]]:
                 acts = ("up", "down", "top", "hold", "release", "delay", "move", "run-now", "run-without-waiting", "stop", "restore", "erase")
                 words = {"act": acts, "alerts.act": ("ack", "snooze", "unsnooze"), "rule-change": ("off", "on", "delete"), "recurring-change": ("off", "on", "run"),
                          "connections.act": ("test", "try", "remove"), "people.change": ("role", "disable", "enable", "unlock", "sign_out"),
-                         "contents.decide": ("accept", "refuse"), "texts.decide": ("accept", "refuse", "burn"),
+                         "contents.decide": ("accept", "refuse"), "errors.act": ("retry", "delete"), "texts.decide": ("accept", "refuse", "burn"),
                          "pause": ("pause", "resume"), "pause-type": ("pause", "resume"),
                          "batches.act": ("pause", "resume", "move", "delete", "retry", "seal", "cancel")}
                 commands = ("restart", "start") if rule.endpoint.endswith("workers.all") else ("quiet", "resume", "stop", "kill", "start")
                 known = {"uuid": [*site.uuids.values(), BULK, "foreign-1", "x"], "id": [1, 2, 3, 999], "command": commands,
                          "action": words.get(rule.endpoint.removeprefix("admin.jobs."), ()) or words.get(rule.endpoint.rpartition(".")[2], ()),
-                         "name": ("high", "TestEcho", "yearly", "team", "nothing"), "upload_id": ("up_" + "0" * 32, "x"), "batch": (*site.batches.values(), "x")}
+                         "name": ("high", "TestEcho", "yearly", "team", "nothing"), "upload_id": ("up_" + "0" * 32, "x"), "batch": (*site.batches.values(), "x"), "key": (*(row[0] for row in site.ledger.connection.fetch_all("SELECT error_group FROM error_groups")), "x")}
                 values = [v | {name: one} for v in values for one in known[name]]
             found += [(url_for(rule.endpoint, **value), form) for value in values for form in FORMS.get(rule.endpoint, [{}])]
     return found

@@ -24,7 +24,8 @@ SHOWN = 50
 BEGINNING, MOST_NAMED = re.compile(r"[0-9a-f]{8,31}"), 5
 MOST_ERROR, MOST_BRIEF = 8_192, 2_000  # characters of an error: on the page of a job, in a list
 MOST_TRACE, MOST_END = 65_536, 1_000  # characters of a traceback, counted from its end: the same
-ATTEMPT_KEYS = ("attempt", "status", "worker", "started_at", "processing_time", "memory_used", "error_message")
+ATTEMPT_KEYS = ("attempt", "status", "worker", "started_at", "processing_time", "memory_used", "error_message",
+                "code_version")
 
 
 def state_of(uuid: str) -> str | None:
@@ -89,7 +90,7 @@ def attempts_of(uuid: str) -> list[AttemptView]:
             attempt=m.attempts, **{name: getattr(m, name) for name in copied},
             started_at=iso(millis(m.started_at)) if m.started_at else None, started=_when(m.started_at),
             finished=_when(m.completed_at), error_message=_shown(m.error_message, MOST_ERROR, m.error_json),
-            details=redact_json(stored_object(m.details)), version=m.code_version,
+            details=redact_json(stored_object(m.details)), code_version=m.code_version and m.code_version[:64],
             traceback=_shown(m.traceback, -MOST_TRACE))
         for m in db.session.scalars(query)]
 

@@ -65,8 +65,8 @@ class JobView:
 @dataclass(frozen=True)
 class AttemptView:
     """The outcome of an attempt. `started_at` is `started` as text, `processing_time` is in ms, `memory_used` is the
-    peak. `wait_ms` is the wait: from when the job was ready (its time had come) to when it began. `version` is that of
-    the code."""
+    peak. `wait_ms` is the wait: from when the job was ready (its time had come) to when it began. `code_version` is
+    that of its worker."""
 
     attempt: int
     status: str
@@ -81,7 +81,7 @@ class AttemptView:
     memory_used: int | None
     error_message: str | None
     details: dict[str, Any]
-    version: str | None = None
+    code_version: str | None = None
     traceback: str | None = None
 
 
@@ -180,10 +180,12 @@ class JobRow(ListedJob):
 class JobPage:
     """A page of the list, newest first, and the cursors of the pages with older and newer jobs (None without such).
 
-    `seen` is the number of matching rows in each table (`l` live, `h` finished) that was read to its end.
+    `seen` is the number of matching rows in each table (`l` live, `h` finished) that was read to its end. `behind` is
+    how many jobs that have just ended were not considered, counted to 1,000.
     """
 
     rows: list[JobRow]
     seen: dict[str, int]
     older: str | None
     newer: str | None
+    behind: int = 0
