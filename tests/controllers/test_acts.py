@@ -7,7 +7,6 @@ import re
 
 import pytest
 
-from app import registry
 from app.controllers import log_words
 from app.extensions import db
 from app.ledger import rescue
@@ -216,8 +215,10 @@ def test_the_log_is_filtered_by_chips_and_exported(site):
     both = page(site, "log?action=release")
     entry = re.search(r'href="(/admin/jobs/list\?action=\d+)"', both)[1]
     assert entry.endswith(str(site.ledger.one("SELECT MAX(id) FROM audit WHERE action = 'release'")))
+    again = send(site, "bulk", headers=JSON, action=[str(site.ledger.one("SELECT MAX(id) FROM audit")), "hold"], scope="all")
+    assert again.json["count"] == 2, "the jobs of that entry, by the filter of the list"
     lines = site.get("/admin/jobs/log.csv?action=hold", headers=EN).text.splitlines()
-    assert len(lines) == 3 and "Held the job" in lines[2] and one in lines[2]
+    assert len(lines) == 4 and "Held the job" in lines[-1] and one in lines[-1]
     wrong = site.get("/admin/jobs/log?since=x&job=*&until=2020-13-01", headers=EN)
     assert wrong.status_code == 400 and wrong.text.count('class="wrong"') == 3 and 'value="*"' in wrong.text
     assert site.get("/admin/jobs/log?since=2026-01-02&until=2026-01-01", headers=JSON).status_code == 400

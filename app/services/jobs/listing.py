@@ -21,7 +21,8 @@ from sqlalchemy import func, select
 
 from app.extensions import db
 from app.ledger.dialect import SessionExecutor, TooSlow, limited
-from app.models import FINAL, LIVE_STATES, Deploy, FailedJob, Job, JobHistory
+from app.models import FINAL, LIVE_STATES, Deploy, Job, JobHistory
+from app.models.types import as_text
 from app.services.jobs import filter_sql, search_index
 from app.services.jobs.job_filter import BINNED, DIGITS, HOLDS, JobFilter
 from app.services.jobs.list_plan import NO_END, Part, Way, sort_finished, sort_live
@@ -210,9 +211,9 @@ def matching_ids(wanted: JobFilter, action: str, top: dict[str, int]) -> list[in
 def ended(wanted: JobFilter, top: dict[str, int], most: int) -> Counter[str]:
     """How many finished jobs match, by status, up to the ids `top`; of more than `most` only that many and one."""
     found: Counter[str] = Counter()
-    for part in _parts(wanted, top):
+    for part in _parts(replace(wanted, sort=""), top):
         if part.kind == "h":
-            found.update(as_text(row[1]) or "" for row in _take(part, "r.id, r.status", most + 1))
+            found.update(as_text(row[-1]) or "" for row in _take(part, "r.status", most + 1))
     return found
 
 
