@@ -9,7 +9,7 @@ from flask.cli import AppGroup
 
 from app.cli.command import actor, reading, refuse, single
 from app.services.instance import backup as backups, deploys, restore as restores
-from app.services.jobs import actions
+from app.services.jobs import worker_commands
 from app.services.stats import workers as worker_list
 from app.support.clock import iso
 from app.support.settings import settings
@@ -76,10 +76,10 @@ def _command(name: str, help_: str) -> None:
     @click.argument("worker", type=WorkerOrAll(), metavar="ID|all")
     def command(worker: int | str) -> None:
         if worker == "all":
-            count = actions.command_workers(name, actor())
+            count = worker_commands.command_workers(name, actor())
             click.echo(f"{count} {'worker' if count == 1 else 'workers'}: {name} asked")
         else:
-            click.echo(f"{actions.command_worker(int(worker), name, actor())}: {name} asked")
+            click.echo(f"{worker_commands.command_worker(int(worker), name, actor())}: {name} asked")
 
 
 for _name, _help in {

@@ -20,6 +20,7 @@ from app.support.validation import ValidationError, parse_id
 
 bp = Blueprint("jobs", __name__, url_prefix="/jobs")
 service = JobMonitoringService()
+ENDED_MS = 20_000  # between polls of the page of a job that has ended: another may retry or delete it
 PARTS = ("actions", "notices", "cards", "batches_live", "live_jobs", "failed_table")
 
 
@@ -86,8 +87,9 @@ def delete(uuid: str):
     if page := ask(_("Delete this job?"), _("It stays in the bin for 7 days."), _("Delete"),
                    tree=lambda: tree_forms.question([uuid])):
         return page
-    actions.delete_failed(uuid, actor(), tree_forms.chosen())
-    return done(_("Job deleted"))
+    entries: list[int] = []
+    actions.delete_failed(uuid, actor(), tree_forms.chosen(), lambda _below, entry: entries.append(entry))
+    return done(_("Job deleted"), entry=entries[0], undo=True)
 
 
 @bp.post("/flush-failed", endpoint="flush-failed")
@@ -118,5 +120,5 @@ def job(uuid: str):
     found = lookup.find(uuid)
     if found is None:
         return render_error(404, _("There is no such job."))
-    return live("admin/job.html", job_context(found), "job", follow=not found.status,
+    return live("admin/job.html", job_context(found) | {"interval": ENDED_MS if found.status else None}, "job",
                 plain=lambda: lookup.as_json(uuid))

@@ -43,7 +43,8 @@ QUERIES = {
     "admin.jobs.texts.preview": [{}, {"missing": "1", "tenant": "acme", "approve": "1"}, {"missing": "1", "template": "breve", "tenant": "acme", "model": "m"}, {"upload": "x"}],
     "admin.jobs.connections.set": [{"service": s, "tenant": t} for s in ("openai", "wordpress", "prestashop", "x") for t in ("", "acme", "a b")],
     "admin.jobs.costs.index": [{}, {"since": "2026-01-01", "until": "2027-01-01"}],
-    "admin.jobs.log": [{}, {"before": "5"}], "admin.jobs.batches.index": [{}, {"q": "100%"}, {"open": "1"}, {"before": "1.1999999999999.x"}, {"before": "x"}],
+    **{f"admin.jobs.{name}": [{}, {"before": "5"}, {"actor": "admin@example.org", "action": "retry", "since": "2026-01-01", "until": "2030-01-01", "job": "0a0b"}, {"since": "x", "job": "*"}]
+       for name in ("log", "log-export")}, "admin.jobs.batches.index": [{}, {"q": "100%"}, {"open": "1"}, {"before": "1.1999999999999.x"}, {"before": "x"}],
     "admin.jobs.alerts.new-rule": [{}, *({"kind": k} for k in KINDS)],
     "admin.jobs.new.form": [{}, {"type": "TestForm"}, {"type": "ProcessCsvImport"}],
     "admin.jobs.errors.index": [{}, *({"period": p, "sort": s} for p, s in (("7d", "last"), ("30d", "first"), ("all", "x"))), {"since": "2026-01-01", "until": "2030-01-01T10:00"}, {"deploy": "1"}, {"since": "x"}, {"error": "0"}],
@@ -123,7 +124,7 @@ def test_every_duty_of_the_monitor_succeeds_twice(site):
 
 FORMS = {
     "admin.jobs.act": [{}, {"seconds": "60"}, {"queue": "low"}, {"children": "run"}], "admin.jobs.cancel": [{"children": "cancel"}],
-    "admin.jobs.bulk": [{"action": a} | s for a, s in itertools.product(("retry", "cancel", "delete", "restore", "erase"), (
+    "admin.jobs.bulk": [{"action": a} | s for a, s in itertools.product(("retry", "hold", "release", "delay", "move", "run_now", "top", "cancel", "delete", "restore", "erase"), (
         {"scope": "all", "state": "unsuccessful", "q": "429"}, {"scope": "all", "state": "bin", "tenant": "acme"}, {"scope": "all", "type": "TestEcho"}))],
     "admin.jobs.set-limit": [{"type": "TestPair", "concurrency": "2", "rate": "5/s"}, {"type": "TestEcho", "concurrency": "", "rate": "60/m"},
                              {"type": "TestPair", "reset": "1"}, {"type": "nothing"}, {"type": "TestEcho", "concurrency": "x", "rate": "0/m"}, {}],
@@ -171,11 +172,30 @@ def posts(site) -> list[tuple[str, dict[str, str]]]:
     return found
 
 
+# Routes that write no entry into the log of actions, and why.
+UNLOGGED = {
+    "admin.jobs.texts.preview": "shows what would be made", "admin.jobs.texts.create": "goes on to the preview; a start of the job is an entry",
+    "auth.logout": "the session has ended before, see test_sign_in.py",
+}
+
+
+def entries(site) -> int:
+    """How often something was written into the log of actions."""
+    return site.ledger.one("SELECT COALESCE(SUM(times), 0) + COUNT(*) FROM audit")
+
+
 def test_every_button_answers(site):
-    wrong, counted = [], 0
+    wrong, counted, logged, silent = [], 0, set(), set()
+    addresses = site.app.url_map.bind("localhost")
     for address, form in posts(site):
+        form = {"to_queue": "low", "delay": "2h"} | form if form.get("action") in ("move", "delay") else form
+        endpoint, before = addresses.match(address, "POST")[0], entries(site)
         answer = site.client.post(address, data=form | {"csrf_token": site.client.csrf}, headers=JSON)
-        counted += answer.status_code in (200, 201)
+        counted += (done := answer.status_code in (200, 201, 303))
+        if done and (answer.json or {}).get("count", 1):
+            (silent if entries(site) == before else logged).add(endpoint)
         if answer.status_code >= 500:
             wrong.append((answer.status_code, address, form))
     assert not wrong and counted > 60
+    assert silent - logged - UNLOGGED.keys() == set(), "what changes something stands in the log of actions"
+    assert len(logged) >= 25
