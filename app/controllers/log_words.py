@@ -58,7 +58,7 @@ OF_OTHERS = {
     "worker retired": _("Retired a worker on %(subject)s: %(result)s"),
     "no worker started": _("Started no worker on %(subject)s: %(result)s"),
     "worker not retired": _("Did not retire the worker %(subject)s: %(result)s"),
-    "budget": _("Set the budget of %(subject)s: %(result)s"),
+    "budget": _("Set the budget of %(subject)s: %(result)s"), "mark deploy": _("Marked the deploy: %(subject)s"),
     "set connection": _("Set the connection %(subject)s: %(result)s"),
     "remove connection": _("Removed the connection %(subject)s"),
     "try connection now": _("Let the connection %(subject)s be tried at once"),
