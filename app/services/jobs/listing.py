@@ -219,6 +219,14 @@ def rows_of(uuids: list[str], action: str) -> list[int]:
     return sorted(db.session.scalars(query))
 
 
+def gone(action: str) -> int:
+    """How many of the jobs that an action touched are in no list any more."""
+    sql = """SELECT COUNT(*) FROM audit_jobs a WHERE a.audit_id = :action
+ AND NOT EXISTS (SELECT 1 FROM jobs r WHERE r.uuid = a.uuid)
+ AND NOT EXISTS (SELECT 1 FROM job_history r WHERE r.uuid = a.uuid)"""
+    return int(SessionExecutor(db.session).fetch_all(sql, action=int(action))[0][0])
+
+
 def iterate(wanted: JobFilter, step: int = 200) -> Iterator[JobRow]:
     """All matching jobs with their arguments, in their order. A transaction reads 200 jobs, each of at most 256 KB."""
     older: str | None = ""
