@@ -17,7 +17,7 @@ from app.services.forecast.estimate import Interval, JobForecast, QueueForecast
 from app.services.forecast.forecaster import Forecaster
 from app.services.jobs import queue_rates, queues
 from app.services.stats import pauses
-from app.support.clock import DAY_MS, HOUR_MS, MINUTE_MS, stamp
+from app.support.clock import DAY_MS, HOUR_MS, MINUTE_MS, iso, stamp
 from tests.services.alerts.test_alerts import Desk, judged
 from tests.services.forecast.test_forecaster import history, plan, running, worker
 from tests.sinks import until
