@@ -21,7 +21,8 @@ from sqlalchemy import func, select
 
 from app.extensions import db
 from app.ledger.dialect import SessionExecutor, TooSlow, limited
-from app.models import FINAL, LIVE_STATES, Deploy, FailedJob, Job, JobHistory
+from app.models import FINAL, LIVE_STATES, Deploy, Job, JobHistory
+from app.models.types import as_text
 from app.services.jobs import filter_sql, search_index
 from app.services.jobs.job_filter import BINNED, DIGITS, HOLDS, SORTS, JobFilter
 from app.services.jobs.list_plan import NO_END, Part, Way, sort_finished, sort_live
@@ -77,8 +78,7 @@ def _parts(wanted: JobFilter, top: dict[str, int] | None = None, now: int = 0) -
         part.ways = _ways(kind, wanted, states)
         if binned := BINNED.get(wanted.state):
             part.add(f"EXISTS (SELECT 1 FROM failed_jobs b WHERE b.uuid = r.uuid AND b.deleted_at {binned})")
-        found += sort_live(part, wanted) if kind == "l" else sort_finished(
-            tx, part, wanted, states, few)
+        found += sort_live(part, wanted) if kind == "l" else sort_finished(tx, part, wanted, states, few)
     found.sort(key=lambda part: part.segment in "mi")
     return found[::-1] if wanted.sort == "when" else found
 
@@ -217,9 +217,9 @@ def matching_ids(wanted: JobFilter, action: str, top: dict[str, int]) -> list[in
 def ended(wanted: JobFilter, top: dict[str, int], most: int) -> Counter[str]:
     """How many finished jobs match, by status, up to the ids `top`; of more than `most` only that many and one."""
     found: Counter[str] = Counter()
-    for part in _parts(wanted, top):
+    for part in _parts(replace(wanted, sort=""), top):
         if part.kind == "h":
-            found.update(as_text(row[1]) or "" for row in _take(part, "r.id, r.status", most + 1))
+            found.update(as_text(row[-1]) or "" for row in _take(part, "r.id, r.status", most + 1))
     return found
 
 

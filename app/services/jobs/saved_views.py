@@ -12,11 +12,11 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import delete as delete_rows, func, select
+from sqlalchemy import func, select
 from sqlalchemy.exc import IntegrityError
 
 from app.extensions import db
-from app.models import AlertRule, SavedView, User
+from app.models import AlertRule, SavedView
 from app.services.audit import ActionRefused, commit_audited, row_of
 from app.services.jobs.job_filter import JobFilter
 from app.support.clock import now_ms
@@ -142,13 +142,3 @@ def wanted(view: int | None, zone: Any) -> tuple[str, JobFilter]:
     if row is None:
         raise LookupError(f"there is no view {view}")
     return row.name, JobFilter.read(stored_object(row.query), zone)
-
-
-def forget_gone() -> int:
-    """Delete the views that only people without an account could see; returns how many."""
-    owners = select(User.email)
-    gone = delete_rows(SavedView).where(SavedView.owner != "", SavedView.owner.not_in(owners),
-                                        SavedView.id.not_in(select(AlertRule.view_id).where(AlertRule.view_id > 0)))
-    count = db.session.execute(gone).rowcount
-    db.session.commit()
-    return count
