@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -13,6 +13,7 @@ from app.extensions import db
 from app.ledger.executor import Executor
 from app.ledger.rows import insert
 from app.models import Audit
+from app.models.audit import AuditJob
 from app.support.clock import now_ms, when
 from app.support.messages import from_row, to_json
 from app.support.validation import parse_uuid
@@ -42,11 +43,16 @@ class AuditRow:
     uuid: str | None
 
 
-def audit(actor: str, action: str, subject: str, result: str) -> None:
-    """Add a row to the log, in the caller's transaction. A sentence of ours is given as a Message."""
-    db.session.add(Audit(
+def audit(actor: str, action: str, subject: str, result: str, touched: Sequence[tuple[str, str | None]] = ()) -> int:
+    """Add a row to the log, in the caller's transaction; returns its id. A sentence of ours is given as a Message.
+    `touched`: the jobs that it changed, each with JSON for an undo or None."""
+    row = Audit(
         at_ms=now_ms(), actor=actor[:255], action=action, action_json=to_json(action), subject=subject[:255],
-        subject_json=to_json(subject), result=result, result_json=to_json(result)))
+        subject_json=to_json(subject), result=result, result_json=to_json(result))
+    db.session.add(row)
+    db.session.flush()
+    db.session.add_all(AuditJob(audit_id=row.id, uuid=uuid, was=was) for uuid, was in touched)
+    return row.id
 
 
 def write(tx: Executor, actor: str, action: str, subject: str, result: str) -> None:
