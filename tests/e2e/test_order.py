@@ -108,7 +108,7 @@ def test_an_order_is_made_without_a_script(open_page, site, line):
     page.get_by_role("button", name="Move", exact=True).click()
     assert stored() == [c, f, a, b, d, e]
     page.get_by_role("radio", name=f"Choose Test Noop {a[:8]}").check()
-    page.get_by_label("in", exact=True).select_option("default")
+    page.get_by_label("To the queue").select_option("default")
     page.get_by_role("button", name="Move", exact=True).click()
     expect(page.locator(".flash.success")).to_contain_text("place 2 of default")
     assert stored("default") == [other, a]
