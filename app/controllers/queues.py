@@ -64,9 +64,7 @@ def index():
 
 def order_context(name: str) -> dict[str, object]:
     """The lines of all queues, of which the page shows the named one first, and the last move of the reader."""
-    lines = ordering.lines()
-    return {"chosen": name, "lines": lines, "queues": [queue for queue in queues.queues() if queue.name in lines],
-            "last_move": ordering.last(actor())}
+    return {"chosen": name, "lines": ordering.lines(), "last_move": ordering.last(actor())}
 
 
 @bp.get(f"/queues/<any({', '.join(QUEUES)}):name>", endpoint="queue")

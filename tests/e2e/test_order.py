@@ -7,7 +7,7 @@ from playwright.sync_api import expect
 
 from app import registry
 from app.extensions import db
-from app.services.jobs import actions, ordering, queues
+from app.services.jobs import actions, queues
 
 PATH = "/admin/jobs/queues/low"
 TOUCH = """([from, to]) => {
@@ -40,7 +40,7 @@ def line(site):
 
 def stored(queue: str = "low") -> list[str]:
     db.session.rollback()
-    found = [job.uuid for job in ordering.lines()[queue]]
+    found = [job.uuid for job in queues.next_jobs(queue)]
     db.session.rollback()  # or the site waits for its lock
     return found
 

@@ -17,7 +17,7 @@ from sqlalchemy import select
 
 from app.config import QUEUES
 from app.extensions import db
-from app.ledger import order
+from app.ledger import counts, order
 from app.ledger.dialect import SessionExecutor
 from app.models import Audit, Job
 from app.models.audit import AuditJob
@@ -56,9 +56,23 @@ class LastMove:
     result: str
 
 
-def lines() -> dict[str, list[queues.NextJob]]:
-    """The first 200 ready jobs of each queue, in the order in which workers will take them."""
-    return {name: queues.next_jobs(name, order.WINDOW) for name in QUEUES}
+@dataclass(frozen=True)
+class Line:
+    """A queue with `depth` ready jobs, and the first 200 of them in the order in which workers will take them."""
+
+    name: str
+    depth: int
+    is_paused: bool
+    jobs: list[queues.NextJob]
+
+
+def lines() -> list[Line]:
+    """The lines of all queues, in the order in which they are served."""
+    (live, _age), paused, found = counts.recent(SessionExecutor(db.session)), queues.pauses(), []
+    for name in QUEUES:
+        jobs, counted = queues.next_jobs(name, WINDOW), live["queues"].get(name, {}).get("depth", 0)
+        found.append(Line(name, len(jobs) if len(jobs) < WINDOW else max(counted, WINDOW), name in paused, jobs))
+    return found
 
 
 def parse_place(text: str) -> int | None:

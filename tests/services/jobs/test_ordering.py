@@ -22,7 +22,7 @@ def moving(ledger):
 
 def order(queue: str = "default") -> list[str]:
     db.session.rollback()
-    return [job.uuid for job in ordering.lines()[queue]]
+    return next([job.uuid for job in line.jobs] for line in ordering.lines() if line.name == queue)
 
 
 def test_a_move_is_one_entry_with_its_job_and_is_undone_once(moving):
