@@ -11,6 +11,7 @@ from app.controllers.jobs import bp
 from app.controllers.responses import actor, ask, done, live, wrong
 from app.ledger.control import TYPE
 from app.services.jobs import actions, limits, ordering, queues
+from app.support.messages import translate_stored
 from app.support.validation import check_text, parse_delay, parse_id, parse_queue
 
 
@@ -95,10 +96,9 @@ def undo_place():
 
 
 def _placed(sentence: str, moved: ordering.Moved):
-    where = (_("place %(n)s of %(queue)s", n=moved.place, queue=moved.queue) if moved.place
-             else _("behind the first %(n)s of %(queue)s", n=ordering.WINDOW, queue=moved.queue))
+    where = translate_stored(moved.where)
     return done(f"{sentence}: {where}", moved.count, back=url_for("admin.jobs.queue", name=moved.queue),
-                queue=moved.queue, place=moved.place, action=moved.action)
+                queue=moved.queue, place=moved.place, where=where, action=moved.action)
 
 
 @bp.post("/queues/<name>/<any(pause, resume):action>", endpoint="pause")

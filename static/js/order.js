@@ -8,9 +8,9 @@ const told = () => document.getElementById("order-said");
 const lists = () => [...document.querySelectorAll("[data-queue]")];
 const rows = (list) => [...list.querySelectorAll(":scope > [data-uuid]")];
 
-function say(key, row) {
+function say(key, row, where = "") {
   const all = rows(row.parentElement);
-  const words = { job: row.dataset.label, n: all.indexOf(row) + 1, of: all.length, queue: row.parentElement.dataset.queue };
+  const words = { where, job: row.dataset.label, n: all.indexOf(row) + 1, of: all.length, queue: row.parentElement.dataset.queue };
   told().className = "order-said";
   told().textContent = told().dataset[key].replace(/\{(\w+)\}/g, (_, name) => words[name]);
 }
@@ -54,10 +54,8 @@ async function drop() {
   try {
     const answer = await fetch(document.getElementById("order").action, { method: "POST", body, headers: { Accept: "application/json" } });
     const said = await answer.json();
-    if (answer.ok) {
-      say("dropped", row);
-      told().textContent = told().dataset[said.place ? "dropped" : "far"].replace("{job}", row.dataset.label).replace("{n}", said.place).replace("{queue}", said.queue);
-    } else wrong(said.error);
+    if (answer.ok) say("dropped", row, said.where);
+    else wrong(said.error);
   } catch {
     wrong(told().dataset.lost);
   }
@@ -134,7 +132,7 @@ document.addEventListener("pointerdown", (event) => {
 
 function follow() {
   const { ghost, slot, x, y, dx, dy } = lifted;
-  ghost.style.transform = `translate(${x - dx}px, ${y - dy}px)`;
+  ghost.style.transform = `translate(${Math.max(0, Math.min(x - dx, document.documentElement.clientWidth - ghost.offsetWidth))}px, ${y - dy}px)`;
   const under = document.elementFromPoint(x, y);
   const panel = under && under.closest(".order-lists .panel");
   if (!panel) return;

@@ -62,7 +62,7 @@ def test_two_people_order_a_queue_by_mouse_keyboard_and_touch(open_page, site, l
     page, second = open_page(PATH, locale="en-GB"), open_page(PATH, locale="en-GB")
     said = page.locator("#order-said")
     drag(page, e, f"[data-uuid='{b}']")
-    expect(said).to_contain_text("moved to place 2 in low")
+    expect(said).to_contain_text("moved: place 2 of low")
     assert stored() == [a, e, b, c, d, f] == shown(page)
     expect(second.locator("[data-queue=low] > [data-uuid]").nth(1)).to_have_attribute("data-uuid", e, timeout=8000)
 
@@ -70,7 +70,7 @@ def test_two_people_order_a_queue_by_mouse_keyboard_and_touch(open_page, site, l
     handle.focus()
     for key in ("Space", "ArrowUp", "ArrowUp", "Space"):
         page.keyboard.press(key)
-    expect(said).to_contain_text("moved to place 4 in low")
+    expect(said).to_contain_text("moved: place 4 of low")
     assert stored() == [a, e, b, f, c, d]
     expect(handle).to_be_focused()
     page.keyboard.press("Space")
@@ -85,7 +85,7 @@ def test_two_people_order_a_queue_by_mouse_keyboard_and_touch(open_page, site, l
     expect(handle).to_be_focused()
 
     page.evaluate(TOUCH, [c, "[data-queue=default] > [data-uuid]"])
-    expect(said).to_contain_text("moved to place 2 in default")
+    expect(said).to_contain_text("moved: place 2 of default")
     assert stored("default") == [other, c] and stored() == [a, e, b, f, d]
     page.get_by_role("button", name="Undo").click()
     expect(page.locator(".flash.success")).to_contain_text("Move undone: place 5 of low")

@@ -25,7 +25,7 @@ from app.models.job import BY_TYPE
 from app.services.audit import ActionRefused, audit, row_of
 from app.services.jobs import lookup, queues
 from app.support.clock import HOUR_MS, now_ms
-from app.support.messages import Message, from_row, translate as _
+from app.support.messages import Message, from_row, translate as _, translate_stored
 from app.support.states import state_label
 from app.support.validation import ValidationError, parse_uuid, stored_object
 
@@ -38,12 +38,13 @@ LEFT = ("queue", "rank", "seat")
 
 @dataclass(frozen=True)
 class Moved:
-    """A move: how many jobs, to which queue, the place of the first one (None: not among the first 200), and the id of
-    its entry in the log."""
+    """A move: how many jobs, to which queue, the place of the first one (None: not known), the same in words, and the
+    id of its entry in the log."""
 
     count: int
     queue: str
     place: int | None
+    where: str
     action: int
 
 
@@ -116,24 +117,34 @@ def place(uuids: Sequence[str], actor: str, queue: str | None = None, before: st
     were = order.step(tx, ids, step == "up") if step else order.place(tx, ids, queue, before, after, number)
     if not were:
         raise _refusal(uuids[0] if uuids else "", step)
-    return _noted(tx, were, actor, NAMED)
+    return _noted(tx, were, actor, NAMED, number)
 
 
-def _noted(tx: SessionExecutor, were: list[order.Was], actor: str, name: Message, of: int | None = None) -> Moved:
-    """Write the log, commit, and tell where the first job stands."""
+def _noted(tx: SessionExecutor, were: list[order.Was], actor: str, name: Message, number: int | None = None,
+           back: int | None = None) -> Moved:
+    """Write the log, commit, and tell where the first job stands. `number` is the place that was asked for, `back` the
+    entry of the move that was undone."""
     left = _left([was.uuid for was in were])
     first = were[0].uuid
     queue = left[first]["queue"]
-    head = [row[0] for row in db.session.execute(
-        select(Job.uuid).where(Job.state == "pending", Job.queue == queue).order_by(*Job.order()).limit(order.WINDOW))]
-    at = head.index(first) + 1 if first in head else None
-    result = (Message("place %(n)s of %(queue)s", n=at, queue=queue) if at
-              else Message("behind the first %(n)s of %(queue)s", n=order.WINDOW, queue=queue))
+    line = select(Job.uuid).where(Job.state == "pending", Job.queue == queue)
+    head = db.session.scalars(line.order_by(*Job.order()).limit(WINDOW)).all()
+    is_last = db.session.scalar(line.order_by(Job.rank, Job.line.desc(), Job.id.desc()).limit(1)) == were[-1].uuid
+    at = head.index(first) + 1 if first in head else None if is_last else number
     subject = first if len(were) == 1 else Message("%(n)s jobs", n=len(were))
-    touched = [(was.uuid, None if of else json.dumps(asdict(was) | {"left": left[was.uuid]})) for was in were]
-    entry = audit(actor, name, subject, result, touched)
+    touched = [(was.uuid, None if back else json.dumps(asdict(was) | {"left": left[was.uuid]})) for was in were]
+    words = _words(queue, at, is_last)
+    entry = audit(actor, name, subject, words, touched)
     db.session.commit()
-    return Moved(len(were), queue, at, entry)
+    return Moved(len(were), queue, at, words, entry)
+
+
+def _words(queue: str, at: int | None, is_last: bool) -> Message:
+    """Where a job stands, as far as that is known."""
+    if at:
+        return Message("place %(n)s of %(queue)s", n=at, queue=queue)
+    return (Message("the end of %(queue)s", queue=queue) if is_last
+            else Message("behind the first %(n)s of %(queue)s", n=WINDOW, queue=queue))
 
 
 def _left(uuids: Sequence[str]) -> dict[str, dict[str, Any]]:
@@ -150,7 +161,8 @@ def last(actor: str) -> LastMove | None:
     if row is None or not db.session.scalar(
             select(AuditJob.uuid).where(AuditJob.audit_id == row.id, AuditJob.was.is_not(None)).limit(1)):
         return None
-    return LastMove(row.id, from_row(row.subject, row.subject_json), from_row(row.result, row.result_json))
+    return LastMove(row.id, *map(translate_stored, (
+        from_row(row.subject, row.subject_json), from_row(row.result, row.result_json))))
 
 
 def undo(action: int, actor: str) -> Moved:
@@ -172,7 +184,7 @@ def undo(action: int, actor: str) -> Moved:
         db.session.rollback()
         raise ActionRefused(_("Nothing to undo: the job has been moved again or has left the line."))
     tx.execute("UPDATE audit_jobs SET was = NULL WHERE audit_id = :id", id=action)
-    return _noted(tx, kept, actor, Message("undo place"), action)
+    return _noted(tx, kept, actor, Message("undo place"), back=action)
 
 
 def _stood(uuid: str, was: dict[str, Any]) -> order.Was | None:
