@@ -15,6 +15,7 @@ from app import registry
 from app.config import QUEUES
 from app.ledger import control, costs, workforce
 from app.ledger.control import TYPE, Pause
+from app.models.job import LINE
 from app.models.types import as_integer, as_text
 from app.services.alerts.list_checks import critical_job, failures, jobs_link, rescued, slow, view
 from app.services.alerts.snapshot import SCOPES, Finding, Rule, Snapshot
@@ -145,8 +146,8 @@ def missed(snapshot: Snapshot, rule: Rule) -> list[Finding]:
 
 _RUNS = "SELECT uuid, job_type, queue FROM jobs WHERE state = 'processing' ORDER BY reserved_ms, id LIMIT 97"
 # Read from the end of the queue: of a type with many rows there are few others behind its last one.
-_LAST = """SELECT uuid, job_type, queue FROM jobs WHERE state = 'pending' AND queue = :queue AND job_type = :type
- ORDER BY rank, id DESC LIMIT 1"""
+_LAST = f"""SELECT uuid, job_type, queue FROM jobs WHERE state = 'pending' AND queue = :queue AND job_type = :type
+ ORDER BY rank, {LINE} DESC, id DESC LIMIT 1"""
 
 
 def late(snapshot: Snapshot, rule: Rule) -> list[Finding]:
