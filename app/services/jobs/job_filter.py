@@ -10,6 +10,7 @@ from typing import Any
 from app.extensions import db
 from app.models import FINAL, LIVE_STATES, JobBatch
 from app.models.job import BY_BATCH, BY_BUDGET, BY_LIMIT, BY_OVERLAP, BY_PERSON, BY_RATE, BY_TYPE
+from app.services.jobs.search_text import words
 from app.support.clock import midnight
 from app.support.messages import translate as _
 from app.support.validation import ValidationError, check_text, parse_queue, parse_tenant
@@ -45,6 +46,7 @@ class JobFilter:
     def read(cls, given: Any, zone: Any) -> JobFilter:
         """The filter from the fields of an address or a form. Raises ValidationError."""
         found = {name: check_text(str(given.get(name, ""))).strip() for name in NAMES}
+        found["q"] = found["q"] or str(given.get("q", ""))[:1]  # blanks alone find nothing; an empty field finds all
         found["state"] = OLD_NAMES.get(found["state"], found["state"])
         if found["state"] not in ("", *GROUPS, *LIVE_STATES, *FINAL):
             raise ValidationError(_("Unknown state %(state)s.", state=repr(found["state"][:40])))
@@ -64,6 +66,11 @@ class JobFilter:
             except ValueError:
                 raise ValidationError(_("A date is written as 2026-11-23.")) from None
         return cls(**found, zone=zone)
+
+    @property
+    def meaningless(self) -> bool:
+        """Whether a search was asked for of which nothing is left: blanks, only accents."""
+        return bool(self.q) and not words(self.q)
 
     @property
     def query(self) -> dict[str, str]:

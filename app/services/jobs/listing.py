@@ -14,6 +14,7 @@ import re
 from collections import namedtuple
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from time import monotonic
 from typing import Any
 
 from sqlalchemy import func, select
@@ -26,6 +27,7 @@ from app.models.types import as_integer, as_text
 from app.services.jobs import crew, payloads, search_index, waiting, why
 from app.services.jobs.job_filter import BINNED, DIGITS, HOLDS, JobFilter
 from app.services.jobs.queue_rates import first_id
+from app.services.jobs.search_ways import Way, ways
 from app.services.jobs.views import JobPage, JobRow
 from app.support.clock import now_ms, when
 from app.support.messages import cleaned, from_row, translate as _, translate_stored
@@ -34,6 +36,7 @@ from app.support.validation import ValidationError, parse_uuid
 
 OF_BIN = ("restore", "erase")  # actions on jobs in the bin, and on no others
 SIZE, COUNTED, NO_END = 50, 1000, 2**62
+PATIENCE_S = 1.5  # of a page for comparing words with jobs that no index has; it says where it stopped
 CURSOR = re.compile(r"[lh]\d{1,18}")
 MOST_ERROR = 2_000  # characters of an error that a list reads
 _ROW = "r.id, r.uuid, r.job_type, r.tenant_id, r.queue, {payload}, r.attempts, r.tries, r.created_ms"
@@ -48,20 +51,6 @@ _Read = namedtuple("_Read", "id uuid job_type tenant_id queue payload attempts t
                             "finished_ms available_ms reserved_ms progress_done progress_total")
 
 
-@dataclass(frozen=True)
-class Way:
-    """One way to read rows of a part: `condition` over `source` (alias r) with its parameters; `key` is the id there.
-
-    `unordered`: the condition has an index of its own; the rows are sorted afterwards, not read in the order of ids.
-    """
-
-    source: str
-    condition: str
-    values: dict[str, Any]
-    key: str = "r.id"
-    unordered: bool = False
-
-
 @dataclass
 class _Part:
     """One of the two tables (`l` live, `h` finished): conditions over alias r with their parameters, exclusive bounds
@@ -73,6 +62,7 @@ class _Part:
     above: int = -1
     below: int = NO_END
     ways: list[Way] = field(default_factory=list)
+    stopped: int | None = None  # the id at which the time was over; rows behind it were not read
 
     def add(self, condition: str, **values: Any) -> None:
         """Add a condition with its parameters."""
@@ -91,8 +81,11 @@ def snapshot_ids() -> dict[str, int]:
 
 
 def _parts(wanted: JobFilter, top: dict[str, int] | None = None) -> list[_Part]:
-    """The tables that can hold matching jobs, the live one first; with `top` only rows up to these ids."""
-    found = []
+    """The tables that can hold matching jobs, the live one first; with `top` only rows up to these ids. None for a
+    search of which no character is left: it must not mean all jobs."""
+    found: list[_Part] = []
+    if wanted.meaningless:
+        return found
     tables = ("l", LIVE_STATES, "state", "created_ms"), ("h", FINAL, "status", "finished_ms")
     for kind, all_states, column, time in tables:
         states = wanted.states(all_states)
@@ -120,7 +113,7 @@ def _parts(wanted: JobFilter, top: dict[str, int] | None = None) -> list[_Part]:
             high = wanted.start_of(wanted.until, 1)
             part.add(f"r.{time} < :high", high=high)
             part.below = min(part.below, _first_id(high) if kind == "h" else NO_END)
-        part.ways = _ways(kind, wanted, states)
+        part.ways = ways(SessionExecutor(db.session), kind, wanted)
         if binned := BINNED.get(wanted.state):
             part.join("failed_jobs b ON b.uuid = r.uuid", f"b.deleted_at {binned}")
         found.append(part)
@@ -132,41 +125,31 @@ def _first_id(at: int) -> int:
     return first_id(SessionExecutor(db.session), "job_history", "finished_ms", at)
 
 
-def _ways(kind: str, wanted: JobFilter, states: list[str]) -> list[Way]:
-    """By the whole uuid; else by words in arguments and error (index up to its watermark) and the start of a uuid."""
-    tx, table = SessionExecutor(db.session), "jobs r" if kind == "l" else "job_history r"
-    words, text = wanted.q.split(), wanted.q.lower()
-    if uuid := parse_uuid(text):
-        return [Way(table, "r.uuid = :uuid", {"uuid": uuid})]
-    column = "reason" if kind == "l" else "error"
-    read = " AND ".join(search_index.like(tx, column, f"w{n}") for n in range(len(words))) or "1 = 1"
-    patterns = {f"w{n}": search_index.pattern(word) for n, word in enumerate(words)}
-    if wanted.batch:  # its own index reads its members only
-        return [Way(table, read, patterns, unordered=True)]
-    reach = search_index.watermark(tx) if kind == "h" else 0
-    fields = {"job_type": wanted.type, "tenant_id": wanted.tenant, "queue": wanted.queue}
-    match = search_index.match(words, fields, states if wanted.state else []) if reach else ""
-    if match and (words or any(fields.values())):
-        ways = [Way(table, f"r.id > :reach AND {read}", patterns | {"reach": reach}),
-                Way(search_index.SOURCE, search_index.MATCHES, {"match": match}, key="s.rowid")]
-    else:
-        ways = [Way(table, read, patterns)]
-    if re.fullmatch(r"[0-9a-f-]{4,35}", text):
-        start = {"start": text, "stop": text + "g"}
-        ways.append(Way(table, "r.uuid >= :start AND r.uuid < :stop", start, unordered=True))
-    return ways
-
-
-def _take(part: _Part, columns: str, size: int, newest_first: bool = True) -> list[tuple]:
-    """At most `size` rows of the part, sorted by id (the first column): the rows of all its ways, merged."""
+def _take(part: _Part, columns: str, size: int, newest_first: bool = True, until: float | None = None) -> list[tuple]:
+    """At most `size` rows of the part, sorted by id (the first column): the rows of all its ways, merged. After `until`
+    (on time.monotonic()) it stops comparing words, and `part.stopped` says where."""
     tx, rows, order = SessionExecutor(db.session), {}, "DESC" if newest_first else "ASC"
+    more = search_index.READ.format("r.reason" if part.kind == "l" else "r.error")
     for way in part.ways:
         where = " AND ".join([way.condition, *part.where, f"{way.key} > :above AND {way.key} < :below"])
         by = f"+{way.key}" if way.unordered else way.key  # no index holds a sum, so the condition's own index is used
-        found = tx.fetch_all(f"SELECT {columns} FROM {way.source} WHERE {where} ORDER BY {by} {order} LIMIT {size}",
-                             above=part.above, below=part.below, **part.values, **way.values)
+        shown = f"{columns}, {more}" if way.words else columns
+        sql = f"SELECT {shown} FROM {way.source} WHERE {where} ORDER BY {by} {order} LIMIT {{}}"
+
+        def fetch(last: int | None, n: int, sql: str = sql, way: Way = way) -> list[tuple]:
+            above = part.above if last is None or newest_first else last
+            below = part.below if last is None or not newest_first else last
+            return tx.fetch_all(sql.format(n), above=above, below=below, **part.values, **way.values)
+
+        if way.words:
+            found, stopped = search_index.read_on(fetch, way.words, size, until)
+            if stopped is not None:
+                part.stopped = max(stopped, part.stopped or 0)
+        else:
+            found = fetch(None, size)
         rows |= {row[0]: row for row in found}
-    return [rows[key] for key in sorted(rows, reverse=newest_first)[:size]]
+    kept = sorted((key for key in rows if part.stopped is None or key >= part.stopped), reverse=newest_first)
+    return [rows[key] for key in kept[:size]]
 
 
 def page(wanted: JobFilter, before: str = "", after: str = "", size: int = SIZE, whole: bool = False) -> JobPage:
@@ -179,6 +162,7 @@ def page(wanted: JobFilter, before: str = "", after: str = "", size: int = SIZE,
         raise ValidationError(_("This address is not complete: go back to the list."))
     read: list[tuple[str, _Read]] = []
     seen: dict[str, int] = {}  # saves counting these rows again
+    until, stopped = None if newer or whole else monotonic() + PATIENCE_S, None
     for part in reversed(_parts(wanted)) if newer else _parts(wanted):
         if cursor and part.kind != cursor[0] and part.kind == ("h" if newer else "l"):
             continue  # all of it lies on the other side of the cursor
@@ -186,26 +170,31 @@ def page(wanted: JobFilter, before: str = "", after: str = "", size: int = SIZE,
             at = int(cursor[1:])
             part.above, part.below = (max(part.above, at), part.below) if newer else (part.above, min(part.below, at))
         wanted_here = size + 1 - len(read)
-        found = _take(part, _COLUMNS[part.kind].format(payload=_PAYLOAD[whole]), wanted_here, not newer)
+        found = _take(part, _COLUMNS[part.kind].format(payload=_PAYLOAD[whole]), wanted_here, not newer, until)
         read += [(part.kind, _Read(*row)) for row in found]
-        if not cursor and len(found) < wanted_here:
-            seen[part.kind] = len(found)
         if len(read) > size:
             break
+        if part.stopped is not None:
+            stopped = f"{part.kind}{part.stopped}"
+            break
+        if not cursor:
+            seen[part.kind] = len(found)
     more, rows = len(read) > size, _rows(read[:size], whole)
     rows = rows[::-1] if newer else rows
-    return JobPage(rows, seen, older=rows[-1].key if rows and (more or newer) else None,
-                   newer=rows[0].key if rows and (more if newer else before) else None)
+    return JobPage(rows, seen, older=stopped or (rows[-1].key if rows and (more or newer) else None),
+                   newer=rows[0].key if rows and (more if newer else before) else None, stopped=stopped is not None)
 
 
 def count(wanted: JobFilter, seen: dict[str, int] | None = None) -> tuple[int, bool]:
-    """The number of matching jobs, at most 1,000, and whether it is exact; `seen` is `JobPage.seen`."""
+    """The number of matching jobs, at most 1,000, and whether it is exact (not when the time of a search was over);
+    `seen` is `JobPage.seen`."""
     seen = seen or {}
-    total = sum(seen.values())
+    total, whole, until = sum(seen.values()), True, monotonic() + PATIENCE_S
     for part in _parts(wanted):
         if part.kind not in seen and total <= COUNTED:
-            total += len(_take(part, "r.id", COUNTED + 1 - total))
-    return min(total, COUNTED), total <= COUNTED
+            total += len(_take(part, "r.id", COUNTED + 1 - total, until=until))
+            whole = whole and part.stopped is None
+    return min(total, COUNTED), whole and total <= COUNTED
 
 
 def matching_ids(wanted: JobFilter, action: str, top: dict[str, int]) -> list[int]:

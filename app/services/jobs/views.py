@@ -177,9 +177,11 @@ class JobPage:
     """A page of the list, newest first, and the cursors of the pages with older and newer jobs (None without such).
 
     `seen` is the number of matching rows in each table (`l` live, `h` finished) that was read to its end.
+    `stopped`: the time of a search was over; jobs older than the cursor `older` were not read.
     """
 
     rows: list[JobRow]
     seen: dict[str, int]
     older: str | None
     newer: str | None
+    stopped: bool = False
