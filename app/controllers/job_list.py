@@ -46,7 +46,8 @@ def list_context() -> dict[str, object]:
     total, exact = listing.count(wanted, found.seen)
     here, snapshot = wanted.query, listing.snapshot_ids()
     return {
-        "filter": wanted, "rows": found.rows, "total": total, "exact": exact, "top": f"{snapshot['l']}.{snapshot['h']}",
+        "filter": wanted, "rows": found.rows, "total": total, "exact": exact, "stopped": found.stopped,
+        "top": f"{snapshot['l']}.{snapshot['h']}",
         "older_url": found.older and url_for("admin.jobs.list", before=found.older, **here),
         "newer_url": found.newer and url_for("admin.jobs.list", after=found.newer, **here),
         "csv_url": url_for("admin.jobs.export", **here), "here": url_for("admin.jobs.list", **here),

@@ -4,32 +4,30 @@ job_history -> `advance` (the monitor, each second, in the order of the ids) -> 
 watermark `search_reach`. SQLite's trigram index (FTS5) or PostgreSQL's (pg_trgm) finds texts of three characters and
 more, and each found text is compared. Without an index, and for shorter words, all texts are compared.
 Jobs that are not there yet (live ones, those past the watermark, those that changed: their text is NULL) are read and
-folded one by one (`read_on`), at most for the time that the caller gives. So no settle pays for the index.
+compared one by one (`Way.words`, list_plan.py). So no settle pays for the index.
 Triggers keep `job_texts` in step when a row of job_history is changed or deleted, also by other programs.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 from app.ledger import watermark
 from app.ledger.dialect import Connection, Executor
 from app.ledger.rows import among, insert
-from app.services.jobs.search_text import has, text_of
+from app.services.jobs.search_text import marks, text_of
 
-KEY, STEP = "search_reach", 500  # rows a transaction: 60 ms with the trigram index
-CHUNK, MOST_TRIGRAMS = 250, 24
-READ = "r.job_type, r.tenant_id, r.payload, {}"  # what `read_on` needs behind the columns
-FOUND = "job_texts t JOIN job_history r ON r.id = t.id"
-INDEXED = "job_search s CROSS JOIN job_texts t ON t.id = s.rowid CROSS JOIN job_history r ON r.id = t.id"
+KEY, STEP = "search_reach", 250  # rows a transaction: 25 ms with the trigram index
+MOST_TRIGRAMS = 24
+COLUMNS = "r.job_type, r.tenant_id, r.payload, r.{}"  # what a program compares with words (search_text.has)
+INDEX = "job_search s CROSS JOIN job_history r ON r.id = s.rowid"
+MATCHES = "s.job_search MATCH :match"
 CHANGED = "r.id IN (SELECT id FROM job_texts WHERE text IS NULL)"
-_COLUMNS = "id, job_type, tenant_id, payload, error"
+_READ = "id, job_type, tenant_id, payload, error, queue, status"
 # Only for a row that is still there; a row of job_texts that a trigger has written meanwhile stays NULL.
 _WRITE = insert("job_texts", ("id", "text"), "(id) DO NOTHING", "job_history WHERE id = :id", text=":text")
 _STALE = f"SELECT j.id FROM job_texts j WHERE j.text IS NULL ORDER BY j.id LIMIT {STEP} {{lock}}"
-_EXISTS = "SELECT 1 FROM sqlite_master WHERE name = 'job_search'"
 
 
 def reach(tx: Executor) -> int:
@@ -41,35 +39,58 @@ def reach(tx: Executor) -> int:
 
 
 def advance(connection: Connection, steps: int = 8) -> int:
-    """Write the texts of the next finished jobs, 500 a transaction, and of changed ones; returns how many. Raises
+    """Write the texts of the next finished jobs, 250 a transaction, and of changed ones; returns how many. Raises
     ValueError for a damaged watermark."""
     renewed = 0
     if connection.fetch_all(_STALE.replace("{lock}", "")):
         with connection.transaction() as tx:
             ids = among(row[0] for row in tx.fetch_all(_STALE))
-            texts = _texts(tx.fetch_all(f"SELECT {_COLUMNS} FROM job_history WHERE {ids}"))
+            texts = _texts(tx.sqlite, tx.fetch_all(f"SELECT {_READ} FROM job_history WHERE {ids}"))
             tx.execute_many("UPDATE job_texts SET text = :text WHERE id = :id", texts)
             renewed = len(texts)
-    return renewed + watermark.advance(connection, KEY, "job_history", _COLUMNS, lambda rows, _now: _texts(rows),
+    return renewed + watermark.advance(connection, KEY, "job_history", _READ,
+                                       lambda rows, _now: _texts(connection.sqlite, rows),
                                        lambda tx, texts: tx.execute_many(_WRITE, texts), steps, STEP)
 
 
-def _texts(rows: list[tuple]) -> list[tuple]:
-    """(folded text, id) of each row."""
-    return [(text_of(*row[1:]), row[0]) for row in rows]
+def _texts(sqlite: bool, rows: list[tuple]) -> list[tuple]:
+    """(folded text, id) of each row; for SQLite's index with the marks of its columns before the text."""
+    def marked(row: tuple) -> str:
+        job_type, tenant, queue, status = row[1], row[2], *row[5:]
+        return "".join(marks(job_type=job_type, tenant_id=tenant, queue=queue, status=status).values())
+
+    return [((marked(row) if sqlite else "") + text_of(*row[1:5]), row[0]) for row in rows]
 
 
-def condition(tx: Executor, words: Iterable[str], also: list[str]) -> tuple[str, str, dict[str, Any]]:
-    """(source, condition, its parameters) of the finished jobs in job_texts whose text has all the words. `also` are
-    folded texts that the others of the filter make sure of: they narrow the search in the index."""
+def lookup(tx: Executor, words: Iterable[str], columns: dict[str, str],
+           indexed: bool = True) -> tuple[str, str, dict[str, Any], str]:
+    """(source, condition, its parameters, key) of the rows of job_texts with all the words. `columns` has values of
+    MARKED that the others of the filter make sure of: they narrow the reading of the index. Without `indexed`
+    the texts are read for rows that another index finds."""
     values: dict[str, Any] = {f"w{n}": word if tx.sqlite else like(word) for n, word in enumerate(words)}
     compare = "instr(t.text, :{}) > 0" if tx.sqlite else "t.text LIKE :{} ESCAPE '!'"
-    found = " AND ".join(map(compare.format, values))
-    grams = [text[at:at + 3] for text in (*words, *also) for at in range(len(text) - 2)]
-    if not grams or not tx.sqlite or not tx.fetch_all(_EXISTS):
-        return FOUND, found, values
-    match = " AND ".join(map(_quoted, list(dict.fromkeys(grams))[:MOST_TRIGRAMS]))
-    return INDEXED, f"s.job_search MATCH :match AND {found}", values | {"match": match}
+    found = list(map(compare.format, values))
+    match = _match(words, columns) if indexed and has_index(tx) else ""
+    if not match:
+        conditions = " AND ".join(["t.text IS NOT NULL", *found])
+        return "job_texts t JOIN job_history r ON r.id = t.id", conditions, values, "t.id"
+    texts = " CROSS JOIN job_texts t ON t.id = s.rowid" * bool(found)
+    return f"{INDEX}{texts}", " AND ".join([MATCHES, *found]), values | {"match": match}, "s.rowid"
+
+
+def has_index(tx: Executor) -> bool:
+    """Whether there is SQLite's trigram index, and texts in it."""
+    return tx.sqlite and reach(tx) > 0 and bool(tx.fetch_all("SELECT 1 FROM sqlite_master WHERE name = 'job_search'"))
+
+
+def of_columns(columns: dict[str, str]) -> str:
+    """What :match of MATCHES is for the rows with these values of MARKED."""
+    return _match((), columns)
+
+
+def _match(words: Iterable[str], columns: dict[str, str]) -> str:
+    grams = [*marks(**columns).values(), *(word[at:at + 3] for word in words for at in range(len(word) - 2))]
+    return " AND ".join(map(_quoted, list(dict.fromkeys(grams))[:MOST_TRIGRAMS]))
 
 
 def _quoted(gram: str) -> str:
@@ -79,23 +100,3 @@ def _quoted(gram: str) -> str:
 def like(word: str) -> str:
     """The LIKE pattern for texts that contain `word`, with `!` as the escape character."""
     return "%" + word.replace("!", "!!").replace("%", "!%").replace("_", "!_") + "%"
-
-
-def read_on(fetch: Callable[[int | None, int], list[tuple]], words: Iterable[str], size: int,
-            until: float | None) -> tuple[list[tuple], int | None]:
-    """(at most `size` rows whose text has the words, the id at which the time was over or None).
-
-    `fetch(last, n)` reads the next `n` rows behind the id `last`, with the columns of READ at their end. The time is
-    `until` on time.monotonic(); None is without end.
-    """
-    found: list[tuple] = []
-    last = None
-    while len(found) < size:
-        rows = fetch(last, CHUNK)
-        found += [row[:-4] for row in rows if has(words, *row[-4:])]
-        if len(rows) < CHUNK:
-            break
-        last = rows[-1][0]
-        if until is not None and time.monotonic() > until and len(found) < size:
-            return found, last
-    return found[:size], None

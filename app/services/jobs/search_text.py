@@ -15,6 +15,7 @@ import re
 import unicodedata
 from collections.abc import Iterable
 from typing import Any
+from zlib import crc32
 
 from app.models.types import as_text
 from app.support.redaction import HIDDEN, redact, redact_json
@@ -23,6 +24,7 @@ MOST = 300_000  # characters of a job's text; a payload of 256 KB fits
 _WORD = re.compile(r'"([^"\s][^"]*)"(?=\s|\Z)|\S+')
 _BLANKS = re.compile(r"[\s\0]+")
 _MARKS = re.compile("[\u034f\u180b-\u180d\ufe00-\ufe0f\U000e0100-\U000e01ef]")  # choose a form of a character
+MARKED = ("job_type", "tenant_id", "queue", "status")
 PART = "\x01"  # stands between parts, so that quoted words are within one
 
 
@@ -31,7 +33,7 @@ class _Kept(dict[int, int | None]):
 
     def __missing__(self, code: int) -> int | None:
         one = chr(code)
-        gone = unicodedata.combining(one) or unicodedata.category(one) in ("Me", "Cf", "Cs") or _MARKS.match(one)
+        gone = unicodedata.combining(one) or unicodedata.category(one) in ("Me", "Cf", "Cs", "Co") or _MARKS.match(one)
         self[code] = None if gone else code
         return self[code]
 
@@ -80,6 +82,13 @@ def has(words: Iterable[str], *columns: Any) -> bool:
 def contains(text: str, wanted: Iterable[str]) -> bool:
     """Whether each of the folded words is in the folded text."""
     return all(word in text for word in wanted)
+
+
+def marks(**columns: Any) -> dict[str, str]:
+    """By name of a column three characters that stand for its value (job_type, tenant_id, queue, status): the index
+    finds rows by them. They are private characters, which no folded text or word has; two values may share one."""
+    return {name: chr(0xE000 + n) + chr(0xE100 + crc32((as_text(value) or "").encode("utf-8", "replace")) % 0x1700)
+            + chr(0xE001 + n) for n, name in enumerate(MARKED) if (value := columns.get(name)) is not None}
 
 
 def _literal(text: str) -> Any:

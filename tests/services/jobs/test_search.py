@@ -12,7 +12,7 @@ import pytest
 
 from app.extensions import db
 from app.jobs import job
-from app.services.jobs import actions, listing, search_index, search_text
+from app.services.jobs import actions, list_plan, listing, search_index, search_text
 from app.services.jobs.listing import JobFilter
 
 
@@ -149,8 +149,8 @@ def test_the_index_follows_changed_and_deleted_rows(jobs):
 
 
 def test_the_page_says_where_the_time_was_over_and_goes_on_from_there(jobs, monkeypatch):
-    monkeypatch.setattr(listing, "PATIENCE_S", -1.0)
-    monkeypatch.setattr(search_index, "CHUNK", 7)
+    monkeypatch.setattr(listing, "WORDS", -1.0)
+    monkeypatch.setattr(list_plan, "CHUNK", 7)
     wanted = JobFilter.read({"q": "keyerror", "tenant": "acme"}, None)
     seen, cursor, stops = [], "", 0
     while cursor is not None:
