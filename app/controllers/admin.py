@@ -16,6 +16,7 @@ from app.controllers import (
     connections,
     contents,
     costs,
+    form_again,
     generations,
     graph,
     jobs,
@@ -29,6 +30,7 @@ from app.controllers.access import check_csrf, super_admin_required
 bp = Blueprint("admin", __name__, url_prefix="/admin")
 bp.before_request(super_admin_required)
 bp.before_request(check_csrf)
+bp.before_request(form_again.forget)
 for _part in (alerts, batches, bulk_texts, capacity, connections, contents, costs, generations, graph, new_job, people,
               syncs, workers):
     jobs.bp.register_blueprint(_part.bp)

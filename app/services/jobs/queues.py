@@ -21,6 +21,7 @@ from app.services.jobs import crew, payloads, queue_rates
 from app.support.clock import MINUTE_MS, now_ms, when
 from app.support.formatting import duration
 from app.support.messages import Message, translate as _, translate_stored
+from app.support.number_text import plain_number
 from app.support.validation import ValidationError, check_line
 
 RATE_MS = 10 * MINUTE_MS
@@ -166,7 +167,7 @@ def tenant_backlog(queue: str) -> list[TenantBacklog]:
 
 def parse_minutes(text: str) -> int | None:
     """Length of a pause in minutes; None for a blank text: until somebody resumes. Raises ValidationError."""
-    text = text.strip()
+    text = plain_number(text)
     if not text:
         return None
     if not (text.isascii() and text.isdigit() and 1 <= len(text) <= 6 and 1 <= int(text) <= MOST_MINUTES):
