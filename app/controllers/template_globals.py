@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import Any
 
-from flask import Flask, has_request_context, request, url_for
+from flask import Flask, g, has_request_context, request, url_for
 from flask_babel import get_locale, gettext as _
 from flask_login import current_user
 from werkzeug.routing import BuildError
@@ -14,9 +14,10 @@ from app import extensions, registry
 from app.controllers.responses import page_of_route
 from app.services.alerts.incident_views import count_open
 from app.services.content import field_names
+from app.services.instance import deploys
 from app.services.stats.job_monitoring import monitor_state
 from app.support import formatting
-from app.support.clock import day_of, now_ms
+from app.support.clock import MINUTE_MS, day_of, now_ms
 from app.support.settings import settings
 
 LANGUAGES = ("it", "en")
@@ -39,7 +40,8 @@ def install(app: Flask) -> None:
     app.jinja_env.filters.update(formatting.FILTERS | {"field_name": field_names.name_of})
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     # As functions: what they find changes; the first two query the database, and only layouts/base.html calls them
-    app.jinja_env.globals.update(nav=nav, monitor=monitor_state, today=today, ways_out=ways_out)
+    app.jinja_env.globals.update(nav=nav, monitor=monitor_state, today=today, code_words=deploys.short,
+                                 deploy_marks=deploy_marks, ways_out=ways_out)
     app.context_processor(common)
 
 
@@ -51,7 +53,7 @@ def common() -> dict[str, Any]:
 
 
 # further pages of an entry
-ROOMS = {"contents.index": ("contents", "generations", "texts", "connections"), "list": ("batches",),
+ROOMS = {"contents.index": ("contents", "generations", "texts", "connections"), "list": ("batches", "errors"),
          "workers": ("capacity",)}
 
 
@@ -79,6 +81,16 @@ def ways_out() -> list[tuple[str, str]]:
         if (request.endpoint or "").startswith("admin.jobs.") and (back := page_of_route()) not in dict(pages):
             return [(back, _("Go back")), *pages] if back != request.path else pages
     return pages
+
+
+def deploy_marks(minutes: int) -> list[tuple[float, str]]:
+    """(minutes ago, time and text) of the deploys of the last minutes, for the small lines of queues; read once a
+    request."""
+    if "deploys" not in g:
+        g.deploys = deploys.newest(5)
+    ages = ((now_ms() - d.at_ms) / MINUTE_MS for d in g.deploys)
+    return [(age, f"{formatting.at(d.at)} {d.text}") for age, d in zip(ages, g.deploys, strict=True)
+            if 0 <= age <= minutes]
 
 
 def today() -> str:
