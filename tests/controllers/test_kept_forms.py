@@ -40,6 +40,7 @@ def sign_in_again(client, email: str = "admin@example.org"):
 @pytest.mark.parametrize("path", FORMS)
 def test_what_was_typed_is_there_again_and_was_not_sent(admin, app, path):
     sent = FORMS[path]
+    admin.set_cookie("lang", "en")
     end_session(app)
     answer = admin.post(f"/admin/jobs/{path}", data={"csrf_token": admin.csrf} | sent)
     assert answer.status_code == 302 and answer.location.startswith("/login")
@@ -81,6 +82,7 @@ def test_only_the_same_person_gets_it(admin, app):
 
 def test_buttons_scripts_other_sites_and_large_forms_keep_nothing(admin, app):
     end_session(app)
+    admin.set_cookie("lang", "en")
     url, sent = "/admin/jobs/queues/low/pause", {"csrf_token": admin.csrf} | FORMS["queues/low/pause"]
     assert admin.post(url, data=sent, headers=JSON).status_code == 401
     assert admin.post(url, data=sent, headers={"Origin": "https://evil.example"}).status_code == 302
