@@ -14,6 +14,7 @@ from typing import Any
 from app.extensions import db
 from app.models import FINAL, LIVE_STATES, JobBatch
 from app.models.job import BY_BATCH, BY_BUDGET, BY_LIMIT, BY_OVERLAP, BY_PERSON, BY_RATE, BY_TYPE
+from app.services.jobs.search_text import words
 from app.support.clock import midnight, millis
 from app.support.messages import translate as _
 from app.support.validation import ValidationError, check_text, parse_id, parse_queue, parse_tenant
@@ -88,6 +89,7 @@ class JobFilter:
     def read(cls, given: Any, zone: Any) -> JobFilter:
         """The filter from the fields of an address or a form. Raises FilterError, a ValidationError."""
         found = {name: _one(given, name) for name in NAMES}
+        found["q"] = found["q"] or str(given.get("q", ""))[:1]  # blanks alone find nothing; an empty field finds all
         names = [name for name in given if isinstance(name, str) and name.startswith(ARGS)]
         if len(names) > MOST_ARGS:
             raise FilterError("args", _("A filter has at most %(n)s arguments.", n=MOST_ARGS))
@@ -100,6 +102,11 @@ class JobFilter:
             except ValidationError as error:
                 raise FilterError(name, str(error)) from None
         return cls(**found, args=tuple(sorted((name, text) for name, text in args.items() if text)), zone=zone)
+
+    @property
+    def meaningless(self) -> bool:
+        """Whether a search was asked for of which nothing is left: blanks, only accents."""
+        return bool(self.q) and not words(self.q)
 
     @property
     def query(self) -> dict[str, str]:
