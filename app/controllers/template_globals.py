@@ -7,7 +7,7 @@ from typing import Any
 from flask import Flask, has_request_context, request, url_for
 from flask_babel import get_locale, gettext as _
 
-from app import extensions, registry
+from app import extensions
 from app.services.alerts.incident_views import count_open
 from app.services.content import field_names
 from app.services.stats.job_monitoring import monitor_state
@@ -48,13 +48,13 @@ def common() -> dict[str, Any]:
 
 # further pages of an entry
 ROOMS = {"contents.index": ("contents", "generations", "texts", "connections"), "list": ("batches",),
-         "workers": ("capacity",)}
+         "workers": ("capacity",), "recurring": ("schedules",)}
 
 
 def nav() -> list[dict[str, Any]]:
-    """The menu: `label`, `url`, `active`, and as `count` the number of open alerts. No schedules: no "Recurring"."""
+    """The menu: `label`, `url`, `active`, and as `count` the number of open alerts."""
     entries = [(_("Overview"), "index"), (_("Jobs"), "list"), (_("Queues"), "queues"), (_("Workers"), "workers"),
-               *([(_("Recurring"), "recurring")] if registry.schedules() else []), (_("Alerts"), "alerts.index"),
+               (_("Recurring"), "recurring"), (_("Alerts"), "alerts.index"),
                (_("Contents"), "contents.index"), (_("Costs"), "costs.index")]
     return [{"label": label, "url": url_for(f"admin.jobs.{page}"), "active": active(f"admin.jobs.{page}"),
              "count": count_open() if page == "alerts.index" else 0} for label, page in entries]
