@@ -44,9 +44,12 @@ def plain(definition: JobDefinition | None) -> JobDefinition | None:
 
 @bp.get("/next", endpoint="next")
 def upcoming():
-    """What a time means: `{"cron", "words", "next": [{"at", "told"}]}`, or 400 with the sentence for its field."""
+    """What a time means: `{"cron", "words", "next": [{"at", "told"}]}`, or 400 with the sentence for its field. Without
+    a time it means nothing."""
+    if not (cron := request.args.get("cron", "")).strip():
+        return jsonify({"cron": "", "words": None, "next": []})
     try:
-        return jsonify(meaning(check_text(request.args.get("cron", ""))))
+        return jsonify(meaning(check_text(cron)))
     except ValidationError as error:
         return jsonify({"error": str(error)}), 400
 

@@ -183,7 +183,6 @@ class RecurringView:
 
     name: str
     cron: str
-    words: str | None
     job_type: str | None
     label: str
     enabled: bool
@@ -197,6 +196,7 @@ class RecurringView:
     skipped_at: datetime | None
     changed_by: str | None
     web: bool
+    words: str | None
     made: bool
     shadowed: bool
     code_cron: str | None
