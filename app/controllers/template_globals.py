@@ -69,4 +69,4 @@ def active(endpoint: str) -> bool:
     """Whether the current page belongs to this entry; those of one content, of generations, templates, many texts
     and connections belong to contents, batches to the list of jobs."""
     here, rooms = request.endpoint or "", ROOMS.get(endpoint.removeprefix("admin.jobs."), ())
-    return here == endpoint or here.startswith(tuple(f"admin.jobs.{room}." for room in rooms))
+    return here in (endpoint, f"{endpoint}-one") or here.startswith(tuple(f"admin.jobs.{room}." for room in rooms))
