@@ -7,10 +7,10 @@ from flask_babel import gettext as _
 
 from app.controllers.access import wants_json
 from app.controllers.jobs import bp
+from app.controllers.log_words import sentence
 from app.controllers.responses import actor, ask, done, live, polled
 from app.services.audit import ActionRefused
 from app.services.jobs import recurring, recurring_runs, schedules
-from app.support.messages import translate_stored
 from app.support.redaction import redact_json
 from app.support.settings import settings
 from app.support.validation import parse_id
@@ -48,8 +48,7 @@ def one(name: str):
         "name": name, "schedule": view, "runs": runs, "queue": plan and plan.queue, "tenant": plan and plan.tenant_id,
         "args": redact_json(plan.given) if plan else {},
         "coming": recurring.coming(plan.cron, zone) if view and view.enabled and view.job_type else [],
-        "changes": [{"at": c.at, "actor": c.actor, "action": translate_stored(c.action),
-                     "result": translate_stored(c.result)} for c in changes],
+        "changes": [{"at": row.at, "actor": row.actor, "what": sentence(row)} for row in changes],
         "older_url": url_for("admin.jobs.recurring-one", name=name, before=runs[-1].at_ms) if more else None,
         "first": "before" not in request.args}
     return live("admin/recurring_one.html", context, "recurring_one", follow=context["first"])

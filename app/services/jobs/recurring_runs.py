@@ -18,6 +18,7 @@ from app.ledger.dialect import SessionExecutor
 from app.ledger.rows import among
 from app.models import Audit
 from app.models.types import as_integer, as_text
+from app.services.audit import AuditRow
 from app.support.clock import LAST_MS, now_ms, stored_ms, when
 from app.support.messages import from_row
 
@@ -58,16 +59,6 @@ class Run:
         return self.outcome if self.uuid and self.outcome != "gone" else None
 
 
-@dataclass(frozen=True)
-class Change:
-    """What a person did to a schedule; action and result are Messages, as they are stored."""
-
-    at: datetime | None
-    actor: str
-    action: str
-    result: str
-
-
 def latest(names: list[str]) -> dict[str, list[Run]]:
     """The latest 30 runs of each schedule, the newest first."""
     tx = SessionExecutor(db.session)
@@ -91,11 +82,11 @@ def last(name: str) -> Run | None:
     return _run(rows[0], _facts(tx, rows)) if rows else None
 
 
-def changes(name: str, size: int = 50) -> list[Change]:
+def changes(name: str, size: int = 50) -> list[AuditRow]:
     """What people did to a schedule, the latest first."""
     query = select(Audit).where(Audit.action.in_(ACTIONS), Audit.subject == name[:255])
-    return [Change(when(row.at_ms), row.actor, from_row(row.action, row.action_json) or "",
-                   from_row(row.result, row.result_json) or "")
+    return [AuditRow(row.id, when(row.at_ms), row.actor, from_row(row.action, row.action_json), name,
+                     from_row(row.result, row.result_json), None)
             for row in db.session.scalars(query.order_by(Audit.id.desc()).limit(size))]
 
 
