@@ -24,6 +24,7 @@ from app.controllers import (
     jobs,
     new_job,
     people,
+    schedules,
     syncs,
     views,
     workers,
@@ -35,6 +36,6 @@ bp.before_request(super_admin_required)
 bp.before_request(check_csrf)
 bp.before_request(form_again.forget)
 for _part in (alerts, batches, bulk_texts, capacity, connections, contents, costs, errors, generations, graph, new_job,
-              people, syncs, views, workers):
+              people, schedules, syncs, views, workers):
     jobs.bp.register_blueprint(_part.bp)
 bp.register_blueprint(jobs.bp)

@@ -62,7 +62,8 @@ def live(template: str, context: dict[str, Any], *parts: str, poll: str | None =
 PAGES = {"cancel": "job", "act": "job", "undo": "log", "new.edit": "job", "bulk": "list", "pause": "queues",
          "pause-type": "queues", "set-limit": "queues", "place": "queues", "undo-place": "queues",
          "recurring-change": "recurring", "workers": "workers",
-         "generations": "generations.templates", "new": "new.form", "syncs": "contents.index"}
+         "generations": "generations.templates", "new": "new.form", "syncs": "contents.index",
+         "schedules": "recurring"}
 
 
 def page_of_route(endpoint: str | None = None, given: dict[str, Any] | None = None) -> str:

@@ -92,6 +92,13 @@ def clock(ms: int, now: int, seconds: bool = False) -> str:
 
 
 @_lenient
+def moment(at: datetime | None) -> str:
+    """'Mon 30 Nov 2026, 03:00 CET', in APP_TIMEZONE: for times to come, which a change of the clocks may move."""
+    local = localtime(at)
+    return dates.format_datetime(local, "EEE d MMM y, HH:mm", locale=_locale()) + f" {local.tzname()}" if local else "–"
+
+
+@_lenient
 def at(moment: datetime | None) -> str:
     """'15:12', or '15:12 on 27 Nov' when that is not today; an en dash for None."""
     return clock(millis(moment), now_ms()) if moment else "–"
@@ -151,6 +158,6 @@ def money(nano: int | None, currency: str | None = "") -> str:
     return f"{number(value, digits)} {currency or ''}".strip()
 
 
-FILTERS = {"money": money, "number": number, "threshold": threshold, "ago": ago, "at": at, "exact": exact,
-           "duration": duration, "bytes": filesize, "localtime": localtime, "percent": percent,
+FILTERS = {"money": money, "number": number, "threshold": threshold, "ago": ago, "at": at, "moment": moment,
+           "exact": exact, "duration": duration, "bytes": filesize, "localtime": localtime, "percent": percent,
            "state_label": state_label, "count_label": count_label}

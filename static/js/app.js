@@ -4,6 +4,7 @@ import { charts } from "./charts.js";
 import "./confirm.js";
 import "./copy.js";
 import { live } from "./live.js";
+import "./schedule.js";
 
 document.addEventListener("alpine:init", () => {
   const { Alpine } = window;
