@@ -26,6 +26,7 @@ from app.ledger.rows import FAILED, HISTORY, METRIC, NEW_JOB, among, insert
 from app.services.instance.retention import KEEP_DAYS, delete_in_steps
 from app.services.jobs.batches import batch as batching, begin
 from app.services.jobs.dispatch import payload
+from app.services.stats import usage_fill
 from app.support.clock import DAY_MS, stamp
 
 MARK = json.dumps({"demo": True})
@@ -221,4 +222,5 @@ def remove(settings: Settings) -> int:
             ("job_history", by_demo), ("job_batches", by_demo)):
         total += delete_in_steps(connection, table, condition, 2**31, STEP, mark=MARK)
     rollups.rebuild(connection, KEEP_DAYS)
+    usage_fill.rebuild(connection, KEEP_DAYS)
     return total

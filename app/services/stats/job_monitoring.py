@@ -123,7 +123,7 @@ class JobMonitoringService:
         day = outcome_stats.day_totals(now)
         jobs = JobCounts(
             **{state: live[state] for state in LIVE_STATES}, failed=live["failed"], completed_today=today.completed,
-            failed_today=today.failed, counted_ms_ago=age, oldest_wait=oldest_wait(live, now),
+            failed_today=today.failed, counted_ms_ago=age, oldest_wait=counts.oldest(live, now),
             queues={name: queue["depth"] for name, queue in live["queues"].items()})
         rate = None if day.success_rate is None else floor(day.success_rate * 100 + 1e-6) / 100
         figures = DayFigures(_tenths(day.average_ms), rate, day.total)
@@ -207,12 +207,6 @@ class JobMonitoringService:
 
 def _tenths(ms: float | None) -> float | None:
     return None if ms is None else round(ms, 1)
-
-
-def oldest_wait(live: dict[str, Any], now: int) -> int | None:
-    """How long the longest waiting ready job has waited at `now` (ms), in ms; None without any."""
-    since = [queue["since"] for queue in live["queues"].values() if queue["since"] is not None]
-    return max(now - min(since), 0) if since else None
 
 
 def monitor_state() -> MonitorView:
