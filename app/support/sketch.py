@@ -39,11 +39,10 @@ class Sketch:
         """The largest relative error of a quantile: (G - 1) / (G + 1)."""
         return math.tanh(_LOG * 2**self.level / 2)
 
-    def add(self, value: int, times: int = 1) -> None:
+    def add(self, value: int) -> None:
         """Count a value; a negative one counts as 0."""
-        # what is left of the exponent after rounding makes no bucket of its own: log(G^k) is not always k * log(G)
-        place = 0 if value < 1 else max(math.ceil(math.log(value) / (_LOG * 2**self.level) - 1e-9), 0) + 1
-        self.counts[place] = self.counts.get(place, 0) + times
+        place = _coarser(place_of(value), self.level)
+        self.counts[place] = self.counts.get(place, 0) + 1
 
     def merge(self, other: Sketch) -> None:
         """Add the values of another sketch, which stays as it is."""
@@ -125,6 +124,12 @@ class Sketch:
             return cls(level, dict(zip(steps, unpack(f"<{n}{kind}", body[n:]), strict=True)))
         except (StructError, TypeError, ValueError, UnicodeDecodeError):
             return cls()
+
+
+def place_of(value: int) -> int:
+    """The bucket of a value at level 0."""
+    # what rounding leaves over makes no bucket of its own: log(G^k) is not always k * log(G)
+    return 0 if value < 1 else math.ceil(math.log(value) / _LOG - 1e-9) + 1
 
 
 def _coarser(place: int, levels: int) -> int:

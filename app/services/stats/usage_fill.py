@@ -20,7 +20,7 @@ from app.models.outcome_stats import COUNTED
 from app.models.types import as_integer, as_text
 from app.services.instance.retention import KEEP_DAYS
 from app.support.clock import DAY_MS, HOUR_MS, stamp, stored_ms
-from app.support.sketch import Sketch
+from app.support.sketch import Sketch, place_of
 from app.support.validation import stored_json
 
 KEY, SCOPES, HEAVIEST = "usage_reach", ("type", "tenant", "worker"), 3
@@ -86,7 +86,10 @@ def collect(rows: Iterable[tuple], since: int, step: int = HOUR_MS) -> Cells:
         if at is None or at < since or status == "late" or not (as_integer(claim_no, 0) or status in COUNTED):
             continue  # a job that was cancelled before any claim used nothing
         run, wait, memory = (None if n is None else min(max(n, 0), MOST) for n in map(as_integer, (run, wait, memory)))
-        final = status in COUNTED
+        final, places = status in COUNTED, []
+        if final:  # at level 0, as all sketches of these cells are
+            begun = wait if started else None
+            places = [None if n is None else place_of(n) for n in (begun, run, memory)]
         for scope, name in zip(SCOPES, map(as_text, (job_type, tenant, worker)), strict=True):
             if not name:
                 continue
@@ -97,14 +100,11 @@ def collect(rows: Iterable[tuple], since: int, step: int = HOUR_MS) -> Cells:
             if final:
                 cell.completed += status == "completed"
                 cell.failed += status != "completed"
-                if run is not None:
-                    cell.runs.add(run)
-                if wait is not None and started:
-                    cell.waits.add(wait)
-                if memory is not None:
-                    cell.memory.add(memory)
-                    if len(cell.heaviest) < HEAVIEST or memory > cell.heaviest[-1][0]:
-                        cell.add(Cell(heaviest=[(memory, (as_text(uuid) or "")[:36])]))
+                for sketch, place in zip((cell.waits, cell.runs, cell.memory), places, strict=True):
+                    if place is not None:
+                        sketch.counts[place] = sketch.counts.get(place, 0) + 1
+                if memory is not None and (len(cell.heaviest) < HEAVIEST or memory > cell.heaviest[-1][0]):
+                    cell.add(Cell(heaviest=[(memory, (as_text(uuid) or "")[:36])]))
     return cells
 
 
