@@ -48,7 +48,7 @@ def common() -> dict[str, Any]:
 
 # further pages of an entry
 ROOMS = {"contents.index": ("contents", "generations", "texts", "connections"), "list": ("batches",),
-         "workers": ("capacity",)}
+         "workers": ("capacity",), "index": ("usage",)}
 
 
 def nav() -> list[dict[str, Any]]:

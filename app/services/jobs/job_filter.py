@@ -17,6 +17,7 @@ from app.support.validation import ValidationError, check_text, parse_queue, par
 GROUPS = {"live": LIVE_STATES, "ended": FINAL, "unsuccessful": ("failed", "timeout"), "bin": ("failed", "timeout"),
           "undecided": ("failed", "timeout")}
 BINNED = {"bin": "IS NOT NULL", "undecided": "IS NULL"}  # groups of failed jobs by whether they are in the bin
+GROUPS["counted"] = ("completed", "failed", "timeout")  # the outcomes of public figures
 OLD_NAMES = {"unhappy": "unsuccessful"}  # in bookmarks of older versions
 HOLDS = {"limit": (BY_LIMIT, BY_RATE)} | {  # what holds a job, with its hold codes
     code: (code,) for code in (BY_PERSON, BY_TYPE, BY_BUDGET, BY_BATCH, BY_OVERLAP)}

@@ -90,7 +90,7 @@ class Bucket:
 
 @dataclass(frozen=True)
 class TypeFigures:
-    """Jobs of a type that ended in a period; `avg_time` in ms."""
+    """Jobs of a type that ended in a period; `avg_time` in ms. `colour` is the number of its colour in charts."""
 
     job_type: str
     label: str
@@ -98,6 +98,7 @@ class TypeFigures:
     completed: int
     failed: int
     avg_time: float | None
+    colour: int
 
 
 @dataclass(frozen=True)
@@ -188,7 +189,8 @@ class JobMonitoringService:
         now = now_ms()
         bounds = self._bounds(now, period)
         if group == "type":
-            rows = [TypeFigures(name, registry.label_of(name), s.total, s.completed, s.failed, _tenths(s.average_ms))
+            rows = [TypeFigures(name, registry.label_of(name), s.total, s.completed, s.failed, _tenths(s.average_ms),
+                                registry.colour_of(name))
                     for name, s in outcome_stats.by_type(bounds[0], now + 1).items() if job_type in (None, name)]
             return [vars(row) for row in sorted(rows, key=lambda r: (-r.total, r.job_type)) if row.total]
         hours, zone = natural == "hour", settings().timezone
