@@ -82,9 +82,9 @@ def one(scope: str, name: str):
             "admin.jobs.list", **{scope: name}, state="pending"), "live": url_for(
             "admin.jobs.list", **{scope: name}, state="live")}
         label = registry.label_of(name) if scope == "type" else name
-        more = {"u": found, "label": label, "colour": registry.colour_of(name), "charts": charts(found), "links": links, "moment": moment,
-                "error": lambda q: threshold(round(100 * q.error, 1)), "urls": [
-                    jobs_url(found, since=bar.since, until=bar.until) for bar in found.bars]}
+        urls = [jobs_url(found, since=bar.since, until=bar.until) for bar in found.bars]
+        more = {"u": found, "label": label, "colour": registry.colour_of(name), "charts": charts(found), "urls": urls,
+                "links": links, "moment": moment, "error": lambda q: threshold(round(100 * q.error, 1))}
         given = _context(found.window, now, faults, found.behind)
         return render_template("admin/usage.html", **given, **more, periods=list(PERIODS))
 

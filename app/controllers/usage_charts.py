@@ -80,8 +80,9 @@ def charts(found: UsagePage) -> dict[str, list[dict[str, Any]]]:
                           ("k2", _("WAL"), box("wal"))),
                 over_time(_("Workers"), _mean, ("k5", _("busy"), box("busy")), ("k2", _("idle"), idle)),
                 over_time(_("Oldest waiting, all queues"), duration, ("k3", "", box("oldest_ms")))],
-        "spread": [_histogram(found, _("Run times"), found.runs, own, "longer", "shorter"),
-                   _histogram(found, _("Waiting times"), found.waits, own, "waited", "waited_less")],
+        "spread": [_histogram(found, title, rows, own, parts) for title, rows, parts in (
+            (_("Run times"), found.runs, lambda low, end: {"longer": low, "shorter": end}),
+            (_("Waiting times"), found.waits, lambda low, end: {"waited": f"{low}-{end}"}))],
     }
 
 
@@ -89,10 +90,15 @@ def _mean(value: float | None) -> str:
     return number(value, 1)
 
 
-def _histogram(found: UsagePage, title: str, rows: list[tuple[int, int, int]], own: str, least: str,
-               below: str) -> dict[str, Any]:
+def _histogram(found: UsagePage, title: str, rows: list[tuple[int, int, int]], own: str,
+               parts: Callable[[str, str], dict[str, str]]) -> dict[str, Any]:
     told = [(f"{duration(low)} – {duration(high)}" if high > low else duration(low), n, jobs_url(
-        found, **{least: f"{low}ms", below: f"{high + 1}ms"})) for low, high, n in rows]
+        found, **parts(_exactly(low), _exactly(high + 1)))) for low, high, n in rows]
     chart = _chart(title, [(f"{name}: {number(n)}", url, [(own, n)]) for name, n, url in told], number,
                    [duration(rows[0][0]), duration(rows[len(rows) // 2][0]), duration(rows[-1][1])] if rows else [])
     return chart | {"rows": [row for row in told if row[1]]}
+
+
+def _exactly(ms: int) -> str:
+    """A time as the list reads it."""
+    return f"{ms}ms" if ms < 10**9 else f"{ms // 1000}.{ms % 1000:03}s"
