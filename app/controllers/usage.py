@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict
 from typing import Any
 
@@ -44,6 +45,11 @@ def _context(window: Window, now: int, faults: dict[str, str], behind: int) -> d
             "here": given if any(given.values()) and not faults else {"period": window.period}}
 
 
+def _error(share: float) -> str:
+    """'2' or '4.1': percent, rounded up."""
+    return threshold(math.ceil(1000 * share - 1e-6) / 10)
+
+
 @bp.get("/", endpoint="index")
 def index():
     """The names of a scope (`by`: type, tenant, worker), sorted (`sort`), of a period or a range; JSON for scripts."""
@@ -54,7 +60,9 @@ def index():
     if window.raw:
         window = usage_window.last("24h", now)
     rows, total, behind = usage.table(by, window, sort)
-    context = _context(window, now, faults, behind) | {"by": by, "sort": sort, "rows": rows, "total": total}
+    context = _context(window, now, faults, behind) | {"by": by, "sort": sort, "rows": rows, "total": total,
+                                                             "error": _error(max((r.error for r in rows), default=0))}
+    context["jobs_url"] = lambda name, *state: jobs_url(by, name, window.since, window.until, *state)
 
     def page():
         if wants_json():
@@ -77,14 +85,17 @@ def one(scope: str, name: str):
     def page():
         if wants_json():
             return jsonify(_plain(found))
-        links = {"all": jobs_url(found), "completed": jobs_url(found, "completed"), "sort": jobs_url(
-            found, sort="-memory"), "failed": jobs_url(found, "unsuccessful"), "waiting": url_for(
-            "admin.jobs.list", **{scope: name}, state="pending"), "live": url_for(
-            "admin.jobs.list", **{scope: name}, state="live")}
+        def listed(*state: str, **more: str) -> str:
+            return jobs_url(scope, name, found.window.since, found.window.until, *state, **more)
+
+        links = {"all": listed(), "completed": listed("completed"), "failed": listed("unsuccessful"),
+                 "sort": listed(sort="-memory"),
+                 "waiting": url_for("admin.jobs.list", **{scope: name}, state="pending")}
         label = registry.label_of(name) if scope == "type" else name
-        urls = [jobs_url(found, since=bar.since, until=bar.until) for bar in found.bars]
+        urls = [jobs_url(scope, name, bar.since, bar.until) for bar in found.bars]
         more = {"u": found, "label": label, "colour": registry.colour_of(name), "charts": charts(found), "urls": urls,
-                "links": links, "moment": moment, "error": lambda q: threshold(round(100 * q.error, 1))}
+                "links": links, "moment": moment, "error": lambda q: _error(q.error), "begins": found.first_hour
+                if found.first_hour and found.first_hour > found.window.before.since else None}
         given = _context(found.window, now, faults, found.behind)
         return render_template("admin/usage.html", **given, **more, periods=list(PERIODS))
 

@@ -22,11 +22,16 @@ def moment(ms: int) -> str:
     return format_datetime(when(ms), "d MMM HH:mm")
 
 
-def jobs_url(found: UsagePage, state: str = "counted", since: int = 0, until: int = 0, **more: str) -> str:
-    """The list of the jobs of this name that ended in a time, by default in the whole window."""
-    span = {"since": since or found.window.since, "until": until or found.window.until}
-    times = {name: f"{localtime(when(ms)):%Y-%m-%dT%H:%M}" for name, ms in span.items()}
-    return url_for("admin.jobs.list", **{found.scope: found.name}, state=state, **times, **more)
+def jobs_url(scope: str, name: str, since: int, until: int, state: str = "counted", **more: str) -> str:
+    """The list of the jobs of a name that ended from `since` to before `until` (ms)."""
+    return url_for("admin.jobs.list", **{scope: name}, state=state, since=_time(since), until=_time(until), **more)
+
+
+def _time(ms: int) -> str:
+    """A time as the list reads it, in APP_TIMEZONE; with its offset where the clocks show it twice."""
+    local = localtime(when(ms))
+    twice = local.replace(fold=0).utcoffset() != local.replace(fold=1).utcoffset()
+    return f"{local:%Y-%m-%dT%H:%M%z}" if twice else f"{local:%Y-%m-%dT%H:%M}"
 
 
 def _chart(title: str, rows: Iterable[tuple[str, str | None, list[tuple[str, float | None]]]], show: Callable[..., str],
@@ -50,7 +55,7 @@ def _chart(title: str, rows: Iterable[tuple[str, str | None, list[tuple[str, flo
 def charts(found: UsagePage) -> dict[str, list[dict[str, Any]]]:
     """{"use": throughput and times, "box": the machine on the same time axis, "spread": histograms}."""
     window, bars = found.window, found.bars
-    urls = [jobs_url(found, since=bar.since, until=bar.until) for bar in bars]
+    urls = [jobs_url(found.scope, found.name, bar.since, bar.until) for bar in bars]
     names = [moment(bar.since) for bar in bars]
     labels = [names[0], names[len(names) // 2], moment(window.until)]
     span = window.until - window.since
@@ -92,8 +97,9 @@ def _mean(value: float | None) -> str:
 
 def _histogram(found: UsagePage, title: str, rows: list[tuple[int, int, int]], own: str,
                parts: Callable[[str, str], dict[str, str]]) -> dict[str, Any]:
-    told = [(f"{duration(low)} – {duration(high)}" if high > low else duration(low), n, jobs_url(
-        found, **parts(_exactly(low), _exactly(high + 1)))) for low, high, n in rows]
+    told = [(f"{duration(low)} – {duration(high)}" if high > low else duration(low), n,
+             jobs_url(found.scope, found.name, found.window.since, found.window.until,
+                      **parts(_exactly(low), _exactly(high + 1)))) for low, high, n in rows]
     chart = _chart(title, [(f"{name}: {number(n)}", url, [(own, n)]) for name, n, url in told], number,
                    [duration(rows[0][0]), duration(rows[len(rows) // 2][0]), duration(rows[-1][1])] if rows else [])
     return chart | {"rows": [row for row in told if row[1]]}

@@ -6,7 +6,7 @@ Quantiles come from histograms, and each says by how much it may be off (support
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from app import registry
@@ -102,7 +102,8 @@ class Heavy:
 @dataclass(frozen=True)
 class UsagePage:
     """All figures of a name. `waiting` are its ready jobs now, of which the oldest has waited for `oldest_ms`; both are
-    None for a worker. `waits` and `runs` are histograms: (from, to, count) in ms, both bounds included."""
+    None for a worker. `behind`: about how many outcomes are not counted yet; `first_hour` (ms) is the first hour
+    that is counted. `waits` and `runs` are histograms: (from, to, count) in ms, both bounds included."""
 
     scope: str
     name: str
@@ -118,11 +119,13 @@ class UsagePage:
     waiting: int | None
     oldest_ms: int | None
     behind: int
+    first_hour: int | None
 
 
 @dataclass(frozen=True)
 class UsageRow:
-    """A name in the table of all. `p95` is of run times (ms); `share` in percent of the run time of all names."""
+    """A name in the table of all. `p95` is of run times (ms), off by at most `error` (a share); `share` is the
+    percentage of the run time of all names; `colour` is the number of its colour in charts."""
 
     name: str
     label: str
@@ -132,7 +135,8 @@ class UsageRow:
     busy_ms: int
     share: float | None
     p95: float | None
-    colour: int = field(default=1)
+    error: float
+    colour: int
 
 
 def _quantiles(sketch: Any) -> Quantiles:
@@ -169,7 +173,7 @@ def page(scope: str, name: str, window: Window, now: int) -> UsagePage | None:
         total.waits.bars(HISTOGRAM_BARS), total.runs.bars(HISTOGRAM_BARS), _heaviest(tx, total.heaviest),
         [(id_, as_integer(at, 0) or 0, as_text(text) or "") for id_, at, text in tx.fetch_all(
             _DEPLOYS, since=window.since, until=window.until)],
-        ready and ready[0], None if since is None else max(now - since, 0), found.behind)
+        ready and ready[0], None if since is None else max(now - since, 0), found.behind, found.first_hour)
 
 
 def _heaviest(tx: Any, listed: list[tuple[int, str]]) -> list[Heavy]:
@@ -200,7 +204,7 @@ def table(scope: str, window: Window, sort: str) -> tuple[list[UsageRow], int, i
     busy = sum(cell.busy_ms for cell in cells.values())
     rows = [UsageRow(name, registry.label_of(name) if scope == "type" else name, total := cell.completed + cell.failed,
                      cell.failed, _percent(cell.completed, total), cell.busy_ms, _percent(cell.busy_ms, busy),
-                     cell.runs.quantile(0.95), registry.colour_of(name) if scope == "type" else 1)
+                     cell.runs.quantile(0.95), cell.runs.error, registry.colour_of(name) if scope == "type" else 1)
             for name, cell in cells.items()]
     keys = {"busy": lambda r: -r.busy_ms, "total": lambda r: -r.total, "failed": lambda r: -r.failed,
             "p95": lambda r: -(r.p95 or 0), "name": lambda r: r.label.lower()}

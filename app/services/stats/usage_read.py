@@ -33,13 +33,15 @@ _OF = " FROM names n JOIN usage_hours u ON u.scope = :scope AND u.name = n.name 
 _SUMS = (f"{_NAMES}SELECT u.name, SUM(u.completed + 0.0), SUM(u.failed + 0.0), SUM(u.attempts + 0.0), "
          f"SUM(u.busy_ms + 0.0){_OF} GROUP BY u.name")
 _ONE = f"SELECT hour, {CELL} FROM usage_hours WHERE scope = :scope AND name = :name AND hour >= :low AND hour < :high"
+_FIRST = (f"{_NAMES}SELECT MIN((SELECT MIN(u.hour) FROM usage_hours u WHERE u.scope = :scope AND u.name = n.name)) "
+          "FROM names n")
 _RUNS = "SELECT runs FROM usage_hours WHERE scope = :scope AND name = :name AND hour >= :low AND hour < :high"
 
 
 @dataclass(frozen=True)
 class Found:
     """The cells of a window, one a bar, and the whole time before it as `before`. `behind`: about how many outcomes are
-    not counted yet."""
+    not counted yet. `first_hour` (ms) is the first one that is counted of any type."""
 
     window: Window
     bars: list[Cell]
@@ -47,6 +49,7 @@ class Found:
     all_busy_ms: int
     all_before_ms: int
     behind: int
+    first_hour: int | None
 
     @property
     def total(self) -> Cell:
@@ -100,7 +103,8 @@ def of_name(scope: str, name: str, window: Window) -> Found:
     for (kind, _key, at), cell in cells.items():
         if kind == "type" and at < window.until:
             busy[window.since if at >= window.since else low] += cell.busy_ms
-    return _found(window, cut, busy[window.since], busy[low], behind)
+    first = as_integer(tx.fetch_all(_FIRST, scope="type")[0][0])
+    return _found(window, cut, busy[window.since], busy[low], behind, first)
 
 
 def _raw(tx: Any, scope: str, name: str, window: Window) -> Found | None:
@@ -116,10 +120,11 @@ def _raw(tx: Any, scope: str, name: str, window: Window) -> Found | None:
     busy = [as_integer(tx.fetch_all(
         "SELECT SUM(processing_time + 0.0) FROM job_metrics WHERE completed_at >= :low AND completed_at < :high AND "
         "status <> 'late'", low=stamp(at), high=stamp(at + HOUR_MS))[0][0], 0) or 0 for at in (window.since, low)]
-    return _found(window, cut, busy[0], busy[1], 0)
+    return _found(window, cut, busy[0], busy[1], 0, None)
 
 
-def _found(window: Window, cut: list[tuple[int, Cell]], busy: int, before_ms: int, behind: int) -> Found:
+def _found(window: Window, cut: list[tuple[int, Cell]], busy: int, before_ms: int, behind: int,
+           first_hour: int | None) -> Found:
     """`cut` are cells by their time (ms), from the window before on."""
     bars, before = [Cell() for _ in window.bars], Cell()
     starts = [since for since, _until in window.bars]
@@ -127,7 +132,7 @@ def _found(window: Window, cut: list[tuple[int, Cell]], busy: int, before_ms: in
         place = bisect_right(starts, at) - 1
         if at < window.until:
             (bars[place] if place >= 0 else before).add(cell)
-    return Found(window, bars, before, busy, before_ms, behind)
+    return Found(window, bars, before, busy, before_ms, behind, first_hour)
 
 
 def _sums(tx: Any, scope: str, low: int, high: int) -> dict[str, list[int]]:

@@ -70,7 +70,7 @@ def read(period: str, since: str, until: str, now: int, zone: tzinfo) -> tuple[W
         try:
             times[name] = _moment(text.strip(), zone, name == "until") if text.strip() else None
         except (ValueError, OverflowError):
-            wrong[name] = _("A day is written as 2026-11-23, a time as 2026-11-23T14:00.")
+            wrong[name] = _("A date is written as 2026-11-23, a time as 2026-11-23T14:00.")
     if wrong:
         return usual, wrong
     end = now - now % HOUR_MS + HOUR_MS
