@@ -49,9 +49,11 @@ class Sketch:
         if other.level > self.level:
             self._coarsen(other.level - self.level)
         counts, shift = self.counts, self.level - other.level
+        get = counts.get
         for place, n in other.counts.items():
-            place = _coarser(place, shift)
-            counts[place] = counts.get(place, 0) + n
+            if shift:  # a call more for each bucket would take half as long again
+                place = _coarser(place, shift)
+            counts[place] = get(place, 0) + n
 
     def _coarsen(self, levels: int) -> None:
         found: dict[int, int] = {}
