@@ -8,7 +8,7 @@ from flask import Blueprint, request, url_for
 from flask_babel import gettext as _
 
 from app.controllers import tree_forms
-from app.controllers.job_list import question, report
+from app.controllers.bulk import question, report
 from app.controllers.jobs import max_failed_id
 from app.controllers.redirects import here
 from app.controllers.responses import actor, ask, done, live, wrong
