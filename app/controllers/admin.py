@@ -26,6 +26,7 @@ from app.controllers import (
     people,
     schedules,
     syncs,
+    usage,
     views,
     workers,
 )
@@ -36,6 +37,6 @@ bp.before_request(super_admin_required)
 bp.before_request(check_csrf)
 bp.before_request(form_again.forget)
 for _part in (alerts, batches, bulk_texts, capacity, connections, contents, costs, errors, generations, graph, new_job,
-              people, schedules, syncs, views, workers):
+              people, schedules, syncs, usage, views, workers):
     jobs.bp.register_blueprint(_part.bp)
 bp.register_blueprint(jobs.bp)
