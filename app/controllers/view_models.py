@@ -18,13 +18,14 @@ from app.controllers.worker_views import worker_lines
 from app.models.job import BY_LIMIT, BY_RATE, LIVE_STATES
 from app.services.alerts.incident_views import open_alerts
 from app.services.content import bulk, content_list, contents, costs, generation_pages, sync_reports, sync_start
-from app.services.jobs import batch_pages, lookup, uploads, waiting, why
+from app.services.jobs import batch_pages, listing, lookup, uploads, waiting, why
 from app.services.jobs.actions import EDITABLE
+from app.services.jobs.job_filter import JobFilter
 from app.services.jobs.views import AttemptView, JobView, Progress
 from app.services.stats import pauses, workers
 from app.services.stats.job_monitoring import JobMonitoringService, MonitorView, RecentEvent, recent_events
 from app.support import disk
-from app.support.clock import DAY_MS, millis, now_ms
+from app.support.clock import DAY_MS, day_of, millis, now_ms
 from app.support.formatting import duration, localtime, number
 from app.support.messages import Message, translate_stored
 from app.support.settings import settings
@@ -39,17 +40,21 @@ STEPS = {  # actions of the job page by state, besides retry, cancel and delete
 }
 
 
-def dashboard_context(pulse: dict[str, Any], period: str) -> dict[str, Any]:
+def dashboard_context(pulse: dict[str, Any], period: str, rows: tuple[int, int]) -> dict[str, Any]:
     """The whole dashboard: the live parts, and the charts of a period, which a poll does not get."""
-    parts = dashboard_parts(pulse, period)
-    return parts | {"types": service.get_metrics(period, group="type"), "period": period,
+    parts = dashboard_parts(pulse, rows)
+    timeline = parts["hours"] if period == "24h" else service.get_metrics(period)
+    types = service.get_metrics(period, group="type")
+    done = sum(row["completed"] for row in types)
+    return parts | {"types": types, "period": period, "timeline": labelled(timeline),
+                    "average": sum(r["completed"] * (r["avg_time"] or 0) for r in types) / done if done else None,
                     "first_run": not (parts["failed"]["rows"] or parts["queued"]["rows"] or service.has_history())}
 
 
-def dashboard_parts(pulse: dict[str, Any], period: str = "24h") -> dict[str, Any]:
-    """The live parts: figures, the first rows of both tables, open alerts and notices."""
+def dashboard_parts(pulse: dict[str, Any], rows: tuple[int, int]) -> dict[str, Any]:
+    """The live parts: figures, the first `rows` of both tables (queued, failed), open alerts and notices."""
     stats = pulse["stats"]
-    queued, failed = lookup.queued(), lookup.failed()
+    queued, failed = lookup.queued(rows[0]), lookup.failed(rows[1])
     failed = [replace(row, error=translate_stored(row.error)) for row in failed]
     of_workers = worker_lines(stats["workers"]["troubles"], url_for("admin.jobs.workers"))
     live, (running, open_batches) = stats["jobs"], batch_pages.running()
@@ -63,8 +68,15 @@ def dashboard_parts(pulse: dict[str, Any], period: str = "24h") -> dict[str, Any
         "notices": notices(pulse["monitor"], events), "pauses": pulse["pauses"], "costs": costs.sums(),
         "alerts": of_workers + alert_banners(*said),
         "batches": {"rows": running, "total": open_batches},
-        "timeline": labelled(service.get_metrics(period)),
+        "hours": service.get_metrics("24h"), "failed_today_jobs": still_failed(),
     }
+
+
+def still_failed() -> dict[str, Any]:
+    """The jobs whose last failure was today and stands: `n` (`exact`, else more) and the `url` of the list of them."""
+    parts = {"state": "unsuccessful", "since": day_of(now_ms(), settings().timezone).isoformat()}
+    n, exact = listing.count(JobFilter.read(parts, settings().timezone))
+    return {"n": n, "exact": exact, "url": url_for("admin.jobs.list", **parts)}
 
 
 def labelled(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -125,6 +137,8 @@ def notices(monitor: MonitorView, events: list[RecentEvent]) -> list[dict[str, A
     for event in events:
         n, shown = event.count, number(event.count)
         url = url_for("admin.jobs.job", uuid=event.uuid) if event.uuid else None
+        if n > 1:
+            url = url_for("admin.jobs.list", state="blocked") if event.kind == "blocked" else None
         if event.kind == "lost":
             text = ngettext("%(n)s job rescued: its worker had died", "%(n)s jobs rescued: their workers had died",
                             n, n=shown)

@@ -31,7 +31,7 @@ from app.support.clock import DAY_MS, HOUR_MS, MINUTE_MS, iso, millis, now_ms, w
 from app.support.messages import translate as _
 from app.support.validation import ValidationError, stored_object
 
-PAGE, MOST_FAILED, MOST_RUNNING = 50, 10, 5
+PAGE, MOST_FAILED, MOST_RUNNING = 50, 10, 3
 RATE_MS, LEAST_MS, LAST = 5 * MINUTE_MS, 5_000, 8
 MOST_WALKED, MOST_A_PAGE = 500, 2000  # members of a batch, and of all batches of a page, whose graph is read
 IDLE = ("held", "blocked", "waiting")  # states in which a member does not run by itself
@@ -137,7 +137,7 @@ def listing(q: str = "", before: str = "", size: int = PAGE, only_open: bool = F
 
 
 def running() -> tuple[list[tuple[BatchView, Pace]], int]:
-    """The newest open batches, at most 5, with their pace; and how many are open."""
+    """The newest open batches, at most 3, with their pace; and how many are open."""
     rows, more = listing(size=MOST_RUNNING, only_open=True)
     open_ones = select(func.count()).select_from(JobBatch).where(JobBatch.closed_ms.is_(None))
     total = db.session.scalar(open_ones) if more else len(rows)
