@@ -29,7 +29,7 @@ from app.support.clock import DAY_MS, day_of, millis, now_ms
 from app.support.formatting import duration, localtime, number
 from app.support.messages import Message, translate_stored
 from app.support.settings import settings
-from app.support.tracebacks import parse_traceback
+from app.support.tracebacks import folders_of, parse_traceback
 
 MOST_BANNERS, MOST_JSON = 3, 1_000_000  # alerts on the dashboard; characters of indented JSON
 service = JobMonitoringService()
@@ -198,7 +198,7 @@ def job_context(found: JobView) -> dict[str, Any]:
         **vars(found) | {"error": error, "traceback": trace, "progress": progress}, arguments=arguments,
         args_json=pretty(found.args), result_json=None if found.result is None else pretty(found.result),
         command=command(found), running_ms=running_ms, eta_ms=eta(progress, running_ms),
-        ended_because=why_ended(found, attempts), frames=parse_traceback(trace, f"{ROOT}/"),
+        ended_because=why_ended(found, attempts), frames=parse_traceback(trace, f"{ROOT}/", folders_of(settings().job_modules)),
         report_url=url_for("admin.jobs.contents.report", uuid=uuid) if has_report else None, can=can,
     )
     marks = [a.details["cut"] for a in attempts if isinstance(a.details.get("cut"), list)]

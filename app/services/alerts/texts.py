@@ -107,8 +107,11 @@ def sentence(kind: str, facts: dict[str, Any]) -> str:
         "failures": lambda: ngettext(
             "%(num)s job failed in %(minutes)s min, threshold %(limit)s.",
             "%(num)s jobs failed in %(minutes)s min, threshold %(limit)s.", facts["n"], **shown),
-        "no_worker": lambda: _("No worker is alive and %(n)s jobs wait, threshold %(limit)s.", **shown),
-        "slow": lambda: _("%(time)s on average over %(n)s jobs in %(minutes)s min, threshold %(limit)s.", **shown),
+        "no_worker": lambda: ngettext("No worker is alive and %(n)s job waits, threshold %(limit)s.",
+                                      "No worker is alive and %(n)s jobs wait, threshold %(limit)s.", facts["n"], **shown),
+        "slow": lambda: ngettext(
+            "%(time)s on average over %(n)s job in %(minutes)s min, threshold %(limit)s.",
+            "%(time)s on average over %(n)s jobs in %(minutes)s min, threshold %(limit)s.", facts["n"], **shown),
         "box_memory": lambda: _("%(n)s%% in use, threshold %(limit)s%%.", **shown),
         "worker_memory": lambda: _("%(worker)s is %(mb)s MB over its start, threshold %(limit)s MB.", **shown),
         "critical_job": lambda: ngettext(
