@@ -15,6 +15,9 @@ import weakref
 from collections.abc import Iterator
 from typing import Any
 
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.orm import Session
+
 from app.extensions import POSTGRES_OPTIONS, PRAGMAS
 from app.ledger.executor import Executor, SessionExecutor, for_postgres, for_sqlite, positional  # noqa: F401
 from app.support.open_files import OpenFiles, in_transaction
@@ -42,6 +45,36 @@ def _after_fork() -> None:
 
 
 os.register_at_fork(after_in_child=_after_fork)
+
+
+class TooSlow(Exception):
+    """A reading took longer than it may."""
+
+
+@contextlib.contextmanager
+def limited(session: Session, seconds: float) -> Iterator[None]:
+    """Ends statements of the session that read for longer: on SQLite `seconds` for all together, on PostgreSQL for each
+    one. Raises TooSlow, after a rollback. For readings only."""
+    end = time.monotonic() + seconds
+    raw = session.connection().connection.driver_connection
+    sqlite = isinstance(raw, sqlite3.Connection)
+    try:
+        if sqlite:
+            raw.set_progress_handler(lambda: time.monotonic() > end, 10_000)  # about every 0.1 ms
+        else:
+            raw.execute(f"SET LOCAL statement_timeout = {max(int(seconds * 1000), 1)}")
+        try:
+            yield
+        finally:
+            if sqlite:
+                raw.set_progress_handler(None, 0)
+        if not sqlite:
+            raw.execute("SET LOCAL statement_timeout = 0")
+    except DBAPIError as error:
+        if "interrupted" not in str(error.orig) and getattr(error.orig, "sqlstate", None) != "57014":
+            raise
+        session.rollback()
+        raise TooSlow from None
 
 
 class Connection(Executor):

@@ -6,6 +6,7 @@ from sqlalchemy import BigInteger, Index, Integer, String, Text, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.extensions import db
+from app.models.types import Id
 
 _GROUPED, _LOST = text("error_group IS NOT NULL"), text("lost > 0")
 
@@ -29,7 +30,7 @@ class JobFact(db.Model):
         Index("job_facts_uuid_idx", "uuid"),
     )
 
-    id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    id: Mapped[int] = mapped_column(Id, primary_key=True, autoincrement=False)
     uuid: Mapped[str] = mapped_column(String(36))
     job_type: Mapped[str] = mapped_column(String(255))
     tenant_id: Mapped[str | None] = mapped_column(String(255))

@@ -98,3 +98,21 @@ def midnight(day: date, zone: tzinfo) -> int:
 def month_start(now: int, zone: tzinfo) -> int:
     """The start of the month in `zone` that contains `now` (ms), in ms."""
     return midnight(day_of(now, zone).replace(day=1), zone)
+
+
+def offsets(zone: tzinfo, since: int, until: int) -> list[tuple[int, int]]:
+    """[(from which time in ms, how far the zone's clock is ahead of UTC in ms)] between two times, oldest first; the
+    first is that of `since`."""
+    def ahead(ms: int) -> int:
+        return round(datetime.fromtimestamp(ms / 1000, zone).utcoffset().total_seconds() * 1000)  # type: ignore
+
+    found = [(since, ahead(since))]
+    for day in range(since, until, DAY_MS):
+        low, high = day, min(day + DAY_MS, until)
+        if ahead(high) == found[-1][1]:
+            continue
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (middle, high) if ahead(middle) == found[-1][1] else (low, middle)
+        found.append((high, ahead(high)))
+    return found

@@ -27,8 +27,9 @@ def upgrade():
                           ("alert_rules", big("view_id"))):
         op.add_column(table, column)
     op.create_table(
-        "job_facts", big("id", primary_key=True, autoincrement=False), text("uuid", 36, nullable=False),
-        text("job_type", 255, nullable=False), text("tenant_id", 255), text("status", 50, nullable=False),
+        "job_facts", sa.Column("id", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True,
+                               autoincrement=False),
+        text("uuid", 36, nullable=False), text("job_type", 255, nullable=False), text("tenant_id", 255), text("status", 50, nullable=False),
         big("finished_ms", nullable=False), sa.Column("attempts", sa.Integer(), nullable=False),
         sa.Column("lost", sa.Integer(), server_default="0", nullable=False), text("worker", 255),
         text("code_version", 64), big("wait_ms"), big("run_ms"), big("memory"), text("error_group", 16))

@@ -3,86 +3,38 @@
     address -> JobFilter -> _parts (live, finished) with their ways -> _take -> page | count | matching_ids | iterate
 
 Live jobs come first, sorted by id, newest first. Finished jobs follow, sorted by the id of `job_history`, which rises
-with the time of finishing. A cursor is such an id (`before`, `after`), so the 1,000th page costs as much as the first.
+with the time of finishing. With `sort` both are sorted by a value, then by id; jobs without that value stand last. A
+cursor (`before`, `after`) has the id and the value of a row, so the 1,000th page costs as much as the first.
 On SQLite a full-text index finds finished jobs; the monitor fills it, and the few rows past its watermark are read one
-by one. Without such an index all rows are read.
+by one. Facts have indexes of their own: the one with the fewest rows is used (`list_plan`). Where no index helps, rows
+are read, for 2 s at most: then `TooSlow` is raised.
 """
 
 from __future__ import annotations
 
 import re
-from collections import namedtuple
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import replace
 
 from sqlalchemy import func, select
 
-from app import registry
 from app.extensions import db
-from app.ledger.dialect import SessionExecutor
-from app.models import FINAL, LIVE_STATES, FailedJob, Job, JobHistory, JobMetric
-from app.models.types import as_integer, as_text
-from app.services.jobs import crew, payloads, search_index, waiting, why
+from app.ledger.dialect import SessionExecutor, TooSlow, limited
+from app.models import FINAL, LIVE_STATES, Deploy, FailedJob, Job, JobHistory
+from app.services.jobs import filter_sql, search_index
 from app.services.jobs.job_filter import BINNED, DIGITS, HOLDS, JobFilter
+from app.services.jobs.list_plan import NO_END, Part, Way, sort_finished, sort_live
+from app.services.jobs.list_rows import COLUMNS, PAYLOAD, Read, rows_from
 from app.services.jobs.queue_rates import first_id
 from app.services.jobs.views import JobPage, JobRow
-from app.support.clock import now_ms, when
-from app.support.messages import cleaned, from_row, translate as _, translate_stored
-from app.support.redaction import printable, redact
+from app.support.clock import now_ms
+from app.support.messages import translate as _
 from app.support.validation import ValidationError, parse_uuid
 
 OF_BIN = ("restore", "erase")  # actions on jobs in the bin, and on no others
-SIZE, COUNTED, NO_END = 50, 1000, 2**62
-CURSOR = re.compile(r"[lh]\d{1,18}")
-MOST_ERROR = 2_000  # characters of an error that a list reads
-_ROW = "r.id, r.uuid, r.job_type, r.tenant_id, r.queue, {payload}, r.attempts, r.tries, r.created_ms"
-_COLUMNS = {
-    "l": f"{_ROW}, r.state, substr(r.reason, 1, {MOST_ERROR}), r.reason_json, NULL, r.available_ms, r.reserved_ms, "
-         "r.progress_done, r.progress_total",
-    "h": f"{_ROW}, r.status, substr(r.error, 1, {MOST_ERROR}), r.error_json, r.finished_ms, NULL, NULL, NULL, NULL"}
-# An export shows all arguments, so it reads the whole payload.
-_PAYLOAD = {False: f"substr(r.payload, 1, {payloads.HEAD})", True: "r.payload"}
-# A row as `_COLUMNS` reads it. SQLite may hold a value of any type in any column but the id.
-_Read = namedtuple("_Read", "id uuid job_type tenant_id queue payload attempts tries created_ms state error error_json "
-                            "finished_ms available_ms reserved_ms progress_done progress_total")
-
-
-@dataclass(frozen=True)
-class Way:
-    """One way to read rows of a part: `condition` over `source` (alias r) with its parameters; `key` is the id there.
-
-    `unordered`: the condition has an index of its own; the rows are sorted afterwards, not read in the order of ids.
-    """
-
-    source: str
-    condition: str
-    values: dict[str, Any]
-    key: str = "r.id"
-    unordered: bool = False
-
-
-@dataclass
-class _Part:
-    """One of the two tables (`l` live, `h` finished): conditions over alias r with their parameters, exclusive bounds
-    of the ids, and the ways to read it. Together the ways find all matching rows."""
-
-    kind: str
-    where: list[str] = field(default_factory=lambda: ["1 = 1"])
-    values: dict[str, Any] = field(default_factory=dict)
-    above: int = -1
-    below: int = NO_END
-    ways: list[Way] = field(default_factory=list)
-
-    def add(self, condition: str, **values: Any) -> None:
-        """Add a condition with its parameters."""
-        self.where.append(condition)
-        self.values |= values
-
-    def join(self, table: str, condition: str) -> None:
-        """Keep only the rows that have a row in `table` (with its alias) for which `condition` holds."""
-        self.ways = [replace(way, source=f"{way.source} JOIN {table}") for way in self.ways]
-        self.add(condition)
+SIZE, COUNTED = 50, 1000
+CURSOR = re.compile(r"([lhmi])(\d{1,18})(?:\.(-?\d{1,18})\.(\d{1,18}))?")  # segment, id, value, now
+PAGE_S, COUNT_S, EXPORT_S = 2.0, 1.0, 60.0  # reading of a table, at most
 
 
 def snapshot_ids() -> dict[str, int]:
@@ -90,15 +42,16 @@ def snapshot_ids() -> dict[str, int]:
     return {kind: db.session.scalar(select(func.max(table.id))) or 0 for kind, table in (("l", Job), ("h", JobHistory))}
 
 
-def _parts(wanted: JobFilter, top: dict[str, int] | None = None) -> list[_Part]:
-    """The tables that can hold matching jobs, the live one first; with `top` only rows up to these ids."""
-    found = []
+def _parts(wanted: JobFilter, top: dict[str, int] | None = None, now: int = 0) -> list[Part]:
+    """What can hold matching jobs, in the order of the list; with `top` only rows up to these ids. `now` (ms) is the
+    time until which running jobs have run."""
+    found, now, tx = [], now or now_ms(), SessionExecutor(db.session)
     tables = ("l", LIVE_STATES, "state", "created_ms"), ("h", FINAL, "status", "finished_ms")
     for kind, all_states, column, time in tables:
-        states = wanted.states(all_states)
-        if not states or wanted.hold and (kind == "h" or "held" not in states):
+        states, facts = wanted.states(all_states), filter_sql.live(wanted) if kind == "l" else ([], {})
+        if not states or facts is None or wanted.hold and (kind == "h" or "held" not in states):
             continue
-        part = _Part(kind, below=NO_END if top is None else top[kind] + 1)
+        part = Part(kind, below=NO_END if top is None else top[kind] + 1, values={"now": now})
         if wanted.state:
             part.add(f"r.{column} IN ({', '.join(map(repr, states))})")
             if "completed" not in states:
@@ -112,19 +65,34 @@ def _parts(wanted: JobFilter, top: dict[str, int] | None = None) -> list[_Part]:
             part.add("r.batch_id >= :batch AND r.batch_id < :after_it", batch=start, after_it=start + "g")
         elif start:
             part.add("r.batch_id = :batch", batch=start)
-        if wanted.since:
-            low = wanted.start_of(wanted.since)
-            part.add(f"r.{time} >= :low", low=low)
-            part.above = _first_id(low) - 1 if kind == "h" else -1
-        if wanted.until:
-            high = wanted.start_of(wanted.until, 1)
-            part.add(f"r.{time} < :high", high=high)
-            part.below = min(part.below, _first_id(high) if kind == "h" else NO_END)
+        _add_times(part, wanted, time)
+        conditions, values, part.check = filter_sql.arguments(wanted)
+        for condition in (*facts[0], *conditions):
+            part.add(condition, **facts[1], **values)
+        if wanted.clock:
+            table = "jobs" if kind == "l" else "job_history"
+            part.add(filter_sql.clock(tx, wanted, table, time, now))
         part.ways = _ways(kind, wanted, states)
         if binned := BINNED.get(wanted.state):
-            part.join("failed_jobs b ON b.uuid = r.uuid", f"b.deleted_at {binned}")
-        found.append(part)
-    return found
+            part.add(f"EXISTS (SELECT 1 FROM failed_jobs b WHERE b.uuid = r.uuid AND b.deleted_at {binned})")
+        found += sort_live(part, wanted) if kind == "l" else sort_finished(tx, part, wanted, states)
+    found.sort(key=lambda part: part.segment in "mi")
+    return found[::-1] if wanted.sort == "when" else found
+
+
+def _add_times(part: Part, wanted: JobFilter, column: str) -> None:
+    """Bounds of the time `column`, which for finished jobs are bounds of the ids too."""
+    lows = [wanted.moment("since")] if wanted.since else []
+    if wanted.deploy:
+        at = db.session.scalar(select(Deploy.at_ms).where(Deploy.id == int(wanted.deploy)))
+        lows.append(2**62 if at is None else at)
+    if lows:
+        part.add(f"r.{column} >= :low", low=max(lows))
+        part.above = _first_id(max(lows)) - 1 if part.kind == "h" else -1
+    if wanted.until:
+        high = wanted.moment("until")
+        part.add(f"r.{column} < :high", high=high)
+        part.below = min(part.below, _first_id(high) if part.kind == "h" else NO_END)
 
 
 def _first_id(at: int) -> int:
@@ -135,12 +103,16 @@ def _first_id(at: int) -> int:
 def _ways(kind: str, wanted: JobFilter, states: list[str]) -> list[Way]:
     """By the whole uuid; else by words in arguments and error (index up to its watermark) and the start of a uuid."""
     tx, table = SessionExecutor(db.session), "jobs r" if kind == "l" else "job_history r"
-    words, text = wanted.q.split(), wanted.q.lower()
+    words, text = [*wanted.q.split(), *filter_sql.words_of(wanted)], wanted.q.lower()
     if uuid := parse_uuid(text):
-        return [Way(table, "r.uuid = :uuid", {"uuid": uuid})]
+        return [Way(table, "r.uuid = :uuid", {"uuid": uuid}, unordered=True)]
     column = "reason" if kind == "l" else "error"
     read = " AND ".join(search_index.like(tx, column, f"w{n}") for n in range(len(words))) or "1 = 1"
     patterns = {f"w{n}": search_index.pattern(word) for n, word in enumerate(words)}
+    if wanted.action:  # the rows that it touched are read
+        touched = f"audit_jobs a CROSS JOIN {table}"
+        return [Way(touched, f"a.audit_id = :action AND r.uuid = a.uuid AND {read}",
+                    patterns | {"action": int(wanted.action)}, unordered=True)]
     if wanted.batch:  # its own index reads its members only
         return [Way(table, read, patterns, unordered=True)]
     reach = search_index.watermark(tx) if kind == "h" else 0
@@ -157,68 +129,80 @@ def _ways(kind: str, wanted: JobFilter, states: list[str]) -> list[Way]:
     return ways
 
 
-def _take(part: _Part, columns: str, size: int, newest_first: bool = True) -> list[tuple]:
-    """At most `size` rows of the part, sorted by id (the first column): the rows of all its ways, merged."""
-    tx, rows, order = SessionExecutor(db.session), {}, "DESC" if newest_first else "ASC"
+def _take(part: Part, columns: str, size: int, descending: bool = True) -> list[tuple]:
+    """At most `size` rows of the part in its order, each after its value: the rows of all its ways, merged."""
+    tx, rows = SessionExecutor(db.session), {}
     for way in part.ways:
-        where = " AND ".join([way.condition, *part.where, f"{way.key} > :above AND {way.key} < :below"])
-        by = f"+{way.key}" if way.unordered else way.key  # no index holds a sum, so the condition's own index is used
-        found = tx.fetch_all(f"SELECT {columns} FROM {way.source} WHERE {where} ORDER BY {by} {order} LIMIT {size}",
-                             above=part.above, below=part.below, **part.values, **way.values)
-        rows |= {row[0]: row for row in found}
-    return [rows[key] for key in sorted(rows, reverse=newest_first)[:size]]
+        rows |= {row[1]: row for row in part.read(tx, way, columns, size, descending)}
+    return sorted(rows.values(), key=lambda row: row[:2], reverse=descending)[:size]
 
 
-def page(wanted: JobFilter, before: str = "", after: str = "", size: int = SIZE, whole: bool = False) -> JobPage:
+def page(wanted: JobFilter, before: str = "", after: str = "", size: int = SIZE, whole: bool = False,
+         seconds: float = PAGE_S) -> JobPage:
     """The first page, or the page of older jobs than cursor `before`, or of newer jobs than cursor `after`.
 
-    `whole`: with all arguments. Raises ValidationError for a bad cursor.
+    `whole`: with all arguments. Raises ValidationError for a bad cursor, TooSlow after `seconds` of reading.
     """
     cursor, newer = after or before, bool(after)
-    if cursor and not CURSOR.fullmatch(cursor):
+    parsed = CURSOR.fullmatch(cursor) if cursor else None
+    segment, at, value, now = parsed.groups() if parsed else (None, 0, None, None)
+    now = int(now or now_ms())
+    parts = _parts(wanted, now=now)
+    order = "hl" if wanted.sort == "when" else "lhmi" if wanted.sort else "lh"
+    if cursor and (not parsed or segment not in order or any(
+            part.segment == segment and bool(part.value) != bool(value) for part in parts)):
         raise ValidationError(_("This address is not complete: go back to the list."))
-    read: list[tuple[str, _Read]] = []
+    descending = not wanted.sort or wanted.sort.startswith("-")
+    read: list[tuple[Part, tuple, Read]] = []
     seen: dict[str, int] = {}  # saves counting these rows again
-    for part in reversed(_parts(wanted)) if newer else _parts(wanted):
-        if cursor and part.kind != cursor[0] and part.kind == ("h" if newer else "l"):
+    for part in parts[::-1] if newer else parts:
+        far = order.find(part.segment) - order.find(segment) if segment else 1
+        if cursor and (far > 0 if newer else far < 0):
             continue  # all of it lies on the other side of the cursor
-        if cursor and part.kind == cursor[0]:
-            at = int(cursor[1:])
-            part.above, part.below = (max(part.above, at), part.below) if newer else (part.above, min(part.below, at))
+        part.at = (int(value or 0), int(at)) if cursor and not far else None
         wanted_here = size + 1 - len(read)
-        found = _take(part, _COLUMNS[part.kind].format(payload=_PAYLOAD[whole]), wanted_here, not newer)
-        read += [(part.kind, _Read(*row)) for row in found]
-        if not cursor and len(found) < wanted_here:
+        with limited(db.session, seconds):
+            found = _take(part, COLUMNS[part.kind].format(payload=PAYLOAD[whole]), wanted_here, descending != newer)
+        read += [(part, row[:2], Read(*row[3:])) for row in found]
+        if not cursor and len(found) < wanted_here and not wanted.sort:
             seen[part.kind] = len(found)
         if len(read) > size:
             break
-    more, rows = len(read) > size, _rows(read[:size], whole)
-    rows = rows[::-1] if newer else rows
-    return JobPage(rows, seen, older=rows[-1].key if rows and (more or newer) else None,
-                   newer=rows[0].key if rows and (more if newer else before) else None)
+    more, read = len(read) > size, read[:size][::-1 if newer else 1]
+    rows = rows_from([(part.kind, row) for part, _at, row in read], whole)
+    keys = [part.cursor(*at, now) for part, at, _row in read]
+    tx, missing = SessionExecutor(db.session), any(part.by_facts for part in parts)
+    return JobPage(rows, seen, older=keys[-1] if rows and (more or newer) else None,
+                   newer=keys[0] if rows and (more if newer else before) else None,
+                   behind=filter_sql.behind(tx) if missing else 0)
 
 
-def count(wanted: JobFilter, seen: dict[str, int] | None = None) -> tuple[int, bool]:
-    """The number of matching jobs, at most 1,000, and whether it is exact; `seen` is `JobPage.seen`."""
+def count(wanted: JobFilter, seen: dict[str, int] | None = None, most: int = COUNTED) -> tuple[int, bool]:
+    """The number of matching jobs, at most `most`, and whether it is exact; `seen` is `JobPage.seen`. When counting
+    takes longer than 1 s, it is the number counted until then, and not exact."""
     seen = seen or {}
     total = sum(seen.values())
-    for part in _parts(wanted):
-        if part.kind not in seen and total <= COUNTED:
-            total += len(_take(part, "r.id", COUNTED + 1 - total))
-    return min(total, COUNTED), total <= COUNTED
+    for part in _parts(replace(wanted, sort="")):
+        if part.kind not in seen and total <= most:
+            try:
+                with limited(db.session, COUNT_S):
+                    total += len(_take(part, "r.id", most + 1 - total))
+            except TooSlow:
+                return min(total, most), False
+    return min(total, most), total <= most
 
 
 def matching_ids(wanted: JobFilter, action: str, top: dict[str, int]) -> list[int]:
     """Sorted ids of the matching rows up to `top` that `action` may change: of `jobs` for cancel, else of
     `failed_jobs`."""
     ids: list[int] = []
-    for part in _parts(wanted, top):
+    for part in _parts(replace(wanted, sort=""), top):
         if part.kind == "l" and action == "cancel":
-            ids += [job for (job,) in _take(part, "r.id", 2**31)]
+            ids += [row[-1] for row in _take(part, "r.id", 2**31)]
         elif part.kind == "h" and action != "cancel":
             binned = "IS NOT NULL" if action in OF_BIN else "IS NULL"
-            part.join("failed_jobs f ON f.uuid = r.uuid", f"f.deleted_at {binned}")
-            ids += [failed for _job, failed in _take(part, "r.id, f.id", 2**31)]
+            part.join("failed_jobs g ON g.uuid = r.uuid", f"g.deleted_at {binned}")
+            ids += [row[-1] for row in _take(part, "r.id, g.id", 2**31)]
     return sorted(ids)
 
 
@@ -234,48 +218,10 @@ def rows_of(uuids: list[str], action: str) -> list[int]:
 
 
 def iterate(wanted: JobFilter, step: int = 200) -> Iterator[JobRow]:
-    """All matching jobs with their arguments, newest first. A transaction reads 200 jobs, each of at most 256 KB."""
+    """All matching jobs with their arguments, in their order. A transaction reads 200 jobs, each of at most 256 KB."""
     older: str | None = ""
     while older is not None:
-        found = page(wanted, before=older, size=step, whole=True)
+        found = page(wanted, before=older, size=step, whole=True, seconds=EXPORT_S)
         db.session.rollback()
         yield from found.rows
         older = found.older
-
-
-def _rows(read: list[tuple[str, _Read]], whole: bool) -> list[JobRow]:
-    """The rows with facts of other tables: wait and run time of the last attempt, whether the job is in the bin."""
-    uuids, now = [as_text(row.uuid) for _kind, row in read], now_ms()
-    query = select(JobMetric.uuid, JobMetric.wait_ms, JobMetric.processing_time).where(JobMetric.uuid.in_(uuids))
-    last = {uuid: (wait, ran) for uuid, wait, ran in db.session.execute(query.order_by(JobMetric.id))}
-    deleted = FailedJob.uuid.in_(uuids), FailedJob.deleted_at.is_not(None)
-    binned = set(db.session.scalars(select(FailedJob.uuid).where(*deleted)))
-    waits = waiting.sentences(uuid for (_kind, row), uuid in zip(read, uuids, strict=True) if row.state == "waiting")
-    told = {} if whole else why.of((uuid for (_kind, row), uuid in zip(read, uuids, strict=True)
-                                    if row.state in ("pending", "processing")), brief=True)
-    rows = [_row(kind, row, whole, now, uuid in binned, waits.get(uuid), *last.get(uuid, (None, None)))
-            for (kind, row), uuid in zip(read, uuids, strict=True)]
-    lost = {} if whole else crew.lost(row.uuid for row in rows if row.attempts)
-    return [replace(row, why=told[row.uuid].brief if row.uuid in told else None, lost=lost.get(row.uuid, 0))
-            for row in rows]
-
-
-def _row(kind: str, r: _Read, whole: bool, now: int, in_bin: bool, waits: str | None, waited: int | None,
-         ran: int | None) -> JobRow:
-    job_type, tenant, payload, state, error = map(as_text, (r.job_type, r.tenant_id, r.payload, r.state, r.error))
-    error = waits or from_row(error, as_text(r.error_json))
-    ready, reserved, done, total = map(as_integer, (r.available_ms, r.reserved_ms, r.progress_done, r.progress_total))
-    if state == "pending":
-        waited, ran = max(now - (ready or now), 0), None
-    elif state == "processing" and when(reserved):
-        waited, ran = max(reserved - (ready or reserved), 0), max(now - reserved, 0)
-    return JobRow(
-        key=f"{kind}{r.id}", uuid=as_text(r.uuid), job_type=job_type[:255], label=registry.label_of(job_type[:255]),
-        queue=as_text(r.queue)[:255], tenant_id=tenant and tenant[:255],
-        args=payloads.arguments(payload) if whole else None, summary=payloads.headline_argument(payload),
-        attempts=as_integer(r.attempts, 0), tries=as_integer(r.tries, 0), state=state,
-        error=translate_stored(error and cleaned(error, lambda part: redact(printable(part)))),
-        created_at=when(as_integer(r.created_ms)), finished_at=when(as_integer(r.finished_ms)),
-        next_at=when(ready) if state == "scheduled" else None, reserved_at=when(reserved),
-        percent=min(100 * done // total, 100) if done is not None and total else None,
-        live=kind == "l", waited_ms=waited, ran_ms=ran, in_bin=in_bin, why=None)

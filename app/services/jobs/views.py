@@ -176,10 +176,12 @@ class JobRow(ListedJob):
 class JobPage:
     """A page of the list, newest first, and the cursors of the pages with older and newer jobs (None without such).
 
-    `seen` is the number of matching rows in each table (`l` live, `h` finished) that was read to its end.
+    `seen` is the number of matching rows in each table (`l` live, `h` finished) that was read to its end. `behind` is
+    how many jobs that have just ended were not considered, counted to 1,000.
     """
 
     rows: list[JobRow]
     seen: dict[str, int]
     older: str | None
     newer: str | None
+    behind: int = 0
