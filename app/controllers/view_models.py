@@ -58,7 +58,7 @@ def dashboard_parts(pulse: dict[str, Any], rows: tuple[int, int]) -> dict[str, A
     failed = [replace(row, error=translate_stored(row.error)) for row in failed]
     of_workers = worker_lines(stats["workers"]["troubles"], url_for("admin.jobs.workers"))
     live, (running, open_batches) = stats["jobs"], batch_pages.running()
-    events = recent_events()
+    events, today = recent_events(), day_of(now_ms(), settings().timezone).isoformat()
     said = of_workers and "worker", pulse["pauses"] and "paused", *("rescued" for e in events if e.kind == "lost")
     return {
         "stats": stats,
@@ -68,15 +68,14 @@ def dashboard_parts(pulse: dict[str, Any], rows: tuple[int, int]) -> dict[str, A
         "notices": notices(pulse["monitor"], events), "pauses": pulse["pauses"], "costs": costs.sums(),
         "alerts": of_workers + alert_banners(*said),
         "batches": {"rows": running, "total": open_batches},
-        "hours": service.get_metrics("24h"), "failed_today_jobs": still_failed(),
+        "hours": service.get_metrics("24h"), "still_failed": listed(state="unsuccessful", since=today),
     }
 
 
-def still_failed() -> dict[str, Any]:
-    """The jobs whose last failure was today and stands: `n` (`exact`, else more) and the `url` of the list of them."""
-    parts = {"state": "unsuccessful", "since": day_of(now_ms(), settings().timezone).isoformat()}
+def listed(**parts: str) -> tuple[int, bool, str]:
+    """How many jobs the list has with these parts of its filter, whether that is exact, and its address."""
     n, exact = listing.count(JobFilter.read(parts, settings().timezone))
-    return {"n": n, "exact": exact, "url": url_for("admin.jobs.list", **parts)}
+    return n, exact, url_for("admin.jobs.list", **parts)
 
 
 def labelled(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -136,16 +135,17 @@ def notices(monitor: MonitorView, events: list[RecentEvent]) -> list[dict[str, A
             url=url_for("admin.jobs.contents.index", state="conflict"))
     for event in events:
         n, shown = event.count, number(event.count)
-        url = url_for("admin.jobs.job", uuid=event.uuid) if event.uuid else None
-        if n > 1:
-            url = url_for("admin.jobs.list", state="blocked") if event.kind == "blocked" else None
         if event.kind == "lost":
-            text = ngettext("%(n)s job rescued: its worker had died", "%(n)s jobs rescued: their workers had died",
-                            n, n=shown)
+            all_n, exact, url = listed(rescued="1")
+            also = ngettext("%(n)s job was ever rescued", "%(n)s jobs were ever rescued", all_n,
+                            n=number(all_n) if exact else _("more than %(n)s", n=number(all_n)))
+            add("bolt-off", ngettext("%(n)s attempt was lost with its worker in 24 hours",
+                                     "%(n)s attempts were lost with their workers in 24 hours", n, n=shown),
+                at=event.at, also={"text": also, "url": url})
         else:
-            text = ngettext("%(n)s job blocked: type or arguments do not fit",
-                            "%(n)s jobs blocked: type or arguments do not fit", n, n=shown)
-        add("bolt-off" if event.kind == "lost" else "lock", text, url=url, at=event.at)
+            add("lock", ngettext("%(n)s job blocked: type or arguments do not fit",
+                                 "%(n)s jobs blocked: type or arguments do not fit", n, n=shown),
+                url=url_for("admin.jobs.list", state="blocked"))
     return lines
 
 
@@ -198,7 +198,8 @@ def job_context(found: JobView) -> dict[str, Any]:
         **vars(found) | {"error": error, "traceback": trace, "progress": progress}, arguments=arguments,
         args_json=pretty(found.args), result_json=None if found.result is None else pretty(found.result),
         command=command(found), running_ms=running_ms, eta_ms=eta(progress, running_ms),
-        ended_because=why_ended(found, attempts), frames=parse_traceback(trace, f"{ROOT}/", folders_of(settings().job_modules)),
+        ended_because=why_ended(found, attempts),
+        frames=parse_traceback(trace, f"{ROOT}/", folders_of(settings().job_modules)),
         report_url=url_for("admin.jobs.contents.report", uuid=uuid) if has_report else None, can=can,
     )
     marks = [a.details["cut"] for a in attempts if isinstance(a.details.get("cut"), list)]
