@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from dataclasses import dataclass, field
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from sqlalchemy import text
@@ -66,13 +67,56 @@ class Ledger:
             return tx.execute(sql, **params)
 
 
+_SHAPE = """SELECT md5(string_agg(part, ',' ORDER BY part)) FROM (
+ SELECT concat(c.relname, '.', a.attname, ' ', a.atttypid, a.attnotnull, a.atthasdef) AS part FROM pg_attribute a
+ JOIN pg_class c ON c.oid = a.attrelid WHERE c.relnamespace = 'public'::regnamespace AND a.attnum <> 0
+ UNION ALL SELECT concat(conname, contype) FROM pg_constraint WHERE connamespace = 'public'::regnamespace
+ UNION ALL SELECT concat(proname, oid) FROM pg_proc WHERE pronamespace = 'public'::regnamespace
+ UNION ALL SELECT concat(tgname, tgenabled) FROM pg_trigger WHERE NOT tgisinternal
+ UNION ALL SELECT concat(extname) FROM pg_extension) parts"""
+_TABLES = "SELECT relname, pg_relation_size(oid) > 1000000 FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind = 'r'"
+_SEQUENCES = "SELECT sequencename FROM pg_sequences WHERE schemaname = 'public' AND last_value IS NOT NULL"
+_migrated: dict[str, Any] = {}  # by kind of database: what the real migration made, once a run
+
+
 def prepare_empty(settings) -> None:
-    """Build the tables; the one PostgreSQL database of a run is emptied first. Needs an app context."""
-    if not settings.sqlite:
-        with db.engine.begin() as connection:
-            connection.execute(text("DROP SCHEMA public CASCADE"))
-            connection.execute(text("CREATE SCHEMA public"))
+    """Build the tables; the one PostgreSQL database of a run is emptied first. Needs an app context.
+
+    The first time by the real migration, later from a copy of what that made: it costs 0.08 s on SQLite and 0.25 s on PostgreSQL, 780 times each.
+    """
+    if settings.sqlite:
+        if "sqlite" not in _migrated:
+            migration.prepare(settings)
+            db.session.remove()
+            db.engine.dispose()  # the last connection copies the WAL into the file
+            _migrated["sqlite"] = settings.database_file.read_bytes()
+        elif not settings.database_file.exists():
+            settings.database_file.write_bytes(_migrated["sqlite"])
+            settings.database_file.chmod(0o600)
+        return
+    with db.engine.begin() as connection:
+        shape, rows = _migrated.get(settings.database_url, (None, None))
+        if shape and shape == connection.scalar(text(_SHAPE)):
+            return _empty_again(connection, rows)
+        connection.execute(text("DROP SCHEMA public CASCADE"))
+        connection.execute(text("CREATE SCHEMA public"))
     migration.prepare(settings)
+    with db.engine.begin() as connection:
+        rows = {name: [tuple(row) for row in connection.execute(text(f"SELECT * FROM {name}"))] for name, _large in connection.execute(text(_TABLES))}
+        _migrated[settings.database_url] = connection.scalar(text(_SHAPE)), rows
+
+
+def _empty_again(connection, rows: dict[str, list[tuple]]) -> None:
+    cursor = connection.connection.cursor()
+    cursor.execute("SET LOCAL session_replication_role = replica")  # no foreign keys, no triggers
+    tables = cursor.execute(_TABLES).fetchall()
+    sequences = cursor.execute(_SEQUENCES).fetchall()
+    cursor.execute("; ".join([*(f"TRUNCATE {name}" if large else f"DELETE FROM {name}" for name, large in tables), *(f"ALTER SEQUENCE {name} RESTART" for (name,) in sequences)]))
+    for name, kept in rows.items():
+        if kept:
+            cursor.executemany(f"INSERT INTO {name} OVERRIDING SYSTEM VALUE VALUES ({', '.join(['%s'] * len(kept[0]))})", kept)
+            if name in {sequence.removesuffix("_id_seq") for (sequence,) in sequences}:
+                cursor.execute(f"SELECT setval('{name}_id_seq', (SELECT MAX(id) FROM {name}))")
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
