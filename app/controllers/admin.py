@@ -23,6 +23,7 @@ from app.controllers import (
     new_job,
     people,
     syncs,
+    views,
     workers,
 )
 from app.controllers.access import check_csrf, super_admin_required
@@ -31,6 +32,6 @@ bp = Blueprint("admin", __name__, url_prefix="/admin")
 bp.before_request(super_admin_required)
 bp.before_request(check_csrf)
 for _part in (alerts, batches, bulk_texts, capacity, connections, contents, costs, generations, graph, new_job, people,
-              syncs, workers):
+              syncs, views, workers):
     jobs.bp.register_blueprint(_part.bp)
 bp.register_blueprint(jobs.bp)

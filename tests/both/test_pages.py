@@ -28,6 +28,10 @@ LISTS = [
     {"q": "Etna'"}, {"q": "429", "state": "unsuccessful", "tenant": "acme"}, {"q": "0a0b"}, {"q": "RateLimit", "type": "TestEcho", "queue": "default"},
     {"batch": "{running}"}, {"batch": "{ended}", "state": "undecided"}, {"batch": "{ended}", "q": "429", "tenant": "acme"}, {"batch": "0a0b0c0d"}, {"state": "undecided"},
     {"before": "h20"}, {"after": "h5"}, {"before": "l999999", "state": "live"},
+    {"error": "0" * 16, "worker": "w1"}, {"attempt": "2-", "longer": "1s", "shorter": "2h"}, {"waited": "1s", "heavier": "1MB", "code": "a", "rescued": "1"},
+    {"clock": "22:00-06:00", "since": "2026-01-01T10:00", "until": "2030-01-01T10:00Z"}, {"args.text": "x", "args.a'\"b": "1"}, {"action": "1"}, {"deploy": "1"},
+    *({"sort": s} for s in ("when", "run", "-run", "wait", "-wait", "memory", "-memory")), {"sort": "-run", "before": "h1.5.1700000000000"}, {"sort": "run", "after": "i5"},
+    {"longer": "x", "arg_name": "y"}, {"arg_name": "text", "arg_value": "x", "state": "live"}, {"since": "x"}, {"state": "x"}, {"clock": "x", "action": "x", "deploy": "x", "sort": "x", "args.n": ""},
 ]
 QUERIES = {
     "admin.jobs.list": LISTS, "admin.jobs.export": LISTS,

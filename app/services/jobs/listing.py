@@ -22,7 +22,7 @@ from app.extensions import db
 from app.ledger.dialect import SessionExecutor, TooSlow, limited
 from app.models import FINAL, LIVE_STATES, Deploy, FailedJob, Job, JobHistory
 from app.services.jobs import filter_sql, search_index
-from app.services.jobs.job_filter import BINNED, DIGITS, HOLDS, JobFilter
+from app.services.jobs.job_filter import BINNED, DIGITS, HOLDS, SORTS, JobFilter
 from app.services.jobs.list_plan import NO_END, Part, Way, sort_finished, sort_live
 from app.services.jobs.list_rows import COLUMNS, PAYLOAD, Read, rows_from
 from app.services.jobs.queue_rates import first_id
@@ -46,6 +46,7 @@ def _parts(wanted: JobFilter, top: dict[str, int] | None = None, now: int = 0) -
     """What can hold matching jobs, in the order of the list; with `top` only rows up to these ids. `now` (ms) is the
     time until which running jobs have run."""
     found, now, tx = [], now or now_ms(), SessionExecutor(db.session)
+    few = len(wanted.query) > 1 and wanted.sort.removeprefix("-") in SORTS and count(wanted)[1]
     tables = ("l", LIVE_STATES, "state", "created_ms"), ("h", FINAL, "status", "finished_ms")
     for kind, all_states, column, time in tables:
         states, facts = wanted.states(all_states), filter_sql.live(wanted) if kind == "l" else ([], {})
@@ -75,7 +76,8 @@ def _parts(wanted: JobFilter, top: dict[str, int] | None = None, now: int = 0) -
         part.ways = _ways(kind, wanted, states)
         if binned := BINNED.get(wanted.state):
             part.add(f"EXISTS (SELECT 1 FROM failed_jobs b WHERE b.uuid = r.uuid AND b.deleted_at {binned})")
-        found += sort_live(part, wanted) if kind == "l" else sort_finished(tx, part, wanted, states)
+        found += sort_live(part, wanted) if kind == "l" else sort_finished(
+            tx, part, wanted, states, few)
     found.sort(key=lambda part: part.segment in "mi")
     return found[::-1] if wanted.sort == "when" else found
 
@@ -215,6 +217,14 @@ def rows_of(uuids: list[str], action: str) -> list[int]:
         binned = deleted.is_not(None) if action in OF_BIN else deleted.is_(None)
         query = select(FailedJob.id).where(FailedJob.uuid.in_(keys), binned)
     return sorted(db.session.scalars(query))
+
+
+def gone(action: str) -> int:
+    """How many of the jobs that an action touched are in no list any more."""
+    sql = """SELECT COUNT(*) FROM audit_jobs a WHERE a.audit_id = :action
+ AND NOT EXISTS (SELECT 1 FROM jobs r WHERE r.uuid = a.uuid)
+ AND NOT EXISTS (SELECT 1 FROM job_history r WHERE r.uuid = a.uuid)"""
+    return int(SessionExecutor(db.session).fetch_all(sql, action=int(action))[0][0])
 
 
 def iterate(wanted: JobFilter, step: int = 200) -> Iterator[JobRow]:
