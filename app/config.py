@@ -116,8 +116,7 @@ def folder(name: str, text: str) -> Path:
 
 def existing_file(name: str, text: str) -> Path:
     """The absolute path of a file that exists."""
-    path = folder(name, text)
-    if not path.is_file():
+    if not (path := folder(name, text)).is_file():
         raise SettingError(f"{name}: there is no file {str(path)!r}")
     return path
 
@@ -262,6 +261,7 @@ SETTINGS = (
     Setting("", plain, "the address of an API like OpenAI's", "programs", "the SDK's own", "OPENAI_BASE_URL"),
     Setting("", plain, "`json` (one object a line, with the job it was written in) or `text`", "programs",
             "by terminal", "LOG_FORMAT"),
+    Setting("", plain, "names the code of the workers: 40 characters", "programs", "from `.git`", "CODE_REVISION"),
 )
 
 

@@ -1,6 +1,7 @@
 """`flask demo`: writes lifelike history and jobs, marked as a demo's. It opens no outside connection.
 
-history: outcomes of 30 days, with attempts that were retried, lost or timed out, and failures that wait for a decision
+history: outcomes of 30 days, with attempts that were retried, lost or timed out, and failures that wait for a decision;
+of three versions of the code, with the two deploys between, each error since its version
 batches: one that runs and one that has ended
 queue: rows in every live state, and real `DemoWork` jobs, which workers run to every kind of end
 
@@ -24,6 +25,7 @@ from app.ledger import rollups
 from app.ledger.dialect import Connection
 from app.ledger.rows import FAILED, HISTORY, METRIC, NEW_JOB, among, insert
 from app.services.instance.retention import KEEP_DAYS, delete_in_steps
+from app.services.jobs import facts
 from app.services.jobs.batches import batch as batching, begin
 from app.services.jobs.dispatch import payload
 from app.support.clock import DAY_MS, stamp
@@ -42,15 +44,24 @@ TYPES = (
 MODELS = {"gpt-4o-mini": 50, "gpt-4o": 20, "fake-slow": 15, "fake-length": 4, "fake-refusal": 4, "fake-429": 4,
           "fake-flaky": 3}  # in percent
 TENANTS = ("acme", "bottega-nord", "ferramenta-rossi", "lumen", "verde-casa", None)
-ERRORS = ("ConnectTimeout: the shop does not answer after 30 s", "RateLimitError: 429, limit of requests reached",
-          "KeyError: 'meta_description'", "PermissionError: 401, the application password was revoked")
+VERSIONS = (  # days before now, since when; the version of the code; the text of its deploy
+    (DAYS, f"{'3f9c1e7' * 6}"[:40] + ".5d41402abc4b", ""),
+    (9, f"{'a17b2d4' * 6}"[:40] + ".7d793037a076", "Release 41: catalogue in two languages"),
+    (1.5, f"{'e8d05f6' * 6}"[:40] + ".9a0364b9e99b", "Release 42: new checkout"))
+ERRORS = (  # message, the first of VERSIONS that raises it, share
+    ("ConnectTimeout: the shop does not answer after {n} s", 0, 5),
+    ("RateLimitError: 429, limit of requests reached, retry in {n} s", 0, 4),
+    ("KeyError: '{word}'", 0, 3), ("PermissionError: 401, the application password of shop-{n} was revoked", 0, 1),
+    ("FileNotFoundError: [Errno 2] No such file or directory: '/srv/import/{word}-{n}.csv'", 1, 2),
+    ("ValueError: product {word}-{n} has no price in {n} of 3 currencies", 2, 6))
+WORDS = ("meta_description", "price", "sku", "gallery", "brand")
 ERROR_OF = {"completed": None, "cancelled": "Cancelled by demo.", "lost": "its process is gone",
             "timeout": "timeout after 300 s"}
 UNKNOWN = "No job type ProcessNewsletter is known here. Deploy the code that declares it, or delete the job."
 ENDINGS = {"completes": 88, "recovers": 5, "fails": 3, "gives up": 2, "overruns": 1, "loses its worker": 1}
 TRACEBACK = """Traceback (most recent call last):
   File "app/jobs/demo.py", line 36, in demo_work
-    raise ConnectionError("the shop does not answer after 30 s")
+    raise {kind}({said!r})
 {error}"""
 
 _OF_A_JOB = {"job_type": ":type", "tenant_id": ":tenant"}
@@ -60,7 +71,7 @@ _OF_AN_END = _OF_AN_ATTEMPT | {"error_json": "NULL", "created_ms": ":created", "
 _METRIC = insert(
     "job_metrics", METRIC, **_OF_AN_ATTEMPT, attempts=":n", processing_time=":ms", wait_ms=":wait",
     memory_used=":memory", error_message=":error", error_json="NULL", metadata=":mark", started_at=":started",
-    completed_at=":at", created_at=":at", code_version="NULL", traceback="NULL")
+    completed_at=":at", created_at=":at", code_version=":version", traceback=":traceback")
 _HISTORY = insert("job_history", HISTORY, **_OF_AN_END, attempts=":n", tries="3", created_by="'demo'",
                   finished_ms=":finished")
 _FAILED = insert("failed_jobs", FAILED, **_OF_AN_END, **_OPTIONS, connection="'sqlite'", exception=":traceback",
@@ -96,8 +107,12 @@ def fill(settings: Settings, metrics: int, pending: int, mix: bool) -> int:
             tx.execute_many(_METRIC, attempts[start : start + STEP])
             tx.execute_many(_HISTORY, ends[start : start + STEP])
     with connection.transaction() as tx:
+        if metrics:
+            tx.execute_many("INSERT INTO deploys (at_ms, text, actor, version) VALUES (:at, :text, 'demo', :version)", [
+                {"at": tx.now() - int(days * DAY_MS), "text": text, "version": version}
+                for days, version, text in VERSIONS if text])
         tx.execute_many(_FAILED, [row for row in ends if row["status"] in ("failed", "timeout")][-KEPT_FAILED:])
-    while rollups.advance(connection):
+    while rollups.advance(connection) or facts.advance(connection):
         pass
     for start in range(0, pending, STEP):
         with connection.transaction() as tx:
@@ -114,7 +129,10 @@ def _history(chance: random.Random, count: int, now: int) -> Iterator[tuple[dict
             left -= 1
             continue
         name, _, mean, fails, argument, texts = chance.choices(TYPES, weights)[0]
-        finished, failed, error = int(now - age), chance.random() < fails, chance.choice(ERRORS)
+        finished, failed = int(now - age), chance.random() < fails
+        number = max(n for n, one in enumerate(VERSIONS) if age <= one[0] * DAY_MS)
+        known = [(text, share) for text, since, share in ERRORS if since <= number]
+        error = chance.choices(*zip(*known, strict=True))[0].format(n=chance.randint(2, 90), word=chance.choice(WORDS))
         status = chance.choice(("failed", "failed", "failed", "timeout", "cancelled")) if failed else "completed"
         earlier = chance.choices(([], ["retried"], ["lost"]), (0.96, 0.035, 0.005))[0]
         if status == "failed":
@@ -122,18 +140,25 @@ def _history(chance: random.Random, count: int, now: int) -> Iterator[tuple[dict
         uuid, tenant, queue = _uuid(chance), chance.choice(TENANTS), chance.choices(QUEUES, (1, 2, 1))[0]
         rows, at = [], finished
         for n, outcome in reversed(list(enumerate([*earlier, status], 1))):
+            said = ERROR_OF.get(outcome, error)
             ms, wait = int(mean * chance.lognormvariate(-0.2, 0.6)), int(chance.expovariate(1 / 4000))
             rows.append({
                 "uuid": uuid, "type": name, "tenant": tenant, "queue": queue, "mark": MARK, "n": n, "status": outcome,
                 "worker": f"demo_{chance.randint(1, 3)}", "memory": chance.randint(70, 190) * 2**20, "ms": ms,
-                "wait": wait, "error": ERROR_OF.get(outcome, error), "started": stamp(at - ms), "at": stamp(at)})
+                "wait": wait, "error": said, "started": stamp(at - ms), "at": stamp(at),
+                "version": None if outcome == "cancelled" else VERSIONS[number][1],
+                "traceback": _traceback(said) if outcome in ("failed", "timeout", "retried") else None})
             at -= ms + wait + (60_000 if n > 1 else 0)
         left = len(earlier)
         yield rows[0] | {
             "payload": payload(uuid, name, {argument: chance.choice(texts)}, tenant, queue), "created": at,
             "finished": finished, "result": json.dumps({"ok": True}) if status == "completed" else None,
-            "traceback": TRACEBACK.format(error=rows[0]["error"]) if status in ("failed", "timeout") else None,
         }, rows[:0:-1]
+
+
+def _traceback(error: str) -> str:
+    kind, colon, said = error.partition(": ")
+    return TRACEBACK.format(error=error, kind=kind if colon else "TimeoutError", said=said or error)
 
 
 def _uuid(chance: random.Random) -> str:
@@ -218,7 +243,10 @@ def remove(settings: Settings) -> int:
     for table, condition in (
             ("jobs", f"{by_demo} AND state <> 'processing'"), ("failed_jobs", by_demo), ("generations", its_jobs),
             ("job_costs", its_jobs), ("job_logs", its_jobs), ("job_metrics", f"metadata = :mark OR {its_jobs}"),
-            ("job_history", by_demo), ("job_batches", by_demo)):
+            ("job_facts", its_jobs), ("job_history", by_demo), ("job_batches", by_demo), ("deploys", "actor = 'demo'")):
         total += delete_in_steps(connection, table, condition, 2**31, STEP, mark=MARK)
+    with connection.transaction() as tx:
+        tx.execute("DELETE FROM error_groups WHERE NOT EXISTS (SELECT 1 FROM job_facts f "
+                   "WHERE f.error_group = error_groups.error_group)")
     rollups.rebuild(connection, KEEP_DAYS)
     return total

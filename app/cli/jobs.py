@@ -102,7 +102,7 @@ CHILDREN = click.option("--children", type=click.Choice(tree.CHOICES), default=t
                         help="What becomes of jobs that wait for it: they go on waiting, are cancelled, or run.")
 
 
-def _tell(found: tree.Settled) -> None:
+def _tell(found: tree.Settled, _entry: int) -> None:
     """Say what became of the jobs that waited for one that was ended."""
     jobs = f"{found.total} {'job' if found.total == 1 else 'jobs'}"
     if found.total and found.choice == tree.WAIT:
@@ -216,9 +216,9 @@ def limit(name: str, concurrency: str | None, rate: str | None) -> None:
 
 @jobs.command("pause")
 @click.argument("name")
-@click.option("--minutes", help="Resume by itself after so many minutes.")
+@click.option("--minutes", help="Resume by itself after so many minutes, or after 2h, or 'until 18:00'.")
 @click.option("--reason", help="Shown on the queues page.")
 def pause(name: str, minutes: str | None, reason: str | None) -> None:
     """Pause a queue, or a type as `type:X`."""
-    queues.pause(name, actor(), queues.parse_minutes(minutes or ""), reason)
+    queues.pause(name, actor(), reason=reason, until=queues.parse_pause(minutes or ""))
     click.echo("paused")

@@ -8,9 +8,10 @@ import click
 from flask.cli import AppGroup
 
 from app.cli.command import actor, reading, refuse, single
-from app.services.instance import backup as backups, restore as restores
-from app.services.jobs import actions
+from app.services.instance import backup as backups, deploys, restore as restores
+from app.services.jobs import worker_commands
 from app.services.stats import workers as worker_list
+from app.support.clock import iso
 from app.support.settings import settings
 
 
@@ -41,6 +42,14 @@ def restore(path: Path) -> None:
                "Start the site, look at it, then: flask --app wsgi jobs resume --all")
 
 
+@single.command("deploy-mark")
+@click.argument("text")
+def deploy_mark(text: str) -> None:
+    """Mark a deploy of now: a line on the charts, and what "since the last deploy" counts from."""
+    found = deploys.mark(text, actor())
+    click.echo(f"Deploy {found.id} at {iso(found.at_ms)}: {found.text}")
+
+
 workers = AppGroup("workers", help="Look at workers and tell them what to do.")
 
 
@@ -67,10 +76,10 @@ def _command(name: str, help_: str) -> None:
     @click.argument("worker", type=WorkerOrAll(), metavar="ID|all")
     def command(worker: int | str) -> None:
         if worker == "all":
-            count = actions.command_workers(name, actor())
+            count = worker_commands.command_workers(name, actor())
             click.echo(f"{count} {'worker' if count == 1 else 'workers'}: {name} asked")
         else:
-            click.echo(f"{actions.command_worker(int(worker), name, actor())}: {name} asked")
+            click.echo(f"{worker_commands.command_worker(int(worker), name, actor())}: {name} asked")
 
 
 for _name, _help in {

@@ -5,6 +5,7 @@ from __future__ import annotations
 from flask import Blueprint
 
 import app.controllers.audit  # noqa: F401  (these add routes to jobs.bp)
+import app.controllers.bulk  # noqa: F401
 import app.controllers.job_list  # noqa: F401
 import app.controllers.palette  # noqa: F401
 import app.controllers.queues  # noqa: F401
@@ -17,6 +18,7 @@ from app.controllers import (
     connections,
     contents,
     costs,
+    errors,
     generations,
     graph,
     jobs,
@@ -31,7 +33,7 @@ from app.controllers.access import check_csrf, super_admin_required
 bp = Blueprint("admin", __name__, url_prefix="/admin")
 bp.before_request(super_admin_required)
 bp.before_request(check_csrf)
-for _part in (alerts, batches, bulk_texts, capacity, connections, contents, costs, generations, graph, new_job, people,
-              syncs, views, workers):
+for _part in (alerts, batches, bulk_texts, capacity, connections, contents, costs, errors, generations, graph, new_job,
+              people, syncs, views, workers):
     jobs.bp.register_blueprint(_part.bp)
 bp.register_blueprint(jobs.bp)

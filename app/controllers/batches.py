@@ -7,7 +7,7 @@ from flask import Blueprint, request, url_for
 from flask_babel import gettext as _
 
 from app.config import QUEUES
-from app.controllers.job_list import question, report
+from app.controllers.bulk import question, report
 from app.controllers.responses import actor, ask, done, live, render_error
 from app.models.job import LIVE_STATES
 from app.services.jobs import batch_actions, batch_pages

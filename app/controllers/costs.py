@@ -13,6 +13,7 @@ from app.controllers.responses import actor, csv_file, done, wrong
 from app.integrations.csv_cells import write_rows
 from app.ledger.costs import NANO
 from app.services.content import costs
+from app.services.instance import deploys
 from app.support.formatting import money
 
 bp = Blueprint("costs", __name__, url_prefix="/costs")
@@ -31,8 +32,9 @@ def _days(first, last) -> list[dict[str, object]]:
     rows = costs.totals("day", first, last)
     currencies = [r.currency for r in rows]
     main = max(dict.fromkeys(currencies), key=currencies.count, default="")
-    return [{"date": r.key, "total": r.requests, "cost": round(r.nano / NANO, 6) if r.currency == main else 0,
-             "shown": shown(r), "currency": main} for r in rows]
+    return deploys.on_chart([
+        {"date": r.key, "total": r.requests, "cost": round(r.nano / NANO, 6) if r.currency == main else 0,
+         "shown": shown(r), "currency": main} for r in rows])
 
 
 def shown(row: costs.CostRow) -> str:

@@ -75,9 +75,9 @@ class LoginForm(Form):
 
 
 class PauseForm(Form):
-    """Pause of a queue or job type, in minutes."""
+    """Pause of a queue or job type; `minutes` takes all that support/moments.py reads."""
 
-    minutes = text(queues.parse_minutes)
+    minutes = text(queues.parse_pause)
     reason = text(queues.parse_reason)
 
 

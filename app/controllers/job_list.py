@@ -1,35 +1,28 @@
-"""/admin/jobs/list: live and finished jobs with filters, as a page and as CSV.
-
-Bulk actions change the ticked jobs, or all jobs that match the filter.
-"""
+"""/admin/jobs/list: live and finished jobs with filters, as a page and as CSV. What can be done to them: bulk.py."""
 
 from __future__ import annotations
 
 import json
 
 from flask import redirect, render_template, request, url_for
-from flask_babel import gettext as _, ngettext
+from flask_babel import gettext as _
 from flask_login import current_user
 from werkzeug.datastructures import MultiDict
 
 from app import registry
 from app.config import QUEUES
-from app.controllers import tree_forms
 from app.controllers.jobs import bp
-from app.controllers.responses import actor, ask, csv_file, done, live, wrong
+from app.controllers.responses import actor, csv_file, live, wrong
 from app.integrations.csv_cells import write_rows
 from app.ledger.dialect import TooSlow
 from app.models.job import LIVE_STATES
 from app.models.job_metric import FINAL
-from app.services.jobs import actions, filter_words, listing, saved_views
+from app.services.jobs import filter_words, listing, saved_views
 from app.services.jobs.job_filter import ARGS, GROUPS, HOLDS, FilterError, JobFilter
 from app.services.jobs.views import JobPage, JobSummary
 from app.support.clock import DAY_MS, day_of, iso, millis, now_ms
-from app.support.formatting import number
 from app.support.settings import settings
-from app.support.validation import ValidationError, parse_id
 
-ACTIONS = ("retry", "cancel", "delete", *listing.OF_BIN)
 COLUMNS = ("uuid", "type", "queue", "state", "tenant", "attempts", "tries", "created", "finished", "arguments", "error")
 MOST_TICKED = 1000
 
@@ -146,81 +139,3 @@ def _lines(rows):
         times = (iso(millis(at)) if at else None for at in (r.created_at, r.finished_at))
         yield (r.uuid, r.job_type, r.queue, r.state, r.tenant_id, r.attempts, r.tries, *times,
                json.dumps(r.args, ensure_ascii=False), r.error)
-
-
-@bp.post("/bulk", endpoint="bulk")
-def bulk():
-    """Do one of ACTIONS to the ticked jobs (`uuid`, several), or to all that match the filter (`scope=all`).
-
-    `top` bounds `scope=all` to jobs that existed when the page was rendered; `children` says what becomes of the jobs
-    that wait for those which are ended. Raises ValidationError.
-    """
-    form, action = request.form, request.form.get("action", "")
-    if action not in ACTIONS:
-        raise ValidationError(_("Choose what to do: retry, cancel, delete, restore or erase."))
-    if form.get("scope") == "all":
-        wanted = read_filter(form)
-        ids = listing.matching_ids(wanted, action, read_top(form.get("top", "")))
-        subject = "list " + json.dumps(wanted.query, ensure_ascii=False)
-    else:
-        ticked = list(dict.fromkeys(form.getlist("uuid")))
-        if not ticked or len(ticked) > MOST_TICKED:
-            raise ValidationError(_("Tick the jobs first, at most %(n)s.", n=MOST_TICKED))
-        ids, subject = listing.rows_of(ticked, action), f"{len(ticked)} ticked"
-    if not ids:
-        return done(_("None of these jobs can be changed so."), 0)
-    chosen = ids if action == "cancel" else ()
-    if page := ask(*question(action, len(ids)), danger=action not in ("retry", "restore"),
-                   tree=lambda: tree_forms.question(actions.waiting_for(action, ids), chosen)):
-        return page
-    count = actions.in_steps(actor(), action, subject, ids, tree_forms.chosen())
-    return done(report(action, count, len(ids)), count)
-
-
-def read_top(text: str) -> dict[str, int]:
-    """The highest ids of `jobs` (`l`) and `job_history` (`h`) from `live.finished`; those of now when it is blank."""
-    if not text:
-        return listing.snapshot_ids()
-    snapshot = [parse_id(part) for part in text.split(".")]
-    if len(snapshot) != 2 or None in snapshot:
-        raise ValidationError(_("The form was changed: load the page again."))
-    return {"l": snapshot[0], "h": snapshot[1]}
-
-
-def question(action: str, n: int) -> tuple[str, str, str]:
-    """Title with the number of jobs, consequence, and label of the button."""
-    shown = number(n)
-    return {
-        "retry": (ngettext("Retry %(n)s failed job?", "Retry %(n)s failed jobs?", n, n=shown),
-                  _("They go back to their queues and start at attempt 1. "
-                    "Jobs that fail from now on are not included."), _("Retry %(n)s", n=shown)),
-        "cancel": (ngettext("Cancel %(n)s job?", "Cancel %(n)s jobs?", n, n=shown),
-                   _("Waiting jobs will not run; running ones are asked to stop. "
-                     "They stay in the history as cancelled."), _("Cancel %(n)s", n=shown)),
-        "move": (ngettext("Move %(n)s waiting job?", "Move %(n)s waiting jobs?", n, n=shown),
-                 _("Running ones end where they are. Among the others of the new queue they stand last."),
-                 _("Move %(n)s", n=shown)),
-        "restore": (ngettext("Restore %(n)s job?", "Restore %(n)s jobs?", n, n=shown),
-                    _("They wait for a decision again."), _("Restore %(n)s", n=shown)),
-        "erase": (ngettext("Erase %(n)s job for good?", "Erase %(n)s jobs for good?", n, n=shown),
-                  _("Their history and log go too. The figures stay."), _("Erase %(n)s", n=shown)),
-        "delete": (ngettext("Delete %(n)s failed job?", "Delete %(n)s failed jobs?", n, n=shown),
-                   _("They stay in the bin for 7 days. Jobs that fail from now on are not included."),
-                   _("Delete %(n)s", n=shown)),
-    }[action]
-
-
-def report(action: str, n: int, of: int) -> str:
-    """The sentence after a bulk action: `n` jobs changed, the others of `of` had changed meanwhile."""
-    shown, left = number(n), of - n
-    text = {
-        "retry": ngettext("%(n)s job requeued", "%(n)s jobs requeued", n, n=shown),
-        "cancel": ngettext("%(n)s job cancelled or asked to stop", "%(n)s jobs cancelled or asked to stop", n, n=shown),
-        "move": ngettext("%(n)s job moved", "%(n)s jobs moved", n, n=shown),
-        "restore": ngettext("%(n)s job restored", "%(n)s jobs restored", n, n=shown),
-        "erase": ngettext("%(n)s job erased for good", "%(n)s jobs erased for good", n, n=shown),
-        "delete": ngettext("%(n)s job deleted", "%(n)s jobs deleted", n, n=shown),
-    }[action]
-    if not left:
-        return text
-    return text + ngettext(", %(n)s had changed meanwhile", ", %(n)s had changed meanwhile", left, n=number(left))

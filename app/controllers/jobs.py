@@ -11,6 +11,7 @@ from app.controllers import tree_forms
 from app.controllers.access import require_delete
 from app.controllers.responses import actor, ask, done, live, polled, pulse, render_error, rendered
 from app.controllers.view_models import dashboard_context, dashboard_parts, job_context
+from app.services.instance import deploys
 from app.services.jobs import actions, lookup
 from app.services.stats import pauses
 from app.services.stats.job_monitoring import PERIODS, JobMonitoringService
@@ -20,6 +21,7 @@ from app.support.validation import ValidationError, parse_id
 bp = Blueprint("jobs", __name__, url_prefix="/jobs")
 service = JobMonitoringService()
 FEW, MORE = 10, "50"  # rows of the two tables; what an address says for lookup.SHOWN rows
+ENDED_MS = 20_000  # between polls of the page of a job that has ended: another may retry or delete it
 PARTS = ("actions", "notices", "cards", "batches_live", "live_jobs", "failed_table")
 
 
@@ -59,10 +61,12 @@ def realtime_stats():
 
 @bp.get("/metrics", endpoint="metrics")
 def metrics():
-    """Final outcomes by time, or with `group=type` by job type, as JSON. ValidationError is answered by 400."""
+    """Final outcomes by time with the deploys, or with `group=type` by job type, as JSON. ValidationError is answered
+    by 400."""
     given = request.args
     filters = {name: given.get(name) or None for name in ("job_type", "bucket", "group")}
-    return jsonify(service.get_metrics(given.get("period", "24h"), **filters))
+    rows = service.get_metrics(given.get("period", "24h"), **filters)
+    return jsonify(rows if filters["group"] else deploys.on_chart(rows))
 
 
 def max_failed_id() -> int | None:
@@ -97,8 +101,9 @@ def delete(uuid: str):
     if page := ask(_("Delete this job?"), _("It stays in the bin for 7 days."), _("Delete"),
                    tree=lambda: tree_forms.question([uuid])):
         return page
-    actions.delete_failed(uuid, actor(), tree_forms.chosen())
-    return done(_("Job deleted"))
+    entries: list[int] = []
+    actions.delete_failed(uuid, actor(), tree_forms.chosen(), lambda _below, entry: entries.append(entry))
+    return done(_("Job deleted"), entry=entries[0], undo=True)
 
 
 @bp.post("/flush-failed", endpoint="flush-failed")
@@ -129,5 +134,5 @@ def job(uuid: str):
     found = lookup.find(uuid)
     if found is None:
         return render_error(404, _("There is no such job."))
-    return live("admin/job.html", job_context(found), "job", follow=not found.status,
+    return live("admin/job.html", job_context(found) | {"interval": ENDED_MS if found.status else None}, "job",
                 plain=lambda: lookup.as_json(uuid))

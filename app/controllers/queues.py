@@ -9,15 +9,21 @@ from app.config import QUEUES
 from app.controllers import forms, tree_forms
 from app.controllers.jobs import bp
 from app.controllers.responses import actor, ask, done, live, wrong
+from app.controllers.view_models import job_context
 from app.ledger.control import TYPE
-from app.services.jobs import actions, limits, queues
-from app.support.validation import check_text, parse_delay, parse_queue
+from app.services.audit import UNDOABLE
+from app.services.jobs import actions, limits, lookup, queues
+from app.support.clock import now_ms
+from app.support.moments import parse_moment
+from app.support.settings import settings
+from app.support.validation import ValidationError, check_line, check_text, parse_delay, parse_queue
 
 
 @bp.post("/act/<uuid>/<action>", endpoint="act")
 def act(uuid: str, action: str):
-    """restore, erase, stop, run-now, run-without-waiting, hold, release, delay (`seconds`), move (`queue`), top, up,
-    down. `children` says what becomes of those that wait for a job that is stopped or erased."""
+    """restore, erase, stop, run-now, run-without-waiting, hold, release, delay (`delay` as support/moments.py reads it,
+    or `seconds`), move (`queue`), top, up, down. `children` says what becomes of those that wait for a job that is
+    stopped or erased."""
     name, options = action.replace("-", "_"), {}
     sentences = {
         "restore": _("Job restored"), "erase": _("Job erased for good"), "stop": _("The job is being stopped"),
@@ -28,7 +34,14 @@ def act(uuid: str, action: str):
     if name not in sentences:
         abort(404)
     if name == "delay":
-        options["seconds"] = parse_delay(check_text(request.form.get("seconds", "")))
+        try:
+            options["seconds"] = _delay()
+        except ValidationError as error:
+            found, said = lookup.find(uuid), {"value": request.form.get("delay"), "error": str(error)}
+            if found is None or not said["value"]:
+                raise
+            return wrong({"delay": said["error"]}, lambda: render_template("admin/job.html", **job_context(found),
+                                                                          delaying=said))
     if name == "move":
         options["queue"] = parse_queue(check_text(request.form.get("queue", "")), "default")
     questions = {
@@ -40,8 +53,18 @@ def act(uuid: str, action: str):
         if page := ask(*questions[name], tree=lambda: tree_forms.question([uuid])):
             return page
         options["children"] = tree_forms.chosen()
-    actions.act(name, uuid, actor(), **options)
-    return done(sentences[name], back=url_for("admin.jobs.list", state="bin") if name == "erase" else None)
+    entries: list[int] = []
+    actions.act(name, uuid, actor(), report=lambda _below, entry: entries.append(entry), **options)
+    return done(sentences[name], back=url_for("admin.jobs.list", state="bin") if name == "erase" else None,
+                entry=entries[0], undo=name in UNDOABLE)
+
+
+def _delay() -> float:
+    """Seconds to wait. Raises ValidationError."""
+    if not (text := request.form.get("delay", "")).strip():
+        return parse_delay(check_text(request.form.get("seconds", "")))
+    now = now_ms()
+    return ((parse_moment(check_line(text), now, settings().timezone) or now) - now) / 1000
 
 
 def queues_context() -> dict[str, object]:
@@ -95,5 +118,5 @@ def _pause(name: str, action: str):
     if not form.validate():
         return wrong(form.faults, lambda: render_template("admin/queues.html", **queues_context(), pausing=name,
                                                           form=form))
-    queues.pause(name, actor(), **form.values)
+    queues.pause(name, actor(), reason=form.values["reason"], until=form.values["minutes"])
     return done(_("Paused"))

@@ -1,9 +1,10 @@
-"""Return addresses (`next`): only paths of this site that answer GET. The Referer header is never used."""
+"""Return addresses: of the field `next`, else the page whose form was sent (Referer, which this site's policy gives to
+itself only). Both only if they are paths of this site that answer GET, with their query: filter and place in a list."""
 
 from __future__ import annotations
 
 import re
-from urllib.parse import urlsplit
+from urllib.parse import urlsplit, urlunsplit
 
 from flask import current_app, request
 from werkzeug.exceptions import HTTPException
@@ -12,6 +13,18 @@ from werkzeug.exceptions import HTTPException
 def here() -> str:
     """Path and query of this request as the browser has them, with the path that the site lies below."""
     return request.script_root + request.full_path.rstrip("?")
+
+
+def came_from() -> str | None:
+    """The page of this host whose form this is; None when the browser does not say so, when it was no page, and for a
+    form that is sent to its own page: it is done, and leads on."""
+    try:
+        scheme, host, path, query, _fragment = urlsplit(request.headers.get("Referer", "")[:4000])
+    except ValueError:
+        return None
+    if not scheme or host != request.host or path == request.script_root + request.path:
+        return None
+    return safe_next(urlunsplit(("", "", path, query, "")), "") or None
 
 
 def safe_next(text: str | None, default: str) -> str:

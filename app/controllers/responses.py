@@ -14,7 +14,7 @@ from flask_babel import gettext as _
 from flask_login import current_user
 
 from app.controllers.access import wants_json
-from app.controllers.redirects import here, safe_next
+from app.controllers.redirects import came_from, here, safe_next
 from app.extensions import only_read
 from app.services.alerts.incident_views import count_open
 from app.services.audit import ActionRefused
@@ -59,8 +59,8 @@ def live(template: str, context: dict[str, Any], *parts: str, poll: str | None =
 
 
 # Page of a route, or of all routes of a blueprint, if it is not the blueprint's own index; names below admin.jobs
-PAGES = {"cancel": "job", "act": "job", "new.edit": "job", "bulk": "list", "pause": "queues", "pause-type": "queues",
-         "set-limit": "queues", "recurring-change": "recurring", "workers": "workers",
+PAGES = {"cancel": "job", "act": "job", "undo": "log", "new.edit": "job", "bulk": "list", "pause": "queues",
+         "pause-type": "queues", "set-limit": "queues", "recurring-change": "recurring", "workers": "workers",
          "generations": "generations.templates", "new": "new.form", "syncs": "contents.index"}
 
 
@@ -72,16 +72,22 @@ def page_of_route() -> str:
     return url_for(f"admin.jobs.{page}", uuid=(request.view_args or {}).get("uuid") if page == "job" else None)
 
 
-def done(sentence: str, count: int = 1, back: str | None = None, **also: Any):
+def done(sentence: str, count: int = 1, back: str | None = None, entry: int | None = None, undo: bool = False,
+         **also: Any):
     """The answer to a change: JSON `{"ok": true, "count": n}`, or a flash and a redirect to the page before.
 
-    `also` adds keys that identify what was made. A person then gets to `back`, because the form of a new job may have
-    an argument called `next`.
+    `entry` is its number in the log (`action` in JSON); with `undo` the flash has a form that takes it back. `also`
+    adds keys that identify what was made. A person then gets to `back`, because the form of a new job may have an
+    argument called `next`.
     """
     if wants_json():
-        return jsonify({"ok": True, "count": count} | also)
+        noted = {} if entry is None else {
+            "action": entry, "undo": url_for("admin.jobs.undo", id=entry) if undo else None}
+        return jsonify({"ok": True, "count": count} | noted | also)
     flash(sentence, "success")
-    back = back or page_of_route()
+    if undo:
+        flash(str(entry), "undo")
+    back = back or (None if also else came_from()) or page_of_route()
     return redirect(back if also else safe_next(request.form.get("next"), back), 303)
 
 
@@ -94,7 +100,7 @@ def refused(error: ActionRefused):
     if wants_json():
         return jsonify({"error": str(error)}), 409
     flash(str(error), "error")
-    return redirect(safe_next(request.form.get("next"), page_of_route()), 303)
+    return redirect(safe_next(request.form.get("next"), came_from() or page_of_route()), 303)
 
 
 def wrong(errors: dict[str, str], page: Callable[[], Any]):
@@ -125,20 +131,26 @@ def actor() -> str:
     return current_user.email
 
 
-def ask(title: str, text: str, action: str, danger: bool = True,
-        tree: Callable[[], Any] | None = None, also: dict[str, str] | None = None):
+def ask(title: str, text: str, action: str, danger: bool = True, tree: Callable[[], Any] | None = None,
+        also: dict[str, str] | None = None, field: dict[str, Any] | None = None, always: bool = False):
     """A page with a question, for browsers without JavaScript; None when the form was sent to act.
 
     Forms with a question carry `ask=1`; scripts never send it. `tree()` returns a tree_forms.TreeQuestion, or None. The
     dialog of the page sends `ask=tree` after "yes": then it is asked only if jobs wait and the dialog did not know it.
-    With `also` it is asked always, and the answer carries these fields.
+    With `also` it is asked always, and the answer carries these fields; with `always` too. `field` is asked with it:
+    {"name", "label", "value", "error", "choices"}, of which an error makes the answer a 400.
     """
     asked = request.form.get("ask")
     tree = tree() if tree and asked in ("1", "tree") else None
-    if also is None and asked != "1" and not (asked == "tree" and tree and "children" not in request.form):
+    open_question = asked == "1" or asked == "tree" and tree and "children" not in request.form
+    if also is None and not always and not open_question:
         return None
-    fields = [(k, v) for k, v in request.form.items(multi=True) if k not in ("csrf_token", "ask", "children")]
+    own = ("csrf_token", "ask", "children", "next", field["name"] if field else "")
+    fields = [(k, v) for k, v in request.form.items(multi=True) if k not in own]
     fields += (also or {}).items()
-    back = safe_next(request.form.get("next"), url_for("admin.jobs.index"))
-    return render_template("admin/confirm.html", title=title, text=text, action=action, fields=fields, danger=danger,
-                           tree=tree, action_url=request.script_root + request.path, back_url=back)
+    back = safe_next(request.form.get("next"), came_from() or url_for("admin.jobs.index"))
+    if field or request.form.get("next") or came_from():
+        fields += [("next", back)] + [("ask", "asked")] * bool(field)
+    page = render_template("admin/confirm.html", title=title, text=text, action=action, fields=fields, danger=danger,
+                           tree=tree, action_url=request.script_root + request.path, back_url=back, field=field)
+    return (page, 400) if field and field["error"] else page

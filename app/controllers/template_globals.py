@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from flask import Flask, has_request_context, request, url_for
+from flask import Flask, g, has_request_context, request, url_for
 from flask_babel import get_locale, gettext as _
 
 from app import extensions, registry
 from app.services.alerts.incident_views import count_open
 from app.services.content import field_names
+from app.services.instance import deploys
 from app.services.stats.job_monitoring import monitor_state
 from app.support import formatting
-from app.support.clock import day_of, now_ms
+from app.support.clock import MINUTE_MS, day_of, now_ms
 from app.support.settings import settings
 
 LANGUAGES = ("it", "en")
@@ -35,7 +36,8 @@ def install(app: Flask) -> None:
     app.jinja_env.filters.update(formatting.FILTERS | {"field_name": field_names.name_of})
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     # As functions: what they find changes; the first two query the database, and only layouts/base.html calls them
-    app.jinja_env.globals.update(nav=nav, monitor=monitor_state, today=today)
+    app.jinja_env.globals.update(nav=nav, monitor=monitor_state, today=today, code_words=deploys.short,
+                                 deploy_marks=deploy_marks)
     app.context_processor(common)
 
 
@@ -47,7 +49,7 @@ def common() -> dict[str, Any]:
 
 
 # further pages of an entry
-ROOMS = {"contents.index": ("contents", "generations", "texts", "connections"), "list": ("batches",),
+ROOMS = {"contents.index": ("contents", "generations", "texts", "connections"), "list": ("batches", "errors"),
          "workers": ("capacity",)}
 
 
@@ -58,6 +60,16 @@ def nav() -> list[dict[str, Any]]:
                (_("Contents"), "contents.index"), (_("Costs"), "costs.index")]
     return [{"label": label, "url": url_for(f"admin.jobs.{page}"), "active": active(f"admin.jobs.{page}"),
              "count": count_open() if page == "alerts.index" else 0} for label, page in entries]
+
+
+def deploy_marks(minutes: int) -> list[tuple[float, str]]:
+    """(minutes ago, time and text) of the deploys of the last minutes, for the small lines of queues; read once a
+    request."""
+    if "deploys" not in g:
+        g.deploys = deploys.newest(5)
+    ages = ((now_ms() - d.at_ms) / MINUTE_MS for d in g.deploys)
+    return [(age, f"{formatting.at(d.at)} {d.text}") for age, d in zip(ages, g.deploys, strict=True)
+            if 0 <= age <= minutes]
 
 
 def today() -> str:

@@ -13,20 +13,21 @@ from flask_babel import format_date, gettext as _, ngettext
 
 from app import registry
 from app.config import QUEUES, ROOT
-from app.controllers import tree_forms
+from app.controllers import job_story, tree_forms
 from app.controllers.worker_views import worker_lines
 from app.models.job import BY_LIMIT, BY_RATE, LIVE_STATES
 from app.services.alerts.incident_views import open_alerts
 from app.services.content import bulk, content_list, contents, costs, generation_pages, sync_reports, sync_start
-from app.services.jobs import batch_pages, listing, lookup, uploads, waiting, why
+from app.services.instance import deploys
+from app.services.jobs import batch_pages, error_pages, listing, lookup, uploads, waiting, why
 from app.services.jobs.actions import EDITABLE
 from app.services.jobs.job_filter import JobFilter
-from app.services.jobs.views import AttemptView, JobView, Progress
+from app.services.jobs.views import JobView, Progress
 from app.services.stats import pauses, workers
 from app.services.stats.job_monitoring import JobMonitoringService, MonitorView, RecentEvent, recent_events
 from app.support import disk
-from app.support.clock import DAY_MS, day_of, millis, now_ms
-from app.support.formatting import duration, localtime, number
+from app.support.clock import day_of, millis, now_ms
+from app.support.formatting import localtime, number
 from app.support.messages import Message, translate_stored
 from app.support.settings import settings
 from app.support.tracebacks import folders_of, parse_traceback
@@ -46,7 +47,7 @@ def dashboard_context(pulse: dict[str, Any], period: str, rows: tuple[int, int])
     timeline = parts["hours"] if period == "24h" else service.get_metrics(period)
     types = service.get_metrics(period, group="type")
     done = sum(row["completed"] for row in types)
-    return parts | {"types": types, "period": period, "timeline": labelled(timeline),
+    return parts | {"types": types, "period": period, "timeline": deploys.on_chart(labelled(timeline)),
                     "average": sum(r["completed"] * (r["avg_time"] or 0) for r in types) / done if done else None,
                     "first_run": not (parts["failed"]["rows"] or parts["queued"]["rows"] or service.has_history())}
 
@@ -69,6 +70,7 @@ def dashboard_parts(pulse: dict[str, Any], rows: tuple[int, int]) -> dict[str, A
         "alerts": of_workers + alert_banners(*said),
         "batches": {"rows": running, "total": open_batches},
         "hours": service.get_metrics("24h"), "still_failed": listed(state="unsuccessful", since=today),
+        "alike": error_pages.alike(row.uuid for row in failed),
     }
 
 
@@ -173,10 +175,11 @@ def job_context(found: JobView) -> dict[str, Any]:
     """The job page: facts, arguments, command, attempts, log, and the actions that are allowed now."""
     uuid, state = found.uuid, found.state
     attempts = [replace(a, error_message=translate_stored(a.error_message)) for a in lookup.attempts_of(uuid)]
+    story, last = job_story.story(found, attempts), attempts[-1] if attempts else None
     progress = found.progress and replace(found.progress, note=translate_stored(found.progress.note))
     log = [replace(line, text=translate_stored(line.text)) if type(line.text) is Message else line
            for line in lookup.log_of(uuid)]
-    error, trace = translate_stored(found.error), found.traceback
+    error, trace = translate_stored(found.error), found.traceback or (last and last.traceback)
     if trace and type(found.error) is Message:
         trace = trace.replace(str(found.error), error)  # the last line of the traceback is our own sentence
     sync = sync_reports.report(uuid) if found.job_type in sync_start.TYPES.values() else None
@@ -198,7 +201,7 @@ def job_context(found: JobView) -> dict[str, Any]:
         **vars(found) | {"error": error, "traceback": trace, "progress": progress}, arguments=arguments,
         args_json=pretty(found.args), result_json=None if found.result is None else pretty(found.result),
         command=command(found), running_ms=running_ms, eta_ms=eta(progress, running_ms),
-        ended_because=why_ended(found, attempts),
+        ended_because=job_story.why_ended(found, attempts, story["rounds"]),
         frames=parse_traceback(trace, f"{ROOT}/", folders_of(settings().job_modules)),
         report_url=url_for("admin.jobs.contents.report", uuid=uuid) if has_report else None, can=can,
     )
@@ -207,7 +210,7 @@ def job_context(found: JobView) -> dict[str, Any]:
     kin = waiting.family(uuid)
     asked = tree_forms.question([uuid]) if kin.total_children and state != "completed" else None
     return {"job": job, "why": None if found.status else why.one(uuid), "queues": QUEUES, "kin": kin, "tree": asked,
-            "attempts": list(reversed(attempts)), "log": log, "cut": cut, "links": links(found),
+            "attempts": list(reversed(attempts)), **story, "log": log, "cut": cut, "links": links(found),
             "rejects": contents.reject_report(uuid) if has_report else None,
             "sync": sync}
 
@@ -225,37 +228,9 @@ def eta(progress: Progress | None, running_ms: int | None) -> int | None:
     return round(running_ms * max(progress.total - progress.done, 0) / progress.done)
 
 
-def why_ended(found: JobView, attempts: list[AttemptView]) -> str | None:
-    """One or two sentences why no attempt followed this failure; None for a job that did not fail."""
-    if found.status not in ("failed", "timeout") or not attempts:
-        return None
-    last, n, tries = attempts[-1], found.attempts, found.tries
-    lost = sum(a.status == "lost" and a.retry_round == last.retry_round for a in attempts)
-    if last.details.get("permanent"):
-        if n - lost < 2:
-            return _("It failed at once: another attempt could not succeed.")
-        return _("Attempt %(n)s of %(tries)s failed so that another could not succeed.",
-                 n=number(n - lost), tries=number(tries))
-    if last.status == "failed" and any(a.status == "lost" and a.claim_no == last.claim_no for a in attempts):
-        return translate_stored(found.error)  # the job killed its worker, which does not count as a failed attempt
-    n = max(n - lost, 1)
-    text = ngettext("%(n)s attempt of %(tries)s failed.", "%(n)s attempts of %(tries)s failed.",
-                    n, n=number(n), tries=number(tries))
-    if n >= tries and last.details.get("ended") != "retry_until":
-        return text
-    return text + " " + _("The next would have begun after the time for retries was over: %(time)s from when it was "
-                          "ready or put back by hand.", time=time_for_retries(found.job_type, last.retry_round))
-
-
-def time_for_retries(job_type: str, retry_round: int) -> str:
-    """How long a job is retried automatically, as '24 h': as its type says; a day after a retry by hand."""
-    definition = registry.find(job_type)
-    seconds = definition.options.retry_until if definition is not None and retry_round == 1 else DAY_MS // 1000
-    return f"{number(seconds // 3600)} h" if seconds >= 3600 and seconds % 3600 == 0 else duration(seconds * 1000)
-
-
 def links(found: JobView) -> list[tuple[str, str]]:
-    """Label and address of its batch, its generation, and of lists of jobs with the same type, tenant or error."""
+    """Label and address of its batch, its generation, and of lists of jobs with the same type or tenant, or that
+    failed alike."""
     result = [(_("Jobs of type %(name)s", name=found.label), url_for("admin.jobs.list", type=found.job_type))]
     if generation_pages.exists(found.uuid):
         result.insert(0, (_("Its generation"), url_for("admin.jobs.generations.one", uuid=found.uuid)))
@@ -267,9 +242,10 @@ def links(found: JobView) -> list[tuple[str, str]]:
         result.insert(0, (_("The syncs after it"), url_for("admin.jobs.batches.one", batch=found.uuid)))
     if tenant := found.tenant_id:
         result.append((_("Jobs of tenant %(name)s", name=tenant), url_for("admin.jobs.list", tenant=tenant)))
-    if found.error and found.status:
-        query = {"state": "unsuccessful", "type": found.job_type, "q": " ".join(found.error.split()[:8])[:120]}
-        result.append((_("Jobs with the same error"), url_for("admin.jobs.list", **query)))
+    for key, n in error_pages.alike([found.uuid]).values():
+        result.append((ngettext("%(n)s failed job like this", "%(n)s failed jobs like this", n, n=number(n)),
+                       url_for("admin.jobs.list", error=key, state="unsuccessful")))
+        result.append((_("Its group of failures"), url_for("admin.jobs.errors.index", error=key, period="all")))
     return result
 
 

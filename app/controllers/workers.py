@@ -8,7 +8,7 @@ from flask_babel import gettext as _, ngettext
 from app.controllers.jobs import bp as jobs
 from app.controllers.responses import actor, ask, done, live
 from app.controllers.worker_views import workers_page
-from app.services.jobs import actions
+from app.services.jobs import worker_commands
 from app.services.stats.autoscaling import autoscaling
 from app.support.formatting import number
 from app.support.settings import settings
@@ -34,7 +34,7 @@ def change(id: int, command: str):
     }
     if command in questions and (page := ask(*questions[command])):
         return page
-    name = actions.command_worker(id, command, actor())
+    name = worker_commands.command_worker(id, command, actor())
     sentences = {
         "restart": _("Worker %(name)s restarts after its current job", name=name),
         "resume": _("Worker %(name)s takes jobs again", name=name),
@@ -53,7 +53,7 @@ def change_all(command: str):
         text = _("Each ends after its current job, and another takes its place.")
         if page := ask(_("Restart all workers?"), text, _("Restart all"), danger=False):
             return page
-    n = actions.command_workers(command, actor())
+    n = worker_commands.command_workers(command, actor())
     if command == "start":
         return done(ngettext("%(n)s worker starts again", "%(n)s workers start again", n, n=number(n)), n)
     return done(ngettext("%(n)s worker restarts after its current job",

@@ -67,7 +67,7 @@ class LedgerWorker(stock.Worker):
         worker_id, stopping = identity(runtime.folder), self.stop_flag.is_set
         self.lock = hold_lock(runtime.folder / f"{worker_id}.lock")
         url, queues, version = settings.database_url, settings.worker_queues, registry.code_version()
-        self.beat = Heartbeat(self.lifecycle, worker_id, url, queues, runtime.consumer_id, version)
+        self.beat = Heartbeat(self.lifecycle, worker_id, url, queues, runtime.consumer_id, version, runtime.revision)
         if not wait_for(self.beat.register, stopping, on_error=lambda e: log.warning("no database yet: %s", e))[0]:
             return
         wait_for(lambda: declare(runtime.connection, settings), stopping)

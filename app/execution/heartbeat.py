@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 BEAT_S, SHOWN_S, ASK_S = 10.0, 30.0, 1.0
 
 _ROW = ("worker_name process_id queue status started_at last_heartbeat created_at worker_id consumer_id host memory "
-        "memory_start code_version beat stale jobs_done").split()
+        "memory_start code_version revision beat stale jobs_done").split()
 _UNSET = ("reason stop_code job_uuid job_claim job_since held_uuid held_claim held current_job_id current_job_type "
           "command stopped_ms").split()
 _REGISTER = insert(
@@ -62,12 +62,12 @@ class Heartbeat(threading.Thread):
     has ordered, or None."""
 
     def __init__(self, lifecycle: Lifecycle, worker_id: str, url: str, queues: tuple[str, ...], consumer_id: str,
-                 code: str) -> None:
+                 code: str, revision: str | None) -> None:
         super().__init__(name="heartbeat", daemon=True)
         self.lifecycle = lifecycle
         self.connection = Connection(url, guarded=True)
         self.row = {"name": worker_name(), "pid": os.getpid(), "queue": ",".join(queues), "w": worker_id,
-                    "consumer": consumer_id, "host": socket.gethostname(), "code": code}
+                    "consumer": consumer_id, "host": socket.gethostname(), "code": code, "revision": revision}
         self.command: str | None = None
         self.monitor_beat: tuple[int, float] = (-1, time.monotonic())
         self._shown: tuple = (None, 0)

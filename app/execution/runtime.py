@@ -8,6 +8,7 @@ from typing import Any
 
 from flask import Flask
 
+from app.config import ROOT
 from app.execution.lifecycle import Lifecycle, listen
 from app.execution.process_guard import ProcessGuard
 from app.execution.runner import execute
@@ -19,6 +20,7 @@ from app.services.forecast.scaling import Pace
 from app.services.jobs.tickets import generation
 from app.support.logs import ThrottledWarning
 from app.support.process import hold_lock, identity
+from app.support.revision import revision
 
 log = logging.getLogger("app.worker")
 
@@ -40,6 +42,7 @@ class WorkerRuntime:
         self.lifecycle = Lifecycle(self.connection, settings.worker_queues, store, settings.group_size)
         self.guard: ProcessGuard | None = None
         self.consumer_pid, self.consumer_id = 0, ""
+        self.revision = revision(ROOT, settings.job_modules)  # of the code that is loaded now; its workers are forks
         self.huey = build(settings, self._run, mixin)
         self.huey.runtime = self
         self.tickets = Tickets(settings, self.huey, lambda: generation(self.connection))

@@ -27,7 +27,7 @@ from app.services.alerts import delivery, incidents
 from app.services.alerts.snapshot import Snapshot
 from app.services.content import generations
 from app.services.forecast.forecaster import Forecaster
-from app.services.instance import retention, schema
+from app.services.instance import deploys, retention, schema
 from app.services.jobs import facts, queue_rates, recurring, search_index
 from app.services.jobs.batches import follow_up
 from app.services.people import sign_in
@@ -93,6 +93,7 @@ class Monitor:
             Duty("batches", 1.0, self.batches),
             Duty("dependencies", 60.0, lambda: graph.repair(self.connection)),
             Duty("facts", 1.0, lambda: facts.advance(self.connection)),
+            Duty("deploys", 5.0, lambda: deploys.watch(self.connection)),
             Duty("search", 1.0, lambda: search_index.advance(self.connection)),
             Duty("ping", 60.0, self.ping.send),
             Duty("minute", 1.0, self.minute),
@@ -104,6 +105,7 @@ class Monitor:
             Duty("budgets", 10.0, lambda: generations.release_within_budget(self.connection, self.settings)),
             Duty("retention", 300.0, lambda: retention.delete_old(self.connection)),
             Duty("old figures", 600.0, lambda: retention.delete_old_minutes(self.connection)),
+            Duty("old deploys", 600.0, lambda: deploys.sweep(self.connection)),
             Duty("uploads", 600.0, lambda: retention.sweep_uploads(self.connection, uploads)),
             Duty("wal", 10.0, lambda: open_files.shrink_wal(self.connection, str(self.settings.database_file))),
             Duty("sessions", 300.0, self.sweep_sessions),

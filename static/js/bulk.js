@@ -55,8 +55,8 @@ export function bulk() {
       this.$refs.gone.replaceChildren(...away.map((uuid) => Object.assign(document.createElement("input"), { type: "hidden", name: "uuid", value: uuid })));
       this.n = chosen.size;
       this.away = away.length;
-      this.counts = { retry: 0, cancel: 0, delete: 0, restore: 0, erase: 0 };
-      for (const words of chosen.values()) for (const word of words) if (word) this.counts[word] += 1;
+      this.counts = {};
+      for (const words of chosen.values()) for (const word of words) if (word) this.counts[word] = (this.counts[word] || 0) + 1;
       this.$refs.scope.checked = this.all;
       const head = this.$root.querySelector("[data-page]");
       if (head) {
@@ -140,7 +140,7 @@ export function bulk() {
       const { dataset, value } = event.submitter;
       const n = this.counts[value];
       delete form.dataset.confirmTitle;
-      if (this.all) return;
+      if (this.all || !dataset.titleOne) return; // the server asks, and says what cannot be changed
       if (n === 1 && value === "retry") {
         // One retry needs no question.
         const { ask } = form.elements;

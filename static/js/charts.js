@@ -1,10 +1,17 @@
 // Draws what the server sends: rows with a label each, the series that data-series names, and the same rows into the
-// table beside. Knows no metric by name. A ring shows five slices: of more kinds the last is all the others together. Colours are the page's custom properties --chart-<series> and --chart-1…5.
+// table beside. Knows no metric by name. A row's `deploys` become lines, at their place within the bucket. A ring shows five slices: of more kinds the last is all the others together. Colours are the page's custom properties --chart-<series> and --chart-1…5.
 import { language, show } from "./figures.js";
 import { getJson } from "./live.js";
 
 const SLICES = 5;
 const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
+
+function second(text) {
+  const span = document.createElement("span");
+  span.className = "second";
+  span.textContent = text;
+  return span;
+}
 
 export function charts() {
   // Kept out of Alpine's reactive data: a proxied chart recurses without end.
@@ -134,6 +141,7 @@ export function charts() {
             cell.append(swatch);
           }
           cell.append(dataset.col === "label" ? this.label(row) : show(row[dataset.col], dataset.as));
+          if (dataset.col === "label") for (const deploy of row.deploys || []) cell.append(second(`${deploy.at} ${deploy.text}`));
           line.append(cell);
         });
         return line;
@@ -158,6 +166,30 @@ export function charts() {
       chart.update(mode);
     },
 
+    // Dashed lines, each with its text where the one before leaves room.
+    lines(chart) {
+      const { ctx, chartArea: area, scales } = chart;
+      const step = scales.x.width / rows.length;
+      let free = area.left;
+      ctx.save();
+      Object.assign(ctx, { strokeStyle: colour("text"), fillStyle: colour("text"), font: `12px ${getComputedStyle(document.body).fontFamily}`, textBaseline: "top" });
+      ctx.setLineDash([4, 3]);
+      rows.forEach((row, i) => (row.deploys || []).forEach(({ text, place }) => {
+        const x = Math.round(scales.x.left + (i + place) * step) + 0.5;
+        ctx.beginPath();
+        ctx.moveTo(x, area.top);
+        ctx.lineTo(x, area.bottom);
+        ctx.stroke();
+        const shown = text.length > 24 ? `${text.slice(0, 23)}…` : text;
+        const wide = ctx.measureText(shown).width;
+        const start = x + 4 + wide > area.right ? x - 4 - wide : x + 4;
+        if (start < free) return;
+        ctx.fillText(shown, start, area.top);
+        free = start + wide + 8;
+      }));
+      ctx.restore();
+    },
+
     config() {
       const font = { family: getComputedStyle(document.body).fontFamily, size: 12 };
       const still = { animation: { duration: 0 } };
@@ -170,11 +202,14 @@ export function charts() {
         return { type: "doughnut", data: { labels: [], datasets }, options: { ...common, cutout: "70%", plugins: { legend: { display: false }, tooltip } } };
       }
       tooltip.callbacks.label = (item) => ` ${item.dataset.label}: ${show(item.parsed.y, this.$root.dataset.as)}`;
+      tooltip.callbacks.footer = ([item]) => (rows[item.dataIndex].deploys || []).map((deploy) => `${deploy.at} ${deploy.text}`);
+      tooltip.footerFont = { ...font, weight: "normal" };
       datasets.forEach((set, i) => Object.assign(set, { maxBarThickness: 17, barPercentage: 0.62, categoryPercentage: 0.85, borderRadius: i ? { topLeft: 2, topRight: 2 } : 0 }));
       const grid = { drawTicks: false };
       return {
         type: "bar",
         data: { labels: [], datasets },
+        plugins: [{ id: "deploys", afterDatasetsDraw: (chart) => this.lines(chart) }],
         options: {
           ...common,
           interaction: { mode: "index", intersect: false },

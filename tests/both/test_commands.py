@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -164,6 +165,9 @@ def test_every_command_runs(site, cli, tmp_path):
     does(0, "db-prepare")
     does(0, "db", "current")
     does(0, "backup", str(tmp_path / "b.tar.gz"))
+    assert re.fullmatch(r"Deploy \d+ at \d{4}-\d\d-\d\dT[\d:.]+Z: Release 8, è\n", does(0, "deploy-mark", " Release 8, è "))
+    for bad in ("", "a\nb", "x" * 201):
+        does(2, "deploy-mark", bad)
     rest = {name for name in leaves(site.app.cli) if name not in tried and name.split()[0] not in tried}
     assert rest <= {"restore"}, "a command that this test does not try: " + ", ".join(rest)
 

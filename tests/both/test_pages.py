@@ -16,7 +16,7 @@ from app.models.job_metric import FINAL
 from app.monitor.loop import Monitor
 from app.services.alerts.checks import KINDS
 from app.services.content.content_list import STATES
-from app.services.jobs import listing
+from app.services.jobs import facts, listing
 from app.services.jobs.job_filter import HOLDS
 from tests.both.conftest import TOKEN
 from tests.both.rows import BULK
@@ -48,9 +48,11 @@ QUERIES = {
     "admin.jobs.texts.preview": [{}, {"missing": "1", "tenant": "acme", "approve": "1"}, {"missing": "1", "template": "breve", "tenant": "acme", "model": "m"}, {"upload": "x"}],
     "admin.jobs.connections.set": [{"service": s, "tenant": t} for s in ("openai", "wordpress", "prestashop", "x") for t in ("", "acme", "a b")],
     "admin.jobs.costs.index": [{}, {"since": "2026-01-01", "until": "2027-01-01"}],
-    "admin.jobs.log": [{}, {"before": "5"}], "admin.jobs.batches.index": [{}, {"q": "100%"}, {"open": "1"}, {"before": "1.1999999999999.x"}, {"before": "x"}],
+    **{f"admin.jobs.{name}": [{}, {"before": "5"}, {"actor": "admin@example.org", "action": "retry", "since": "2026-01-01", "until": "2030-01-01", "job": "0a0b"}, {"since": "x", "job": "*"}]
+       for name in ("log", "log-export")}, "admin.jobs.batches.index": [{}, {"q": "100%"}, {"open": "1"}, {"before": "1.1999999999999.x"}, {"before": "x"}],
     "admin.jobs.alerts.new-rule": [{}, *({"kind": k} for k in KINDS)],
     "admin.jobs.new.form": [{}, {"type": "TestForm"}, {"type": "ProcessCsvImport"}],
+    "admin.jobs.errors.index": [{}, *({"period": p, "sort": s} for p, s in (("7d", "last"), ("30d", "first"), ("all", "x"))), {"since": "2026-01-01", "until": "2030-01-01T10:00"}, {"deploy": "1"}, {"since": "x"}, {"error": "0"}],
     "admin.jobs.graph.job": [{}, {"zoom": "150", "sort": "state"}, {"open": "0-0", "node": "x"}],
 }
 
@@ -99,9 +101,10 @@ def test_each_number_leads_to_exactly_what_it_counts(site):
     monitor = Monitor(site.app)
     monitor.batches()  # it may dispatch what follows a batch
     monitor.count()
+    facts.advance(monitor.connection)
     monitor.connection.close()
     site.client.set_cookie("lang", "en")
-    pages, seen = ["/", "/queues", "/batches/", *(f"/batches/{id}" for id in site.batches.values())], set()
+    pages, seen = ["/", "/queues", "/batches/", "/errors/?period=all", *(f"/batches/{id}" for id in site.batches.values())], set()
     pages += ["/workers", "/alerts/", "/costs/", "/recurring", "/capacity/", "/contents/", f"/job/{site.uuids['lost']}"]
     for page in pages:
         text = html.unescape(site.client.get(f"/admin/jobs{page}", headers=HTML).text)
@@ -116,7 +119,7 @@ def test_each_number_leads_to_exactly_what_it_counts(site):
             seen |= set(re.findall(r"(?:state|hold)=(\w+)", url)) - {"ended"} | {page}
             seen |= {"ended"} if "state=ended" in url else set()
     site.ledger.change("UPDATE failed_jobs SET deleted_at = NULL WHERE uuid = 'foreign-1'")
-    assert seen >= {*pages[:3], "unsuccessful", f"/batches/{site.batches['ended']}", "pending", "processing", "scheduled", "waiting", "held", "blocked", "completed", "undecided", "ended", "limit"}
+    assert seen >= {*pages[:4], "unsuccessful", f"/batches/{site.batches['ended']}", "pending", "processing", "scheduled", "waiting", "held", "blocked", "completed", "undecided", "ended", "limit"}
 
 
 def test_every_duty_of_the_monitor_succeeds_twice(site):
@@ -130,13 +133,14 @@ def test_every_duty_of_the_monitor_succeeds_twice(site):
 
 FORMS = {
     "admin.jobs.act": [{}, {"seconds": "60"}, {"queue": "low"}, {"children": "run"}], "admin.jobs.cancel": [{"children": "cancel"}],
-    "admin.jobs.bulk": [{"action": a} | s for a, s in itertools.product(("retry", "cancel", "delete", "restore", "erase"), (
+    "admin.jobs.bulk": [{"action": a} | s for a, s in itertools.product(("retry", "hold", "release", "delay", "move", "run_now", "top", "cancel", "delete", "restore", "erase"), (
         {"scope": "all", "state": "unsuccessful", "q": "429"}, {"scope": "all", "state": "bin", "tenant": "acme"}, {"scope": "all", "type": "TestEcho"}))],
     "admin.jobs.set-limit": [{"type": "TestPair", "concurrency": "2", "rate": "5/s"}, {"type": "TestEcho", "concurrency": "", "rate": "60/m"},
                              {"type": "TestPair", "reset": "1"}, {"type": "nothing"}, {"type": "TestEcho", "concurrency": "x", "rate": "0/m"}, {}],
     "admin.jobs.pause": [{"minutes": "5", "reason": "pausa"}], "admin.jobs.pause-type": [{"minutes": "5"}],
     "admin.jobs.batches.act": [{"queue": "low"}, {}],
     "admin.jobs.connections.set": [{"service": "openai", "tenant": "acme", "secret": "sk-another"}, {"service": "wordpress", "tenant": "x", "url": "http://u:p@x"}, {"service": "x"}, {}],
+    "admin.jobs.errors.mark": [{"text": "Release 7"}, {"text": ""}], "admin.jobs.errors.act": [{}, {"since": "2026-01-01T00:00Z", "upto": "9"}, {"deploy": "99"}],
     "admin.jobs.costs.budget": [{"tenant": "acme", "amount": "49.90", "currency": "EUR", "hold": "1"}, {"tenant": "acme", "amount": ""}],
     "admin.jobs.generations.save-template": [{"tenant": "acme", "name": "breve", "body": "x {prompt}"}, {"name": "n" * 100, "body": "{prompt}"}],
     "admin.jobs.new.create": [{"type": "TestForm", "text": "è", "number": "7", "kind": "a"}, {"type": "TestEcho", "text": "x", "delay": "60", "tenant": "acme"}],
@@ -165,23 +169,42 @@ def posts(site) -> list[tuple[str, dict[str, str]]]:
                 acts = ("up", "down", "top", "hold", "release", "delay", "move", "run-now", "run-without-waiting", "stop", "restore", "erase")
                 words = {"act": acts, "alerts.act": ("ack", "snooze", "unsnooze"), "rule-change": ("off", "on", "delete"), "recurring-change": ("off", "on", "run"),
                          "connections.act": ("test", "try", "remove"), "people.change": ("role", "disable", "enable", "unlock", "sign_out"),
-                         "contents.decide": ("accept", "refuse"), "texts.decide": ("accept", "refuse", "burn"),
+                         "contents.decide": ("accept", "refuse"), "errors.act": ("retry", "delete"), "texts.decide": ("accept", "refuse", "burn"),
                          "pause": ("pause", "resume"), "pause-type": ("pause", "resume"),
                          "batches.act": ("pause", "resume", "move", "delete", "retry", "seal", "cancel")}
                 commands = ("restart", "start") if rule.endpoint.endswith("workers.all") else ("quiet", "resume", "stop", "kill", "start")
                 known = {"uuid": [*site.uuids.values(), BULK, "foreign-1", "x"], "id": [1, 2, 3, 999], "command": commands,
                          "action": words.get(rule.endpoint.removeprefix("admin.jobs."), ()) or words.get(rule.endpoint.rpartition(".")[2], ()),
-                         "name": ("high", "TestEcho", "yearly", "team", "nothing"), "upload_id": ("up_" + "0" * 32, "x"), "batch": (*site.batches.values(), "x")}
+                         "name": ("high", "TestEcho", "yearly", "team", "nothing"), "upload_id": ("up_" + "0" * 32, "x"), "batch": (*site.batches.values(), "x"), "key": (*(row[0] for row in site.ledger.connection.fetch_all("SELECT error_group FROM error_groups")), "x")}
                 values = [v | {name: one} for v in values for one in known[name]]
             found += [(url_for(rule.endpoint, **value), form) for value in values for form in FORMS.get(rule.endpoint, [{}])]
     return found
 
 
+# Routes that write no entry into the log of actions, and why.
+UNLOGGED = {
+    "admin.jobs.texts.preview": "shows what would be made", "admin.jobs.texts.create": "goes on to the preview; a start of the job is an entry",
+    "auth.logout": "the session has ended before, see test_sign_in.py",
+}
+
+
+def entries(site) -> int:
+    """How often something was written into the log of actions."""
+    return site.ledger.one("SELECT COALESCE(SUM(times), 0) + COUNT(*) FROM audit")
+
+
 def test_every_button_answers(site):
-    wrong, counted = [], 0
+    wrong, counted, logged, silent = [], 0, set(), set()
+    addresses = site.app.url_map.bind("localhost")
     for address, form in posts(site):
+        form = {"to_queue": "low", "delay": "2h"} | form if form.get("action") in ("move", "delay") else form
+        endpoint, before = addresses.match(address, "POST")[0], entries(site)
         answer = site.client.post(address, data=form | {"csrf_token": site.client.csrf}, headers=JSON)
-        counted += answer.status_code in (200, 201)
+        counted += (done := answer.status_code in (200, 201, 303))
+        if done and (answer.json or {}).get("count", 1):
+            (silent if entries(site) == before else logged).add(endpoint)
         if answer.status_code >= 500:
             wrong.append((answer.status_code, address, form))
     assert not wrong and counted > 60
+    assert silent - logged - UNLOGGED.keys() == set(), "what changes something stands in the log of actions"
+    assert len(logged) >= 25

@@ -19,7 +19,9 @@ from app import create_app
 from app.config import load_settings
 from app.extensions import db
 from app.ledger.dialect import Connection
+from app.services.jobs import facts
 from app.services.people import accounts
+from app.support.clock import now_ms
 from tests.both.rows import fill, fill_batches
 from tests.conftest import PASSWORD, sign_in
 from tests.ledger_fixture import Ledger, prepare_empty
@@ -63,6 +65,8 @@ def site(tmp_path_factory):
     ledger.change("INSERT INTO consumers (consumer_id, host, process_id, queue, wanted, least, most, started_ms, beat_ms) "
                   "VALUES ('c', 'box', 7, 'high', 1, 1, 3, 1, 1)")
     ledger.change("INSERT INTO audit (at_ms, actor, action, subject, result) VALUES (1, 'autoscaling', 'worker started', 'box', 'why')")
+    facts.advance(ledger.connection)
+    ledger.change("INSERT INTO deploys (at_ms, text, actor, version) VALUES (1, 'x', 'ann', NULL), (:at, 'y', NULL, 'abc')", at=now_ms() - 1000)
     client = sign_in(app, "admin@example.org")
     client.post("/admin/jobs/queues/high/pause", data={"csrf_token": client.csrf, "minutes": "5", "reason": "why"})
     yield SimpleNamespace(client=client, uuids=uuids, batches=batches, runner=app.test_cli_runner(),
@@ -77,7 +81,7 @@ def answers(site) -> dict[str, dict[str, str]]:
     """The shape of each answer, by address or command."""
     addresses = ["/realtime-stats", "/metrics", "/metrics?period=7d", "/metrics?group=type&period=30d", "/list?state=live", "/list?state=ended",
                  "/list?state=bin", "/workers", "/queues", "/recurring", "/log", "/people/", "/alerts/", "/costs/", "/costs/days", "/generations/",
-                 "/new/", "/new/?type=TestEcho", "/contents/", "/contents/1", "/contents/links/1"]
+                 "/new/", "/new/?type=TestEcho", "/contents/", "/contents/1", "/contents/links/1", "/errors/?period=all"]
     found = {address: shape(site.read(address).get_json()) for address in addresses}
     found["/contents/syncs"] = shape(site.read(f"/contents/syncs/{site.uuids['completed']}").get_json())
     stored = json.loads(site.runner.invoke(args=["capacity", "--store", "--json"]).output)

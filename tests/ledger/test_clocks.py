@@ -73,7 +73,7 @@ def test_two_workers_of_one_name_have_two_rows(ledger, tmp_path):
     """Containers with one host name and the same pids."""
     beats = []
     for _ in range(2):
-        beat = Heartbeat(SimpleNamespace(worker="", current=None, done=0), identity(tmp_path), ledger.connection.url, ("high",), "", "code")
+        beat = Heartbeat(SimpleNamespace(worker="", current=None, done=0), identity(tmp_path), ledger.connection.url, ("high",), "", "code", None)
         beat.register()
         beat.register()  # again, as after a freeze: the same row
         beats.append(beat)
@@ -81,7 +81,7 @@ def test_two_workers_of_one_name_have_two_rows(ledger, tmp_path):
     assert [row[0] for row in rows] == [beat.row["w"] for beat in beats]
     assert rows[0][1] == worker_name() and rows[1][1].startswith(worker_name() + ".") and beats[1].lifecycle.worker == beats[1].row["name"] == rows[1][1]
     beats[1].end("over")
-    third = Heartbeat(SimpleNamespace(worker="", current=None, done=0), identity(tmp_path), ledger.connection.url, (), "", "code")
+    third = Heartbeat(SimpleNamespace(worker="", current=None, done=0), identity(tmp_path), ledger.connection.url, (), "", "code", None)
     beats[0].end("over")
     third.register()
     names = dict(ledger.connection.fetch_all("SELECT worker_name, status FROM worker_heartbeats"))

@@ -150,10 +150,10 @@ def test_the_bin_gives_back_and_forgets_for_good(steered):
     assert steered.one("SELECT COUNT(*) FROM audit") == 5
 
 
-@pytest.mark.parametrize("text", ["0", "-1", "1.5", "a", "10081", "٣"])
-def test_minutes_of_a_pause_are_checked(text):
+@pytest.mark.parametrize("text", ["0", "-1", "1.5", "a", "999999", "٣", "until 00:00", "2020-01-01 08:00", "1h\n2m"])
+def test_minutes_of_a_pause_are_checked(text, context):
     with pytest.raises(ValidationError):
-        queues.parse_minutes(text)
+        queues.parse_pause(text)
 
 
 def test_unknown_names_are_refused(steered):

@@ -21,7 +21,7 @@ from app.ledger.settle import Outcome
 from app.monitor.worker_watch import MOST_GRACE_S, WorkerWatch
 from app.services.audit import ActionRefused
 from app.services.instance import retention
-from app.services.jobs import actions, tree
+from app.services.jobs import actions, tree, worker_commands
 from app.support.clock import DAY_MS, stamp
 from app.support.process import boot_id, identity, namespace, start_ticks
 
@@ -53,7 +53,7 @@ def test_workers_that_a_person_kills_speak_not_against_their_job(ledger, consume
         worker_id = worker(ledger, f"w{n}", consumer)
         assert ledger.claim(worker_id).uuid == uuid
         with ledger.app.app_context():
-            actions.command_worker(ledger.one("SELECT id FROM worker_heartbeats WHERE worker_name = :n", n=f"w{n}"), "kill", "ada")
+            worker_commands.command_worker(ledger.one("SELECT id FROM worker_heartbeats WHERE worker_name = :n", n=f"w{n}"), "kill", "ada")
         assert watch(ledger).rescue() == 1  # the process is gone already: by another monitor, or in a round that broke off after the kill
         row = ledger.row(uuid)
         assert (row.state, row.crashes, row.failures) == ("pending", 0, 0), "ready at once"
@@ -129,16 +129,16 @@ def test_the_place_of_a_stopped_worker_is_filled_once_and_by_its_own_consumer(le
     with ledger.app.app_context():
         for row in (recycled, dead, rebooted):
             with pytest.raises(ActionRefused):
-                actions.command_worker(row, "start", "ada")
+                worker_commands.command_worker(row, "start", "ada")
         for row in (here[0], here[0], elsewhere):
-            actions.command_worker(row, "start", "ada")
+            worker_commands.command_worker(row, "start", "ada")
         other.look()
         mine.look()
         mine.look()
         assert (mine.asked(), mine.asked(), other.asked()) == (1, 0, 0)
-        assert actions.command_workers("start", "ada") == 1, "the second; one elsewhere was asked already"
+        assert worker_commands.command_workers("start", "ada") == 1, "the second; one elsewhere was asked already"
         mine.look()
-        assert mine.asked() == 1 and actions.command_workers("start", "ada") == 0
+        assert mine.asked() == 1 and worker_commands.command_workers("start", "ada") == 0
     last = stopped(ledger, "z", mine.consumer_id)
     mine.end()
     assert ledger.one("SELECT stop_code FROM worker_heartbeats WHERE id = :id", id=last) == worker_slots.ENDED
@@ -153,8 +153,8 @@ def test_all_are_told_but_those_that_end_already(ledger):
     ledger.change("UPDATE worker_heartbeats SET command = 'quiet' WHERE worker_name = 'c'")
     stopped(ledger, "s", "c")
     with ledger.app.app_context():
-        assert actions.command_workers("resume", "ada") == 1
-        assert actions.command_workers("restart", "ada") == 3 and actions.command_workers("restart", "ada") == 0
+        assert worker_commands.command_workers("resume", "ada") == 1
+        assert worker_commands.command_workers("restart", "ada") == 3 and worker_commands.command_workers("restart", "ada") == 0
     found = dict(ledger.connection.fetch_all("SELECT worker_name, command FROM worker_heartbeats"))
     assert found == {"a": "restart", "b": "stop", "c": "restart", "d": "restart", "s": None}
 

@@ -148,7 +148,7 @@ def test_a_job_that_runs_tells_its_progress_and_lines_in_italian(ledger, page):
 def test_workers_generations_and_channels_say_why_in_italian(ledger, page):
     url = ledger.app.extensions["settings"].database_url
     for n, end in enumerate(("forgotten", "ended")):
-        beat = Heartbeat(SimpleNamespace(worker="", current=None, done=0), f"a-b-c-d-{n}", url, ("high",), "c", "code")
+        beat = Heartbeat(SimpleNamespace(worker="", current=None, done=0), f"a-b-c-d-{n}", url, ("high",), "c", "code", "f00d")
         beat.register()
         if end == "forgotten":
             forget_worker(ledger.connection, beat.row["w"], Message("unheard for %(n)s s", n=130))

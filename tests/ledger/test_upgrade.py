@@ -19,7 +19,7 @@ from app.services.alerts import channels
 from app.services.audit import ActionRefused
 from app.services.content import costs, generations
 from app.services.instance import retention
-from app.services.jobs import actions, queues
+from app.services.jobs import actions, queues, worker_commands
 from app.services.people import sign_in
 from app.support.clock import DAY_MS
 
@@ -113,8 +113,8 @@ def test_the_place_of_a_stopped_worker_can_be_filled(old):
     rows = dict(old.connection.fetch_all("SELECT worker_name, id FROM worker_heartbeats WHERE status = 'stopped'"))
     for name in rows.keys() - {"by hand"}:
         with pytest.raises(ActionRefused):
-            actions.command_worker(rows[name], "start", "ada")
-    actions.command_worker(rows["by hand"], "start", "ada")
+            worker_commands.command_worker(rows[name], "start", "ada")
+    worker_commands.command_worker(rows["by hand"], "start", "ada")
     old.change("UPDATE worker_heartbeats SET stopped_ms = :at WHERE status = 'stopped'", at=old.connection.now() - 2 * DAY_MS)
     retention.delete_old(old.connection)
     assert [r[0] for r in old.connection.fetch_all("SELECT worker_name FROM worker_heartbeats WHERE status = 'stopped'")] == ["by hand"]

@@ -9,7 +9,7 @@ import pytest
 
 from app import registry
 from app.extensions import db
-from app.services.jobs import actions
+from app.services.jobs import worker_commands
 from tests.process.product import FAST, Product
 
 MOST = 3
@@ -74,14 +74,14 @@ def test_a_persons_stop_and_start_stay_what_they_are(product):
     product.until(lambda: alive(product) == MOST, 40, "as many as may be")
     first = product.one("SELECT MIN(id) FROM worker_heartbeats WHERE status <> 'stopped'")
     with product.app.app_context():
-        actions.command_worker(first, "stop", "ada")
+        worker_commands.command_worker(first, "stop", "ada")
     product.until(lambda: alive(product) == MOST - 1 and wanted(product) == MOST - 1, 20, "one stopped")
     assert product.one("SELECT stop_code FROM worker_heartbeats WHERE id = ?", first) == "empty"
     left = product.one("SELECT COUNT(*) FROM jobs")
     product.until(lambda: product.one("SELECT COUNT(*) FROM jobs") < left - 60, 30)
     assert alive(product) == MOST - 1, "the load is there, but the place is a person's"
     with product.app.app_context():
-        actions.command_worker(first, "start", "ada")
+        worker_commands.command_worker(first, "start", "ada")
     product.until(lambda: alive(product) == MOST, 20, "started again")
     product.ended(60)
     product.until(lambda: alive(product) == 1, 40, "and down to the least")

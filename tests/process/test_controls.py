@@ -11,7 +11,7 @@ from collections import Counter
 import pytest
 
 from app.services.audit import ActionRefused
-from app.services.jobs import actions as job_actions, queues
+from app.services.jobs import actions as job_actions, queues, worker_commands
 from app.services.people import accounts
 from tests.conftest import PASSWORD, sign_in
 from tests.process.product import ROOT
@@ -22,7 +22,7 @@ def told(product):
     """`told("quiet", worker_row_id)`."""
     def tell(command: str, worker: int) -> None:
         with product.app.app_context():
-            job_actions.command_worker(worker, command, "ada")
+            worker_commands.command_worker(worker, command, "ada")
     return tell
 
 
@@ -87,12 +87,12 @@ def test_stopped_workers_are_started_again_from_the_page_and_the_command_line(pr
     assert client.post(f"/admin/jobs/workers/{first}/start", data={"csrf_token": client.csrf}).status_code == 303
     product.until(lambda: len(alive(product)) == 1, 20, "one started again")
     with product.app.app_context():
-        assert job_actions.command_workers("start", "ada") == 1, "the other; the first is no longer empty"
+        assert worker_commands.command_workers("start", "ada") == 1, "the other; the first is no longer empty"
         with pytest.raises(ActionRefused):
-            job_actions.command_worker(first, "start", "ada")
+            worker_commands.command_worker(first, "start", "ada")
     product.until(lambda: len(alive(product)) == 2, 10, "both")
     with product.app.app_context():
-        assert job_actions.command_workers("start", "ada") == 0
+        assert worker_commands.command_workers("start", "ada") == 0
     product.dispatch("TestNoop", 4)
     product.ended(10)
     product.clock("default")
@@ -116,7 +116,7 @@ def test_places_of_a_consumer_that_has_ended_stay_empty(product, told):
         with pytest.raises(ActionRefused):
             told("start", worker)
     with product.app.app_context():
-        assert job_actions.command_workers("start", "ada") == 0
+        assert worker_commands.command_workers("start", "ada") == 0
 
 
 def test_all_workers_are_restarted_each_after_its_job(product, told):

@@ -10,6 +10,9 @@ import signal
 import psutil
 import pytest
 
+from app.config import ROOT
+from app.support.revision import revision
+
 
 def test_kill_9_of_workers_loses_nothing_and_each_job_ends_once(product):
     product.monitor()
@@ -33,6 +36,7 @@ def test_a_killed_worker_is_noticed_at_once_and_its_job_runs_again(product):
     product.workers(2)
     (uuid,) = product.dispatch("TestSleep", ms=3000)
     product.until(lambda: product.one("SELECT process_id FROM worker_heartbeats WHERE job_uuid = ?", uuid), 20, "the job runs and is shown")
+    assert product.all("SELECT DISTINCT revision FROM worker_heartbeats") == [(revision(ROOT),)]
     os.kill(product.one("SELECT process_id FROM worker_heartbeats WHERE job_uuid = ?", uuid), signal.SIGKILL)
     took = product.until(lambda: product.outcomes(uuid) == ["lost"], 15, "rescued")
     product.until(lambda: product.one("SELECT state FROM jobs") == "processing", 15, "runs again")

@@ -24,7 +24,7 @@ from sqlalchemy.exc import IntegrityError
 from app import registry
 from app.extensions import db
 from app.models import Connection, Content, JobBatch, SyncLink
-from app.services.audit import row_of
+from app.services.audit import audit, row_of
 from app.services.content.content_list import MOST, SERVICES, STEP
 from app.services.jobs import batches
 from app.services.jobs.dispatch import dispatch_many
@@ -111,6 +111,7 @@ def one(content: int, wish: Wish, actor: str) -> str:
     is none of this number."""
     row = row_of(Content, content, _("There is no such content."))
     (uuid,) = add(wish, [(row.tenant_id, row.reference)], actor)
+    audit(actor, Message("start"), uuid, wish.definition.name, [(uuid, None)])
     db.session.commit()
     return uuid
 
@@ -163,8 +164,10 @@ def many(contents: list[Named], wish: Wish, actor: str) -> str:
     name = Message("Sync of %(n)s contents", n=len(contents)) if len(contents) > 1 else Message("Sync of one content")
     batch = batches.begin(name, created_by=actor,
                           tenant_id=tenants.pop() if len(tenants) == 1 else None)
-    add(wish, contents, actor, queue="low", batch=batch)
+    uuids = add(wish, contents, actor, queue="low", batch=batch)
     batch.seal()
+    audit(actor, Message("start"), Message("batch %(name)s (%(id)s)", name=name, id=batch.id[:8]),
+          Message("%(n)s of %(total)s", n=len(uuids), total=len(uuids)), [(uuid, None) for uuid in uuids])
     db.session.commit()
     return batch.id
 

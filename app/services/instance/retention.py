@@ -73,7 +73,7 @@ def delete_in_steps(connection: Connection, table: str, condition: str, steps: i
 
 def delete_old_minutes(connection: Connection) -> None:
     """Delete figures by the second after 15 minutes and by the minute after 26 hours (of workers after 8
-    days), incidents after 90 days, and
+    days), incidents and groups of errors without jobs after 90 days, and
     alert messages after 32 days.
 
     A message that no monitor could send for 8 days expires, as the page says. One that its channel refuses expires
@@ -87,6 +87,8 @@ def delete_old_minutes(connection: Connection) -> None:
         tx.execute("DELETE FROM worker_minutes WHERE minute_ms < :old", old=now - KEEP_UNSENT_DAYS * DAY_MS)
         tx.execute("DELETE FROM queue_seconds WHERE second_ms < :old", old=now - KEEP_SECONDS_MS)
         tx.execute("DELETE FROM alerts WHERE closed_ms < :old", old=now - KEEP_FAILED_DAYS * DAY_MS)
+        tx.execute("DELETE FROM error_groups WHERE last_ms < :old AND NOT EXISTS (SELECT 1 FROM job_facts f "
+                   "WHERE f.error_group = error_groups.error_group)", old=now - KEEP_FAILED_DAYS * DAY_MS)
         tx.execute("UPDATE alert_messages SET state = 'expired', ended_ms = :now, error = :why, error_json = :json "
                    "WHERE state IN ('waiting', 'sending') AND created_ms < :old",
                    now=now, old=now - KEEP_UNSENT_DAYS * DAY_MS, why=EXPIRED, json=to_json(EXPIRED))

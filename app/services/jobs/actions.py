@@ -1,4 +1,4 @@
-"""Actions of a person on jobs and workers. The change and its audit row are written in one transaction.
+"""Actions of a person on jobs. The change and its audit row are written in one transaction.
 
 "Retry all" and "delete all" act on the jobs that had failed when the page was rendered (`max_id` is the highest id at
 that time), 2,000 rows a transaction.
@@ -15,16 +15,18 @@ from sqlalchemy import select
 
 from app import registry
 from app.extensions import db
-from app.ledger import control, graph, manual, worker_slots
+from app.ledger import control, graph, manual, undo
 from app.ledger.dialect import SessionExecutor
-from app.models import FailedJob, Job, WorkerHeartbeat
-from app.services.audit import ActionRefused, audit
+from app.models import FailedJob, Job
+from app.services.audit import ActionRefused, amend, audit
 from app.services.jobs import lookup, tree, uploads
 from app.services.jobs.dispatch import dispatch, payload
 from app.services.jobs.limits import key_for
 from app.services.jobs.tickets import want_tickets
 from app.support.clock import now_ms
 from app.support.messages import Message, translate as _
+from app.support.moments import clock_text
+from app.support.settings import settings
 from app.support.states import state_label
 from app.support.validation import parse_uuid
 
@@ -33,7 +35,6 @@ EDITABLE = ("blocked", "held", "scheduled")
 # A job in one of these states keeps it when its arguments change; the value is the result in the audit log.
 KEPT = {"held": Message("stays held"), "scheduled": Message("stays scheduled")}
 WAKE = 64  # tickets a step: enough to wake every worker, which finds the other rows without a ticket
-COMMANDS = ("restart", "quiet", "resume", "stop", "kill", "start")
 
 
 def not_from_web(definition: registry.JobDefinition) -> str:
@@ -71,34 +72,58 @@ ACTIONS = {
     "top": Action(Job, control.to_top),
     "up": Action(Job, partial(control.step, up=True)),
     "down": Action(Job, partial(control.step, up=False))}
-Report = Callable[[tree.Settled], None]
+Report = Callable[[tree.Settled, int], None]
+Touched = list[tuple[str, str | None]]
 NOTED = {action: action for action in (  # the names in the audit log
     Message("retry"), Message("delete"), Message("restore"), Message("erase"), Message("cancel"), Message("stop"),
     Message("run now"), Message("run without waiting"), Message("hold"), Message("release"), Message("delay"),
-    Message("move"), Message("top"), Message("up"), Message("down"), Message("restart worker"),
-    Message("quiet worker"), Message("resume worker"), Message("stop worker"), Message("kill worker"),
-    Message("start worker"))}
+    Message("move"), Message("top"), Message("up"), Message("down"))}
 
 
 def act(action: str, uuid: str, actor: str, children: str = tree.WAIT, report: Report | None = None,
         **options: Any) -> int | manual.Cancelled:
     """Do one of ACTIONS to one job; returns the result of its `change`. `children` is one of tree.CHOICES, for an
-    action that ends the job; `report` is told what became of them. Raises ActionRefused when the job is unknown or has
-    changed meanwhile."""
+    action that ends the job; `report` is told what became of them, and the id of the entry in the log. Raises
+    ActionRefused when the job is unknown or has changed meanwhile."""
     how, key, tx = ACTIONS[action], parse_uuid(uuid) or uuid, SessionExecutor(db.session)
-    done = how.change(tx, _ids(how.table, uuid), actor, **options)
+    done, touched = _changed_rows(tx, action, _ids(how.table, uuid), actor, **options)
     if not _total(done):
         raise _changed(key)
-    result, words = ", ".join(f"{k} {v}" for k, v in options.items()) or Message("done"), action.replace("_", " ")
     below = tree.settle_tree(tx, [key], children, actor) if how.ends else tree.Settled()
-    audit(actor, NOTED.get(words, words), key, below.told(result))
+    touched = touched or [(key, None)] * (len(key) <= 36)
+    entry = audit(actor, NOTED[action.replace("_", " ")], key, below.told(_result(options, Message("done"))),
+                  touched + below.touched)
     if how.wakes:
         want_tickets(db.session, [key])
     want_tickets(db.session, [""] * min(below.freed, WAKE))
     db.session.commit()
     if report is not None:
-        report(below)
+        report(below, entry)
     return done
+
+
+def _result(options: dict[str, Any], done: Message) -> Message:
+    """What was done, with what it was done with, for the log."""
+    if "queue" in options:
+        return Message("%(done)s, to the queue %(queue)s", done=done, queue=options["queue"])
+    if "seconds" in options:
+        until = clock_text(now_ms() + int(options["seconds"] * 1000), settings().timezone)
+        return Message("%(done)s, until %(time)s", done=done, time=until)
+    return done
+
+
+def _changed_rows(tx: SessionExecutor, action: str, ids: list[int], actor: str,
+                  **options: Any) -> tuple[int | manual.Cancelled, Touched]:
+    """Do it to these rows; returns the result of `change`, and each job that is another afterwards."""
+    how, running = ACTIONS[action], action in ("cancel", "stop")
+    table = how.table.__tablename__
+    before = undo.locked(tx, table, ids, running)
+    done = how.change(tx, ids if running else list(before), actor, **options)
+    after = undo.snapshot(tx, table, ids)
+    touched = undo.changed(action, before, after)
+    if running:  # claimed between the locks and the change
+        touched += [(row["uuid"], None) for id_, row in after.items() if id_ not in before and row["cancel_requested"]]
+    return done, touched
 
 
 def _ids(table: Any, uuid: str) -> list[int]:
@@ -113,6 +138,7 @@ def _total(done: int | manual.Cancelled) -> int:
 def start(definition: registry.JobDefinition, args: dict[str, Any], actor: str, **options: Any) -> str:
     """Dispatch a job for a person and commit; returns its uuid. Raises the errors of `dispatch`."""
     uuid = dispatch(definition, args, created_by=actor, **options)
+    audit(actor, Message("start"), uuid, definition.name, [(uuid, None)])
     db.session.commit()
     return uuid
 
@@ -166,7 +192,7 @@ def retry_edited(uuid: str, args: dict[str, Any], actor: str) -> str:
         manual.requeue(SessionExecutor(db.session), [row.id], registry.fair_types())
         db.session.expunge(row)
     audit(actor, Message("edit") if kept else Message("edit and retry"), uuid,
-          KEPT[state] if kept else Message("requeued"))
+          KEPT[state] if kept else Message("requeued"), [(uuid, None)])
     if not kept:
         want_tickets(db.session, [uuid])
     db.session.commit()
@@ -195,76 +221,45 @@ def waiting_for(action: str, ids: list[int]) -> list[str]:
     return tree.parents_among(how.table.__tablename__, ids) if how.ends else []
 
 
+@dataclass(frozen=True)
+class Done:
+    """A finished action on many: `count` jobs changed of `total`, and the id of its entry in the log."""
+
+    count: int
+    total: int
+    entry: int
+
+
 def in_steps(actor: str, action: str, subject: str, ids: list[int], children: str = tree.WAIT, **options: Any) -> int:
-    """Do one of ACTIONS to these rows, 2,000 a transaction; returns the number of changed rows.
+    """As `do_in_steps`; returns the number of changed rows."""
+    return do_in_steps(actor, action, subject, ids, children, **options).count
 
-    `children` is what becomes of the jobs that wait for them. One audit row, for `subject`, is written at the end.
+
+def do_in_steps(actor: str, action: str, subject: str, ids: list[int], children: str = tree.WAIT,
+                entry: int | None = None, **options: Any) -> Done:
+    """Do one of ACTIONS to these rows, 2,000 a transaction.
+
+    `children` is what becomes of the jobs that wait for them. The log gets one entry, for `subject`, or these jobs are
+    added to `entry`. Each step writes its jobs, and the number so far: what a process that dies leaves behind is true.
     """
-    total, below = _steps(actor, action, ids, children, **options)
-    audit(actor, NOTED.get(action, action), subject,
-          below.told(Message("%(n)s of %(total)s", n=total, total=len(ids))))
-    db.session.commit()
-    return total
-
-
-def steps(actor: str, action: str, ids: list[int], **options: Any) -> int:
-    """`in_steps` without the audit row; jobs that wait go on waiting."""
-    return _steps(actor, action, ids, tree.WAIT, **options)[0]
-
-
-def _steps(actor: str, action: str, ids: list[int], children: str, **options: Any) -> tuple[int, tree.Settled]:
-    total, how, below = 0, ACTIONS[action], tree.Settled()
+    total, how, below, own = 0, ACTIONS[action], tree.Settled(), entry is None
     db.session.rollback()
-    for start in range(0, len(ids), STEP):
+    starts = range(0, max(len(ids), 1), STEP)
+    for start in reversed(starts) if action == "top" else starts:  # who comes later stands above those before
         some, tx = ids[start : start + STEP], SessionExecutor(db.session)
         parents = waiting_for(action, some)
-        done = _total(how.change(tx, some, actor, **options))
+        done, touched = _changed_rows(tx, action, some, actor, **options)
         settled = tree.settle_tree(tx, parents, children, actor)
-        want_tickets(db.session, [""] * min(done * how.wakes + settled.freed, WAKE))
-        total, below = total + done, below + settled
+        want_tickets(db.session, [""] * min(_total(done) * how.wakes + settled.freed, WAKE))
+        total, below = total + _total(done), below + settled
+        result = below.told(_result(options, Message("%(n)s of %(total)s", n=total, total=len(ids))))
+        if entry is None:
+            entry = audit(actor, NOTED[action.replace("_", " ")], subject, result)
+        if own:
+            amend(entry, result)
+        undo.note(tx, entry, touched + settled.touched)
         db.session.commit()
-    return total, below
-
-
-def command_worker(worker: int, command: str, actor: str) -> str:
-    """Write one of COMMANDS into a worker's row, which the worker reads each second; returns the worker's name.
-
-    restart: it ends after its job, and another worker takes its place. quiet: it takes no more jobs until `resume`.
-    stop: it ends after its job, and its place stays empty until `start`. kill: the monitor kills it at once, and its
-    job runs elsewhere. Raises ActionRefused.
-    """
-    row = db.session.get(WorkerHeartbeat, worker)
-    if row is None or command not in COMMANDS:
-        db.session.rollback()
-        raise ActionRefused(_("There is no such worker."), unknown=True)
-    stopped, can = row.status == "stopped", worker_slots.can_start(row.status, row.stop_code, row.consumer_id, row.host)
-    if not (stopped and can) if command == "start" else stopped:
-        db.session.rollback()
-        raise ActionRefused(
-            _("This worker has stopped already.") if command != "start" else
-            _("This worker has not stopped.") if not stopped else
-            _("Nobody keeps its place: start workers with bash scripts/start-workers.sh, or restart the site."))
-    name, row.command = row.worker_name, None if command == "resume" else command
-    audit(actor, NOTED[f"{command} worker"], name, Message("asked"))
-    db.session.commit()
-    return name
-
-
-def command_workers(command: str, actor: str) -> int:
-    """Write a command into the row of each worker that can follow it; returns how many. A worker that is already ending
-    gets no other command."""
-    w, total = WorkerHeartbeat, 0
-    wanted = w.status == "stopped" if command == "start" else w.status != "stopped"
-    for row in db.session.scalars(select(w).where(wanted).order_by(w.id)):
-        if command == "start":
-            fits = row.command is None and worker_slots.can_start(row.status, row.stop_code, row.consumer_id, row.host)
-        else:
-            fits = row.command not in ("stop", "kill", command) and (command != "resume" or row.command == "quiet")
-        if fits:
-            row.command, total = None if command == "resume" else command, total + 1
-    audit(actor, NOTED[f"{command} worker"], Message("all"), Message("%(n)s asked", n=total))
-    db.session.commit()
-    return total
+    return Done(total, len(ids), entry or 0)
 
 
 def _changed(key: str) -> ActionRefused:

@@ -44,9 +44,9 @@ def change_members(batch: BatchView, action: str, actor: str, **options: Any) ->
     if action == "cancel":
         done = batches.cancel(SessionExecutor(db.session), batch.id)
         if done:
-            audit(actor, actions.NOTED["cancel"], _subject(batch), Message("members: %(n)s", n=len(ids)))
+            entry = audit(actor, actions.NOTED["cancel"], _subject(batch), Message("members: %(n)s", n=len(ids)))
             db.session.commit()
-            return actions.steps(actor, action, ids_of(batch, action)), len(ids)
+            return actions.do_in_steps(actor, action, "", ids_of(batch, action), entry=entry).count, len(ids)
         if not ids:
             raise _refused(_("This batch has ended already."))
     if not ids:

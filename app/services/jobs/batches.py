@@ -27,6 +27,7 @@ from app.support.messages import translate as _
 from app.support.validation import ValidationError, check_line, parse_tenant
 
 MOST_NAME = 255
+BY = "batch "  # by whom the job that follows a batch is created: this and its id
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ def follow_up(batch_id: str, then_json: str) -> bool:
     definition = registry.find(wanted["type"])
     if definition is None:
         raise RuntimeError(f"batch {batch_id}: no job type {wanted['type']} is known here")
-    uuid = dispatch(definition, wanted["args"], **wanted["given"])
+    uuid = dispatch(definition, wanted["args"], **wanted["given"], created_by=f"{BY}{batch_id}")
     closed = bool(batches.close(tx, batch_id, uuid))
     (db.session.commit if closed else db.session.rollback)()
     return closed

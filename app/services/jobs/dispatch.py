@@ -49,7 +49,8 @@ def dispatch_many(
     """Write a job for each of the arguments `many`; returns their uuids. The jobs exist once the caller commits.
 
     `delay`, `backoff` and `timeout` are in seconds. `after`: uuids of jobs that must complete before these begin.
-    `batch`: the batch (services/jobs/batches.py) or its id. Raises TypeError (arguments do not fit or are not JSON),
+    `batch`: the batch (services/jobs/batches.py) or its id. `created_by`: by default the uuid of the job whose code
+    calls. Raises TypeError (arguments do not fit or are not JSON),
     ValidationError (queue, tenant, delay, size, unknown `after`, the type's own check), DiskLow, and RuntimeError
     outside an application context; then nothing is written.
     """
@@ -73,7 +74,7 @@ def dispatch_many(
                      "limit_key": key_for(definition, tenant_id, fitted)})
     if not rows:
         return []
-    parents = _parents(tx, after)
+    parents, job = _parents(tx, after), running.get()
     if batch_id is not None:
         try:
             batches.join(tx, batch_id, len(rows))
@@ -84,7 +85,8 @@ def dispatch_many(
     state = "waiting" if waits else "scheduled" if delay else "pending"
     rank = fair_rank(tx, queue, tenant_id, definition.name) if options.fair else 0
     common = {
-        "job_type": definition.name, "queue": queue, "tenant_id": tenant_id, "created_by": created_by, "state": state,
+        "job_type": definition.name, "queue": queue, "tenant_id": tenant_id,
+        "created_by": created_by or (job and job.uuid), "state": state,
         "now": now, "at": ready, "until": ready + options.retry_until * 1000, "tries": tries or options.tries,
         "backoff": ",".join(map(str, backoff if backoff is not None else options.backoff)),
         "timeout": timeout or options.timeout, "durable": int(options.durable), "batch_id": batch_id, "waits": waits}

@@ -13,6 +13,7 @@ are read, for 2 s at most: then `TooSlow` is raised.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -20,7 +21,8 @@ from sqlalchemy import func, select
 
 from app.extensions import db
 from app.ledger.dialect import SessionExecutor, TooSlow, limited
-from app.models import FINAL, LIVE_STATES, Deploy, FailedJob, Job, JobHistory
+from app.models import FINAL, LIVE_STATES, Deploy, Job, JobHistory
+from app.models.types import as_text
 from app.services.jobs import filter_sql, search_index
 from app.services.jobs.job_filter import BINNED, DIGITS, HOLDS, SORTS, JobFilter
 from app.services.jobs.list_plan import NO_END, Part, Way, sort_finished, sort_live
@@ -208,15 +210,13 @@ def matching_ids(wanted: JobFilter, action: str, top: dict[str, int]) -> list[in
     return sorted(ids)
 
 
-def rows_of(uuids: list[str], action: str) -> list[int]:
-    """Sorted row ids of these jobs that `action` may change: of `jobs` for cancel, else of `failed_jobs`."""
-    keys = [key for uuid in uuids if (key := parse_uuid(uuid))]
-    query = select(Job.id).where(Job.uuid.in_(keys))
-    if action != "cancel":
-        deleted = FailedJob.deleted_at
-        binned = deleted.is_not(None) if action in OF_BIN else deleted.is_(None)
-        query = select(FailedJob.id).where(FailedJob.uuid.in_(keys), binned)
-    return sorted(db.session.scalars(query))
+def ended(wanted: JobFilter, top: dict[str, int], most: int) -> Counter[str]:
+    """How many finished jobs match, by status, up to the ids `top`; of more than `most` only that many and one."""
+    found: Counter[str] = Counter()
+    for part in _parts(wanted, top):
+        if part.kind == "h":
+            found.update(as_text(row[1]) or "" for row in _take(part, "r.id, r.status", most + 1))
+    return found
 
 
 def gone(action: str) -> int:

@@ -24,7 +24,8 @@ SHOWN = 50
 BEGINNING, MOST_NAMED = re.compile(r"[0-9a-f]{8,31}"), 5
 MOST_ERROR, MOST_BRIEF = 8_192, 2_000  # characters of an error: on the page of a job, in a list
 MOST_TRACE, MOST_END = 65_536, 1_000  # characters of a traceback, counted from its end: the same
-ATTEMPT_KEYS = ("attempt", "status", "worker", "started_at", "processing_time", "memory_used", "error_message")
+ATTEMPT_KEYS = ("attempt", "status", "worker", "started_at", "processing_time", "memory_used", "error_message",
+                "code_version")
 
 
 def state_of(uuid: str) -> str | None:
@@ -89,7 +90,8 @@ def attempts_of(uuid: str) -> list[AttemptView]:
             attempt=m.attempts, **{name: getattr(m, name) for name in copied},
             started_at=iso(millis(m.started_at)) if m.started_at else None, started=_when(m.started_at),
             finished=_when(m.completed_at), error_message=_shown(m.error_message, MOST_ERROR, m.error_json),
-            details=redact_json(stored_object(m.details)))
+            details=redact_json(stored_object(m.details)), code_version=m.code_version and m.code_version[:64],
+            traceback=_shown(m.traceback, -MOST_TRACE))
         for m in db.session.scalars(query)]
 
 
@@ -162,7 +164,13 @@ def log_of(uuid: str) -> list[LogLine]:
     """The lines that a job logged, oldest first."""
     query = select(JobLog).where(JobLog.uuid == uuid).order_by(JobLog.id)
     return [LogLine(when(r.at_ms), r.level[:10], r.attempt, _shown(r.message, MOST_ERROR, r.message_json), r.source,
-                    r.id) for r in db.session.scalars(query)]
+                    r.id, r.claim_no) for r in db.session.scalars(query)]
+
+
+def lines_of(uuid: str) -> dict[int, int]:
+    """How many lines each claim of a job logged."""
+    query = select(JobLog.claim_no, func.count()).where(JobLog.uuid == uuid).group_by(JobLog.claim_no)
+    return dict(db.session.execute(query).all())
 
 
 def queued(limit: int = SHOWN) -> list[QueuedJob]:

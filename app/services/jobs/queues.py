@@ -21,11 +21,12 @@ from app.services.jobs import crew, payloads, queue_rates
 from app.support.clock import MINUTE_MS, now_ms, when
 from app.support.formatting import duration
 from app.support.messages import Message, translate as _, translate_stored
-from app.support.validation import ValidationError, check_line
+from app.support.moments import clock_text, parse_moment
+from app.support.settings import settings
+from app.support.validation import check_line
 
 RATE_MS = 10 * MINUTE_MS
 LINE_MINUTES = 180
-MOST_MINUTES = 7 * 24 * 60
 NEXT = 20
 
 
@@ -164,15 +165,10 @@ def tenant_backlog(queue: str) -> list[TenantBacklog]:
     return [TenantBacklog(tenant, int(n)) for tenant, n in rows]
 
 
-def parse_minutes(text: str) -> int | None:
-    """Length of a pause in minutes; None for a blank text: until somebody resumes. Raises ValidationError."""
-    text = text.strip()
-    if not text:
-        return None
-    if not (text.isascii() and text.isdigit() and 1 <= len(text) <= 6 and 1 <= int(text) <= MOST_MINUTES):
-        raise ValidationError(_(
-            "A pause lasts from 1 to %(n)s minutes; leave it empty to pause until somebody resumes.", n=MOST_MINUTES))
-    return int(text)
+def parse_pause(text: str) -> int | None:
+    """The end of a pause in ms, from a length or a time (support/moments.py); None for a blank text: until somebody
+    resumes. Raises ValidationError."""
+    return parse_moment(check_line(text), now_ms(), settings().timezone)
 
 
 def parse_reason(text: str | None) -> str | None:
@@ -180,16 +176,18 @@ def parse_reason(text: str | None) -> str | None:
     return check_line((text or "").strip())[:500] or None
 
 
-def pause(name: str, actor: str, minutes: int | None = None, reason: str | None = None) -> None:
-    """Pause a queue, or a type as `type:X`, for `minutes`, or until somebody resumes.
+def pause(name: str, actor: str, minutes: int | None = None, reason: str | None = None,
+          until: int | None = None) -> None:
+    """Pause a queue, or a type as `type:X`, for `minutes`, until `until` (ms), or until somebody resumes.
 
     Raises ActionRefused for an unknown name, ValidationError for a reason that is no line of text.
     """
     _check(name)
     reason = parse_reason(reason)
-    until = None if minutes is None else now_ms() + minutes * MINUTE_MS
+    until = until if minutes is None else now_ms() + minutes * MINUTE_MS
     control.pause(SessionExecutor(db.session), name, until, actor, reason)
-    audit(actor, Message("pause"), name, Message("%(n)s minutes", n=minutes) if minutes else Message("until resumed"))
+    end = Message("until %(time)s", time=clock_text(until, settings().timezone)) if until else Message("until resumed")
+    audit(actor, Message("pause"), name, end)
     db.session.commit()
     _move_rows(name)
 

@@ -12,12 +12,12 @@ either in the tree, or its dispatch sees the job's end.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from sqlalchemy import select
 
 from app.extensions import db
-from app.ledger import graph, manual
+from app.ledger import graph, manual, undo
 from app.ledger.dialect import SessionExecutor
 from app.ledger.rows import among
 from app.models import Job, JobHistory
@@ -27,7 +27,7 @@ from app.support.validation import ValidationError
 
 CHOICES = WAIT, CANCEL, RUN = "wait", "cancel", "run"
 MOST_COUNTED = 10_000
-_DIRECT = """SELECT COUNT(DISTINCT e.child_uuid) FROM job_edges e JOIN jobs c ON c.uuid = e.child_uuid
+_DIRECT = """SELECT DISTINCT e.child_uuid FROM job_edges e JOIN jobs c ON c.uuid = e.child_uuid
  WHERE e.is_open = 1 AND """
 _GO_ON = """SELECT uuid FROM jobs WHERE {among} AND cancel_requested = 0
  UNION SELECT uuid FROM failed_jobs WHERE {among} AND deleted_at IS NULL"""
@@ -59,13 +59,14 @@ def parse_choice(text: str | None) -> str:
 
 @dataclass(frozen=True)
 class Settled:
-    """What became of the tree: how many jobs waited (`total`), how many were changed as chosen, and how many of these
-    may be ready now."""
+    """What became of the tree: how many jobs waited (`total`), how many were changed as chosen, how many of these may
+    be ready now; `touched` are those that were changed, for the log."""
 
     choice: str = WAIT
     total: int = 0
     changed: int = 0
     freed: int = 0
+    touched: list[tuple[str, None]] = field(default_factory=list)
 
     def __add__(self, other: Settled) -> Settled:
         return Settled(other.choice, self.total + other.total, self.changed + other.changed, self.freed + other.freed)
@@ -109,10 +110,12 @@ def settle_tree(tx: SessionExecutor, uuids: Sequence[str], choice: str, actor: s
     if not ids:
         return Settled()
     if choice == CANCEL:
-        why = Message("Cancelled by %(name)s, with the job that it waited for.", name=actor)
-        return Settled(choice, len(ids), sum(manual.cancel(tx, ids, why)))
+        why, before = Message("Cancelled by %(name)s, with the job that it waited for.", name=actor), dict(found)
+        changed = sum(manual.cancel(tx, ids, why))
+        left = {id_ for id_, row in undo.snapshot(tx, "jobs", ids).items() if not row["cancel_requested"]}
+        return Settled(choice, len(ids), changed, touched=[(before[id_], None) for id_ in ids if id_ not in left])
     if choice == WAIT:
         return Settled(choice, len(ids))
-    freed = tx.fetch_all(_DIRECT + among(uuids, "e.parent_uuid"))[0][0]
+    freed = [(row[0], None) for row in tx.fetch_all(_DIRECT + among(uuids, "e.parent_uuid"))]
     graph.release_children(tx, uuids)
-    return Settled(choice, len(ids), freed, freed)
+    return Settled(choice, len(ids), len(freed), len(freed), freed)

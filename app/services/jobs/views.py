@@ -65,7 +65,8 @@ class JobView:
 @dataclass(frozen=True)
 class AttemptView:
     """The outcome of an attempt. `started_at` is `started` as text, `processing_time` is in ms, `memory_used` is the
-    peak."""
+    peak. `wait_ms` is the wait: from when the job was ready (its time had come) to when it began. `code_version` is
+    that of its worker."""
 
     attempt: int
     status: str
@@ -80,6 +81,8 @@ class AttemptView:
     memory_used: int | None
     error_message: str | None
     details: dict[str, Any]
+    code_version: str | None = None
+    traceback: str | None = None
 
 
 @dataclass(frozen=True)
@@ -93,6 +96,7 @@ class LogLine:
     text: str
     source: str | None
     id: int
+    claim_no: int | None = None
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,7 @@ def autoscaling(clear_min: int) -> dict[str, Any] | None:
     query = select(Consumer, running).where(Consumer.least < Consumer.most).order_by(Consumer.host, Consumer.process_id)
     found = [ScaledConsumer(c.host, c.process_id, c.queue, n, c.wanted, c.least, c.most, when(c.beat_ms))
              for c, n in db.session.execute(query)]
-    rows, _ = audit.log(size=SHOWN, actor=ACTOR, actions=list(NOTED.values())) if found else ([], False)
+    rows, _ = audit.log(size=SHOWN, wanted=audit.LogFilter(ACTOR, list(NOTED.values()))) if found else ([], False)
     told = [replace(row, action=translate_stored(row.action), subject=translate_stored(row.subject),
                     result=translate_stored(row.result)) for row in rows]
     return {"clear_min": clear_min, "consumers": found, "decisions": told} if found else None

@@ -45,7 +45,7 @@ class Site:
 
     def log(self) -> list[tuple[str, str, str]]:
         with self.ledger.app.app_context():
-            return [(row.action, row.subject, row.result) for row in reversed(audit.log(actor="autoscaling")[0])]
+            return [(row.action, row.subject, row.result) for row in reversed(audit.log(wanted=audit.LogFilter("autoscaling"))[0])]
 
     def commands(self) -> dict[str, str]:
         return dict(self.ledger.connection.fetch_all("SELECT worker_name, command FROM worker_heartbeats WHERE command IS NOT NULL"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from app.ledger import manual
+from app.services.instance import retention
 from app.services.jobs import facts
 
 
@@ -53,3 +54,30 @@ def test_the_traceback_of_an_attempt_stays_with_it(ledger):
     uuid = ledger.dispatch()
     assert ledger.settle(ledger.claim(), "failed", error="x", traceback="Traceback: here") == "retried"
     assert ledger.one("SELECT traceback FROM job_metrics WHERE uuid = :u", u=uuid) == "Traceback: here"
+
+
+def test_a_type_that_writes_random_words_makes_no_more_groups_than_its_bound(ledger, monkeypatch):
+    monkeypatch.setattr(facts, "MOST_KINDS", 3)
+    monkeypatch.setattr(facts, "MOST_GROUPS", 5)
+    words = [f"{head}word {'abcdefghijklmnop'[n] * 3}" for n, head in enumerate(["", "ValueError: ", "", "ValueError: ", "KeyError: ", "ValueError: ", "OSError: ", ""])]
+    for n, error in enumerate(words):
+        finish(ledger, "failed", error=error, retry=False)
+        if n % 3 == 1:
+            facts.advance(ledger.connection)
+    facts.advance(ledger.connection)
+    titles = [row[0] for row in ledger.connection.fetch_all(
+        "SELECT g.title FROM job_facts f JOIN error_groups g ON g.error_group = f.error_group ORDER BY f.id")]
+    assert titles == ["word aaa", "ValueError: word bbb", "word ccc", "ValueError: …", "KeyError: …", "ValueError: …", str(facts.OTHERS), str(facts.OTHERS)]
+    finish(ledger, "failed", error="word aaa", retry=False)  # a known kind stays one
+    facts.advance(ledger.connection)
+    assert ledger.one("SELECT COUNT(*) FROM error_groups") == 6
+
+
+def test_a_failure_without_a_message_has_a_group_too_and_old_groups_go(ledger):
+    finish(ledger, "failed", retry=False)
+    facts.advance(ledger.connection)
+    assert ledger.connection.fetch_all("SELECT title, error FROM error_groups") == [("…", "")]
+    ledger.change("INSERT INTO error_groups (error_group, job_type, title, error, first_ms, last_ms) VALUES ('k', 'T', 't', 'e', 1, 1)")
+    ledger.change("UPDATE error_groups SET last_ms = 1")
+    retention.delete_old_minutes(ledger.connection)
+    assert ledger.connection.fetch_all("SELECT title FROM error_groups") == [("…",)], "one has a job still"

@@ -9,12 +9,12 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from app.controllers import view_models
+from app.controllers import job_story, view_models
 from app.extensions import db
 from app.ledger import manual, rescue, rollups
 from app.services.alerts.checks import slow
 from app.services.alerts.snapshot import Rule, Snapshot
-from app.services.jobs import actions, listing, lookup, queue_rates, queues
+from app.services.jobs import actions, history, listing, lookup, queue_rates, queues
 from app.support.clock import DAY_MS, HOUR_MS, MINUTE_MS, millis, now_ms, stamp
 
 
@@ -106,7 +106,8 @@ def ended(ledger, statuses: list[str], **outcome) -> str:
         ledger.settle(job, status, error="x", **(outcome if n == len(statuses) - 1 else {}))
     db.session.rollback()
     found = lookup.find(uuid)
-    return view_models.why_ended(found, lookup.attempts_of(uuid))
+    attempts = lookup.attempts_of(uuid)
+    return job_story.why_ended(found, attempts, history.rounds(found, attempts, [], {}))
 
 
 def test_why_a_failure_was_the_last(figures):

@@ -1,0 +1,90 @@
+"""What an action has changed, exactly, and how it is taken back.
+
+action -> `snapshot` (locks its rows) -> the change -> `snapshot` -> `changed`: uuid and, where an undo is possible,
+          JSON of what was and what the action left -> audit_jobs, in the same transaction
+undo   -> `put_back`: the rows that are still as the action left them, each as it was
+A row that another transaction holds is neither changed nor put back. Resting states (ready, for its time, for other
+jobs) count as one: they follow from the time and from the jobs before.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from app.ledger.claimed_row import RESTING
+from app.ledger.dialect import Executor
+from app.ledger.rows import among, insert
+from app.support.validation import stored_object
+
+_HELD, _AT = ("state", "hold_code", "reason", "reason_json"), ("available_ms", "available_at")
+# action: the columns that an undo writes, and those that it compares with what the action left
+PUT_BACK = {"move": (("queue", "rank"), ("queue", "rank")), "top": (("rank",), ("queue", "rank")),
+            "hold": (_HELD, ("hold_code",)), "release": (_HELD, ("hold_code",)),
+            "delay": ((*_HELD, *_AT), ("available_ms", "hold_code"))}
+OF_BIN = ("delete", "restore")
+COLUMNS = {"jobs": ("state", "queue", "rank", "hold_code", "reason", "reason_json", "available_ms", "available_at",
+                    "claim_no", "cancel_requested"), "failed_jobs": ("deleted_at",)}
+_RESTS = ("pending", "scheduled", "waiting")
+_NOTE = insert("audit_jobs", ("audit_id", "uuid", "was"), "DO NOTHING")
+_WRITE = "UPDATE jobs SET {columns} WHERE id = :id AND state <> 'processing'"
+_BACK_TO_REST = f"UPDATE jobs SET state = {RESTING} WHERE {{ids}} AND state IN {_RESTS}"
+Row = dict[str, Any]
+
+
+def snapshot(tx: Executor, table: str, ids: Sequence[int], lock: str = "", condition: str = "1 = 1") -> dict[int, Row]:
+    """The rows of `jobs` or `failed_jobs` among `ids`, by id, with the columns that actions change."""
+    names = ("uuid", *COLUMNS[table])
+    rows = tx.fetch_all(f"SELECT j.id, {', '.join(f'j.{name}' for name in names)} FROM {table} j "
+                        f"WHERE {among(ids, 'j.id')} AND {condition} ORDER BY j.id {lock}")
+    return {row[0]: dict(zip(names, row[1:], strict=True)) for row in rows}
+
+
+def locked(tx: Executor, table: str, ids: Sequence[int], running: bool) -> dict[int, Row]:
+    """As `snapshot`, locked. With `running` (a cancel) the running ones first, and waited for: a settle locks its own
+    row before those of its children."""
+    first = snapshot(tx, table, ids, "{lock}", "j.state = 'processing'") if running else {}
+    return first | snapshot(tx, table, ids, "{skip}", "j.state <> 'processing'" if running else "1 = 1")
+
+
+def changed(action: str, before: Mapping[int, Row], after: Mapping[int, Row]) -> list[tuple[str, str | None]]:
+    """(uuid, JSON for an undo or None) of each row that is another or gone."""
+    found = []
+    for id_, was in before.items():
+        left = after.get(id_)
+        if left == was or len(was["uuid"]) > 36:  # a uuid of another program may not fit
+            continue
+        kept = None
+        if left is not None and action in PUT_BACK:
+            written, compared = PUT_BACK[action]
+            kept = {name: was[name] for name in written} | {"left": {name: left[name] for name in (*compared,
+                                                                                                   "claim_no")}}
+        elif left is not None and action in OF_BIN:
+            kept = {"left": left["deleted_at"]}
+        found.append((was["uuid"], kept and json.dumps(kept, default=str, ensure_ascii=False)))
+    return found
+
+
+def note(tx: Executor, audit_id: int, touched: Sequence[tuple[str, str | None]]) -> None:
+    """Write that an entry of the log has touched these jobs."""
+    tx.execute_many(_NOTE, [{"audit_id": audit_id, "uuid": uuid, "was": was} for uuid, was in touched])
+
+
+def put_back(tx: Executor, action: str, kept: Mapping[str, str]) -> list[str]:
+    """Make those rows as they were (JSON of `changed` by uuid) that are as the action left them; returns their uuids.
+    For an action of PUT_BACK; the bin is that of manual.py."""
+    written, compared = PUT_BACK[action]
+    ids = [row[0] for row in tx.fetch_all(f"SELECT id FROM jobs WHERE {among(kept, 'uuid')}")]
+    rows, done, values = snapshot(tx, "jobs", ids, "{skip}"), [], []
+    for id_, row in rows.items():
+        was = stored_object(kept[row["uuid"]])
+        left = was.get("left")
+        as_left = isinstance(left, dict) and all(left.get(name) == row[name] for name in (*compared, "claim_no"))
+        rests = row["state"] in _RESTS or action in ("move", "top") and row["state"] != "processing"
+        if as_left and (row["state"] == "held" if action == "hold" else rests) and all(n in was for n in written):
+            done.append(row["uuid"])
+            values.append({name: was[name] for name in written} | {"id": id_})
+    tx.execute_many(_WRITE.format(columns=", ".join(f"{name} = :{name}" for name in written)), values)
+    tx.execute(_BACK_TO_REST.format(ids=among(row["id"] for row in values)), now=tx.now())
+    return done
