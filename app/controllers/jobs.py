@@ -16,6 +16,7 @@ from app.services.jobs import actions, lookup
 from app.services.stats import pauses
 from app.services.stats.job_monitoring import PERIODS, JobMonitoringService
 from app.support.formatting import number
+from app.support.messages import Message
 from app.support.validation import ValidationError, parse_id
 
 bp = Blueprint("jobs", __name__, url_prefix="/jobs")
@@ -114,8 +115,10 @@ def flush_failed():
     if page := ask(_("Delete all failed jobs?"), text, _("Delete all"),
                    tree=lambda: tree_forms.question(actions.waiting_for("delete", actions.all_failed(highest)))):
         return page
-    count = actions.delete_all(actor(), highest, tree_forms.chosen())
-    return done(_("All failed jobs have been deleted") + f" ({number(count)})", count)
+    failed = actions.all_failed(highest)
+    found = actions.do_in_steps(actor(), "delete", Message("all failed"), failed, tree_forms.chosen())
+    return done(_("All failed jobs have been deleted") + f" ({number(found.count)})", found.count, entry=found.entry,
+                undo=found.count > 0)
 
 
 @bp.post("/cancel/<uuid>", endpoint="cancel")

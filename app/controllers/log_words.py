@@ -12,6 +12,7 @@ from typing import Any
 from flask_babel import gettext, lazy_gettext as _
 
 from app import registry
+from app.config import QUEUES
 from app.services.alerts import texts
 from app.services.audit import AuditRow
 from app.support.clock import millis
@@ -57,13 +58,14 @@ OF_OTHERS = {
     "worker retired": _("Retired a worker on %(subject)s: %(result)s"),
     "no worker started": _("Started no worker on %(subject)s: %(result)s"),
     "worker not retired": _("Did not retire the worker %(subject)s: %(result)s"),
-    "budget": _("Set the budget of %(subject)s: %(result)s"),
+    "budget": _("Set the budget of %(subject)s: %(result)s"), "mark deploy": _("Marked the deploy: %(subject)s"),
     "set connection": _("Set the connection %(subject)s: %(result)s"),
     "remove connection": _("Removed the connection %(subject)s"),
     "try connection now": _("Let the connection %(subject)s be tried at once"),
     "test connection": _("Tested the connection %(subject)s: %(result)s"),
     "rekey connections": _("Encrypted the connections with the new key: %(result)s"),
     "prompt template": _("Prompt template %(subject)s: %(result)s"),
+    "mark deploy": _("Marked a deploy: %(subject)s"),
     "keep ours": _("Kept our side of %(subject)s"), "take theirs": _("Took their side of %(subject)s"),
     "decide later": _("Put off the decision on %(subject)s"), "make anew": _("Had %(subject)s made anew"),
     "accept draft": _("Accepted the draft %(subject)s"), "refuse draft": _("Refused the draft %(subject)s"),
@@ -147,6 +149,8 @@ def _named(row: AuditRow) -> str:
     kind, _space, id_ = row.subject.partition(" ")
     if str(row.action).endswith(_OF_ALERTS) or row.action == "end silence":
         return f"«{texts.name(kind)}» ({id_})" if id_.isdigit() else row.subject
+    if row.subject in QUEUES:
+        return gettext("the queue %(name)s", name=row.subject)
     if row.subject.startswith("type:"):
         return gettext("the type %(name)s", name=registry.label_of(row.subject.removeprefix("type:")))
     return row.subject

@@ -175,7 +175,7 @@ export function charts() {
       Object.assign(ctx, { strokeStyle: colour("text"), fillStyle: colour("text"), font: `12px ${getComputedStyle(document.body).fontFamily}`, textBaseline: "top" });
       ctx.setLineDash([4, 3]);
       rows.forEach((row, i) => (row.deploys || []).forEach(({ text, place }) => {
-        const x = Math.round(scales.x.left + (i + place) * step) + 0.5;
+        const x = Math.min(Math.round(scales.x.left + (i + place) * step), area.right - 1) + 0.5;
         ctx.beginPath();
         ctx.moveTo(x, area.top);
         ctx.lineTo(x, area.bottom);

@@ -213,9 +213,9 @@ def matching_ids(wanted: JobFilter, action: str, top: dict[str, int]) -> list[in
 def ended(wanted: JobFilter, top: dict[str, int], most: int) -> Counter[str]:
     """How many finished jobs match, by status, up to the ids `top`; of more than `most` only that many and one."""
     found: Counter[str] = Counter()
-    for part in _parts(wanted, top):
+    for part in _parts(replace(wanted, sort=""), top):
         if part.kind == "h":
-            found.update(as_text(row[1]) or "" for row in _take(part, "r.id, r.status", most + 1))
+            found.update(as_text(row[-1]) or "" for row in _take(part, "r.status", most + 1))
     return found
 
 
