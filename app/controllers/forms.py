@@ -135,19 +135,20 @@ class RuleForm(Form):
     job_type = text(rules.parse_type)
     queue = text(parse_queue)
     tenant_id = text(parse_tenant)
+    view_id = text(rules.parse_view, required=True)
     severity = wtforms.StringField()
     quiet_from = wtforms.StringField()
     quiet_until = wtforms.StringField()
     channels = wtforms.SelectMultipleField(validate_choice=False)
 
     def __init__(self, row: AlertRule) -> None:
-        names = (*rules.LIMITS, *rules.OF_SOME, "severity", "quiet_from", "quiet_until")
+        names = (*rules.LIMITS, *rules.OF_SOME, "view_id", "severity", "quiet_from", "quiet_until")
         data = {name: getattr(row, name) for name in names}
         data["threshold"] = str(row.threshold).removesuffix(".0")
         super().__init__(**data, channels=row.channels.split(",") if row.channels else [])
         uses = KINDS[row.kind].uses if row.kind in KINDS else ()
         self.unit = KINDS[row.kind].unit if row.kind in KINDS else ""
-        for name in {"minimum", "window_min", *rules.OF_SOME}.difference(uses):
+        for name in {"minimum", "window_min", "view_id", *rules.OF_SOME}.difference(uses):
             del self[name]
 
     def validate_threshold(self, field: wtforms.Field) -> None:

@@ -70,7 +70,7 @@ def live(wanted: JobFilter) -> tuple[list[str], dict[str, Any]] | None:
              (wanted.shorter, f"{_RUNNING} AND {_RAN} < :shorter"),
              (wanted.waited, f"{_WAITED} >= :waited"), (wanted.heavier, _BY.format("w.memory >= :heavier")),
              (wanted.code, _BY.format(f"substr({_VERSION}, 1, :length) = :code")),
-             (wanted.rescued, "r.claim_no > 0 AND EXISTS (SELECT 1 FROM job_metrics m WHERE m.uuid = r.uuid "
+             (wanted.rescued == "1", "r.claim_no > 0 AND EXISTS (SELECT 1 FROM job_metrics m WHERE m.uuid = r.uuid "
                               "AND m.status = 'lost')")]
     return [condition for part, condition in found if part], _values(wanted)
 
@@ -82,7 +82,7 @@ def of_facts(tx: Executor, wanted: JobFilter) -> tuple[list[Fact], dict[str, Any
         found.append(Fact("f.error_group = :error", "f.error_group"))
     if wanted.worker:
         found.append(Fact("f.worker = :worker", "f.worker", True))
-    if wanted.rescued:
+    if wanted.rescued == "1":
         found.append(Fact("f.lost > 0", "f.lost", True))
     if wanted.code:
         found.append(_of_code(tx, wanted.code, values))

@@ -60,8 +60,12 @@ def _moment(wanted: JobFilter, name: str) -> str:
     text = getattr(wanted, name)
     if "T" not in text:
         return text
-    at = localtime(when(wanted.moment(name)))
-    return at.strftime("%Y-%m-%d %H:%M:%S").removesuffix(":00") if at else text
+    return _local(wanted.moment(name)) or text
+
+
+def _local(ms: int) -> str:
+    at = localtime(when(ms))
+    return at.strftime("%Y-%m-%d %H:%M:%S").removesuffix(":00") if at else ""
 
 
 def _error(_wanted: JobFilter, key: str) -> str:
@@ -82,6 +86,13 @@ def _action(_wanted: JobFilter, text: str) -> str:
         return _("Touched by action %(n)s", n=text)
     return _("Touched by action %(n)s: %(action)s, %(name)s", n=text, name=_short(row.actor),
              action=_short(translate_stored(from_row(row.action, row.action_json))))
+
+
+def _rescued(wanted: JobFilter, _text: str) -> str:
+    if not (between := wanted.lost_between()):
+        return _("Rescued: an attempt was lost with its worker")
+    start, end = (_local(at) for at in between)
+    return _("Lost with its worker between %(start)s and %(end)s", start=start, end=end)
 
 
 def _deploy(_wanted: JobFilter, text: str) -> str:
@@ -107,7 +118,7 @@ _TELL: dict[str, Any] = {
     "waited": lambda wanted, _t: _("Waited at least %(time)s", time=duration(wanted.amount("waited"))),
     "heavier": lambda wanted, _t: _("Memory at least %(size)s", size=filesize(wanted.amount("heavier"))),
     "code": lambda _w, text: _("Code version %(name)s", name=_short(text)),
-    "rescued": lambda _w, _t: _("Rescued: an attempt was lost with its worker"),
+    "rescued": _rescued,
     "clock": lambda wanted, text: _("Between %(start)s and %(end)s", start=text[:5], end=text[6:]),
     "action": _action, "deploy": _deploy}
 

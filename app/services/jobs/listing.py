@@ -29,7 +29,7 @@ from app.services.jobs.list_plan import NO_END, Part, Way, sort_finished, sort_l
 from app.services.jobs.list_rows import COLUMNS, PAYLOAD, Read, rows_from
 from app.services.jobs.queue_rates import first_id
 from app.services.jobs.views import JobPage, JobRow
-from app.support.clock import now_ms
+from app.support.clock import now_ms, stamp
 from app.support.messages import translate as _
 from app.support.validation import ValidationError, parse_uuid
 
@@ -78,8 +78,7 @@ def _parts(wanted: JobFilter, top: dict[str, int] | None = None, now: int = 0) -
         part.ways = _ways(kind, wanted, states)
         if binned := BINNED.get(wanted.state):
             part.add(f"EXISTS (SELECT 1 FROM failed_jobs b WHERE b.uuid = r.uuid AND b.deleted_at {binned})")
-        found += sort_live(part, wanted) if kind == "l" else sort_finished(
-            tx, part, wanted, states, few)
+        found += sort_live(part, wanted) if kind == "l" else sort_finished(tx, part, wanted, states, few)
     found.sort(key=lambda part: part.segment in "mi")
     return found[::-1] if wanted.sort == "when" else found
 
@@ -117,6 +116,11 @@ def _ways(kind: str, wanted: JobFilter, states: list[str]) -> list[Way]:
         touched = f"audit_jobs a CROSS JOIN {table}"
         return [Way(touched, f"a.audit_id = :action AND r.uuid = a.uuid AND {read}",
                     patterns | {"action": int(wanted.action)}, unordered=True)]
+    if between := wanted.lost_between():
+        lost = ("r.uuid IN (SELECT m.uuid FROM job_metrics m WHERE m.status = 'lost' AND m.completed_at >= :lost_from "
+                "AND m.completed_at < :lost_to)")
+        values = {"lost_from": stamp(between[0]), "lost_to": stamp(between[1])}
+        return [Way(table, f"{lost} AND {read}", patterns | values, unordered=True)]
     if wanted.batch:  # its own index reads its members only
         return [Way(table, read, patterns, unordered=True)]
     reach = search_index.watermark(tx) if kind == "h" else 0

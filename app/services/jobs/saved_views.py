@@ -12,11 +12,11 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import delete as delete_rows, func, select
+from sqlalchemy import func, select
 from sqlalchemy.exc import IntegrityError
 
 from app.extensions import db
-from app.models import AlertRule, SavedView, User
+from app.models import AlertRule, SavedView
 from app.services.audit import ActionRefused, commit_audited, row_of
 from app.services.jobs.job_filter import JobFilter
 from app.support.clock import now_ms
@@ -82,6 +82,8 @@ def change(view: int, name: str, wanted: JobFilter, shared: bool, actor: str, ad
     row = _allowed(view, actor, admin)
     if not shared and row.made_by != actor:
         raise ActionRefused(_("Only its maker can keep a view to himself."))
+    if not shared:
+        _refuse_used(row)
     return _write(row, parse_name(name), wanted, shared, actor, Message("change view"))
 
 
@@ -107,13 +109,17 @@ def _write(row: SavedView, name: str, wanted: JobFilter, shared: bool, actor: st
 def delete(view: int, actor: str, admin: bool) -> str:
     """Delete a view; returns its name. Raises ActionRefused, also while an alert rule uses it."""
     row = _allowed(view, actor, admin)
-    if rule := db.session.scalar(select(AlertRule.id).where(AlertRule.view_id == row.id).limit(1)):
-        raise ActionRefused(_("The alert rule %(n)s uses this view: delete the rule, or give it another view, first.",
-                              n=rule))
+    _refuse_used(row)
     name = row.name
     db.session.delete(row)
     commit_audited(actor, Message("delete view"), name, Message("done"))
     return name
+
+
+def _refuse_used(row: SavedView) -> None:
+    if rule := db.session.scalar(select(AlertRule.id).where(AlertRule.view_id == row.id).limit(1)):
+        raise ActionRefused(_("The alert rule %(n)s uses this view: delete the rule, or give it another view, first.",
+                              n=rule))
 
 
 def _allowed(view: int, actor: str, admin: bool) -> SavedView:
@@ -136,13 +142,3 @@ def wanted(view: int | None, zone: Any) -> tuple[str, JobFilter]:
     if row is None:
         raise LookupError(f"there is no view {view}")
     return row.name, JobFilter.read(stored_object(row.query), zone)
-
-
-def forget_gone() -> int:
-    """Delete the views that only people without an account could see; returns how many."""
-    owners = select(User.email)
-    gone = delete_rows(SavedView).where(SavedView.owner != "", SavedView.owner.not_in(owners),
-                                        SavedView.id.not_in(select(AlertRule.view_id).where(AlertRule.view_id > 0)))
-    count = db.session.execute(gone).rowcount
-    db.session.commit()
-    return count
