@@ -14,8 +14,9 @@ from app.services.alerts.checks import KINDS
 from app.services.alerts.snapshot import Rule, Snapshot
 from app.services.audit import ActionRefused
 from app.services.instance import retention
-from app.services.jobs import saved_views
+from app.services.jobs import listing, saved_views
 from app.services.jobs.job_filter import JobFilter
+from app.support.clock import now_ms, stamp
 from app.support.validation import ValidationError
 
 JSON = {"Accept": "application/json"}
@@ -73,6 +74,26 @@ def test_an_alert_rule_counts_a_view_and_keeps_it(ledger, tmp_path):
         db.session.commit()
         with pytest.raises(LookupError):
             KINDS["view"].judge(look, rule)
+
+
+def test_look_leads_to_exactly_the_jobs_that_an_alert_counted(ledger, tmp_path):
+    for n in range(4):
+        ledger.dispatch("TestCritical")
+        job = ledger.claim()
+        if n == 3:
+            ledger.change("INSERT INTO job_metrics (uuid, round, claim_no, job_type, status, processing_time, attempts, completed_at, queue) "
+                          "VALUES (:u, 1, 99, 'x', 'lost', 1, 1, :at, 'low')", u=job.uuid, at=stamp(now_ms()))
+        ledger.settle(job, "completed" if n == 3 else "failed", error="x", retry=False, run_ms=5)
+    ledger.change("UPDATE job_metrics SET completed_at = '2026-01-01' WHERE id = (SELECT MIN(id) FROM job_metrics)")  # before the window
+    ledger.change("UPDATE job_history SET finished_ms = 1767225600000 WHERE id = (SELECT MIN(id) FROM job_history)")
+    with ledger.app.app_context():
+        for kind in ("failures", "critical_job", "slow", "rescued"):
+            rule = Rule(1, kind, 1, 0, 0, 60, None, None, None, "warning", None, None, "*", 15)
+            look = Snapshot(ledger.connection, now_ms() + 5, tmp_path, 1)
+            (found,) = KINDS[kind].judge(look, rule)
+            link = {name: values[0] for name, values in parse_qs(urlsplit(found.link).query).items()}
+            assert listing.count(JobFilter.read(link, look.zone)) == (found.facts["n"], True), kind
+            assert found.facts["n"] == (1 if kind in ("slow", "rescued") else 2)
 
 
 def test_the_form_becomes_an_address_of_the_parts_that_are_set(app, admin):
