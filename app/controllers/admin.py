@@ -25,6 +25,7 @@ from app.controllers import (
     people,
     schedules,
     syncs,
+    views,
     workers,
 )
 from app.controllers.access import check_csrf, super_admin_required
@@ -33,6 +34,6 @@ bp = Blueprint("admin", __name__, url_prefix="/admin")
 bp.before_request(super_admin_required)
 bp.before_request(check_csrf)
 for _part in (alerts, batches, bulk_texts, capacity, connections, contents, costs, errors, generations, graph, new_job,
-              people, schedules, syncs, workers):
+              people, schedules, syncs, views, workers):
     jobs.bp.register_blueprint(_part.bp)
 bp.register_blueprint(jobs.bp)

@@ -9,7 +9,7 @@ import re
 import pytest
 from flask import request
 
-from app.config import ROOT
+from app.config import QUEUES, ROOT
 from app.controllers.job_list import read_filter
 from app.models.job import LIVE_STATES
 from app.models.job_metric import FINAL
@@ -28,6 +28,10 @@ LISTS = [
     {"q": "Etna'"}, {"q": "429", "state": "unsuccessful", "tenant": "acme"}, {"q": "0a0b"}, {"q": "RateLimit", "type": "TestEcho", "queue": "default"},
     {"batch": "{running}"}, {"batch": "{ended}", "state": "undecided"}, {"batch": "{ended}", "q": "429", "tenant": "acme"}, {"batch": "0a0b0c0d"}, {"state": "undecided"},
     {"before": "h20"}, {"after": "h5"}, {"before": "l999999", "state": "live"},
+    {"error": "0" * 16, "worker": "w1"}, {"attempt": "2-", "longer": "1s", "shorter": "2h"}, {"waited": "1s", "heavier": "1MB", "code": "a", "rescued": "1"},
+    {"clock": "22:00-06:00", "since": "2026-01-01T10:00", "until": "2030-01-01T10:00Z"}, {"args.text": "x", "args.a'\"b": "1"}, {"action": "1"}, {"deploy": "1"},
+    *({"sort": s} for s in ("when", "run", "-run", "wait", "-wait", "memory", "-memory")), {"sort": "-run", "before": "h1.5.1700000000000"}, {"sort": "run", "after": "i5"},
+    {"longer": "x", "arg_name": "y"}, {"arg_name": "text", "arg_value": "x", "state": "live"}, {"since": "x"}, {"state": "x"}, {"clock": "x", "action": "x", "deploy": "x", "sort": "x", "args.n": ""},
 ]
 QUERIES = {
     "admin.jobs.list": LISTS, "admin.jobs.export": LISTS,
@@ -66,7 +70,7 @@ def addresses(site) -> list[str]:
                 continue
             values = [{}]
             for name in rule.arguments:
-                known = {"uuid": uuids, "id": [1, 2, 3, 999, 2**63 - 1], "lang": ["it"], "name": ["yearly", "nightly", "unknown type", "no longer declared"], "filename": ["app.css"],
+                known = {"uuid": uuids, "id": [1, 2, 3, 999, 2**63 - 1], "lang": ["it"], "name": QUEUES if rule.endpoint == "admin.jobs.queue" else ["yearly", "nightly", "unknown type", "no longer declared"], "filename": ["app.css"],
                          "upload_id": ["up_" + "0" * 32, "x"], "batch": [*site.batches.values(), site.batches["ended"][:8], "x", "0" * 8]}
                 values = [v | {name: one} for v in values for one in known[name]]
             for value in values:
@@ -100,7 +104,7 @@ def test_each_number_leads_to_exactly_what_it_counts(site):
     monitor.connection.close()
     site.client.set_cookie("lang", "en")
     facts.advance(monitor.connection)
-    pages, seen = ["/", "/queues", "/batches/", "/errors/?period=all", *(f"/batches/{id}" for id in site.batches.values())], set()
+    pages, seen = ["/", "/queues", "/queues/low", "/batches/", "/errors/?period=all", *(f"/batches/{id}" for id in site.batches.values())], set()
     for page in pages:
         text = html.unescape(site.client.get(f"/admin/jobs{page}", headers=HTML).text)
         for url, words in re.findall(r'<a [^>]*href="/admin/jobs/list\?([^"]+)"[^>]*>(.*?)</a>', text, re.S):
@@ -132,6 +136,9 @@ FORMS = {
                              {"type": "TestPair", "reset": "1"}, {"type": "nothing"}, {"type": "TestEcho", "concurrency": "x", "rate": "0/m"}, {}],
     "admin.jobs.pause": [{"minutes": "5", "reason": "pausa"}], "admin.jobs.pause-type": [{"minutes": "5"}],
     "admin.jobs.batches.act": [{"queue": "low"}, {}],
+    "admin.jobs.place": [{"job": "00000000-0000-0000-0000-000000000000", "to": "top"}, {"uuid": "00000000-0000-4000-8000-000000000000", "to": "down"}, {"uuid": "00000000-0000-4000-8000-000000000000", "place": "3", "queue": "high"},
+                         {"uuid": "00000000-0000-4000-8000-000000000000", "before": "x", "after": "x", "queue": "low"}, {"place": "x", "queue": "x", "job": "%"}, {}],
+    "admin.jobs.undo-place": [{"action": "1"}, {"action": "x"}, {"action": "9" * 30}, {}],
     "admin.jobs.connections.set": [{"service": "openai", "tenant": "acme", "secret": "sk-another"}, {"service": "wordpress", "tenant": "x", "url": "http://u:p@x"}, {"service": "x"}, {}],
     "admin.jobs.errors.mark": [{"text": "Release 7"}, {"text": ""}], "admin.jobs.errors.act": [{}, {"since": "2026-01-01T00:00Z", "upto": "9"}, {"deploy": "99"}],
     "admin.jobs.costs.budget": [{"tenant": "acme", "amount": "49.90", "currency": "EUR", "hold": "1"}, {"tenant": "acme", "amount": ""}],

@@ -37,7 +37,7 @@ def name(kind: str) -> str:
         "paused": _("Paused for long"), "late": _("Predicted end is late"),
         "rescued": _("Jobs rescued"), "disk": _("Disk nearly full"), "budget": _("Budget nearly spent"),
         "connection": _("A service does not work"),
-        "worker": _("Workers are missing or do not work"),
+        "worker": _("Workers are missing or do not work"), "view": _("Too many jobs in a view"),
     }.get(kind, kind)
 
 
@@ -133,6 +133,10 @@ def sentence(kind: str, facts: dict[str, Any]) -> str:
             "%(num)s worker is missing, frozen, stuck or silent: %(names)s.",
             "%(num)s workers are missing, frozen, stuck or silent: %(names)s.", facts["n"], **shown)
             + (" " + _("At other times: %(before)s.", **shown) if shown["before"] else ""),
+        "view": lambda: (
+            _("More than %(n)s jobs in the view %(name)s, threshold %(limit)s.", **shown) if facts.get("more") else
+            ngettext("%(num)s job in the view %(name)s, threshold %(limit)s.",
+                     "%(num)s jobs in the view %(name)s, threshold %(limit)s.", facts["n"], **shown)),
         "disk": lambda: _("%(n)s%% free, threshold %(limit)s%%.", **shown),
     }
     text = sentences.get(kind, lambda: kind)()
