@@ -25,6 +25,7 @@ from app.ledger import rollups as counted
 from app.ledger.dialect import Connection
 from app.services.content import prices
 from app.services.instance.retention import KEEP_DAYS
+from app.services.stats import usage_fill
 from app.support.settings import settings
 
 
@@ -77,7 +78,9 @@ rollups = AppGroup("rollups", help="Hourly figures.")
 @rollups.command("rebuild")
 def rebuild() -> None:
     """Count the hours anew whose raw rows are all there."""
-    hours = counted.rebuild(Connection(settings().database_url, synchronous="FULL", wait_s=30), KEEP_DAYS)
+    connection = Connection(settings().database_url, synchronous="FULL", wait_s=30)
+    hours = counted.rebuild(connection, KEEP_DAYS)
+    usage_fill.rebuild(connection, KEEP_DAYS)
     click.echo(f"{hours} hours rebuilt")
 
 

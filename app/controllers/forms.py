@@ -16,11 +16,13 @@ from flask_babel import gettext as _
 from flask_wtf.i18n import translations
 from wtforms.validators import InputRequired
 
+from app.controllers.form_again import kept_fields
 from app.models import AlertRule
 from app.services.alerts import rules
 from app.services.alerts.checks import KINDS
 from app.services.content import connection_values, costs, generation_pages
 from app.services.jobs import limits, ordering, queues
+from app.support.number_text import typed_number
 from app.support.validation import ValidationError, check_text, parse_queue, parse_tenant, parse_uuid
 
 
@@ -60,7 +62,7 @@ class Form(wtforms.Form):
 
     def __init__(self, **data: Any) -> None:
         self.values: dict[str, Any] = {}
-        super().__init__(request.form if request.method == "POST" else None, data=data)
+        super().__init__(request.form if request.method == "POST" else kept_fields(), data=data)
 
     @property
     def faults(self) -> dict[str, str]:
@@ -171,7 +173,7 @@ class RuleForm(Form):
     def __init__(self, row: AlertRule) -> None:
         names = (*rules.LIMITS, *rules.OF_SOME, "view_id", "severity", "quiet_from", "quiet_until")
         data = {name: getattr(row, name) for name in names}
-        data["threshold"] = str(row.threshold).removesuffix(".0")
+        data["threshold"] = typed_number(row.threshold)
         super().__init__(**data, channels=row.channels.split(",") if row.channels else [])
         uses = KINDS[row.kind].uses if row.kind in KINDS else ()
         self.unit = KINDS[row.kind].unit if row.kind in KINDS else ""

@@ -42,16 +42,24 @@ def count(tx: Executor) -> dict[str, Any]:
     return found
 
 
-_SAMPLE = """INSERT INTO queue_minutes (minute_ms, queue, depth) VALUES (:minute, :queue, :depth)
+def oldest(live: dict[str, Any], now: int, queue: str | None = None) -> int | None:
+    """How long (ms) the longest waiting ready job of a queue, or of all, has waited at `now`; None without any."""
+    since = [found["since"] for name, found in live["queues"].items()
+             if queue in (None, name) and found["since"] is not None]
+    return max(now - min(since), 0) if since else None
+
+
+_SAMPLE = """INSERT INTO queue_minutes (minute_ms, queue, depth, oldest_ms) VALUES (:minute, :queue, :depth, :oldest)
  ON CONFLICT (minute_ms, queue) DO NOTHING"""
 
 
 def sample(connection: Connection, minute: int) -> None:
-    """Store the depth of each queue at this minute (ms)."""
-    queues = recent(connection)[0]["queues"]
+    """Store the depth of each queue at this minute (ms), and how long its oldest ready job has waited."""
+    live, now = recent(connection)[0], connection.now()
     with connection.transaction() as tx:
         for name in QUEUES:
-            tx.execute(_SAMPLE, minute=minute, queue=name, depth=queues.get(name, {"depth": 0})["depth"])
+            tx.execute(_SAMPLE, minute=minute, queue=name, depth=live["queues"].get(name, {"depth": 0})["depth"],
+                       oldest=oldest(live, now, name))
 
 
 def save(tx: Executor, key: str, value: object) -> None:

@@ -35,9 +35,12 @@ LISTS = [
 ]
 QUERIES = {
     "admin.jobs.list": LISTS, "admin.jobs.export": LISTS,
-    "admin.jobs.index": [{}, {"period": "7d"}, {"period": "30d"}],
+    "admin.jobs.index": [{}, {"period": "7d"}, {"period": "30d"}, {"queued": "50", "failed": "50"}],
+    "admin.jobs.palette": [{}, {"q": "0a0b"}, {"q": "pause"}], "admin.jobs.palette-json": [{}, {"q": "acme"}, {"q": "100%"}],
     "admin.jobs.metrics": [{"period": p} | g | t for p, g, t in itertools.product(("24h", "7d", "30d"), ({}, {"group": "type"}), ({}, {"job_type": "TestEcho"}))],
     **{f"admin.jobs.capacity.{name}": [{}, {"period": "7d"}, {"period": "x"}] for name in ("index", "hours")},
+    "admin.jobs.usage.index": [{}, *({"by": b, "period": p, "sort": s} for b, p, s in (("tenant", "7d", "p95"), ("worker", "30d", "failed"), ("type", "1h", "name"))), {"from": "x"}],
+    "admin.jobs.usage.one": [{}, {"period": "1h"}, {"period": "30d"}, {"from": "2026-01-01", "until": "x"}],
     "admin.jobs.queues": [{}, {"queue": "high"}, {"queue": "low"}],
     "admin.jobs.contents.index": [{}, {"q": "100%"}, {"tenant": "acme"}, {"after": "2"}, *({"state": s, "service": t} for s in STATES for t in ("", "wordpress")), {"missing": "1"}, {"state": "odd"}],
     "admin.jobs.contents.one": [{}, {"version": "1"}],
@@ -70,7 +73,7 @@ def addresses(site) -> list[str]:
                 continue
             values = [{}]
             for name in rule.arguments:
-                known = {"uuid": uuids, "id": [1, 2, 3, 999, 2**63 - 1], "lang": ["it"], "name": QUEUES if rule.endpoint == "admin.jobs.queue" else ["yearly", "nightly", "unknown type", "no longer declared"], "filename": ["app.css"],
+                known = {"uuid": uuids, "id": [1, 2, 3, 999, 2**63 - 1], "lang": ["it"], "name": QUEUES if rule.endpoint == "admin.jobs.queue" else ["yearly", "nightly", "unknown type", "no longer declared", "TestEcho", "acme", "w1", "a/b c"], "scope": ["type", "tenant", "worker"], "filename": ["app.css"],
                          "upload_id": ["up_" + "0" * 32, "x"], "batch": [*site.batches.values(), site.batches["ended"][:8], "x", "0" * 8]}
                 values = [v | {name: one} for v in values for one in known[name]]
             for value in values:
@@ -97,25 +100,29 @@ def test_every_address_answers(site, headers):
 
 
 def test_each_number_leads_to_exactly_what_it_counts(site):
-    """The numbers of the overview, the batches and the queues, each with the list behind it."""
+    """The numbers of all pages that have some, each with the list behind it, which states the same number."""
+    site.ledger.change("UPDATE failed_jobs SET deleted_at = 1 WHERE uuid = 'foreign-1'")  # without history: no list has it
     monitor = Monitor(site.app)
     monitor.batches()  # it may dispatch what follows a batch
     monitor.count()
+    facts.advance(monitor.connection)
     monitor.connection.close()
     site.client.set_cookie("lang", "en")
-    facts.advance(monitor.connection)
     pages, seen = ["/", "/queues", "/queues/low", "/batches/", "/errors/?period=all", *(f"/batches/{id}" for id in site.batches.values())], set()
+    pages += ["/workers", "/alerts/", "/costs/", "/recurring", "/capacity/", "/contents/", f"/job/{site.uuids['lost']}"]
     for page in pages:
         text = html.unescape(site.client.get(f"/admin/jobs{page}", headers=HTML).text)
         for url, words in re.findall(r'<a [^>]*href="/admin/jobs/list\?([^"]+)"[^>]*>(.*?)</a>', text, re.S):
             numbers = [int(n.replace(",", "")) for n in re.findall(r"\d[\d,]*", re.sub(r"<[^>]+>", "", words))]
             if not numbers or BULK in url:  # whose jobs were never there
                 continue
-            at = 1 if "in order" in words or "the latest" in words else 0  # "15 of 40": the list has all
             with site.app.test_request_context(f"/?{url}"):
-                assert listing.count(read_filter(request.args)) == (numbers[at], True), (page, url, words)
+                assert listing.count(read_filter(request.args)) == (numbers[0], True), (page, url, words)
+            said = re.search(r'id="count-sentence">\s*([\d,]+) jobs? ', site.client.get(f"/admin/jobs/list?{url}", headers=HTML).text)
+            assert said and int(said[1].replace(",", "")) == numbers[0], (page, url, words)
             seen |= set(re.findall(r"(?:state|hold)=(\w+)", url)) - {"ended"} | {page}
             seen |= {"ended"} if "state=ended" in url else set()
+    site.ledger.change("UPDATE failed_jobs SET deleted_at = NULL WHERE uuid = 'foreign-1'")
     assert seen >= {*pages[:4], "unsuccessful", f"/batches/{site.batches['ended']}", "pending", "processing", "scheduled", "waiting", "held", "blocked", "completed", "undecided", "ended", "limit"}
 
 

@@ -81,7 +81,8 @@ def answers(site) -> dict[str, dict[str, str]]:
     """The shape of each answer, by address or command."""
     addresses = ["/realtime-stats", "/metrics", "/metrics?period=7d", "/metrics?group=type&period=30d", "/list?state=live", "/list?state=ended",
                  "/list?state=bin", "/workers", "/queues", "/queues/high", "/recurring", "/log", "/people/", "/alerts/", "/costs/", "/costs/days", "/generations/",
-                 "/new/", "/new/?type=TestEcho", "/contents/", "/contents/1", "/contents/links/1", "/errors/?period=all"]
+                 "/new/", "/new/?type=TestEcho", "/contents/", "/contents/1", "/contents/links/1", "/errors/?period=all",
+                 "/usage/", "/usage/type/TestEcho"]
     found = {address: shape(site.read(address).get_json()) for address in addresses}
     found["/contents/syncs"] = shape(site.read(f"/contents/syncs/{site.uuids['completed']}").get_json())
     stored = json.loads(site.runner.invoke(args=["capacity", "--store", "--json"]).output)

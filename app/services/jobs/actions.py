@@ -27,7 +27,7 @@ from app.support.messages import Message, translate as _
 from app.support.moments import clock_text
 from app.support.settings import settings
 from app.support.states import state_label
-from app.support.validation import parse_uuid
+from app.support.validation import ValidationError, parse_uuid
 
 STEP = 2000
 EDITABLE = ("blocked", "held", "scheduled")
@@ -161,12 +161,13 @@ def cancel(uuid: str, actor: str, children: str = tree.WAIT, report: Report | No
     return "asked" if isinstance(done, manual.Cancelled) and done.asked else "cancelled"
 
 
-def retry_edited(uuid: str, args: dict[str, Any], actor: str) -> str:
+def retry_edited(uuid: str, args: dict[str, Any], actor: str, seen: str = "") -> str:
     """Replace the arguments of a job; returns its new state. A failed or blocked job becomes ready; a scheduled or held
     one keeps its state.
 
-    Raises InvalidArguments or ValidationError when the arguments do not fit, ActionRefused when the job is in another
-    state or its type is unknown or not for the web.
+    `seen` is `lookup.version` of the job when the person saw it. Raises InvalidArguments or ValidationError when the
+    arguments do not fit or the job is another one now, ActionRefused when it is in another state or its type is unknown
+    or not for the web.
     """
     row = db.session.scalar(select(FailedJob).where(FailedJob.uuid == uuid, FailedJob.deleted_at.is_(None)))
     row = row or db.session.scalar(select(Job).where(Job.uuid == uuid, Job.state.in_(EDITABLE)).with_for_update())
@@ -178,6 +179,9 @@ def retry_edited(uuid: str, args: dict[str, Any], actor: str) -> str:
     if not definition.options.web:
         db.session.rollback()
         raise ActionRefused(not_from_web(definition), forbidden=True)
+    if seen and seen != lookup.version_of(row):
+        db.session.rollback()
+        raise ValidationError(_("This job was retried or edited elsewhere meanwhile: nothing was saved. Open it anew."))
     definition.accept(args, row.tenant_id)
     stored = uploads.to_ids(definition, args, row.tenant_id, uuid)
     row.payload = payload(uuid, definition.name, stored, row.tenant_id, row.queue)
