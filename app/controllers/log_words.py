@@ -65,7 +65,6 @@ OF_OTHERS = {
     "test connection": _("Tested the connection %(subject)s: %(result)s"),
     "rekey connections": _("Encrypted the connections with the new key: %(result)s"),
     "prompt template": _("Prompt template %(subject)s: %(result)s"),
-    "mark deploy": _("Marked a deploy: %(subject)s"),
     "keep ours": _("Kept our side of %(subject)s"), "take theirs": _("Took their side of %(subject)s"),
     "decide later": _("Put off the decision on %(subject)s"), "make anew": _("Had %(subject)s made anew"),
     "accept draft": _("Accepted the draft %(subject)s"), "refuse draft": _("Refused the draft %(subject)s"),
