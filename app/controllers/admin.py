@@ -19,12 +19,15 @@ from app.controllers import (
     contents,
     costs,
     errors,
+    form_again,
     generations,
     graph,
     jobs,
     new_job,
     people,
+    schedules,
     syncs,
+    usage,
     views,
     workers,
 )
@@ -33,7 +36,8 @@ from app.controllers.access import check_csrf, super_admin_required
 bp = Blueprint("admin", __name__, url_prefix="/admin")
 bp.before_request(super_admin_required)
 bp.before_request(check_csrf)
+bp.before_request(form_again.forget)
 for _part in (alerts, batches, bulk_texts, capacity, connections, contents, costs, errors, generations, graph, new_job,
-              people, syncs, views, workers):
+              people, schedules, syncs, usage, views, workers):
     jobs.bp.register_blueprint(_part.bp)
 bp.register_blueprint(jobs.bp)

@@ -46,6 +46,7 @@ def list_context(wanted: JobFilter) -> dict[str, object]:
         found, total, exact, slow = JobPage([], {}, None, None), 0, False, True
     return choices(wanted, here) | {
         "filter": wanted, "rows": found.rows, "total": max(total, len(found.rows)), "exact": exact, "slow": slow,
+        "stopped": found.stopped,
         "behind": found.behind, "gone": listing.gone(wanted.action) if wanted.action else 0,
         "capped": total >= listing.COUNTED, "top": f"{snapshot['l']}.{snapshot['h']}",
         "older_url": found.older and url_for("admin.jobs.list", before=found.older, **here),

@@ -95,6 +95,13 @@ def clock(ms: int, now: int, seconds: bool = False) -> str:
 
 
 @_lenient
+def moment(at: datetime | None) -> str:
+    """'Mon 30 Nov 2026, 03:00 CET', in APP_TIMEZONE: for times to come, which a change of the clocks may move."""
+    local = localtime(at)
+    return dates.format_datetime(local, "EEE d MMM y, HH:mm", locale=_locale()) + f" {local.tzname()}" if local else "–"
+
+
+@_lenient
 def due(moment: datetime | None) -> str:
     """As `ago` for what is still to come: 'in 5 min', and 'now' once its time is over."""
     return ago(max(moment, when(now_ms()))) if moment else "–"
@@ -161,6 +168,6 @@ def money(nano: int | None, currency: str | None = "") -> str:
     return f"{number(value, digits)} {currency or ''}".strip()
 
 
-FILTERS = {"money": money, "number": number, "threshold": threshold, "ago": ago, "at": at, "due": due, "exact": exact,
-           "duration": duration, "bytes": filesize, "localtime": localtime, "percent": percent,
+FILTERS = {"money": money, "number": number, "threshold": threshold, "ago": ago, "at": at, "due": due, "moment": moment,
+           "exact": exact, "duration": duration, "bytes": filesize, "localtime": localtime, "percent": percent,
            "state_label": state_label, "count_label": count_label}

@@ -10,14 +10,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote
 
-from app import registry
 from app.config import QUEUES
 from app.ledger import control, costs, workforce
 from app.ledger.control import TYPE, Pause
+from app.models.job import LINE
 from app.models.types import as_integer, as_text
 from app.services.alerts.list_checks import critical_job, failures, jobs_link, rescued, slow, view
 from app.services.alerts.snapshot import SCOPES, Finding, Rule, Snapshot
+from app.services.jobs import schedules
 from app.support import disk
 from app.support.clock import LAST_MS, MINUTE_MS, month_start
 from app.support.messages import to_json
@@ -135,18 +137,18 @@ def overrun(snapshot: Snapshot, rule: Rule) -> list[Finding]:
 
 
 def missed(snapshot: Snapshot, rule: Rule) -> list[Finding]:
-    """Declared schedules that did not run at their time in the window."""
-    declared = {s.name for s in registry.schedules()}
+    """Schedules that did not run at their time in the window."""
+    known = {plan.name for plan in schedules.everything(snapshot.tx)}
     sql = "SELECT name, missed_ms FROM recurring WHERE enabled = 1 AND missed_at_ms >= :since"
-    rows = [(name, at) for name, at in snapshot.tx.fetch_all(sql, since=snapshot.since(rule)) if name in declared]
+    rows = [(name, at) for name, at in snapshot.tx.fetch_all(sql, since=snapshot.since(rule)) if name in known]
     snapshot.values[rule.id] = len(rows)
-    return [Finding(name, {"name": name, "at_ms": at}, "/admin/jobs/recurring") for name, at in rows]
+    return [Finding(name, {"name": name, "at_ms": at}, f"/admin/jobs/recurring/{quote(name)}") for name, at in rows]
 
 
 _RUNS = "SELECT uuid, job_type, queue FROM jobs WHERE state = 'processing' ORDER BY reserved_ms, id LIMIT 97"
 # Read from the end of the queue: of a type with many rows there are few others behind its last one.
-_LAST = """SELECT uuid, job_type, queue FROM jobs WHERE state = 'pending' AND queue = :queue AND job_type = :type
- ORDER BY rank, id DESC LIMIT 1"""
+_LAST = f"""SELECT uuid, job_type, queue FROM jobs WHERE state = 'pending' AND queue = :queue AND job_type = :type
+ ORDER BY rank, {LINE} DESC, id DESC LIMIT 1"""
 
 
 def late(snapshot: Snapshot, rule: Rule) -> list[Finding]:

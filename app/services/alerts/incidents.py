@@ -30,6 +30,7 @@ from app.services.alerts.snapshot import RULE_COLUMNS, Finding, Rule, Snapshot
 from app.services.audit import ActionRefused, commit_audited, row_of
 from app.support.clock import DAY_MS, MINUTE_MS, millis, now_ms, when
 from app.support.messages import Message, _
+from app.support.number_text import plain_number
 from app.support.validation import ValidationError, stored_object
 
 log = logging.getLogger(__name__)
@@ -175,7 +176,7 @@ def acknowledge(alert: int, actor: str) -> None:
 
 def parse_snooze(text: str) -> int:
     """Length of a silence in minutes. Raises ValidationError."""
-    text = text.strip()
+    text = plain_number(text)
     if not (text.isascii() and text.isdigit() and len(text) < 7 and 1 <= int(text) <= MOST_SNOOZE_MIN):
         raise ValidationError(_("A silence lasts from 1 to %(n)s minutes.", n=MOST_SNOOZE_MIN))
     return int(text)

@@ -20,6 +20,7 @@ from app.services.alerts.snapshot import SCOPES, Rule
 from app.services.audit import commit_audited, refuse_unless, row_of
 from app.services.jobs import saved_views
 from app.support.messages import Message, _
+from app.support.number_text import plain_number
 from app.support.validation import ValidationError, parse_id
 
 MOST, DAY_MIN = 1_000_000, 24 * 60
@@ -84,7 +85,7 @@ def parse_limit(field: str, text: str, unit: str = "") -> float:
     """The value of a column in LIMITS; a threshold of a `unit` that is no count may have decimals. Raises
     ValidationError."""
     low, high = LIMITS[field]
-    text = text.strip().replace(",", ".")
+    text = plain_number(text)
     whole = field != "threshold" or unit in COUNTS
     form, kind = (r"\d{1,7}", int) if whole else (r"\d{1,7}(\.\d{1,3})?", float)
     if not re.fullmatch(form, text, re.ASCII) or not low <= kind(text) <= high:

@@ -68,7 +68,8 @@ def live(wanted: JobFilter) -> tuple[list[str], dict[str, Any]] | None:
              (wanted.attempt, "r.attempts BETWEEN :least AND :most"),
              (wanted.longer, f"{_RUNNING} AND {_RAN} >= :longer"),
              (wanted.shorter, f"{_RUNNING} AND {_RAN} < :shorter"),
-             (wanted.waited, f"{_WAITED} >= :waited"), (wanted.heavier, _BY.format("w.memory >= :heavier")),
+             (wanted.waited, f"{_WAITED} >= :waited"), ("-" in wanted.waited, f"{_WAITED} < :waited_below"),
+             (wanted.heavier, _BY.format("w.memory >= :heavier")),
              (wanted.code, _BY.format(f"substr({_VERSION}, 1, :length) = :code")),
              (wanted.rescued == "1", "r.claim_no > 0 AND EXISTS (SELECT 1 FROM job_metrics m WHERE m.uuid = r.uuid "
                               "AND m.status = 'lost')")]
@@ -90,7 +91,8 @@ def of_facts(tx: Executor, wanted: JobFilter) -> tuple[list[Fact], dict[str, Any
     if runs := [condition for part, condition in bounds if part]:
         found.append(Fact(" AND ".join(runs), "f.run_ms"))
     if wanted.waited:
-        found.append(Fact("f.wait_ms >= :waited", "f.wait_ms"))
+        below = " AND f.wait_ms < :waited_below" if "-" in wanted.waited else ""
+        found.append(Fact(f"f.wait_ms >= :waited{below}", "f.wait_ms"))
     if wanted.heavier:
         found.append(Fact("f.memory >= :heavier", "f.memory"))
     if wanted.attempt:
@@ -113,6 +115,8 @@ def _values(wanted: JobFilter) -> dict[str, Any]:
     values: dict[str, Any] = {name: wanted.amount(name) for name in ("longer", "shorter", "waited", "heavier")
                               if getattr(wanted, name)}
     values |= {name: getattr(wanted, name) for name in ("error", "worker", "code") if getattr(wanted, name)}
+    if "-" in wanted.waited:
+        values["waited_below"] = wanted.waited_below()
     if wanted.code:
         values["length"] = len(wanted.code)
     if wanted.attempt:

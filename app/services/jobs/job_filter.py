@@ -14,6 +14,7 @@ from typing import Any
 from app.extensions import db
 from app.models import FINAL, LIVE_STATES, JobBatch
 from app.models.job import BY_BATCH, BY_BUDGET, BY_LIMIT, BY_OVERLAP, BY_PERSON, BY_RATE, BY_TYPE
+from app.services.jobs.search_text import words
 from app.support.clock import midnight, millis
 from app.support.messages import translate as _
 from app.support.validation import ValidationError, check_text, parse_id, parse_queue, parse_tenant
@@ -21,6 +22,7 @@ from app.support.validation import ValidationError, check_text, parse_id, parse_
 GROUPS = {"live": LIVE_STATES, "ended": FINAL, "unsuccessful": ("failed", "timeout"), "bin": ("failed", "timeout"),
           "undecided": ("failed", "timeout")}
 BINNED = {"bin": "IS NOT NULL", "undecided": "IS NULL"}  # groups of failed jobs by whether they are in the bin
+GROUPS["counted"] = ("completed", "failed", "timeout")  # the outcomes of public figures
 OLD_NAMES = {"unhappy": "unsuccessful"}  # in bookmarks of older versions
 HOLDS = {"limit": (BY_LIMIT, BY_RATE)} | {  # what holds a job, with its hold codes
     code: (code,) for code in (BY_PERSON, BY_TYPE, BY_BUDGET, BY_BATCH, BY_OVERLAP)}
@@ -53,9 +55,10 @@ class JobFilter:
     `since` (included) and `until` are days (2026-11-23; `until` included) or times (2026-11-23T14:00; `until` not
     included) of `zone`: of creation for live jobs, of finishing for others; so is `clock`, a time of day (22:00-06:00).
     `batch` is an id or its first digits, or the whole id of a batch that another program has begun; `hold` (of HOLDS)
-    is what holds a job. `longer` and `waited` are at least a time (10s), `shorter` is less than it, `heavier` at least
-    a size (100MB). `attempt` is a number of attempts: 2, 2- or 2-4. `error` is a key of error_groups, `code` a version
-    or its beginning, `rescued` 1, or two times (a..b) between which an attempt was lost, `action` an id of the log of
+    is what holds a job. `longer` and `waited` are at least a time (10s), `shorter` is less than it, `waited` may be
+    from one time to below another (10s-20s), `heavier` is at least a size (100MB). `attempt` is a number of attempts:
+    2, 2- or 2-4. `error` is a key of error_groups, `code` a version or its beginning, `rescued` 1, or two times (a..b)
+    between which an attempt was lost, `action` an id of the log of
     actions, `deploy` an id of deploys. `args` has names and values of arguments.
     """
 
@@ -88,6 +91,7 @@ class JobFilter:
     def read(cls, given: Any, zone: Any) -> JobFilter:
         """The filter from the fields of an address or a form. Raises FilterError, a ValidationError."""
         found = {name: _one(given, name) for name in NAMES}
+        found["q"] = found["q"] or str(given.get("q", ""))[:1]  # blanks alone find nothing; an empty field finds all
         names = [name for name in given if isinstance(name, str) and name.startswith(ARGS)]
         if len(names) > MOST_ARGS:
             raise FilterError("args", _("A filter has at most %(n)s arguments.", n=MOST_ARGS))
@@ -100,6 +104,11 @@ class JobFilter:
             except ValidationError as error:
                 raise FilterError(name, str(error)) from None
         return cls(**found, args=tuple(sorted((name, text) for name, text in args.items() if text)), zone=zone)
+
+    @property
+    def meaningless(self) -> bool:
+        """Whether a search was asked for of which nothing is left: blanks, only accents."""
+        return bool(self.q) and not words(self.q)
 
     @property
     def query(self) -> dict[str, str]:
@@ -134,7 +143,11 @@ class JobFilter:
 
     def amount(self, name: str) -> int:
         """The time (ms) or size (bytes) of a part."""
-        return _amount(getattr(self, name), _SIZES if name == "heavier" else _TIMES) or 0
+        return _amount(getattr(self, name).partition("-")[0], _SIZES if name == "heavier" else _TIMES) or 0
+
+    def waited_below(self) -> int | None:
+        """The time (ms) below which `waited` is; None when it has no end."""
+        return _amount(self.waited.partition("-")[2], _TIMES) if "-" in self.waited else None
 
     def attempts(self) -> tuple[int, int]:
         """The least and the largest number of attempts."""
@@ -205,6 +218,11 @@ def _time(text: str) -> str:
     return text.lower().replace(" ", "")
 
 
+def _times(text: str) -> str:
+    least, to, below = text.partition("-")
+    return _time(least.strip()) + to + (_time(below.strip()) if to else "")
+
+
 def _size(text: str) -> str:
     if _amount(text, _SIZES) is None:
         raise ValidationError(_("A size of memory is written as 100MB or 1GB."))
@@ -250,5 +268,5 @@ def _sort(text: str) -> str:
 
 _CHECKS: dict[str, Any] = {
     "state": _state, "hold": _hold, "queue": parse_queue, "tenant": parse_tenant, "batch": _batch, "since": _moment,
-    "until": _moment, "attempt": _attempt, "longer": _time, "shorter": _time, "waited": _time, "heavier": _size,
+    "until": _moment, "attempt": _attempt, "longer": _time, "shorter": _time, "waited": _times, "heavier": _size,
     "rescued": _rescued, "clock": _clock, "action": _id, "deploy": _id, "sort": _sort}

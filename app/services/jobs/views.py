@@ -183,7 +183,8 @@ class JobPage:
     """A page of the list, newest first, and the cursors of the pages with older and newer jobs (None without such).
 
     `seen` is the number of matching rows in each table (`l` live, `h` finished) that was read to its end. `behind` is
-    how many jobs that have just ended were not considered, counted to 1,000.
+    how many jobs that have just ended were not considered, counted to 1,000. `stopped`: the time of a search was over;
+    jobs older than the cursor `older` were not read.
     """
 
     rows: list[JobRow]
@@ -191,3 +192,4 @@ class JobPage:
     older: str | None
     newer: str | None
     behind: int = 0
+    stopped: bool = False
