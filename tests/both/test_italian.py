@@ -39,7 +39,7 @@ def test_every_sentence_has_an_italian_text_of_its_own():
     assert not missing, "scripts/i18n.sh adds them; translate them"
     left = {english for entry in entries() for english, italian in texts(entry)
             if english == italian and english not in SAME and re.search(r"[A-Za-z]{3}", PLACE.sub("", english))}
-    assert left <= {"%(n)s worker", "%(n)s in %(minutes)s min", "batch %(name)s (%(id)s)", "tenant %(name)s"}, left
+    assert left <= {"%(n)s worker", "Tenant: %(name)s", "Batch: %(name)s", "%(n)s in %(minutes)s min", "batch %(name)s (%(id)s)", "tenant %(name)s"}, left
     for entry in entries():
         for english, italian in texts(entry):
             assert set(PLACE.findall(italian)) <= set(PLACE.findall(english)) | {"%(n)s", "%(num)s"}, english
