@@ -18,6 +18,7 @@ from app.cli.command import guard, refuse, single
 from app.cli.connections import connections
 from app.cli.jobs import jobs
 from app.cli.ops import workers
+from app.cli.recurring import recurring
 from app.cli.texts import texts
 from app.cli.users import users
 from app.ledger import rollups as counted
@@ -112,6 +113,7 @@ def demo(metrics: int | None, pending: int | None, traffic: int | None, mix: boo
 
 def register_commands(app: Flask) -> None:
     """Add all commands to the application; those of Flask-Migrate get the exit codes only."""
-    for command in (jobs, batches, users, workers, rollups, alerts, texts, connections, *single.commands.values()):
+    for command in (jobs, batches, users, workers, rollups, alerts, texts, connections, recurring,
+                    *single.commands.values()):
         app.cli.add_command(guard(command))
     guard(migrations, checked=False)

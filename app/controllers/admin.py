@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from flask import Blueprint
 
-import app.controllers.audit  # noqa: F401  (these four add routes to jobs.bp)
+import app.controllers.audit  # noqa: F401  (these add routes to jobs.bp)
 import app.controllers.bulk  # noqa: F401
 import app.controllers.job_list  # noqa: F401
+import app.controllers.palette  # noqa: F401
 import app.controllers.queues  # noqa: F401
 import app.controllers.recurring  # noqa: F401
 from app.controllers import (
@@ -18,13 +19,16 @@ from app.controllers import (
     contents,
     costs,
     errors,
+    form_again,
     generations,
     graph,
     jobs,
     new_job,
     people,
+    schedules,
     syncs,
     usage,
+    views,
     workers,
 )
 from app.controllers.access import check_csrf, super_admin_required
@@ -32,7 +36,8 @@ from app.controllers.access import check_csrf, super_admin_required
 bp = Blueprint("admin", __name__, url_prefix="/admin")
 bp.before_request(super_admin_required)
 bp.before_request(check_csrf)
+bp.before_request(form_again.forget)
 for _part in (alerts, batches, bulk_texts, capacity, connections, contents, costs, errors, generations, graph, new_job,
-              people, syncs, usage, workers):
+              people, schedules, syncs, usage, views, workers):
     jobs.bp.register_blueprint(_part.bp)
 bp.register_blueprint(jobs.bp)

@@ -6,6 +6,7 @@ from flask import Blueprint, Flask, abort, g, jsonify, redirect, render_template
 from flask_babel import gettext as _
 from flask_login import UserMixin, current_user, login_user, logout_user
 
+from app.controllers import form_again
 from app.controllers.access import JSON_ENDPOINTS, check_csrf, foreign_page, wants_json
 from app.controllers.forms import LoginForm
 from app.controllers.redirects import here, safe_next
@@ -57,9 +58,12 @@ def load(token: str) -> Person | None:
 
 
 def unauthorized():
-    """401 as JSON for scripts and polls; else a redirect to the sign-in page, which leads back to a GET page."""
+    """401 as JSON for scripts and polls; else a redirect to the sign-in page, which leads back to a GET page, or to the
+    form that was sent."""
     if wants_json():
         return jsonify({"error": _("Sign in first.")}), 401
+    if request.method == "POST":
+        return form_again.keep()
     back = safe_next(here(), "") if request.method == "GET" else ""
     return redirect(url_for("auth.login", next=back or None), 302)
 
@@ -95,10 +99,22 @@ def login_post():
     session.clear()
     session.update(kept)
     session.permanent = True
+    session[form_again.WHO] = user.email
     login_user(Person(user, token))
+    back = url_for("auth.form-again") if form_again.waits(user.email) else back
     answer = jsonify({"ok": True, "count": 1}) if wants_json() else redirect(back or url_for("home.index"), 303)
     answer.set_cookie(value=sessions.device_cookie(device, email), max_age=sessions.DEVICE_S, **cookie)
     return answer
+
+
+@bp.get("/form-again", endpoint="form-again")
+def kept_form():
+    """The form that this browser sent when its session had ended."""
+    if not current_user.is_authenticated:
+        return unauthorized()
+    if current_user.role != "super-admin":
+        abort(403)
+    return form_again.show()
 
 
 @bp.route("/logout", methods=["GET", "POST"])

@@ -15,6 +15,7 @@ from app.ledger.costs import NANO
 from app.services.content import costs
 from app.services.instance import deploys
 from app.support.formatting import money
+from app.support.validation import ValidationError
 
 bp = Blueprint("costs", __name__, url_prefix="/costs")
 COLUMNS = ("by", "key", "currency", "cost", "requests", "of_unknown_cost", "tokens_in", "tokens_cached", "tokens_out")
@@ -48,17 +49,24 @@ def shown(row: costs.CostRow) -> str:
 @bp.get("/", endpoint="index")
 def index():
     """The page of costs with an empty budget form; for scripts the totals as JSON."""
-    return page(forms.BudgetForm(currency="USD"))
+    form, faults = forms.BudgetForm(currency="USD"), {}
+    try:
+        _period()
+    except ValidationError as error:
+        faults = {"since": str(error)}
+    return wrong(faults, lambda: page(form, faults["since"])) if faults else page(form)
 
 
-def page(form: forms.BudgetForm):
-    """The page of costs with `form`, or as JSON `{"since", "until", "totals", "budgets"}`."""
-    first, last = _period()
+def page(form: forms.BudgetForm, wrong_day: str = ""):
+    """The page of costs with `form`, of this month when a day is wrong, or as JSON `{"since", "until", "totals",
+    "budgets"}`."""
+    first, last = costs.period("", "") if wrong_day else _period()
     groups, budgets = {group: costs.totals(group, first, last) for group in costs.GROUPS}, costs.budgets()
     if wants_json():
         return jsonify({"since": first.isoformat(), "until": last.isoformat(), "totals": groups, "budgets": budgets})
     return render_template("admin/costs.html", form=form, first=first, last=last, groups=groups, budgets=budgets,
-                           days=_days(first, last), shown=shown)
+                           days=_days(first, last), shown=shown, wrong_day=wrong_day,
+                           asked=request.args if wrong_day else {})
 
 
 @bp.get("/days", endpoint="days")

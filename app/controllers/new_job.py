@@ -22,6 +22,7 @@ from app import registry
 from app.config import QUEUES
 from app.controllers import import_preview
 from app.controllers.access import wants_json
+from app.controllers.form_again import kept_fields
 from app.controllers.responses import actor, done, render_error, wrong
 from app.registry import InvalidArguments, JobDefinition
 from app.services.audit import ActionRefused
@@ -30,6 +31,7 @@ from app.services.jobs import actions, lookup, tree, uploads
 from app.services.jobs.views import JobView
 from app.support.disk import DiskLow
 from app.support.messages import tell, translate_stored
+from app.support.number_text import plain_number, typed_number
 from app.support.redaction import redact_json
 from app.support.validation import ValidationError, check_text, parse_delay, parse_json, parse_queue, parse_tenant
 
@@ -81,11 +83,13 @@ def form():
         if definition.name == bulk.TYPE and not wants_json():
             return redirect(url_for("admin.jobs.texts.index", like=like.uuid))
         options = {"queue": like.queue, "tenant": like.tenant_id or ""}
-        return page(definition, given=lookup.raw_arguments(like.uuid), like=like.uuid, options=options)
+        return page(definition, given=lookup.raw_arguments(like.uuid), like=like.uuid, options=options,
+                    values=kept_fields())
     if name := request.args.get("type"):
         if name == bulk.TYPE and not wants_json():
             return redirect(url_for("admin.jobs.texts.index"))
-        return page(find_type(name))
+        kept = kept_fields() or {}
+        return page(find_type(name), kept, options={of: kept.get(f"option-{of}", "") for of in OPTIONS})
     types = [d for d in registry.known_types() if d.options.web]
     if wants_json():
         return jsonify({"types": [{"name": d.name, "label": d.label, "queue": d.options.queue} for d in types]})
@@ -125,11 +129,11 @@ def edit(uuid: str):
     definition, errors = find_type(found.job_type), {}
     given = lookup.raw_arguments(found.uuid)
     if request.method == "GET":
-        return page(definition, given=given, editing=found)
+        return page(definition, kept_fields(), given=given, editing=found)
     args = read_all(definition, given, found.tenant_id, errors)
     if not errors:
         with collect_error(errors, ""):
-            state = actions.retry_edited(found.uuid, args, actor())
+            state = actions.retry_edited(found.uuid, args, actor(), request.form.get("option-version", ""))
             kept = {"scheduled": _("Saved. The job keeps its time."), "held": _("Saved. The job stays held.")}
             return done(kept.get(state, _("Job requeued")), uuid=found.uuid)
     return wrong(errors, lambda: page(definition, request.form, errors, given, editing=found))
@@ -168,12 +172,14 @@ def read(field: registry.Field, tenant: str | None, given: Any = None) -> Any:
         return text
     if field.kind == "choice":
         return next((c for c in field.choices if str(c) == text), text)
-    return parse_json(text.strip())
+    return parse_json(plain_number(text) if field.kind in ("int", "float") else text.strip())
 
 
 def shown(field: registry.Field, value: Any) -> str:
     """An argument of a job as text for the form, secrets hidden."""
     value = redact_json({field.name: value})[field.name]
+    if field.kind == "float" and isinstance(value, int | float):
+        return typed_number(value)
     return json.dumps(value, ensure_ascii=False) if field.kind == "json" else str(value)
 
 
@@ -186,9 +192,9 @@ def fields_of(definition: JobDefinition, values: Values, errors: Values, given: 
         if f.name in later and f.name not in given and f.name not in errors:
             continue
         start = given.get(f.name, f.default)
-        if f.name in given and f.kind not in ("file", "bool"):
+        if f.name in given and f.kind not in ("file", "bool") or f.kind == "float" and isinstance(start, float):
             start = shown(f, start)
-        if f.kind == "bool" and values and errors:
+        if f.kind == "bool" and values:
             start = False  # browsers do not send an empty checkbox
         fields.append({"name": f.name, "kind": f.kind, "required": f.required and f.name not in files,
                        "default": f.default, "choices": list(f.choices), "value": values.get(f.name, start),
@@ -210,6 +216,7 @@ def page(
                         "edits": editing and editing.uuid, "fields": plain})
     return render_template(
         "admin/new_job.html", queues=QUEUES, errors=errors, like=like, editing=editing,
+        version=(values or {}).get("option-version") or (editing and lookup.version(editing.uuid)),
         chosen={"name": definition.name, "label": definition.label, "queue": definition.options.queue, "fields": fields,
                 "description": translate_stored(definition.description),
                 "previewed": definition.name == import_preview.TYPE},

@@ -60,16 +60,20 @@ def live(template: str, context: dict[str, Any], *parts: str, poll: str | None =
 
 # Page of a route, or of all routes of a blueprint, if it is not the blueprint's own index; names below admin.jobs
 PAGES = {"cancel": "job", "act": "job", "undo": "log", "new.edit": "job", "bulk": "list", "pause": "queues",
-         "pause-type": "queues", "set-limit": "queues", "recurring-change": "recurring", "workers": "workers",
-         "generations": "generations.templates", "new": "new.form", "syncs": "contents.index"}
+         "pause-type": "queues", "set-limit": "queues", "place": "queues", "undo-place": "queues",
+         "recurring-change": "recurring", "workers": "workers",
+         "generations": "generations.templates", "new": "new.form", "syncs": "contents.index",
+         "schedules": "recurring"}
 
 
-def page_of_route() -> str:
-    """Address of the page that has the button of this route; a person gets there when the form has no `next`."""
-    names = request.endpoint or "", request.blueprint or ""
+def page_of_route(endpoint: str | None = None, given: dict[str, Any] | None = None) -> str:
+    """Address of the page that has the button of this route, or of another with its arguments; a person gets there
+    when the form has no `next`."""
+    endpoint, given = (request.endpoint or "", request.view_args) if endpoint is None else (endpoint, given)
+    names = endpoint, endpoint.rpartition(".")[0]
     route, room = (name.removeprefix("admin.jobs").removeprefix(".") for name in names)
     page = PAGES.get(route) or PAGES.get(room) or f"{room}.index".removeprefix(".")
-    return url_for(f"admin.jobs.{page}", uuid=(request.view_args or {}).get("uuid") if page == "job" else None)
+    return url_for(f"admin.jobs.{page}", uuid=(given or {}).get("uuid") if page == "job" else None)
 
 
 def done(sentence: str, count: int = 1, back: str | None = None, entry: int | None = None, undo: bool = False,

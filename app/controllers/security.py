@@ -14,6 +14,8 @@ from werkzeug.exceptions import ClientDisconnected, HTTPException, InternalServe
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from app.config import Settings
+from app.controllers.access import wants_json
+from app.controllers.form_again import form_again
 from app.controllers.responses import refused, render_error
 from app.controllers.wsgi_front import REFUSED, Front
 from app.extensions import db
@@ -56,6 +58,7 @@ def protect(app: Flask) -> None:
 
 def check_request():
     """400 for NUL characters and bytes that are not UTF-8 in path or query, and for a foreign host; else None."""
+    g.scripted = wants_json()
     query = unquote_to_bytes(request.environ.get("QUERY_STRING", "").encode("latin-1"))
     address = query + request.path.encode("utf-8", "surrogateescape")
     if "\x00" in address.decode("utf-8"):  # its UnicodeDecodeError is answered by `unreadable` too
@@ -108,8 +111,10 @@ def csrf_error(error: CSRFError):
 
 
 def invalid(error: ValidationError):
-    """400 for input that cannot be taken; 507 when the disk has no space for it."""
-    return render_error(507 if isinstance(error, DiskLow) else 400, tell(error))
+    """400 for input that cannot be taken, with the form that was sent; 507 when the disk has no space for it."""
+    if isinstance(error, DiskLow):
+        return render_error(507, tell(error))
+    return form_again(tell(error), getattr(error, "name", "")) or render_error(400, tell(error))
 
 
 def unreadable(error: UnicodeError | None = None):

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 from flask import Flask, g, has_request_context, request, url_for
 from flask_babel import get_locale, gettext as _
+from flask_login import current_user
+from werkzeug.routing import BuildError
 
-from app import extensions, registry
+from app import extensions
+from app.controllers.responses import page_of_route
 from app.services.alerts.incident_views import count_open
 from app.services.content import field_names
 from app.services.instance import deploys
@@ -37,7 +41,7 @@ def install(app: Flask) -> None:
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     # As functions: what they find changes; the first two query the database, and only layouts/base.html calls them
     app.jinja_env.globals.update(nav=nav, monitor=monitor_state, today=today, code_words=deploys.short,
-                                 deploy_marks=deploy_marks)
+                                 deploy_marks=deploy_marks, ways_out=ways_out)
     app.context_processor(common)
 
 
@@ -50,16 +54,33 @@ def common() -> dict[str, Any]:
 
 # further pages of an entry
 ROOMS = {"contents.index": ("contents", "generations", "texts", "connections"), "list": ("batches", "errors"),
-         "workers": ("capacity",), "index": ("usage",)}
+         "workers": ("capacity",), "recurring": ("schedules",), "index": ("usage",)}
 
 
 def nav() -> list[dict[str, Any]]:
-    """The menu: `label`, `url`, `active`, and as `count` the number of open alerts. No schedules: no "Recurring"."""
+    """The menu: `label`, `url`, `active`, and as `count` the number of open alerts."""
     entries = [(_("Overview"), "index"), (_("Jobs"), "list"), (_("Queues"), "queues"), (_("Workers"), "workers"),
-               *([(_("Recurring"), "recurring")] if registry.schedules() else []), (_("Alerts"), "alerts.index"),
+               (_("Recurring"), "recurring"), (_("Alerts"), "alerts.index"),
                (_("Contents"), "contents.index"), (_("Costs"), "costs.index")]
     return [{"label": label, "url": url_for(f"admin.jobs.{page}"), "active": active(f"admin.jobs.{page}"),
              "count": count_open() if page == "alerts.index" else 0} for label, page in entries]
+
+
+def ways_out() -> list[tuple[str, str]]:
+    """Addresses and words of where this person can go from an error page. It asks for nothing that may fail too."""
+    try:
+        person = current_user if current_user.is_authenticated else None
+    except Exception:  # the database is what does not answer
+        person = None
+    if person is None:
+        return [(url_for("admin.jobs.index"), _("To the overview")), (url_for("auth.login"), _("Sign in"))]
+    if person.role != "super-admin":
+        return [(url_for("auth.logout"), _("Sign in as someone else")), (url_for("home.index"), _("To the start"))]
+    pages = [(url_for("admin.jobs.index"), _("To the overview")), (url_for("admin.jobs.list"), _("All jobs"))]
+    with suppress(BuildError):  # a blueprint without a page of its own
+        if (request.endpoint or "").startswith("admin.jobs.") and (back := page_of_route()) not in dict(pages):
+            return [(back, _("Go back")), *pages] if back != request.path else pages
+    return pages
 
 
 def deploy_marks(minutes: int) -> list[tuple[float, str]]:
@@ -81,4 +102,4 @@ def active(endpoint: str) -> bool:
     """Whether the current page belongs to this entry; those of one content, of generations, templates, many texts
     and connections belong to contents, batches to the list of jobs."""
     here, rooms = request.endpoint or "", ROOMS.get(endpoint.removeprefix("admin.jobs."), ())
-    return here == endpoint or here.startswith(tuple(f"admin.jobs.{room}." for room in rooms))
+    return here in (endpoint, f"{endpoint}-one") or here.startswith(tuple(f"admin.jobs.{room}." for room in rooms))

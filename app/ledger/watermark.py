@@ -26,13 +26,13 @@ def read(tx: Executor, key: str) -> int:
 
 
 def advance(connection: Connection, key: str, table: str, columns: str, count: Callable[[list[tuple], int], Any],
-            add: Callable[[Executor, Any], None], steps: int) -> int:
-    """Count the next rows of `table`, at most 2,000 a step; returns how many.
+            add: Callable[[Executor, Any], None], steps: int, step: int = STEP) -> int:
+    """Count the next rows of `table`, at most `step` a transaction; returns how many.
 
     `count(rows, now)` makes sums of rows (`columns`, which begin with the id); `add(tx, sums)` writes these.
     Raises ValueError for a damaged watermark.
     """
-    following = f"SELECT {columns} FROM {table} WHERE id > :last AND id <= :most ORDER BY id LIMIT {STEP}"
+    following = f"SELECT {columns} FROM {table} WHERE id > :last AND id <= :most ORDER BY id LIMIT {step}"
     total, most = 0, connection.last_settled_id(table)
     for _ in range(steps):
         last = read(connection, key)
@@ -45,6 +45,6 @@ def advance(connection: Connection, key: str, table: str, columns: str, count: C
                 break  # another monitor has counted these rows
             add(tx, sums)
         total += len(rows)
-        if len(rows) < STEP:
+        if len(rows) < step:
             break
     return total

@@ -14,7 +14,7 @@ from app.models.histogram import JobHistogram
 from app.models.job import LIVE_STATES, Job
 from app.models.job_batch import JobBatch
 from app.models.job_edge import JobEdge
-from app.models.job_fact import ErrorGroup, JobFact
+from app.models.job_fact import ErrorGroup, JobFact, JobText
 from app.models.job_history import JobHistory
 from app.models.job_limit import JobLimit, RateStart
 from app.models.job_log import JobLog
@@ -36,7 +36,7 @@ __all__ = [
     "FINAL", "LIVE_STATES", "UPLOAD_ID", "Alert", "AlertMessage", "AlertRule", "Audit", "AuditJob", "Connection",
     "Consumer", "Content", "ContentVersion", "Deploy", "ErrorGroup", "FailedJob", "Generation", "ImportReject",
     "ImportRun", "Job", "JobBatch", "JobCost", "JobEdge", "JobFact", "JobHistogram", "JobHistory", "JobLimit",
-    "JobLog", "JobMetric", "JobMinute", "KeptForm", "LoginAttempt", "MachineMinute", "Meta", "Prediction",
+    "JobLog", "JobMetric", "JobMinute", "JobText", "KeptForm", "LoginAttempt", "MachineMinute", "Meta", "Prediction",
     "PromptTemplate", "Queue", "QueueMinute", "QueueSecond", "RateStart", "Recurring", "RecurringRun",
     "RollupTenant", "RollupType", "RunTimeModel", "SavedView", "Schedule", "SyncAction", "SyncLink", "TenantBudget",
     "Upload", "UsageHour", "User", "UserSession", "WorkerHeartbeat", "WorkerMinute"]

@@ -1,4 +1,5 @@
-"""`job_facts`: what lists of finished jobs are filtered and sorted by; `error_groups`: the kinds of errors."""
+"""`job_facts`: what lists of finished jobs are filtered and sorted by; `job_texts`: what is searched in them;
+`error_groups`: the kinds of errors."""
 
 from __future__ import annotations
 
@@ -9,6 +10,7 @@ from app.extensions import db
 from app.models.types import Id
 
 _GROUPED, _LOST = text("error_group IS NOT NULL"), text("lost > 0")
+_STALE = text("text IS NULL")
 
 
 class JobFact(db.Model):
@@ -44,6 +46,17 @@ class JobFact(db.Model):
     run_ms: Mapped[int | None] = mapped_column(BigInteger)
     memory: Mapped[int | None] = mapped_column(BigInteger)
     error_group: Mapped[str | None] = mapped_column(String(16))
+
+
+class JobText(db.Model):
+    """The folded text of a row of `job_history` (its id) for the search (services/jobs/search_index.py); None when the
+    row was changed since."""
+
+    __tablename__ = "job_texts"
+    __table_args__ = (Index("job_texts_stale_idx", "id", sqlite_where=_STALE, postgresql_where=_STALE),)
+
+    id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    text: Mapped[str | None] = mapped_column(Text)
 
 
 class ErrorGroup(db.Model):

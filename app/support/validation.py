@@ -13,6 +13,7 @@ from typing import Any
 
 from app.config import QUEUES
 from app.support.messages import translate as _
+from app.support.number_text import plain_number
 
 MAX_BYTES = 256 * 1024
 MAX_DEPTH = 32
@@ -142,7 +143,7 @@ def parse_queue(text: str | None, default: str | None = None) -> str | None:
 
 def parse_delay(value: str | float | None) -> float:
     """Seconds to wait, from 0 to 366 days; 0 for a blank text. Raises ValidationError."""
-    text = str(value if value is not None else "").strip().replace(",", ".") or "0"
+    text = plain_number(str(value if value is not None else "")) or "0"
     if not re.fullmatch(r"\d{1,12}(\.\d{1,3})?", text) or float(text) > MAX_DELAY_S:
         raise ValidationError(_("The delay must be a number of seconds from 0 to 31622400 (366 days)."))
     return float(text)

@@ -46,6 +46,9 @@ export function charts() {
       for (const other of link.parentElement.children) other.removeAttribute("aria-current");
       link.setAttribute("aria-current", "true");
       history.replaceState(null, "", link.href);
+      const poll = new URL(document.body.dataset.url, location.href); // the links that a poll renders keep the period
+      poll.searchParams.set("period", link.dataset.period);
+      document.body.dataset.url = poll.href;
       window.dispatchEvent(new CustomEvent("charts:period", { detail: link.dataset }));
     },
 
@@ -117,6 +120,13 @@ export function charts() {
       for (const sum of this.$root.querySelectorAll("[data-sum]")) {
         sum.textContent = show(rows.reduce((all, row) => all + row[sum.dataset.sum], 0));
       }
+      const [average, start] = ["[data-average]", "[data-start]"].map((name) => this.$root.querySelector(name));
+      if (average) {
+        const [done, time] = rows.reduce(([n, ms], row) => [n + row.completed, ms + row.completed * (row.avg_time || 0)], [0, 0]);
+        average.closest("footer").hidden = !done;
+        average.textContent = done ? show(time / done, "duration") : "";
+      }
+      if (start && rows.length) start.textContent = this.label(rows[0]);
     },
     fill(body, some) {
       const columns = [...body.closest("table").querySelectorAll("thead [data-col]")];
@@ -173,7 +183,7 @@ export function charts() {
       Object.assign(ctx, { strokeStyle: colour("text"), fillStyle: colour("text"), font: `12px ${getComputedStyle(document.body).fontFamily}`, textBaseline: "top" });
       ctx.setLineDash([4, 3]);
       rows.forEach((row, i) => (row.deploys || []).forEach(({ text, place }) => {
-        const x = Math.round(scales.x.left + (i + place) * step) + 0.5;
+        const x = Math.min(Math.round(scales.x.left + (i + place) * step), area.right - 1) + 0.5;
         ctx.beginPath();
         ctx.moveTo(x, area.top);
         ctx.lineTo(x, area.bottom);

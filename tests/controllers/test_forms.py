@@ -87,7 +87,7 @@ def test_a_threshold_is_shown_as_it_is_kept(admin, app, value):
         db.session.commit()
     page = admin.get(f"/admin/jobs/alerts/rules/{number}").text
     shown = re.search(r'id="f-threshold"[^>]*', page) and re.search(r'value="([^"]*)"[^>]*id="f-threshold"', page)[1]
-    assert float(shown) == value and not shown.endswith(".0")
+    assert float(shown.replace(",", ".")) == value and not shown.endswith(",0"), "as the reader (of Italian here) writes it"
     sent = {"csrf_token": admin.csrf, "threshold": shown, "window_min": "60", "cooldown_min": "15", "channels": "*"}
     assert admin.post(f"/admin/jobs/alerts/rules/{number}", data=sent).status_code == 303
     with app.app_context():

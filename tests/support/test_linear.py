@@ -80,7 +80,7 @@ def readers():
     from app.config import load_settings
     from app.controllers import redirects
     from app.services.alerts import texts
-    from app.services.jobs import payloads, search_index, uploads
+    from app.services.jobs import payloads, search_index, search_text, uploads
     from app.support import messages, redaction, tracebacks, validation
     from app.support.formatting import FILTERS  # noqa: F401
 
@@ -91,8 +91,8 @@ def readers():
     worst = ["".join(p) for p in sentences if len(p) > 2][:25] + [p[0] or p[1] for p in sentences][:25]
     yield messages.translate_stored, [*GENERIC, *worst]
     yield lambda text: messages._match(("a ", " b ", " c ", "."), text), ["a  b ", "a x b ", " c "]
-    for function in (redaction.redact, redaction.one_line, redaction.printable, lambda t: redaction.redact_json({t: [t, {t: t}]}), lambda t: tracebacks.parse_traceback(t, "/x/"), search_index.pattern,
-                     lambda t: search_index.match([t], {}, []), texts.sanitize, uploads.clean_name, redirects.safe_next, validation.parse_uuid, payloads.arguments,
+    for function in (redaction.redact, redaction.one_line, redaction.printable, lambda t: redaction.redact_json({t: [t, {t: t}]}), lambda t: tracebacks.parse_traceback(t, "/x/"), search_index.like, search_text.fold,
+                     search_text.words, lambda t: search_text.has([t], t, t, t, t), texts.sanitize, uploads.clean_name, redirects.safe_next, validation.parse_uuid, payloads.arguments,
                      lambda t: payloads.arguments(json.dumps({"args": {t: t}}))):
         yield (lambda text, f=function: f(text, "/") if f is redirects.safe_next else f(text)), GENERIC
 

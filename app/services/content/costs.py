@@ -20,6 +20,7 @@ from app.models.types import as_integer
 from app.services.audit import commit_audited
 from app.support.clock import day_of, midnight, month_start, now_ms
 from app.support.messages import Message, _
+from app.support.number_text import plain_number
 from app.support.settings import settings
 from app.support.validation import ValidationError, check_text, parse_tenant
 
@@ -147,7 +148,7 @@ def budgets() -> list[BudgetView]:
 
 def parse_amount(text: str) -> Decimal | None:
     """An amount in units of a currency; None for blank. Raises ValidationError."""
-    text = text.strip().replace(",", ".")
+    text = plain_number(text)
     if text and not re.fullmatch(r"\d{1,9}(\.\d{1,2})?", text):
         raise ValidationError(_("An amount is written like 50 or 49.90."))
     return Decimal(text) if text else None

@@ -34,7 +34,8 @@ from app.support.redaction import redact
 from app.support.vault import Vault, is_key
 
 CORE = {"jobs", "job_metrics", "job_history", "failed_jobs", "worker_heartbeats", "users", "uploads", "queues", "meta"}
-OF_SEARCH = {"job_search_rows", "job_search_deleted", "job_search_updated"}
+OF_SEARCH = {"job_search_rows", "job_search_deleted", "job_search_updated", "job_texts_deleted", "job_texts_updated",
+             "job_search_added", "job_search_renewed", "job_search_removed"}
 RESTORED = Message("restored from a backup")  # stored without its JSON: an older ledger has no column for it
 _PAUSE = """INSERT INTO queues (name, paused_at, paused_by, reason)
  VALUES (:name, :now, 'restore', :why)

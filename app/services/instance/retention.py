@@ -43,6 +43,8 @@ _OLD = (  # table, condition, days kept, whether its time is text
     ("job_batches", "closed_ms < :old AND " + " AND ".join(  # its members name it as long as they are kept
         f"NOT EXISTS (SELECT 1 FROM {table} m WHERE m.batch_id = job_batches.id)"
         for table in ("jobs", "job_history", "failed_jobs")), KEEP_FAILED_DAYS, False),
+    ("saved_views", "created_ms < :old AND owner <> '' AND owner NOT IN (SELECT email FROM users) AND id NOT IN "
+     "(SELECT view_id FROM alert_rules WHERE view_id IS NOT NULL)", KEEP_STOPPED_DAYS, False),  # nobody sees it
     ("sync_actions", "at_ms < :old", KEEP_FAILED_DAYS, False),
     ("import_rejects", "uuid IN (SELECT uuid FROM import_runs WHERE touched_ms < :old)", KEEP_FAILED_DAYS, False))
 

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 from sqlalchemy import select
 
 from app import registry
 from app.extensions import db
-from app.ledger import control, graph, manual, undo
+from app.ledger import control, graph, manual, order, undo
 from app.ledger.dialect import SessionExecutor
 from app.models import FailedJob, Job
 from app.services.audit import ActionRefused, amend, audit
@@ -28,7 +27,7 @@ from app.support.messages import Message, translate as _
 from app.support.moments import clock_text
 from app.support.settings import settings
 from app.support.states import state_label
-from app.support.validation import parse_uuid
+from app.support.validation import ValidationError, parse_uuid
 
 STEP = 2000
 EDITABLE = ("blocked", "held", "scheduled")
@@ -70,8 +69,8 @@ ACTIONS = {
     "delay": Action(Job, control.delay),
     "move": Action(Job, lambda tx, ids, by, queue: control.move(tx, ids, by, queue, registry.fair_types())),
     "top": Action(Job, control.to_top),
-    "up": Action(Job, partial(control.step, up=True)),
-    "down": Action(Job, partial(control.step, up=False))}
+    "up": Action(Job, lambda tx, ids, _: len(order.step(tx, ids, up=True))),
+    "down": Action(Job, lambda tx, ids, _: len(order.step(tx, ids, up=False)))}
 Report = Callable[[tree.Settled, int], None]
 Touched = list[tuple[str, str | None]]
 NOTED = {action: action for action in (  # the names in the audit log
@@ -162,12 +161,13 @@ def cancel(uuid: str, actor: str, children: str = tree.WAIT, report: Report | No
     return "asked" if isinstance(done, manual.Cancelled) and done.asked else "cancelled"
 
 
-def retry_edited(uuid: str, args: dict[str, Any], actor: str) -> str:
+def retry_edited(uuid: str, args: dict[str, Any], actor: str, seen: str = "") -> str:
     """Replace the arguments of a job; returns its new state. A failed or blocked job becomes ready; a scheduled or held
     one keeps its state.
 
-    Raises InvalidArguments or ValidationError when the arguments do not fit, ActionRefused when the job is in another
-    state or its type is unknown or not for the web.
+    `seen` is `lookup.version` of the job when the person saw it. Raises InvalidArguments or ValidationError when the
+    arguments do not fit or the job is another one now, ActionRefused when it is in another state or its type is unknown
+    or not for the web.
     """
     row = db.session.scalar(select(FailedJob).where(FailedJob.uuid == uuid, FailedJob.deleted_at.is_(None)))
     row = row or db.session.scalar(select(Job).where(Job.uuid == uuid, Job.state.in_(EDITABLE)).with_for_update())
@@ -179,6 +179,9 @@ def retry_edited(uuid: str, args: dict[str, Any], actor: str) -> str:
     if not definition.options.web:
         db.session.rollback()
         raise ActionRefused(not_from_web(definition), forbidden=True)
+    if seen and seen != lookup.version_of(row):
+        db.session.rollback()
+        raise ValidationError(_("This job was retried or edited elsewhere meanwhile: nothing was saved. Open it anew."))
     definition.accept(args, row.tenant_id)
     stored = uploads.to_ids(definition, args, row.tenant_id, uuid)
     row.payload = payload(uuid, definition.name, stored, row.tenant_id, row.queue)

@@ -14,6 +14,7 @@ from typing import Any
 from app.extensions import db
 from app.models import FINAL, LIVE_STATES, JobBatch
 from app.models.job import BY_BATCH, BY_BUDGET, BY_LIMIT, BY_OVERLAP, BY_PERSON, BY_RATE, BY_TYPE
+from app.services.jobs.search_text import words
 from app.support.clock import midnight, millis
 from app.support.messages import translate as _
 from app.support.validation import ValidationError, check_text, parse_id, parse_queue, parse_tenant
@@ -56,7 +57,8 @@ class JobFilter:
     `batch` is an id or its first digits, or the whole id of a batch that another program has begun; `hold` (of HOLDS)
     is what holds a job. `longer` and `waited` are at least a time (10s), `shorter` is less than it, `waited` may be
     from one time to below another (10s-20s), `heavier` is at least a size (100MB). `attempt` is a number of attempts:
-    2, 2- or 2-4. `error` is a key of error_groups, `code` a version or its beginning, `action` an id of the log of
+    2, 2- or 2-4. `error` is a key of error_groups, `code` a version or its beginning, `rescued` 1, or two times (a..b)
+    between which an attempt was lost, `action` an id of the log of
     actions, `deploy` an id of deploys. `args` has names and values of arguments.
     """
 
@@ -89,6 +91,7 @@ class JobFilter:
     def read(cls, given: Any, zone: Any) -> JobFilter:
         """The filter from the fields of an address or a form. Raises FilterError, a ValidationError."""
         found = {name: _one(given, name) for name in NAMES}
+        found["q"] = found["q"] or str(given.get("q", ""))[:1]  # blanks alone find nothing; an empty field finds all
         names = [name for name in given if isinstance(name, str) and name.startswith(ARGS)]
         if len(names) > MOST_ARGS:
             raise FilterError("args", _("A filter has at most %(n)s arguments.", n=MOST_ARGS))
@@ -103,6 +106,11 @@ class JobFilter:
         return cls(**found, args=tuple(sorted((name, text) for name, text in args.items() if text)), zone=zone)
 
     @property
+    def meaningless(self) -> bool:
+        """Whether a search was asked for of which nothing is left: blanks, only accents."""
+        return bool(self.q) and not words(self.q)
+
+    @property
     def query(self) -> dict[str, str]:
         """The parts that are set, as an address has them."""
         parts = {name: getattr(self, name) for name in NAMES if getattr(self, name)}
@@ -115,11 +123,18 @@ class JobFilter:
 
     def moment(self, name: str) -> int:
         """The time (ms) from which on (`since`), or before which (`until`), jobs belong to the list."""
-        text = getattr(self, name)
+        return self._time(getattr(self, name), name == "until")
+
+    def lost_between(self) -> tuple[int, int] | None:
+        """The times (ms) between which an attempt was lost, when `rescued` names them."""
+        start, between, end = self.rescued.partition("..")
+        return (self._time(start), self._time(end, True)) if between else None
+
+    def _time(self, text: str, end: bool = False) -> int:
         if "T" in text:
             at = datetime.fromisoformat(text)
             return millis(at if at.tzinfo else at.replace(tzinfo=self.zone))
-        return self.start_of(text, int(name == "until"))
+        return self.start_of(text, int(end))
 
     def start_of(self, day: str, days_later: int = 0) -> int:
         """The start (ms) of the day `days_later` days after `day`, in the zone."""
@@ -228,10 +243,13 @@ def _clock(text: str) -> str:
     return f"{a:02}:{b:02}-{c:02}:{d:02}"
 
 
-def _yes(text: str) -> str:
-    if text.lower() not in ("1", "yes", "true", "on"):
+def _rescued(text: str) -> str:
+    if text.lower() in ("1", "yes", "true", "on"):
+        return "1"
+    start, between, end = text.partition("..")
+    if not between:
         raise ValidationError(_("Write 1 for the jobs that were rescued."))
-    return "1"
+    return f"{_moment(start)}..{_moment(end)}"
 
 
 def _id(text: str) -> str:
@@ -251,4 +269,4 @@ def _sort(text: str) -> str:
 _CHECKS: dict[str, Any] = {
     "state": _state, "hold": _hold, "queue": parse_queue, "tenant": parse_tenant, "batch": _batch, "since": _moment,
     "until": _moment, "attempt": _attempt, "longer": _time, "shorter": _time, "waited": _times, "heavier": _size,
-    "rescued": _yes, "clock": _clock, "action": _id, "deploy": _id, "sort": _sort}
+    "rescued": _rescued, "clock": _clock, "action": _id, "deploy": _id, "sort": _sort}

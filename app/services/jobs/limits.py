@@ -23,6 +23,7 @@ from app.models import Job, JobLimit
 from app.services.audit import audit
 from app.support.clock import MINUTE_MS, when
 from app.support.messages import Message, translate as _, translate_stored
+from app.support.number_text import plain_number
 from app.support.validation import ValidationError
 
 MOST_CONCURRENCY, MOST_KEYS = 10_000, 5
@@ -158,6 +159,7 @@ def parse_concurrency(text: str) -> int | None:
         return None
     if text in ("", "none"):
         return 0
+    text = plain_number(text)
     if not (text.isascii() and text.isdigit() and len(text) <= 5 and 1 <= int(text) <= MOST_CONCURRENCY):
         raise ValidationError(_(
             "Write a whole number from 1 to %(n)s, or none for no limit.", n=MOST_CONCURRENCY))

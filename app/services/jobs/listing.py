@@ -5,9 +5,9 @@
 Live jobs come first, sorted by id, newest first. Finished jobs follow, sorted by the id of `job_history`, which rises
 with the time of finishing. With `sort` both are sorted by a value, then by id; jobs without that value stand last. A
 cursor (`before`, `after`) has the id and the value of a row, so the 1,000th page costs as much as the first.
-On SQLite a full-text index finds finished jobs; the monitor fills it, and the few rows past its watermark are read one
-by one. Facts have indexes of their own: the one with the fewest rows is used (`list_plan`). Where no index helps, rows
-are read, for 2 s at most: then `TooSlow` is raised.
+An index of words finds finished jobs; the monitor fills it. Live jobs and the few rows past its watermark are read one
+by one, and the page says where it stopped. Facts have indexes of their own: the one with the fewest rows is used
+(`list_plan`). Where no index helps, rows are read, for 2 s at most: then `TooSlow` is raised.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
+from time import monotonic
 
 from sqlalchemy import func, select
 
@@ -23,13 +24,13 @@ from app.extensions import db
 from app.ledger.dialect import SessionExecutor, TooSlow, limited
 from app.models import FINAL, LIVE_STATES, Deploy, Job, JobHistory
 from app.models.types import as_text
-from app.services.jobs import filter_sql, search_index
-from app.services.jobs.job_filter import BINNED, DIGITS, HOLDS, JobFilter
+from app.services.jobs import filter_sql, search_index, search_text
+from app.services.jobs.job_filter import BINNED, DIGITS, HOLDS, SORTS, JobFilter
 from app.services.jobs.list_plan import NO_END, Part, Way, sort_finished, sort_live
 from app.services.jobs.list_rows import COLUMNS, PAYLOAD, Read, rows_from
 from app.services.jobs.queue_rates import first_id
 from app.services.jobs.views import JobPage, JobRow
-from app.support.clock import now_ms
+from app.support.clock import now_ms, stamp
 from app.support.messages import translate as _
 from app.support.validation import ValidationError, parse_uuid
 
@@ -37,6 +38,8 @@ OF_BIN = ("restore", "erase")  # actions on jobs in the bin, and on no others
 SIZE, COUNTED = 50, 1000
 CURSOR = re.compile(r"([lhmi])(\d{1,18})(?:\.(-?\d{1,18})\.(\d{1,18}))?")  # segment, id, value, now
 PAGE_S, COUNT_S, EXPORT_S = 2.0, 1.0, 60.0  # reading of a table, at most
+WORDS = 0.7  # of that time for comparing words one by one: then the page shows what it has, and goes on from there
+TABLES = {"l": "jobs r", "h": "job_history r"}
 
 
 def snapshot_ids() -> dict[str, int]:
@@ -46,8 +49,11 @@ def snapshot_ids() -> dict[str, int]:
 
 def _parts(wanted: JobFilter, top: dict[str, int] | None = None, now: int = 0) -> list[Part]:
     """What can hold matching jobs, in the order of the list; with `top` only rows up to these ids. `now` (ms) is the
-    time until which running jobs have run."""
+    time until which running jobs have run. Nothing for a search that means nothing: it must not mean all jobs."""
     found, now, tx = [], now or now_ms(), SessionExecutor(db.session)
+    if wanted.meaningless:
+        return []
+    few = len(wanted.query) > 1 and wanted.sort.removeprefix("-") in SORTS and count(wanted)[1]
     tables = ("l", LIVE_STATES, "state", "created_ms"), ("h", FINAL, "status", "finished_ms")
     for kind, all_states, column, time in tables:
         states, facts = wanted.states(all_states), filter_sql.live(wanted) if kind == "l" else ([], {})
@@ -77,7 +83,7 @@ def _parts(wanted: JobFilter, top: dict[str, int] | None = None, now: int = 0) -
         part.ways = _ways(kind, wanted, states)
         if binned := BINNED.get(wanted.state):
             part.add(f"EXISTS (SELECT 1 FROM failed_jobs b WHERE b.uuid = r.uuid AND b.deleted_at {binned})")
-        found += sort_live(part, wanted) if kind == "l" else sort_finished(tx, part, wanted, states)
+        found += sort_live(part, wanted) if kind == "l" else sort_finished(tx, part, wanted, states, few)
     found.sort(key=lambda part: part.segment in "mi")
     return found[::-1] if wanted.sort == "when" else found
 
@@ -103,31 +109,34 @@ def _first_id(at: int) -> int:
 
 
 def _ways(kind: str, wanted: JobFilter, states: list[str]) -> list[Way]:
-    """By the whole uuid; else by words in arguments and error (index up to its watermark) and the start of a uuid."""
-    tx, table = SessionExecutor(db.session), "jobs r" if kind == "l" else "job_history r"
-    words, text = [*wanted.q.split(), *filter_sql.words_of(wanted)], wanted.q.lower()
-    if uuid := parse_uuid(text):
+    """By the whole uuid of a job; else by words (search_index.py) and by the start of a uuid."""
+    tx, table, text = SessionExecutor(db.session), TABLES[kind], wanted.q.strip().lower()
+    if (uuid := parse_uuid(text)) and any(tx.fetch_all(f"SELECT 1 FROM {of} WHERE uuid = :u", u=uuid)
+                                          for of in TABLES.values()):
         return [Way(table, "r.uuid = :uuid", {"uuid": uuid}, unordered=True)]
-    column = "reason" if kind == "l" else "error"
-    read = " AND ".join(search_index.like(tx, column, f"w{n}") for n in range(len(words))) or "1 = 1"
-    patterns = {f"w{n}": search_index.pattern(word) for n, word in enumerate(words)}
+    words = tuple([*search_text.words(wanted.q), *map(search_text.fold, filter_sql.words_of(wanted))])
     if wanted.action:  # the rows that it touched are read
-        touched = f"audit_jobs a CROSS JOIN {table}"
-        return [Way(touched, f"a.audit_id = :action AND r.uuid = a.uuid AND {read}",
-                    patterns | {"action": int(wanted.action)}, unordered=True)]
-    if wanted.batch:  # its own index reads its members only
-        return [Way(table, read, patterns, unordered=True)]
-    reach = search_index.watermark(tx) if kind == "h" else 0
-    fields = {"job_type": wanted.type, "tenant_id": wanted.tenant, "queue": wanted.queue}
-    match = search_index.match(words, fields, states if wanted.state else []) if reach else ""
-    if match and (words or any(fields.values())):
-        ways = [Way(table, f"r.id > :reach AND {read}", patterns | {"reach": reach}),
-                Way(search_index.SOURCE, search_index.MATCHES, {"match": match}, key="s.rowid")]
-    else:
-        ways = [Way(table, read, patterns)]
-    if re.fullmatch(r"[0-9a-f-]{4,35}", text):
-        start = {"start": text, "stop": text + "g"}
-        ways.append(Way(table, "r.uuid >= :start AND r.uuid < :stop", start, unordered=True))
+        return [Way(f"audit_jobs a CROSS JOIN {table}", "a.audit_id = :action AND r.uuid = a.uuid",
+                    {"action": int(wanted.action)}, unordered=True, words=words)]
+    if between := wanted.lost_between():
+        lost = ("r.uuid IN (SELECT m.uuid FROM job_metrics m WHERE m.status = 'lost' AND m.completed_at >= :lost_from "
+                "AND m.completed_at < :lost_to)")
+        values = {"lost_from": stamp(between[0]), "lost_to": stamp(between[1])}
+        return [Way(table, lost, values, unordered=True, words=words)]
+    columns = {"job_type": wanted.type, "tenant_id": wanted.tenant, "queue": wanted.queue,
+               "status": states[0] if wanted.state and len(states) == 1 else ""}
+    columns = {name: value for name, value in columns.items() if value}
+    of_row = not wanted.batch and columns.keys() - {"status"}  # a batch has its own index, the others of a state too
+    reach = search_index.reach(tx) if kind == "h" and (words or of_row and search_index.has_index(tx)) else 0
+    ways = [Way(table, "1 = 1", {}, unordered=bool(wanted.batch and not words), words=words)]
+    if reach:
+        source, condition, values, key = search_index.lookup(tx, words, columns, indexed=not wanted.batch)
+        ways = [Way(table, "r.id > :reach", {"reach": reach}, words=words),
+                Way(table, search_index.CHANGED, {}, words=words),
+                Way(source, f"{condition} AND {key} <= :reach", values | {"reach": reach}, key, bool(wanted.batch))]
+    if re.fullmatch(r"[0-9a-f-]{4,36}", text):
+        ways.append(Way(table, "r.uuid >= :start AND r.uuid < :stop", {"start": text, "stop": text + "g"},
+                        unordered=True))
     return ways
 
 
@@ -136,7 +145,8 @@ def _take(part: Part, columns: str, size: int, descending: bool = True) -> list[
     tx, rows = SessionExecutor(db.session), {}
     for way in part.ways:
         rows |= {row[1]: row for row in part.read(tx, way, columns, size, descending)}
-    return sorted(rows.values(), key=lambda row: row[:2], reverse=descending)[:size]
+    kept = [row for row in rows.values() if part.stopped is None or row[1] >= part.stopped]
+    return sorted(kept, key=lambda row: row[:2], reverse=descending)[:size]
 
 
 def page(wanted: JobFilter, before: str = "", after: str = "", size: int = SIZE, whole: bool = False,
@@ -156,25 +166,30 @@ def page(wanted: JobFilter, before: str = "", after: str = "", size: int = SIZE,
         raise ValidationError(_("This address is not complete: go back to the list."))
     descending = not wanted.sort or wanted.sort.startswith("-")
     read: list[tuple[Part, tuple, Read]] = []
-    seen: dict[str, int] = {}  # saves counting these rows again
+    seen, stopped = {}, None  # `seen` saves counting these rows again
     for part in parts[::-1] if newer else parts:
         far = order.find(part.segment) - order.find(segment) if segment else 1
         if cursor and (far > 0 if newer else far < 0):
             continue  # all of it lies on the other side of the cursor
         part.at = (int(value or 0), int(at)) if cursor and not far else None
+        part.until = monotonic() + seconds * WORDS
         wanted_here = size + 1 - len(read)
         with limited(db.session, seconds):
             found = _take(part, COLUMNS[part.kind].format(payload=PAYLOAD[whole]), wanted_here, descending != newer)
         read += [(part, row[:2], Read(*row[3:])) for row in found]
-        if not cursor and len(found) < wanted_here and not wanted.sort:
-            seen[part.kind] = len(found)
         if len(read) > size:
             break
+        if part.stopped is not None:
+            stopped = part.cursor(0, part.stopped, now)
+            break
+        if not cursor and not wanted.sort:
+            seen[part.kind] = len(found)
     more, read = len(read) > size, read[:size][::-1 if newer else 1]
     rows = rows_from([(part.kind, row) for part, _at, row in read], whole)
     keys = [part.cursor(*at, now) for part, at, _row in read]
     tx, missing = SessionExecutor(db.session), any(part.by_facts for part in parts)
-    return JobPage(rows, seen, older=keys[-1] if rows and (more or newer) else None,
+    return JobPage(rows, seen, stopped=stopped is not None,
+                   older=stopped or (keys[-1] if rows and (more or newer) else None),
                    newer=keys[0] if rows and (more if newer else before) else None,
                    behind=filter_sql.behind(tx) if missing else 0)
 
@@ -183,15 +198,17 @@ def count(wanted: JobFilter, seen: dict[str, int] | None = None, most: int = COU
     """The number of matching jobs, at most `most`, and whether it is exact; `seen` is `JobPage.seen`. When counting
     takes longer than 1 s, it is the number counted until then, and not exact."""
     seen = seen or {}
-    total = sum(seen.values())
+    total, whole = sum(seen.values()), True
     for part in _parts(replace(wanted, sort="")):
         if part.kind not in seen and total <= most:
+            part.until = monotonic() + COUNT_S * WORDS
             try:
                 with limited(db.session, COUNT_S):
                     total += len(_take(part, "r.id", most + 1 - total))
             except TooSlow:
                 return min(total, most), False
-    return min(total, most), total <= most
+            whole = whole and part.stopped is None
+    return min(total, most), whole and total <= most
 
 
 def matching_ids(wanted: JobFilter, action: str, top: dict[str, int]) -> list[int]:
@@ -215,6 +232,14 @@ def ended(wanted: JobFilter, top: dict[str, int], most: int) -> Counter[str]:
         if part.kind == "h":
             found.update(as_text(row[-1]) or "" for row in _take(part, "r.status", most + 1))
     return found
+
+
+def gone(action: str) -> int:
+    """How many of the jobs that an action touched are in no list any more."""
+    sql = """SELECT COUNT(*) FROM audit_jobs a WHERE a.audit_id = :action
+ AND NOT EXISTS (SELECT 1 FROM jobs r WHERE r.uuid = a.uuid)
+ AND NOT EXISTS (SELECT 1 FROM job_history r WHERE r.uuid = a.uuid)"""
+    return int(SessionExecutor(db.session).fetch_all(sql, action=int(action))[0][0])
 
 
 def iterate(wanted: JobFilter, step: int = 200) -> Iterator[JobRow]:

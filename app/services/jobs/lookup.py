@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import datetime
+from hashlib import sha256
 from typing import Any
 
 from flask_babel import force_locale
@@ -178,7 +179,7 @@ def queued(limit: int = SHOWN) -> list[QueuedJob]:
     rows: list[Any] = []
     columns = (Job.id, Job.uuid, Job.job_type, Job.tenant_id, payloads.head(Job.payload).label("head"), Job.queue,
                Job.state, Job.attempts, Job.created_ms, Job.reason, Job.reason_json)
-    ready = [((Job.state == "pending", Job.queue == queue), (Job.rank.desc(), Job.id)) for queue in QUEUES]
+    ready = [((Job.state == "pending", Job.queue == queue), Job.order()) for queue in QUEUES]
     groups = [((Job.state == "processing",), (Job.id,)), *ready, ((Job.state == "scheduled",), (Job.available_ms,)),
               ((Job.state.in_(("held", "blocked", "waiting")),), (Job.id,))]
     for conditions, order in groups:
@@ -221,6 +222,18 @@ def raw_arguments(uuid: str) -> dict[str, Any]:
         if (text := db.session.scalar(select(model.payload).where(model.uuid == uuid))) is not None:
             return payloads.raw(text)
     return {}
+
+
+def version(uuid: str) -> str:
+    """What an edit form keeps of a job, to notice that a retry or another edit overtook it; '' without such a job."""
+    row = db.session.scalar(select(FailedJob).where(FailedJob.uuid == uuid, FailedJob.deleted_at.is_(None)))
+    return version_of(row or db.session.scalar(select(Job).where(Job.uuid == uuid)))
+
+
+def version_of(row: Job | FailedJob | None) -> str:
+    """The version of a row: its table, round, claims and arguments."""
+    seen = row and f"{isinstance(row, Job)} {row.retry_round} {row.claim_no} {row.payload}"
+    return sha256(seen.encode("utf-8", "replace")).hexdigest()[:20] if seen else ""
 
 
 def _shown(text: str | None, most: int, stored: str | None = None) -> str | None:

@@ -160,7 +160,7 @@ def next_jobs(queue: str, limit: int = NEXT) -> list[NextJob]:
     """The first ready jobs of a queue, in the order in which workers will take them."""
     now = now_ms()
     columns = Job.uuid, Job.job_type, Job.tenant_id, Job.available_ms, payloads.head(Job.payload).label("head")
-    query = select(*columns).where(Job.state == "pending", Job.queue == queue).order_by(Job.rank.desc(), Job.id)
+    query = select(*columns).where(Job.state == "pending", Job.queue == queue).order_by(*Job.order())
     return [NextJob(n, r.uuid, r.job_type, registry.label_of(r.job_type), r.tenant_id,
                     payloads.headline_argument(r.head), max(now - r.available_ms, 0))
             for n, r in enumerate(db.session.execute(query.limit(limit)), 1)]

@@ -1,80 +1,102 @@
-"""Searches finished jobs: with SQLite's full-text index (FTS5) where it exists, else by comparing the rows.
+"""Finds jobs by the words of a search, in the meaning of search_text.py.
 
-The content of the index is a view of `job_history` (type, tenant, queue, status, arguments, error). The monitor fills
-the index, so that no settle pays for it; the watermark `search_reach` is the highest id in it. Triggers remove deleted
-rows.
+job_history -> `advance` (the monitor, each second, in the order of the ids) -> job_texts (id, folded text) up to the
+watermark `search_reach`. SQLite's trigram index (FTS5) or PostgreSQL's (pg_trgm) finds texts of three characters and
+more, and each found text is compared. Without an index, and for shorter words, all texts are compared.
+Jobs that are not there yet (live ones, those past the watermark, those that changed: their text is NULL) are read and
+compared one by one (`Way.words`, list_plan.py). So no settle pays for the index.
+Triggers keep `job_texts` in step when a row of job_history is changed or deleted, also by other programs.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
+from typing import Any
 
+from app.ledger import watermark
 from app.ledger.dialect import Connection, Executor
+from app.ledger.rows import among, insert
+from app.services.jobs.search_text import marks, text_of
 
-SOURCE = "job_search s CROSS JOIN job_history r ON r.id = s.rowid"
+KEY, STEP = "search_reach", 250  # rows a transaction: 25 ms with the trigram index
+MOST_TRIGRAMS = 24
+COLUMNS = "r.job_type, r.tenant_id, r.payload, r.{}"  # what a program compares with words (search_text.has)
+INDEX = "job_search s CROSS JOIN job_history r ON r.id = s.rowid"
 MATCHES = "s.job_search MATCH :match"
-COLUMNS = "job_type, tenant_id, queue, status, args, error"
-STEP = 1000
-_ARGS = "CASE WHEN json_valid({0}payload) THEN json_extract({0}payload, '$.args') END"
-_ARGS_OF_TEXT = """substring({0}payload from '"args": (.*), "tenant_id": ')"""  # keys in the order of dispatch.payload
-_REACH = "SELECT CAST(value AS INTEGER) FROM meta WHERE key = 'search_reach'"
-_INDEX = f"""INSERT INTO job_search (rowid, {COLUMNS}) SELECT id, {COLUMNS} FROM job_search_rows
- WHERE id > :last AND id <= :to"""
-_MOVE = """INSERT INTO meta (key, value, at_ms) VALUES ('search_reach', :to, :now)
- ON CONFLICT (key) DO UPDATE SET value = excluded.value, at_ms = excluded.at_ms"""
+CHANGED = "r.id IN (SELECT id FROM job_texts WHERE text IS NULL)"
+_READ = "id, job_type, tenant_id, payload, error, queue, status"
+# Only for a row that is still there; a row of job_texts that a trigger has written meanwhile stays NULL.
+_WRITE = insert("job_texts", ("id", "text"), "(id) DO NOTHING", "job_history WHERE id = :id", text=":text")
+_STALE = f"SELECT j.id FROM job_texts j WHERE j.text IS NULL ORDER BY j.id LIMIT {STEP} {{lock}}"
 
 
-def watermark(tx: Executor) -> int:
-    """The highest id of job_history in the index; 0 without an index."""
-    rows = tx.fetch_all(_REACH) if tx.sqlite else []
-    return int(rows[0][0]) if rows else 0
+def reach(tx: Executor) -> int:
+    """The highest id of job_history that job_texts has; 0 when that is not known."""
+    try:
+        return watermark.read(tx, KEY)
+    except ValueError:
+        return 0
 
 
-def advance(connection: Connection, steps: int = 5) -> int:
-    """Index the next finished jobs, 1,000 a transaction, in at most `steps` transactions; returns how many."""
-    total, exists = 0, "SELECT 1 FROM sqlite_master WHERE name = 'job_search'"
-    for _ in range(steps if connection.sqlite and connection.fetch_all(exists) else 0):
+def advance(connection: Connection, steps: int = 8) -> int:
+    """Write the texts of the next finished jobs, 250 a transaction, and of changed ones; returns how many. Raises
+    ValueError for a damaged watermark."""
+    renewed = 0
+    if connection.fetch_all(_STALE.replace("{lock}", "")):
         with connection.transaction() as tx:
-            last = watermark(tx)
-            rows = tx.fetch_all(f"SELECT id FROM job_history WHERE id > :last ORDER BY id LIMIT {STEP}", last=last)
-            if rows:
-                tx.execute(_INDEX, last=last, to=rows[-1][0])
-                tx.execute(_MOVE, to=str(rows[-1][0]), now=tx.now())
-        total += len(rows)
-        if len(rows) < STEP:
-            break
-    return total
+            ids = among(row[0] for row in tx.fetch_all(_STALE))
+            texts = _texts(tx.sqlite, tx.fetch_all(f"SELECT {_READ} FROM job_history WHERE {ids}"))
+            tx.execute_many("UPDATE job_texts SET text = :text WHERE id = :id", texts)
+            renewed = len(texts)
+    return renewed + watermark.advance(connection, KEY, "job_history", _READ,
+                                       lambda rows, _now: _texts(connection.sqlite, rows),
+                                       lambda tx, texts: tx.execute_many(_WRITE, texts), steps, STEP)
 
 
-def match(words: Iterable[str], fields: dict[str, str], states: Iterable[str]) -> str:
-    """The FTS5 query for each word as a prefix in arguments or error, each field as a phrase, and any of the states.
-    All parts are quoted. '' when there is nothing to search for."""
-    tokens = [token for word in words for token in re.findall(r"[^\W_]+", word)]
-    parts = [f"{{args error}} : ({' '.join(_quoted(token) + ' *' for token in tokens)})"] if tokens else []
-    parts += [f"{column} : {_quoted(value)}" for column, value in fields.items() if value]
-    if found := " OR ".join(_quoted(s) for s in states):
-        parts.append(f"status : ({found})")
-    return " AND ".join(f"({part})" for part in parts)
+def _texts(sqlite: bool, rows: list[tuple]) -> list[tuple]:
+    """(folded text, id) of each row; for SQLite's index with the marks of its columns before the text."""
+    def marked(row: tuple) -> str:
+        job_type, tenant, queue, status = row[1], row[2], *row[5:]
+        return "".join(marks(job_type=job_type, tenant_id=tenant, queue=queue, status=status).values())
+
+    return [((marked(row) if sqlite else "") + text_of(*row[1:5]), row[0]) for row in rows]
 
 
-def _quoted(text: str) -> str:
-    return '"' + text.replace('"', '""') + '"'
+def lookup(tx: Executor, words: Iterable[str], columns: dict[str, str],
+           indexed: bool = True) -> tuple[str, str, dict[str, Any], str]:
+    """(source, condition, its parameters, key) of the rows of job_texts with all the words. `columns` has values of
+    MARKED that the others of the filter make sure of: they narrow the reading of the index. Without `indexed`
+    the texts are read for rows that another index finds."""
+    values: dict[str, Any] = {f"w{n}": word if tx.sqlite else like(word) for n, word in enumerate(words)}
+    compare = "instr(t.text, :{}) > 0" if tx.sqlite else "t.text LIKE :{} ESCAPE '!'"
+    found = list(map(compare.format, values))
+    match = _match(words, columns) if indexed and has_index(tx) else ""
+    if not match:
+        conditions = " AND ".join(["t.text IS NOT NULL", *found])
+        return "job_texts t JOIN job_history r ON r.id = t.id", conditions, values, "t.id"
+    texts = " CROSS JOIN job_texts t ON t.id = s.rowid" * bool(found)
+    return f"{INDEX}{texts}", " AND ".join([MATCHES, *found]), values | {"match": match}, "s.rowid"
 
 
-def like(tx: Executor, error: str, name: str) -> str:
-    """The SQL condition that the arguments or the column `error` of a row `r` match the pattern in parameter `name`.
-    Upper and lower case are the same.
-
-    The payload contains the uuid too, so the arguments are extracted from it. Extracting takes 3 times as long as
-    comparing, so it is done only where the whole payload matches.
-    """
-    args, compare = (_ARGS, "LIKE") if tx.sqlite else (_ARGS_OF_TEXT, "ILIKE")
-    text = f"COALESCE({{}}, '') || ' ' || COALESCE(r.{error}, '')"
-    columns = ("r.payload", args.format("r."))
-    return " AND ".join(f"({text.format(column)}) {compare} :{name} ESCAPE '!'" for column in columns)
+def has_index(tx: Executor) -> bool:
+    """Whether there is SQLite's trigram index, and texts in it."""
+    return tx.sqlite and reach(tx) > 0 and bool(tx.fetch_all("SELECT 1 FROM sqlite_master WHERE name = 'job_search'"))
 
 
-def pattern(word: str) -> str:
+def of_columns(columns: dict[str, str]) -> str:
+    """What :match of MATCHES is for the rows with these values of MARKED."""
+    return _match((), columns)
+
+
+def _match(words: Iterable[str], columns: dict[str, str]) -> str:
+    grams = [*marks(**columns).values(), *(word[at:at + 3] for word in words for at in range(len(word) - 2))]
+    return " AND ".join(map(_quoted, list(dict.fromkeys(grams))[:MOST_TRIGRAMS]))
+
+
+def _quoted(gram: str) -> str:
+    return '"' + gram.replace('"', '""') + '"'
+
+
+def like(word: str) -> str:
     """The LIKE pattern for texts that contain `word`, with `!` as the escape character."""
-    return "%" + re.sub(r"([!%_])", r"!\1", word) + "%"
+    return "%" + word.replace("!", "!!").replace("%", "!%").replace("_", "!_") + "%"

@@ -152,7 +152,8 @@ class JobRow(ListedJob):
     """A job in the list. `key` is its cursor; `args` are read for an export only; `summary` is its telling argument;
     `percent` is its progress.
 
-    `waited_ms` and `ran_ms` are those of the last attempt; they count until now while the job waits or runs. `why` says
+    `waited_ms`, `ran_ms` and `memory` (the peak in bytes) are those of the last attempt; times count until now while
+    the job waits or runs. `why` says
     why a ready job does not run, or when a job begins or ends. `lost` of its attempts use up no tries.
     """
 
@@ -174,6 +175,7 @@ class JobRow(ListedJob):
     in_bin: bool
     why: str | None
     lost: int = 0
+    memory: int | None = None
 
 
 @dataclass(frozen=True)
@@ -181,7 +183,8 @@ class JobPage:
     """A page of the list, newest first, and the cursors of the pages with older and newer jobs (None without such).
 
     `seen` is the number of matching rows in each table (`l` live, `h` finished) that was read to its end. `behind` is
-    how many jobs that have just ended were not considered, counted to 1,000.
+    how many jobs that have just ended were not considered, counted to 1,000. `stopped`: the time of a search was over;
+    jobs older than the cursor `older` were not read.
     """
 
     rows: list[JobRow]
@@ -189,3 +192,4 @@ class JobPage:
     older: str | None
     newer: str | None
     behind: int = 0
+    stopped: bool = False

@@ -16,7 +16,7 @@ from app.ledger.dialect import SessionExecutor
 from app.models import Job, JobMetric, outcome_stats
 from app.models.job import LIVE_STATES
 from app.services.jobs import actions, lookup
-from app.support.clock import HOUR_MS, day_of, iso, midnight, millis, now_ms, when
+from app.support.clock import DAY_MS, HOUR_MS, day_of, iso, midnight, millis, now_ms, when
 from app.support.messages import _
 from app.support.settings import settings
 from app.support.validation import ValidationError
@@ -189,9 +189,10 @@ class JobMonitoringService:
         now = now_ms()
         bounds = self._bounds(now, period)
         if group == "type":
+            start = now - DAY_MS if natural == "hour" else bounds[0]  # as the cards, and not from a full hour
             rows = [TypeFigures(name, registry.label_of(name), s.total, s.completed, s.failed, _tenths(s.average_ms),
                                 registry.colour_of(name))
-                    for name, s in outcome_stats.by_type(bounds[0], now + 1).items() if job_type in (None, name)]
+                    for name, s in outcome_stats.by_type(start, now + 1).items() if job_type in (None, name)]
             return [vars(row) for row in sorted(rows, key=lambda r: (-r.total, r.job_type)) if row.total]
         hours, zone = natural == "hour", settings().timezone
         names = [iso(b).replace(".000Z", "Z") if hours else day_of(b, zone).isoformat() for b in bounds[:-1]]

@@ -1,0 +1,72 @@
+"""Keeps forms that were sent when their session had ended, for an hour, to be shown again after signing in.
+
+form without a session -> `keep` (without files and secrets) -> token in a cookie of the browser -> sign-in -> `find`
+Rows are encrypted with a key of SECRET_KEY; the table has the token's hash only. Who had the ended session gets the
+form; when that is not known, whoever signs in next with this browser. At most 200 forms are kept, each of 256 KB: the
+oldest make room. What cannot be read any more (another key, too old) is none.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import secrets
+
+from cryptography.fernet import Fernet, InvalidToken, MultiFernet
+from sqlalchemy import delete, select
+
+from app.extensions import db
+from app.models import KeptForm
+from app.support.clock import HOUR_MS, now_ms
+from app.support.secret_names import NONE, secret_kind
+from app.support.settings import settings
+
+MOST, MOST_BYTES, KEEP_MS = 200, 256 * 1024, HOUR_MS
+Fields = list[tuple[str, str]]
+
+
+def without_secrets(fields: Fields) -> Fields:
+    """The fields that may be kept or shown: no tokens of forms, no values under names of secrets."""
+    return [(name, value) for name, value in fields if name != "csrf_token" and secret_kind(name) == NONE]
+
+
+def keep(owner: str, path: str, fields: Fields) -> str | None:
+    """Keep a form that was sent to `path`; returns its token, or None when it is too large. `owner` is the e-mail
+    address of whoever had the session, '' when that is not known."""
+    sealed = _box().encrypt(json.dumps([owner, path, without_secrets(fields)]).encode())
+    if len(sealed) > 2 * MOST_BYTES:
+        return None
+    token, now = secrets.token_urlsafe(32), now_ms()
+    old = select(KeptForm.token).order_by(KeptForm.created_ms.desc(), KeptForm.token).offset(MOST - 1)
+    db.session.execute(delete(KeptForm).where(KeptForm.created_ms < now - KEEP_MS))
+    db.session.execute(delete(KeptForm).where(KeptForm.token.in_(list(db.session.scalars(old)))))
+    db.session.add(KeptForm(token=_hash(token), path=path[:2000], body=sealed, created_ms=now))
+    db.session.commit()
+    return token
+
+
+def find(token: str | None, person: str) -> tuple[str, Fields] | None:
+    """(path, fields) of the form of this token for a person; None when there is none, or it is another's."""
+    row = db.session.get(KeptForm, _hash(token)) if token else None
+    if row is None or row.created_ms < now_ms() - KEEP_MS:
+        return None
+    try:
+        owner, path, fields = json.loads(_box().decrypt(row.body))
+    except (InvalidToken, ValueError, TypeError):
+        return None
+    return (path, [(name, value) for name, value in fields]) if owner in ("", person) else None
+
+
+def forget(token: str) -> None:
+    """Delete the form of this token."""
+    db.session.execute(delete(KeptForm).where(KeptForm.token == _hash(token)))
+    db.session.commit()
+
+
+def _hash(token: str) -> str:
+    return hashlib.sha256(token.encode("utf-8", "replace")).hexdigest()
+
+
+def _box() -> MultiFernet:
+    return MultiFernet([Fernet(base64.urlsafe_b64encode(bytes.fromhex(key))) for key in settings().keys("kept forms")])

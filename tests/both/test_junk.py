@@ -1,0 +1,66 @@
+"""Junk in each field of each form on each page: never an error of ours, never a page without a way back, what was typed is still there."""
+
+from __future__ import annotations
+
+import html
+import re
+from html.parser import HTMLParser
+
+from tests.both.test_pages import HTML, addresses
+
+JUNK = ("1,2,3 <b>\"x'", "2026-99-99", "9" * 60)
+NO_TEXT = ("hidden", "submit", "checkbox", "radio", "file", "button")
+
+
+class Forms(HTMLParser):
+    """The forms of a page: `found` has (method, action, {name: value}, names that a person types into)."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.found: list[tuple[str, str, dict[str, str], set[str]]] = []
+        self.open = False
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs) -> None:
+        given = {k: v or "" for k, v in attrs}
+        if tag == "form":
+            self.open = True
+            self.found.append((given.get("method", "get").lower(), given.get("action", ""), {}, set()))
+        elif tag in ("input", "textarea", "select") and self.open and given.get("name"):
+            _method, _action, values, typed = self.found[-1]
+            if given.get("type") not in ("checkbox", "radio", "file"):
+                values.setdefault(given["name"], given.get("value", ""))
+            if given.get("type") not in NO_TEXT:
+                typed.add(given["name"])
+
+    def handle_endtag(self, tag) -> None:
+        self.open = self.open and tag != "form"
+
+
+def test_junk_in_every_field_of_every_form(site):
+    seen, wrong, tried, refused = set(), [], 0, 0
+    for address in addresses(site):
+        if not address.startswith("/admin/") or ".csv" in address or ".json" in address:
+            continue
+        answer = site.client.get(address, headers=HTML)
+        if answer.status_code != 200 or answer.mimetype != "text/html":
+            continue
+        for method, action, values, typed in Forms(answer.text).found:
+            action = html.unescape(action) or address
+            kind = re.sub(r"[0-9a-f]{8}-[0-9a-f-]{27}|\d+|(?<=queues/)\w+|(?<=types/)\w+", "#", action.partition("?")[0])
+            for name in sorted(typed):
+                if (method, kind, name) in seen:
+                    continue
+                seen.add((method, kind, name))
+                for junk in JUNK:
+                    sent = values | {name: junk} | ({"csrf_token": site.client.csrf} if method == "post" else {})
+                    send = site.client.post if method == "post" else site.client.get
+                    got = send(action, headers=HTML, **({"data": sent} if method == "post" else {"query_string": sent}))
+                    text, tried = html.unescape(got.text), tried + 1
+                    refused += got.status_code == 400
+                    bad = got.status_code >= 500 or got.status_code == 400 and not (
+                        (junk in text or name == "secret") and "aria-invalid" in text and "<form" in text and 'href="/' in text)
+                    if bad:
+                        wrong.append((got.status_code, method, action, name, junk[:20], re.findall(r"<h1>(.*?)</h1>", got.text)))
+    assert not wrong, "\n".join(map(str, wrong))
+    assert tried > 100 and refused > 20, (tried, refused)

@@ -1,0 +1,145 @@
+"""A form that was sent when its session had ended is there again after signing in; nobody else sees it, nothing is sent by itself."""
+
+from __future__ import annotations
+
+import html
+import re
+
+import pytest
+
+from app.extensions import db
+from app.models import FailedJob, Job, KeptForm, TenantBudget, UserSession
+from app.services.people import accounts, kept_forms
+from tests.conftest import PASSWORD, fail_next, token_in
+from tests.controllers.test_gate import JSON
+
+AGAIN = "Your form is here again"
+FORMS = {
+    "new/": {"option-type": "TestForm", "text": "caffè <b>", "number": "7", "kind": "b", "option-delay": "60", "option-tenant": "acme"},
+    "costs/budgets": {"tenant": "acme", "amount": "49,90", "currency": "EUR", "hold": "1"},
+    "generations/templates": {"tenant": "acme", "name": "breve", "body": "typed {prompt}"},
+    "alerts/rules/1": {"threshold": "77", "window_min": "61", "cooldown_min": "16", "severity": "warning", "channels": "*"},
+    "alerts/rules/new?kind=failures": {"kind": "failures", "threshold": "78", "window_min": "62", "cooldown_min": "17"},
+    "connections/set": {"service": "wordpress", "tenant": "acme", "url": "https://blog.example.org", "user": "ada", "secret": "hunter2hunter2"},
+    "contents/bulk/": {"prompts": "one prompt\ntwo", "model": "gpt-4o-mini", "tenant": "acme"},
+    "queues/low/pause": {"minutes": "45", "reason": "price list"}, "alerts/1/snooze": {"minutes": "61"},
+}
+
+
+def end_session(app) -> None:
+    with app.app_context():
+        db.session.query(UserSession).delete()
+        db.session.commit()
+
+
+def sign_in_again(client, email: str = "admin@example.org"):
+    page = client.get("/login", headers={"Accept-Language": "en"}).text
+    return page, client.post("/login", data={"email": email, "password": PASSWORD, "csrf_token": token_in(page)})
+
+
+@pytest.mark.parametrize("path", FORMS)
+def test_what_was_typed_is_there_again_and_was_not_sent(admin, app, path):
+    sent = FORMS[path]
+    admin.set_cookie("lang", "en")
+    end_session(app)
+    answer = admin.post(f"/admin/jobs/{path}", data={"csrf_token": admin.csrf} | sent)
+    assert answer.status_code == 302 and answer.location.startswith("/login")
+    page, answer = sign_in_again(admin)
+    assert "Your form is kept" in page and (answer.status_code, answer.location) == (303, "/form-again")
+    answer = admin.get("/form-again", headers={"Accept-Language": "en"}, follow_redirects=True)
+    text = html.unescape(answer.text)
+    assert answer.status_code == 200 and AGAIN in text
+    for name, value in sent.items():
+        assert (value in text) is (name != "secret"), name
+    with app.app_context():
+        assert not db.session.query(Job).count() + db.session.query(TenantBudget).count()
+        assert b"caff" not in db.session.query(KeptForm).one().body and "hunter2" not in str(db.session.query(KeptForm).one().body)
+
+
+def test_sent_again_it_works_and_is_forgotten(admin, app):
+    end_session(app)
+    admin.post("/admin/jobs/queues/low/pause", data={"csrf_token": admin.csrf} | FORMS["queues/low/pause"])
+    sign_in_again(admin)
+    page = admin.get("/form-again").text
+    fields = dict(re.findall(r'name="([^"]+)" value="([^"]*)"', page)) | dict(re.findall(r'value="([^"]*)" +class="input" id="[^"]*" name="([^"]+)"', page)[::-1] and
+                                                                              [(n, v) for v, n in re.findall(r'value="([^"]*)" +class="input" id="[^"]*" name="([^"]+)"', page)])
+    assert fields["minutes"] == "45" and 'action="/admin/jobs/queues/low/pause"' in page
+    assert admin.post("/admin/jobs/queues/low/pause", data=fields).status_code == 303
+    with app.app_context():
+        assert db.session.query(KeptForm).count() == 0
+    assert admin.get("/form-again").status_code == 303
+
+
+def test_only_the_same_person_gets_it(admin, app):
+    with app.app_context():
+        accounts.create_user("eve@example.org", "super-admin", PASSWORD)
+    end_session(app)
+    admin.post("/admin/jobs/queues/low/pause", data={"csrf_token": admin.csrf} | FORMS["queues/low/pause"])
+    _page, answer = sign_in_again(admin, "eve@example.org")
+    assert "form-again" not in answer.location and admin.get("/form-again").status_code == 303
+    assert "price list" not in admin.get("/admin/jobs/costs/?again=1").text
+
+
+def test_buttons_scripts_other_sites_and_large_forms_keep_nothing(admin, app):
+    end_session(app)
+    admin.set_cookie("lang", "en")
+    url, sent = "/admin/jobs/queues/low/pause", {"csrf_token": admin.csrf} | FORMS["queues/low/pause"]
+    assert admin.post(url, data=sent, headers=JSON).status_code == 401
+    assert admin.post(url, data=sent, headers={"Origin": "https://evil.example"}).status_code == 302
+    assert admin.post(url, data=sent | {"reason": "x" * 300_000}).status_code == 302
+    answer = admin.post("/admin/jobs/retry-all", data={"csrf_token": admin.csrf, "next": "/admin/jobs/list?state=failed"})
+    assert answer.location == "/login?next=/admin/jobs/list?state%3Dfailed"
+    assert "nothing was done" in admin.get(answer.location, headers={"Accept-Language": "en"}).text
+    with app.app_context():
+        assert db.session.query(KeptForm).count() == 0
+
+
+def test_they_are_bounded_in_number_and_age(context, monkeypatch):
+    monkeypatch.setattr(kept_forms, "MOST", 3)
+    tokens = [kept_forms.keep("a@x", "/x", [("a", str(n))]) for n in range(5)]
+    assert db.session.query(KeptForm).count() == 3 and kept_forms.find(tokens[4], "a@x") == ("/x", [("a", "4")])
+    assert kept_forms.find(tokens[4], "b@x") is None and kept_forms.find("other", "a@x") is None
+    later = kept_forms.now_ms() + kept_forms.KEEP_MS + 1000
+    monkeypatch.setattr(kept_forms, "now_ms", lambda: later)
+    assert kept_forms.find(tokens[4], "a@x") is None
+
+
+def test_an_edit_that_was_overtaken_is_refused(admin, app):
+    from app import registry
+
+    with app.app_context():
+        uuid = registry.find("TestEcho").with_options(delay=600).dispatch(text="before")
+        db.session.commit()
+    page = admin.get(f"/admin/jobs/new/edit/{uuid}").text
+    version = re.search(r'name="option-version" value="(\w+)"', page)[1]
+    sent = {"csrf_token": admin.csrf, "option-version": version}
+    assert admin.post(f"/admin/jobs/new/edit/{uuid}", data=sent | {"text": "first"}).status_code == 303
+    answer = admin.post(f"/admin/jobs/new/edit/{uuid}", data=sent | {"text": "second"}, headers={"Accept-Language": "en"})
+    assert answer.status_code == 400 and "retried or edited elsewhere" in answer.text and "second" in answer.text
+    with app.app_context():
+        assert "first" in db.session.query(Job).one().payload
+    assert admin.post(f"/admin/jobs/new/edit/{uuid}", data={"csrf_token": admin.csrf, "text": "of a script"}).status_code == 303
+
+
+def test_a_retry_in_another_tab_overtakes_an_edit(admin, app):
+    from app import registry
+
+    with app.app_context():
+        uuid = registry.find("TestEcho").dispatch(text="before")
+        db.session.commit()
+    fail_next(app)
+    version = re.search(r'name="option-version" value="(\w+)"', admin.get(f"/admin/jobs/new/edit/{uuid}").text)[1]
+    admin.post(f"/admin/jobs/retry/{uuid}", data={"csrf_token": admin.csrf})
+    fail_next(app)
+    answer = admin.post(f"/admin/jobs/new/edit/{uuid}", data={"csrf_token": admin.csrf, "option-version": version, "text": "after"})
+    assert answer.status_code == 400
+    with app.app_context():
+        assert "before" in db.session.query(FailedJob).one().payload
+
+
+def test_error_pages_have_ways_out(admin, user_client, client):
+    forbidden = user_client.get("/admin/jobs/")
+    assert forbidden.status_code == 403 and 'href="/logout"' in forbidden.text and 'href="/admin/jobs/list"' not in forbidden.text
+    missing = admin.get("/admin/jobs/job/00000000-0000-0000-0000-000000000000")
+    assert missing.status_code == 404 and 'href="/admin/jobs/list"' in missing.text
+    assert 'href="/login"' in client.get("/nowhere").text
