@@ -105,6 +105,7 @@ def test_the_table_of_all_sorts_and_counts(site):
 def test_outcomes_that_the_monitor_has_not_counted_are_in_the_figures(site, monkeypatch):
     metric(site.ledger, "new", at=HOUR, run=60_000, job_type="T", tenant_id="new", worker="w9")
     assert plain(site, "type/T")["now"]["completed"] == 3 and plain(site, "tenant/new")["now"]["busy_ms"] == 60_000
+    assert plain(site, "tenant/new")["now"]["share"] == pytest.approx(100 * 60_000 / 92_300), "of all run time, with what is not counted yet"
     assert [r["total"] for r in plain(site, "")["rows"]] == [5, 1] and plain(site, "")["not_counted"] == 0
     metric(site.ledger, "newer", at=HOUR, job_type="T")
     monkeypatch.setattr(usage_read, "MOST_TAIL", 1)
@@ -186,3 +187,13 @@ def test_a_stalled_queue_does_not_look_idle(site):
         site.ledger.change("INSERT INTO job_minutes (minute_ms, job_type, queue, tenant_id, status, count, time_ms) VALUES (:m, 'T', 'low', '', 'completed', :n, 0)", m=minute, n=n + 4)
     page = site.get("/admin/jobs/queues").text
     assert "Nothing has ended here for 10 minutes." in page and "at most 50 min" in page and "at most 6 a minute" in page
+
+
+def test_a_type_has_one_colour_on_every_page(site):
+    types = {row["job_type"]: row["colour"] for row in site.get("/admin/jobs/metrics?group=type&period=30d").get_json()}
+    rows = {row["name"]: row["colour"] for row in plain(site, "?period=30d")["rows"]}
+    assert rows.keys() == {"T", "U"} and all(types.get(name, colour) == colour != 5 for name, colour in rows.items())
+    page, home = site.get("/admin/jobs/usage/type/T").text, site.get("/admin/jobs/").text
+    assert f'<rect class="k{rows["T"]}"' in page and f'swatch k{rows["T"]}' in page
+    for name, colour in types.items():
+        assert f'<span class="swatch k{colour}"></span>' in home and f"/usage/type/{name}" in home
