@@ -17,6 +17,7 @@ TOUCH = """([from, to]) => {
     pointerType: "touch", isPrimary: true, clientX: at.x, clientY: at.y }));
   send("pointerdown", centre(handle), handle);
   const end = centre(document.querySelector(to));
+  end.y += 9; // its lower half: behind it
   send("pointermove", end, handle);
   send("pointerup", end, handle);
 }"""
