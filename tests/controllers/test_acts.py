@@ -201,7 +201,8 @@ def test_each_action_of_the_code_has_its_sentence(app):
     names = set(re.findall(r'\b(?:audit|commit_audited)\(\s*[\w.]+,\s*Message\("([^"]+)"\)', source))
     names |= {m for found in re.findall(r"\bNOTED = \{(.*?)\}", source, re.S) for m in re.findall(r'Message\("([^"]+)"\)', found)}
     names |= {m for found in re.findall(r"\b(?:action|noted) = (.*)", source) for m in re.findall(r'Message\("([^"]+)"\)', found)}
-    assert len(names) > 50 and names - log_words.OF_JOBS.keys() - log_words.OF_OTHERS.keys() == set()
+    names |= set(re.findall(r'\b(?:NAMED = |_noted\(.*|_write\(.*)Message\("([^"]+)"\)', source))
+    assert names >= {"place", "undo place", "new view"} and len(names) > 50 and names - log_words.OF_JOBS.keys() - log_words.OF_OTHERS.keys() == set()
 
 
 def test_the_log_is_filtered_by_chips_and_exported(site):
