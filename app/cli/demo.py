@@ -28,6 +28,7 @@ from app.services.instance.retention import KEEP_DAYS, delete_in_steps
 from app.services.jobs import facts
 from app.services.jobs.batches import batch as batching, begin
 from app.services.jobs.dispatch import payload
+from app.services.stats import usage_fill
 from app.support.clock import DAY_MS, stamp
 
 MARK = json.dumps({"demo": True})
@@ -249,4 +250,5 @@ def remove(settings: Settings) -> int:
         tx.execute("DELETE FROM error_groups WHERE NOT EXISTS (SELECT 1 FROM job_facts f "
                    "WHERE f.error_group = error_groups.error_group)")
     rollups.rebuild(connection, KEEP_DAYS)
+    usage_fill.rebuild(connection, KEEP_DAYS)
     return total

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 import time
+from itertools import islice
 from typing import Any
 
 import click
@@ -13,10 +15,13 @@ from flask.cli import AppGroup
 from app import registry
 from app.cli.command import actor, reading, refuse
 from app.extensions import db
-from app.services.jobs import actions, limits, lookup, queues, tree, uploads, why
+from app.services.jobs import actions, limits, listing, lookup, queues, tree, uploads, why
+from app.services.jobs.job_filter import ARGS, NAMES, JobFilter
+from app.services.jobs.views import JobSummary
 from app.support import error_texts
 from app.support.json_values import as_json
 from app.support.messages import translate as _
+from app.support.settings import settings
 from app.support.validation import ValidationError, parse_delay, parse_json, parse_queue, parse_tenant
 
 HELP = "Dispatch, look at and act on jobs. UUID may be its first eight digits, as pages show them."
@@ -61,17 +66,31 @@ def named_all(after: tuple[str, ...]) -> tuple[str, ...]:
 
 @jobs.command("list")
 @click.option("--state", help="A live state or a final status; without it all live ones.")
+@click.option("--where", help="Parts of the filter of the list, as in its address: 'error=... worker=... longer=10s'.")
 @click.option("--json", "wants_json", is_flag=True)
 @click.option("--limit", type=click.IntRange(1, 1_000_000), default=None, help="At most so many.")
 @reading
-def list_jobs(state: str | None, wants_json: bool, limit: int | None) -> None:
-    """List jobs: all live ones, or those of a state."""
-    rows = lookup.summaries(state, limit)
+def list_jobs(state: str | None, where: str | None, wants_json: bool, limit: int | None) -> None:
+    """List jobs: all live ones, those of a state, or those that a filter finds."""
+    rows = lookup.summaries(state, limit) if where is None else matching(where, state, limit)
     if wants_json:
         click.echo(json.dumps(rows, default=as_json))
         return
     for row in rows:
         click.echo(f"{row.uuid}  {row.state:<11} {row.queue:<8} {row.type}  {row.tenant_id or '-'}  {row.attempts}")
+
+
+def matching(where: str, state: str | None, limit: int | None) -> list[JobSummary]:
+    """The jobs that a filter like "worker=w1 longer=10s" finds. Raises ValidationError."""
+    try:
+        pairs = [part.partition("=") for part in shlex.split(where)]
+    except ValueError:
+        raise ValidationError(_("A quotation mark is not closed.")) from None
+    given = {name: value for name, _equals, value in pairs} | ({"state": state} if state else {})
+    if unknown := [name for name in given if name not in NAMES and not name.startswith(ARGS)]:
+        raise ValidationError(_("The filter has no part %(name)s.", name=repr(unknown[0][:40])))
+    found = listing.iterate(JobFilter.read(given, settings().timezone))
+    return [JobSummary(r.uuid, r.job_type, r.queue, r.state, r.tenant_id, r.attempts) for r in islice(found, limit)]
 
 
 @jobs.command("show")

@@ -18,12 +18,14 @@ from app.cli.command import guard, refuse, single
 from app.cli.connections import connections
 from app.cli.jobs import jobs
 from app.cli.ops import workers
+from app.cli.recurring import recurring
 from app.cli.texts import texts
 from app.cli.users import users
 from app.ledger import rollups as counted
 from app.ledger.dialect import Connection
 from app.services.content import prices
 from app.services.instance.retention import KEEP_DAYS
+from app.services.stats import usage_fill
 from app.support.settings import settings
 
 
@@ -76,7 +78,9 @@ rollups = AppGroup("rollups", help="Hourly figures.")
 @rollups.command("rebuild")
 def rebuild() -> None:
     """Count the hours anew whose raw rows are all there."""
-    hours = counted.rebuild(Connection(settings().database_url, synchronous="FULL", wait_s=30), KEEP_DAYS)
+    connection = Connection(settings().database_url, synchronous="FULL", wait_s=30)
+    hours = counted.rebuild(connection, KEEP_DAYS)
+    usage_fill.rebuild(connection, KEEP_DAYS)
     click.echo(f"{hours} hours rebuilt")
 
 
@@ -109,6 +113,7 @@ def demo(metrics: int | None, pending: int | None, traffic: int | None, mix: boo
 
 def register_commands(app: Flask) -> None:
     """Add all commands to the application; those of Flask-Migrate get the exit codes only."""
-    for command in (jobs, batches, users, workers, rollups, alerts, texts, connections, *single.commands.values()):
+    for command in (jobs, batches, users, workers, rollups, alerts, texts, connections, recurring,
+                    *single.commands.values()):
         app.cli.add_command(guard(command))
     guard(migrations, checked=False)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from flask import Blueprint
 
-import app.controllers.audit  # noqa: F401  (these four add routes to jobs.bp)
+import app.controllers.audit  # noqa: F401  (these add routes to jobs.bp)
 import app.controllers.bulk  # noqa: F401
 import app.controllers.job_list  # noqa: F401
+import app.controllers.palette  # noqa: F401
 import app.controllers.queues  # noqa: F401
 import app.controllers.recurring  # noqa: F401
 from app.controllers import (
@@ -24,7 +25,10 @@ from app.controllers import (
     jobs,
     new_job,
     people,
+    schedules,
     syncs,
+    usage,
+    views,
     workers,
 )
 from app.controllers.access import check_csrf, super_admin_required
@@ -34,6 +38,6 @@ bp.before_request(super_admin_required)
 bp.before_request(check_csrf)
 bp.before_request(form_again.forget)
 for _part in (alerts, batches, bulk_texts, capacity, connections, contents, costs, errors, generations, graph, new_job,
-              people, syncs, workers):
+              people, schedules, syncs, usage, views, workers):
     jobs.bp.register_blueprint(_part.bp)
 bp.register_blueprint(jobs.bp)

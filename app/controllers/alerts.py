@@ -11,6 +11,7 @@ from app.controllers import forms
 from app.controllers.responses import actor, ask, done, live, wrong
 from app.services.alerts import channels, incident_views, incidents, rules, texts
 from app.services.alerts.checks import KINDS
+from app.services.jobs import saved_views
 
 bp = Blueprint("alerts", __name__, url_prefix="/alerts")
 SNOOZE = (60, 240, 1440)  # minutes that the page offers
@@ -76,7 +77,8 @@ def _edit(row):
     def page():
         types = {row.job_type: row.job_type} | {d.name: d.label for d in registry.known_types()}  # or one that was
         return render_template("admin/rule.html", rule=rules.shown(row), form=form, channels=channels.listing(),
-                               queues=[(q, q) for q in QUEUES], types=[pair for pair in types.items() if pair[0]])
+                               queues=[(q, q) for q in QUEUES], types=[pair for pair in types.items() if pair[0]],
+                               views=[(str(id), name) for id, name in saved_views.shared_views()])
 
     if request.method == "GET":
         return page()

@@ -39,12 +39,14 @@ def bulk():
     that existed when the page was rendered; `children` says what becomes of the jobs that wait for those which are
     ended. Raises ValidationError.
     """
-    form, action = request.form, request.form.get("action", "").replace("-", "_")
-    if action not in ACTIONS:
+    form, given = request.form, [text.replace("-", "_") for text in request.form.getlist("action")]
+    action = next((text for text in given if text in ACTIONS), "")
+    if not action:
         raise ValidationError(_("Choose what to do: %(names)s.", names=", ".join(ACTIONS)))
     options, error = _options(action)
     if form.get("scope") == "all":
-        wanted = read_filter(form)
+        # The filter has an `action` too: the number of an entry in the log.
+        wanted = read_filter(form.to_dict() | {"action": next((text for text in given if parse_id(text)), "")})
         choice = selection.matching(action, wanted, read_top(form.get("top", "")), options.get("queue"))
         subject = "list " + json.dumps(wanted.query, ensure_ascii=False)
     else:
@@ -57,7 +59,7 @@ def bulk():
         return done(" ".join([_("None of these jobs can be changed so."), *choice.left]), 0)
     chosen = choice.ids if action == "cancel" else ()
     title, text, button = question(action, len(choice.ids))
-    title = title if not choice.left or error else f"{title} ({_shares(choice)})"
+    title = title if not choice.left else f"{title} ({_shares(choice)})"
     text = " ".join([*choice.left, text, _("You can undo it.") if action in undo.UNDOABLE else
                      _("It cannot be undone.")])
     if page := ask(title, text, button, danger=action not in MILD, field=error, always=error is not None,

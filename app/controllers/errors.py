@@ -14,7 +14,7 @@ from app.controllers.redirects import here
 from app.controllers.responses import actor, ask, done, live, wrong
 from app.services.audit import ActionRefused
 from app.services.instance import deploys
-from app.services.jobs import actions, error_pages
+from app.services.jobs import actions, error_pages, undo
 from app.services.jobs.facts import MOST_KINDS
 from app.services.jobs.job_filter import FilterError
 from app.support.clock import iso, now_ms, when
@@ -91,8 +91,9 @@ def act(key: str, action: str):
                     tree=lambda: tree_forms.question(actions.waiting_for(action, ids))):
         return asked
     subject = Message("failures of %(type)s: %(title)s", type=named[0][:80], title=named[1][:120])
-    count = actions.in_steps(actor(), action, subject, ids, tree_forms.chosen())
-    return done(report(action, count, len(ids)), count)
+    found = actions.do_in_steps(actor(), action, subject, ids, tree_forms.chosen())
+    return done(report(action, found.count, found.total), found.count, entry=found.entry,
+                undo=action in undo.UNDOABLE and found.count > 0)
 
 
 @bp.post("/deploys", endpoint="mark")

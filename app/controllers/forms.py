@@ -12,6 +12,7 @@ from typing import Any
 
 import wtforms
 from flask import request
+from flask_babel import gettext as _
 from flask_wtf.i18n import translations
 from wtforms.validators import InputRequired
 
@@ -20,9 +21,9 @@ from app.models import AlertRule
 from app.services.alerts import rules
 from app.services.alerts.checks import KINDS
 from app.services.content import connection_values, costs, generation_pages
-from app.services.jobs import limits, queues
+from app.services.jobs import limits, ordering, queues
 from app.support.number_text import typed_number
-from app.support.validation import ValidationError, check_text, parse_queue, parse_tenant
+from app.support.validation import ValidationError, check_text, parse_queue, parse_tenant, parse_uuid
 
 
 def asked(parse: Callable[..., Any], *given: Any) -> Any:
@@ -83,6 +84,32 @@ class PauseForm(Form):
     reason = text(queues.parse_reason)
 
 
+class PlaceForm(Form):
+    """Where a waiting job goes: one chosen in a list (`uuid`) or named by its first digits (`job`)."""
+
+    uuid = text(ordering.parse_job)
+    job = text(ordering.parse_job)
+    place = text(ordering.parse_place)
+    queue = text(parse_queue)
+    before = text(parse_uuid)
+    after = text(parse_uuid)
+
+    def validate(self, extra_validators: Any = None) -> bool:
+        """Also: which job is meant, and where it goes unless a button says so."""
+        fine = super().validate(extra_validators)
+        if fine and not (self.values["job"] or self.values["uuid"]):
+            self.job.errors = [_("Choose a job of the lists, or give its first digits.")]
+        elif fine and self.step is None and not any(
+                self.values[name] for name in ("place", "queue", "before", "after")):
+            self.place.errors = [_("Give a place or a queue.")]
+        return not self.errors
+
+    @property
+    def step(self) -> str | None:
+        """The button that says where to: up, down or top."""
+        return next((name for name in ("up", "down", "top") if request.form.get("to") == name), None)
+
+
 class LimitForm(Form):
     """Limits of a job type."""
 
@@ -137,19 +164,20 @@ class RuleForm(Form):
     job_type = text(rules.parse_type)
     queue = text(parse_queue)
     tenant_id = text(parse_tenant)
+    view_id = text(rules.parse_view, required=True)
     severity = wtforms.StringField()
     quiet_from = wtforms.StringField()
     quiet_until = wtforms.StringField()
     channels = wtforms.SelectMultipleField(validate_choice=False)
 
     def __init__(self, row: AlertRule) -> None:
-        names = (*rules.LIMITS, *rules.OF_SOME, "severity", "quiet_from", "quiet_until")
+        names = (*rules.LIMITS, *rules.OF_SOME, "view_id", "severity", "quiet_from", "quiet_until")
         data = {name: getattr(row, name) for name in names}
         data["threshold"] = typed_number(row.threshold)
         super().__init__(**data, channels=row.channels.split(",") if row.channels else [])
         uses = KINDS[row.kind].uses if row.kind in KINDS else ()
         self.unit = KINDS[row.kind].unit if row.kind in KINDS else ""
-        for name in {"minimum", "window_min", *rules.OF_SOME}.difference(uses):
+        for name in {"minimum", "window_min", "view_id", *rules.OF_SOME}.difference(uses):
             del self[name]
 
     def validate_threshold(self, field: wtforms.Field) -> None:

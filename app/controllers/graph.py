@@ -27,6 +27,7 @@ from app.services.jobs.graph_walk import Graph, Node
 from app.support import layers
 from app.support.clock import now_ms, when
 from app.support.formatting import number
+from app.support.messages import translate_stored
 from app.support.states import count_label, state_label
 from app.support.validation import parse_id
 
@@ -227,7 +228,7 @@ def why(graph: Graph, uuid: str) -> dict[str, Any]:
     texts = {"completed": _("It has completed."), "cancelled": _("It was cancelled."),
              "erased": _("It was erased: nothing of it is kept.")}
     said = [now.cause, *now.more, *now.when] if now else [
-        texts.get(node.state) or (found and found.error) or state_label(node.state)]
+        texts.get(node.state) or translate_stored(found and found.error) or state_label(node.state)]
     causes = graph_figures.causes(graph, uuid)
     return {"name": named(node), "state": node.state, "text": " ".join(said),
             "url": found and url_for("admin.jobs.job", uuid=uuid), "stuck": waiting.family(uuid).stuck,

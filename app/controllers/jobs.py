@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from flask import Blueprint, jsonify, render_template, request
+from flask import Blueprint, jsonify, render_template, request, url_for
 from flask_babel import gettext as _, ngettext
 
 from app.controllers import tree_forms
@@ -16,10 +16,12 @@ from app.services.jobs import actions, lookup
 from app.services.stats import pauses
 from app.services.stats.job_monitoring import PERIODS, JobMonitoringService
 from app.support.formatting import number
+from app.support.messages import Message
 from app.support.validation import ValidationError, parse_id
 
 bp = Blueprint("jobs", __name__, url_prefix="/jobs")
 service = JobMonitoringService()
+FEW, MORE = 10, "50"  # rows of the two tables; what an address says for lookup.SHOWN rows
 ENDED_MS = 20_000  # between polls of the page of a job that has ended: another may retry or delete it
 PARTS = ("actions", "notices", "cards", "batches_live", "live_jobs", "failed_table")
 
@@ -30,19 +32,32 @@ def dashboard_pulse() -> dict[str, Any]:
     return body | {"pauses": pauses.listing(body["stats"]["jobs"]["queues"])}
 
 
+def address() -> dict[str, str]:
+    """The set parts of the dashboard's address: `period`, and `queued` or `failed` for a table of 50 rows, not 10."""
+    known = {"period": [p for p in PERIODS if p != "24h"], "queued": [MORE], "failed": [MORE]}
+    return {name: given for name, values in known.items() if (given := request.args.get(name)) in values}
+
+
+def rows(here: dict[str, str]) -> tuple[int, int]:
+    """How many rows the tables of queued and of failed jobs show."""
+    return tuple(lookup.SHOWN if name in here else FEW for name in ("queued", "failed"))
+
+
 @bp.get("/", endpoint="index")
 def index():
     """The dashboard, with charts of `period`; of 24 hours when the period is unknown."""
-    period = request.args.get("period")
-    context = dashboard_context(dashboard_pulse(), period if period in PERIODS else "24h")
-    return render_template("admin/dashboard.html", **context)
+    here = address()
+    context = dashboard_context(dashboard_pulse(), here.get("period", "24h"), rows(here))
+    return render_template("admin/dashboard.html", **context, here=here,
+                           poll_url=url_for("admin.jobs.realtime-stats", **here))
 
 
 @bp.get("/realtime-stats", endpoint="realtime-stats")
 def realtime_stats():
     """The figures as JSON (`dashboard_pulse`); a poll of the dashboard also gets its live parts as `partials`."""
-    body = dashboard_pulse()
-    return jsonify(body | {"partials": rendered(PARTS, lambda: dashboard_parts(body))} if polled() else body)
+    body, here = dashboard_pulse(), address()
+    parts = rendered(PARTS, lambda: dashboard_parts(body, rows(here)) | {"here": here}) if polled() else None
+    return jsonify(body if parts is None else body | {"partials": parts})
 
 
 @bp.get("/metrics", endpoint="metrics")
@@ -100,8 +115,10 @@ def flush_failed():
     if page := ask(_("Delete all failed jobs?"), text, _("Delete all"),
                    tree=lambda: tree_forms.question(actions.waiting_for("delete", actions.all_failed(highest)))):
         return page
-    count = actions.delete_all(actor(), highest, tree_forms.chosen())
-    return done(_("All failed jobs have been deleted") + f" ({number(count)})", count)
+    failed = actions.all_failed(highest)
+    found = actions.do_in_steps(actor(), "delete", Message("all failed"), failed, tree_forms.chosen())
+    return done(_("All failed jobs have been deleted") + f" ({number(found.count)})", found.count, entry=found.entry,
+                undo=found.count > 0)
 
 
 @bp.post("/cancel/<uuid>", endpoint="cancel")

@@ -12,6 +12,7 @@ from typing import Any
 from flask_babel import gettext, lazy_gettext as _
 
 from app import registry
+from app.config import QUEUES
 from app.services.alerts import texts
 from app.services.audit import AuditRow
 from app.support.clock import millis
@@ -47,6 +48,10 @@ OF_OTHERS = {
     "seal": _("Marked %(subject)s as complete"), "set limit": _("Set the limit of %(subject)s: %(result)s"),
     "switch on": _("Switched the schedule %(subject)s on"), "switch off": _("Switched the schedule %(subject)s off"),
     "run recurring": _("Ran the schedule %(subject)s at once"),
+    "make a schedule": _("Made the schedule %(subject)s: %(result)s"),
+    "change a schedule": _("Changed the schedule %(subject)s: %(result)s"),
+    "retime a schedule": _("Gave the schedule %(subject)s another time: %(result)s"),
+    "delete a schedule": _("Deleted the schedule %(subject)s: %(result)s"),
     "restart worker": _("Restarted the worker %(subject)s, %(result)s"),
     "quiet worker": _("Told the worker %(subject)s to take no more jobs, %(result)s"),
     "resume worker": _("Told the worker %(subject)s to take jobs again, %(result)s"),
@@ -57,7 +62,7 @@ OF_OTHERS = {
     "worker retired": _("Retired a worker on %(subject)s: %(result)s"),
     "no worker started": _("Started no worker on %(subject)s: %(result)s"),
     "worker not retired": _("Did not retire the worker %(subject)s: %(result)s"),
-    "budget": _("Set the budget of %(subject)s: %(result)s"),
+    "budget": _("Set the budget of %(subject)s: %(result)s"), "mark deploy": _("Marked the deploy: %(subject)s"),
     "set connection": _("Set the connection %(subject)s: %(result)s"),
     "remove connection": _("Removed the connection %(subject)s"),
     "try connection now": _("Let the connection %(subject)s be tried at once"),
@@ -147,6 +152,8 @@ def _named(row: AuditRow) -> str:
     kind, _space, id_ = row.subject.partition(" ")
     if str(row.action).endswith(_OF_ALERTS) or row.action == "end silence":
         return f"«{texts.name(kind)}» ({id_})" if id_.isdigit() else row.subject
+    if row.subject in QUEUES:
+        return gettext("the queue %(name)s", name=row.subject)
     if row.subject.startswith("type:"):
         return gettext("the type %(name)s", name=registry.label_of(row.subject.removeprefix("type:")))
     return row.subject

@@ -12,11 +12,12 @@ from app.controllers.responses import actor, ask, done, live, wrong
 from app.controllers.view_models import job_context
 from app.ledger.control import TYPE
 from app.services.audit import UNDOABLE
-from app.services.jobs import actions, limits, lookup, queues
+from app.services.jobs import actions, limits, lookup, ordering, queues
 from app.support.clock import now_ms
+from app.support.messages import translate_stored
 from app.support.moments import parse_moment
 from app.support.settings import settings
-from app.support.validation import ValidationError, check_line, check_text, parse_delay, parse_queue
+from app.support.validation import ValidationError, check_line, check_text, parse_delay, parse_id, parse_queue
 
 
 @bp.post("/act/<uuid>/<action>", endpoint="act")
@@ -83,6 +84,44 @@ def index():
     """The page of queues; for scripts the same values as JSON."""
     context = queues_context()
     return live("admin/queues.html", context, "queues", poll=url_for("admin.jobs.queues", queue=context["chosen"]))
+
+
+def order_context(name: str) -> dict[str, object]:
+    """The lines of all queues, of which the page shows the named one first, and the last move of the reader."""
+    return {"chosen": name, "lines": ordering.lines(), "last_move": ordering.last(actor())}
+
+
+@bp.get(f"/queues/<any({', '.join(QUEUES)}):name>", endpoint="queue")
+def one(name: str):
+    """The first waiting jobs of each queue, to be reordered."""
+    return live("admin/queue.html", order_context(name), "queue_order")
+
+
+@bp.post("/queues/place", endpoint="place")
+def place():
+    """Move a waiting job (`uuid`, or its first digits as `job`): `to` up, down or top; or ahead of the job `before`,
+    behind the job `after`, or to the number `place`, whichever is the first that there is, in `queue`."""
+    form = forms.PlaceForm()
+    if not form.validate():
+        return wrong(form.faults, lambda: render_template("admin/queue.html", form=form, **order_context(
+            request.form.get("shown") if request.form.get("shown") in QUEUES else QUEUES[0])))
+    given, step = form.values, form.step
+    number = 1 if step == "top" else given["place"] or (ordering.END if given["queue"] else None)
+    moved = ordering.place([given["job"] or given["uuid"]], actor(), given["queue"], given["before"], given["after"],
+                           number, step if step != "top" else None)
+    return _placed(_("Job moved"), moved)
+
+
+@bp.post("/queues/undo", endpoint="undo-place")
+def undo_place():
+    """Put the jobs of a move (`action`, its id in the log) back where they stood."""
+    return _placed(_("Move undone"), ordering.undo(parse_id(request.form.get("action")) or 0, actor()))
+
+
+def _placed(sentence: str, moved: ordering.Moved):
+    where = translate_stored(moved.where)
+    return done(f"{sentence}: {where}", moved.count, back=url_for("admin.jobs.queue", name=moved.queue),
+                queue=moved.queue, place=moved.place, where=where, action=moved.action)
 
 
 @bp.post("/queues/<name>/<any(pause, resume):action>", endpoint="pause")

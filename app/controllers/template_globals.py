@@ -10,7 +10,7 @@ from flask_babel import get_locale, gettext as _
 from flask_login import current_user
 from werkzeug.routing import BuildError
 
-from app import extensions, registry
+from app import extensions
 from app.controllers.responses import page_of_route
 from app.services.alerts.incident_views import count_open
 from app.services.content import field_names
@@ -54,13 +54,13 @@ def common() -> dict[str, Any]:
 
 # further pages of an entry
 ROOMS = {"contents.index": ("contents", "generations", "texts", "connections"), "list": ("batches", "errors"),
-         "workers": ("capacity",)}
+         "workers": ("capacity",), "recurring": ("schedules",), "index": ("usage",)}
 
 
 def nav() -> list[dict[str, Any]]:
-    """The menu: `label`, `url`, `active`, and as `count` the number of open alerts. No schedules: no "Recurring"."""
+    """The menu: `label`, `url`, `active`, and as `count` the number of open alerts."""
     entries = [(_("Overview"), "index"), (_("Jobs"), "list"), (_("Queues"), "queues"), (_("Workers"), "workers"),
-               *([(_("Recurring"), "recurring")] if registry.schedules() else []), (_("Alerts"), "alerts.index"),
+               (_("Recurring"), "recurring"), (_("Alerts"), "alerts.index"),
                (_("Contents"), "contents.index"), (_("Costs"), "costs.index")]
     return [{"label": label, "url": url_for(f"admin.jobs.{page}"), "active": active(f"admin.jobs.{page}"),
              "count": count_open() if page == "alerts.index" else 0} for label, page in entries]
@@ -102,4 +102,4 @@ def active(endpoint: str) -> bool:
     """Whether the current page belongs to this entry; those of one content, of generations, templates, many texts
     and connections belong to contents, batches to the list of jobs."""
     here, rooms = request.endpoint or "", ROOMS.get(endpoint.removeprefix("admin.jobs."), ())
-    return here == endpoint or here.startswith(tuple(f"admin.jobs.{room}." for room in rooms))
+    return here in (endpoint, f"{endpoint}-one") or here.startswith(tuple(f"admin.jobs.{room}." for room in rooms))

@@ -19,17 +19,18 @@ from app.models.job import BY_LIMIT, BY_RATE, LIVE_STATES
 from app.services.alerts.incident_views import open_alerts
 from app.services.content import bulk, content_list, contents, costs, generation_pages, sync_reports, sync_start
 from app.services.instance import deploys
-from app.services.jobs import batch_pages, error_pages, lookup, uploads, waiting, why
+from app.services.jobs import batch_pages, error_pages, listing, lookup, uploads, waiting, why
 from app.services.jobs.actions import EDITABLE
+from app.services.jobs.job_filter import JobFilter
 from app.services.jobs.views import JobView, Progress
 from app.services.stats import pauses, workers
 from app.services.stats.job_monitoring import JobMonitoringService, MonitorView, RecentEvent, recent_events
 from app.support import disk
-from app.support.clock import millis, now_ms
+from app.support.clock import day_of, millis, now_ms
 from app.support.formatting import localtime, number
 from app.support.messages import Message, translate_stored
 from app.support.settings import settings
-from app.support.tracebacks import parse_traceback
+from app.support.tracebacks import folders_of, parse_traceback
 
 MOST_BANNERS, MOST_JSON = 3, 1_000_000  # alerts on the dashboard; characters of indented JSON
 service = JobMonitoringService()
@@ -40,21 +41,25 @@ STEPS = {  # actions of the job page by state, besides retry, cancel and delete
 }
 
 
-def dashboard_context(pulse: dict[str, Any], period: str) -> dict[str, Any]:
+def dashboard_context(pulse: dict[str, Any], period: str, rows: tuple[int, int]) -> dict[str, Any]:
     """The whole dashboard: the live parts, and the charts of a period, which a poll does not get."""
-    parts = dashboard_parts(pulse, period)
-    return parts | {"types": service.get_metrics(period, group="type"), "period": period,
+    parts = dashboard_parts(pulse, rows)
+    timeline = parts["hours"] if period == "24h" else service.get_metrics(period)
+    types = service.get_metrics(period, group="type")
+    done = sum(row["completed"] for row in types)
+    return parts | {"types": types, "period": period, "timeline": deploys.on_chart(labelled(timeline)),
+                    "average": sum(r["completed"] * (r["avg_time"] or 0) for r in types) / done if done else None,
                     "first_run": not (parts["failed"]["rows"] or parts["queued"]["rows"] or service.has_history())}
 
 
-def dashboard_parts(pulse: dict[str, Any], period: str = "24h") -> dict[str, Any]:
-    """The live parts: figures, the first rows of both tables, open alerts and notices."""
+def dashboard_parts(pulse: dict[str, Any], rows: tuple[int, int]) -> dict[str, Any]:
+    """The live parts: figures, the first `rows` of both tables (queued, failed), open alerts and notices."""
     stats = pulse["stats"]
-    queued, failed = lookup.queued(), lookup.failed()
+    queued, failed = lookup.queued(rows[0]), lookup.failed(rows[1])
     failed = [replace(row, error=translate_stored(row.error)) for row in failed]
     of_workers = worker_lines(stats["workers"]["troubles"], url_for("admin.jobs.workers"))
     live, (running, open_batches) = stats["jobs"], batch_pages.running()
-    events = recent_events()
+    events, today = recent_events(), day_of(now_ms(), settings().timezone).isoformat()
     said = of_workers and "worker", pulse["pauses"] and "paused", *("rescued" for e in events if e.kind == "lost")
     return {
         "stats": stats,
@@ -64,9 +69,15 @@ def dashboard_parts(pulse: dict[str, Any], period: str = "24h") -> dict[str, Any
         "notices": notices(pulse["monitor"], events), "pauses": pulse["pauses"], "costs": costs.sums(),
         "alerts": of_workers + alert_banners(*said),
         "batches": {"rows": running, "total": open_batches},
-        "timeline": deploys.on_chart(labelled(service.get_metrics(period))),
+        "hours": service.get_metrics("24h"), "still_failed": listed(state="unsuccessful", since=today),
         "alike": error_pages.alike(row.uuid for row in failed),
     }
+
+
+def listed(**parts: str) -> tuple[int, bool, str]:
+    """How many jobs the list has with these parts of its filter, whether that is exact, and its address."""
+    n, exact = listing.count(JobFilter.read(parts, settings().timezone))
+    return n, exact, url_for("admin.jobs.list", **parts)
 
 
 def labelled(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -126,14 +137,17 @@ def notices(monitor: MonitorView, events: list[RecentEvent]) -> list[dict[str, A
             url=url_for("admin.jobs.contents.index", state="conflict"))
     for event in events:
         n, shown = event.count, number(event.count)
-        url = url_for("admin.jobs.job", uuid=event.uuid) if event.uuid else None
         if event.kind == "lost":
-            text = ngettext("%(n)s job rescued: its worker had died", "%(n)s jobs rescued: their workers had died",
-                            n, n=shown)
+            all_n, exact, url = listed(rescued="1")
+            also = ngettext("%(n)s job was ever rescued", "%(n)s jobs were ever rescued", all_n,
+                            n=number(all_n) if exact else _("more than %(n)s", n=number(all_n)))
+            add("bolt-off", ngettext("%(n)s attempt was lost with its worker in 24 hours",
+                                     "%(n)s attempts were lost with their workers in 24 hours", n, n=shown),
+                at=event.at, also={"text": also, "url": url})
         else:
-            text = ngettext("%(n)s job blocked: type or arguments do not fit",
-                            "%(n)s jobs blocked: type or arguments do not fit", n, n=shown)
-        add("bolt-off" if event.kind == "lost" else "lock", text, url=url, at=event.at)
+            add("lock", ngettext("%(n)s job blocked: type or arguments do not fit",
+                                 "%(n)s jobs blocked: type or arguments do not fit", n, n=shown),
+                url=url_for("admin.jobs.list", state="blocked"))
     return lines
 
 
@@ -187,7 +201,8 @@ def job_context(found: JobView) -> dict[str, Any]:
         **vars(found) | {"error": error, "traceback": trace, "progress": progress}, arguments=arguments,
         args_json=pretty(found.args), result_json=None if found.result is None else pretty(found.result),
         command=command(found), running_ms=running_ms, eta_ms=eta(progress, running_ms),
-        ended_because=job_story.why_ended(found, attempts, story["rounds"]), frames=parse_traceback(trace, f"{ROOT}/"),
+        ended_because=job_story.why_ended(found, attempts, story["rounds"]),
+        frames=parse_traceback(trace, f"{ROOT}/", folders_of(settings().job_modules)),
         report_url=url_for("admin.jobs.contents.report", uuid=uuid) if has_report else None, can=can,
     )
     marks = [a.details["cut"] for a in attempts if isinstance(a.details.get("cut"), list)]

@@ -54,13 +54,8 @@ def worker_lines(troubles: list[dict[str, Any]], home: str | None) -> list[dict[
     """One red line for each missing, frozen, stuck or silent worker, up to five, and a line for the others. `home` is
     the link of those that have no job."""
 
-    def says(kind: str, why: str, since: int | None) -> str:
-        if since is None or kind == "stuck":  # that sentence is whole
-            return why
-        return _("%(why)s. Since:", why=why) if kind == "missing" else _("%(why)s. Last heard:", why=why)
-
-    lines = [{"name": t["name"], "text": says(t["kind"], translate_stored(t["why"]), t["since_ms"]),
-              "since": when(t["since_ms"]), "level": "critical",
+    lines = [{"name": t["name"], "text": f"{translate_stored(t['why']).rstrip('.')}.", "level": "critical",
+              "since": when(t["since_ms"]), "heard": t["kind"] not in ("missing", "stuck"),
               "url": url_for("admin.jobs.job", uuid=t["uuid"]) if t["uuid"] else home,
               "url_label": registry.label_of(t["job_type"]) if t["uuid"] else _("Workers")}
              for t in troubles[:MOST_LINES]]

@@ -26,9 +26,13 @@ def workers():
 @bp.post("/<int(max=9223372036854775807):id>/restart", endpoint="restart", defaults={"command": "restart"})
 @bp.post("/<int(max=9223372036854775807):id>/<any(quiet, resume, stop, kill, start):command>", endpoint="command")
 def change(id: int, command: str):
-    """Give one worker a command; `kill` asks first."""
-    question = _("Kill this worker?"), _("Its job is taken from it and runs again in another worker."), _("Kill")
-    if command == "kill" and (page := ask(*question)):
+    """Give one worker a command; `kill` and `stop` ask first."""
+    questions = {
+        "kill": (_("Kill this worker?"), _("Its job is taken from it and runs again in another worker."), _("Kill")),
+        "stop": (_("Stop this worker?"), _("It ends after its current job. Nothing takes its place until somebody "
+                                           "starts it again."), _("Stop")),
+    }
+    if command in questions and (page := ask(*questions[command])):
         return page
     name = worker_commands.command_worker(id, command, actor())
     sentences = {

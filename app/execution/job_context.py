@@ -150,7 +150,8 @@ class JobContext:
         except ValueError as error:
             raise ValueError(f"wait_for: {error} waits for this job") from None
         if waits:
-            raise WaitForJobs(Message("Waits for %(n)s jobs that it has dispatched.", n=waits))
+            raise WaitForJobs(Message("Waits for a job that it has dispatched.") if waits == 1 else
+                              Message("Waits for %(n)s jobs that it has dispatched.", n=waits))
 
     def take_start(self, tx: Connection, more: bool = False) -> bool:
         """Count a start for the rate of the type of this job, in the open transaction: the one that its claim has taken

@@ -13,6 +13,7 @@ from itertools import takewhile
 from app.ledger import limits
 from app.ledger.claimed_row import COLUMNS, FENCE, FENCES, MARKED, Claim, pairs_of, read_claim
 from app.ledger.dialect import Connection, Executor
+from app.models.job import ORDER_J
 from app.support.clock import stamp
 from app.support.messages import Message, to_json
 
@@ -21,7 +22,7 @@ def _best(queue: str) -> str:
     return f"""CASE WHEN EXISTS(SELECT 1 FROM queues WHERE name = '{queue}' AND paused_at IS NOT NULL) THEN NULL ELSE
  (SELECT j.id FROM jobs j WHERE j.state = 'pending' AND j.queue = '{queue}' AND NOT EXISTS
  (SELECT 1 FROM queues t WHERE t.name = 'type:' || j.job_type AND t.paused_at IS NOT NULL)
- ORDER BY j.rank DESC, j.id LIMIT 1 {{skip}}) END"""
+ ORDER BY {ORDER_J} LIMIT 1 {{skip}}) END"""
 
 
 _CLAIM = """UPDATE jobs SET state = 'processing', worker_id = :w, reserved_at = :now / 1000, reserved_ms = :now,
@@ -104,11 +105,11 @@ class Grouping:
         return job_type in self.types and not (durable or limit_key or has_children or crashes or alone)
 
 
-_MORE = """SELECT j.id, j.job_type, j.durable, COALESCE(j.limit_key, (SELECT l.job_type FROM job_limits l
+_MORE = f"""SELECT j.id, j.job_type, j.durable, COALESCE(j.limit_key, (SELECT l.job_type FROM job_limits l
  WHERE l.job_type = j.job_type)), j.has_children, j.crashes, j.alone FROM jobs j
  WHERE j.state = 'pending' AND j.queue = :q AND NOT EXISTS
  (SELECT 1 FROM queues t WHERE t.name = 'type:' || j.job_type AND t.paused_at IS NOT NULL)
- ORDER BY j.rank DESC, j.id LIMIT :n {skip}"""
+ ORDER BY {ORDER_J} LIMIT :n {{skip}}"""
 _CLAIM_THESE = f"{_CLAIM} WHERE id IN {{ids}} AND state = 'pending' RETURNING {COLUMNS}"
 _DEPTH = "SELECT COUNT(*) FROM (SELECT 1 FROM jobs WHERE state = 'pending' AND queue = :q LIMIT :n) r"
 

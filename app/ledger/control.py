@@ -16,6 +16,7 @@ from typing import Any
 from app.ledger.claimed_row import RESTING
 from app.ledger.dialect import Connection, Executor
 from app.ledger.fairness import assign_fair_ranks
+from app.ledger.order import TOP
 from app.ledger.rows import among
 from app.models.job import BY_LIMIT, BY_PERSON, BY_RATE, BY_TYPE
 from app.models.types import as_integer, as_text
@@ -24,7 +25,7 @@ from app.support.messages import Message, to_json
 
 TYPE = "type:"
 PAUSED = Message("Its type is paused.")
-STEP, MOST_SHOWN = 500, 200
+STEP = 500
 
 _PAUSE = """INSERT INTO queues (name, paused_at, paused_until, paused_by, reason)
  VALUES (:name, :now, :until, :by, :reason) ON CONFLICT (name) DO UPDATE SET
@@ -147,8 +148,8 @@ def delay(tx: Executor, ids: Sequence[int], _by: str, seconds: float) -> int:
 def move(tx: Executor, ids: Sequence[int], _by: str, queue: str, fair: Collection[str]) -> int:
     """Move waiting rows into another queue, at rank 0; those of `fair` types get a fair rank there (fairness.py).
     Returns how many."""
-    moved = tx.fetch_all(f"UPDATE jobs SET queue = :q, rank = 0 WHERE {among(ids)} AND state <> 'processing' "
-                         "AND queue <> :q RETURNING id, queue, tenant_id, job_type", q=queue)
+    moved = tx.fetch_all(f"UPDATE jobs SET queue = :q, rank = 0, seat = NULL WHERE {among(ids)} "
+                         "AND state <> 'processing' AND queue <> :q RETURNING id, queue, tenant_id, job_type", q=queue)
     assign_fair_ranks(tx, moved, fair)
     return len(moved)
 
@@ -156,27 +157,5 @@ def move(tx: Executor, ids: Sequence[int], _by: str, queue: str, fair: Collectio
 def to_top(tx: Executor, ids: Sequence[int], _by: str) -> int:
     """Waiting rows ahead of all others of their queue, in their own order; returns how many."""
     tops = tx.fetch_all("SELECT queue, MAX(rank) FROM jobs WHERE state = 'pending' GROUP BY queue")
-    change = f"UPDATE jobs SET rank = :top WHERE {among(ids)} AND queue = :q AND state <> 'processing'"
-    return sum(tx.execute(change, top=top + 1, q=queue) for queue, top in tops)
-
-
-def step(tx: Executor, ids: Sequence[int], _by: str, up: bool) -> int:
-    """One row one place up or down within its queue, among the first 200: all rows ahead of it get ranks of their own,
-    in order. Returns 1, or 0 when that is not possible."""
-    found = tx.fetch_all(f"SELECT id, queue FROM jobs WHERE {among(ids)} AND state = 'pending'")
-    if len(found) != 1:
-        return 0
-    mine, queue = found[0]
-    rows = tx.fetch_all("SELECT id, rank FROM jobs WHERE state = 'pending' AND queue = :q "
-                        f"ORDER BY rank DESC, id LIMIT {MOST_SHOWN + 2}", q=queue)
-    order = [row[0] for row in rows]
-    at = order.index(mine) if mine in order else len(order)
-    other = at - 1 if up else at + 1
-    last = max(at, other)
-    if other < 0 or last >= min(len(order), MOST_SHOWN):
-        return 0
-    order[at], order[other] = order[other], order[at]
-    base = rows[last + 1][1] if last + 1 < len(rows) else rows[last][1] - 1
-    ranks = [{"id": id_, "rank": base + last + 1 - n} for n, id_ in enumerate(order[: last + 1])]
-    tx.execute_many("UPDATE jobs SET rank = :rank WHERE id = :id", ranks)
-    return 1
+    change = f"UPDATE jobs SET rank = :top, seat = NULL WHERE {among(ids)} AND queue = :q AND state <> 'processing'"
+    return sum(tx.execute(change, top=min((as_integer(top) or 0) + 1, TOP), q=queue) for queue, top in tops)

@@ -16,8 +16,11 @@ _SPENT = f"""SELECT COALESCE(SUM(cost_nano), 0) FROM job_costs WHERE tenant_id =
  AND currency = :currency AND cost_nano BETWEEN -{MOST} AND {MOST}"""
 
 
-_OF_BATCH = f"""SELECT currency, SUM(CASE WHEN cost_nano BETWEEN -{MOST} AND {MOST} THEN cost_nano ELSE 0 END),
- SUM(CASE WHEN cost_nano IS NULL THEN 1 ELSE 0 END) FROM job_costs WHERE uuid IN
+_BY_CURRENCY = f"""SELECT currency, SUM(CASE WHEN cost_nano BETWEEN -{MOST} AND {MOST} THEN cost_nano ELSE 0 END),
+ SUM(CASE WHEN cost_nano IS NULL THEN 1 ELSE 0 END) FROM job_costs WHERE"""
+_OF_TIME = f"""{_BY_CURRENCY} at_ms >= :since AND at_ms < :until AND {{column}} = :name GROUP BY currency
+ ORDER BY currency"""
+_OF_BATCH = f"""{_BY_CURRENCY} uuid IN
  (SELECT uuid FROM job_history WHERE batch_id = :b UNION ALL SELECT uuid FROM jobs WHERE batch_id = :b)
  GROUP BY currency ORDER BY currency"""
 
@@ -34,6 +37,12 @@ def of_batch(tx: Executor, batch_id: str) -> list[Cost]:
     """The costs of the members of a batch whose rows are still kept, by currency."""
     return [Cost(as_text(currency) or "", as_integer(nano, 0) or 0, int(unknown))
             for currency, nano, unknown in tx.fetch_all(_OF_BATCH, b=batch_id)]
+
+
+def of_time(tx: Executor, column: str, name: str, since: int, until: int) -> list[Cost]:
+    """The costs of a `job_type` or `tenant_id` (`column`) from `since` to before `until` (ms), by currency."""
+    rows = tx.fetch_all(_OF_TIME.format(column=column), name=name, since=since, until=until)
+    return [Cost(as_text(currency) or "", as_integer(nano, 0) or 0, int(unknown)) for currency, nano, unknown in rows]
 
 
 def add(tx: Executor, uuid: str, job_type: str, tenant: str | None, model: str, tokens: tuple[int, int, int] | None,

@@ -8,7 +8,7 @@ from typing import Any
 
 from app.config import QUEUES
 from app.ledger.dialect import Connection, Executor
-from app.models.job import LIVE_STATES
+from app.models.job import LINE, LIVE_STATES, ORDER
 from app.models.types import as_integer
 from app.support.validation import stored_json
 
@@ -21,11 +21,12 @@ _COUNT = """SELECT 'scheduled', COUNT(*) FROM jobs WHERE state = 'scheduled'
  UNION ALL SELECT state, COUNT(*) FROM jobs WHERE state IN ('held', 'blocked', 'waiting') GROUP BY state"""
 _DEPTHS = "SELECT queue, COUNT(*) FROM jobs WHERE state = 'pending' GROUP BY queue"
 # The longest waiting row of a queue is the first of its highest or of its lowest rank: two index look-ups at any depth.
-_OLDEST = """SELECT MIN(available_ms) FROM (
+_OLDEST = f"""SELECT MIN(available_ms) FROM (
  SELECT * FROM (SELECT available_ms FROM jobs WHERE state = 'pending' AND queue = :queue
- ORDER BY rank DESC, id LIMIT 1) a
+ ORDER BY {ORDER} LIMIT 1) a
  UNION ALL SELECT * FROM (SELECT available_ms FROM jobs WHERE state = 'pending' AND queue = :queue AND rank =
- (SELECT rank FROM jobs WHERE state = 'pending' AND queue = :queue ORDER BY rank LIMIT 1) ORDER BY id LIMIT 1) b) c"""
+ (SELECT rank FROM jobs WHERE state = 'pending' AND queue = :queue ORDER BY rank LIMIT 1)
+ ORDER BY {LINE}, id LIMIT 1) b) c"""
 _SAVE = """INSERT INTO meta (key, value, at_ms) VALUES (:key, :value, :now)
  ON CONFLICT (key) DO UPDATE SET value = excluded.value, at_ms = excluded.at_ms"""
 
@@ -41,16 +42,24 @@ def count(tx: Executor) -> dict[str, Any]:
     return found
 
 
-_SAMPLE = """INSERT INTO queue_minutes (minute_ms, queue, depth) VALUES (:minute, :queue, :depth)
+def oldest(live: dict[str, Any], now: int, queue: str | None = None) -> int | None:
+    """How long (ms) the longest waiting ready job of a queue, or of all, has waited at `now`; None without any."""
+    since = [found["since"] for name, found in live["queues"].items()
+             if queue in (None, name) and found["since"] is not None]
+    return max(now - min(since), 0) if since else None
+
+
+_SAMPLE = """INSERT INTO queue_minutes (minute_ms, queue, depth, oldest_ms) VALUES (:minute, :queue, :depth, :oldest)
  ON CONFLICT (minute_ms, queue) DO NOTHING"""
 
 
 def sample(connection: Connection, minute: int) -> None:
-    """Store the depth of each queue at this minute (ms)."""
-    queues = recent(connection)[0]["queues"]
+    """Store the depth of each queue at this minute (ms), and how long its oldest ready job has waited."""
+    live, now = recent(connection)[0], connection.now()
     with connection.transaction() as tx:
         for name in QUEUES:
-            tx.execute(_SAMPLE, minute=minute, queue=name, depth=queues.get(name, {"depth": 0})["depth"])
+            tx.execute(_SAMPLE, minute=minute, queue=name, depth=live["queues"].get(name, {"depth": 0})["depth"],
+                       oldest=oldest(live, now, name))
 
 
 def save(tx: Executor, key: str, value: object) -> None:

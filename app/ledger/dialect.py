@@ -248,6 +248,15 @@ class Connection(Executor):
         with self._lock, contextlib.closing(self.raw.cursor()) as cursor:
             cursor.executemany(sql, rows)
 
+    def sizes(self) -> tuple[int | None, int | None]:
+        """Bytes of the database and of its write-ahead log; None for what this user may not read."""
+        if self.sqlite:
+            path = self.url.removeprefix("sqlite:///")
+            return tuple(os.stat(name).st_size if os.path.exists(name) else None for name in (path, f"{path}-wal"))
+        size = "SELECT pg_database_size(current_database()), has_function_privilege('pg_ls_waldir()', 'EXECUTE')"
+        database, may = self.fetch_all(size)[0]
+        return database, int(self.fetch_all("SELECT SUM(size) FROM pg_ls_waldir()")[0][0]) if may else None
+
     def last_settled_id(self, table: str) -> int:
         """The largest id of `table` at or below which no new row can appear; 0 when it is not known yet.
 

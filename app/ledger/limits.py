@@ -34,7 +34,7 @@ from app.ledger.limit_keys import (  # noqa: F401  (handed on)
     stored,
 )
 from app.ledger.rows import among
-from app.models.job import BY_LIMIT, BY_RATE
+from app.models.job import BY_LIMIT, BY_RATE, ORDER_J
 from app.support.clock import DAY_MS
 from app.support.messages import to_json
 
@@ -60,7 +60,7 @@ _READY_BY_QUEUE = ", ".join(f"""(SELECT COUNT(*) FROM (SELECT 1 FROM jobs WHERE 
  AND queue = '{queue}' LIMIT {MOST_FREED}) r)""" for queue in QUEUES)
 _COUNTS = f"SELECT ({_RUNNING}), {_READY_BY_QUEUE}"
 _NEXT = f"""SELECT j.id FROM jobs j WHERE {LIMITED} AND j.job_type = :t
- AND j.limit_key = :key AND j.queue = :queue ORDER BY j.rank DESC, j.id LIMIT :n {{skip}}"""
+ AND j.limit_key = :key AND j.queue = :queue ORDER BY {ORDER_J} LIMIT :n {{skip}}"""
 _FREE = f"UPDATE jobs SET state = {RESTING}, hold_code = NULL, reason = NULL WHERE {{ids}} AND state = 'held'"
 _NEXT_KEY = f"""SELECT job_type, limit_key FROM jobs WHERE {LIMITED} AND (job_type, limit_key) > (:t, :key)
  ORDER BY job_type, limit_key LIMIT 1"""

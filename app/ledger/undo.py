@@ -20,12 +20,12 @@ from app.support.validation import stored_object
 
 _HELD, _AT = ("state", "hold_code", "reason", "reason_json"), ("available_ms", "available_at")
 # action: the columns that an undo writes, and those that it compares with what the action left
-PUT_BACK = {"move": (("queue", "rank"), ("queue", "rank")), "top": (("rank",), ("queue", "rank")),
+PUT_BACK = {"move": (("queue", "rank", "seat"), ("queue", "rank")), "top": (("rank", "seat"), ("queue", "rank")),
             "hold": (_HELD, ("hold_code",)), "release": (_HELD, ("hold_code",)),
             "delay": ((*_HELD, *_AT), ("available_ms", "hold_code"))}
 OF_BIN = ("delete", "restore")
-COLUMNS = {"jobs": ("state", "queue", "rank", "hold_code", "reason", "reason_json", "available_ms", "available_at",
-                    "claim_no", "cancel_requested"), "failed_jobs": ("deleted_at",)}
+COLUMNS = {"jobs": ("state", "queue", "rank", "seat", "hold_code", "reason", "reason_json", "available_ms",
+                    "available_at", "claim_no", "cancel_requested"), "failed_jobs": ("deleted_at",)}
 _RESTS = ("pending", "scheduled", "waiting")
 _NOTE = insert("audit_jobs", ("audit_id", "uuid", "was"), "DO NOTHING")
 _WRITE = "UPDATE jobs SET {columns} WHERE id = :id AND state <> 'processing'"

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Index, Integer, String, Text, text
+from typing import Any
+
+from sqlalchemy import BigInteger, Double, Index, Integer, String, Text, func, text
+from sqlalchemy.ext.hybrid import hybrid_property
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.extensions import db
@@ -11,6 +14,13 @@ from app.models.types import Id
 LIVE_STATES = ("scheduled", "pending", "held", "blocked", "waiting", "processing")
 HOLD_CODES = ("type", "budget", "person", "limit", "rate", "batch", "overlap")
 BY_TYPE, BY_BUDGET, BY_PERSON, BY_LIMIT, BY_RATE, BY_BATCH, BY_OVERLAP = HOLD_CODES
+
+
+# The order of a line: by rank, then by `seat`, which a person gave by moving the row, or else by id.
+LINE = "COALESCE(seat, id)"
+ORDER = f"rank DESC, {LINE}, id"
+ORDER_J = "j.rank DESC, COALESCE(j.seat, j.id), j.id"
+PLACE = text("rank DESC"), text(LINE), "id"
 
 
 def _partial_index(name: str, *columns: object, where: str) -> Index:
@@ -25,12 +35,13 @@ class Job(db.Model):
     time limit of the present claim has passed. `reason` is a sentence for people: no code reads it. `waits` is the
     number of its open edges (job_edge.py); `has_children` is 1 when other jobs may wait for it. `limit_key` names what
     is counted for its limit (job_limit.py). `alone` is 1 after it was lost in a group: it is claimed by itself.
+    `seat` is the place among rows of its rank that a person gave it; without one its id counts.
     """
 
     __tablename__ = "jobs"
     __table_args__ = (
         Index("jobs_queue_index", "queue"),
-        _partial_index("jobs_ready_idx", "queue", text("rank DESC"), "id", where="state = 'pending'"),
+        _partial_index("jobs_ready_idx", "queue", *PLACE, where="state = 'pending'"),
         _partial_index("jobs_due_idx", "available_ms", where="state = 'scheduled'"),
         _partial_index("jobs_claimed_idx", "worker_id", where="state = 'processing'"),
         _partial_index("jobs_aside_idx", "state", "job_type", where="state IN ('held', 'blocked', 'waiting')"),
@@ -38,9 +49,9 @@ class Job(db.Model):
         _partial_index("jobs_again_idx", "queue", where="round > 1"),
         _partial_index("jobs_turns_idx", "queue", "tenant_id", "rank", where="rank < 0"),
         _partial_index("jobs_batch_idx", "batch_id", "state", where="batch_id IS NOT NULL"),
-        _partial_index("jobs_limit_idx", "limit_key", "state", "queue", text("rank DESC"), "id",
+        _partial_index("jobs_limit_idx", "limit_key", "state", "queue", *PLACE,
                        where="limit_key IS NOT NULL"),
-        _partial_index("jobs_limited_idx", "job_type", "limit_key", "queue", text("rank DESC"), "id",
+        _partial_index("jobs_limited_idx", "job_type", "limit_key", "queue", *PLACE,
                        where="COALESCE(hold_code, '') IN ('limit', 'rate')"),
         {"sqlite_autoincrement": True},
     )
@@ -57,6 +68,7 @@ class Job(db.Model):
     job_type: Mapped[str] = mapped_column(String(255))
     tenant_id: Mapped[str | None] = mapped_column(String(255))
     rank: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    seat: Mapped[float | None] = mapped_column(Double)
     worker_id: Mapped[str | None] = mapped_column(String(255))
     claim_no: Mapped[int] = mapped_column(Integer, server_default="0")
     retry_round: Mapped[int] = mapped_column("round", Integer, server_default="1")
@@ -86,3 +98,18 @@ class Job(db.Model):
     alone: Mapped[int] = mapped_column(Integer, server_default="0")
     batch_id: Mapped[str | None] = mapped_column(String(36))
     limit_key: Mapped[str | None] = mapped_column(String(255))
+
+    @hybrid_property
+    def line(self) -> float:
+        """Where the row stands among those of its rank."""
+        return self.id if self.seat is None else self.seat
+
+    @line.inplace.expression
+    @classmethod
+    def _line_in_sql(cls) -> Any:
+        return func.coalesce(cls.seat, cls.id)
+
+    @classmethod
+    def order(cls) -> tuple[Any, ...]:
+        """The order in which workers take ready rows of a queue."""
+        return cls.rank.desc(), func.coalesce(cls.seat, cls.id), cls.id

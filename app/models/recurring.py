@@ -42,8 +42,12 @@ class Schedule(db.Model):
 
 
 class RecurringRun(db.Model):
-    """A run. The primary key guarantees one run a minute, even with several monitors. Without a uuid it was left out,
-    as an earlier one had not ended. "Run now" writes one at the time (ms) of the click."""
+    """A due minute. The primary key guarantees one run a minute, even with several monitors. "Run now" writes one at
+    the time (ms) of the click, with `why` "hand".
+
+    Without a uuid no job ran; `why` is "missed" (no monitor looked in time), "merged" (a later run stands for it),
+    "broken" (no job could be written), or None: it was left out, as an earlier one had not ended.
+    """
 
     __tablename__ = "recurring_runs"
 
@@ -51,3 +55,4 @@ class RecurringRun(db.Model):
     minute_utc: Mapped[int] = mapped_column(BigInteger, primary_key=True)
     uuid: Mapped[str | None] = mapped_column(String(36))
     created_ms: Mapped[int] = mapped_column(BigInteger)
+    why: Mapped[str | None] = mapped_column(String(10))

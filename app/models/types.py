@@ -34,6 +34,11 @@ def as_integer(value: Any, otherwise: int | None = None) -> int | None:
     return round(value) if isinstance(value, float | Decimal) and math.isfinite(value) else otherwise
 
 
+def as_float(value: Any, otherwise: float) -> float:
+    """The value of a column of numbers; `otherwise` when it is no finite number."""
+    return value if isinstance(value, int | float) and math.isfinite(value) else otherwise
+
+
 class _LenientText(String):
     def result_processor(self, dialect: Any, coltype: Any) -> Any:
         return as_text

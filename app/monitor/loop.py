@@ -31,6 +31,7 @@ from app.services.instance import deploys, retention, schema
 from app.services.jobs import facts, queue_rates, recurring, search_index
 from app.services.jobs.batches import follow_up
 from app.services.people import sign_in
+from app.services.stats import machine, usage_fill
 from app.support import disk, error_texts, open_files, process
 from app.support.clock import MINUTE_MS
 
@@ -93,6 +94,8 @@ class Monitor:
             Duty("batches", 1.0, self.batches),
             Duty("dependencies", 60.0, lambda: graph.repair(self.connection)),
             Duty("facts", 1.0, lambda: facts.advance(self.connection)),
+            Duty("usage", 1.0, lambda: usage_fill.advance(self.connection)),
+            Duty("machine", 5.0, machine.Sampler(self.connection, self.settings.data_dir).run),
             Duty("deploys", 5.0, lambda: deploys.watch(self.connection)),
             Duty("search", 1.0, lambda: search_index.advance(self.connection)),
             Duty("ping", 60.0, self.ping.send),

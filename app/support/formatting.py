@@ -58,15 +58,18 @@ def localtime(moment: datetime | None) -> datetime | None:
 
 @_lenient
 def ago(moment: datetime | None) -> str:
-    """'12 seconds ago', '9 min ago', 'today 03:12', 'yesterday 18:20', '20 Nov 09:30'; 'in 5 min' for the future."""
+    """'12 seconds ago', '9 min ago', 'today 03:12', 'yesterday 18:20', '20 Nov 09:30'; 'in 5 min' for the future; 'now'
+    for less than a second. It stands alone or behind a verb; behind "since" and "until" stands `at`."""
     if moment is None:
         return "–"
     at = when(now_ms())
     seconds = int((at - moment).total_seconds())
-    if seconds < -1:
+    if -2 < seconds < 1:
+        return _("now")
+    if seconds < 0:
         return _("in %(time)s", time=duration(-seconds * 1000))
     if seconds < 60:
-        return ngettext("%(num)s second ago", "%(num)s seconds ago", max(seconds, 0))
+        return ngettext("%(num)s second ago", "%(num)s seconds ago", seconds)
     if seconds < 3600:
         return _("%(n)s min ago", n=seconds // 60)
     local, now = localtime(moment), localtime(at)
@@ -92,8 +95,22 @@ def clock(ms: int, now: int, seconds: bool = False) -> str:
 
 
 @_lenient
+def moment(at: datetime | None) -> str:
+    """'Mon 30 Nov 2026, 03:00 CET', in APP_TIMEZONE: for times to come, which a change of the clocks may move."""
+    local = localtime(at)
+    return dates.format_datetime(local, "EEE d MMM y, HH:mm", locale=_locale()) + f" {local.tzname()}" if local else "–"
+
+
+@_lenient
+def due(moment: datetime | None) -> str:
+    """As `ago` for what is still to come: 'in 5 min', and 'now' once its time is over."""
+    return ago(max(moment, when(now_ms()))) if moment else "–"
+
+
+@_lenient
 def at(moment: datetime | None) -> str:
-    """'15:12', or '15:12 on 27 Nov' when that is not today; an en dash for None."""
+    """A point in time, behind "since", "until", "from" or "before": '15:12', or '15:12 on 27 Nov' when that is not
+    today; an en dash for None."""
     return clock(millis(moment), now_ms()) if moment else "–"
 
 
@@ -151,6 +168,6 @@ def money(nano: int | None, currency: str | None = "") -> str:
     return f"{number(value, digits)} {currency or ''}".strip()
 
 
-FILTERS = {"money": money, "number": number, "threshold": threshold, "ago": ago, "at": at, "exact": exact,
-           "duration": duration, "bytes": filesize, "localtime": localtime, "percent": percent,
+FILTERS = {"money": money, "number": number, "threshold": threshold, "ago": ago, "at": at, "due": due, "moment": moment,
+           "exact": exact, "duration": duration, "bytes": filesize, "localtime": localtime, "percent": percent,
            "state_label": state_label, "count_label": count_label}

@@ -38,8 +38,8 @@ class Machine:
 
     def __init__(self, root: Path = ROOT, own: Path = OWN) -> None:
         self.root, self.own = root, own
-        psutil.cpu_percent()  # the first answer of a process means nothing
         self._used: tuple[float, int] | None = None
+        self._times = psutil.cpu_times()
         self.busy()
 
     def _groups(self) -> list[Path]:
@@ -74,7 +74,7 @@ class Machine:
     def busy(self) -> float:
         """The busy share (0 to 1) of the processor since the call before: of the machine, or of what a group may use
         (cpu.max), whichever is higher."""
-        share, now = psutil.cpu_percent() / 100, time.monotonic()
+        share, now = self._share(), time.monotonic()
         for group in self._groups():
             try:
                 quota, period = (group / "cpu.max").read_text().split()
@@ -87,3 +87,10 @@ class Machine:
                 share = max(share, (used - before[1]) / 1e6 / (now - before[0]) / cores)
             break  # the nearest bound
         return min(share, 1.0)
+
+    def _share(self) -> float:
+        """The busy share of the machine since the call before. psutil.cpu_percent keeps one such time for the whole
+        process: two readers would shorten each other's."""
+        before, self._times = self._times, psutil.cpu_times()
+        passed = [max(now - then, 0) for now, then in zip(self._times, before, strict=True)][:8]  # then guests, in user
+        return 1 - (passed[3] + passed[4]) / sum(passed) if sum(passed) else 0.0  # idle, and waiting for a disk

@@ -130,7 +130,9 @@ def translated(message: str) -> str:
 
 
 def _translated(message: Message) -> str:
-    values = {name: _translated(value) if type(value) is Message else value for name, value in message.values.items()}
+    values = {name: _translated(value) if type(value) is Message else
+              _matched(value, 1) if type(value) is str and " " in value else value
+              for name, value in message.values.items()}  # another program may have written a sentence as a plain value
     return _filled(gettext(message.id) if message.id else "", values)
 
 

@@ -9,7 +9,7 @@ STATE_LABELS = {
     "blocked": _("Blocked"), "processing": _("Processing"), "completed": _("Completed"), "failed": _("Failed"),
     "timeout": _("Timed out"), "cancelled": _("Cancelled"), "retried": _("Failed, retried"), "lost": _("Lost"),
     "late": _("Late"), "released": _("Handed back"), "bin": _("In the bin"),
-    "erased": _("Erased"), "paused": _("Paused"), "healthy": _("Healthy"),
+    "counted": _("Completed or failed"), "erased": _("Erased"), "paused": _("Paused"), "healthy": _("Healthy"),
     "watch": _("Look at it"), "unresponsive": _("Not responding"), "stuck": _("Stuck"), "stopped": _("Stopped"),
 }
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import re
+import sys
+from collections.abc import Iterable, Mapping
 from itertools import groupby
 from operator import itemgetter
+from pathlib import Path
 from typing import Any
 
 FRAME = re.compile(r'^\s*File "(?P<file>.+)", line (?P<line>[0-9]{1,9})(?:, in (?P<function>.+))?$')
@@ -12,13 +15,28 @@ MARKS = re.compile(r"^[\s~^]+$")
 LIBRARY = re.compile(r"(?:site|dist)-packages/([^/]+)")
 
 
-def parse_traceback(text: str | None, root: str) -> dict[str, Any] | None:
+def folders_of(modules: Iterable[str]) -> dict[str, str]:
+    """The folders of imported modules as `parse_traceback` takes them: of a package its own, of a module file the one
+    that it lies in. What is not imported has none."""
+    found = {}
+    for name in modules:
+        top = sys.modules.get(name.partition(".")[0])
+        for folder in map(Path, getattr(top, "__path__", ())):
+            found[f"{folder}/"] = f"{folder.parent}/"
+        if not hasattr(top, "__path__") and getattr(top, "__file__", None):
+            found[f"{Path(top.__file__).parent}/"] = f"{Path(top.__file__).parent}/"
+    return found
+
+
+def parse_traceback(text: str | None, root: str, also: Mapping[str, str] | None = None) -> dict[str, Any] | None:
     """The parsed traceback, or None when the text contains no frame:
 
     `{"exception": str, "groups": [{"ours": bool, "names": str, "frames": [{"file", "line", "function", "ours", "name",
     "code": [{"n", "text", "hit"}]}]}]}`. Neighbouring frames with the same `ours` form a group. `root` is the project's
-    folder with a trailing slash; a file is ours when it is below `root` and not in a virtual environment.
+    folder with a trailing slash; `also` has further folders of the team, each with the part of it that is not shown. A
+    file is ours when it is below one of them and neither in a virtual environment nor an installed package.
     """
+    own = {root: root} | dict(also or {})
     lines = (text or "").splitlines()
     frames: list[dict[str, Any]] = []
     tail = 0
@@ -26,9 +44,11 @@ def parse_traceback(text: str | None, root: str) -> dict[str, Any] | None:
         found = FRAME.match(line)
         if found:
             library = LIBRARY.search(found["file"])
-            ours = found["file"].startswith(root) and not library and "/.venv/" not in found["file"]
+            below = next((folder for folder in own if found["file"].startswith(folder)), None)
+            ours = below is not None and not library and "/.venv/" not in found["file"]
             frames.append({
-                "file": found["file"].removeprefix(root) if ours else found["file"].rsplit("site-packages/", 1)[-1],
+                "file": (found["file"].removeprefix(own[below]) if ours
+                         else found["file"].rsplit("site-packages/", 1)[-1]),
                 "line": int(found["line"]), "function": found["function"] or "", "ours": ours, "code": [],
                 "name": library[1].removesuffix(".py") if library else "Python",
             })

@@ -3,7 +3,9 @@ import { bulk } from "./bulk.js";
 import { charts } from "./charts.js";
 import "./confirm.js";
 import "./copy.js";
+import "./keys.js";
 import { live } from "./live.js";
+import "./schedule.js";
 
 document.addEventListener("alpine:init", () => {
   const { Alpine } = window;

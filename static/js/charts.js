@@ -1,5 +1,5 @@
 // Draws what the server sends: rows with a label each, the series that data-series names, and the same rows into the
-// table beside. Knows no metric by name. A row's `deploys` become lines, at their place within the bucket. A ring shows five slices: of more kinds the last is all the others together. Colours are the page's custom properties --chart-<series> and --chart-1…5.
+// table beside. Knows no metric by name. A row's `deploys` become lines, at their place within the bucket. A ring shows five slices: of more kinds the last is all the others together. Colours are the page's custom properties --chart-<series> and, for a kind with a colour of its own, --chart-<colour>; 5 is that of all others.
 import { language, show } from "./figures.js";
 import { getJson } from "./live.js";
 
@@ -46,6 +46,9 @@ export function charts() {
       for (const other of link.parentElement.children) other.removeAttribute("aria-current");
       link.setAttribute("aria-current", "true");
       history.replaceState(null, "", link.href);
+      const poll = new URL(document.body.dataset.url, location.href); // the links that a poll renders keep the period
+      poll.searchParams.set("period", link.dataset.period);
+      document.body.dataset.url = poll.href;
       window.dispatchEvent(new CustomEvent("charts:period", { detail: link.dataset }));
     },
 
@@ -76,6 +79,7 @@ export function charts() {
       const others = rows.slice(SLICES - 1);
       const sum = { label: this.$root.dataset.others.replace("{n}", show(others.length)) };
       for (const key of Object.keys(others[0])) if (typeof others[0][key] === "number") sum[key] = others.reduce((all, row) => all + (row[key] || 0), 0);
+      sum.colour = SLICES;
       return [...rows.slice(0, SLICES - 1), sum];
     },
     label(row) {
@@ -116,10 +120,18 @@ export function charts() {
       for (const sum of this.$root.querySelectorAll("[data-sum]")) {
         sum.textContent = show(rows.reduce((all, row) => all + row[sum.dataset.sum], 0));
       }
+      const [average, start] = ["[data-average]", "[data-start]"].map((name) => this.$root.querySelector(name));
+      if (average) {
+        const [done, time] = rows.reduce(([n, ms], row) => [n + row.completed, ms + row.completed * (row.avg_time || 0)], [0, 0]);
+        average.closest("footer").hidden = !done;
+        average.textContent = done ? show(time / done, "duration") : "";
+      }
+      if (start && rows.length) start.textContent = this.label(rows[0]);
     },
     fill(body, some) {
       const columns = [...body.closest("table").querySelectorAll("thead [data-col]")];
-      const lines = some.map((row, i) => {
+      const { page } = this.$root.dataset;
+      const lines = some.map((row) => {
         const line = document.createElement("tr");
         columns.forEach(({ dataset }, c) => {
           const cell = document.createElement(c ? "td" : "th");
@@ -127,10 +139,16 @@ export function charts() {
           else cell.scope = "row";
           if (dataset.swatch !== undefined) {
             const swatch = document.createElement("span");
-            swatch.className = `swatch k${Math.min(i + 1, 5)}`;
+            swatch.className = `swatch k${row.colour}`;
             cell.append(swatch);
           }
-          cell.append(dataset.col === "label" ? this.label(row) : show(row[dataset.col], dataset.as));
+          const text = dataset.col === "label" ? this.label(row) : show(row[dataset.col], dataset.as);
+          if (page && !c && row.job_type) {
+            const link = document.createElement("a");
+            link.href = page.slice(0, -1) + row.job_type.split("/").map(encodeURIComponent).join("/");
+            link.append(text);
+            cell.append(link);
+          } else cell.append(text);
           if (dataset.col === "label") for (const deploy of row.deploys || []) cell.append(second(`${deploy.at} ${deploy.text}`));
           line.append(cell);
         });
@@ -143,7 +161,7 @@ export function charts() {
       if (!chart) return;
       const ring = this.$root.dataset.kind === "ring";
       chart.data.datasets.forEach((set, i) => {
-        set.backgroundColor = ring ? this.drawn().map((_, k) => colour(`chart-${Math.min(k + 1, 5)}`)) : colour(`chart-${series[i][0]}`);
+        set.backgroundColor = ring ? this.drawn().map((row) => colour(`chart-${row.colour}`)) : colour(`chart-${series[i][0]}`);
         if (ring) set.borderColor = colour("surface");
       });
       if (!ring) {
@@ -165,7 +183,7 @@ export function charts() {
       Object.assign(ctx, { strokeStyle: colour("text"), fillStyle: colour("text"), font: `12px ${getComputedStyle(document.body).fontFamily}`, textBaseline: "top" });
       ctx.setLineDash([4, 3]);
       rows.forEach((row, i) => (row.deploys || []).forEach(({ text, place }) => {
-        const x = Math.round(scales.x.left + (i + place) * step) + 0.5;
+        const x = Math.min(Math.round(scales.x.left + (i + place) * step), area.right - 1) + 0.5;
         ctx.beginPath();
         ctx.moveTo(x, area.top);
         ctx.lineTo(x, area.bottom);

@@ -31,12 +31,17 @@ export function live() {
   let delay = 0;
   let fresh = Date.now();
   let said = "";
+  let asked = 0; // how often a component has changed something: what was under way then is too old
 
   return {
     init() {
       delay = this.period();
       document.addEventListener("visibilitychange", () => (document.hidden ? this.pause() : this.refresh()));
       window.addEventListener("online", () => this.refresh());
+      window.addEventListener("live:now", () => {
+        asked += 1;
+        this.refresh();
+      });
       clock = setInterval(() => this.tell(), 1000);
       this.count(Number(this.figure("failed-jobs") || 0));
       if (document.hidden) this.pause();
@@ -69,10 +74,11 @@ export function live() {
       if (running || this.state() === "ended") return;
       running = true;
       clearTimeout(timer);
+      const mine = asked;
       const names = [...document.querySelectorAll("[data-partial]")].map((place) => place.dataset.partial);
       try {
         const answer = await getJson(this.$root.dataset.url, { "X-Partials": names.join() });
-        this.swap(answer.partials);
+        if (mine === asked) this.swap(answer.partials);
         this.fill(answer);
         window.dispatchEvent(new CustomEvent("live:tick"));
         fresh = Date.now();
@@ -88,13 +94,14 @@ export function live() {
         running = false;
       }
       if (this.state() === "ended") return;
-      if (document.hidden) this.pause();
+      if (mine !== asked) this.refresh();
+      else if (document.hidden) this.pause();
       else this.later();
     },
 
-    // The HTML of the partials; not while a question is open, as it speaks of what stands below it.
+    // The HTML of the partials; not while a question is open, as it speaks of what stands below it, nor while a row is moved.
     swap(partials) {
-      if (document.querySelector("dialog[open]")) return;
+      if (document.querySelector("dialog[open], .lifted")) return;
       for (const [name, html] of Object.entries(partials)) {
         for (const place of document.querySelectorAll(`[data-partial="${CSS.escape(name)}"]`)) morph(place, html);
       }

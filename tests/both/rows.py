@@ -24,6 +24,7 @@ from app.models import (
     QueueMinute,
     Recurring,
     RecurringRun,
+    Schedule,
     SyncAction,
     SyncLink,
     TenantBudget,
@@ -169,6 +170,9 @@ def _more(uuids: dict[str, str], now: int) -> list[object]:
         Recurring(name="yearly", enabled=1, since_ms=now, looked_ms=now, missed_ms=now - DAY_MS, missed_at_ms=now)
         if not db.session.get(Recurring, "yearly") else JobLog(uuid=done, claim_no=1, attempt=1, at_ms=now, level="error", message="riga"),
         RecurringRun(name="yearly", minute_utc=now - now % MINUTE_MS, uuid=done, created_ms=now),
+        RecurringRun(name="nightly", minute_utc=now - now % MINUTE_MS, created_ms=now, why="missed"),
+        *(Schedule(name=name, cron="30 2 1 1 *", job_type=job_type, args='{"text": "è"}' if job_type else "{}", queue="low", tenant_id="acme", changed_by="ada", changed_ms=1)
+          for name, job_type in (("nightly", "TestEcho"), ("unknown type", "NoSuchType"), ("yearly", None), ("no longer declared", None))),
         Queue(name="low", paused_at=now, paused_until=now + DAY_MS, paused_by="ada", reason="pausa"),
         Queue(name="type:TestSleep", paused_at=now, paused_by="ada"),
         *(QueueMinute(minute_ms=now - now % MINUTE_MS - n * MINUTE_MS, queue="default", depth=n) for n in range(3)),

@@ -35,7 +35,7 @@ MOMENTS = {"sqlite": ("", "yesterday", "0000-00-00 00:00:00", "9999-12-31 23:59:
            "postgresql": ("infinity", "-infinity", "0044-03-15 12:00:00 BC", "9999-12-31 23:59:59.999999", "294276-01-01", "0001-01-01")}
 TABLES = ("jobs", "failed_jobs", "job_history", "job_metrics", "job_logs", "job_batches", "worker_heartbeats", "queues", "queue_minutes", "queue_seconds", "job_minutes", "job_histograms", "rollup_types",
           "rollup_tenants", "alerts", "alert_rules", "alert_messages", "contents", "content_versions", "import_rejects", "import_runs", "generations", "prompt_templates", "job_costs", "tenant_budgets",
-          "meta", "recurring", "recurring_runs", "uploads", "audit", "connections", "error_groups", "deploys")
+          "meta", "recurring", "recurring_runs", "schedules", "uploads", "audit", "connections", "error_groups", "deploys")
 JSON_COLUMNS = ("payload", "result", "metadata", "facts", "attributes", "raw", "parameters", "value", "failed_job_ids", "options", "row")
 META = ("live_counts", "monitor", "channels", "alerts", "types", "disk", "rollup_reach", "search_reach", "paused_after_restore", "code_of_workers")
 
@@ -127,6 +127,7 @@ def addresses(app) -> list[str]:
     rows = [r[0] for table in ("jobs", "failed_jobs", "job_history", "generations") for r in db.session.execute(text(f"SELECT uuid FROM {table} ORDER BY id DESC LIMIT 70"))]
     uuids_ = [u.decode("utf-8", "replace") if isinstance(u, bytes) else str(u) for u in rows]
     batches = [r[0].decode("utf-8", "replace") if isinstance(r[0], bytes) else str(r[0]) for r in db.session.execute(text("SELECT id FROM job_batches"))]
+    names = [r[0] for table in ("schedules", "recurring_runs", "recurring") for r in db.session.execute(text(f"SELECT name FROM {table}")) if isinstance(r[0], str)]
     rules = [r[0] for r in db.session.execute(text("SELECT id FROM alert_rules"))]
     db.session.rollback()
     found, skipped = [], ("static", "static-plain", "security.txt")
@@ -145,6 +146,8 @@ def addresses(app) -> list[str]:
                 found += [build(rule.endpoint, {"batch": b}) for b in batches if b.strip("/") == b != "" and len(b) < 300 and "\x00" not in b]
             elif rule.arguments == {"upload_id"}:
                 found += [build(rule.endpoint, {"upload_id": u}) for u in ("up_" + "0" * 32, "x", "..")]
+            elif rule.endpoint == "admin.jobs.recurring-one":
+                found += [build(rule.endpoint, {"name": n}) for n in names if n.strip("/.") == n != "" and "//" not in n and len(n) < 300 and "\x00" not in n]
             else:
                 assert rule.arguments & {"name", "path", "filename"}, rule
     found += [f"/admin/jobs/list?state={s}" for s in ("live", "ended", "unsuccessful", "bin", "held")] + ["/admin/jobs/list?q=ordinary", "/admin/jobs/list?q=x&state=failed", "/admin/jobs/list?since=2020-01-01"]

@@ -62,6 +62,10 @@ def test_every_command_runs(site, cli, tmp_path):
             assert all(set(r) == {"uuid", "type", "queue", "state", "tenant_id", "attempts"} for r in rows) and rows
     does(0, "jobs", "list", "--limit", "3")
     assert set(json.loads(does(0, "capacity", "--store", "--json"))) == {"yesterday", "last", "hours", "at_ms"}
+    assert {"nightly", "yearly", "unknown type"} <= {s["name"] for s in json.loads(does(0, "recurring", "list", "--json"))}
+    assert "NoSuchType" in does(0, "recurring", "list")
+    assert len(does(0, "recurring", "next", "nightly", "--count", "3").splitlines()) == 4
+    does(3, "recurring", "next", "nothing")
     assert "Last 48 hours: " in does(0, "capacity", "--hours", "48")
     for state, key in one.items():
         assert json.loads(does(0, "jobs", "show", key, "--json"))["uuid"] == key, state

@@ -9,7 +9,7 @@ import re
 import pytest
 from flask import request
 
-from app.config import ROOT
+from app.config import QUEUES, ROOT
 from app.controllers.job_list import read_filter
 from app.models.job import LIVE_STATES
 from app.models.job_metric import FINAL
@@ -28,12 +28,19 @@ LISTS = [
     {"q": "Etna'"}, {"q": "429", "state": "unsuccessful", "tenant": "acme"}, {"q": "0a0b"}, {"q": "RateLimit", "type": "TestEcho", "queue": "default"},
     {"batch": "{running}"}, {"batch": "{ended}", "state": "undecided"}, {"batch": "{ended}", "q": "429", "tenant": "acme"}, {"batch": "0a0b0c0d"}, {"state": "undecided"},
     {"before": "h20"}, {"after": "h5"}, {"before": "l999999", "state": "live"},
+    {"error": "0" * 16, "worker": "w1"}, {"attempt": "2-", "longer": "1s", "shorter": "2h"}, {"waited": "1s", "heavier": "1MB", "code": "a", "rescued": "1"},
+    {"clock": "22:00-06:00", "since": "2026-01-01T10:00", "until": "2030-01-01T10:00Z"}, {"args.text": "x", "args.a'\"b": "1"}, {"action": "1"}, {"deploy": "1"},
+    *({"sort": s} for s in ("when", "run", "-run", "wait", "-wait", "memory", "-memory")), {"sort": "-run", "before": "h1.5.1700000000000"}, {"sort": "run", "after": "i5"},
+    {"longer": "x", "arg_name": "y"}, {"arg_name": "text", "arg_value": "x", "state": "live"}, {"since": "x"}, {"state": "x"}, {"clock": "x", "action": "x", "deploy": "x", "sort": "x", "args.n": ""},
 ]
 QUERIES = {
     "admin.jobs.list": LISTS, "admin.jobs.export": LISTS,
-    "admin.jobs.index": [{}, {"period": "7d"}, {"period": "30d"}],
+    "admin.jobs.index": [{}, {"period": "7d"}, {"period": "30d"}, {"queued": "50", "failed": "50"}],
+    "admin.jobs.palette": [{}, {"q": "0a0b"}, {"q": "pause"}], "admin.jobs.palette-json": [{}, {"q": "acme"}, {"q": "100%"}],
     "admin.jobs.metrics": [{"period": p} | g | t for p, g, t in itertools.product(("24h", "7d", "30d"), ({}, {"group": "type"}), ({}, {"job_type": "TestEcho"}))],
     **{f"admin.jobs.capacity.{name}": [{}, {"period": "7d"}, {"period": "x"}] for name in ("index", "hours")},
+    "admin.jobs.usage.index": [{}, *({"by": b, "period": p, "sort": s} for b, p, s in (("tenant", "7d", "p95"), ("worker", "30d", "failed"), ("type", "1h", "name"))), {"from": "x"}],
+    "admin.jobs.usage.one": [{}, {"period": "1h"}, {"period": "30d"}, {"from": "2026-01-01", "until": "x"}],
     "admin.jobs.queues": [{}, {"queue": "high"}, {"queue": "low"}],
     "admin.jobs.contents.index": [{}, {"q": "100%"}, {"tenant": "acme"}, {"after": "2"}, *({"state": s, "service": t} for s in STATES for t in ("", "wordpress")), {"missing": "1"}, {"state": "odd"}],
     "admin.jobs.contents.one": [{}, {"version": "1"}],
@@ -47,6 +54,8 @@ QUERIES = {
        for name in ("log", "log-export")}, "admin.jobs.batches.index": [{}, {"q": "100%"}, {"open": "1"}, {"before": "1.1999999999999.x"}, {"before": "x"}],
     "admin.jobs.alerts.new-rule": [{}, *({"kind": k} for k in KINDS)],
     "admin.jobs.new.form": [{}, {"type": "TestForm"}, {"type": "ProcessCsvImport"}],
+    "admin.jobs.recurring": [{}, {"q": "night"}, {"after": "n"}], "admin.jobs.recurring-one": [{}, {"before": "5"}, {"before": "x"}],
+    "admin.jobs.schedules.new": [{}, {"type": "TestForm"}, {"type": "ProcessCsvImport"}], "admin.jobs.schedules.next": [{}, {"cron": "*/5 * * * *"}, {"cron": "61 * * * *"}],
     "admin.jobs.errors.index": [{}, *({"period": p, "sort": s} for p, s in (("7d", "last"), ("30d", "first"), ("all", "x"))), {"since": "2026-01-01", "until": "2030-01-01T10:00"}, {"deploy": "1"}, {"since": "x"}, {"error": "0"}],
     "admin.jobs.graph.job": [{}, {"zoom": "150", "sort": "state"}, {"open": "0-0", "node": "x"}],
 }
@@ -64,7 +73,7 @@ def addresses(site) -> list[str]:
                 continue
             values = [{}]
             for name in rule.arguments:
-                known = {"uuid": uuids, "id": [1, 2, 3, 999, 2**63 - 1], "lang": ["it"], "name": ["yearly"], "filename": ["app.css"],
+                known = {"uuid": uuids, "id": [1, 2, 3, 999, 2**63 - 1], "lang": ["it"], "name": QUEUES if rule.endpoint == "admin.jobs.queue" else ["yearly", "nightly", "unknown type", "no longer declared", "TestEcho", "acme", "w1", "a/b c"], "scope": ["type", "tenant", "worker"], "filename": ["app.css"],
                          "upload_id": ["up_" + "0" * 32, "x"], "batch": [*site.batches.values(), site.batches["ended"][:8], "x", "0" * 8]}
                 values = [v | {name: one} for v in values for one in known[name]]
             for value in values:
@@ -91,25 +100,29 @@ def test_every_address_answers(site, headers):
 
 
 def test_each_number_leads_to_exactly_what_it_counts(site):
-    """The numbers of the overview, the batches and the queues, each with the list behind it."""
+    """The numbers of all pages that have some, each with the list behind it, which states the same number."""
+    site.ledger.change("UPDATE failed_jobs SET deleted_at = 1 WHERE uuid = 'foreign-1'")  # without history: no list has it
     monitor = Monitor(site.app)
     monitor.batches()  # it may dispatch what follows a batch
     monitor.count()
+    facts.advance(monitor.connection)
     monitor.connection.close()
     site.client.set_cookie("lang", "en")
-    facts.advance(monitor.connection)
-    pages, seen = ["/", "/queues", "/batches/", "/errors/?period=all", *(f"/batches/{id}" for id in site.batches.values())], set()
+    pages, seen = ["/", "/queues", "/queues/low", "/batches/", "/errors/?period=all", *(f"/batches/{id}" for id in site.batches.values())], set()
+    pages += ["/workers", "/alerts/", "/costs/", "/recurring", "/capacity/", "/contents/", f"/job/{site.uuids['lost']}"]
     for page in pages:
         text = html.unescape(site.client.get(f"/admin/jobs{page}", headers=HTML).text)
         for url, words in re.findall(r'<a [^>]*href="/admin/jobs/list\?([^"]+)"[^>]*>(.*?)</a>', text, re.S):
             numbers = [int(n.replace(",", "")) for n in re.findall(r"\d[\d,]*", re.sub(r"<[^>]+>", "", words))]
             if not numbers or BULK in url:  # whose jobs were never there
                 continue
-            at = 1 if "in order" in words or "the latest" in words else 0  # "15 of 40": the list has all
             with site.app.test_request_context(f"/?{url}"):
-                assert listing.count(read_filter(request.args)) == (numbers[at], True), (page, url, words)
+                assert listing.count(read_filter(request.args)) == (numbers[0], True), (page, url, words)
+            said = re.search(r'id="count-sentence">\s*([\d,]+) jobs? ', site.client.get(f"/admin/jobs/list?{url}", headers=HTML).text)
+            assert said and int(said[1].replace(",", "")) == numbers[0], (page, url, words)
             seen |= set(re.findall(r"(?:state|hold)=(\w+)", url)) - {"ended"} | {page}
             seen |= {"ended"} if "state=ended" in url else set()
+    site.ledger.change("UPDATE failed_jobs SET deleted_at = NULL WHERE uuid = 'foreign-1'")
     assert seen >= {*pages[:4], "unsuccessful", f"/batches/{site.batches['ended']}", "pending", "processing", "scheduled", "waiting", "held", "blocked", "completed", "undecided", "ended", "limit"}
 
 
@@ -130,11 +143,16 @@ FORMS = {
                              {"type": "TestPair", "reset": "1"}, {"type": "nothing"}, {"type": "TestEcho", "concurrency": "x", "rate": "0/m"}, {}],
     "admin.jobs.pause": [{"minutes": "5", "reason": "pausa"}], "admin.jobs.pause-type": [{"minutes": "5"}],
     "admin.jobs.batches.act": [{"queue": "low"}, {}],
+    "admin.jobs.place": [{"job": "00000000-0000-0000-0000-000000000000", "to": "top"}, {"uuid": "00000000-0000-4000-8000-000000000000", "to": "down"}, {"uuid": "00000000-0000-4000-8000-000000000000", "place": "3", "queue": "high"},
+                         {"uuid": "00000000-0000-4000-8000-000000000000", "before": "x", "after": "x", "queue": "low"}, {"place": "x", "queue": "x", "job": "%"}, {}],
+    "admin.jobs.undo-place": [{"action": "1"}, {"action": "x"}, {"action": "9" * 30}, {}],
     "admin.jobs.connections.set": [{"service": "openai", "tenant": "acme", "secret": "sk-another"}, {"service": "wordpress", "tenant": "x", "url": "http://u:p@x"}, {"service": "x"}, {}],
     "admin.jobs.errors.mark": [{"text": "Release 7"}, {"text": ""}], "admin.jobs.errors.act": [{}, {"since": "2026-01-01T00:00Z", "upto": "9"}, {"deploy": "99"}],
     "admin.jobs.costs.budget": [{"tenant": "acme", "amount": "49.90", "currency": "EUR", "hold": "1"}, {"tenant": "acme", "amount": ""}],
     "admin.jobs.generations.save-template": [{"tenant": "acme", "name": "breve", "body": "x {prompt}"}, {"name": "n" * 100, "body": "{prompt}"}],
     "admin.jobs.new.create": [{"type": "TestForm", "text": "è", "number": "7", "kind": "a"}, {"type": "TestEcho", "text": "x", "delay": "60", "tenant": "acme"}],
+    "admin.jobs.schedules.new": [{"type": "TestForm", "name": "Ogni ora", "cron": "0 * * * *", "text": "è", "number": "7", "kind": "a"}, {"type": "TestEcho", "name": "x", "cron": "x"}, {}],
+    "admin.jobs.schedules.edit": [{"cron": "0 4 * * *", "seen": "1", "text": "x"}, {"cron": "x", "check": "1"}, {}],
     "admin.jobs.texts.create": [{"prompts": "uno\ndue", "model": "gpt-4o-mini"}, {"missing": "1", "model": "m", "tenant": "acme"}, {}],
     "admin.jobs.texts.preview": [{"missing": "1", "model": "m"}, {"missing": "1", "model": "m", "step": "start"}, {"upload": "x"}],
     "admin.jobs.contents.sync": [{"to": "wordpress", "status": "draft"}, {"to": "prestashop", "dry_run": "1"}, {}],
@@ -158,7 +176,7 @@ def posts(site) -> list[tuple[str, dict[str, str]]]:
             values = [dict(rule.defaults or {})]
             for name in sorted(rule.arguments - set(rule.defaults or ())):
                 acts = ("up", "down", "top", "hold", "release", "delay", "move", "run-now", "run-without-waiting", "stop", "restore", "erase")
-                words = {"act": acts, "alerts.act": ("ack", "snooze", "unsnooze"), "rule-change": ("off", "on", "delete"), "recurring-change": ("off", "on", "run"),
+                words = {"act": acts, "alerts.act": ("ack", "snooze", "unsnooze"), "rule-change": ("off", "on", "delete"), "recurring-change": ("off", "on", "run", "reset", "delete"),
                          "connections.act": ("test", "try", "remove"), "people.change": ("role", "disable", "enable", "unlock", "sign_out"),
                          "contents.decide": ("accept", "refuse"), "errors.act": ("retry", "delete"), "texts.decide": ("accept", "refuse", "burn"),
                          "pause": ("pause", "resume"), "pause-type": ("pause", "resume"),
@@ -166,7 +184,7 @@ def posts(site) -> list[tuple[str, dict[str, str]]]:
                 commands = ("restart", "start") if rule.endpoint.endswith("workers.all") else ("quiet", "resume", "stop", "kill", "start")
                 known = {"uuid": [*site.uuids.values(), BULK, "foreign-1", "x"], "id": [1, 2, 3, 999], "command": commands,
                          "action": words.get(rule.endpoint.removeprefix("admin.jobs."), ()) or words.get(rule.endpoint.rpartition(".")[2], ()),
-                         "name": ("high", "TestEcho", "yearly", "team", "nothing"), "upload_id": ("up_" + "0" * 32, "x"), "batch": (*site.batches.values(), "x"), "key": (*(row[0] for row in site.ledger.connection.fetch_all("SELECT error_group FROM error_groups")), "x")}
+                         "name": ("high", "TestEcho", "yearly", "nightly", "no longer declared", "team", "nothing"), "upload_id": ("up_" + "0" * 32, "x"), "batch": (*site.batches.values(), "x"), "key": (*(row[0] for row in site.ledger.connection.fetch_all("SELECT error_group FROM error_groups")), "x")}
                 values = [v | {name: one} for v in values for one in known[name]]
             found += [(url_for(rule.endpoint, **value), form) for value in values for form in FORMS.get(rule.endpoint, [{}])]
     return found

@@ -41,7 +41,7 @@ def page(admin, path: str = "/admin/jobs/alerts/") -> str:
 
 def test_an_open_alert_stands_on_its_page_on_the_dashboard_and_in_the_title(admin, wrong):
     for text in (page(admin), page(admin, "/admin/jobs/")):
-        assert "<strong>Too many failures:</strong> 7 jobs failed in 60 min, threshold 5." in text
+        assert "<strong>Too many failures:</strong> 7 failures in 60 min, threshold 5." in text
         assert "<title>(!) " in text
     assert admin.get("/admin/jobs/realtime-stats").json["alerts"] == {"open": 1}
     assert "Troppi fallimenti:" in admin.get("/admin/jobs/alerts/", headers={"Accept-Language": "it"}).get_data(as_text=True)
@@ -129,7 +129,7 @@ def test_an_alert_that_is_over_does_not_stand_as_if_it_were_true(admin, app, wro
     connection.close()
     for path in ("/admin/jobs/alerts/", "/admin/jobs/"):
         text = page(admin, path)
-        assert re.search(r"<strong>Too many failures:</strong> Over since \d\d:\d\d:\d\d, watched until \d\d:\d\d:\d\d in case it comes back. It was: 6 jobs failed", text)
+        assert re.search(r"<strong>Too many failures:</strong> Over since \d\d:\d\d:\d\d, watched until \d\d:\d\d:\d\d in case it comes back. It was: 6 failures", text)
         assert '<div class="strip w"' in text and '<div class="strip"' not in text
     assert "Finito dalle " in admin.get("/admin/jobs/alerts/", headers={"Accept-Language": "it"}).text
 
@@ -150,12 +150,12 @@ def test_rescued_jobs_stand_once_on_the_dashboard(admin, app):
     insert = """INSERT INTO alerts (rule_id, kind, severity, facts, link, opened_ms, seen_ms, tell_ms) VALUES (1, 'rescued', 'critical', '{"n": 1, "minutes": 60}', '', 1, 1, 1)"""
     with connection.transaction() as tx:
         tx.execute(insert)
-    assert "1 job was rescued from a dead worker." in page(admin, "/admin/jobs/")
+    assert "1 attempt was lost with its worker in " in page(admin, "/admin/jobs/")
     with connection.transaction() as tx:
         tx.execute("INSERT INTO job_metrics (uuid, claim_no, round, status, job_type, queue, processing_time, attempts, completed_at) VALUES ('u', 1, 1, 'lost', 'TestNoop', 'low', 1, 1, :at)", at=stamp(tx.now()))
     connection.close()
     text = page(admin, "/admin/jobs/")
-    assert "1 job rescued: its worker had died" in text and "1 job was rescued from a dead worker." not in text
+    assert "1 attempt was lost with its worker in 24 hours" in text and text.count("was lost with its worker") == 1 and "1 job was ever rescued" in text
 
 
 def test_rules_are_made_switched_and_deleted(admin):

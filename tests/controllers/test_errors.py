@@ -118,10 +118,11 @@ def test_retry_and_delete_change_the_jobs_of_the_group_up_to_the_click(site):
     later = site.fail("KeyError: 'later'")
     asked = site.client.post(f"/admin/jobs/errors/{key}/retry", data={"csrf_token": site.client.csrf, "ask": "1", "upto": upto, "since": since})
     assert "Retry 3 failed jobs?" in asked.text and f'name="since" value="{since}"' in asked.text
-    assert site.post(f"{key}/retry", upto=upto, since=since).get_json() == {"ok": True, "count": 3}
+    assert site.post(f"{key}/retry", upto=upto, since=since).get_json()["count"] == 3
     assert site.ledger.row(later) is None and site.ledger.one("SELECT COUNT(*) FROM jobs") == 3
-    assert site.post(f"{key}/retry", upto=upto, since=since).get_json() == {"ok": True, "count": 0}
-    assert site.post(f"{key}/delete").get_json() == {"ok": True, "count": 3}
+    assert site.post(f"{key}/retry", upto=upto, since=since).get_json()["count"] == 0
+    deleted = site.post(f"{key}/delete").get_json()
+    assert deleted["count"] == 3 and deleted["undo"] == f"/admin/jobs/undo/{deleted['action']}"
     rows = site.ledger.connection.fetch_all("SELECT action, subject, result FROM audit WHERE subject LIKE 'failures%' ORDER BY id")
     assert rows == [("retry", "failures of TestNoop: KeyError: …", "3 of 3"), ("delete", "failures of TestNoop: KeyError: …", "3 of 3")]
     assert site.ledger.one("SELECT COUNT(*) FROM failed_jobs WHERE deleted_at IS NULL") == 1, "the other group waits on"

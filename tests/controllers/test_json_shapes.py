@@ -80,8 +80,9 @@ def site(tmp_path_factory):
 def answers(site) -> dict[str, dict[str, str]]:
     """The shape of each answer, by address or command."""
     addresses = ["/realtime-stats", "/metrics", "/metrics?period=7d", "/metrics?group=type&period=30d", "/list?state=live", "/list?state=ended",
-                 "/list?state=bin", "/workers", "/queues", "/recurring", "/log", "/people/", "/alerts/", "/costs/", "/costs/days", "/generations/",
-                 "/new/", "/new/?type=TestEcho", "/contents/", "/contents/1", "/contents/links/1", "/errors/?period=all"]
+                 "/list?state=bin", "/workers", "/queues", "/queues/high", "/recurring", "/log", "/people/", "/alerts/", "/costs/", "/costs/days", "/generations/",
+                 "/new/", "/new/?type=TestEcho", "/contents/", "/contents/1", "/contents/links/1", "/errors/?period=all",
+                 "/usage/", "/usage/type/TestEcho"]
     found = {address: shape(site.read(address).get_json()) for address in addresses}
     found["/contents/syncs"] = shape(site.read(f"/contents/syncs/{site.uuids['completed']}").get_json())
     stored = json.loads(site.runner.invoke(args=["capacity", "--store", "--json"]).output)
@@ -105,6 +106,13 @@ def answers(site) -> dict[str, dict[str, str]]:
     found["jobs list"] = shape(json.loads(site.runner.invoke(args=["jobs", "list", "--json"]).output))
     found["jobs list failed"] = shape(json.loads(site.runner.invoke(args=["jobs", "list", "--state", "failed", "--json"]).output))
     found["users list"] = shape(json.loads(site.runner.invoke(args=["users", "list", "--json"]).output))
+    def post(address: str, **form: str) -> dict:
+        sent = form | {"csrf_token": site.client.csrf}
+        return site.client.post(f"/admin/jobs/queues/{address}", data=sent, headers={"Accept": "application/json"}).get_json()
+
+    moved = post("place", uuid=site.uuids["pending"], to="top")
+    found["move"], found["undone move"] = shape(moved), shape(post("undo", action=str(moved["action"])))
+    found["refused move"], found["wrong move"] = shape(post("place", uuid=site.uuids["completed"], to="top")), shape(post("place", place="x"))
     for address in ("/list.csv", "/costs/costs.csv", f"/contents/report/{site.uuids['completed']}.csv"):
         head = next(csv.reader(io.StringIO(site.client.get(f"/admin/jobs{address}").get_data(as_text=True).lstrip("\ufeff"))))
         found[address.rsplit("/", 1)[0] if "report" in address else address] = {"": ",".join(head)}

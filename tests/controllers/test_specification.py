@@ -126,7 +126,7 @@ def test_metrics_have_all_buckets_and_refuse_what_they_do_not_know(admin):
     for period, count, length in (("24h", 24, 20), ("7d", 7, 10), ("30d", 30, 10)):
         rows = admin.get(f"/admin/jobs/metrics?period={period}").json
         assert len(rows) == count
-        assert set(rows[0]) == {"date", "total", "completed", "failed", "avg_time"} and len(rows[0]["date"]) == length
+        assert set(rows[0]) >= {"date", "total", "completed", "failed", "avg_time"} and len(rows[0]["date"]) == length
         assert [r["date"] for r in rows] == sorted(r["date"] for r in rows)
     for wrong in ("period=1y", "job_type=Nope", "bucket=minute", "group=tenant", "period=24h&bucket=day"):
         answer = admin.get(f"/admin/jobs/metrics?{wrong}")

@@ -21,6 +21,11 @@ from app.support.messages import Message, to_json
     ("sha abcdef0123456789", "sha 0xdeadbeef1", "sha …"),
     ("ключ «абв» не найден", "ключ «г» не найден", "ключ … не найден"),
     ("", "   ", "…"),
+    ("psycopg2.OperationalError: server 1 closed", "psycopg2.OperationalError: server 2 closed", "psycopg2.OperationalError: server … closed"),
+    ("can't decode byte 0xff in position 0", "can't decode byte 0xe9 in position 77", "can't decode byte … in position …"),
+    ("file report_final.csv missing", "file data/in/a1.CSV missing", "file … missing"), ("x=1, y=2", "x=10, y=-3", "x=…, y=…"),
+    ("id deadbeef not there", "id 64f1c2a9e13b7a00 not there", "id … not there"), ("Session abcDEF123xyz gone", "Session q1w2e3 gone", "Session … gone"),
+    ("path a/b/c missing", "path /srv/x missing", "path … missing"), ("fehlt „abc“", "fehlt ‘x y’", "fehlt …"),
 ])
 def test_what_differs_from_job_to_job_does_not_count(one, other, kind):
     assert kind_of(one) == kind_of(other) == kind
@@ -29,7 +34,8 @@ def test_what_differs_from_job_to_job_does_not_count(one, other, kind):
 
 @pytest.mark.parametrize(("one", "other"), [
     ("KeyError: 'a'", "ValueError: 'a'"), ("timeout after 300 s", "killed after 300 s"),
-    ("don't panic: can't read user's file", "don't panic: can't read file"), ("no room", "no rooms")])
+    ("don't panic: can't read user's file", "don't panic: can't read file"), ("no room", "no rooms"),
+    ("psycopg2.OperationalError: gone", "psycopg2.DataError: gone"), ("read/write failed", "and/or failed"), ("sku2.x: gone", "HTTPError(404): gone")])
 def test_what_says_something_else_is_another_kind(one, other):
     assert kind_of(one) != kind_of(other)
 

@@ -7,6 +7,7 @@ import os
 import time
 
 import psutil
+import pytest
 
 from app.support import machine as module
 from app.support.machine import Machine
@@ -48,16 +49,17 @@ def test_version_1_counts_too(tmp_path):
 def test_a_container_that_uses_all_of_its_share_is_busy_on_an_idle_machine(tmp_path, monkeypatch):
     clock = iter((0.0, 2.0, 4.0, 6.0))
     monkeypatch.setattr(module.time, "monotonic", lambda: next(clock))
-    monkeypatch.setattr(module.psutil, "cpu_percent", lambda: 5.0)
+    times = iter([(5.0 * n, 0.0, 0.0, 90.0 * n, 5.0 * n) for n in range(5)])  # user, nice, system, idle, waiting for a disk
+    monkeypatch.setattr(module.psutil, "cpu_times", lambda: next(times))
     group(tmp_path, "", cpu_max="50000 100000")
     (tmp_path / "cpu.stat").write_text("usage_usec 1000000\n")
     found = Machine(tmp_path, tmp_path / "none")
     (tmp_path / "cpu.stat").write_text("usage_usec 1900000\n")
     assert found.busy() == 0.9, "0.9 s of the 1 s that half a core has in 2 s"
-    assert found.busy() == 0.05
+    assert found.busy() == pytest.approx(0.05)
     (tmp_path / "cpu.max").write_text("max 100000")
     (tmp_path / "cpu.stat").write_text("usage_usec 99000000\n")
-    assert found.busy() == 0.05
+    assert found.busy() == pytest.approx(0.05)
 
 
 def burn() -> None:

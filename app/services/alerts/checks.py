@@ -10,46 +10,22 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import quote
 
-from app import registry
 from app.config import QUEUES
 from app.ledger import control, costs, workforce
 from app.ledger.control import TYPE, Pause
+from app.models.job import LINE
 from app.models.types import as_integer, as_text
-from app.services.alerts.snapshot import SCOPES, Rule, Snapshot
+from app.services.alerts.list_checks import critical_job, failures, jobs_link, rescued, slow, view
+from app.services.alerts.snapshot import SCOPES, Finding, Rule, Snapshot
+from app.services.jobs import schedules
 from app.support import disk
-from app.support.clock import LAST_MS, MINUTE_MS, day_of, month_start
+from app.support.clock import LAST_MS, MINUTE_MS, month_start
 from app.support.messages import to_json
 
 WORKERS = "/admin/jobs/workers"
 LEAST_OVERRUN_MS = MINUTE_MS
-
-
-@dataclass(frozen=True)
-class Finding:
-    """A subject beyond the threshold. `facts` are plain values, from which a sentence is made in any language; `link`
-    is a path."""
-
-    subject: str
-    facts: dict[str, Any]
-    link: str | None = None
-
-
-def _jobs(**query: str) -> str:
-    return f"/admin/jobs/list?{urlencode(query)}"
-
-
-def _ended(snapshot: Snapshot, rule: Rule, state: str, **scope: str) -> str:
-    """The list of what has ended since the day on which the window begins; it filters by days."""
-    return _jobs(state=state, **scope, since=day_of(snapshot.since(rule), snapshot.zone).isoformat())
-
-
-def failures(snapshot: Snapshot, rule: Rule) -> list[Finding]:
-    """More than `threshold` final failures in the window."""
-    n = snapshot.values[rule.id] = snapshot.ended(rule, "failed", "timeout")[0].count
-    facts = {"n": n, "minutes": snapshot.minutes(rule), "limit": rule.threshold, **rule.scope}
-    return [Finding("", facts, _ended(snapshot, rule, "unsuccessful", **rule.scope))] if n > rule.threshold else []
 
 
 def no_worker(snapshot: Snapshot, rule: Rule) -> list[Finding]:
@@ -57,18 +33,7 @@ def no_worker(snapshot: Snapshot, rule: Rule) -> list[Finding]:
     alive = snapshot.values[rule.id] = sum(1 for w in snapshot.workers if not w.stale)
     pending = snapshot.live["pending"]
     facts = {"n": pending, "limit": rule.threshold}
-    return [Finding("", facts, WORKERS)] if not alive and pending > rule.threshold else []
-
-
-def slow(snapshot: Snapshot, rule: Rule) -> list[Finding]:
-    """The mean run time is over `threshold` minutes. Only completed jobs count, as on the dashboard: a failure that
-    ends at once does not say how long jobs take."""
-    n, total_ms, _ = snapshot.ended(rule, "completed")[0]
-    snapshot.values[rule.id] = total_ms / n / MINUTE_MS if n else None
-    if n < max(rule.minimum, 1) or total_ms / n <= rule.threshold * MINUTE_MS:
-        return []
-    facts = {"ms": round(total_ms / n), "n": n, "minutes": snapshot.minutes(rule), "limit": rule.threshold}
-    return [Finding("", facts | rule.scope, _ended(snapshot, rule, "completed", **rule.scope))]
+    return [Finding("", facts, jobs_link(state="pending"))] if not alive and pending > rule.threshold else []
 
 
 def box_memory(snapshot: Snapshot, rule: Rule) -> list[Finding]:
@@ -88,16 +53,6 @@ def worker_memory(snapshot: Snapshot, rule: Rule) -> list[Finding]:
             for name, share in shares.items() if share > rule.threshold]
 
 
-def critical_job(snapshot: Snapshot, rule: Rule) -> list[Finding]:
-    """Types marked as critical with more than `threshold` final failures in the window."""
-    marked = {d.name for d in registry.known_types() if d.options.critical}
-    rows = [row for row in snapshot.ended(rule, "failed", "timeout", by_type=True) if row.job_type in marked]
-    snapshot.values[rule.id] = sum(row.count for row in rows)
-    return [Finding(name, {"type": name, "n": n, "minutes": snapshot.minutes(rule)},
-                    _ended(snapshot, rule, "unsuccessful", type=name))
-            for n, _ms, name in rows if n > rule.threshold]
-
-
 def _pause_facts(pause: Pause | None) -> dict[str, Any]:
     return {"by": pause.by, "since_ms": pause.since} if pause else {}
 
@@ -108,7 +63,7 @@ def oldest(snapshot: Snapshot, rule: Rule) -> list[Finding]:
     waits = {name: snapshot.now - at for name, at in since.items() if rule.queue in (None, name)}
     snapshot.values[rule.id] = max(waits.values(), default=0) / MINUTE_MS
     return [Finding(name, {"queue": name, "ms": ms, "limit": rule.threshold} | _pause_facts(snapshot.paused.get(name)),
-                    _jobs(state="pending", queue=name))
+                    jobs_link(state="pending", queue=name, sort="-wait"))
             for name, ms in waits.items() if ms > rule.threshold * MINUTE_MS]
 
 
@@ -126,7 +81,9 @@ def _pause_finding(snapshot: Snapshot, rule: Rule, name: str, pause: Pause) -> F
     facts = {"type": name.removeprefix(TYPE)} if name.startswith(TYPE) else {"queue": name}
     facts |= {"ms": snapshot.now - pause.since, "until_ms": pause.until, "reason": pause.reason,
               "n": control.kept_back(snapshot.tx, name, depths), "limit": rule.threshold}
-    return Finding(name, facts | _pause_facts(pause), "/admin/jobs/queues")
+    link = jobs_link(state="held", hold="type", type=facts["type"]) if "type" in facts else \
+        jobs_link(state="pending", queue=name)
+    return Finding(name, facts | _pause_facts(pause), link)
 
 
 # In SQLite text is after each number, so BETWEEN leaves out a minute that is text.
@@ -155,7 +112,7 @@ def growing(snapshot: Snapshot, rule: Rule) -> list[Finding]:
         grows = steps[0] < steps[1] < steps[2] < steps[3] and ratio >= rule.threshold
         if grows and queue not in snapshot.paused:
             facts = {"queue": queue, "before": steps[0], "n": steps[3], "minutes": rule.window_min}
-            found.append(Finding(queue, facts, f"/admin/jobs/queues?{urlencode({'queue': queue})}"))
+            found.append(Finding(queue, facts, jobs_link(state="pending", queue=queue)))
     snapshot.values[rule.id] = deepest
     return found
 
@@ -174,24 +131,24 @@ def overrun(snapshot: Snapshot, rule: Rule) -> list[Finding]:
         most = max(most, ran / usual)
         if ran > max(rule.threshold * usual, LEAST_OVERRUN_MS):
             facts = {"type": job_type, "ms": ran, "usual_ms": usual}
-            found.append(Finding(job_type, facts, _jobs(state="processing", type=job_type)))
+            found.append(Finding(job_type, facts, jobs_link(state="processing", type=job_type, sort="-run")))
     snapshot.values[rule.id] = most
     return found
 
 
 def missed(snapshot: Snapshot, rule: Rule) -> list[Finding]:
-    """Declared schedules that did not run at their time in the window."""
-    declared = {s.name for s in registry.schedules()}
+    """Schedules that did not run at their time in the window."""
+    known = {plan.name for plan in schedules.everything(snapshot.tx)}
     sql = "SELECT name, missed_ms FROM recurring WHERE enabled = 1 AND missed_at_ms >= :since"
-    rows = [(name, at) for name, at in snapshot.tx.fetch_all(sql, since=snapshot.since(rule)) if name in declared]
+    rows = [(name, at) for name, at in snapshot.tx.fetch_all(sql, since=snapshot.since(rule)) if name in known]
     snapshot.values[rule.id] = len(rows)
-    return [Finding(name, {"name": name, "at_ms": at}, "/admin/jobs/recurring") for name, at in rows]
+    return [Finding(name, {"name": name, "at_ms": at}, f"/admin/jobs/recurring/{quote(name)}") for name, at in rows]
 
 
 _RUNS = "SELECT uuid, job_type, queue FROM jobs WHERE state = 'processing' ORDER BY reserved_ms, id LIMIT 97"
 # Read from the end of the queue: of a type with many rows there are few others behind its last one.
-_LAST = """SELECT uuid, job_type, queue FROM jobs WHERE state = 'pending' AND queue = :queue AND job_type = :type
- ORDER BY rank, id DESC LIMIT 1"""
+_LAST = f"""SELECT uuid, job_type, queue FROM jobs WHERE state = 'pending' AND queue = :queue AND job_type = :type
+ ORDER BY rank, {LINE} DESC, id DESC LIMIT 1"""
 
 
 def late(snapshot: Snapshot, rule: Rule) -> list[Finding]:
@@ -211,14 +168,8 @@ def late(snapshot: Snapshot, rule: Rule) -> list[Finding]:
     snapshot.values[rule.id] = max(((end.middle - snapshot.now) / MINUTE_MS for end in latest.values()), default=None)
     return [Finding(f"{what} {name}", {what: name, "left_ms": end.middle - snapshot.now, "low_ms": end.low,
                                        "at_ms": end.middle, "high_ms": end.high, "limit": rule.threshold},
-                    _jobs(state="live", **{what: name}))
+                    jobs_link(state="live", **{what: name}))
             for (what, name), end in latest.items() if end.middle - snapshot.now > rule.threshold * MINUTE_MS]
-
-
-def rescued(snapshot: Snapshot, rule: Rule) -> list[Finding]:
-    """More than `threshold` jobs were lost with their worker in the window."""
-    n = snapshot.values[rule.id] = snapshot.ended(rule, "lost")[0].count
-    return [Finding("", {"n": n, "minutes": snapshot.minutes(rule)}, "/admin/jobs/")] if n > rule.threshold else []
 
 
 def disk_room(snapshot: Snapshot, rule: Rule) -> list[Finding]:
@@ -290,4 +241,5 @@ KINDS = {
     "budget": Kind(budget, "percent", ("tenant_id",)),
     "connection": Kind(held_connection, "none", ("tenant_id",), urgent=True),
     "worker": Kind(worker, "workers", urgent=True),
+    "view": Kind(view, uses=("view_id",)),
 }

@@ -71,7 +71,8 @@ def _view(row: Alert) -> AlertView:
     now, facts = now_ms(), stored_object(row.facts)
     over = when(facts.get("over_ms")) if row.closed_ms is None else None
     ended = row.closed_ms or (millis(over) if over else None)
-    text = texts.notification(row.kind, texts.worst(facts) if ended else facts)
+    shown = texts.worst(facts) if ended else facts
+    text, link = texts.notification(row.kind, shown), str(shown.get("link") or row.link or "")
     if over:
         text = _("Over since %(time)s, watched until %(until)s in case it comes back. It was: %(text)s", text=text,
                  time=clock(millis(over), now, True), until=clock(row.seen_ms + CALM_MS, now, True))
@@ -79,7 +80,7 @@ def _view(row: Alert) -> AlertView:
     same = {name: getattr(row, name) for name in ("id", "kind", "severity", "rule_id", "acked_by")}
     return AlertView(
         **same, name=texts.name(row.kind), text=text, over_at=over,
-        link=row.link if re.match("/(?!/)", row.link or "") else None, opened_at=when(row.opened_ms),
+        link=link if re.match("/(?!/)", link) else None, opened_at=when(row.opened_ms),
         closed_at=when(row.closed_ms), lasted_ms=(ended or now) - row.opened_ms,
         acked_at=when(row.acked_ms), snoozed_until=until, snoozed_by=by, quiet=bool(until or row.acked_ms),
         sent_to=_sent_to(row.id) if row.notified else [])

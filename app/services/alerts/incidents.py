@@ -25,8 +25,8 @@ from app.ledger import counts
 from app.ledger.dialect import Connection, Executor
 from app.models import Alert
 from app.services.alerts import channels, texts
-from app.services.alerts.checks import KINDS, Finding
-from app.services.alerts.snapshot import RULE_COLUMNS, Rule, Snapshot
+from app.services.alerts.checks import KINDS
+from app.services.alerts.snapshot import RULE_COLUMNS, Finding, Rule, Snapshot
 from app.services.audit import ActionRefused, commit_audited, row_of
 from app.support.clock import DAY_MS, MINUTE_MS, millis, now_ms, when
 from app.support.messages import Message, _
@@ -43,7 +43,7 @@ _OPEN = """INSERT INTO alerts
  (rule_id, kind, subject, severity, facts, link, opened_ms, seen_ms, tell_ms, snoozed_ms, snoozed_by)
  VALUES (:rule, :kind, :subject, :severity, :facts, :link, :now, :now, :notify, :snoozed, :by) ON CONFLICT DO NOTHING"""
 _KNOWN = "SELECT subject, id, seen_ms, facts FROM alerts WHERE rule_id = :r AND closed_ms IS NULL"
-_FACTS = "UPDATE alerts SET facts = :facts, seen_ms = :seen WHERE id = :id"
+_FACTS = "UPDATE alerts SET facts = :facts, seen_ms = :seen, link = COALESCE(:link, link) WHERE id = :id"
 _CLOSE = "UPDATE alerts SET closed_ms = :at WHERE id = :id AND closed_ms IS NULL"
 # Incidents of rules that were switched off or deleted end without a message.
 _CLOSE_ORPHANS = """UPDATE alerts SET closed_ms = :now, told = 2 WHERE closed_ms IS NULL
@@ -91,8 +91,8 @@ def _write(tx: Executor, rule: Rule, found: list[Finding], now: int, settings: S
         subject = finding.subject[:255]
         if before := known.pop(subject, None):
             alert, _seen, kept = before
-            facts = json.dumps(merged(rule.kind, stored_object(kept), finding.facts))
-            tx.execute(_FACTS, id=alert, seen=now, facts=facts)
+            facts = json.dumps(merged(rule.kind, stored_object(kept), finding.facts | {"link": finding.link}))
+            tx.execute(_FACTS, id=alert, seen=now, facts=facts, link=finding.link)
             continue
         last = tx.fetch_all(_LAST, r=rule.id, s=subject)
         closed, snoozed, by = last[0] if last else (None, None, None)
@@ -100,7 +100,7 @@ def _write(tx: Executor, rule: Rule, found: list[Finding], now: int, settings: S
             snoozed, by = None, None
         rest = min(closed, now) + rule.cooldown_min * MINUTE_MS if closed else 0  # a clock set back must not prolong it
         notify_at = max(now, rest, snoozed or 0, quiet_end(rule, now, settings.timezone))
-        facts = json.dumps(merged(rule.kind, {}, finding.facts))
+        facts = json.dumps(merged(rule.kind, {}, finding.facts | {"link": finding.link}))
         if tx.execute(_OPEN, rule=rule.id, kind=rule.kind, subject=subject, severity=rule.severity, facts=facts,
                       link=finding.link, now=now, notify=notify_at, snoozed=snoozed, by=by):
             log.warning("alert opened: %s %s %s", rule.kind, subject, facts)
@@ -108,7 +108,7 @@ def _write(tx: Executor, rule: Rule, found: list[Finding], now: int, settings: S
         facts, seen = stored_object(kept), min(seen, now)  # seen, or over, before the clock was set back
         over = facts.get("over_ms")
         facts["over_ms"] = over if isinstance(over, int) and over < now else now
-        tx.execute(_FACTS, id=alert, seen=seen, facts=json.dumps(facts))
+        tx.execute(_FACTS, id=alert, seen=seen, facts=json.dumps(facts), link=None)
         if seen <= now - CALM_MS and tx.execute(_CLOSE, id=alert, at=facts["over_ms"]):
             log.warning("alert over: %s, number %d", rule.kind, alert)
 

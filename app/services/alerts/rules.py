@@ -18,9 +18,10 @@ from app.services.alerts.checks import KINDS
 from app.services.alerts.incident_views import last_check
 from app.services.alerts.snapshot import SCOPES, Rule
 from app.services.audit import commit_audited, refuse_unless, row_of
+from app.services.jobs import saved_views
 from app.support.messages import Message, _
 from app.support.number_text import plain_number
-from app.support.validation import ValidationError
+from app.support.validation import ValidationError, parse_id
 
 MOST, DAY_MIN = 1_000_000, 24 * 60
 LIMITS = {"threshold": (0, MOST), "minimum": (0, MOST), "window_min": (1, DAY_MIN), "cooldown_min": (0, DAY_MIN)}
@@ -36,8 +37,8 @@ class RuleView(Rule):
     """A rule for pages; `id` is None before it is written.
 
     `unit` of `threshold` and `value` is jobs, workers, min, percent, times or none. `uses` names the other columns that
-    its kind reads. `quiet`: it has quiet hours. `label` is that of its job type, `value` was measured at the last
-    check.
+    its kind reads. `quiet`: it has quiet hours. `label` is that of its job type, `view` the name of its view, `value`
+    was measured at the last check.
     """
 
     name: str
@@ -45,6 +46,7 @@ class RuleView(Rule):
     uses: tuple[str, ...]
     quiet: bool
     label: str | None
+    view: str | None = None
     value: float | None = None
 
 
@@ -62,7 +64,8 @@ def shown(row: AlertRule, value: float | None = None) -> RuleView:
         **{column.name: getattr(row, column.name) for column in AlertRule.__table__.columns},
         name=texts.name(row.kind), unit=kind.unit if kind else "none", uses=kind.uses if kind else (),
         quiet=bool(row.quiet_from and row.quiet_until),
-        label=registry.label_of(row.job_type) if row.job_type else None, value=value)
+        label=registry.label_of(row.job_type) if row.job_type else None, value=value,
+        view=dict(saved_views.shared_views()).get(row.view_id) if row.view_id else None)
 
 
 def find(rule: int) -> AlertRule:
@@ -97,6 +100,13 @@ def parse_type(text: str) -> str | None:
     if text and registry.find(text) is None:
         raise ValidationError(_("There is no such job type."))
     return text or None
+
+
+def parse_view(text: str) -> int:
+    """The id of a view for all people. Raises ValidationError."""
+    if (view := parse_id(text.strip())) is None or view not in dict(saved_views.shared_views()):
+        raise ValidationError(_("Choose a view that is for all people."))
+    return view
 
 
 def parse_severity(text: str) -> str:

@@ -58,6 +58,16 @@ class Rule:
         return {name: value for column, name in SCOPES.items() if (value := getattr(self, column))}
 
 
+@dataclass(frozen=True)
+class Finding:
+    """A subject beyond the threshold. `facts` are plain values, from which a sentence is made in any language; `link`
+    is a path."""
+
+    subject: str
+    facts: dict[str, Any]
+    link: str | None = None
+
+
 # Outcomes in a rule's window: their number, the sum of their run times in ms, their type (of all types: one of them).
 Ended = namedtuple("Ended", "count time_ms job_type")
 # A worker that has not stopped; memory in bytes, now and at its start, or None.

@@ -37,7 +37,7 @@ def name(kind: str) -> str:
         "paused": _("Paused for long"), "late": _("Predicted end is late"),
         "rescued": _("Jobs rescued"), "disk": _("Disk nearly full"), "budget": _("Budget nearly spent"),
         "connection": _("A service does not work"),
-        "worker": _("Workers are missing or do not work"),
+        "worker": _("Workers are missing or do not work"), "view": _("Too many jobs in a view"),
     }.get(kind, kind)
 
 
@@ -105,10 +105,14 @@ def sentence(kind: str, facts: dict[str, Any]) -> str:
     shown = _shown(kind, facts)
     sentences: dict[str, Callable[[], str]] = {
         "failures": lambda: ngettext(
-            "%(num)s job failed in %(minutes)s min, threshold %(limit)s.",
-            "%(num)s jobs failed in %(minutes)s min, threshold %(limit)s.", facts["n"], **shown),
-        "no_worker": lambda: _("No worker is alive and %(n)s jobs wait, threshold %(limit)s.", **shown),
-        "slow": lambda: _("%(time)s on average over %(n)s jobs in %(minutes)s min, threshold %(limit)s.", **shown),
+            "%(num)s failure in %(minutes)s min, threshold %(limit)s.",
+            "%(num)s failures in %(minutes)s min, threshold %(limit)s.", facts["n"], **shown),
+        "no_worker": lambda: ngettext(
+            "No worker is alive and %(n)s job waits, threshold %(limit)s.",
+            "No worker is alive and %(n)s jobs wait, threshold %(limit)s.", facts["n"], **shown),
+        "slow": lambda: ngettext(
+            "%(time)s on average over %(n)s job in %(minutes)s min, threshold %(limit)s.",
+            "%(time)s on average over %(n)s jobs in %(minutes)s min, threshold %(limit)s.", facts["n"], **shown),
         "box_memory": lambda: _("%(n)s%% in use, threshold %(limit)s%%.", **shown),
         "worker_memory": lambda: _("%(worker)s is %(mb)s MB over its start, threshold %(limit)s MB.", **shown),
         "critical_job": lambda: ngettext(
@@ -125,7 +129,9 @@ def sentence(kind: str, facts: dict[str, Any]) -> str:
         "overrun": lambda: _("%(type)s has run for %(time)s; 99%% of its kind take at most %(usual)s.", **shown),
         "missed": lambda: _("%(name)s did not run at %(time)s.", **shown),
         "rescued": lambda: ngettext(
-            "%(num)s job was rescued from a dead worker.", "%(num)s jobs were rescued from dead workers.", facts["n"]),
+            "%(num)s attempt was lost with its worker in %(minutes)s min; its job runs again.",
+            "%(num)s attempts were lost with their workers in %(minutes)s min; their jobs run again.",
+            facts["n"], **{"minutes": "?"} | shown),
         "budget": lambda: _("%(tenant)s has spent %(n)s%% of this month's budget: %(spent)s of %(limit)s.", **shown),
         "connection": lambda: _("%(service)s of %(tenant)s failed several times in a row; its jobs wait. %(why)s",
                                 **shown),
@@ -133,6 +139,10 @@ def sentence(kind: str, facts: dict[str, Any]) -> str:
             "%(num)s worker is missing, frozen, stuck or silent: %(names)s.",
             "%(num)s workers are missing, frozen, stuck or silent: %(names)s.", facts["n"], **shown)
             + (" " + _("At other times: %(before)s.", **shown) if shown["before"] else ""),
+        "view": lambda: (
+            _("More than %(n)s jobs in the view %(name)s, threshold %(limit)s.", **shown) if facts.get("more") else
+            ngettext("%(num)s job in the view %(name)s, threshold %(limit)s.",
+                     "%(num)s jobs in the view %(name)s, threshold %(limit)s.", facts["n"], **shown)),
         "disk": lambda: _("%(n)s%% free, threshold %(limit)s%%.", **shown),
     }
     text = sentences.get(kind, lambda: kind)()

@@ -137,7 +137,8 @@ def begin(uuid: str, wish: Wish, texts: Texts, created_by: str | None, queue: st
         texts = read(wish.source, wish.tenant, wish.template, wish.approve)
     found = _plan(wish, texts)
     found.check(wish)
-    name = Message("Bulk of %(n)s texts", n=len(texts.texts))
+    n = len(texts.texts)
+    name = Message("Bulk of one text") if n == 1 else Message("Bulk of %(n)s texts", n=n)
     made = batches.begin(name, tenant_id=wish.tenant, created_by=created_by, batch_id=uuid)
     tx.execute("UPDATE job_batches SET options = :options WHERE id = :b", b=uuid,
                options=estimates.options_of(found.estimate))

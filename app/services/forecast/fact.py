@@ -60,7 +60,7 @@ def _read(value: dict[str, Any], age_ms: int) -> Fact:
         **numbers, **curves, doubt=float(value["doubt"]),
         unknown=_each(value["unknown"], lambda names: [str(name) for name in names]),
         clear=_each(value["clear"], lambda three: [_in(three[0]), float(three[1]), _in(three[2])]),
-        marks=_each(value["marks"], lambda marks: [[[int(rank), int(id_)], int(at)] for (rank, id_), at in marks]),
+        marks=_each(value["marks"], lambda marks: [[[int(rank), float(line)], int(at)] for (rank, line), at in marks]),
         free=_each(value["free"], lambda times: [_in(ms) for ms in times]))
     sides = _each(value["sides"], lambda pair: (float(pair[0]), float(pair[1])))
     starts = _each(value["last_start"], lambda at: None if at is None else int(at))

@@ -18,8 +18,8 @@ from statistics import median
 
 from app.ledger.dialect import Executor
 from app.ledger.rows import among
-from app.models.job import BY_LIMIT, BY_RATE
-from app.models.types import as_integer, as_text
+from app.models.job import BY_LIMIT, BY_RATE, LINE, ORDER
+from app.models.types import as_float, as_integer, as_text
 from app.services.forecast import calibration, fact, plan as plans
 from app.services.forecast.calibration import cut, kinds
 from app.services.forecast.estimate import Accuracy, Estimate, Interval, JobForecast, QueueForecast
@@ -32,16 +32,16 @@ from app.support.clock import MINUTE_MS
 from app.support.validation import stored_json
 
 LATEST = 500  # predictions that the accuracy is measured by
-_ROW = """SELECT id, uuid, state, queue, rank, job_type, tenant_id, LENGTH(payload), available_ms, reserved_ms, timeout,
- progress_done, progress_total, hold_code, limit_key FROM jobs WHERE {which}"""
-_AHEAD = "FROM jobs WHERE state = 'pending' AND queue = :q AND (rank > :rank OR (rank = :rank AND id < :id))"
-_HEAD = "SELECT rank, id FROM jobs WHERE state = 'pending' AND queue = :q ORDER BY rank DESC, id LIMIT 1"
-_KEY_AHEAD = """SELECT COUNT(*) FROM jobs WHERE limit_key = :key AND state IN ('pending', 'held')
- AND (rank > :rank OR (rank = :rank AND id < :id))"""
+_ROW = f"""SELECT id, uuid, state, queue, rank, job_type, tenant_id, LENGTH(payload), available_ms, reserved_ms,
+ timeout, progress_done, progress_total, hold_code, limit_key, {LINE} FROM jobs WHERE {{which}}"""
+_EARLIER = f"(rank > :rank OR rank = :rank AND ({LINE} < :line OR {LINE} = :line AND id < :id))"
+_AHEAD = f"FROM jobs WHERE state = 'pending' AND queue = :q AND {_EARLIER}"
+_HEAD = f"SELECT rank, {LINE} FROM jobs WHERE state = 'pending' AND queue = :q ORDER BY {ORDER} LIMIT 1"
+_KEY_AHEAD = f"SELECT COUNT(*) FROM jobs WHERE limit_key = :key AND state IN ('pending', 'held') AND {_EARLIER}"
 # Of many rows at once: 75 ms with 90,000 rows of one key.
-_KEY_PLACES = """SELECT id, place FROM (
- SELECT id, ROW_NUMBER() OVER (PARTITION BY limit_key ORDER BY rank DESC, id) AS place FROM jobs
- WHERE limit_key IN ({keys}) AND state IN ('pending', 'held')) r WHERE {which}"""
+_KEY_PLACES = f"""SELECT id, place FROM (
+ SELECT id, ROW_NUMBER() OVER (PARTITION BY limit_key ORDER BY {ORDER}) AS place FROM jobs
+ WHERE limit_key IN ({{keys}}) AND state IN ('pending', 'held')) r WHERE {{which}}"""
 _CHECKED = """SELECT inside, ended_ms - end_ms, ended_ms - average_ms FROM predictions
  WHERE ended_ms IS NOT NULL {which} ORDER BY ended_ms DESC LIMIT :n"""
 
@@ -67,6 +67,7 @@ class JobRow:
     total: int | None
     hold_code: str | None
     limit_key: str | None
+    line: float
     key_place: int | None = None  # among the rows of its limit_key, where it was asked for many rows at once
 
 
@@ -78,7 +79,8 @@ def read_rows(tx: Executor, which: str, **values: object) -> list[JobRow]:
         found.append(JobRow(
             id_, uuid, as_text(state) or "", as_text(queue) or "", as_integer(rank, 0) or 0, as_text(job_type) or "",
             as_text(tenant), as_integer(size), as_integer(available, 0) or 0, as_integer(reserved),
-            as_integer(timeout, 0) or 0, as_integer(rest[0]), as_integer(rest[1]), as_text(rest[2]), as_text(rest[3])))
+            as_integer(timeout, 0) or 0, as_integer(rest[0]), as_integer(rest[1]), as_text(rest[2]), as_text(rest[3]),
+            as_float(rest[4], id_)))
     return found
 
 
@@ -210,13 +212,13 @@ def _running(row: JobRow, model: TypeModel | None, run, known: Fact | None, now:
 def _line(tx: Executor, row: JobRow, known: Fact | None, run: Estimate | None,
           exact: bool) -> tuple[int | None, int | None, Curve | None, float]:
     """The line in which a row waits: its place, the tenants before it, the curve and where on it the row stands."""
-    place, turns, ahead = None, None, {"rank": row.rank, "id": row.id}
+    place, turns, ahead = None, None, {"rank": row.rank, "line": row.line, "id": row.id}
     marks = known.plan.marks.get(row.queue) if known else None
-    at = _planned(marks, row.rank, row.id) if marks else None
+    at = _planned(marks, row.rank, row.line) if marks else None
     if row.state == "pending" and exact:
         place = tx.fetch_all(f"SELECT COUNT(*) {_AHEAD}", q=row.queue, **ahead)[0][0] + 1
         if marks and (head := tx.fetch_all(_HEAD, q=row.queue)):  # the rows before it have begun since the plan
-            at = place + _planned(marks, as_integer(head[0][0], 0) or 0, head[0][1]) - 1
+            at = place + _planned(marks, as_integer(head[0][0], 0) or 0, as_float(head[0][1], 0)) - 1
         if row.rank < 0:
             others = f"SELECT COUNT(DISTINCT tenant_id) {_AHEAD} AND rank < 0 AND tenant_id <> :tenant"
             turns = tx.fetch_all(others, q=row.queue, tenant=row.tenant or "", **ahead)[0][0]
@@ -239,9 +241,9 @@ def _line(tx: Executor, row: JobRow, known: Fact | None, run: Estimate | None,
     return (place, turns, *_on_curve(known, row.queue, at or place or 1, run))
 
 
-def _planned(marks: list[list], rank: int, id_: int) -> int:
+def _planned(marks: list[list], rank: int, line: float) -> int:
     """The place of a row in the plan: that of the last group which does not begin behind it."""
-    return marks[max(bisect_right(marks, [[-rank, id_], math.inf]) - 1, 0)][1]
+    return marks[max(bisect_right(marks, [[-rank, line], math.inf]) - 1, 0)][1]
 
 
 def _on_curve(known: Fact, queue: str, at: float, run: Estimate | None) -> tuple[Curve | None, float]:

@@ -15,21 +15,23 @@ from typing import Any
 from app.config import QUEUES
 from app.ledger import limit_keys, limits
 from app.ledger.dialect import Executor
-from app.models.types import as_integer, as_text
+from app.models.job import LINE, ORDER
+from app.models.types import as_float, as_integer, as_text
 from app.services.forecast.plan import Arrivals, Group, Running, Situation
 from app.services.forecast.simulation import NEVER, Limit
 from app.support.clock import HOUR_MS, MINUTE_MS
 
 FINE, MOST_KEYS = 200, 300
-_PENDING = "FROM jobs WHERE state = 'pending' AND queue = :q ORDER BY rank DESC, id"
-_READY = f"""SELECT MIN(place), COUNT(*), job_type, tenant_id, limit_key, MAX(rank), MIN(id) FROM (
- SELECT ROW_NUMBER() OVER (ORDER BY rank DESC, id) AS place, job_type, tenant_id, limit_key, rank, id {_PENDING}) r
+_PENDING = f"FROM jobs WHERE state = 'pending' AND queue = :q ORDER BY {ORDER}"
+_READY = f"""SELECT MIN(place), COUNT(*), job_type, tenant_id, limit_key, MAX(rank), MIN(line) FROM (
+ SELECT ROW_NUMBER() OVER (ORDER BY {ORDER}) AS place, job_type, tenant_id, limit_key, rank,
+ {LINE} AS line {_PENDING}) r
  GROUP BY CASE WHEN place <= {FINE} THEN place ELSE {FINE} + (place - {FINE}) / :step END,
  job_type, tenant_id, limit_key ORDER BY 1"""
 _SIZES = f"SELECT LENGTH(payload) {_PENDING} LIMIT {FINE}"
-_LATER = f"""SELECT queue, job_type, tenant_id, LENGTH(payload), limit_key, available_ms, rank, id FROM jobs
+_LATER = f"""SELECT queue, job_type, tenant_id, LENGTH(payload), limit_key, available_ms, rank, {LINE} FROM jobs
  WHERE state = 'scheduled' ORDER BY available_ms LIMIT {FINE}"""
-_HELD = f"""SELECT limit_key, queue, job_type, tenant_id, COUNT(*), MAX(rank), MIN(id) FROM jobs
+_HELD = f"""SELECT limit_key, queue, job_type, tenant_id, COUNT(*), MAX(rank), MIN({LINE}) FROM jobs
  WHERE {limits.LIMITED} AND limit_key IS NOT NULL GROUP BY limit_key, queue, job_type, tenant_id LIMIT 2000"""
 _RUNNING = """SELECT job_type, tenant_id, LENGTH(payload), reserved_ms, timeout, worker_id, progress_done,
  progress_total, limit_key FROM jobs WHERE state = 'processing'"""
@@ -46,12 +48,12 @@ def read(tx: Executor, flows: Mapping[str, Arrivals]) -> Situation:
     """The situation now, with what arrives."""
     now, newest = tx.now(), tx.fetch_all("SELECT COALESCE(MAX(id), 0) FROM jobs")[0][0]
     groups = [group for queue in QUEUES for group in _ready(tx, queue)]
-    for queue, job_type, tenant, size, key, at, rank, id_ in tx.fetch_all(_LATER):
+    for queue, job_type, tenant, size, key, at, rank, line in tx.fetch_all(_LATER):
         groups.append(Group(as_text(queue) or "", 0, 1, as_text(job_type) or "", as_text(tenant), as_integer(size),
-                            _order(rank, id_), float(max((as_integer(at) or now) - now, 1)), key))
-    for key, queue, job_type, tenant, count, rank, id_ in tx.fetch_all(_HELD):
+                            _order(rank, line), float(max((as_integer(at) or now) - now, 1)), key))
+    for key, queue, job_type, tenant, count, rank, line in tx.fetch_all(_HELD):
         groups.append(Group(as_text(queue) or "", 0, count, as_text(job_type) or "", as_text(tenant), None,
-                            _order(rank, id_), 0.0, as_text(key)))
+                            _order(rank, line), 0.0, as_text(key)))
     running = [running_job(now, *row) for row in tx.fetch_all(_RUNNING)]
     workers = {worker: tuple(q for q in (as_text(queues) or "").split(",") if q in QUEUES)
                for worker, queues in tx.fetch_all(_WORKERS)}
@@ -71,8 +73,8 @@ def running_job(now: int, job_type: Any, tenant: Any, size: Any, since: Any, tim
                    (as_integer(timeout, 0) or 0) * 1000, as_text(worker) or "", share, as_text(key))
 
 
-def _order(rank: Any, id_: int) -> tuple[int, int]:
-    return -(as_integer(rank, 0) or 0), id_
+def _order(rank: Any, line: Any) -> tuple[int, float]:
+    return -(as_integer(rank, 0) or 0), as_float(line, 0)
 
 
 def _ready(tx: Executor, queue: str) -> list[Group]:
@@ -82,9 +84,9 @@ def _ready(tx: Executor, queue: str) -> list[Group]:
     sizes = [as_integer(size) for (size,) in tx.fetch_all(_SIZES, q=queue)]
     rows = tx.fetch_all(_READY, q=queue, step=max((depth - FINE) // FINE, 1))
     return [Group(queue, place, count, as_text(job_type) or "", as_text(tenant),
-                  sizes[place - 1] if place <= len(sizes) and count == 1 else None, _order(rank, id_), 0.0,
+                  sizes[place - 1] if place <= len(sizes) and count == 1 else None, _order(rank, line), 0.0,
                   as_text(key))
-            for place, count, job_type, tenant, key, rank, id_ in rows]
+            for place, count, job_type, tenant, key, rank, line in rows]
 
 
 def _limits(tx: Executor, groups: list[Group], now: int) -> tuple[dict[str, Limit], list[Group]]:

@@ -28,6 +28,7 @@ EXPIRED = Message("no monitor had this channel for 8 days")
 KEEP_DAYS, KEEP_FAILED_DAYS, KEEP_BIN_DAYS, KEEP_STOPPED_DAYS = 32, 90, 7, 1
 ORPHAN_S = 3600
 KEEP_UNSENT_DAYS = 8
+KEEP_USAGE_DAYS = 400  # a year, and the month before it
 
 _NEEDED = "SELECT e.parent_uuid FROM job_edges e JOIN jobs c ON c.uuid = e.child_uuid WHERE "
 _NOT_FAILED = "('completed', 'cancelled', 'retried', 'lost', 'late', 'released')"
@@ -42,6 +43,8 @@ _OLD = (  # table, condition, days kept, whether its time is text
     ("job_batches", "closed_ms < :old AND " + " AND ".join(  # its members name it as long as they are kept
         f"NOT EXISTS (SELECT 1 FROM {table} m WHERE m.batch_id = job_batches.id)"
         for table in ("jobs", "job_history", "failed_jobs")), KEEP_FAILED_DAYS, False),
+    ("saved_views", "created_ms < :old AND owner <> '' AND owner NOT IN (SELECT email FROM users) AND id NOT IN "
+     "(SELECT view_id FROM alert_rules WHERE view_id IS NOT NULL)", KEEP_STOPPED_DAYS, False),  # nobody sees it
     ("sync_actions", "at_ms < :old", KEEP_FAILED_DAYS, False),
     ("import_rejects", "uuid IN (SELECT uuid FROM import_runs WHERE touched_ms < :old)", KEEP_FAILED_DAYS, False))
 
@@ -72,9 +75,9 @@ def delete_in_steps(connection: Connection, table: str, condition: str, steps: i
 
 
 def delete_old_minutes(connection: Connection) -> None:
-    """Delete figures by the second after 15 minutes and by the minute after 26 hours (of workers after 8
-    days), incidents and groups of errors without jobs after 90 days, and
-    alert messages after 32 days.
+    """Delete figures by the second after 15 minutes and by the minute after 26 hours (of workers and of the machine
+    after 32 days), hours of use after 400 days, incidents and groups of errors without jobs after 90 days, and alert
+    messages after 32 days.
 
     A message that no monitor could send for 8 days expires, as the page says. One that its channel refuses expires
     after 7 days, in app/services/alerts/delivery.py.
@@ -84,7 +87,9 @@ def delete_old_minutes(connection: Connection) -> None:
         limits.forget_old_starts(tx)
         for table in ("job_minutes", "queue_minutes"):
             tx.execute(f"DELETE FROM {table} WHERE minute_ms < :old", old=now - KEEP_MINUTES_MS)
-        tx.execute("DELETE FROM worker_minutes WHERE minute_ms < :old", old=now - KEEP_UNSENT_DAYS * DAY_MS)
+        for table in ("worker_minutes", "machine_minutes"):
+            tx.execute(f"DELETE FROM {table} WHERE minute_ms < :old", old=now - KEEP_DAYS * DAY_MS)
+        tx.execute("DELETE FROM usage_hours WHERE hour < :old", old=now - KEEP_USAGE_DAYS * DAY_MS)
         tx.execute("DELETE FROM queue_seconds WHERE second_ms < :old", old=now - KEEP_SECONDS_MS)
         tx.execute("DELETE FROM alerts WHERE closed_ms < :old", old=now - KEEP_FAILED_DAYS * DAY_MS)
         tx.execute("DELETE FROM error_groups WHERE last_ms < :old AND NOT EXISTS (SELECT 1 FROM job_facts f "

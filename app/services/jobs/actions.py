@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 from sqlalchemy import select
 
 from app import registry
 from app.extensions import db
-from app.ledger import control, graph, manual, undo
+from app.ledger import control, graph, manual, order, undo
 from app.ledger.dialect import SessionExecutor
 from app.models import FailedJob, Job
 from app.services.audit import ActionRefused, amend, audit
@@ -70,8 +69,8 @@ ACTIONS = {
     "delay": Action(Job, control.delay),
     "move": Action(Job, lambda tx, ids, by, queue: control.move(tx, ids, by, queue, registry.fair_types())),
     "top": Action(Job, control.to_top),
-    "up": Action(Job, partial(control.step, up=True)),
-    "down": Action(Job, partial(control.step, up=False))}
+    "up": Action(Job, lambda tx, ids, _: len(order.step(tx, ids, up=True))),
+    "down": Action(Job, lambda tx, ids, _: len(order.step(tx, ids, up=False)))}
 Report = Callable[[tree.Settled, int], None]
 Touched = list[tuple[str, str | None]]
 NOTED = {action: action for action in (  # the names in the audit log

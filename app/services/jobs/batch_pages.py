@@ -28,10 +28,10 @@ from app.services.jobs import crew, graph_figures, graph_walk, lookup
 from app.services.jobs.queue_rates import first_id
 from app.services.jobs.views import FailedJobView
 from app.support.clock import DAY_MS, HOUR_MS, MINUTE_MS, iso, millis, now_ms, when
-from app.support.messages import translate as _
+from app.support.messages import translate as _, translate_stored
 from app.support.validation import ValidationError, stored_object
 
-PAGE, MOST_FAILED, MOST_RUNNING = 50, 10, 5
+PAGE, MOST_FAILED, MOST_RUNNING = 50, 10, 3
 RATE_MS, LEAST_MS, LAST = 5 * MINUTE_MS, 5_000, 8
 MOST_WALKED, MOST_A_PAGE = 500, 2000  # members of a batch, and of all batches of a page, whose graph is read
 IDLE = ("held", "blocked", "waiting")  # states in which a member does not run by itself
@@ -137,7 +137,7 @@ def listing(q: str = "", before: str = "", size: int = PAGE, only_open: bool = F
 
 
 def running() -> tuple[list[tuple[BatchView, Pace]], int]:
-    """The newest open batches, at most 5, with their pace; and how many are open."""
+    """The newest open batches, at most 3, with their pace; and how many are open."""
     rows, more = listing(size=MOST_RUNNING, only_open=True)
     open_ones = select(func.count()).select_from(JobBatch).where(JobBatch.closed_ms.is_(None))
     total = db.session.scalar(open_ones) if more else len(rows)
@@ -259,7 +259,8 @@ def _view(row: JobBatch) -> BatchView:
     copied = {name: getattr(row, name) for name in (
         "id", "tenant_id", "created_by", "on_failure", "total_jobs", "pending_jobs", "failed_jobs", "then_uuid")}
     return BatchView(
-        **copied, name=(row.name or row.id)[:255], state=state, then=then if isinstance(then, str) else None,
+        **copied, name=translate_stored((row.name or row.id)[:255]), state=state,
+        then=then if isinstance(then, str) else None,
         created=when(created), sealed=when(row.sealed_ms), paused=when(row.paused_ms),
         cancelled=when(row.cancelled_at and row.cancelled_at * 1000), finished=when(row.closed_ms),
         unsealed_long=is_open and now_ms() - created > HOUR_MS,

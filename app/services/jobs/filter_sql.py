@@ -25,14 +25,18 @@ from app.support.secret_names import hides
 MOST_NAMES = 200
 MOST_BEHIND = 1000
 _YEARS_MS = 10 * 366 * DAY_MS
-_BY = "r.state = 'processing' AND r.worker_id IN (SELECT w.worker_id FROM worker_heartbeats w WHERE {})"
+_RUNNING = "r.state = 'processing'"  # names the partial index; few jobs run, 100,000 wait
+_BY = f"{_RUNNING} AND r.worker_id IN (SELECT w.worker_id FROM worker_heartbeats w WHERE {{}})"
 _VERSION = "CASE WHEN w.revision IS NULL THEN w.code_version ELSE w.revision || '.' || w.code_version END"
-_RAN = "CASE WHEN r.state = 'processing' THEN :now - r.reserved_ms END"
+_RAN = f"CASE WHEN {_RUNNING} THEN :now - r.reserved_ms END"
 _WAITED = ("CASE r.state WHEN 'pending' THEN :now - r.available_ms "
            "WHEN 'processing' THEN r.reserved_ms - r.available_ms END")
-_HEAVY = ("CASE WHEN r.state = 'processing' THEN (SELECT w.memory FROM worker_heartbeats w "
+_HEAVY = (f"CASE WHEN {_RUNNING} THEN (SELECT w.memory FROM worker_heartbeats w "
           "WHERE w.worker_id = r.worker_id) END")
-LIVE_SORTS = {"run": _RAN, "wait": _WAITED, "memory": _HEAVY}
+# The value of each order, and what rows with it and rows without it are.
+LIVE_SORTS = {"run": (_RAN, f"{_RUNNING} AND {_RAN} IS NOT NULL", f"{_RAN} IS NULL"),
+              "wait": (_WAITED, f"{_WAITED} IS NOT NULL", f"{_WAITED} IS NULL"),
+              "memory": (_HEAVY, f"{_RUNNING} AND {_HEAVY} IS NOT NULL", f"{_HEAVY} IS NULL")}
 FACT_SORTS = {"run": "f.run_ms", "wait": "f.wait_ms", "memory": "f.memory"}
 _TEXTS = ("f.error_group", "f.worker", "f.code_version")
 _SAFE = re.compile(r"[A-Za-z0-9._:@,;+=*()-]+")  # parts of a text that every program writes alike into JSON
@@ -62,10 +66,12 @@ def live(wanted: JobFilter) -> tuple[list[str], dict[str, Any]] | None:
         return None
     found = [(wanted.worker, _BY.format("w.worker_name = :worker")),
              (wanted.attempt, "r.attempts BETWEEN :least AND :most"),
-             (wanted.longer, f"{_RAN} >= :longer"), (wanted.shorter, f"{_RAN} < :shorter"),
-             (wanted.waited, f"{_WAITED} >= :waited"), (wanted.heavier, _BY.format("w.memory >= :heavier")),
+             (wanted.longer, f"{_RUNNING} AND {_RAN} >= :longer"),
+             (wanted.shorter, f"{_RUNNING} AND {_RAN} < :shorter"),
+             (wanted.waited, f"{_WAITED} >= :waited"), ("-" in wanted.waited, f"{_WAITED} < :waited_below"),
+             (wanted.heavier, _BY.format("w.memory >= :heavier")),
              (wanted.code, _BY.format(f"substr({_VERSION}, 1, :length) = :code")),
-             (wanted.rescued, "r.claim_no > 0 AND EXISTS (SELECT 1 FROM job_metrics m WHERE m.uuid = r.uuid "
+             (wanted.rescued == "1", "r.claim_no > 0 AND EXISTS (SELECT 1 FROM job_metrics m WHERE m.uuid = r.uuid "
                               "AND m.status = 'lost')")]
     return [condition for part, condition in found if part], _values(wanted)
 
@@ -77,7 +83,7 @@ def of_facts(tx: Executor, wanted: JobFilter) -> tuple[list[Fact], dict[str, Any
         found.append(Fact("f.error_group = :error", "f.error_group"))
     if wanted.worker:
         found.append(Fact("f.worker = :worker", "f.worker", True))
-    if wanted.rescued:
+    if wanted.rescued == "1":
         found.append(Fact("f.lost > 0", "f.lost", True))
     if wanted.code:
         found.append(_of_code(tx, wanted.code, values))
@@ -85,7 +91,8 @@ def of_facts(tx: Executor, wanted: JobFilter) -> tuple[list[Fact], dict[str, Any
     if runs := [condition for part, condition in bounds if part]:
         found.append(Fact(" AND ".join(runs), "f.run_ms"))
     if wanted.waited:
-        found.append(Fact("f.wait_ms >= :waited", "f.wait_ms"))
+        below = " AND f.wait_ms < :waited_below" if "-" in wanted.waited else ""
+        found.append(Fact(f"f.wait_ms >= :waited{below}", "f.wait_ms"))
     if wanted.heavier:
         found.append(Fact("f.memory >= :heavier", "f.memory"))
     if wanted.attempt:
@@ -108,6 +115,8 @@ def _values(wanted: JobFilter) -> dict[str, Any]:
     values: dict[str, Any] = {name: wanted.amount(name) for name in ("longer", "shorter", "waited", "heavier")
                               if getattr(wanted, name)}
     values |= {name: getattr(wanted, name) for name in ("error", "worker", "code") if getattr(wanted, name)}
+    if "-" in wanted.waited:
+        values["waited_below"] = wanted.waited_below()
     if wanted.code:
         values["length"] = len(wanted.code)
     if wanted.attempt:

@@ -22,6 +22,7 @@ from app.support.validation import ValidationError, check_text, parse_id, parse_
 GROUPS = {"live": LIVE_STATES, "ended": FINAL, "unsuccessful": ("failed", "timeout"), "bin": ("failed", "timeout"),
           "undecided": ("failed", "timeout")}
 BINNED = {"bin": "IS NOT NULL", "undecided": "IS NULL"}  # groups of failed jobs by whether they are in the bin
+GROUPS["counted"] = ("completed", "failed", "timeout")  # the outcomes of public figures
 OLD_NAMES = {"unhappy": "unsuccessful"}  # in bookmarks of older versions
 HOLDS = {"limit": (BY_LIMIT, BY_RATE)} | {  # what holds a job, with its hold codes
     code: (code,) for code in (BY_PERSON, BY_TYPE, BY_BUDGET, BY_BATCH, BY_OVERLAP)}
@@ -54,10 +55,11 @@ class JobFilter:
     `since` (included) and `until` are days (2026-11-23; `until` included) or times (2026-11-23T14:00; `until` not
     included) of `zone`: of creation for live jobs, of finishing for others; so is `clock`, a time of day (22:00-06:00).
     `batch` is an id or its first digits, or the whole id of a batch that another program has begun; `hold` (of HOLDS)
-    is what holds a job. `longer` and `waited` are at least a time (10s), `shorter` is less than it, `heavier` at least
-    a size (100MB). `attempt` is a number of attempts: 2, 2- or 2-4. `error` is a key of error_groups, `code` a version
-    or its beginning, `action` an id of the log of actions, `deploy` an id of deploys. `args` has names and values of
-    arguments.
+    is what holds a job. `longer` and `waited` are at least a time (10s), `shorter` is less than it, `waited` may be
+    from one time to below another (10s-20s), `heavier` is at least a size (100MB). `attempt` is a number of attempts:
+    2, 2- or 2-4. `error` is a key of error_groups, `code` a version or its beginning, `rescued` 1, or two times (a..b)
+    between which an attempt was lost, `action` an id of the log of
+    actions, `deploy` an id of deploys. `args` has names and values of arguments.
     """
 
     state: str = ""
@@ -121,11 +123,18 @@ class JobFilter:
 
     def moment(self, name: str) -> int:
         """The time (ms) from which on (`since`), or before which (`until`), jobs belong to the list."""
-        text = getattr(self, name)
+        return self._time(getattr(self, name), name == "until")
+
+    def lost_between(self) -> tuple[int, int] | None:
+        """The times (ms) between which an attempt was lost, when `rescued` names them."""
+        start, between, end = self.rescued.partition("..")
+        return (self._time(start), self._time(end, True)) if between else None
+
+    def _time(self, text: str, end: bool = False) -> int:
         if "T" in text:
             at = datetime.fromisoformat(text)
             return millis(at if at.tzinfo else at.replace(tzinfo=self.zone))
-        return self.start_of(text, int(name == "until"))
+        return self.start_of(text, int(end))
 
     def start_of(self, day: str, days_later: int = 0) -> int:
         """The start (ms) of the day `days_later` days after `day`, in the zone."""
@@ -134,7 +143,11 @@ class JobFilter:
 
     def amount(self, name: str) -> int:
         """The time (ms) or size (bytes) of a part."""
-        return _amount(getattr(self, name), _SIZES if name == "heavier" else _TIMES) or 0
+        return _amount(getattr(self, name).partition("-")[0], _SIZES if name == "heavier" else _TIMES) or 0
+
+    def waited_below(self) -> int | None:
+        """The time (ms) below which `waited` is; None when it has no end."""
+        return _amount(self.waited.partition("-")[2], _TIMES) if "-" in self.waited else None
 
     def attempts(self) -> tuple[int, int]:
         """The least and the largest number of attempts."""
@@ -205,6 +218,11 @@ def _time(text: str) -> str:
     return text.lower().replace(" ", "")
 
 
+def _times(text: str) -> str:
+    least, to, below = text.partition("-")
+    return _time(least.strip()) + to + (_time(below.strip()) if to else "")
+
+
 def _size(text: str) -> str:
     if _amount(text, _SIZES) is None:
         raise ValidationError(_("A size of memory is written as 100MB or 1GB."))
@@ -225,10 +243,13 @@ def _clock(text: str) -> str:
     return f"{a:02}:{b:02}-{c:02}:{d:02}"
 
 
-def _yes(text: str) -> str:
-    if text.lower() not in ("1", "yes", "true", "on"):
+def _rescued(text: str) -> str:
+    if text.lower() in ("1", "yes", "true", "on"):
+        return "1"
+    start, between, end = text.partition("..")
+    if not between:
         raise ValidationError(_("Write 1 for the jobs that were rescued."))
-    return "1"
+    return f"{_moment(start)}..{_moment(end)}"
 
 
 def _id(text: str) -> str:
@@ -247,5 +268,5 @@ def _sort(text: str) -> str:
 
 _CHECKS: dict[str, Any] = {
     "state": _state, "hold": _hold, "queue": parse_queue, "tenant": parse_tenant, "batch": _batch, "since": _moment,
-    "until": _moment, "attempt": _attempt, "longer": _time, "shorter": _time, "waited": _time, "heavier": _size,
-    "rescued": _yes, "clock": _clock, "action": _id, "deploy": _id, "sort": _sort}
+    "until": _moment, "attempt": _attempt, "longer": _time, "shorter": _time, "waited": _times, "heavier": _size,
+    "rescued": _rescued, "clock": _clock, "action": _id, "deploy": _id, "sort": _sort}

@@ -29,6 +29,7 @@ class Way:
     """One way to read rows of a part: `condition` over `source` (alias r) with its parameters; `key` is the id there.
 
     `unordered`: the condition has an index of its own; the rows are sorted afterwards, not read in their order.
+    `window`: that index is the one of the ids, between their bounds.
     `words`: the text of each row is compared with these folded words, after the conditions.
     """
 
@@ -37,6 +38,7 @@ class Way:
     values: dict[str, Any]
     key: str = "r.id"
     unordered: bool = False
+    window: bool = False
     words: tuple[str, ...] = ()
 
 
@@ -87,13 +89,14 @@ class Part:
         found: list[tuple] = []
         words, texts = way.words, search_index.COLUMNS.format("reason" if self.kind == "l" else "error")
         order, sign = ("DESC", "<") if descending else ("ASC", ">")
-        plus, at, few = "+" if way.unordered else "", self.at, CHUNK if words or self.check else size
+        plus, at, few = "+" if way.unordered else "", self.at, max(size, CHUNK) if words or self.check else size
+        bound = f"+{way.key}" if (self.value or way.unordered) and not way.window else way.key
         value = f"{plus}{self.value}" if self.value else "0"
         by = f"{value} {order}, {plus}{way.key} {order}" if self.value else f"{plus}{way.key} {order}"
         wanted = f"{self.value or 0}, {way.key}, {'r.payload' if self.check else 'NULL'}, {columns}"
         wanted += f", {texts}" * bool(words)
         while True:
-            where = [way.condition, *self.where, f"{way.key} > :above AND {way.key} < :below"]
+            where = [way.condition, *self.where, f"{bound} > :above AND {bound} < :below"]
             if at:
                 where.append(f"({value}, {way.key}) {sign} (:at_value, :at_id)" if self.value else
                              f"{way.key} {sign} :at_id")
@@ -116,14 +119,18 @@ class Part:
 
 def sort_live(part: Part, wanted: JobFilter) -> list[Part]:
     """The part in the order of the filter: rows with the value of the order, and rows without it."""
-    if not (value := filter_sql.LIVE_SORTS.get(wanted.sort.removeprefix("-"))):
+    if not (found := filter_sql.LIVE_SORTS.get(wanted.sort.removeprefix("-"))):
         return [part]
-    with_it = replace(part, value=value, where=[*part.where, f"{value} IS NOT NULL"])
-    return [with_it, replace(part, segment="m", where=[*part.where, f"{value} IS NULL"])]
+    value, having, without = found
+    return [replace(part, value=value, where=[*part.where, having]),
+            replace(part, segment="m", where=[*part.where, without])]
 
 
-def sort_finished(tx: Executor, part: Part, wanted: JobFilter, states: list[str]) -> list[Part]:
-    """The part with the conditions on facts, in the order of the filter, read by the index with the fewest rows."""
+def sort_finished(tx: Executor, part: Part, wanted: JobFilter, states: list[str], few: bool = False) -> list[Part]:
+    """The part with the conditions on facts, in the order of the filter, read by the index with the fewest rows.
+
+    `few`: it is known that few jobs match: they are found as without an order, and sorted.
+    """
     tests, values = filter_sql.of_facts(tx, wanted)
     value = filter_sql.FACT_SORTS.get(wanted.sort.removeprefix("-"), "")
     if not tests and not value:
@@ -133,16 +140,18 @@ def sort_finished(tx: Executor, part: Part, wanted: JobFilter, states: list[str]
     if wanted.error and not wanted.sort:
         value = "f.finished_ms"  # rises with the ids, and the index of the group has it
     indexed, driver = [test for test in tests if test.index], None
-    joined = bool(wanted.q or wanted.args or wanted.batch or wanted.action) or _few_rows(tx, wanted, states)
+    joined = bool(wanted.q or wanted.args or wanted.batch or wanted.action
+                  or wanted.lost_between()) or _few_rows(tx, wanted, states)
     if not joined:
         driver = next((test for test in indexed if _few(tx, f"job_facts f WHERE {test.condition}", values)), None)
+        joined = few and not tests
     own = driver or _serving(indexed, value)
     told = " AND ".join(["f.id = r.id", *(test.sql(test is own and not joined) for test in tests)])
     extra = [replace(way, source=f"{way.source} CROSS JOIN job_facts f", condition=f"{way.condition} AND {told}",
                      unordered=way.unordered or bool(value)) for way in part.ways]
     if not joined:
-        small = driver is not None or part.below - part.above <= FEW
-        extra = [Way("job_facts f CROSS JOIN job_history r", told, {}, "f.id", small)]
+        window = driver is None and (few or part.below - part.above <= FEW)
+        extra = [Way("job_facts f CROSS JOIN job_history r", told, {}, "f.id", window or driver is not None, window)]
     if not value or value == "f.finished_ms":
         return [replace(part, ways=extra, value=value)]
     without = [replace(way, condition=f"{way.condition} AND {value} IS NULL") for way in extra]

@@ -12,7 +12,7 @@ from sqlalchemy import select
 
 from app import registry
 from app.extensions import db
-from app.models import FailedJob, JobMetric
+from app.models import FailedJob, Job, JobMetric, WorkerHeartbeat
 from app.models.types import as_integer, as_text
 from app.services.jobs import crew, payloads, waiting, why
 from app.services.jobs.views import JobRow
@@ -36,30 +36,35 @@ Read = namedtuple("Read", "id uuid job_type tenant_id queue payload attempts tri
 def rows_from(read: list[tuple[str, Read]], whole: bool) -> list[JobRow]:
     """The rows with facts of other tables: wait and run time of the last attempt, whether the job is in the bin."""
     uuids, now = [as_text(row.uuid) for _kind, row in read], now_ms()
-    query = select(JobMetric.uuid, JobMetric.wait_ms, JobMetric.processing_time)
+    query = select(JobMetric.uuid, JobMetric.wait_ms, JobMetric.processing_time, JobMetric.memory_used)
     query = query.where(JobMetric.uuid.in_(uuids), JobMetric.status != "late")
-    last = {uuid: (wait, ran) for uuid, wait, ran in db.session.execute(query.order_by(JobMetric.id))}
+    last = {uuid: rest for uuid, *rest in db.session.execute(query.order_by(JobMetric.id))}
     deleted = FailedJob.uuid.in_(uuids), FailedJob.deleted_at.is_not(None)
     binned = set(db.session.scalars(select(FailedJob.uuid).where(*deleted)))
     waits = waiting.sentences(uuid for (_kind, row), uuid in zip(read, uuids, strict=True) if row.state == "waiting")
     told = {} if whole else why.of((uuid for (_kind, row), uuid in zip(read, uuids, strict=True)
                                     if row.state in ("pending", "processing")), brief=True)
-    rows = [_row(kind, row, whole, now, uuid in binned, waits.get(uuid), *last.get(uuid, (None, None)))
+    running = [uuid for (_kind, row), uuid in zip(read, uuids, strict=True) if row.state == "processing"]
+    w = WorkerHeartbeat
+    query = select(Job.uuid, w.memory).where(Job.uuid.in_(running), w.worker_id == Job.worker_id)
+    used = dict(db.session.execute(query).all()) if running else {}
+    rows = [_row(kind, row, whole, now, uuid in binned, waits.get(uuid), used.get(uuid),
+                 *last.get(uuid, (None,) * 3))
             for (kind, row), uuid in zip(read, uuids, strict=True)]
     lost = {} if whole else crew.lost(row.uuid for row in rows if row.attempts)
     return [replace(row, why=told[row.uuid].brief if row.uuid in told else None, lost=lost.get(row.uuid, 0))
             for row in rows]
 
 
-def _row(kind: str, r: Read, whole: bool, now: int, in_bin: bool, waits: str | None, waited: int | None,
-         ran: int | None) -> JobRow:
+def _row(kind: str, r: Read, whole: bool, now: int, in_bin: bool, waits: str | None, used: int | None,
+         waited: int | None, ran: int | None, memory: int | None) -> JobRow:
     job_type, tenant, payload, state, error = map(as_text, (r.job_type, r.tenant_id, r.payload, r.state, r.error))
     error = waits or from_row(error, as_text(r.error_json))
     ready, reserved, done, total = map(as_integer, (r.available_ms, r.reserved_ms, r.progress_done, r.progress_total))
     if state == "pending":
-        waited, ran = max(now - (ready or now), 0), None
+        waited, ran, memory = max(now - (ready or now), 0), None, None
     elif state == "processing" and when(reserved):
-        waited, ran = max(reserved - (ready or reserved), 0), max(now - reserved, 0)
+        waited, ran, memory = max(reserved - (ready or reserved), 0), max(now - reserved, 0), used
     return JobRow(
         key=f"{kind}{r.id}", uuid=as_text(r.uuid), job_type=job_type[:255], label=registry.label_of(job_type[:255]),
         queue=as_text(r.queue)[:255], tenant_id=tenant and tenant[:255],
@@ -69,4 +74,4 @@ def _row(kind: str, r: Read, whole: bool, now: int, in_bin: bool, waits: str | N
         created_at=when(as_integer(r.created_ms)), finished_at=when(as_integer(r.finished_ms)),
         next_at=when(ready) if state == "scheduled" else None, reserved_at=when(reserved),
         percent=min(100 * done // total, 100) if done is not None and total else None,
-        live=kind == "l", waited_ms=waited, ran_ms=ran, in_bin=in_bin, why=None)
+        live=kind == "l", waited_ms=waited, ran_ms=ran, in_bin=in_bin, why=None, memory=memory)

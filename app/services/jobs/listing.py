@@ -25,12 +25,12 @@ from app.ledger.dialect import SessionExecutor, TooSlow, limited
 from app.models import FINAL, LIVE_STATES, Deploy, Job, JobHistory
 from app.models.types import as_text
 from app.services.jobs import filter_sql, search_index, search_text
-from app.services.jobs.job_filter import BINNED, DIGITS, HOLDS, JobFilter
+from app.services.jobs.job_filter import BINNED, DIGITS, HOLDS, SORTS, JobFilter
 from app.services.jobs.list_plan import NO_END, Part, Way, sort_finished, sort_live
 from app.services.jobs.list_rows import COLUMNS, PAYLOAD, Read, rows_from
 from app.services.jobs.queue_rates import first_id
 from app.services.jobs.views import JobPage, JobRow
-from app.support.clock import now_ms
+from app.support.clock import now_ms, stamp
 from app.support.messages import translate as _
 from app.support.validation import ValidationError, parse_uuid
 
@@ -53,6 +53,7 @@ def _parts(wanted: JobFilter, top: dict[str, int] | None = None, now: int = 0) -
     found, now, tx = [], now or now_ms(), SessionExecutor(db.session)
     if wanted.meaningless:
         return []
+    few = len(wanted.query) > 1 and wanted.sort.removeprefix("-") in SORTS and count(wanted)[1]
     tables = ("l", LIVE_STATES, "state", "created_ms"), ("h", FINAL, "status", "finished_ms")
     for kind, all_states, column, time in tables:
         states, facts = wanted.states(all_states), filter_sql.live(wanted) if kind == "l" else ([], {})
@@ -82,7 +83,7 @@ def _parts(wanted: JobFilter, top: dict[str, int] | None = None, now: int = 0) -
         part.ways = _ways(kind, wanted, states)
         if binned := BINNED.get(wanted.state):
             part.add(f"EXISTS (SELECT 1 FROM failed_jobs b WHERE b.uuid = r.uuid AND b.deleted_at {binned})")
-        found += sort_live(part, wanted) if kind == "l" else sort_finished(tx, part, wanted, states)
+        found += sort_live(part, wanted) if kind == "l" else sort_finished(tx, part, wanted, states, few)
     found.sort(key=lambda part: part.segment in "mi")
     return found[::-1] if wanted.sort == "when" else found
 
@@ -117,6 +118,11 @@ def _ways(kind: str, wanted: JobFilter, states: list[str]) -> list[Way]:
     if wanted.action:  # the rows that it touched are read
         return [Way(f"audit_jobs a CROSS JOIN {table}", "a.audit_id = :action AND r.uuid = a.uuid",
                     {"action": int(wanted.action)}, unordered=True, words=words)]
+    if between := wanted.lost_between():
+        lost = ("r.uuid IN (SELECT m.uuid FROM job_metrics m WHERE m.status = 'lost' AND m.completed_at >= :lost_from "
+                "AND m.completed_at < :lost_to)")
+        values = {"lost_from": stamp(between[0]), "lost_to": stamp(between[1])}
+        return [Way(table, lost, values, unordered=True, words=words)]
     columns = {"job_type": wanted.type, "tenant_id": wanted.tenant, "queue": wanted.queue,
                "status": states[0] if wanted.state and len(states) == 1 else ""}
     columns = {name: value for name, value in columns.items() if value}
@@ -224,8 +230,16 @@ def ended(wanted: JobFilter, top: dict[str, int], most: int) -> Counter[str]:
     found: Counter[str] = Counter()
     for part in _parts(replace(wanted, sort=""), top):
         if part.kind == "h":
-            found.update(as_text(row[-1]) or "" for row in _take(part, "r.id, r.status", most + 1))
+            found.update(as_text(row[-1]) or "" for row in _take(part, "r.status", most + 1))
     return found
+
+
+def gone(action: str) -> int:
+    """How many of the jobs that an action touched are in no list any more."""
+    sql = """SELECT COUNT(*) FROM audit_jobs a WHERE a.audit_id = :action
+ AND NOT EXISTS (SELECT 1 FROM jobs r WHERE r.uuid = a.uuid)
+ AND NOT EXISTS (SELECT 1 FROM job_history r WHERE r.uuid = a.uuid)"""
+    return int(SessionExecutor(db.session).fetch_all(sql, action=int(action))[0][0])
 
 
 def iterate(wanted: JobFilter, step: int = 200) -> Iterator[JobRow]:

@@ -179,7 +179,7 @@ def queued(limit: int = SHOWN) -> list[QueuedJob]:
     rows: list[Any] = []
     columns = (Job.id, Job.uuid, Job.job_type, Job.tenant_id, payloads.head(Job.payload).label("head"), Job.queue,
                Job.state, Job.attempts, Job.created_ms, Job.reason, Job.reason_json)
-    ready = [((Job.state == "pending", Job.queue == queue), (Job.rank.desc(), Job.id)) for queue in QUEUES]
+    ready = [((Job.state == "pending", Job.queue == queue), Job.order()) for queue in QUEUES]
     groups = [((Job.state == "processing",), (Job.id,)), *ready, ((Job.state == "scheduled",), (Job.available_ms,)),
               ((Job.state.in_(("held", "blocked", "waiting")),), (Job.id,))]
     for conditions, order in groups:

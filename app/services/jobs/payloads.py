@@ -55,6 +55,11 @@ def headline_argument(payload: Any) -> str:
     return ""
 
 
+def names(payload: Any) -> list[str]:
+    """The names of the arguments in the head of a payload."""
+    return [name for name, _value in _pairs(payload if isinstance(payload, str) else "")][:50]
+
+
 def _pairs(text: str) -> Iterator[tuple[str, Any]]:
     """Names and values of the object `args` in a payload that may be cut; the last text may be cut too."""
     try:

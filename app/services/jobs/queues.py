@@ -13,8 +13,10 @@ from app.config import QUEUES
 from app.extensions import db
 from app.ledger import control, counts
 from app.ledger.dialect import Connection, SessionExecutor
-from app.models import Job, QueueMinute
+from app.models import Job, JobMinute, QueueMinute
 from app.models.job import BY_LIMIT, BY_RATE
+from app.models.outcome_stats import COUNTED
+from app.models.types import as_integer
 from app.services.audit import ActionRefused, audit
 from app.services.forecast import outlook, words
 from app.services.jobs import crew, payloads, queue_rates
@@ -45,7 +47,8 @@ class QueueView:
     """A queue with `depth` ready jobs, of which the oldest has waited for `oldest_ms`.
 
     `in_minute` and `out_minute` are jobs a minute, sent and ended, over the last 10 minutes. `line` is its depth at
-    each minute of the last 3 h, as (minutes ago, depth), oldest first. `forecast` says when it will be empty, or why
+    each minute of the last 3 h, as (minutes ago, depth), oldest first; so are `ages`, how long (ms) its oldest ready
+    job had waited, and `ended`, the jobs that ended in that minute. `forecast` says when it will be empty, or why
     that is not known; [] when it is empty or paused. `left_ms` is the middle of that forecast, which rests on
     `basis_runs` runs; both are None when it is not known.
     """
@@ -58,6 +61,8 @@ class QueueView:
     left_ms: int | None
     pause: PauseView | None
     line: list[tuple[int, int]]
+    ages: list[tuple[int, int]]
+    ended: list[tuple[int, int]]
     forecast: list[str]
     basis_runs: int | None
 
@@ -105,8 +110,9 @@ def queues() -> list[QueueView]:
         told = words.of_queue(forecast, now, *crews[name]) if depth and name not in paused else []
         left = max(forecast.empty.middle - now, 0) if told and forecast and forecast.empty else None
         oldest = max(now - since, 0) if since is not None else None
-        result.append(QueueView(name, depth or 0, oldest, sent, ended, left, paused.get(name), lines.get(name, []),
-                                told, forecast.basis_runs if told and forecast and forecast.empty else None))
+        rests = forecast.basis_runs if told and forecast and forecast.empty else None
+        result.append(QueueView(name, depth or 0, oldest, sent, ended, left, paused.get(name),
+                                *lines.get(name, ([], [], [])), told, rests))
     return result
 
 
@@ -124,12 +130,16 @@ def basis() -> str:
     return held if age is None else _("Made %(time)s ago.", time=duration(age)) + " " + held
 
 
-def _lines(now: int) -> dict[str, list[tuple[int, int]]]:
-    """Depth at each minute of the last 3 h by queue: (minutes ago, depth)."""
-    found: dict[str, list[tuple[int, int]]] = {}
-    q = QueueMinute
-    for row in db.session.scalars(select(q).where(q.minute_ms > now - LINE_MINUTES * MINUTE_MS).order_by(q.minute_ms)):
-        found.setdefault(row.queue, []).append(((now - row.minute_ms) // MINUTE_MS, row.depth))
+def _lines(now: int) -> dict[str, tuple[list[tuple[int, int]], ...]]:
+    """Depth, age of the oldest (ms) and ended jobs at each minute of the last 3 h by queue: (minutes ago, number)."""
+    found: dict[str, tuple[list[tuple[int, int]], ...]] = {}
+    q, m, since = QueueMinute, JobMinute, now - LINE_MINUTES * MINUTE_MS
+    query = select(m.minute_ms, m.queue, func.sum(m.count)).where(m.minute_ms > since, m.status.in_(COUNTED))
+    ended = {tuple(row[:2]): as_integer(row[2], 0) for row in db.session.execute(query.group_by(m.minute_ms, m.queue))}
+    for row in db.session.scalars(select(q).where(q.minute_ms > since).order_by(q.minute_ms)):
+        numbers = row.depth, row.oldest_ms or 0, ended.get((row.minute_ms, row.queue), 0)
+        for line, n in zip(found.setdefault(row.queue, ([], [], [])), numbers, strict=True):
+            line.append(((now - row.minute_ms) // MINUTE_MS, n))
     return found
 
 
@@ -150,7 +160,7 @@ def next_jobs(queue: str, limit: int = NEXT) -> list[NextJob]:
     """The first ready jobs of a queue, in the order in which workers will take them."""
     now = now_ms()
     columns = Job.uuid, Job.job_type, Job.tenant_id, Job.available_ms, payloads.head(Job.payload).label("head")
-    query = select(*columns).where(Job.state == "pending", Job.queue == queue).order_by(Job.rank.desc(), Job.id)
+    query = select(*columns).where(Job.state == "pending", Job.queue == queue).order_by(*Job.order())
     return [NextJob(n, r.uuid, r.job_type, registry.label_of(r.job_type), r.tenant_id,
                     payloads.headline_argument(r.head), max(now - r.available_ms, 0))
             for n, r in enumerate(db.session.execute(query.limit(limit)), 1)]

@@ -152,7 +152,8 @@ class JobRow(ListedJob):
     """A job in the list. `key` is its cursor; `args` are read for an export only; `summary` is its telling argument;
     `percent` is its progress.
 
-    `waited_ms` and `ran_ms` are those of the last attempt; they count until now while the job waits or runs. `why` says
+    `waited_ms`, `ran_ms` and `memory` (the peak in bytes) are those of the last attempt; times count until now while
+    the job waits or runs. `why` says
     why a ready job does not run, or when a job begins or ends. `lost` of its attempts use up no tries.
     """
 
@@ -174,6 +175,7 @@ class JobRow(ListedJob):
     in_bin: bool
     why: str | None
     lost: int = 0
+    memory: int | None = None
 
 
 @dataclass(frozen=True)

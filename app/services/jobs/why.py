@@ -37,7 +37,8 @@ LONG = 0.9  # the share of its kind from which a run is called long
 _LAST = """SELECT at_ms FROM rate_starts WHERE limit_key = :key AND at_ms > :since
  ORDER BY at_ms DESC LIMIT 1 OFFSET :n"""
 COLUMNS = (Job.uuid, Job.job_type, Job.queue, Job.state, Job.hold_code, Job.reason, Job.reason_json, Job.attempts,
-           Job.tries, Job.available_ms, Job.reserved_ms, Job.waits, Job.limit_key, Job.rank, Job.id, Job.tenant_id)
+           Job.tries, Job.available_ms, Job.reserved_ms, Job.waits, Job.limit_key, Job.rank, Job.id, Job.tenant_id,
+           Job.line.label("line"))
 
 
 @dataclass(frozen=True)
@@ -258,7 +259,8 @@ def one(uuid: str) -> Why | None:
 
 def _before(row: Any, state: str, *which: Any) -> int:
     """How many jobs of its queue with this state stand before a row."""
-    earlier = or_(Job.rank > row.rank, (Job.rank == row.rank) & (Job.id < row.id))
+    earlier = or_(Job.rank > row.rank, (Job.rank == row.rank) & (
+        or_(Job.line < row.line, (Job.line == row.line) & (Job.id < row.id))))
     return db.session.scalar(select(func.count()).where(Job.state == state, Job.queue == row.queue, earlier, *which))
 
 

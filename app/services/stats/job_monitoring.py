@@ -16,7 +16,7 @@ from app.ledger.dialect import SessionExecutor
 from app.models import Job, JobMetric, outcome_stats
 from app.models.job import LIVE_STATES
 from app.services.jobs import actions, lookup
-from app.support.clock import HOUR_MS, day_of, iso, midnight, millis, now_ms, when
+from app.support.clock import DAY_MS, HOUR_MS, day_of, iso, midnight, millis, now_ms, when
 from app.support.messages import _
 from app.support.settings import settings
 from app.support.validation import ValidationError
@@ -90,7 +90,7 @@ class Bucket:
 
 @dataclass(frozen=True)
 class TypeFigures:
-    """Jobs of a type that ended in a period; `avg_time` in ms."""
+    """Jobs of a type that ended in a period; `avg_time` in ms. `colour` is the number of its colour in charts."""
 
     job_type: str
     label: str
@@ -98,6 +98,7 @@ class TypeFigures:
     completed: int
     failed: int
     avg_time: float | None
+    colour: int
 
 
 @dataclass(frozen=True)
@@ -123,7 +124,7 @@ class JobMonitoringService:
         day = outcome_stats.day_totals(now)
         jobs = JobCounts(
             **{state: live[state] for state in LIVE_STATES}, failed=live["failed"], completed_today=today.completed,
-            failed_today=today.failed, counted_ms_ago=age, oldest_wait=oldest_wait(live, now),
+            failed_today=today.failed, counted_ms_ago=age, oldest_wait=counts.oldest(live, now),
             queues={name: queue["depth"] for name, queue in live["queues"].items()})
         rate = None if day.success_rate is None else floor(day.success_rate * 100 + 1e-6) / 100
         figures = DayFigures(_tenths(day.average_ms), rate, day.total)
@@ -188,8 +189,10 @@ class JobMonitoringService:
         now = now_ms()
         bounds = self._bounds(now, period)
         if group == "type":
-            rows = [TypeFigures(name, registry.label_of(name), s.total, s.completed, s.failed, _tenths(s.average_ms))
-                    for name, s in outcome_stats.by_type(bounds[0], now + 1).items() if job_type in (None, name)]
+            start = now - DAY_MS if natural == "hour" else bounds[0]  # as the cards, and not from a full hour
+            rows = [TypeFigures(name, registry.label_of(name), s.total, s.completed, s.failed, _tenths(s.average_ms),
+                                registry.colour_of(name))
+                    for name, s in outcome_stats.by_type(start, now + 1).items() if job_type in (None, name)]
             return [vars(row) for row in sorted(rows, key=lambda r: (-r.total, r.job_type)) if row.total]
         hours, zone = natural == "hour", settings().timezone
         names = [iso(b).replace(".000Z", "Z") if hours else day_of(b, zone).isoformat() for b in bounds[:-1]]
@@ -207,12 +210,6 @@ class JobMonitoringService:
 
 def _tenths(ms: float | None) -> float | None:
     return None if ms is None else round(ms, 1)
-
-
-def oldest_wait(live: dict[str, Any], now: int) -> int | None:
-    """How long the longest waiting ready job has waited at `now` (ms), in ms; None without any."""
-    since = [queue["since"] for queue in live["queues"].values() if queue["since"] is not None]
-    return max(now - min(since), 0) if since else None
 
 
 def monitor_state() -> MonitorView:

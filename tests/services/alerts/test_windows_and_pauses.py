@@ -17,7 +17,7 @@ from app.services.forecast.estimate import Interval, JobForecast, QueueForecast
 from app.services.forecast.forecaster import Forecaster
 from app.services.jobs import queue_rates, queues
 from app.services.stats import pauses
-from app.support.clock import DAY_MS, HOUR_MS, MINUTE_MS, stamp
+from app.support.clock import DAY_MS, HOUR_MS, MINUTE_MS, iso, stamp
 from tests.services.alerts.test_alerts import Desk, judged
 from tests.services.forecast.test_forecaster import history, plan, running, worker
 from tests.sinks import until
@@ -78,8 +78,8 @@ def test_a_window_begins_exactly_so_many_minutes_ago(desk, counted, edge_ms):
     look = desk.look()
     (found,) = judged(desk, "failures", look)
     assert look.values[1] == (1 if edge_ms < 0 else 2)
-    day = datetime.fromtimestamp(look.since(RULE) / 1000, look.zone).date()
-    assert found.link == f"/admin/jobs/list?state=unsuccessful&since={day}"
+    since, until_ = (iso(ms).replace(":", "%3A") for ms in (look.since(RULE), look.now + 1))
+    assert found.link == f"/admin/jobs/list?state=unsuccessful&since={since}&until={until_}"
 
 
 def test_a_failure_that_is_written_late_or_while_no_monitor_runs_is_told(desk):

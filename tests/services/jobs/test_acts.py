@@ -18,7 +18,7 @@ COLUMNS = "uuid, state, queue, rank, hold_code, reason, available_ms"
 
 @pytest.fixture
 def site(ledger):
-    with ledger.app.test_request_context():
+    with ledger.app.test_request_context(headers={"Accept-Language": "en"}):
         yield ledger
 
 

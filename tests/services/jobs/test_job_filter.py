@@ -163,6 +163,10 @@ def test_times_and_deploys_and_actions(jobs):
     touched = {jobs.rows[2].uuid, jobs.rows[40].uuid}
     for uuid in [*touched, "gone"]:
         jobs.ledger.change("INSERT INTO audit_jobs (audit_id, uuid) VALUES (9, :u)", u=uuid)
+    jobs.ledger.change("UPDATE job_metrics SET completed_at = '2025-01-01 10:00:00.500000', status = 'lost' WHERE uuid = :u AND status <> 'lost'", u=rows[5][0])
+    lost = jobs.ledger.one("SELECT uuid FROM job_metrics WHERE claim_no = 99")
+    assert walk(wanted(rescued="2025-01-01T10:00:00.500Z..2025-01-01T10:00:00.501Z")) == [rows[5][0]]
+    assert walk(wanted(rescued="2025-01-01T10:00:00.501Z..2026-01-01T00:00:00.001Z")) == [lost]
     assert set(walk(wanted(action="9"))) == touched and walk(wanted(action="8")) == [] and at
 
 

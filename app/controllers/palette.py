@@ -1,0 +1,116 @@
+"""The palette (Ctrl+K): one field that leads to pages, jobs, types, tenants, workers, queues, batches and actions.
+
+letters -> `entries` (pages and actions known here, and services/jobs/palette.py) -> palette.json for the script, or
+the page `palette` with the same entries as links. Nothing is changed from here: an action leads to its form.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+from flask import jsonify, render_template, request, url_for
+from flask_babel import gettext as _
+
+from app import registry
+from app.config import QUEUES
+from app.controllers.jobs import bp
+from app.services.jobs import palette
+from app.support.validation import check_text
+
+MOST, MOST_OF_KIND, LONGEST = 20, 6, 100
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One line: its kind in words, its text, a second text ('' without) and the address it leads to. `keys` are further
+    words that find it, in English."""
+
+    kind: str
+    text: str
+    second: str
+    url: str
+    keys: str = ""
+
+
+@bp.get("/palette", endpoint="palette")
+def page():
+    """The same for browsers without JavaScript, or with the script switched off: a field and the entries as links."""
+    asked = wanted()
+    return render_template("admin/palette.html", asked=asked, entries=entries(asked))
+
+
+@bp.get("/palette.json", endpoint="palette-json")
+def answer():
+    """`{"entries": [{"kind", "text", "second", "url"}]}` for the letters `q`, at most 20; pages without letters."""
+    shown = ({name: value for name, value in asdict(entry).items() if name != "keys"} for entry in entries(wanted()))
+    return jsonify({"entries": list(shown)})
+
+
+def wanted() -> str:
+    """The letters, at most 100. Raises ValidationError for characters that no text has."""
+    return check_text(request.args.get("q", ""))[:LONGEST].strip()
+
+
+def entries(asked: str) -> list[Entry]:
+    """What the letters may mean, at most 20: what begins with them first, in the order of the kinds."""
+    words, found = asked.casefold().split(), palette.found(asked)
+    job, page, tenant, worker, batch = _("Job"), _("Page"), _("Tenant"), _("Worker"), _("Batch")
+    named = [Entry(job, name, uuid, url_for("admin.jobs.job", uuid=uuid)) for uuid, name in found.jobs]
+    named += _best(words, asked, [Entry(page, label, "", url) for label, url in pages()])
+    if words:
+        named += _best(words, asked, [*types(), *queues()])
+        named += [Entry(tenant, name, "", url_for("admin.jobs.list", tenant=name)) for name in found.tenants]
+        named += [Entry(worker, name, "", url_for("admin.jobs.list", worker=name)) for name in found.workers]
+        named += [Entry(batch, name, key, url_for("admin.jobs.batches.one", batch=key)) for key, name in found.batches]
+        named += _best(words, asked, actions())
+        search = _("Search all jobs for «%(text)s»", text=asked)
+        named = [*named[:MOST - 1], Entry(_("Search"), search, "", url_for("admin.jobs.list", q=asked))]
+    return named[:MOST]
+
+
+def _best(words: list[str], asked: str, some: list[Entry]) -> list[Entry]:
+    fitting = [entry for entry in some if palette.fits(words, entry.text, entry.second, entry.keys)]
+    most = MOST_OF_KIND if words else MOST
+    return sorted(fitting, key=lambda entry: not entry.text.casefold().startswith(asked.casefold()))[:most]
+
+
+def pages() -> list[tuple[str, str]]:
+    """The name and address of each page that needs no further choice."""
+    names = {"index": _("Overview"), "list": _("Jobs"), "queues": _("Queues"), "workers": _("Workers"),
+             "recurring": _("Recurring"), "alerts.index": _("Alerts"), "contents.index": _("Contents"),
+             "costs.index": _("Costs"), "batches.index": _("Batches"), "capacity.index": _("Capacity"),
+             "log": _("Actions log"), "people.index": _("People"), "connections.index": _("Connections"),
+             "generations.index": _("Generations"), "texts.index": _("Many texts at once"), "new.form": _("New job")}
+    return [(label, url_for(f"admin.jobs.{name}")) for name, label in names.items()]
+
+
+def types() -> list[Entry]:
+    """The jobs of each known type."""
+    return [Entry(_("Type"), d.label, "" if d.label == d.name else d.name, url_for("admin.jobs.list", type=d.name))
+            for d in registry.known_types()]
+
+
+def queues() -> list[Entry]:
+    """The lines of the queues."""
+    return [Entry(_("Queue"), name, "", url_for("admin.jobs.queues", queue=name)) for name in QUEUES]
+
+
+def actions() -> list[Entry]:
+    """What can be done, by the forms where it is done."""
+    def action(text: str, keys: str, page: str, second: str = "", **place: str) -> Entry:
+        return Entry(_("Action"), text, second, url_for(f"admin.jobs.{page}", **place), keys)
+
+    found = [action(_("Retry or delete all failed jobs"), "retry delete all failed", "index",
+                    _anchor="failed-jobs-section"),
+             action(_("Stop, start or restart workers"), "stop start restart workers", "workers"),
+             action(_("New alert rule"), "new alert rule", "alerts.new-rule"),
+             action(_("Set a limit"), "set limit", "queues", _anchor="limits")]
+    found += [action(_("Pause or resume queue %(name)s", name=name), "pause resume queue", "queues",
+                     _anchor=f"queue-{name}") for name in QUEUES]
+    for d in registry.known_types():
+        found.append(action(_("Pause or resume type %(name)s", name=d.label), "pause resume type", "queues", d.name,
+                            _anchor=f"type-{d.name}"))
+        if d.options.web:
+            found.append(action(_("New job of type %(name)s", name=d.label), "new job dispatch", "new.form", d.name,
+                                type=d.name))
+    return found

@@ -1,0 +1,71 @@
+"""What a person may mean by the few letters of a palette: jobs, batches, tenants and workers of the database.
+
+letters -> `found` -> at most `MOST` of each kind. Each kind is one range of an index or a bounded read, so the answer
+takes as long with a million rows: jobs by the first digits of the uuid, batches among the newest `READ`, tenants that
+sent or ended jobs lately. Letters that fit nothing give empty lists; none is an error.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from sqlalchemy import select, text
+
+from app import registry
+from app.extensions import db
+from app.models import FailedJob, Job, JobBatch, JobHistory, WorkerHeartbeat
+from app.models.types import as_text
+from app.services.jobs import batch_pages
+from app.support.clock import HOUR_MS, now_ms
+
+MOST, READ, LATELY_H = 5, 200, 48
+DIGITS = re.compile(r"[0-9a-f]{4,8}(?:-[0-9a-f-]{0,27})?")
+_TENANTS = """SELECT tenant_id FROM rollup_tenants WHERE hour >= :low UNION
+ SELECT tenant_id FROM (SELECT tenant_id FROM jobs ORDER BY id DESC LIMIT :read) few"""
+
+
+@dataclass(frozen=True)
+class Found:
+    """Jobs as (uuid, label of the type), batches as (id, name), names of tenants and of workers."""
+
+    jobs: list[tuple[str, str]]
+    batches: list[tuple[str, str]]
+    tenants: list[str]
+    workers: list[str]
+
+
+def fits(words: list[str], *texts: str) -> bool:
+    """Whether each word begins a word of the texts or stands inside one; case does not matter."""
+    joined = " ".join(texts).casefold()
+    return all(word in joined for word in words)
+
+
+def found(asked: str) -> Found:
+    """What the letters may mean; all lists are empty for blank letters."""
+    words, digits = asked.casefold().split(), asked.strip().casefold()
+    if not words:
+        return Found([], [], [], [])
+    jobs = _jobs(digits) if DIGITS.fullmatch(digits) else []
+    batches = _batches(digits) if DIGITS.fullmatch(digits) else []
+    batches += [(b.id, b.name) for b in batch_pages.listing(size=READ)[0] if fits(words, b.name)]
+    rows = db.session.execute(text(_TENANTS), {"low": now_ms() - LATELY_H * HOUR_MS, "read": READ})
+    tenants = sorted(name for name in (as_text(row[0]) for row in rows) if name and fits(words, name))
+    query = select(WorkerHeartbeat.worker_name).distinct().limit(READ)
+    workers = sorted(name for name in map(as_text, db.session.scalars(query)) if name and fits(words, name))
+    return Found(jobs, list(dict(batches).items())[:MOST], tenants[:MOST], workers[:MOST])
+
+
+def _batches(digits: str) -> list[tuple[str, str]]:
+    query = select(JobBatch.id, JobBatch.name).where(JobBatch.id >= digits, JobBatch.id < digits + "g").limit(MOST)
+    return [(as_text(key), as_text(name)) for key, name in db.session.execute(query)]
+
+
+def _jobs(digits: str) -> list[tuple[str, str]]:
+    """Jobs whose uuid begins with these digits, live ones first; "g" follows every digit."""
+    rows: dict[str, str] = {}
+    for table in (Job, FailedJob, JobHistory):
+        query = select(table.uuid, table.job_type).where(table.uuid >= digits, table.uuid < digits + "g")
+        for uuid, job_type in db.session.execute(query.order_by(table.uuid).limit(MOST)):
+            rows.setdefault(as_text(uuid), registry.label_of((as_text(job_type) or "")[:255]))
+    return list(rows.items())[:MOST]

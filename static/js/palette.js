@@ -1,0 +1,88 @@
+// The palette: asks /palette.json while somebody types, shows what it finds, and goes there. Focus stays in the field;
+// the chosen line is told by aria-activedescendant. An answer that a later question has overtaken is dropped.
+import { getJson } from "./live.js";
+
+const dialog = document.getElementById("palette");
+const field = dialog && dialog.querySelector("input");
+const list = dialog && dialog.querySelector("ul");
+const status = dialog && dialog.querySelector("[role=status]");
+let asked = 0;
+let timer = 0;
+
+export function openPalette() {
+  if (!dialog) return;
+  field.value = "";
+  dialog.showModal();
+  ask();
+}
+
+async function ask() {
+  const mine = ++asked;
+  const url = new URL(dialog.dataset.url, location.href);
+  url.searchParams.set("q", field.value);
+  try {
+    const { entries } = await getJson(url);
+    if (mine === asked) show(entries);
+  } catch {
+    if (mine === asked) status.textContent = dialog.dataset.failed;
+  }
+}
+
+function show(entries) {
+  list.replaceChildren(...entries.map((entry, at) => {
+    const line = document.createElement("li");
+    Object.assign(line, { id: `palette-${at}`, role: "option" });
+    line.dataset.url = entry.url;
+    const [text, kind] = ["title", "meta"].map((name) => Object.assign(document.createElement("span"), { className: name }));
+    text.textContent = entry.text;
+    kind.textContent = [entry.kind, entry.second].filter(Boolean).join(" · ");
+    line.append(text, kind);
+    return line;
+  }));
+  status.textContent = entries.length ? "" : dialog.dataset.nothing;
+  choose(0);
+}
+
+function choose(at) {
+  const lines = [...list.children];
+  lines.forEach((line, n) => line.setAttribute("aria-selected", n === at ? "true" : "false"));
+  if (lines[at]) {
+    field.setAttribute("aria-activedescendant", lines[at].id);
+    lines[at].scrollIntoView({ block: "nearest" });
+  } else field.removeAttribute("aria-activedescendant");
+}
+
+function go(line) {
+  if (!line) return;
+  dialog.close(); // first, as the address may be a place on this page
+  location.assign(line.dataset.url);
+}
+
+if (dialog) {
+  field.addEventListener("input", () => {
+    clearTimeout(timer);
+    timer = setTimeout(ask, 120);
+  });
+  field.addEventListener("keydown", (event) => {
+    if (event.isComposing) return;
+    const lines = [...list.children];
+    const at = lines.findIndex((line) => line.getAttribute("aria-selected") === "true");
+    const to = { ArrowDown: at + 1, ArrowUp: at - 1 }[event.key];
+    if (to !== undefined && lines.length) {
+      event.preventDefault();
+      choose((to + lines.length) % lines.length);
+    } else if (event.key === "Enter" && lines[at]) {
+      event.preventDefault();
+      go(lines[at]);
+    }
+  });
+  list.addEventListener("click", (event) => go(event.target.closest("li")));
+  dialog.addEventListener("click", (event) => event.target === dialog && dialog.close());
+  document.addEventListener("click", (event) => {
+    const link = event.target.closest("[data-palette]");
+    if (!link || event.ctrlKey || event.metaKey || event.shiftKey) return;
+    event.preventDefault();
+    link.closest("[popover]")?.hidePopover();
+    openPalette();
+  });
+}

@@ -1,0 +1,138 @@
+"""Saved views, the form of the filter and the alert rule that counts a view, through the routes."""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+from app import registry
+from app.extensions import db
+from app.models import SavedView
+from app.services.alerts.checks import KINDS
+from app.services.alerts.snapshot import Rule, Snapshot
+from app.services.audit import ActionRefused
+from app.services.instance import retention
+from app.services.jobs import listing, saved_views
+from app.services.jobs.job_filter import JobFilter
+from app.support.clock import now_ms, stamp
+from app.support.validation import ValidationError
+
+JSON = {"Accept": "application/json"}
+VIEW = "SELECT name, owner, query, made_by FROM saved_views"
+
+
+def wanted(**given) -> JobFilter:
+    return JobFilter.read(given, None)
+
+
+def test_views_have_unique_names_and_only_the_maker_or_an_admin_changes_them(ledger):
+    with ledger.app.app_context():
+        mine = saved_views.create(" Slow  ones ", wanted(longer="10s"), False, "ada")
+        shared = saved_views.create("Failed", wanted(state="failed"), True, "ada")
+        for name, by in (("slow ones", "ada"), ("FAILED", "bob"), ("", "bob"), ("x" * 81, "bob"), ("a\nb", "bob")):
+            with pytest.raises(ValidationError):
+                saved_views.create(name, wanted(state="failed"), False, by)
+        with pytest.raises(ValidationError):
+            saved_views.create("All", wanted(), False, "bob")
+        assert saved_views.create("Slow ones", wanted(longer="1s"), False, "bob")
+        assert [(v.name, v.mine) for v in saved_views.listing("ada")] == [("Failed", True), ("Slow ones", True)]
+        assert [(v.name, v.mine) for v in saved_views.listing("bob")] == [("Failed", False), ("Slow ones", True)]
+        for change in (lambda: saved_views.change(shared, "Mine", wanted(state="failed"), True, "bob", False),
+                       lambda: saved_views.delete(shared, "bob", False), lambda: saved_views.delete(mine, "bob", True),
+                       lambda: saved_views.change(shared, "x", wanted(state="failed"), False, "bob", True), lambda: saved_views.find(2**62, "bob")):
+            with pytest.raises(ActionRefused):
+                change()
+        saved_views.change(shared, "Failures", wanted(state="unsuccessful"), True, "bob", True)
+        assert ledger.connection.fetch_all(f"{VIEW} WHERE id = :id", id=shared) == [("Failures", "", '{"state": "unsuccessful"}', "ada")]
+        saved_views.delete(shared, "ada", False)
+    ledger.change("UPDATE saved_views SET created_ms = 1")
+    ledger.change("INSERT INTO users (email, password_hash, role, created_ms) VALUES ('ada', 'x', 'super-admin', 1)")
+    assert retention.delete_old(ledger.connection) >= 1
+    assert [row[1] for row in ledger.connection.fetch_all(VIEW)] == ["ada"]
+    assert ledger.one("SELECT COUNT(*) FROM audit WHERE action LIKE '%view'") == 5
+
+
+def test_an_alert_rule_counts_a_view_and_keeps_it(ledger, tmp_path):
+    with ledger.app.app_context():
+        view = saved_views.create("Waiting", wanted(state="pending", queue="low"), True, "ada")
+        rule = Rule(1, "view", 1, 2, 0, 0, None, None, None, "warning", None, None, "*", 15, view_id=view)
+        ledger.change("INSERT INTO alert_rules (id, kind, threshold, severity, view_id) VALUES (99, 'view', 2, 'warning', :v)", v=view)
+        for n in range(4):
+            look = Snapshot(ledger.connection, 10**12, tmp_path, 1)
+            found = KINDS["view"].judge(look, rule)
+            assert look.values[1] == n and bool(found) == (n > 2)
+            ledger.dispatch(queue="low")
+        link = urlsplit(found[0].link)
+        assert link.path == "/admin/jobs/list" and parse_qs(link.query) == {"state": ["pending"], "queue": ["low"]}
+        with pytest.raises(ActionRefused, match="99"):
+            saved_views.delete(view, "ada", True)
+        with pytest.raises(ActionRefused, match="99"):
+            saved_views.change(view, "Waiting", wanted(state="pending"), False, "ada", True)
+        db.session.delete(db.session.get(SavedView, view))
+        db.session.commit()
+        with pytest.raises(LookupError):
+            KINDS["view"].judge(look, rule)
+
+
+def test_look_leads_to_exactly_the_jobs_that_an_alert_counted(ledger, tmp_path):
+    for n in range(4):
+        ledger.dispatch("TestCritical")
+        job = ledger.claim()
+        if n == 3:
+            ledger.change("INSERT INTO job_metrics (uuid, round, claim_no, job_type, status, processing_time, attempts, completed_at, queue) "
+                          "VALUES (:u, 1, 99, 'x', 'lost', 1, 1, :at, 'low')", u=job.uuid, at=stamp(now_ms()))
+        ledger.settle(job, "completed" if n == 3 else "failed", error="x", retry=False, run_ms=5)
+    ledger.change("UPDATE job_metrics SET completed_at = '2026-01-01' WHERE id = (SELECT MIN(id) FROM job_metrics)")  # before the window
+    ledger.change("UPDATE job_history SET finished_ms = 1767225600000 WHERE id = (SELECT MIN(id) FROM job_history)")
+    with ledger.app.app_context():
+        for kind in ("failures", "critical_job", "slow", "rescued"):
+            rule = Rule(1, kind, 1, 0, 0, 60, None, None, None, "warning", None, None, "*", 15)
+            look = Snapshot(ledger.connection, now_ms() + 5, tmp_path, 1)
+            (found,) = KINDS[kind].judge(look, rule)
+            link = {name: values[0] for name, values in parse_qs(urlsplit(found.link).query).items()}
+            assert listing.count(JobFilter.read(link, look.zone)) == (found.facts["n"], True), kind
+            assert found.facts["n"] == (1 if kind in ("slow", "rescued") else 2)
+
+
+def test_the_form_becomes_an_address_of_the_parts_that_are_set(app, admin):
+    def sent(**fields):
+        answer = admin.get("/admin/jobs/list", query_string={"arg_name": "", "arg_value": "", "q": "", "longer": "", **fields})
+        return answer.status_code, parse_qs(urlsplit(answer.headers.get("Location", "")).query)
+
+    assert sent(longer="10 s", state="failed") == (302, {"longer": ["10s"], "state": ["failed"]})
+    assert sent(arg_name="reference", arg_value="A-12", **{"args.reference": "old", "args.n": "5"}) == (
+        302, {"args.n": ["5"], "args.reference": ["A-12"]})
+    assert sent(arg_name="reference")[0] == 400
+    page = admin.get("/admin/jobs/list?longer=fast&tenant=acme", headers={"Accept-Language": "en"})
+    assert page.status_code == 400 and b'value="fast"' in page.data and b'value="acme"' in page.data
+    assert b"A time is written as 10s, 5m or 2h." in page.data and b'name="scope"' not in page.data
+    assert admin.get("/admin/jobs/list?longer=fast", headers=JSON).json["fields"].keys() == {"longer"}
+    page = admin.get("/admin/jobs/list?longer=10s&args.n=5&sort=-run", headers={"Accept-Language": "en"}).text
+    assert "Run time at least 10 s" in page and "Argument n is 5" in page
+    assert 'href="/admin/jobs/list?longer=10s&amp;sort=-run"' in page  # without the argument
+    with app.app_context():
+        registry.find("TestNoop").dispatch()
+        db.session.commit()
+    heading = re.search(r'<th [^>]*aria-sort="descending"><a href="([^"]*)"', admin.get("/admin/jobs/list?sort=-run&state=live").text)
+    assert heading[1] == "/admin/jobs/list?state=live&amp;sort=run"
+    assert "Durata almeno 10 s" in admin.get("/admin/jobs/list?longer=10s", headers={"Accept-Language": "it"}).text
+
+
+def test_a_view_is_saved_opened_and_deleted_by_plain_forms(admin):
+    def post(address, headers=None, **form):
+        return admin.post(f"/admin/jobs/views/{address}", data=form | {"csrf_token": admin.csrf}, headers=headers)
+
+    made = post("", name="Slow", longer="10s", shared="1")
+    assert made.status_code == 303 and made.headers["Location"] == "/admin/jobs/list?longer=10s"
+    (view,) = admin.get("/admin/jobs/views/", headers=JSON).json["views"]
+    assert (view["name"], view["query"], view["shared"], view["mine"]) == ("Slow", {"longer": "10s"}, True, True)
+    again = post("", name="slow", state="failed")
+    assert again.status_code == 400 and 'value="slow"' in again.text and 'value="failed"' in again.text
+    assert admin.get(f"/admin/jobs/views/{view['id']}").headers["Location"] == "/admin/jobs/list?longer=10s"
+    assert post(view["id"], JSON, name="Slower", shared="1").json["ok"]
+    assert "Slower" in admin.get("/admin/jobs/list").text
+    assert b"Slower" in post(f"{view['id']}/delete", ask="1").data
+    assert post(f"{view['id']}/delete", JSON).json["ok"]
+    assert admin.get("/admin/jobs/views/", headers=JSON).json["views"] == []
