@@ -75,7 +75,7 @@ def ways_out() -> list[tuple[str, str]]:
     if person is None:
         return [(url_for("admin.jobs.index"), _("To the overview")), (url_for("auth.login"), _("Sign in"))]
     if person.role != "super-admin":
-        return [(url_for("auth.logout"), _("Sign in as someone else")), (url_for("home.index"), _("To the start"))]
+        return [(url_for("auth.logout"), _("Sign in as someone else"))]
     pages = [(url_for("admin.jobs.index"), _("To the overview")), (url_for("admin.jobs.list"), _("All jobs"))]
     with suppress(BuildError):  # a blueprint without a page of its own
         if (request.endpoint or "").startswith("admin.jobs.") and (back := page_of_route()) not in dict(pages):

@@ -89,7 +89,7 @@ class Part:
         found: list[tuple] = []
         words, texts = way.words, search_index.COLUMNS.format("reason" if self.kind == "l" else "error")
         order, sign = ("DESC", "<") if descending else ("ASC", ">")
-        plus, at, few = "+" if way.unordered else "", self.at, max(size, CHUNK) if words or self.check else size
+        plus, at, few = "+" if way.unordered else "", self.at, CHUNK if words or self.check else size
         bound = f"+{way.key}" if (self.value or way.unordered) and not way.window else way.key
         value = f"{plus}{self.value}" if self.value else "0"
         by = f"{value} {order}, {plus}{way.key} {order}" if self.value else f"{plus}{way.key} {order}"
