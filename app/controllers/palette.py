@@ -61,6 +61,9 @@ def entries(asked: str) -> list[Entry]:
         named += _best(words, asked, [*types(), *queues()])
         named += [Entry(tenant, name, "", url_for("admin.jobs.list", tenant=name)) for name in found.tenants]
         named += [Entry(worker, name, "", url_for("admin.jobs.list", worker=name)) for name in found.workers]
+        named += [Entry(_("Use"), name, said, url_for("admin.jobs.usage.one", scope=scope, name=name))
+                  for scope, said, names in (("tenant", tenant, found.tenants), ("worker", worker, found.workers))
+                  for name in names]
         named += [Entry(batch, name, key, url_for("admin.jobs.batches.one", batch=key)) for key, name in found.batches]
         named += _best(words, asked, actions())
         search = _("Search all jobs for «%(text)s»", text=asked)
@@ -80,7 +83,8 @@ def pages() -> list[tuple[str, str]]:
              "recurring": _("Recurring"), "alerts.index": _("Alerts"), "contents.index": _("Contents"),
              "costs.index": _("Costs"), "batches.index": _("Batches"), "capacity.index": _("Capacity"),
              "log": _("Actions log"), "people.index": _("People"), "connections.index": _("Connections"),
-             "generations.index": _("Generations"), "texts.index": _("Many texts at once"), "new.form": _("New job")}
+             "generations.index": _("Generations"), "texts.index": _("Many texts at once"), "new.form": _("New job"),
+             "errors.index": _("Failures by error"), "usage.index": _("Use"), "views.index": _("Views")}
     return [(label, url_for(f"admin.jobs.{name}")) for name, label in names.items()]
 
 

@@ -16,7 +16,7 @@ CATALOGUE = ROOT / "app/translations/it/LC_MESSAGES/messages.po"
 PLACE = re.compile(r"%\(\w+\)[sd]|\{\w+\}")
 # Words that are the same in both languages, and the specification's own ("Retry All", "Success rate").
 REFUSALS = {"ValidationError", "FilterError", "ActionRefused", "PermanentError", "TemporaryError", "InvalidArguments"}
-SAME = {"Batch", "batch", "worker", "Budget", "budget", "CSV", "Consumer", "EAN-13", "Email", "ID", "JSON", "Log", "Menu", "Password", "Prompt", "Queue", "Retry All", "Retry All Failed", "Success rate", "Tenant", "tenant", "Traceback",
+SAME = {"Cron", "Database", "database", "WAL", "Batch", "batch", "worker", "Budget", "budget", "CSV", "Consumer", "EAN-13", "Email", "ID", "JSON", "Log", "Menu", "Password", "Prompt", "Queue", "Retry All", "Retry All Failed", "Success rate", "Tenant", "tenant", "Traceback",
         "Worker", "Zoom", "in", "no", "slug"}
 ARGUMENTS = {"text", "Text", "Path", "Encoding", "code"}  # names of arguments, as the code of a type has them; an actor
 TOLD = ("aria-label", "title", "placeholder", "alt")
