@@ -174,7 +174,7 @@ def test_a_queue_is_paused_with_a_reason_a_job_moved_to_the_top_and_all_resumed(
     within_row(page, "low").press("Resume", key="Enter")
     site.ended()
     page.goto("/admin/jobs/log")
-    expect(page.get_by_text("Resumed low").first).to_be_visible()
+    expect(page.get_by_text("Resumed the queue low").first).to_be_visible()
     page.goto("/admin/jobs/recurring")
     expect(page.get_by_text("yearly", exact=True)).to_be_visible()
 
