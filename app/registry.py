@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
-from zlib import crc32
 
 from cronsim import CronSim, CronSimError
 
@@ -270,13 +269,6 @@ def known_types() -> list[JobDefinition]:
 def fair_types() -> set[str]:
     """Names of the types whose tenants take turns."""
     return {name for name, definition in _known.items() if definition.options.fair}
-
-
-def colour_of(name: str) -> int:
-    """The number of a type's colour in charts, 1 to 4 and 6 to 9 (5 means all others): the same on every page and at
-    any time, as long as the types of the code are the same."""
-    place = sorted(_known).index(name) if name in _known else crc32(name.encode("utf-8", "replace"))
-    return (1, 2, 3, 4, 6, 7, 8, 9)[place % 8]
 
 
 def label_of(name: str) -> str:

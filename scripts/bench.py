@@ -110,6 +110,7 @@ for name, path in paths.items():
         assert answer.status_code == 200, (path, answer.status_code)
     print(f"# {name}: {sorted(took)[3]:.1f} ms, {len(answer.data) // 1024} KB of HTML", file=sys.stderr)
 with app.app_context():
+    from app.services.jobs import rollups
     from app.services.stats.job_monitoring import JobMonitoringService
     from app.support.clock import now_ms, stamp, DAY_MS
     from sqlalchemy import text
@@ -119,7 +120,6 @@ with app.app_context():
     from app.models import outcome_stats
     assert outcome_stats.day_totals(now).total == total, (outcome_stats.day_totals(now).total, total)
     db.session.rollback()
-    from app.ledger import rollups
     from app.services.alerts import incidents
     from app.services.alerts.snapshot import Snapshot
     while rollups.advance(monitor.connection, 50): pass

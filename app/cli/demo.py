@@ -21,11 +21,10 @@ from app import registry
 from app.config import QUEUES, Settings
 from app.extensions import db
 from app.integrations import openai_text
-from app.ledger import rollups
 from app.ledger.dialect import Connection
 from app.ledger.rows import FAILED, HISTORY, METRIC, NEW_JOB, among, insert
 from app.services.instance.retention import KEEP_DAYS, delete_in_steps
-from app.services.jobs import facts
+from app.services.jobs import facts, rollups
 from app.services.jobs.batches import batch as batching, begin
 from app.services.jobs.dispatch import payload
 from app.services.stats import usage_fill

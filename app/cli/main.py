@@ -21,10 +21,10 @@ from app.cli.ops import workers
 from app.cli.recurring import recurring
 from app.cli.texts import texts
 from app.cli.users import users
-from app.ledger import rollups as counted
 from app.ledger.dialect import Connection
 from app.services.content import prices
 from app.services.instance.retention import KEEP_DAYS
+from app.services.jobs import rollups as counted
 from app.services.stats import usage_fill
 from app.support.settings import settings
 

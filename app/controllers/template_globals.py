@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from typing import Any
 
 from flask import Flask, g, has_request_context, request, url_for
 from flask_babel import get_locale, gettext as _
-from flask_login import current_user
-from werkzeug.routing import BuildError
 
 from app import extensions
-from app.controllers.responses import page_of_route
+from app.controllers.ways_out import ways_out
 from app.services.alerts.incident_views import count_open
 from app.services.content import field_names
 from app.services.instance import deploys
@@ -64,23 +61,6 @@ def nav() -> list[dict[str, Any]]:
                (_("Contents"), "contents.index"), (_("Costs"), "costs.index")]
     return [{"label": label, "url": url_for(f"admin.jobs.{page}"), "active": active(f"admin.jobs.{page}"),
              "count": count_open() if page == "alerts.index" else 0} for label, page in entries]
-
-
-def ways_out() -> list[tuple[str, str]]:
-    """Addresses and words of where this person can go from an error page. It asks for nothing that may fail too."""
-    try:
-        person = current_user if current_user.is_authenticated else None
-    except Exception:  # the database is what does not answer
-        person = None
-    if person is None:
-        return [(url_for("admin.jobs.index"), _("To the overview")), (url_for("auth.login"), _("Sign in"))]
-    if person.role != "super-admin":
-        return [(url_for("auth.logout"), _("Sign in as someone else"))]
-    pages = [(url_for("admin.jobs.index"), _("To the overview")), (url_for("admin.jobs.list"), _("All jobs"))]
-    with suppress(BuildError):  # a blueprint without a page of its own
-        if (request.endpoint or "").startswith("admin.jobs.") and (back := page_of_route()) not in dict(pages):
-            return [(back, _("Go back")), *pages] if back != request.path else pages
-    return pages
 
 
 def deploy_marks(minutes: int) -> list[tuple[float, str]]:

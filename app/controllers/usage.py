@@ -13,7 +13,7 @@ from app import registry
 from app.controllers.access import wants_json
 from app.controllers.responses import render_error, wrong
 from app.controllers.usage_charts import charts, jobs_url, moment
-from app.services.stats import usage, usage_window
+from app.services.stats import colours, usage, usage_window
 from app.services.stats.usage_window import PERIODS, Window
 from app.support.clock import iso, now_ms
 from app.support.formatting import number, threshold
@@ -93,7 +93,7 @@ def one(scope: str, name: str):
                  "waiting": url_for("admin.jobs.list", **{scope: name}, state="pending")}
         label = registry.label_of(name) if scope == "type" else name
         urls = [jobs_url(scope, name, bar.since, bar.until) for bar in found.bars]
-        more = {"u": found, "label": label, "colour": registry.colour_of(name), "charts": charts(found), "urls": urls,
+        more = {"u": found, "label": label, "colour": colours.colour_of(name), "charts": charts(found), "urls": urls,
                 "links": links, "moment": moment, "error": lambda q: _error(q.error), "begins": found.first_hour
                 if found.first_hour and found.first_hour > found.window.before.since else None}
         given = _context(found.window, now, faults, found.behind)

@@ -11,7 +11,7 @@ from typing import Any
 from flask import url_for
 from flask_babel import format_datetime, gettext as _
 
-from app import registry
+from app.services.stats import colours
 from app.services.stats.usage import UsagePage
 from app.support.clock import DAY_MS, when
 from app.support.formatting import duration, filesize, localtime, number, percent
@@ -61,7 +61,7 @@ def charts(found: UsagePage) -> dict[str, list[dict[str, Any]]]:
     span = window.until - window.since
     lines = [(round(100 * (at - window.since) / span, 2), f"{text} ({moment(at)})",
               url_for("admin.jobs.list", deploy=id_)) for id_, at, text in found.deploys]
-    own = f"k{registry.colour_of(found.name)}" if found.scope == "type" else "k1"
+    own = f"k{colours.colour_of(found.name)}" if found.scope == "type" else "k1"
 
     def over_time(title: str, show: Callable[..., str], *parts: tuple[str, str, list[Any]],
                   top: float | None = None) -> dict[str, Any]:

@@ -54,10 +54,11 @@ def worker_lines(troubles: list[dict[str, Any]], home: str | None) -> list[dict[
     """One red line for each missing, frozen, stuck or silent worker, up to five, and a line for the others. `home` is
     the link of those that have no job."""
 
-    lines = [{"name": t["name"], "text": f"{translate_stored(t['why']).rstrip('.')}.", "level": "critical",
-              "since": when(t["since_ms"]), "heard": t["kind"] not in ("missing", "stuck"),
+    lines = [{"name": t["name"], "text": f"{translate_stored(t['why']).rstrip('.')}.",
+              "since": when(t["since_ms"]), "level": "critical",
               "url": url_for("admin.jobs.job", uuid=t["uuid"]) if t["uuid"] else home,
-              "url_label": registry.label_of(t["job_type"]) if t["uuid"] else _("Workers")}
+              "url_label": registry.label_of(t["job_type"]) if t["uuid"] else _("Workers"),
+              "heard": t["kind"] not in ("missing", "stuck")}
              for t in troubles[:MOST_LINES]]
     if more := sum(t["count"] for t in troubles[MOST_LINES:]):
         lines.append({"name": _("Workers"), "text": _("and %(n)s more.", n=number(more)), "url": home,

@@ -38,16 +38,15 @@ class Terms:
             alike = [(plain(row.get("name")) != name, whole(row.get("parent")) or 0, number) for row in rows
                      if isinstance(row, dict) and (number := whole(row.get("id")))
                      and plain(row.get("name")).casefold() == known[1]]
-            if alike:
-                self._ids[known] = min(alike)[2]
-            else:
+            number = min(alike)[2] if alike else None
+            if not alike:
                 try:
-                    made = whole(self._api.call("POST", taxonomy, what="term", json={"name": name}).get("id"))
+                    number = whole(self._api.call("POST", taxonomy, what="term", json={"name": name}).get("id"))
                 except Exists as exists:
-                    made = exists.id
-                if not made:
-                    raise odd(False)
-                self._ids[known] = made
+                    number = exists.id
+            if not number:
+                raise odd(False)
+            self._ids[known] = number
         return self._ids[known]
 
     def names(self, taxonomy: str, given: Any, item: Item) -> str:
@@ -85,8 +84,7 @@ def image_id(api: Api, url: str, item: Item) -> int:
     if number is None:  # with a title, for WordPress would take it from the image, and the slug from the title
         made = api.call("POST", "media", what="image", content=image.content, title=name, slug=name, headers={
             "Content-Type": image.type, "Content-Disposition": f'attachment; filename="{name}.{image.ending}"'})
-        number = whole(made.get("id"))
-        if number is None:
+        if (number := whole(made.get("id"))) is None:
             raise odd(True)
     item.notes[note] = str(number)
     item.keep()

@@ -1,8 +1,8 @@
 """Settle: write the outcome of an attempt in one transaction, only while the claim is ours.
 
 Final (completed, failed, timeout, cancelled): the row in `jobs` is deleted; rows in `job_metrics`, `job_history` and,
-for a failure, `failed_jobs` are written (rollups: see rollups.py). Another run: the row becomes `scheduled`. When the
-fence finds no row, another process was first: a `late` outcome is written, and the row is not changed.
+for a failure, `failed_jobs` are written (rollups: services/jobs/rollups.py). Another run: the row becomes `scheduled`.
+When the fence finds no row, another process was first: a `late` outcome is written, and the row is not changed.
 """
 
 from __future__ import annotations

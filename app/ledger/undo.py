@@ -1,7 +1,7 @@
-"""What an action has changed, exactly, and how it is taken back.
+"""The rows of an action before and after it, and how it is taken back.
 
-action -> `snapshot` (locks its rows) -> the change -> `snapshot` -> `changed`: uuid and, where an undo is possible,
-          JSON of what was and what the action left -> audit_jobs, in the same transaction
+action -> `locked` (the rows as they are) -> the change -> `snapshot` -> audit_jobs, in the same transaction (what has
+          changed: services/jobs/touched.py)
 undo   -> `put_back`: the rows that are still as the action left them, each as it was
 A row that another transaction holds is neither changed nor put back. Resting states (ready, for its time, for other
 jobs) count as one: they follow from the time and from the jobs before.
@@ -9,13 +9,12 @@ jobs) count as one: they follow from the time and from the jobs before.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from app.ledger.claimed_row import RESTING
 from app.ledger.dialect import Executor
-from app.ledger.rows import among, insert
+from app.ledger.rows import among
 from app.support.validation import stored_object
 
 _HELD, _AT = ("state", "hold_code", "reason", "reason_json"), ("available_ms", "available_at")
@@ -27,7 +26,6 @@ OF_BIN = ("delete", "restore")
 COLUMNS = {"jobs": ("state", "queue", "rank", "seat", "hold_code", "reason", "reason_json", "available_ms",
                     "available_at", "claim_no", "cancel_requested"), "failed_jobs": ("deleted_at",)}
 _RESTS = ("pending", "scheduled", "waiting")
-_NOTE = insert("audit_jobs", ("audit_id", "uuid", "was"), "DO NOTHING")
 _WRITE = "UPDATE jobs SET {columns} WHERE id = :id AND state <> 'processing'"
 _BACK_TO_REST = f"UPDATE jobs SET state = {RESTING} WHERE {{ids}} AND state IN {_RESTS}"
 Row = dict[str, Any]
@@ -48,31 +46,8 @@ def locked(tx: Executor, table: str, ids: Sequence[int], running: bool) -> dict[
     return first | snapshot(tx, table, ids, "{skip}", "j.state <> 'processing'" if running else "1 = 1")
 
 
-def changed(action: str, before: Mapping[int, Row], after: Mapping[int, Row]) -> list[tuple[str, str | None]]:
-    """(uuid, JSON for an undo or None) of each row that is another or gone."""
-    found = []
-    for id_, was in before.items():
-        left = after.get(id_)
-        if left == was or len(was["uuid"]) > 36:  # a uuid of another program may not fit
-            continue
-        kept = None
-        if left is not None and action in PUT_BACK:
-            written, compared = PUT_BACK[action]
-            kept = {name: was[name] for name in written} | {"left": {name: left[name] for name in (*compared,
-                                                                                                   "claim_no")}}
-        elif left is not None and action in OF_BIN:
-            kept = {"left": left["deleted_at"]}
-        found.append((was["uuid"], kept and json.dumps(kept, default=str, ensure_ascii=False)))
-    return found
-
-
-def note(tx: Executor, audit_id: int, touched: Sequence[tuple[str, str | None]]) -> None:
-    """Write that an entry of the log has touched these jobs."""
-    tx.execute_many(_NOTE, [{"audit_id": audit_id, "uuid": uuid, "was": was} for uuid, was in touched])
-
-
 def put_back(tx: Executor, action: str, kept: Mapping[str, str]) -> list[str]:
-    """Make those rows as they were (JSON of `changed` by uuid) that are as the action left them; returns their uuids.
+    """Make those rows as they were (JSON of touched.py by uuid) that are as the action left them; returns their uuids.
     For an action of PUT_BACK; the bin is that of manual.py."""
     written, compared = PUT_BACK[action]
     ids = [row[0] for row in tx.fetch_all(f"SELECT id FROM jobs WHERE {among(kept, 'uuid')}")]

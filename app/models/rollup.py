@@ -1,5 +1,5 @@
-"""Rollups: outcomes and queue depths counted by hour, minute or second; the monitor fills them (ledger/rollups.py,
-services/jobs/queue_rates.py, ledger/counts.py)."""
+"""Rollups: outcomes and queue depths counted by hour, minute or second; the monitor fills them (rollups.py and
+queue_rates.py of services/jobs, ledger/counts.py)."""
 
 from __future__ import annotations
 

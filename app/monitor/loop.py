@@ -18,7 +18,7 @@ from flask import Flask
 
 from app import registry
 from app.integrations.ping import Ping
-from app.ledger import batches, control, counts, graph, limits, rescue, rollups, workforce
+from app.ledger import batches, control, counts, graph, limits, rescue, workforce
 from app.ledger.dialect import Connection, database_errors
 from app.monitor.consumer_watch import ConsumerWatch
 from app.monitor.studies import Studies
@@ -28,7 +28,7 @@ from app.services.alerts.snapshot import Snapshot
 from app.services.content import generations
 from app.services.forecast.forecaster import Forecaster
 from app.services.instance import deploys, retention, schema
-from app.services.jobs import facts, queue_rates, recurring, search_index
+from app.services.jobs import facts, queue_rates, recurring, rollups, search_index
 from app.services.jobs.batches import follow_up
 from app.services.people import sign_in
 from app.services.stats import machine, usage_fill

@@ -21,6 +21,7 @@ from app.support.messages import from_row, to_json
 from app.support.validation import parse_uuid
 
 _INSERT = insert("audit", "at_ms actor action action_json subject subject_json result result_json".split())
+_NOTE = insert("audit_jobs", ("audit_id", "uuid", "was"), "DO NOTHING")
 
 
 class ActionRefused(Exception):
@@ -89,14 +90,19 @@ def audit(actor: str, action: str, subject: str, result: str, touched: Sequence[
         subject_json=to_json(subject), result=result, result_json=to_json(result))
     db.session.add(row)
     db.session.flush()
-    undo.note(SessionExecutor(db.session), row.id, touched)
+    note(SessionExecutor(db.session), row.id, touched)
     return row.id
 
 
 def amend(audit_id: int, result: str, touched: Sequence[tuple[str, str | None]] = ()) -> None:
     """Give a row of the log another result, and further jobs that it changed, in the caller's transaction."""
     db.session.execute(update(Audit).where(Audit.id == audit_id).values(result=result, result_json=to_json(result)))
-    undo.note(SessionExecutor(db.session), audit_id, touched)
+    note(SessionExecutor(db.session), audit_id, touched)
+
+
+def note(tx: Executor, audit_id: int, touched: Sequence[tuple[str, str | None]]) -> None:
+    """Write, in the open transaction, that an entry of the log has touched these jobs."""
+    tx.execute_many(_NOTE, [{"audit_id": audit_id, "uuid": uuid, "was": was} for uuid, was in touched])
 
 
 def write(tx: Executor, actor: str, action: str, subject: str, result: str) -> None:

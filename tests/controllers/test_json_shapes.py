@@ -82,7 +82,7 @@ def answers(site) -> dict[str, dict[str, str]]:
     addresses = ["/realtime-stats", "/metrics", "/metrics?period=7d", "/metrics?group=type&period=30d", "/list?state=live", "/list?state=ended",
                  "/list?state=bin", "/workers", "/queues", "/queues/high", "/recurring", "/log", "/people/", "/alerts/", "/costs/", "/costs/days", "/generations/",
                  "/new/", "/new/?type=TestEcho", "/contents/", "/contents/1", "/contents/links/1", "/errors/?period=all",
-                 "/usage/", "/usage/type/TestEcho"]
+                 "/usage/", "/usage/type/TestEcho", "/palette.json", "/palette.json?q=a", "/schedules/next?cron=0+9+*+*+1", "/schedules/next", "/schedules/next?cron=x"]
     found = {address: shape(site.read(address).get_json()) for address in addresses}
     found["/contents/syncs"] = shape(site.read(f"/contents/syncs/{site.uuids['completed']}").get_json())
     stored = json.loads(site.runner.invoke(args=["capacity", "--store", "--json"]).output)
@@ -108,11 +108,19 @@ def answers(site) -> dict[str, dict[str, str]]:
     found["users list"] = shape(json.loads(site.runner.invoke(args=["users", "list", "--json"]).output))
     def post(address: str, **form: str) -> dict:
         sent = form | {"csrf_token": site.client.csrf}
-        return site.client.post(f"/admin/jobs/queues/{address}", data=sent, headers={"Accept": "application/json"}).get_json()
+        return site.client.post(f"/admin/jobs/{address}", data=sent, headers={"Accept": "application/json"}).get_json()
 
-    moved = post("place", uuid=site.uuids["pending"], to="top")
-    found["move"], found["undone move"] = shape(moved), shape(post("undo", action=str(moved["action"])))
-    found["refused move"], found["wrong move"] = shape(post("place", uuid=site.uuids["completed"], to="top")), shape(post("place", place="x"))
+    moved = post("queues/place", uuid=site.uuids["pending"], to="top")
+    found["move"], found["undone move"] = shape(moved), shape(post("queues/undo", action=str(moved["action"])))
+    found["refused move"] = shape(post("queues/place", uuid=site.uuids["completed"], to="top"))
+    found["wrong move"] = shape(post("queues/place", place="x"))
+    found["saved view"], found["wrong view"] = shape(post("views/", name="mine", state="failed")), shape(post("views/", name=""))
+    found["/views/"] = shape(site.read("/views/").get_json())
+    held = post("bulk", action="hold", uuid=site.uuids["pending"])
+    found["bulk"], found["undone bulk"] = shape(held), shape(post(f"undo/{held['action']}"))
+    found["bulk of none"], found["wrong bulk"] = shape(post("bulk", action="hold", uuid=site.uuids["completed"])), shape(post("bulk"))
+    found["act"] = shape(post(f"act/{site.uuids['pending']}/hold"))
+    found["deploy"], found["wrong deploy"] = shape(post("errors/deploys", text="z")), shape(post("errors/deploys", text=""))
     for address in ("/list.csv", "/costs/costs.csv", f"/contents/report/{site.uuids['completed']}.csv"):
         head = next(csv.reader(io.StringIO(site.client.get(f"/admin/jobs{address}").get_data(as_text=True).lstrip("\ufeff"))))
         found[address.rsplit("/", 1)[0] if "report" in address else address] = {"": ",".join(head)}

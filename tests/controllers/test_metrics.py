@@ -10,8 +10,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from app import create_app
 from app.config import load_settings
-from app.ledger import rollups
 from app.ledger.dialect import Connection
+from app.services.jobs import rollups
 from app.support import logs
 
 TOKEN = "a-token-of-24-characters"

@@ -9,9 +9,9 @@ import uuid as uuids
 import pytest
 
 from app.extensions import db
-from app.ledger import rollups
 from app.ledger.dialect import Connection
 from app.models import outcome_stats
+from app.services.jobs import rollups
 from app.services.stats.job_monitoring import JobMonitoringService
 from app.support.clock import DAY_MS, HOUR_MS, now_ms, stamp
 from tests.conftest import token_in

@@ -8,6 +8,7 @@ from playwright.sync_api import expect
 from app import registry
 from app.extensions import db
 from app.services.jobs import actions, queues
+from tests.e2e.test_pages import accessible
 
 PATH = "/admin/jobs/queues/low"
 TOUCH = """([from, to]) => {
@@ -91,6 +92,11 @@ def test_two_people_order_a_queue_by_mouse_keyboard_and_touch(open_page, site, l
     page.get_by_role("button", name="Undo").click()
     expect(page.locator(".flash.success")).to_contain_text("Move undone: place 5 of low")
     assert stored() == [a, e, b, f, c, d] and stored("default") == [other]
+
+    size = page.viewport_size
+    accessible(open_page, page, "order")
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "scrolls sideways at 360 px"
+    page.set_viewport_size(size)
 
     actions.act("hold", d, "bob")
     drag(page, d, f"[data-uuid='{a}']")

@@ -7,11 +7,11 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from app.extensions import db
-from app.ledger import claim as claiming, manual, rescue, rollups, settle as settling
+from app.ledger import claim as claiming, manual, rescue, settle as settling
 from app.ledger.dialect import Connection
 from app.ledger.settle import Outcome, Parked, settle
 from app.services.audit import ActionRefused
-from app.services.jobs import actions
+from app.services.jobs import actions, rollups
 
 
 def test_the_best_ready_row_is_claimed_by_band_then_rank_then_age(ledger):

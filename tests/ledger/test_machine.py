@@ -15,11 +15,11 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invar
 from app import create_app, registry
 from app.config import load_settings
 from app.extensions import db
-from app.ledger import batches, claim as claiming, control, graph, limits, manual, rescue, rollups
+from app.ledger import batches, claim as claiming, control, graph, limits, manual, rescue
 from app.ledger.dialect import Connection
 from app.ledger.settle import Outcome, Parked, settle, settle_group
 from app.services.instance import migration
-from app.services.jobs import batches as batching
+from app.services.jobs import batches as batching, rollups
 from app.support.validation import ValidationError
 from tests import jobtypes  # noqa: F401
 

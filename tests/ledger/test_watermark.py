@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from app.ledger import rollups
 from app.monitor.loop import Monitor
+from app.services.jobs import rollups
 
 KEY = "rollup_reach"
 

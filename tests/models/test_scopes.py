@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from app.extensions import db
-from app.ledger import rescue, rollups
+from app.ledger import rescue
 from app.models import JobMetric, WorkerHeartbeat, job_metric
+from app.services.jobs import rollups
 from app.support.clock import DAY_MS, millis, now_ms, stamp
 
 

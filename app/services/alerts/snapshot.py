@@ -22,10 +22,10 @@ import psutil
 
 from app.ledger import control, counts
 from app.ledger.dialect import Executor
-from app.ledger.rollups import NO_BOUND
 from app.models.outcome_stats import AT, REACH
 from app.models.types import as_integer, as_text
 from app.services.forecast import outlook
+from app.services.jobs.rollups import NO_BOUND
 from app.support.clock import HOUR_MS, LAST_MS, MINUTE_MS, stamp
 
 SLACK_MS, MOST_BLIND_MS = 10_000, HOUR_MS

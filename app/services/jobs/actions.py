@@ -17,11 +17,12 @@ from app.extensions import db
 from app.ledger import control, graph, manual, order, undo
 from app.ledger.dialect import SessionExecutor
 from app.models import FailedJob, Job
-from app.services.audit import ActionRefused, amend, audit
+from app.services.audit import ActionRefused, amend, audit, note
 from app.services.jobs import lookup, tree, uploads
 from app.services.jobs.dispatch import dispatch, payload
 from app.services.jobs.limits import key_for
 from app.services.jobs.tickets import want_tickets
+from app.services.jobs.touched import changed
 from app.support.clock import now_ms
 from app.support.messages import Message, translate as _
 from app.support.moments import clock_text
@@ -119,7 +120,7 @@ def _changed_rows(tx: SessionExecutor, action: str, ids: list[int], actor: str,
     before = undo.locked(tx, table, ids, running)
     done = how.change(tx, ids if running else list(before), actor, **options)
     after = undo.snapshot(tx, table, ids)
-    touched = undo.changed(action, before, after)
+    touched = changed(action, before, after)
     if running:  # claimed between the locks and the change
         touched += [(row["uuid"], None) for id_, row in after.items() if id_ not in before and row["cancel_requested"]]
     return done, touched
@@ -260,7 +261,7 @@ def do_in_steps(actor: str, action: str, subject: str, ids: list[int], children:
             entry = audit(actor, NOTED[action.replace("_", " ")], subject, result)
         if own:
             amend(entry, result)
-        undo.note(tx, entry, touched + settled.touched)
+        note(tx, entry, touched + settled.touched)
         db.session.commit()
     return Done(total, len(ids), entry or 0)
 

@@ -5,21 +5,17 @@ A list reads the first 16 KB (`HEAD`): 50 of 256 KB took 1 to 2 s. Any text is a
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
-from contextlib import suppress
-from json.decoder import scanstring
 from typing import Any
 
 from sqlalchemy import func
 
+from app.support.cut_json import pairs
 from app.support.redaction import HIDDEN, redact, redact_json
 from app.support.secret_names import hides
 from app.support.validation import stored_object
 
 HEAD = 16_000  # characters of a payload that a list reads
 SHOWN, REDACTED = 60, 2_000  # characters of an argument that a list shows; characters that are redacted for it
-_decode = json.JSONDecoder().raw_decode
 
 
 def head(column: Any) -> Any:
@@ -47,7 +43,7 @@ def arguments(payload: Any) -> dict[str, Any]:
 def headline_argument(payload: Any) -> str:
     """The telling argument, by which people tell jobs of a type apart: the first text, at most 60 characters, without
     secrets; '' when there is none. The head of a payload is enough."""
-    for name, value in _pairs(payload if isinstance(payload, str) else ""):
+    for name, value in pairs(payload if isinstance(payload, str) else "", "args"):
         if isinstance(value, str) and value.strip() and not value.startswith("up_"):
             text = HIDDEN if hides(name, value) else redact(value[:REDACTED])
             text = text.encode("utf-8", "replace").decode()
@@ -57,48 +53,4 @@ def headline_argument(payload: Any) -> str:
 
 def names(payload: Any) -> list[str]:
     """The names of the arguments in the head of a payload."""
-    return [name for name, _value in _pairs(payload if isinstance(payload, str) else "")][:50]
-
-
-def _pairs(text: str) -> Iterator[tuple[str, Any]]:
-    """Names and values of the object `args` in a payload that may be cut; the last text may be cut too."""
-    try:
-        for name, at in _names(text, _blank(text, 0)):
-            if name == "args":
-                for inner, place in _names(text, at):
-                    yield inner, _value(text, place)
-                return
-    except (ValueError, IndexError, RecursionError):
-        return
-
-
-def _names(text: str, at: int) -> Iterator[tuple[str, int]]:
-    """Each name in the object that begins at `at`, and the position of its value."""
-    if text[at] != "{":
-        return
-    at = _blank(text, at + 1)
-    while text[at] == '"':
-        name, at = scanstring(text, at + 1, False)
-        at = _blank(text, at)
-        if text[at] != ":":
-            return
-        at = _blank(text, at + 1)
-        yield name, at
-        at = _blank(text, _decode(text, at)[1])
-        if text[at] != ",":
-            return
-        at = _blank(text, at + 1)
-
-
-def _value(text: str, at: int) -> Any:
-    """The value at `at`; of a cut text its beginning, without an escape (`\\u20ac`) that the cut has split."""
-    for lost in range(7) if text[at] == '"' else ():
-        with suppress(ValueError):
-            return scanstring(text if not lost else text[: len(text) - lost + 1] + '"', at + 1, False)[0]
-    return _decode(text, at)[0]
-
-
-def _blank(text: str, at: int) -> int:
-    while text[at] in " \t\r\n":
-        at += 1
-    return at
+    return [name for name, _value in pairs(payload if isinstance(payload, str) else "", "args")][:50]

@@ -29,7 +29,7 @@ from app.support.validation import check_line
 
 RATE_MS = 10 * MINUTE_MS
 LINE_MINUTES = 180
-NEXT = 20
+NEXT, MOST_BESIDE = 20, 2000
 
 
 @dataclass(frozen=True)
@@ -90,11 +90,23 @@ class NextJob:
 
 
 @dataclass(frozen=True)
+class BacklogPart:
+    """The waiting jobs of one type and state. `exact`: they are all the jobs of this type, state, tenant and queue (of
+    the held ones: all that a limit holds), so the list can show exactly them."""
+
+    job_type: str
+    state: str
+    waiting: int
+    exact: bool
+
+
+@dataclass(frozen=True)
 class TenantBacklog:
-    """The number of waiting jobs of a tenant that shares a queue fairly with other tenants."""
+    """The number of waiting jobs of a tenant that shares a queue fairly with other tenants, and its parts."""
 
     tenant_id: str | None
     waiting: int
+    parts: list[BacklogPart]
 
 
 def queues() -> list[QueueView]:
@@ -169,10 +181,24 @@ def next_jobs(queue: str, limit: int = NEXT) -> list[NextJob]:
 def tenant_backlog(queue: str) -> list[TenantBacklog]:
     """The 20 tenants with the most jobs that are ready, or held by a limit, among those that share a queue fairly: each
     of n tenants gets every n-th place."""
-    query = select(Job.tenant_id, func.count()).where(Job.queue == queue, Job.rank < 0, or_(
-        Job.state == "pending", (Job.state == "held") & Job.hold_code.in_((BY_LIMIT, BY_RATE))))
-    rows = db.session.execute(query.group_by(Job.tenant_id).order_by(func.count().desc()).limit(20))
-    return [TenantBacklog(tenant, int(n)) for tenant, n in rows]
+    named, ready = (Job.tenant_id, Job.job_type, Job.state), Job.state == "pending"
+    held, here = (Job.state == "held") & Job.hold_code.in_((BY_LIMIT, BY_RATE)), Job.queue == queue
+    fair = select(*named, func.count()).where(here, Job.rank < 0, or_(ready, held)).group_by(*named)
+    found: dict[str | None, list[tuple]] = {}
+    for tenant, *part in db.session.execute(fair):
+        found.setdefault(tenant, []).append(tuple(part))
+    beside: set[tuple] = set()  # those that do not take turns: of other types, moved to the top, of older releases
+    types = {job_type for parts in found.values() for job_type, _state, _n in parts}
+    for condition in (ready, held & Job.job_type.in_(types)) if found else ():
+        rows = db.session.execute(select(*named).where(here, Job.rank >= 0, condition).order_by(*Job.order())
+                                  .limit(MOST_BESIDE + 1)).all()
+        beside |= {tuple(row) for row in rows}
+        if len(rows) > MOST_BESIDE:  # it is not known of which types the further ones are
+            beside |= {(tenant, *part[:2]) for tenant, parts in found.items() for part in parts}
+    most = sorted(found.items(), key=lambda item: (-sum(part[2] for part in item[1]), str(item[0])))[:20]
+    return [TenantBacklog(tenant, sum(part[2] for part in parts), [
+        BacklogPart(job_type, state, n, bool(tenant and job_type) and (tenant, job_type, state) not in beside)
+        for job_type, state, n in sorted(parts, key=str)]) for tenant, parts in most]
 
 
 def parse_pause(text: str) -> int | None:

@@ -90,11 +90,7 @@ def of_columns(columns: dict[str, str]) -> str:
 
 def _match(words: Iterable[str], columns: dict[str, str]) -> str:
     grams = [*marks(**columns).values(), *(word[at:at + 3] for word in words for at in range(len(word) - 2))]
-    return " AND ".join(map(_quoted, list(dict.fromkeys(grams))[:MOST_TRIGRAMS]))
-
-
-def _quoted(gram: str) -> str:
-    return '"' + gram.replace('"', '""') + '"'
+    return " AND ".join('"' + gram.replace('"', '""') + '"' for gram in list(dict.fromkeys(grams))[:MOST_TRIGRAMS])
 
 
 def like(word: str) -> str:

@@ -16,6 +16,7 @@ from app.ledger.dialect import SessionExecutor
 from app.models import Job, JobMetric, outcome_stats
 from app.models.job import LIVE_STATES
 from app.services.jobs import actions, lookup
+from app.services.stats.colours import colour_of
 from app.support.clock import DAY_MS, HOUR_MS, day_of, iso, midnight, millis, now_ms, when
 from app.support.messages import _
 from app.support.settings import settings
@@ -191,7 +192,7 @@ class JobMonitoringService:
         if group == "type":
             start = now - DAY_MS if natural == "hour" else bounds[0]  # as the cards, and not from a full hour
             rows = [TypeFigures(name, registry.label_of(name), s.total, s.completed, s.failed, _tenths(s.average_ms),
-                                registry.colour_of(name))
+                                colour_of(name))
                     for name, s in outcome_stats.by_type(start, now + 1).items() if job_type in (None, name)]
             return [vars(row) for row in sorted(rows, key=lambda r: (-r.total, r.job_type)) if row.total]
         hours, zone = natural == "hour", settings().timezone

@@ -15,9 +15,9 @@ from sqlalchemy import text
 from app.extensions import db
 from app.ledger import counts
 from app.ledger.dialect import SessionExecutor
-from app.ledger.rollups import BOUNDS_MS, NO_BOUND
 from app.models.job import LIVE_STATES
 from app.models.types import as_integer, as_text
+from app.services.jobs.rollups import BOUNDS_MS, NO_BOUND
 from app.services.stats.job_monitoring import JobMonitoringService, monitor_state
 from app.support.clock import now_ms
 

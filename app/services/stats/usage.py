@@ -16,6 +16,7 @@ from app.ledger.dialect import SessionExecutor
 from app.ledger.rows import among
 from app.models.types import as_integer, as_text
 from app.services.stats import usage_read
+from app.services.stats.colours import colour_of
 from app.services.stats.usage_fill import SCOPES, Cell
 from app.services.stats.usage_window import Window
 
@@ -204,7 +205,7 @@ def table(scope: str, window: Window, sort: str) -> tuple[list[UsageRow], int, i
     busy = sum(cell.busy_ms for cell in cells.values())
     rows = [UsageRow(name, registry.label_of(name) if scope == "type" else name, total := cell.completed + cell.failed,
                      cell.failed, _percent(cell.completed, total), cell.busy_ms, _percent(cell.busy_ms, busy),
-                     cell.runs.quantile(0.95), cell.runs.error, registry.colour_of(name) if scope == "type" else 1)
+                     cell.runs.quantile(0.95), cell.runs.error, colour_of(name) if scope == "type" else 1)
             for name, cell in cells.items()]
     keys = {"busy": lambda r: -r.busy_ms, "total": lambda r: -r.total, "failed": lambda r: -r.failed,
             "p95": lambda r: -(r.p95 or 0), "name": lambda r: r.label.lower()}

@@ -10,7 +10,7 @@ import pytest
 from flask_babel import force_locale
 
 from app.extensions import db
-from app.ledger import counts, rollups
+from app.ledger import counts
 from app.ledger.dialect import Connection
 from app.services.alerts import channels, incident_views, incidents, texts
 from app.services.alerts.checks import KINDS
@@ -19,6 +19,7 @@ from app.services.alerts.snapshot import Rule, Snapshot
 from app.services.audit import ActionRefused
 from app.services.content import connections
 from app.services.instance import retention
+from app.services.jobs import rollups
 from app.support.clock import MINUTE_MS, stamp
 from app.support.messages import Message
 from tests.sinks import Sink, until

@@ -10,12 +10,12 @@ import pytest
 from flask_babel import force_locale
 
 from app.extensions import db
-from app.ledger import control, rollups
+from app.ledger import control
 from app.services.alerts import texts
 from app.services.alerts.snapshot import Rule
 from app.services.forecast.estimate import Interval, JobForecast, QueueForecast
 from app.services.forecast.forecaster import Forecaster
-from app.services.jobs import queue_rates, queues
+from app.services.jobs import queue_rates, queues, rollups
 from app.services.stats import pauses
 from app.support.clock import DAY_MS, HOUR_MS, MINUTE_MS, iso, stamp
 from tests.services.alerts.test_alerts import Desk, judged

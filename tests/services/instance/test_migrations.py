@@ -6,7 +6,7 @@ import flask_migrate
 import pytest
 
 from app.config import ROOT
-from app.ledger import rollups
+from app.services.jobs import rollups
 
 RAW = "SELECT job_type, status, COUNT(*), SUM(processing_time), SUM(COALESCE(wait_ms, 0)) FROM job_metrics GROUP BY job_type, status ORDER BY 1, 2"
 HOURS = "SELECT job_type, status, SUM(count), SUM(time_ms), SUM(wait_ms) FROM {} WHERE count > 0 GROUP BY job_type, status ORDER BY 1, 2"

@@ -9,8 +9,7 @@ import random
 import pytest
 
 from app.extensions import db
-from app.ledger import rollups
-from app.services.jobs import actions, listing, search_index
+from app.services.jobs import actions, listing, rollups, search_index
 from app.services.jobs.listing import JobFilter
 from app.support.validation import ValidationError
 

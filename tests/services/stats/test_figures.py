@@ -11,10 +11,10 @@ import pytest
 
 from app.controllers import job_story, view_models
 from app.extensions import db
-from app.ledger import manual, rescue, rollups
+from app.ledger import manual, rescue
 from app.services.alerts.checks import slow
 from app.services.alerts.snapshot import Rule, Snapshot
-from app.services.jobs import actions, history, listing, lookup, queue_rates, queues
+from app.services.jobs import actions, history, listing, lookup, queue_rates, queues, rollups
 from app.support.clock import DAY_MS, HOUR_MS, MINUTE_MS, millis, now_ms, stamp
 
 
