@@ -143,7 +143,7 @@ def notices(monitor: MonitorView, events: list[RecentEvent]) -> list[dict[str, A
                             n=number(all_n) if exact else _("more than %(n)s", n=number(all_n)))
             add("bolt-off", ngettext("%(n)s attempt was lost with its worker in 24 hours",
                                      "%(n)s attempts were lost with their workers in 24 hours", n, n=shown),
-                at=event.at, also={"text": also, "url": url})
+                at=event.at, also={"text": also, "url": url} if all_n else None)
         else:
             add("lock", ngettext("%(n)s job blocked: type or arguments do not fit",
                                  "%(n)s jobs blocked: type or arguments do not fit", n, n=shown),

@@ -35,7 +35,7 @@ def state(app) -> str:
 
 def addresses(app, job: str, failed: str):
     """Every address of the URL map with values that exist."""
-    values = {"uuid": job, "id": 1, "action": "ack", "name": "default", "lang": "en", "filename": "app.css", "command": "quiet", "upload_id": "up_" + "0" * 32}
+    values = {"uuid": job, "id": 1, "action": "ack", "name": "default", "lang": "en", "filename": "app.css", "command": "quiet", "upload_id": "up_" + "0" * 32, "key": "0" * 16, "scope": "type"}
     with app.app_context():
         values["batch"] = db.session.scalar(db.select(JobBatch.id))
         db.session.rollback()

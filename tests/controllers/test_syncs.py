@@ -239,9 +239,9 @@ def test_a_sync_that_was_refused_says_what_it_did_and_shows_no_traceback(site, a
         settle(ledger, claim(ledger, claim_statement(("default",)), "w", "w"), outcome, "sqlite")
     ledger.close()
     page = get(site, f"/admin/jobs/job/{uuids['refused']}")
-    assert "What it did" in page and "It has no title." in page and "1 of 2 contents were refused" in page and "Traceback" not in page
+    assert "What it did" in page and "It has no title." in page and "1 of 2 contents were refused" in page and "<h2>Traceback</h2>" not in page
     page = get(site, f"/admin/jobs/job/{uuids['broken']}")
-    assert page.index("What it did") < page.index(">Traceback<")
+    assert page.index("What it did") < page.index("<h2>Traceback</h2>")
 
 
 # What a content's page and the list say

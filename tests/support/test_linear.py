@@ -1,4 +1,4 @@
-"""No text freezes the product: each of its patterns, and each function that reads text of others, passes 250 KB of its own
+"""No text freezes the product: each of its patterns, and each function that reads text of others, passes 100 KB of its own
 worst characters. A pattern that goes back and forth needs minutes for one of them; all together need seconds."""
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import sys
 import app as package
 from app.config import ROOT
 
-SIZE, LIMIT_S = 250_000, 110
+SIZE, LIMIT_S = 100_000, 110
 GENERIC = (
     "_token", "_token\n", "password", "a:", "://", "://a:", "@", "basic ", "bearer\t", " ", "7", "'", '"', "\\", ".", "-", "=", "eyJ", "eyJ-", "-----BEGIN PRIVATE KEY-----",
     "x_key=", "tokens=[", "tokens=['", "x_token=self.", "token='1", "token:\n", "\\\"secret\\\":\\\"", "cookie:", "a_key='", 'password="', "password='\\", "password=[", 'password=["', "<password>", "<a", "--password ", "token is ", "password is '", 'File "', '", line 1', ", in ", "A", "aA",
