@@ -59,7 +59,7 @@ def dashboard_parts(pulse: dict[str, Any], rows: tuple[int, int]) -> dict[str, A
     failed = [replace(row, error=translate_stored(row.error)) for row in failed]
     of_workers = worker_lines(stats["workers"]["troubles"], url_for("admin.jobs.workers"))
     live, (running, open_batches) = stats["jobs"], batch_pages.running()
-    events, today = recent_events(), day_of(now_ms(), settings().timezone).isoformat()
+    events, today = recent_events(live["blocked"]), day_of(now_ms(), settings().timezone).isoformat()
     said = of_workers and "worker", pulse["pauses"] and "paused", *("rescued" for e in events if e.kind == "lost")
     return {
         "stats": stats,

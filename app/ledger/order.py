@@ -30,13 +30,15 @@ _LINE = "state = 'pending' AND queue = :q"
 
 @dataclass(frozen=True)
 class Was:
-    """Where a row stood: its queue, rank and seat, and of a row moved alone the uuid of the row behind it."""
+    """Where a row stood: its queue, rank and seat, and of a row moved alone the uuids of the rows behind it (`before`)
+    and ahead of it (`after`)."""
 
     uuid: str
     queue: str
     rank: int
     seat: float | None
     before: str | None
+    after: str | None = None
 
 
 @dataclass(frozen=True)
@@ -68,9 +70,8 @@ def place(tx: Executor, ids: Sequence[int], queue: str, before: str | None = Non
     if spot is None:
         return []
     moved = [found[id_] for id_ in dict.fromkeys(ids) if id_ in found]
-    behind = _next(tx, _row(tx, moved[0][0]), moved[0][2], others) if len(moved) == 1 else []
-    next_ = behind[0].uuid if behind else None
-    were = [Was(uuid, was, as_integer(rank, 0) or 0, seat, next_) for _id, uuid, was, rank, seat in moved]
+    beside = _beside(tx, moved[0][0], moved[0][2], others) if len(moved) == 1 else (None, None)
+    were = [Was(uuid, was, as_integer(rank, 0) or 0, seat, *beside) for _id, uuid, was, rank, seat in moved]
     rank, seats = _seats(tx, queue, others, len(moved), *spot)
     tx.execute_many("UPDATE jobs SET queue = :q, rank = :rank, seat = :seat WHERE id = :id AND state = 'pending'", [
         {"q": queue, "rank": rank, "seat": seat, "id": row[0]} for row, seat in zip(moved, seats, strict=True)])
@@ -78,16 +79,22 @@ def place(tx: Executor, ids: Sequence[int], queue: str, before: str | None = Non
 
 
 def put_back(tx: Executor, id_: int, was: Was) -> list[Was]:
-    """Undo of `place`: the row goes where it stood, or ahead of the row that was behind it if seats changed since.
-    Returns where it stood, [] when it waits no longer."""
+    """Undo of `place`: the row goes where it stood, or ahead of the row that was behind it if seats changed since, so
+    that neither row beside it is the same. Returns where it stood, [] when it waits no longer."""
     if not (now := place(tx, [id_], was.queue, number=1)):
         return []
     tx.execute("UPDATE jobs SET rank = :rank, seat = :seat WHERE id = :id AND state = 'pending'",
                rank=was.rank, seat=was.seat, id=id_)
-    behind = _next(tx, _row(tx, id_), was.queue, _LINE)
-    if was.before and [row.uuid for row in behind] != [was.before]:
+    before, after = _beside(tx, id_, was.queue, _LINE)
+    if was.before and before != was.before and (was.after is None or after != was.after):
         place(tx, [id_], was.queue, before=was.before)
     return now
+
+
+def _beside(tx: Executor, id_: int, queue: str, others: str) -> tuple[str | None, ...]:
+    """The uuids of the rows behind and ahead of a row; None where there is none."""
+    row = _row(tx, id_)
+    return tuple(found[0].uuid if (found := _next(tx, row, queue, others, back)) else None for back in (False, True))
 
 
 def _row(tx: Executor, id_: int) -> _Row:

@@ -54,8 +54,10 @@ async function drop() {
   try {
     const answer = await fetch(document.getElementById("order").action, { method: "POST", body, headers: { Accept: "application/json" } });
     const said = await answer.json();
-    if (answer.ok) say("dropped", row, said.where);
-    else wrong(said.error);
+    if (answer.ok) {
+      say("dropped", row, said.where);
+      document.querySelectorAll(".order-undo").forEach((element) => element.remove()); // it undoes the move before this one
+    } else wrong(said.error);
   } catch {
     wrong(told().dataset.lost);
   }

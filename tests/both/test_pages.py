@@ -152,7 +152,7 @@ FORMS = {
     "admin.jobs.generations.save-template": [{"tenant": "acme", "name": "breve", "body": "x {prompt}"}, {"name": "n" * 100, "body": "{prompt}"}],
     "admin.jobs.new.create": [{"type": "TestForm", "text": "è", "number": "7", "kind": "a"}, {"type": "TestEcho", "text": "x", "delay": "60", "tenant": "acme"}],
     "admin.jobs.schedules.new": [{"type": "TestForm", "name": "Ogni ora", "cron": "0 * * * *", "text": "è", "number": "7", "kind": "a"}, {"type": "TestEcho", "name": "x", "cron": "x"}, {}],
-    "admin.jobs.schedules.edit": [{"cron": "0 4 * * *", "seen": "1", "text": "x"}, {"cron": "x", "check": "1"}, {}],
+    "admin.jobs.schedules.edit": [{"cron": "0 4 * * *", "seen": "1", "text": "x"}, {"cron": "0 4 * * *", "seen": "0"}, {"cron": "x", "check": "1"}, {}],  # "0": the code's time holds
     "admin.jobs.texts.create": [{"prompts": "uno\ndue", "model": "gpt-4o-mini"}, {"missing": "1", "model": "m", "tenant": "acme"}, {}],
     "admin.jobs.texts.preview": [{"missing": "1", "model": "m"}, {"missing": "1", "model": "m", "step": "start"}, {"upload": "x"}],
     "admin.jobs.contents.sync": [{"to": "wordpress", "status": "draft"}, {"to": "prestashop", "dry_run": "1"}, {}],

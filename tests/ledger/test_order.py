@@ -103,6 +103,21 @@ def test_the_same_rows_moved_for_ever_stay_in_bounds(ledger):
     assert ledger.one("SELECT MAX(rank) FROM jobs") <= 50
 
 
+def test_an_older_move_is_undone_though_the_row_behind_has_moved_since(ledger):
+    """Its place is known by the row ahead: it must not follow the other one to the front."""
+    a, b, c, d, e, f = (ledger.dispatch() for _ in range(6))
+    (was,) = place(ledger, [e], "default", before=b)
+    place(ledger, [f], "default", before=c)
+    with ledger.connection.transaction() as tx:
+        assert order.put_back(tx, number(ledger, e), was)
+    assert lines(ledger)["default"] == [a, b, f, c, d, e]
+    (was,) = place(ledger, [c], "low", number=1)  # and where both rows beside have left, by its seat
+    place(ledger, [f, d], "high", number=1)
+    with ledger.connection.transaction() as tx:
+        assert order.put_back(tx, number(ledger, c), was)
+    assert lines(ledger)["default"] == [a, b, c, e]
+
+
 def test_only_waiting_rows_move_and_only_to_places_that_are(ledger):
     a, b, c = (ledger.dispatch() for _ in range(3))
     assert ledger.claim().uuid == a and place(ledger, [a], "default", number=3) == []

@@ -167,12 +167,14 @@ def title_of(key: str) -> tuple[str, str] | None:
 def alike(uuids: Collection[str]) -> dict[str, tuple[str, int]]:
     """{uuid: (key of its group, number of all failed jobs in it)} of finished jobs; those without a group are left
     out."""
-    tx, uuids = SessionExecutor(db.session), list(uuids)[:500]
-    sql = "SELECT uuid, error_group FROM job_facts WHERE error_group IS NOT NULL AND " + among(uuids, "uuid")
-    keys = {as_text(uuid) or "": as_text(key) or "" for uuid, key in tx.fetch_all(sql)}
-    counted = dict(tx.fetch_all("SELECT error_group, COUNT(*) FROM job_facts WHERE "
-                                f"{among(sorted(set(keys.values())), 'error_group')} GROUP BY error_group"))
-    return {uuid: (key, counted[key]) for uuid, key in keys.items() if key in counted}
+    if not (uuids := list(uuids)[:500]):
+        return {}
+    known = f"SELECT uuid, error_group FROM job_facts WHERE error_group IS NOT NULL AND {among(uuids, 'uuid')}"
+    rows = SessionExecutor(db.session).fetch_all(
+        f"WITH known AS ({known}), counted AS (SELECT error_group, COUNT(*) AS n FROM job_facts "
+        "WHERE error_group IN (SELECT error_group FROM known) GROUP BY error_group) "
+        "SELECT k.uuid, k.error_group, c.n FROM known k JOIN counted c ON c.error_group = k.error_group")
+    return {as_text(uuid) or "": (as_text(key) or "", n) for uuid, key, n in rows}
 
 
 def _slots(over: Window, page: list[tuple]) -> tuple[int, int]:

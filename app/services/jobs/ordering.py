@@ -189,9 +189,10 @@ def undo(action: int, actor: str) -> Moved:
 
 def _stood(uuid: str, was: dict[str, Any]) -> order.Was | None:
     """Where a job stood, as the log says; None when a value is not one of ours."""
-    queue, rank, seat, before = (was.get(name) for name in (*LEFT, "before"))
+    queue, rank, seat, before, after = (was.get(name) for name in (*LEFT, "before", "after"))
     ours = queue in QUEUES and isinstance(rank, int) and isinstance(seat, int | float | None)
-    return order.Was(uuid, queue, rank, seat, before if isinstance(before, str) else None) if ours else None
+    before, after = (name if isinstance(name, str) else None for name in (before, after))
+    return order.Was(uuid, queue, rank, seat, before, after) if ours else None
 
 
 def _refusal(uuid: str, step: str | None) -> ActionRefused:

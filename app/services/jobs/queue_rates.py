@@ -62,12 +62,15 @@ def rates(tx: Executor, since: int) -> dict[str, tuple[int, int]]:
 
 
 def first_id(tx: Executor, table: str, column: str, at: int, condition: str = "1 = 1") -> int:
-    """The lowest id whose `column` is `at` (ms) or later, or the id after the last one. It is found by binary search,
-    because the ids of these tables rise with that time."""
-    following = f"SELECT id, {column} FROM {table} WHERE id >= :middle AND {condition} ORDER BY id LIMIT 1"
-    low, high = 0, (tx.fetch_all(f"SELECT MAX(id) FROM {table}")[0][0] or 0) + 1
-    while low < high:
-        middle = (low + high) // 2
-        rows = tx.fetch_all(following, middle=middle)
-        low, high = (low, middle) if not rows or (as_integer(rows[0][1], 0) or 0) >= at else (rows[0][0] + 1, high)
-    return low
+    """The id from which `column` is `at` (ms) or later: no row before it is, and it is at most one behind the last
+    row. It is found by binary search, because the ids of these tables rise with that time; in one statement, because a
+    million rows take 20 steps."""
+    at_middle = (f"SELECT CAST(COALESCE({column}, 0) AS BIGINT) FROM {table} "
+                 f"WHERE id >= (low + high) / 2 AND {condition} ORDER BY id LIMIT 1")
+    is_late = f"COALESCE(({at_middle}) >= :at, 1 = 1)"
+    return tx.fetch_all(
+        f"""WITH RECURSIVE step (low, high) AS (
+ SELECT CAST(0 AS BIGINT), (SELECT COALESCE(MAX(id), 0) FROM {table}) + 1
+ UNION ALL SELECT CASE WHEN {is_late} THEN low ELSE (low + high) / 2 + 1 END,
+ CASE WHEN {is_late} THEN (low + high) / 2 ELSE high END FROM step WHERE low < high)
+SELECT MAX(low) FROM step""", at=at)[0][0]

@@ -200,12 +200,14 @@ def sign_out(token: str) -> None:
 
 def load_session(token: str, polling: bool = False) -> User | None:
     """The user of a session; None after 12 h idle or 7 days, or when disabled. Polling does not extend it."""
-    row = find_session(token)
-    now = now_ms()
+    alone, row, now = not db.session().in_transaction(), find_session(token), now_ms()
     if row is None or row.user.disabled_ms is not None or now - row.seen_ms > IDLE_MS or now - row.created_ms > AGE_MS:
         return None
-    if not polling and now - row.seen_ms > SEEN_EVERY_MS:
-        _seen(row.id, now)
+    if alone and not polling and now - row.seen_ms > SEEN_EVERY_MS:
+        id_, user = row.id, row.user
+        db.session.rollback()  # the transaction of a POST has SQLite's write lock, for which `_seen` would wait in vain
+        _seen(id_, now)
+        return user
     return row.user
 
 

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from math import floor
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import select
 
 from app import registry
 from app.extensions import db
@@ -235,14 +235,14 @@ class RecentEvent:
     at: datetime | None
 
 
-def recent_events() -> list[RecentEvent]:
-    """Lost and blocked jobs, for the dashboard; [] without any."""
+def recent_events(blocked: int) -> list[RecentEvent]:
+    """Lost jobs, and the `blocked` ones that there are, for the dashboard; [] without any."""
     events = []
     if lost := outcome_stats.lost(now_ms()):
         query = select(JobMetric.uuid, JobMetric.completed_at).where(JobMetric.status == "lost")
         last = db.session.execute(query.order_by(JobMetric.id.desc()).limit(1)).first()
         events.append(RecentEvent("lost", lost, last and last.uuid, last and when(millis(last.completed_at))))
-    if blocked := db.session.scalar(select(func.count()).where(Job.state == "blocked")):
+    if blocked:
         uuid = db.session.scalar(select(Job.uuid).where(Job.state == "blocked").limit(1))
         events.append(RecentEvent("blocked", blocked, uuid, None))
     return events

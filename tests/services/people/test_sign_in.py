@@ -246,3 +246,12 @@ def test_a_page_does_not_wait_for_the_writer_to_note_that_a_session_is_used(peop
     if people.connection.sqlite:
         with people.app.app_context(), db.engine.connect() as connection:
             assert connection.connection.driver_connection.execute("PRAGMA busy_timeout").fetchone() == (BUSY_MS,)
+
+
+def test_a_post_notes_that_a_session_is_used_and_does_not_wait_for_its_own_lock(people):
+    token = people.call(sign_in.sign_in, ADA, PASSWORD, "192.0.2.1")
+    people.change("UPDATE user_sessions SET seen_ms = seen_ms - 120000")
+    before = people.one("SELECT seen_ms FROM user_sessions")
+    with people.app.test_request_context("/", method="POST"):
+        assert sign_in.load_session(token).email == ADA
+    assert people.one("SELECT seen_ms FROM user_sessions") >= before + 120_000

@@ -49,7 +49,7 @@ def test_the_panel_has_the_rule_the_numbers_and_the_last_ten_decisions(ledger, c
     assert (found["running"], found["wanted"], found["least"], found["most"]) == (0, 2, 1, 4)
     log = client.get("/admin/jobs/log?actor=autoscaling", headers={"Accept": "application/json"}).get_json()["log"]
     assert len(log) == 12 and {row["actor"] for row in log} == {"autoscaling"}
-    assert "Only what autoscaling did" in client.get("/admin/jobs/log?actor=autoscaling", headers={"Accept-Language": "en"}).get_data(as_text=True)
+    assert "Who <b>autoscaling</b>" in client.get("/admin/jobs/log?actor=autoscaling", headers={"Accept-Language": "en"}).get_data(as_text=True)
     assert client.get("/admin/jobs/log?actor=nobody").status_code == 200
 
 
