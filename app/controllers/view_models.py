@@ -22,7 +22,7 @@ from app.services.instance import deploys
 from app.services.jobs import batch_pages, error_pages, listing, lookup, uploads, waiting, why
 from app.services.jobs.actions import EDITABLE
 from app.services.jobs.job_filter import JobFilter
-from app.services.jobs.views import JobView, Progress
+from app.services.jobs.views import AttemptView, JobView, Progress
 from app.services.stats import pauses, workers
 from app.services.stats.job_monitoring import JobMonitoringService, MonitorView, RecentEvent, recent_events
 from app.support import disk
@@ -171,10 +171,18 @@ class JobPage(JobView):
     can: dict[str, str]
 
 
+def _told(attempt: AttemptView) -> AttemptView:
+    """An attempt in the reader's language, with the sentence of ours that ends its traceback."""
+    own, told = attempt.error_message, translate_stored(attempt.error_message)
+    trace = attempt.traceback
+    return replace(attempt, error_message=told,
+                   traceback=trace.replace(str(own), told or "") if trace and type(own) is Message else trace)
+
+
 def job_context(found: JobView) -> dict[str, Any]:
     """The job page: facts, arguments, command, attempts, log, and the actions that are allowed now."""
     uuid, state = found.uuid, found.state
-    attempts = [replace(a, error_message=translate_stored(a.error_message)) for a in lookup.attempts_of(uuid)]
+    attempts = list(map(_told, lookup.attempts_of(uuid)))
     story, last = job_story.story(found, attempts), attempts[-1] if attempts else None
     progress = found.progress and replace(found.progress, note=translate_stored(found.progress.note))
     log = [replace(line, text=translate_stored(line.text)) if type(line.text) is Message else line

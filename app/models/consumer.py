@@ -37,7 +37,7 @@ class Consumer(db.Model):
 
 class WorkerMinute(db.Model):
     """The workers in one minute, as sums over `samples` samples of the monitor: those that should run, those that ran,
-    those that had a job. Kept for 8 days."""
+    those that had a job. Kept for 32 days."""
 
     __tablename__ = "worker_minutes"
 

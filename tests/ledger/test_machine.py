@@ -15,7 +15,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invar
 from app import create_app, registry
 from app.config import load_settings
 from app.extensions import db
-from app.ledger import batches, claim as claiming, control, graph, limits, manual, rescue
+from app.ledger import batches, claim as claiming, control, graph, limits, manual, order, rescue
 from app.ledger.dialect import Connection
 from app.ledger.settle import Outcome, Parked, settle, settle_group
 from app.services.instance import migration
@@ -259,13 +259,14 @@ class LedgerMachine(RuleBasedStateMachine):
 
     # ---- what people do
 
-    @rule(uuid=jobs, action=st.sampled_from(["cancel", "hold", "release", "run_now", "delay", "move", "top", "up", "down", "stop"]))
+    @rule(uuid=jobs, action=st.sampled_from(["cancel", "hold", "release", "run_now", "delay", "move", "top", "up", "down", "place", "stop"]))
     def press(self, uuid, action):
         changes = {
             "cancel": lambda tx, ids: manual.cancel(tx, ids, "x"), "hold": lambda tx, ids: control.hold(tx, ids, "ada"),
             "release": lambda tx, ids: control.release(tx, ids, ""), "run_now": manual.run_now, "delay": lambda tx, ids: control.delay(tx, ids, "", 60),
             "move": lambda tx, ids: control.move(tx, ids, "", "low", ()), "top": lambda tx, ids: control.to_top(tx, ids, ""),
-            "up": lambda tx, ids: control.step(tx, ids, "", True), "down": lambda tx, ids: control.step(tx, ids, "", False),
+            "up": lambda tx, ids: order.step(tx, ids, True), "down": lambda tx, ids: order.step(tx, ids, False),
+            "place": lambda tx, ids: order.place(tx, ids, "low", number=2),
             "stop": lambda tx, ids: manual.stop_at(tx, ids, 0),
         }
         with self.connection.transaction() as tx:

@@ -39,7 +39,7 @@ def worker(ledger, name: str, consumer: str) -> str:
     """A worker of this machine that has ended: there is no such process."""
     worker_id = f"{boot_id()[:8]}-{namespace()}-{2**22 + 1}-7-{name}"
     ledger.change(_REGISTER, name=name, pid=2**22 + 1, queue="default", at=stamp(ledger.connection.now()), w=worker_id, consumer=consumer, host="here", memory=1,
-                  code="x")
+                  code="x", revision=None)
     return worker_id
 
 

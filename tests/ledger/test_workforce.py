@@ -47,7 +47,7 @@ def processes():
 def worker(ledger, worker_id: str, consumer: str = "c", **columns) -> None:
     parts = worker_id.split("-")
     ledger.change(_REGISTER, name=worker_id, pid=int(parts[2]) if len(parts) > 2 else 1, queue="default", at=stamp(ledger.connection.now()), w=worker_id, consumer=consumer,
-                  host="here", memory=1, code="x")
+                  host="here", memory=1, code="x", revision=None)
     for name, value in columns.items():
         ledger.change(f"UPDATE worker_heartbeats SET {name} = :v WHERE worker_id = :w", v=value, w=worker_id)
 
@@ -442,7 +442,7 @@ def test_the_alert_counts_workers_and_names_them_with_their_reasons(ledger):
     assert ledger.one("SELECT COUNT(*) FROM alert_rules WHERE kind = 'worker' AND enabled = 1 AND threshold = 0") == 1
 
 
-def test_samples_of_a_minute_are_sums_in_one_row_and_go_after_8_days(ledger):
+def test_samples_of_a_minute_are_sums_in_one_row_and_go_after_32_days(ledger):
     worker(ledger, "w1")
     ledger.dispatch("TestNoop")
     workforce.sample(ledger.connection)
@@ -453,6 +453,6 @@ def test_samples_of_a_minute_are_sums_in_one_row_and_go_after_8_days(ledger):
     rows = ledger.connection.fetch_all("SELECT SUM(samples), SUM(wanted), SUM(alive), SUM(busy) FROM worker_minutes")
     assert [tuple(int(n) for n in row) for row in rows] == [(2, 1 + 3, 1 + 1, 0 + 1)]
     assert ledger.one("SELECT COUNT(*) FROM worker_minutes") == 1 + (ledger.one("SELECT MIN(minute_ms) FROM worker_minutes") < minute * MINUTE_MS)
-    ledger.change("INSERT INTO worker_minutes VALUES (:at, 1, 1, 1, 1)", at=ledger.connection.now() - 8 * DAY_MS - MINUTE_MS)
+    ledger.change("INSERT INTO worker_minutes VALUES (:at, 1, 1, 1, 1)", at=ledger.connection.now() - 32 * DAY_MS - MINUTE_MS)
     retention.delete_old_minutes(ledger.connection)
     assert ledger.one("SELECT SUM(samples) FROM worker_minutes") == 2
