@@ -194,16 +194,17 @@ def page(wanted: JobFilter, before: str = "", after: str = "", size: int = SIZE,
                    behind=filter_sql.behind(tx) if missing else 0)
 
 
-def count(wanted: JobFilter, seen: dict[str, int] | None = None, most: int = COUNTED) -> tuple[int, bool]:
+def count(wanted: JobFilter, seen: dict[str, int] | None = None, most: int = COUNTED,
+          seconds: float = COUNT_S) -> tuple[int, bool]:
     """The number of matching jobs, at most `most`, and whether it is exact; `seen` is `JobPage.seen`. When counting
-    takes longer than 1 s, it is the number counted until then, and not exact."""
+    in a table takes longer than `seconds`, it is the number counted until then, and not exact."""
     seen = seen or {}
     total, whole = sum(seen.values()), True
     for part in _parts(replace(wanted, sort="")):
         if part.kind not in seen and total <= most:
-            part.until = monotonic() + COUNT_S * WORDS
+            part.until = monotonic() + seconds * WORDS
             try:
-                with limited(db.session, COUNT_S):
+                with limited(db.session, seconds):
                     total += len(_take(part, "r.id", most + 1 - total))
             except TooSlow:
                 return min(total, most), False
