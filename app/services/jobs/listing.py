@@ -1,6 +1,6 @@
 """Lists live and finished jobs together. One filter serves the rows, the count, bulk actions and the CSV.
 
-    address -> JobFilter -> _parts (live, finished) with their ways -> _take -> page | count | matching_ids | iterate
+    address -> JobFilter -> _parts (live, finished) with their ways -> _take -> page | count | ids | iterate
 
 Live jobs come first, sorted by id, newest first. Finished jobs follow, sorted by the id of `job_history`, which rises
 with the time of finishing. With `sort` both are sorted by a value, then by id; jobs without that value stand last. A
