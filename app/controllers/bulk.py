@@ -18,6 +18,8 @@ from app.controllers import tree_forms
 from app.controllers.job_list import MOST_TICKED, read_filter
 from app.controllers.jobs import bp
 from app.controllers.responses import actor, ask, done
+from app.extensions import reading
+from app.services.audit import UNDO_DAYS
 from app.services.jobs import actions, listing, selection, undo
 from app.support.clock import now_ms
 from app.support.formatting import number
@@ -44,30 +46,32 @@ def bulk():
     if not action:
         raise ValidationError(_("Choose what to do: %(names)s.", names=", ".join(ACTIONS)))
     options, error = _options(action)
-    if form.get("scope") == "all":
-        # The filter has an `action` too: the number of an entry in the log.
-        wanted = read_filter(form.to_dict() | {"action": next((text for text in given if parse_id(text)), "")})
-        choice = selection.matching(action, wanted, read_top(form.get("top", "")), options.get("queue"))
-        subject = "list " + json.dumps(wanted.query, ensure_ascii=False)
-    else:
-        ticked = list(dict.fromkeys(form.getlist("uuid")))
-        if not ticked or len(ticked) > MOST_TICKED:
-            raise ValidationError(_("Tick the jobs first, at most %(n)s.", n=MOST_TICKED))
-        choice = selection.ticked(action, ticked, options.get("queue"))
-        subject = Message("%(n)s ticked", n=len(ticked))
-    if not choice.ids:
-        return done(" ".join([_("None of these jobs can be changed so."), *choice.left]), 0)
-    chosen = choice.ids if action == "cancel" else ()
-    title, text, button = question(action, len(choice.ids))
-    title = title if not choice.left else f"{title} ({_shares(choice)})"
-    text = " ".join([*choice.left, text, _("You can undo it.") if action in undo.UNDOABLE else
-                     _("It cannot be undone.")])
-    if page := ask(title, text, button, danger=action not in MILD, field=error, always=error is not None,
-                   tree=lambda: tree_forms.question(actions.waiting_for(action, choice.ids), chosen)):
-        return page
+    with reading():  # no write lock while the jobs are looked for
+        if form.get("scope") == "all":
+            # The filter has an `action` too: the number of an entry in the log.
+            wanted = read_filter(form.to_dict() | {"action": next((text for text in given if parse_id(text)), "")})
+            choice = selection.matching(action, wanted, read_top(form.get("top", "")), options.get("queue"))
+            subject = "list " + json.dumps(wanted.query, ensure_ascii=False)
+        else:
+            ticked = list(dict.fromkeys(form.getlist("uuid")))
+            if not ticked or len(ticked) > MOST_TICKED:
+                raise ValidationError(_("Tick the jobs first, at most %(n)s.", n=MOST_TICKED))
+            choice = selection.ticked(action, ticked, options.get("queue"))
+            subject = Message("%(n)s ticked", n=len(ticked))
+        if not choice.ids:
+            return done(" ".join([_("None of these jobs can be changed so."), *choice.left]), 0)
+        chosen = choice.ids if action == "cancel" else ()
+        title, text, button = question(action, len(choice.ids))
+        title = title if not choice.left else f"{title} ({_shares(choice)})"
+        undoable = action in undo.UNDOABLE
+        text = " ".join([*choice.left, text, _("You can undo it for %(n)s days.", n=UNDO_DAYS) if undoable else
+                         _("It cannot be undone.")])
+        if page := ask(title, text, button, danger=action not in MILD, field=error, always=error is not None,
+                       tree=lambda: tree_forms.question(actions.waiting_for(action, choice.ids), chosen)):
+            return page
     found = actions.do_in_steps(actor(), action, subject, choice.ids, tree_forms.chosen(), **options)
     said = " ".join([report(action, found.count, found.total, options.get("queue")), *choice.left])
-    return done(said, found.count, entry=found.entry, undo=action in undo.UNDOABLE and found.count > 0)
+    return done(said, found.count, entry=found.entry, undo=undoable and found.count > 0)
 
 
 def _shares(choice: selection.Choice) -> str:

@@ -26,7 +26,7 @@ from app.support.formatting import moment
 from app.support.json_values import as_json
 from app.support.messages import translate_stored
 from app.support.settings import settings
-from app.support.validation import ValidationError, check_text, parse_queue, parse_tenant
+from app.support.validation import ValidationError, check_text, parse_id, parse_queue, parse_tenant
 
 bp = Blueprint("schedules", __name__, url_prefix="/schedules")
 SHOWN = 5  # next runs beside the form
@@ -102,7 +102,7 @@ def form(definition: JobDefinition | None, plan: Planned | None):
     checks = "check" in request.form
     if not errors and not checks:
         with collect_error(errors, ""):
-            return save(definition, plan, int(sent["seen"]) if sent["seen"].isdecimal() else 0, args, values)
+            return save(definition, plan, parse_id(sent["seen"]) or 0, args, values)
     if plan:
         sent["seen"] = str(schedules.find(plan.name).changed_ms)
     shown = page(definition, plan, sent, errors, given, request.form)

@@ -70,8 +70,9 @@ def limited(session: Session, seconds: float) -> Iterator[None]:
                 raw.set_progress_handler(None, 0)
         if not sqlite:
             raw.execute("SET LOCAL statement_timeout = 0")
-    except DBAPIError as error:
-        if "interrupted" not in str(error.orig) and getattr(error.orig, "sqlstate", None) != "57014":
+    except (DBAPIError, TooSlow) as error:  # TooSlow: of a reader that looks at the time itself
+        why = getattr(error, "orig", "interrupted")
+        if "interrupted" not in str(why) and getattr(why, "sqlstate", None) != "57014":
             raise
         session.rollback()
         raise TooSlow from None

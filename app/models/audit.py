@@ -16,7 +16,8 @@ class Audit(db.Model):
     """
 
     __tablename__ = "audit"
-    __table_args__ = (Index("audit_action_idx", "action", "at_ms"), {"sqlite_autoincrement": True})
+    __table_args__ = (Index("audit_action_idx", "action", "at_ms"), Index("audit_actor_idx", "actor", "id"),
+                      {"sqlite_autoincrement": True})
 
     id: Mapped[int] = mapped_column(Id, primary_key=True)
     at_ms: Mapped[int] = mapped_column(BigInteger)

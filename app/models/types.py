@@ -17,6 +17,7 @@ from sqlalchemy.types import DateTime, TypeEngine
 
 # PostgreSQL: 64 bits. SQLite: only INTEGER PRIMARY KEY can be AUTOINCREMENT, and it has 64 bits too.
 Id = BigInteger().with_variant(Integer, "sqlite")
+MOST = 2**62
 EPOCH = datetime.fromtimestamp(0, UTC).replace(tzinfo=None)
 
 
@@ -28,10 +29,13 @@ def as_text(value: Any) -> str | None:
 
 
 def as_integer(value: Any, otherwise: int | None = None) -> int | None:
-    """The value of an integer column, or a sum of such values, as int; `otherwise` when it is no finite number."""
+    """The value of an integer column, or a sum of such values, as int of 64 bits; `otherwise` when it is no finite
+    number."""
     if isinstance(value, int):
         return value
-    return round(value) if isinstance(value, float | Decimal) and math.isfinite(value) else otherwise
+    if not isinstance(value, float | Decimal) or not math.isfinite(value):
+        return otherwise
+    return round(max(min(value, MOST), -MOST))
 
 
 def as_float(value: Any, otherwise: float) -> float:

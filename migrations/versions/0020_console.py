@@ -75,12 +75,14 @@ def upgrade():
         "audit_jobs", big("audit_id", primary_key=True, autoincrement=False), text("uuid", 36, primary_key=True),
         sa.Column("was", sa.Text()), sqlite_with_rowid=False)
     op.create_index("audit_jobs_uuid_idx", "audit_jobs", ["uuid"])
+    op.create_index("audit_actor_idx", "audit", ["actor", "id"])
     for key in ("facts_reach", "usage_reach"):
         op.execute(f"INSERT INTO meta (key, value, at_ms) SELECT '{key}', '0', 0 "
                    f"WHERE NOT EXISTS (SELECT 1 FROM meta WHERE key = '{key}')")
 
 
 def downgrade():
+    op.drop_index("audit_actor_idx", "audit")
     for key in ("facts_reach", "usage_reach"):
         op.execute(f"DELETE FROM meta WHERE key = '{key}'")
     for table in ("audit_jobs", "schedules", "kept_forms", "saved_views", "deploys", "machine_minutes", "usage_hours",

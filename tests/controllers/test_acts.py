@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import re
+import sqlite3
 
 import pytest
 
@@ -12,7 +13,7 @@ from app.extensions import db
 from app.ledger import rescue
 from app.models.audit import Audit
 from app.services import audit
-from app.services.jobs import actions
+from app.services.jobs import actions, listing, selection
 from app.services.people import accounts
 from app.support.clock import now_ms
 from tests.conftest import PASSWORD, sign_in
@@ -57,7 +58,7 @@ def test_a_bulk_action_is_counted_before_and_after_and_undone(site):
     running = site.ledger.claim().uuid
     asked = send(site, "bulk", action="move", scope="all", ask="1", state="live", top="99.99")
     assert asked.status_code == 200
-    assert "Move 3 waiting jobs? (3 of 4) 1 is running." in words(asked.text) and "You can undo it." in asked.text and 'name="to_queue"' in asked.text
+    assert "Move 3 waiting jobs? (3 of 4) 1 is running." in words(asked.text) and "You can undo it for 7 days." in asked.text and 'name="to_queue"' in asked.text
     later = site.ledger.dispatch(queue="low")  # after the click
     top = re.search(r'name="top" value="([^"]+)"', asked.text)[1]
     assert top == "99.99" and 'name="ask" value="asked"' in asked.text
@@ -79,6 +80,38 @@ def test_a_bulk_action_is_counted_before_and_after_and_undone(site):
     assert send(site, "bulk", headers=JSON, action="delay", uuid=uuids[2], delay="until yesterday").status_code == 400
     assert send(site, "bulk", headers=JSON, action="retry", uuid=uuids[2]).json == {"ok": True, "count": 0}
     assert "It cannot be undone." in send(site, "bulk", action="cancel", uuid=uuids[2], ask="1").text
+
+
+@pytest.mark.parametrize("action, reads", [("move", {"l", "h"}), ("retry", {"l", "h"})])
+def test_the_question_of_a_bulk_action_takes_no_write_lock(site, monkeypatch, action, reads):
+    site.ledger.settle(site.ledger.claim() if site.ledger.dispatch() else None, "failed", error="x", retry=False)
+    site.ledger.dispatch()
+    seen, real = [], listing._take
+
+    def take(part, *given, **more):
+        if site.ledger.connection.sqlite:
+            other = sqlite3.connect(site.ledger.app.extensions["settings"].database_file, timeout=0.05, isolation_level=None)
+            other.execute("BEGIN IMMEDIATE")  # raises when it is held
+            other.close()
+        return seen.append(part.kind) or real(part, *given, **more)
+
+    monkeypatch.setattr(listing, "_take", take)
+    asked = send(site, "bulk", action=action, scope="all", ask="1", queue="default", top="99.99")
+    assert asked.status_code == 200 and set(seen) == reads
+    assert len(seen) == (2 if action == "move" else 3), "only what the action needs"
+    done = send(site, "bulk", headers=EN | {"Accept": "application/json"}, action=action, scope="all", queue="default", top="99.99", to_queue="low")
+    assert done.status_code == 200 and done.json["count"] == 1, done.text
+
+
+def test_jobs_that_are_not_found_in_time_are_not_changed(site, monkeypatch):
+    uuid = site.ledger.dispatch(queue="low")
+    monkeypatch.setattr(selection, "MOST_S", -1.0)
+    answer = send(site, "bulk", headers=EN | {"Accept": "application/json"}, action="hold", scope="all", queue="low", top="99.99")
+    assert answer.status_code == 400 and "are not found within" in answer.json["error"]
+    assert site.ledger.row(uuid).state == "pending"
+    monkeypatch.undo()
+    assert send(site, "bulk", action="hold", scope="all", queue="low", top="99.99").status_code == 303
+    assert site.ledger.row(uuid).state == "held"
 
 
 def test_a_delay_that_cannot_be_read_is_said_beside_the_field(site):

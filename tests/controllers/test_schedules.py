@@ -133,6 +133,13 @@ def test_two_people_do_not_overwrite_each_other(app, admin, send):
     assert rows(app, Schedule)[0].cron == "0 1 * * *"
 
 
+@pytest.mark.parametrize("seen", ["9" * 30, "9" * 5000, "\u0663", "-1"])
+def test_a_number_that_is_none_means_that_it_was_not_seen(app, admin, send, seen):
+    send(NEW, FORM)
+    answer = send(EDIT + "Ogni notte", FORM | {"option-seen": seen})
+    assert answer.status_code == 400 and "has changed this schedule meanwhile" in answer.text
+
+
 def test_at_most_500_are_made_and_the_list_goes_by_pages(app, admin, send):
     with app.app_context():
         db.session.add_all(Schedule(name=f"s{n:03}", cron="0 3 * * *", job_type="TestEcho", changed_by="ada", changed_ms=1) for n in range(500))

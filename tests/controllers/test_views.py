@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import sqlite3
+import time
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -10,6 +12,7 @@ import pytest
 from app import registry
 from app.extensions import db
 from app.models import SavedView
+from app.services.alerts import incidents, list_checks
 from app.services.alerts.checks import KINDS
 from app.services.alerts.snapshot import Rule, Snapshot
 from app.services.audit import ActionRefused
@@ -74,6 +77,66 @@ def test_an_alert_rule_counts_a_view_and_keeps_it(ledger, tmp_path):
         db.session.commit()
         with pytest.raises(LookupError):
             KINDS["view"].judge(look, rule)
+
+
+def view_rule(ledger, query: str) -> int:
+    """A rule that counts a view of this filter."""
+    ledger.change("INSERT INTO saved_views (owner, name, query, made_by, created_ms) VALUES ('', 'v', :q, 'ada', 1) ON CONFLICT DO NOTHING", q=query)
+    ledger.change("INSERT INTO alert_rules (kind, enabled, threshold, severity, view_id) SELECT 'view', 1, 0, 'warning', MAX(id) FROM saved_views")
+    return ledger.one("SELECT MAX(id) FROM alert_rules")
+
+
+def check(ledger, now: int = 0, **more) -> tuple[list[str], Snapshot]:
+    settings = ledger.app.extensions["settings"]
+    look = Snapshot(ledger.connection, now or ledger.connection.now(), settings.data_dir, 0, **more)
+    begun = time.monotonic()
+    with ledger.app.app_context():
+        failed = incidents.check(look, ledger.connection, settings)
+    assert time.monotonic() - begun < 5, "it waited for its own lock"
+    return failed, look
+
+
+@pytest.mark.parametrize("query, error", [('{"batch": "a batch of another program"}', "FilterError"), ('{"q": "boom"}', "RuntimeError")])
+def test_a_view_that_cannot_be_counted_does_not_stop_the_other_rules(ledger, monkeypatch, query, error):
+    real = listing.count
+    monkeypatch.setattr(listing, "count", lambda *given, **more: (real(*given, **more)[0], False))
+    ledger.change("DELETE FROM alert_rules")
+    view_rule(ledger, query)
+    ledger.change("INSERT INTO alert_rules (kind, enabled, threshold, window_min, severity) VALUES ('failures', 1, 0, 5, 'warning')")
+    ledger.settle(ledger.claim() if ledger.dispatch() else None, "failed", error="x", retry=False)
+    failed, look = check(ledger)
+    assert len(failed) == 1 and error in failed[0]
+    assert ledger.one("SELECT COUNT(*) FROM alerts WHERE kind = 'failures'") == 1
+    assert Snapshot(ledger.connection, look.now, look.data_dir, 0).looked == look.now, "the windows of the others do not grow"
+
+
+def test_counting_a_view_takes_no_write_lock(ledger, monkeypatch):
+    if not ledger.connection.sqlite:
+        pytest.skip("PostgreSQL locks rows")
+    view_rule(ledger, '{"queue": "low"}')
+    path, seen, real = ledger.app.extensions["settings"].database_file, [], listing._take
+
+    def take(*given, **more):
+        other = sqlite3.connect(path, timeout=0.05, isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")  # raises when it is held
+        other.close()
+        return seen.append(1) or real(*given, **more)
+
+    monkeypatch.setattr(listing, "_take", take)
+    assert check(ledger)[0] == [] and seen
+
+
+def test_all_views_together_have_a_bounded_time_and_take_turns(ledger, monkeypatch):
+    ledger.change("DELETE FROM alert_rules")
+    rules = {view_rule(ledger, '{"queue": "low"}') for _ in range(5)}
+    clock = iter(range(1000))
+    monkeypatch.setattr(list_checks, "monotonic", lambda: next(clock))  # each view takes a second
+    judged = []
+    for minute in range(5):
+        failed, look = check(ledger, now_ms() + minute * 60_000)
+        assert len(failed) == 2 and "the time of this check" in failed[0]
+        judged += look.values
+    assert set(judged) == rules and {judged.count(rule) for rule in rules} == {3}
 
 
 def test_look_leads_to_exactly_the_jobs_that_an_alert_counted(ledger, tmp_path):

@@ -22,5 +22,9 @@ def test_a_reading_ends_after_its_time_and_the_session_goes_on(ledger):
             assert tx.fetch_all("SELECT 1") == [(1,)]
         few = LONG.replace("2000000000", "300000")  # longer than the limit that has ended
         assert tx.fetch_all(few) == [(300000,)]
+        with pytest.raises(TooSlow), limited(db.session, 0.2):
+            raise TooSlow  # by a reader that looks at the time itself
+        assert ledger.connection.sqlite or tx.fetch_all("SHOW statement_timeout") == [("0",)]
+        assert tx.fetch_all(few) == [(300000,)]
         with pytest.raises(ZeroDivisionError), limited(db.session, 20):
             raise ZeroDivisionError

@@ -35,7 +35,7 @@ from app.support.validation import ValidationError, stored_object
 
 log = logging.getLogger(__name__)
 CALM_MS = 90_000  # two checks in a row must find nothing, so an incident that flickers stays one incident
-MOST_SNOOZE_MIN, MOST_NAMES = 7 * 24 * 60, 10
+MOST_SNOOZE_MIN, MOST_NAMES, VIEW = 7 * 24 * 60, 10, "view"
 _RULES = f"SELECT {RULE_COLUMNS} FROM alert_rules WHERE enabled = 1 ORDER BY id"
 _LAST = """SELECT closed_ms, snoozed_ms, snoozed_by FROM alerts WHERE rule_id = :r AND subject = :s
  ORDER BY id DESC LIMIT 1"""
@@ -62,8 +62,8 @@ def check(snapshot: Snapshot, connection: Connection, settings: Settings, urgent
     names = tuple(Rule.__dataclass_fields__)
     rules = {row[0]: Rule(**dict(zip(names, row, strict=True))) for row in snapshot.tx.fetch_all(_RULES)}
     judged: list[tuple[Rule, list[Finding]]] = []
-    failed = []
-    for rule in rules.values():
+    failed, whole = [], not urgent
+    for rule in _in_turn(rules.values(), snapshot.now):
         kind = KINDS.get(rule.kind)
         if kind is None or (urgent and not kind.urgent):
             continue
@@ -71,17 +71,25 @@ def check(snapshot: Snapshot, connection: Connection, settings: Settings, urgent
             judged.append((rule, kind.judge(snapshot, rule)))
         except Exception as error:
             failed.append(f"{rule.kind}: {type(error).__name__}: {error}")
+            whole = whole and rule.kind == VIEW  # a view has no window that the next check must begin earlier
     with connection.transaction() as tx:
         for rule, found in judged:
             _write(tx, rule, found, snapshot.now, settings)
         if not urgent:
             tx.execute(_CLOSE_ORPHANS, now=snapshot.now)
-        looked = snapshot.looked if failed or urgent else snapshot.now
+        looked = snapshot.now if whole else snapshot.looked
         values = snapshot.kept.get("values") if urgent else None  # of the rules that are not urgent
         values = (values if isinstance(values, dict) else {}) | {str(id): n for id, n in snapshot.values.items()}
         counts.save(tx, "alerts", {"values": values, "looked": looked})
         _enqueue_due(tx, rules, snapshot.now, settings)
     return failed
+
+
+def _in_turn(rules: Iterable[Rule], now: int) -> list[Rule]:
+    """The rules; those that count a view stand last, each minute with another one first: their time is bounded."""
+    others, views = ([rule for rule in rules if (rule.kind == VIEW) is of] for of in (False, True))
+    first = now // MINUTE_MS % max(len(views), 1)
+    return [*others, *views[first:], *views[:first]]
 
 
 def _write(tx: Executor, rule: Rule, found: list[Finding], now: int, settings: Settings) -> None:

@@ -90,7 +90,7 @@ RULE_COLUMNS = ", ".join(Rule.__dataclass_fields__)
 class Snapshot:
     """What the rules are judged by, read once; `now` in ms, `worker_memory` (the limit) in bytes. `memory` returns the
     server's memory in use, in percent; `queue_ends` and `job_ends` return forecasts (forecast/outlook.py). The kinds
-    write into `values` what they measured, by the rule's id."""
+    write into `values` what they measured, by the rule's id. `views_s`: the seconds left for counting views."""
 
     tx: Executor
     now: int
@@ -101,6 +101,7 @@ class Snapshot:
     job_ends: Callable[..., Any] = outlook.of_jobs
     zone: Any = UTC
     values: dict[int, float | None] = field(default_factory=dict)
+    views_s: float = 3.0
 
     def since(self, rule: Rule) -> int:
         """The start of the rule's window in ms, which belongs to it."""

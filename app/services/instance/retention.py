@@ -17,6 +17,7 @@ from app.ledger.rescue import unblock
 from app.ledger.rows import among
 from app.models import UPLOAD_ID
 from app.models.outcome_stats import KEEP_MINUTES_MS, KEEP_SECONDS_MS
+from app.services.instance import sweeps
 from app.support.clock import DAY_MS, stamp
 from app.support.messages import Message, to_json
 from app.support.process import inside
@@ -56,6 +57,7 @@ def delete_old(connection: Connection) -> int:
     for table, condition, days, is_text in _OLD:
         old = now - days * DAY_MS
         total += delete_in_steps(connection, table, condition, MOST_STEPS, STEP, old=stamp(old) if is_text else old)
+    total += sweeps.sweep(connection, KEEP_FAILED_DAYS)
     return total + _old_history(connection, now - KEEP_DAYS * DAY_MS, now - KEEP_FAILED_DAYS * DAY_MS)
 
 

@@ -2,7 +2,8 @@
 
 job_history (one row a finished job) -> `advance` (the monitor, each second, in the order of the ids) -> job_facts,
 error_groups, and the watermark `facts_reach`. So a settle pays for none of these indexes, rows of older versions and of
-other programs get theirs, and pages are up to a second old. A retry by hand deletes the row with that of job_history.
+other programs get theirs, and pages are up to a second old. A retry by hand deletes the row with that of job_history;
+retention sweeps what another program left. A row that was changed is copied again (`copy`, from search_index.py).
 A type that writes random words into its messages gets MOST_KINDS groups; its further kinds are grouped by the class of
 the exception, and once there are MOST_GROUPS of the type, all in one group, OTHERS.
 """
@@ -20,7 +21,9 @@ KEY = "facts_reach"
 FAILURES = ("failed", "timeout")
 MOST_KINDS, MOST_GROUPS = 200, 250  # groups of a type: by message; with those by class
 OTHERS = Message("Errors of further kinds")
-_READ = "id, uuid, job_type, tenant_id, status, finished_ms, attempts, claim_no, error, error_json"
+# Locked: a job that is retried meanwhile gets no facts, and one with another outcome gets them again.
+_READ = """SELECT j.id, uuid, job_type, tenant_id, status, finished_ms, attempts, claim_no, error, error_json
+ FROM job_history j WHERE {ids} ORDER BY j.id {{lock}}"""
 _COPIED = "uuid job_type tenant_id status finished_ms attempts"
 _MEASURED = "lost worker code_version wait_ms run_ms memory error_group"
 _WRITE = insert("job_facts", f"id {_COPIED} {_MEASURED}".split(), f"(id) {replacing(f'{_COPIED} {_MEASURED}')}")
@@ -36,10 +39,13 @@ _GROUP = insert("error_groups", "error_group job_type title error error_json fir
 
 def advance(connection: Connection, steps: int = 5) -> int:
     """Copy the facts of the next finished jobs, at most 2,000 a step; returns how many."""
-    return watermark.advance(connection, KEY, "job_history", _READ, lambda rows, _now: rows, _add, steps)
+    return watermark.advance(connection, KEY, "job_history", "id", lambda rows, _now: [row[0] for row in rows],
+                             copy, steps)
 
 
-def _add(tx: Executor, rows: list[tuple]) -> None:
+def copy(tx: Executor, ids: list[int]) -> None:
+    """Write the facts of these rows of job_history, in the open transaction, in place of those that they had."""
+    rows = tx.fetch_all(_READ.format(ids=among(ids, "j.id")))
     facts, groups, group_for = [], {}, _Groups(tx, [(as_text(row[2]), as_text(row[4]), *row[8:]) for row in rows])
     attempts = _attempts(tx, [as_text(row[1]) or "" for row in rows])
     for id_, *texts, finished, tried, claim_no, error, stored in rows:

@@ -15,7 +15,7 @@ from app.extensions import db
 from app.models import FINAL, LIVE_STATES, JobBatch
 from app.models.job import BY_BATCH, BY_BUDGET, BY_LIMIT, BY_OVERLAP, BY_PERSON, BY_RATE, BY_TYPE
 from app.services.jobs.search_text import words
-from app.support.clock import midnight, millis
+from app.support.clock import FIRST_MS, LAST_MS, midnight, millis
 from app.support.messages import translate as _
 from app.support.validation import ValidationError, check_text, parse_id, parse_queue, parse_tenant
 
@@ -133,8 +133,10 @@ class JobFilter:
     def _time(self, text: str, end: bool = False) -> int:
         if "T" in text:
             at = datetime.fromisoformat(text)
-            return millis(at if at.tzinfo else at.replace(tzinfo=self.zone))
-        return self.start_of(text, int(end))
+            found = millis(at if at.tzinfo else at.replace(tzinfo=self.zone))
+        else:
+            found = self.start_of(text, int(end))
+        return min(max(found, FIRST_MS), LAST_MS)  # east of UTC the year 1 begins before it
 
     def start_of(self, day: str, days_later: int = 0) -> int:
         """The start (ms) of the day `days_later` days after `day`, in the zone."""

@@ -50,7 +50,8 @@ class Part:
     `value` is the expression of the order ('': by id only); `segment` is `kind`, or m and i for the rows without that
     value. `at` is the (value, id) of a cursor, which is exclusive. `check` decides by the payload, after the
     conditions. `by_facts`: only rows with facts can match. After `until` (on time.monotonic()) no more words are
-    compared: `stopped` is the id of the last row that was read; with an order of values TooSlow is raised.
+    compared: `stopped` is the id of the last row that was read; with an order of values, or without words, TooSlow is
+    raised.
     """
 
     kind: str
@@ -109,8 +110,8 @@ class Part:
             found += [row[:-4] for row in fitting if has(words, *row[-4:])] if words else fitting
             if len(rows) < few or len(found) >= size:
                 return found[:size]
-            if words and self.until is not None and monotonic() > self.until:
-                if self.value or not descending:
+            if self.until is not None and monotonic() > self.until:
+                if not words or self.value or not descending:
                     raise TooSlow
                 self.stopped = max(rows[-1][1], self.stopped or 0)
                 return found

@@ -1,6 +1,6 @@
 """Lists live and finished jobs together. One filter serves the rows, the count, bulk actions and the CSV.
 
-    address -> JobFilter -> _parts (live, finished) with their ways -> _take -> page | count | matching_ids | iterate
+    address -> JobFilter -> _parts (live, finished) with their ways -> _take -> page | count | ids | iterate
 
 Live jobs come first, sorted by id, newest first. Finished jobs follow, sorted by the id of `job_history`, which rises
 with the time of finishing. With `sort` both are sorted by a value, then by id; jobs without that value stand last. A
@@ -194,16 +194,17 @@ def page(wanted: JobFilter, before: str = "", after: str = "", size: int = SIZE,
                    behind=filter_sql.behind(tx) if missing else 0)
 
 
-def count(wanted: JobFilter, seen: dict[str, int] | None = None, most: int = COUNTED) -> tuple[int, bool]:
+def count(wanted: JobFilter, seen: dict[str, int] | None = None, most: int = COUNTED,
+          seconds: float = COUNT_S) -> tuple[int, bool]:
     """The number of matching jobs, at most `most`, and whether it is exact; `seen` is `JobPage.seen`. When counting
-    takes longer than 1 s, it is the number counted until then, and not exact."""
+    in a table takes longer than `seconds`, it is the number counted until then, and not exact."""
     seen = seen or {}
     total, whole = sum(seen.values()), True
     for part in _parts(replace(wanted, sort="")):
         if part.kind not in seen and total <= most:
-            part.until = monotonic() + COUNT_S * WORDS
+            part.until = monotonic() + seconds * WORDS
             try:
-                with limited(db.session, COUNT_S):
+                with limited(db.session, seconds):
                     total += len(_take(part, "r.id", most + 1 - total))
             except TooSlow:
                 return min(total, most), False
@@ -211,27 +212,37 @@ def count(wanted: JobFilter, seen: dict[str, int] | None = None, most: int = COU
     return min(total, most), whole and total <= most
 
 
-def matching_ids(wanted: JobFilter, action: str, top: dict[str, int]) -> list[int]:
-    """Sorted ids of the matching rows up to `top` that `action` may change: of `jobs` for cancel, else of
-    `failed_jobs`."""
-    ids: list[int] = []
-    for part in _parts(replace(wanted, sort=""), top):
-        if part.kind == "l" and action == "cancel":
-            ids += [row[-1] for row in _take(part, "r.id", 2**31)]
-        elif part.kind == "h" and action != "cancel":
-            binned = "IS NOT NULL" if action in OF_BIN else "IS NULL"
-            part.join("failed_jobs g ON g.uuid = r.uuid", f"g.deleted_at {binned}")
-            ids += [row[-1] for row in _take(part, "r.id, g.id", 2**31)]
-    return sorted(ids)
+def live_ids(wanted: JobFilter, top: dict[str, int], until: float | None = None) -> list[int]:
+    """Sorted ids of the matching rows of `jobs` up to `top`. Raises TooSlow after `until`, on time.monotonic()."""
+    return sorted(row[-1] for part in _parts(replace(wanted, sort=""), top) if part.kind == "l"
+                  for row in _whole(part, "r.id", 2**31, until))
 
 
-def ended(wanted: JobFilter, top: dict[str, int], most: int) -> Counter[str]:
-    """How many finished jobs match, by status, up to the ids `top`; of more than `most` only that many and one."""
-    found: Counter[str] = Counter()
+def failed_ids(wanted: JobFilter, top: dict[str, int], until: float | None = None) -> tuple[list[int], list[int]]:
+    """Sorted ids of the matching rows of `failed_jobs`, outside the bin and in it. Raises TooSlow as `live_ids`."""
+    found: tuple[list[int], list[int]] = [], []
     for part in _parts(replace(wanted, sort=""), top):
         if part.kind == "h":
-            found.update(as_text(row[-1]) or "" for row in _take(part, "r.status", most + 1))
-    return found
+            part.join("failed_jobs g ON g.uuid = r.uuid", "1 = 1")
+            columns = "g.id, CASE WHEN g.deleted_at IS NULL THEN 0 ELSE 1 END"
+            for *_row, id_, binned in _whole(part, columns, 2**31, until):
+                found[binned].append(id_)
+    return sorted(found[0]), sorted(found[1])
+
+
+def ended(wanted: JobFilter, top: dict[str, int], most: int, until: float | None = None) -> Counter[str]:
+    """How many finished jobs match, by status, up to the ids `top`; of more than `most` only that many and one. Raises
+    TooSlow as `live_ids`."""
+    return Counter(as_text(row[-1]) or "" for part in _parts(replace(wanted, sort=""), top) if part.kind == "h"
+                   for row in _whole(part, "r.status", most + 1, until))
+
+
+def _whole(part: Part, columns: str, size: int, until: float | None) -> list[tuple]:
+    part.until = until
+    rows = _take(part, columns, size)
+    if part.stopped is not None or until is not None and monotonic() > until:
+        raise TooSlow
+    return rows
 
 
 def gone(action: str) -> int:

@@ -16,6 +16,7 @@ from typing import Any
 from app.ledger import watermark
 from app.ledger.dialect import Connection, Executor
 from app.ledger.rows import among, insert
+from app.services.jobs import facts
 from app.services.jobs.search_text import marks, text_of
 
 KEY, STEP = "search_reach", 250  # rows a transaction: 25 ms with the trigram index
@@ -27,7 +28,7 @@ CHANGED = "r.id IN (SELECT id FROM job_texts WHERE text IS NULL)"
 _READ = "id, job_type, tenant_id, payload, error, queue, status"
 # Only for a row that is still there; a row of job_texts that a trigger has written meanwhile stays NULL.
 _WRITE = insert("job_texts", ("id", "text"), "(id) DO NOTHING", "job_history WHERE id = :id", text=":text")
-_STALE = f"SELECT j.id FROM job_texts j WHERE j.text IS NULL ORDER BY j.id LIMIT {STEP} {{lock}}"
+_STALE = f"SELECT id FROM job_texts WHERE text IS NULL ORDER BY id LIMIT {STEP}"
 
 
 def reach(tx: Executor) -> int:
@@ -39,18 +40,16 @@ def reach(tx: Executor) -> int:
 
 
 def advance(connection: Connection, steps: int = 8) -> int:
-    """Write the texts of the next finished jobs, 250 a transaction, and of changed ones; returns how many. Raises
-    ValueError for a damaged watermark."""
-    renewed = 0
-    if connection.fetch_all(_STALE.replace("{lock}", "")):
+    """Write the texts of the next finished jobs, 250 a transaction, and of changed ones, and the facts of these;
+    returns how many. Raises ValueError for a damaged watermark."""
+    if ids := [row[0] for row in connection.fetch_all(_STALE)]:
         with connection.transaction() as tx:
-            ids = among(row[0] for row in tx.fetch_all(_STALE))
-            texts = _texts(tx.sqlite, tx.fetch_all(f"SELECT {_READ} FROM job_history WHERE {ids}"))
+            facts.copy(tx, ids)  # locks the rows first, as their triggers lock the texts
+            texts = _texts(tx.sqlite, tx.fetch_all(f"SELECT {_READ} FROM job_history WHERE {among(ids)}"))
             tx.execute_many("UPDATE job_texts SET text = :text WHERE id = :id", texts)
-            renewed = len(texts)
-    return renewed + watermark.advance(connection, KEY, "job_history", _READ,
-                                       lambda rows, _now: _texts(connection.sqlite, rows),
-                                       lambda tx, texts: tx.execute_many(_WRITE, texts), steps, STEP)
+    return len(ids) + watermark.advance(connection, KEY, "job_history", _READ,
+                                        lambda rows, _now: _texts(connection.sqlite, rows),
+                                        lambda tx, texts: tx.execute_many(_WRITE, texts), steps, STEP)
 
 
 def _texts(sqlite: bool, rows: list[tuple]) -> list[tuple]:

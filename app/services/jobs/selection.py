@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from time import monotonic
 from typing import Any
 
 from flask_babel import ngettext
 from sqlalchemy import select
 
 from app.extensions import db
-from app.ledger.dialect import SessionExecutor
+from app.ledger.dialect import SessionExecutor, TooSlow, limited
 from app.ledger.rows import among
 from app.models import FailedJob, Job, JobHistory
 from app.models.job import BY_LIMIT, BY_RATE
@@ -22,13 +23,13 @@ from app.services.jobs import listing
 from app.services.jobs.job_filter import JobFilter
 from app.support.formatting import number
 from app.support.messages import translate as _
-from app.support.validation import parse_uuid
+from app.support.validation import ValidationError, parse_uuid
 
 WAITING = ("hold", "release", "run_now", "delay", "move", "top", "cancel")  # actions on live jobs
 _RESTING = ("pending", "scheduled", "waiting")
 FITS = {"hold": _RESTING, "release": ("held",), "run_now": ("scheduled",), "delay": (*_RESTING, "held"),
         "move": (*_RESTING, "held", "blocked"), "top": ("pending",)}  # by state; jobs that a limit holds: see `_fault`
-MOST_ENDED = 10_000
+MOST_ENDED, MOST_S = 10_000, 10.0
 
 
 @dataclass(frozen=True)
@@ -55,9 +56,18 @@ def ticked(action: str, uuids: list[str], queue: str | None = None) -> Choice:
 
 
 def matching(action: str, wanted: JobFilter, top: dict[str, int], queue: str | None = None) -> Choice:
-    """The choice among all that match, up to the ids `top` of the moment of the click."""
-    live, failed, binned = (listing.matching_ids(wanted, kind, top) for kind in ("cancel", "retry", "restore"))
-    return _choice(action, live, failed, binned, listing.ended(wanted, top, MOST_ENDED), queue)
+    """The choice among all that match, up to the ids `top` of the moment of the click. Raises ValidationError when they
+    are not found within MOST_S. For readings only: it can end the transaction."""
+    until = monotonic() + MOST_S
+    try:
+        with limited(db.session, MOST_S):
+            live = listing.live_ids(wanted, top, until)
+            failed, binned = ([], []) if action in WAITING else listing.failed_ids(wanted, top, until)
+            ended = listing.ended(wanted, top, MOST_ENDED, until)
+    except TooSlow:
+        raise ValidationError(_("These jobs are not found within %(n)s s: narrow the filter, or choose a shorter time.",
+                                n=round(MOST_S))) from None
+    return _choice(action, live, failed, binned, ended, queue)
 
 
 def _choice(action: str, live: list[int], failed: list[int], binned: list[int], ended: Counter[str],

@@ -15,7 +15,7 @@ from app.ledger.dialect import SessionExecutor
 from app.ledger.rows import among
 from app.models import Audit
 from app.models.audit import AuditJob
-from app.services.audit import UNDOABLE, ActionRefused, amend, audit, row_of
+from app.services.audit import UNDO_DAYS, UNDOABLE, ActionRefused, amend, audit, row_of
 from app.services.jobs.actions import STEP, WAKE, Done
 from app.services.jobs.tickets import want_tickets
 from app.support.messages import Message, from_row, translate as _
@@ -47,7 +47,7 @@ def undo(entry: int, actor: str) -> Done:
         db.session.commit()
     db.session.rollback()
     if mine is None:
-        raise ActionRefused(_("This was taken back already."))
+        raise ActionRefused(_("This was taken back already, or is older than %(n)s days.", n=UNDO_DAYS))
     return Done(done, total, mine)
 
 

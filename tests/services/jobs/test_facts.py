@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
+
 from app.ledger import manual
 from app.services.instance import retention
-from app.services.jobs import facts
+from app.services.jobs import facts, search_index
 
 
 def finish(ledger, status: str = "completed", **outcome) -> str:
@@ -81,3 +83,45 @@ def test_a_failure_without_a_message_has_a_group_too_and_old_groups_go(ledger):
     ledger.change("UPDATE error_groups SET last_ms = 1")
     retention.delete_old_minutes(ledger.connection)
     assert ledger.connection.fetch_all("SELECT title FROM error_groups") == [("…",)], "one has a job still"
+
+
+def test_a_job_that_is_retried_while_its_facts_are_copied_gets_none(ledger, monkeypatch):
+    finish(ledger, "failed", error="x", retry=False)
+    real = type(ledger.connection).now
+
+    def now(self):  # asked between the reading and the transaction of the copy
+        monkeypatch.undo()
+        with self.transaction() as tx:
+            manual.requeue(tx, [tx.fetch_all("SELECT id FROM failed_jobs")[0][0]], ())
+        return real(self)
+
+    monkeypatch.setattr(type(ledger.connection), "now", now)
+    facts.advance(ledger.connection)
+    assert ledger.one("SELECT COUNT(*) FROM job_history") == 0, "it was retried"
+    assert ledger.one("SELECT COUNT(*) FROM job_facts") == ledger.one("SELECT COUNT(*) FROM error_groups") == 0
+    finish(ledger)
+    facts.advance(ledger.connection)
+    assert ledger.one("SELECT COUNT(*) FROM job_facts") == 1
+
+
+def test_a_second_outcome_in_the_place_of_the_first_renews_the_facts(ledger):
+    """As when another program has put the job back into its queue: the row of job_history is replaced and keeps its id."""
+    uuid = finish(ledger, "failed", error="x", retry=False)
+    facts.advance(ledger.connection)
+    ledger.change("DELETE FROM failed_jobs")
+    ledger.change("UPDATE jobs SET uuid = :u, round = 2 WHERE uuid = :o", u=uuid, o=ledger.dispatch())
+    assert ledger.settle(ledger.claim(), run_ms=7) == "completed"
+    assert search_index.advance(ledger.connection) and facts.advance(ledger.connection) == 0
+    assert fact(ledger, uuid, "status, run_ms, error_group") == ("completed", 7, None)
+
+
+@pytest.mark.parametrize("table, columns", [("job_history", ("finished_ms", "attempts", "claim_no")),
+                                            ("job_metrics", ("processing_time", "wait_ms", "memory_used", "claim_no"))])
+def test_a_damaged_number_does_not_stop_the_facts(ledger, table, columns):
+    if not ledger.connection.sqlite:
+        pytest.skip("PostgreSQL keeps its types")
+    for column in columns:
+        finish(ledger, "failed", error="x", retry=False, run_ms=5)
+        ledger.change(f"UPDATE {table} SET {column} = 1e300 WHERE id = (SELECT MAX(id) FROM {table})")
+        finish(ledger)
+        assert facts.advance(ledger.connection) == 2, column

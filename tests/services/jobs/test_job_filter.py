@@ -188,6 +188,17 @@ def test_a_part_that_cannot_be_read_is_named(given, name):
     assert getattr(refused.value, "name", "") == name and str(refused.value)
 
 
+@pytest.mark.parametrize("zone", ["Europe/Rome", "America/Los_Angeles", "Pacific/Kiritimati"])
+@pytest.mark.parametrize("given", [
+    {"rescued": "0001-01-01..0001-01-02"}, {"rescued": "0001-01-01T00:00..9999-12-31"}, {"rescued": "9999-12-31..9999-12-31"},
+    {"since": "0001-01-01"}, {"since": "0001-01-01T00:00Z"}, {"until": "9999-12-31"}, {"since": "9999-12-31T23:59"}])
+def test_the_first_and_the_last_days_there_are_can_be_asked_for(ledger, given, zone):
+    with ledger.app.app_context():
+        filter_ = JobFilter.read(given, ZoneInfo(zone))
+        assert listing.page(filter_).rows == [] and listing.count(filter_) == (0, True)
+        db.session.rollback()
+
+
 def test_a_filter_keeps_its_form_in_an_address():
     given = {"longer": "10 S", "heavier": "100 mb", "clock": "9:00 - 12:30", "since": "2026-11-23T14:00:00+01:00", "args__b": "2", "args__a": "1",
              "rescued": "on", "sort": "-when", "attempt": "2 -"}

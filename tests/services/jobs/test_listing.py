@@ -110,7 +110,7 @@ def test_bulk_changes_what_stood_there_and_nothing_later(jobs):
     before = expected(jobs, "failed", tenant="acme")
     later = jobs.dispatch("TestFail", queue="high", tenant_id="acme", tries=1)
     jobs.settle(jobs.claim("w9"), "failed", error="later")
-    ids = listing.matching_ids(wanted(jobs, state="failed", tenant="acme"), "retry", top)
+    ids = listing.failed_ids(wanted(jobs, state="failed", tenant="acme"), top)[0]
     assert len(ids) == len(before) > 2
     db.session.rollback()
     assert actions.in_steps("ada", "retry", "test", ids) == len(before)
@@ -120,7 +120,7 @@ def test_bulk_changes_what_stood_there_and_nothing_later(jobs):
 
 def test_bulk_cancel_writes_one_outcome_each_and_asks_the_running(jobs):
     waiting = expected(jobs, "pending")
-    ids = listing.matching_ids(wanted(jobs), "cancel", listing.snapshot_ids())
+    ids = listing.live_ids(wanted(jobs), listing.snapshot_ids())
     db.session.rollback()
     assert actions.in_steps("ada", "cancel", "test", ids) == len(waiting) + 1
     assert jobs.one("SELECT COUNT(*) FROM job_metrics WHERE status = 'cancelled'") == len(waiting)

@@ -113,8 +113,7 @@ def test_an_empty_meaning_finds_nothing_and_changes_nothing(jobs):
     for text in (" ", "   ", "\u0301", "\u0301 \u0308", "\u200d", "\u00b4", "\ufe0f", "\u00ad\u200b", "\u20dd"):
         wanted = JobFilter.read({"q": text}, None)
         assert wanted.query and listing.page(wanted).rows == [] and listing.count(wanted) == (0, True), repr(text)
-        for action in ("retry", "cancel", "delete"):
-            assert listing.matching_ids(wanted, action, listing.snapshot_ids()) == []
+        assert listing.live_ids(wanted, listing.snapshot_ids()) == [] and listing.failed_ids(wanted, listing.snapshot_ids()) == ([], [])
     assert listing.page(JobFilter.read({"q": ""}, None)).rows
 
 
@@ -158,7 +157,7 @@ def test_the_page_says_where_the_time_was_over_and_goes_on_from_there(jobs, monk
         seen, cursor, stops = seen + [row.uuid for row in page.rows], page.older, stops + page.stopped
     assert stops >= 2 and seen == sorted(set(seen), key=seen.index) and len(seen) == sum(not n % 3 for _state, n in jobs.of.values())
     assert listing.count(wanted)[1] is False
-    assert len(listing.matching_ids(wanted, "cancel", listing.snapshot_ids())) == sum(s == "waiting" and not n % 3 for s, n in jobs.of.values())
+    assert len(listing.live_ids(wanted, listing.snapshot_ids())) == sum(s == "waiting" and not n % 3 for s, n in jobs.of.values())
 
 
 def test_without_the_trigram_index_the_answers_are_the_same(jobs):
