@@ -8,6 +8,11 @@ from sqlalchemy.orm import Mapped, mapped_column
 from app.extensions import db
 from app.models.types import Id
 
+# The names of a scope by one look-up each: a scan would read all hours of all of them, with their histograms.
+NAMES = """WITH RECURSIVE names(name) AS (SELECT MIN(name) FROM usage_hours WHERE scope = :scope UNION ALL
+ SELECT (SELECT MIN(u.name) FROM usage_hours u WHERE u.scope = :scope AND u.name > n.name) FROM names n
+ WHERE n.name IS NOT NULL) """
+
 
 class UsageHour(db.Model):
     """Outcomes of one hour (its start in ms, UTC) of a `name`: of a type, tenant or worker, as `scope` says.

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import html
 import re
+from time import perf_counter
+
+from app.extensions import db
+from app.services.jobs import palette
+from app.support.clock import HOUR_MS, now_ms
 
 JSON = {"Accept": "application/json"}
 
@@ -37,3 +42,25 @@ def test_any_letters_are_answered_and_the_page_has_the_same(site):
         assert page.status_code == 200 and links == [entry["url"] for entry in entries], letters
     assert site.client.get("/admin/jobs/palette.json?q=%00", headers=JSON).status_code == 400
     assert site.app.test_client().get("/admin/jobs/palette.json", headers=JSON).status_code == 401
+
+
+def test_letters_read_few_rows_of_a_tenant_with_many_hours(ledger):
+    """4,000 tenants of 48 hours each: one look-up a tenant takes 24 ms on SQLite, 88 ms on PostgreSQL. Reading the hours took 143 ms and 31 ms,
+    and more with each type and outcome; so on SQLite alone the time tells."""
+    series = "(WITH RECURSIVE s(n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM s WHERE n < 47) SELECT n FROM s) s"
+    names = "(WITH RECURSIVE u(m) AS (SELECT 0 UNION ALL SELECT m + 1 FROM u WHERE m < 3999) SELECT m FROM u) u"
+    hour = now_ms() // HOUR_MS * HOUR_MS
+    ledger.change("INSERT INTO rollup_tenants (hour, job_type, tenant_id, status, count, time_ms, wait_ms) "
+                  f"SELECT {hour} - n * {HOUR_MS}, 'A', 't' || m, 'completed', 1, 1, 1 FROM {series}, {names}")
+    empty = "zeroblob(0)" if ledger.connection.sqlite else "decode('', 'hex')"
+    ledger.change("INSERT INTO usage_hours (scope, name, hour, completed, failed, attempts, busy_ms, waits, runs, memory) "
+                  f"SELECT 'tenant', 't' || m, {hour}, 1, 0, 1, 1, {empty}, {empty}, {empty} FROM {names}")
+    ledger.dispatch(tenant_id="t12-live")
+    took = []
+    with ledger.app.test_request_context():
+        for _ in range(3):
+            begun = perf_counter()
+            assert palette.found("t12").tenants[:3] == ["t12", "t12-live", "t120"]
+            took.append(perf_counter() - begun)
+        db.session.rollback()
+    assert min(took) < (0.1 if ledger.connection.sqlite else 0.5)

@@ -9,7 +9,7 @@ import pytest
 
 from app.extensions import db
 from app.models import FailedJob, Job, KeptForm, TenantBudget, UserSession
-from app.services.people import accounts, kept_forms
+from app.services.people import accounts, kept_forms, sign_in
 from tests.conftest import PASSWORD, fail_next, token_in
 from tests.controllers.test_gate import JSON
 
@@ -102,6 +102,18 @@ def test_they_are_bounded_in_number_and_age(context, monkeypatch):
     later = kept_forms.now_ms() + kept_forms.KEEP_MS + 1000
     monkeypatch.setattr(kept_forms, "now_ms", lambda: later)
     assert kept_forms.find(tokens[4], "a@x") is None
+
+
+def test_strangers_push_out_no_form_of_a_known_person_and_are_bounded(context, monkeypatch):
+    mine, sent, clock = kept_forms.keep("ada@x", "/x", [("reason", "an hour of work")]), [("reason", "spam")], [kept_forms.now_ms()]
+    monkeypatch.setattr(kept_forms, "now_ms", lambda: clock[0])
+    tokens = [kept_forms.keep("", "/x", sent) for _ in range(kept_forms.MOST_UNKNOWN + 5)]
+    assert tokens[-5:] == [None] * 5, "so many are written in a minute"
+    clock[0] += 2 * kept_forms.MINUTE_MS
+    assert kept_forms.find(kept_forms.keep("", "/x", sent), "bob@x") == ("/x", sent)
+    assert db.session.query(KeptForm).count() == kept_forms.MOST_UNKNOWN + 1 and kept_forms.find(mine, "ada@x")
+    sign_in.sweep(clock[0] + kept_forms.KEEP_MS - kept_forms.MINUTE_MS)
+    assert db.session.query(KeptForm).count() == 1, "the monitor deletes what is over"
 
 
 def test_an_edit_that_was_overtaken_is_refused(admin, app):

@@ -8,6 +8,7 @@ import re
 import pytest
 from flask import request
 
+from app.controllers import usage as pages
 from app.controllers.job_list import read_filter
 from app.ledger.rows import HISTORY, insert
 from app.services.jobs import facts, listing
@@ -197,3 +198,17 @@ def test_a_type_has_one_colour_on_every_page(site):
     assert f'<rect class="k{rows["T"]}"' in page and f'swatch k{rows["T"]}' in page
     for name, colour in types.items():
         assert f'<span class="swatch k{colour}"></span>' in home and f"/usage/type/{name}" in home
+
+
+def test_figures_that_take_too_long_say_so(site, monkeypatch):
+    def slow(*_given):
+        sql = "WITH RECURSIVE s(n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM s WHERE n < 30000000) SELECT COUNT(*) FROM s"
+        return usage_read.SessionExecutor(usage_read.db.session).fetch_all(sql)
+
+    monkeypatch.setattr(pages, "READ_S", 0.2)
+    monkeypatch.setattr(usage_read, "of_all", slow)
+    monkeypatch.setattr(usage_read, "of_name", slow)
+    for url in ("/admin/jobs/usage/", "/admin/jobs/usage/tenant/acme"):
+        answer = site.get(url, headers=JSON)
+        assert answer.status_code == 503 and "shorter period" in answer.json["error"]
+        assert site.get(url).status_code == 503

@@ -193,7 +193,8 @@ def _put_in_place(settings: Settings, folder: Path, ledger: Path) -> None:
                     undo.append(lambda beside=beside: (aside / beside.name).rename(beside))
             replace(ledger, database)
         else:
-            options = "--clean", "--if-exists", "--no-owner", "--single-transaction"
+            (listed := folder / "contents").write_text(_contents(settings, ledger))
+            options = "--clean", "--if-exists", "--no-owner", "--single-transaction", f"--use-list={listed}"
             postgres(settings, "pg_restore", *options, str(ledger))
     except BaseException as error:
         if left := _undone(undo):
@@ -207,6 +208,20 @@ def _put_in_place(settings: Settings, folder: Path, ledger: Path) -> None:
         except database_errors() as error:
             raise HalfRestored(f"The backup is in place, but not paused ({redact(str(error)).strip()}). "
                                f"Restore again before you start. What was there before lies in {aside}.") from None
+
+
+def _contents(settings: Settings, dump: Path) -> str:
+    """What of a pg_dump is restored: all but extensions, which may belong to another role. Where the server has no
+    pg_trgm and this role may not create it, its index is left out: the search compares the texts one by one."""
+    lines = postgres(settings, "pg_restore", "--list", "--file=-", str(dump)).decode("utf-8", "replace").splitlines()
+    kept = [line for line in lines if not re.match(r"\d+; \d+ \d+ (COMMENT - )?EXTENSION ", line)]
+    if kept != lines:
+        try:
+            with contextlib.closing(Connection(settings.database_url)) as connection, connection.transaction() as tx:
+                tx.execute("CREATE EXTENSION IF NOT EXISTS pg_trgm")
+        except database_errors():
+            kept = [line for line in kept if " job_texts_trigram_idx " not in line]
+    return "\n".join(kept)
 
 
 def _undone(undo: list[Callable[[], object]]) -> str:

@@ -17,7 +17,7 @@ from sqlalchemy import select
 
 from app.config import QUEUES
 from app.extensions import db
-from app.ledger import counts, order
+from app.ledger import counts, order, undo as ledger
 from app.ledger.dialect import SessionExecutor
 from app.models import Audit, Job
 from app.models.audit import AuditJob
@@ -166,7 +166,7 @@ def last(actor: str) -> LastMove | None:
 
 
 def undo(action: int, actor: str) -> Moved:
-    """Put the jobs of a move back where they stood; those that have left the line or were moved again stay.
+    """Put the jobs of a move back where they stood, without those that have left the line or that a later action names.
 
     Raises ActionRefused when none can be put back.
     """
@@ -175,16 +175,23 @@ def undo(action: int, actor: str) -> Moved:
     tx.lock_key("order")
     jobs = {job.uuid: stored_object(job.was) for job in db.session.scalars(select(AuditJob).where(
         AuditJob.audit_id == row.id, AuditJob.was.is_not(None)))} if row.action == NAMED else {}
-    left = _left(list(jobs))
-    ids = {uuid: id_ for uuid, id_ in db.session.execute(select(Job.uuid, Job.id).where(Job.uuid.in_(list(jobs))))}
+    ids = db.session.scalars(select(Job.id).where(Job.uuid.in_(list(jobs)))).all()
+    rows = {now["uuid"]: (id_, now) for id_, now in ledger.snapshot(tx, "jobs", ids, "{skip}").items()}
+    later = ledger.acted_on(tx, action, rows)
     for uuid, was in jobs.items():
-        if uuid in ids and was.get("left") == left[uuid] and (stood := _stood(uuid, was)):
-            kept += order.put_back(tx, ids[uuid], stood)
+        id_, now = rows.get(uuid, (0, {}))
+        if id_ and uuid not in later and _as_left(was.get("left"), now) and (stood := _stood(uuid, was)):
+            kept += order.put_back(tx, id_, stood)
     if not kept:
         db.session.rollback()
-        raise ActionRefused(_("Nothing to undo: the job has been moved again or has left the line."))
+        raise ActionRefused(_("Nothing to undo: the job has been changed since or has left the line."))
     tx.execute("UPDATE audit_jobs SET was = NULL WHERE audit_id = :id", id=action)
     return _noted(tx, kept, actor, Message("undo place"), back=action)
+
+
+def _as_left(left: Any, now: dict[str, Any]) -> bool:
+    """Whether a job stands where a move left it. Its seat may be another: moves of its neighbours change it."""
+    return isinstance(left, dict) and all(left.get(name) == now[name] for name in ("queue", "rank", "claim_no"))
 
 
 def _stood(uuid: str, was: dict[str, Any]) -> order.Was | None:

@@ -1,8 +1,9 @@
 """What a person may mean by the few letters of a palette: jobs, batches, tenants and workers of the database.
 
 letters -> `found` -> at most `MOST` of each kind. Each kind is one range of an index or a bounded read, so the answer
-takes as long with a million rows: jobs by the first digits of the uuid, batches among the newest `READ`, tenants that
-sent or ended jobs lately. Letters that fit nothing give empty lists; none is an error.
+takes as long with a million rows: jobs by the first digits of the uuid, batches among the newest `READ`, tenants whose
+use is counted (one look-up each, `MOST_TENANTS` at most) or that sent one of the newest `READ` live jobs. Letters that
+fit nothing give empty lists; none is an error.
 """
 
 from __future__ import annotations
@@ -16,13 +17,12 @@ from app import registry
 from app.extensions import db
 from app.models import FailedJob, Job, JobBatch, JobHistory, WorkerHeartbeat
 from app.models.types import as_text
+from app.models.usage import NAMES
 from app.services.jobs import batch_pages
-from app.support.clock import HOUR_MS, now_ms
 
-MOST, READ, LATELY_H = 5, 200, 48
+MOST, READ, MOST_TENANTS = 5, 200, 10_000
+_TENANTS = f"{NAMES}SELECT name FROM names LIMIT {MOST_TENANTS}"
 DIGITS = re.compile(r"[0-9a-f]{4,8}(?:-[0-9a-f-]{0,27})?")
-_TENANTS = """SELECT tenant_id FROM rollup_tenants WHERE hour >= :low UNION
- SELECT tenant_id FROM (SELECT tenant_id FROM jobs ORDER BY id DESC LIMIT :read) few"""
 
 
 @dataclass(frozen=True)
@@ -49,8 +49,9 @@ def found(asked: str) -> Found:
     jobs = _jobs(digits) if DIGITS.fullmatch(digits) else []
     batches = _batches(digits) if DIGITS.fullmatch(digits) else []
     batches += [(b.id, b.name) for b in batch_pages.listing(size=READ)[0] if fits(words, b.name)]
-    rows = db.session.execute(text(_TENANTS), {"low": now_ms() - LATELY_H * HOUR_MS, "read": READ})
-    tenants = sorted(name for name in (as_text(row[0]) for row in rows) if name and fits(words, name))
+    named = {*db.session.scalars(text(_TENANTS), {"scope": "tenant"}),
+             *db.session.scalars(select(Job.tenant_id).order_by(Job.id.desc()).limit(READ))}
+    tenants = sorted(name for name in set(map(as_text, named)) if name and fits(words, name))
     query = select(WorkerHeartbeat.worker_name).distinct().limit(READ)
     workers = sorted(name for name in map(as_text, db.session.scalars(query)) if name and fits(words, name))
     return Found(jobs, list(dict(batches).items())[:MOST], tenants[:MOST], workers[:MOST])

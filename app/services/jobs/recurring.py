@@ -65,38 +65,42 @@ _SET_JOB = "UPDATE recurring_runs SET uuid = :uuid WHERE name = :name AND minute
 def run_due(zone: Any, now: int | None = None) -> int:
     """Dispatch the due jobs; returns how many. A schedule that fails does not stop the others; its error is raised
     after them."""
-    tx = SessionExecutor(db.session)
+    now, tx = now_ms() if now is None else now, SessionExecutor(db.session)
+    # Both times are older than the schedules, so that a change made meanwhile is due from its own minute on.
+    looked = {name: as_integer(at) for name, at in db.session.execute(select(Recurring.name, Recurring.looked_ms))}
     plans = schedules.everything(tx)
     if not plans or counts.paused_after_restore(tx):
         db.session.rollback()
         return 0
-    now, done, failed, idle = now_ms() if now is None else now, 0, None, []
-    looked = {name: as_integer(at) for name, at in db.session.execute(select(Recurring.name, Recurring.looked_ms))}
+    done, failed, idle = 0, None, []
     for plan in plans:
         at = looked.get(plan.name)
         if plan.job_type is None or at is not None and now - now % MINUTE_MS <= at:
             continue  # checked in this minute already, or the clock was set back
         try:
             if at is not None and not due(plan.cron, zone, at, now):
-                idle.append({"name": plan.name, "now": now})
+                idle.append({"name": plan.name, "now": now, "seen": at})
                 continue
-            done += _check(plan, zone, now)
+            done += _check(plan.name, zone, now)
             db.session.commit()
         except Exception as error:
             db.session.rollback()
             failed = error
-    tx.execute_many("UPDATE recurring SET looked_ms = :now WHERE name = :name AND looked_ms < :now", idle)
+    tx.execute_many("UPDATE recurring SET looked_ms = :now WHERE name = :name AND looked_ms = :seen", idle)
     db.session.commit()
     if failed is not None:
         raise failed
     return done
 
 
-def _check(plan: Planned, zone: Any, now: int) -> int:
+def _check(name: str, zone: Any, now: int) -> int:
     """Dispatch the schedule's job if a minute is due since the last check; returns the number of jobs (0 or 1)."""
-    row = db.session.get(Recurring, plan.name, populate_existing=True)
+    row = db.session.get(Recurring, name, populate_existing=True, with_for_update=True)
+    plan = schedules.current(SessionExecutor(db.session), name)  # a change of its time waits for the lock
+    if plan is None or plan.job_type is None:
+        return 0
     if row is None:
-        db.session.add(Recurring(name=plan.name, enabled=1, since_ms=now, looked_ms=now))
+        db.session.add(Recurring(name=name, enabled=1, since_ms=now, looked_ms=now))
         return 0
     looked = as_integer(row.looked_ms, now)
     minutes = due(plan.cron, zone, looked, now)
@@ -104,7 +108,7 @@ def _check(plan: Planned, zone: Any, now: int) -> int:
     if not minutes or not row.enabled:
         return 0
     late = now - minutes[-1] > ON_TIME_MS
-    merged = late and plan.catch_up
+    merged = plan.catch_up  # the run of the newest minute stands for the others, on time or not
     missed = minutes[:-1] if merged or not late else minutes
     SessionExecutor(db.session).execute_many(_INSERT_RUN, [
         {"name": plan.name, "minute": at, "now": now, "why": "merged" if merged else "missed"} for at in missed])

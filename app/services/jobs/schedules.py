@@ -31,6 +31,7 @@ from app.support.validation import ValidationError, check_line, stored_json
 MOST, MOST_NAME = 500, 80  # schedules of the page; characters of a name
 COLUMNS = "name cron job_type args queue tenant_id overlap catch_up changed_by changed_ms".split()
 _ROWS = f"SELECT {', '.join(COLUMNS)} FROM schedules ORDER BY name"
+_ROW = f"SELECT {', '.join(COLUMNS)} FROM schedules WHERE name = :name"
 _INSERT = insert("schedules", COLUMNS, "DO NOTHING")
 _CHANGE = """UPDATE schedules SET cron = :cron, args = :args, queue = :queue, tenant_id = :tenant_id,
  overlap = :overlap, catch_up = :catch_up, changed_by = :changed_by, changed_ms = :changed_ms
@@ -103,6 +104,13 @@ def everything(tx: Executor) -> list[Planned]:
     rows = {(row := _row(values))["name"]: row for values in tx.fetch_all(_ROWS)}
     found = [_declared(schedule, rows.pop(schedule.name, None)) for schedule in registry.schedules()]
     return sorted([*found, *(Planned(**row) for row in rows.values())], key=lambda plan: plan.name)
+
+
+def current(tx: Executor, name: str) -> Planned | None:
+    """The schedule of this name as it is now; None when there is none."""
+    row = next((_row(values) for values in tx.fetch_all(_ROW, name=name)), None)
+    declared = next((schedule for schedule in registry.schedules() if schedule.name == name), None)
+    return _declared(declared, row) if declared else Planned(**row) if row else None
 
 
 def listed() -> list[Planned]:
@@ -198,8 +206,12 @@ def retime(plan: Planned, seen: int, cron: str, actor: str) -> None:
     Raises ValidationError and ActionRefused."""
     if plan.declared is None or plan.shadowed:
         raise ActionRefused(_("A schedule of the page has this name too. Delete that one first."))
-    _unless_changed(plan, plan.changed_ms == seen)
-    tx, now = SessionExecutor(db.session), max(now_ms(), plan.changed_ms + 1)
+    tx = SessionExecutor(db.session)
+    db.session.rollback()  # what was read so far is older than the lock
+    tx.lock_key("schedules")
+    plan = find(plan.name)
+    _unless_changed(plan, plan.changed_ms == seen and plan.declared is not None and not plan.shadowed)
+    now = max(now_ms(), plan.changed_ms + 1)
     if cron == plan.declared.cron:
         tx.execute("DELETE FROM schedules WHERE name = :name AND job_type IS NULL", name=plan.name)
     else:
@@ -221,6 +233,7 @@ def delete(plan: Planned, actor: str) -> None:
     """Delete what the page has of a schedule, and commit; its history stays. Raises ActionRefused for one that is
     only declared."""
     tx = SessionExecutor(db.session)
+    tx.lock_key("schedules")
     if not tx.execute("DELETE FROM schedules WHERE name = :name", name=plan.name):
         raise ActionRefused(_("The code declares this schedule. Switch it off instead."))
     if plan.declared is None:

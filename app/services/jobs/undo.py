@@ -36,7 +36,8 @@ def undo(entry: int, actor: str) -> Done:
     while kept := dict(db.session.execute(select(j.uuid, j.was).where(
             j.audit_id == entry, j.was.is_not(None), j.uuid > last).order_by(j.uuid).limit(STEP)).all()):
         tx, last, total = SessionExecutor(db.session), max(kept), total + len(kept)
-        back = _bin(tx, action, kept) if action in ledger.OF_BIN else ledger.put_back(tx, action, kept)
+        back = (_bin(tx, entry, action, kept) if action in ledger.OF_BIN
+                else ledger.put_back(tx, entry, action, kept))
         tx.execute(_UNDONE + among(back, "uuid"), id=entry)
         done += len(back)
         result = Message("%(n)s of %(total)s", n=done, total=total)
@@ -51,10 +52,11 @@ def undo(entry: int, actor: str) -> Done:
     return Done(done, total, mine)
 
 
-def _bin(tx: SessionExecutor, action: str, kept: dict[str, str]) -> list[str]:
+def _bin(tx: SessionExecutor, entry: int, action: str, kept: dict[str, str]) -> list[str]:
     """The failed jobs that lie in the bin since the action, or are out of it since then, and are put back."""
     rows = tx.fetch_all(f"SELECT j.id, j.uuid, j.deleted_at FROM failed_jobs j WHERE {among(kept, 'j.uuid')} "
                         "ORDER BY j.id {skip}")
-    fit = {id_: uuid for id_, uuid, at in rows if at == stored_object(kept[uuid]).get("left")}
+    later = ledger.acted_on(tx, entry, kept)
+    fit = {id_: uuid for id_, uuid, at in rows if uuid not in later and at == stored_object(kept[uuid]).get("left")}
     change = manual.restore if action == "delete" else manual.to_bin
     return list(fit.values()) if change(tx, list(fit)) else []

@@ -3,7 +3,8 @@
 form without a session -> `keep` (without files and secrets) -> token in a cookie of the browser -> sign-in -> `find`
 Rows are encrypted with a key of SECRET_KEY; the table has the token's hash only. Who had the ended session gets the
 form; when that is not known, whoever signs in next with this browser. At most 200 forms are kept, each of 256 KB: the
-oldest make room. What cannot be read any more (another key, too old) is none.
+oldest make room. Anybody can send one without a session, so those of unknown owners have 20 places of their own, and 20
+a minute are written. What cannot be read any more (another key, too old) is none.
 """
 
 from __future__ import annotations
@@ -14,15 +15,16 @@ import json
 import secrets
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
-from sqlalchemy import delete, select
+from sqlalchemy import delete, func, select
 
-from app.extensions import db
+from app.extensions import db, reading
 from app.models import KeptForm
-from app.support.clock import HOUR_MS, now_ms
+from app.support.clock import HOUR_MS, MINUTE_MS, now_ms
 from app.support.secret_names import NONE, secret_kind
 from app.support.settings import settings
 
-MOST, MOST_BYTES, KEEP_MS = 200, 256 * 1024, HOUR_MS
+MOST, MOST_UNKNOWN, MOST_BYTES, KEEP_MS = 200, 20, 256 * 1024, HOUR_MS
+UNKNOWN = "."  # the tokens of forms of unknown owners, and their hashes, begin with it
 Fields = list[tuple[str, str]]
 
 
@@ -32,18 +34,30 @@ def without_secrets(fields: Fields) -> Fields:
 
 
 def keep(owner: str, path: str, fields: Fields) -> str | None:
-    """Keep a form that was sent to `path`; returns its token, or None when it is too large. `owner` is the e-mail
-    address of whoever had the session, '' when that is not known."""
+    """Keep a form that was sent to `path`; returns its token, or None when it is too large, or one too many of unknown
+    owners. `owner` is the e-mail address of whoever had the session, '' when that is not known."""
     sealed = _box().encrypt(json.dumps([owner, path, without_secrets(fields)]).encode())
     if len(sealed) > 2 * MOST_BYTES:
         return None
-    token, now = secrets.token_urlsafe(32), now_ms()
-    old = select(KeptForm.token).order_by(KeptForm.created_ms.desc(), KeptForm.token).offset(MOST - 1)
-    db.session.execute(delete(KeptForm).where(KeptForm.created_ms < now - KEEP_MS))
+    token, now, unknown = secrets.token_urlsafe(32), now_ms(), KeptForm.token.startswith(UNKNOWN)
+    if not owner:
+        token = UNKNOWN + token
+        with reading():
+            lately = select(func.count()).where(unknown, KeptForm.created_ms > now - MINUTE_MS)
+            if db.session.scalar(lately) >= MOST_UNKNOWN:
+                return None
+    old = (select(KeptForm.token).where(~unknown if owner else unknown)
+           .order_by(KeptForm.created_ms.desc(), KeptForm.token).offset((MOST if owner else MOST_UNKNOWN) - 1))
+    expire(now)
     db.session.execute(delete(KeptForm).where(KeptForm.token.in_(list(db.session.scalars(old)))))
     db.session.add(KeptForm(token=_hash(token), path=path[:2000], body=sealed, created_ms=now))
     db.session.commit()
     return token
+
+
+def expire(now: int) -> None:
+    """Delete the forms that are kept no longer at `now` (ms), in the caller's transaction."""
+    db.session.execute(delete(KeptForm).where(KeptForm.created_ms < now - KEEP_MS))
 
 
 def find(token: str | None, person: str) -> tuple[str, Fields] | None:
@@ -65,7 +79,8 @@ def forget(token: str) -> None:
 
 
 def _hash(token: str) -> str:
-    return hashlib.sha256(token.encode("utf-8", "replace")).hexdigest()
+    known, digest = not token.startswith(UNKNOWN), hashlib.sha256(token.encode("utf-8", "replace")).hexdigest()
+    return digest if known else f"{UNKNOWN}{digest[1:]}"
 
 
 def _box() -> MultiFernet:

@@ -27,6 +27,7 @@ from app.ledger import counts
 from app.ledger.dialect import SessionExecutor
 from app.models import Audit, LoginAttempt, User, UserSession
 from app.services.audit import audit, commit_audited
+from app.services.people import kept_forms
 from app.services.people.passwords import matches
 from app.support import disk, outage
 from app.support.clock import DAY_MS, HOUR_MS, MINUTE_MS, now_ms
@@ -230,8 +231,10 @@ def _seen(session_id: int, now: int) -> None:
 
 
 def sweep(now: int) -> None:
-    """Delete sessions that are over, attempts past their window, and rows about failed sign-ins past 30 days."""
+    """Delete sessions that are over, attempts past their window, rows about failed sign-ins past 30 days, and forms
+    that are kept no longer."""
     db.session.execute(delete(UserSession).where(~living(now)))
     db.session.execute(delete(LoginAttempt).where(LoginAttempt.at_ms < now - WINDOW_MS))
     db.session.execute(delete(Audit).where(Audit.action == FAILED, Audit.at_ms < now - KEEP_FAILURES_MS))
+    kept_forms.expire(now)
     db.session.commit()

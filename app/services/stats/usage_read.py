@@ -16,6 +16,7 @@ from app.extensions import db
 from app.ledger import watermark
 from app.ledger.dialect import SessionExecutor
 from app.models.types import as_integer, as_text
+from app.models.usage import NAMES
 from app.services.stats.usage_fill import CELL, COLUMNS, KEY, Cell, Cells, collect
 from app.services.stats.usage_window import Window, whole
 from app.support.clock import HOUR_MS, stamp
@@ -25,15 +26,11 @@ MOST_TAIL, MOST_RAW = 20_000, 50_000
 COLUMN = {"type": "job_type", "tenant": "tenant_id", "worker": "worker"}
 _TAIL = f"SELECT {COLUMNS} FROM job_metrics WHERE id > :reach ORDER BY id LIMIT {MOST_TAIL}"
 _LEFT = "SELECT COALESCE(MAX(id), 0) FROM job_metrics"
-# The names of a scope by one look-up each: a scan would read all hours of all of them, with their histograms.
-_NAMES = """WITH RECURSIVE names(name) AS (SELECT MIN(name) FROM usage_hours WHERE scope = :scope UNION ALL
- SELECT (SELECT MIN(u.name) FROM usage_hours u WHERE u.scope = :scope AND u.name > n.name) FROM names n
- WHERE n.name IS NOT NULL) """
 _OF = " FROM names n JOIN usage_hours u ON u.scope = :scope AND u.name = n.name AND u.hour >= :low AND u.hour < :high"
-_SUMS = (f"{_NAMES}SELECT u.name, SUM(u.completed + 0.0), SUM(u.failed + 0.0), SUM(u.attempts + 0.0), "
+_SUMS = (f"{NAMES}SELECT u.name, SUM(u.completed + 0.0), SUM(u.failed + 0.0), SUM(u.attempts + 0.0), "
          f"SUM(u.busy_ms + 0.0){_OF} GROUP BY u.name")
 _ONE = f"SELECT hour, {CELL} FROM usage_hours WHERE scope = :scope AND name = :name AND hour >= :low AND hour < :high"
-_FIRST = (f"{_NAMES}SELECT MIN((SELECT MIN(u.hour) FROM usage_hours u WHERE u.scope = :scope AND u.name = n.name)) "
+_FIRST = (f"{NAMES}SELECT MIN((SELECT MIN(u.hour) FROM usage_hours u WHERE u.scope = :scope AND u.name = n.name)) "
           "FROM names n")
 _RUNS = "SELECT runs FROM usage_hours WHERE scope = :scope AND name = :name AND hour >= :low AND hour < :high"
 

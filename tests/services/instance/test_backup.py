@@ -5,14 +5,19 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import secrets
 import tarfile
 
+import psycopg
 import pytest
+from sqlalchemy.engine import make_url
 
+from app import create_app
+from app.config import load_settings
 from app.extensions import db
 from app.integrations.service_errors import Refused
 from app.services.content import connection_keys, connection_pages, connections
-from app.services.instance import backup, restore
+from app.services.instance import backup, migration, restore
 from app.services.jobs import queues
 
 
@@ -139,3 +144,38 @@ def test_an_archive_whose_keys_are_none_is_refused(ledger, tmp_path):
         db.engine.dispose()
         restore.restore(settings, tmp_path / "b.tar.gz")
     assert "connections-key" in str(caught.value)
+
+
+def test_a_restore_leaves_an_extension_of_another_role_alone(postgres_url, tmp_path):
+    """As on managed servers: an administrator has made pg_trgm, or the role may not make it."""
+    def connect_to(url):
+        return psycopg.connect(url.set(drivername="postgresql").render_as_string(hide_password=False), autocommit=True)
+
+    url, name = make_url(postgres_url), f"other_{secrets.token_hex(4)}"
+    role = url.set(database=name, username=name, password="x")
+    indexes = "SELECT COUNT(*) FROM pg_indexes WHERE indexname = 'job_texts_trigram_idx'"
+    with connect_to(url) as admin:
+        admin.execute(f"CREATE ROLE {name} LOGIN PASSWORD 'x'")
+        admin.execute(f"CREATE DATABASE {name}")
+        try:
+            with connect_to(url.set(database=name)) as connection:
+                connection.execute("CREATE EXTENSION pg_trgm")
+                connection.execute(f"ALTER SCHEMA public OWNER TO {name}")
+                settings = load_settings({"DATA_DIR": str(tmp_path), "DATABASE_URL": role.render_as_string(hide_password=False)})
+                app = create_app(settings)
+                with app.app_context():
+                    migration.prepare(settings)
+                    db.session.remove()
+                    db.engine.dispose()
+                backup.backup(settings, tmp_path / "b.tar.gz")
+                for there in (1, 0):  # then on a server that has no pg_trgm
+                    restore.restore(settings, tmp_path / "b.tar.gz")
+                    assert connection.execute(indexes).fetchone()[0] == there
+                    assert connection.execute("SELECT COUNT(*) FROM queues WHERE paused_at IS NOT NULL").fetchone()[0]
+                    connection.execute("DROP EXTENSION IF EXISTS pg_trgm CASCADE")
+                connection.execute(f"GRANT CREATE ON DATABASE {name} TO {name}")
+                restore.restore(settings, tmp_path / "b.tar.gz")
+                assert connection.execute(indexes).fetchone()[0] == 1, "the role may make it"
+        finally:
+            admin.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+            admin.execute(f"DROP ROLE IF EXISTS {name}")

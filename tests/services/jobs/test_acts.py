@@ -10,7 +10,7 @@ from app.extensions import db
 from app.ledger.rows import among
 from app.services import audit
 from app.services.audit import ActionRefused
-from app.services.jobs import actions, selection, undo
+from app.services.jobs import actions, ordering, selection, undo
 from app.services.jobs.job_filter import JobFilter
 
 COLUMNS = "uuid, state, queue, rank, hold_code, reason, available_ms"
@@ -146,3 +146,39 @@ def test_the_jobs_below_a_cancelled_one_are_touched_too(site):
     actions.cancel(parent, "ada", "cancel")
     entry = site.one("SELECT MAX(id) FROM audit")
     assert touched(site, entry) == sorted([parent, child]) and json.loads(site.one("SELECT result_json FROM audit"))[1]["n"] == 1
+
+
+@pytest.mark.parametrize("action", ["hold", "top", "move"])
+def test_an_undo_leaves_what_another_person_did_later_and_follows_what_was_taken_back(site, action):
+    uuids = [site.dispatch() for _ in range(4)]
+    low = site.dispatch(queue="low")
+    first = actions.do_in_steps("ada", action, "x", ids(site, uuids[2:]), **({"queue": "low"} if action == "move" else {}))
+    seats = "SELECT uuid, state, queue, rank, seat FROM jobs ORDER BY id"
+    was = site.connection.fetch_all(seats)
+    if action == "hold":
+        released = actions.do_in_steps("bob", "release", "x", ids(site, uuids[2:3]))
+        second = actions.do_in_steps("bob", "hold", "x", ids(site, uuids[2:3]))
+        undo.undo(second.entry, "bob")
+        undo.undo(released.entry, "bob")
+        assert site.connection.fetch_all(seats) == was
+        actions.do_in_steps("bob", "release", "x", ids(site, uuids[2:3]))
+        actions.do_in_steps("bob", "hold", "x", ids(site, uuids[2:3]))
+    else:
+        moved = ordering.place([uuids[2]], "bob", after=low if action == "move" else uuids[3])
+        ordering.undo(moved.action, "bob")
+        ordering.place([uuids[2]], "bob", after=low if action == "move" else uuids[3])
+    placed = site.connection.fetch_all(seats)
+    assert undo.undo(first.entry, "ada").count == 1
+    found = site.connection.fetch_all(seats)
+    assert found[2] == placed[2] and found[3] != placed[3], "bob's stays, the other is put back"
+
+
+def test_the_bin_is_not_undone_once_another_person_has_used_it(site):
+    [lost] = failed(site, 1)
+    site.change("UPDATE failed_jobs SET deleted_at = NULL")
+    restores = []
+    for who in ("ada", "bob"):
+        actions.act("delete", lost, who)
+        actions.act("restore", lost, who)
+        restores.append(site.one("SELECT MAX(id) FROM audit WHERE action = 'restore'"))
+    assert undo.undo(restores[0], "ada").count == 0 and undo.undo(restores[1], "bob").count == 1

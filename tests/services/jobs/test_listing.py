@@ -11,6 +11,7 @@ import pytest
 from app.extensions import db
 from app.services.jobs import actions, listing, rollups, search_index
 from app.services.jobs.listing import JobFilter
+from app.support.clock import iso
 from app.support.validation import ValidationError
 
 
@@ -134,3 +135,14 @@ def test_bulk_cancel_writes_one_outcome_each_and_asks_the_running(jobs):
 def test_bad_filters_are_refused_with_a_sentence(given):
     with pytest.raises(ValidationError):
         JobFilter.read(given, None)
+
+
+def test_a_list_by_time_has_all_jobs_of_the_time_when_the_clock_was_set_back(ledger):
+    base = listing.now_ms() - 7_200_000
+    for minute in (0, 10, 60, 5, 20, 30):  # set back by an hour after the third
+        uuid = ledger.dispatch()
+        ledger.settle(ledger.claim(), "failed", error="boom", retry=False)
+        ledger.change("UPDATE job_history SET finished_ms = :at WHERE uuid = :u", at=base + minute * 60_000, u=uuid)
+    with ledger.app.app_context():
+        found = wanted(ledger, since=iso(base + 4 * 60_000), until=iso(base + 25 * 60_000))
+        assert listing.count(found) == (3, True) and len(walk(found, 2)) == 3

@@ -64,3 +64,24 @@ def test_what_is_refused_is_said(moving):
     for text in (a[:3], "zzzz", "%", b[:3]):
         with pytest.raises(ValidationError):
             ordering.parse_job(text)
+
+
+def test_a_move_is_undone_after_its_neighbours_got_new_seats(moving):
+    uuids = [moving.dispatch() for _ in range(6)]
+    moved = ordering.place([uuids[2]], "ada", number=6)
+    for _ in range(35):  # until no number is left behind the first
+        ordering.place([uuids[4]], "bob", after=uuids[0])
+        ordering.place([uuids[5]], "bob", after=uuids[0])
+    assert ordering.undo(moved.action, "ada").count == 1
+    found = order()
+    assert found.index(uuids[2]) == found.index(uuids[3]) - 1
+
+
+def test_an_undo_of_a_move_leaves_a_job_that_was_moved_and_moved_back(moving):
+    a, b, c = (moving.dispatch() for _ in range(3))
+    moved = ordering.place([a], "ada", number=3)
+    ordering.place([a], "bob", number=1)
+    ordering.place([a], "bob", number=3)
+    with pytest.raises(ActionRefused, match="changed since"):
+        ordering.undo(moved.action, "ada")
+    assert order() == [b, c, a]

@@ -101,6 +101,50 @@ def test_the_time_of_a_declared_one_changes_and_the_minutes_before_are_not_due(l
     assert schedules.find("report").cron == "0 3 * * *" and made("11:20:00") == 0
 
 
+def test_of_two_people_who_retime_or_reset_at_once_the_second_is_told(ledger, made):
+    repeats("0 3 * * *", name="report")(registry.find("TestNoop"))
+    plan = schedules.find("report")
+    schedules.retime(plan, 0, "1 1 * * *", "ada")
+    for cron in ("2 2 * * *", "0 3 * * *"):
+        with pytest.raises(ValidationError, match="ada has changed"):
+            schedules.retime(plan, 0, cron, "bob")
+    old = schedules.find("report")
+    schedules.reset(old, "ada")
+    with pytest.raises(ValidationError, match="changed this schedule"):
+        schedules.retime(old, old.changed_ms, "2 2 * * *", "bob")
+    assert schedules.find("report").cron == "0 3 * * *"
+
+
+@pytest.mark.parametrize("old", ["0 3 * * *", "* * * * *"])
+def test_an_edit_that_commits_while_the_monitor_reads_loses_no_run(ledger, made, monkeypatch, old):
+    plan, real, edits = schedules.find("nightly"), schedules.everything, [1]
+    schedules.change(plan, plan.changed_ms, {"text": "x"}, "ada", **OPTIONS | {"cron": old, "overlap": "allow"})
+
+    def everything(tx):
+        found = real(tx)
+        if edits and edits.pop():
+            db.session.rollback()
+            made.clock("10:10:59")
+            plan = schedules.find("nightly")
+            schedules.change(plan, plan.changed_ms, {"text": "new"}, "bob",
+                             **OPTIONS | {"cron": "* * * * *", "queue": "high", "overlap": "allow"})
+        return found
+
+    monkeypatch.setattr(schedules, "everything", everything)
+    made.clock("10:11:00")
+    recurring.run_due(ROME, at("10:11:00"))
+    assert made("10:11:01") + made("10:12:00") == (2 if old.startswith("0") else 1)
+    assert [minute for minute, _ in history() if minute > "10:10"] == ["10:12", "10:11"]
+    assert ledger.one("SELECT COUNT(*) FROM jobs WHERE queue = 'high' AND payload LIKE '%new%'") == 2, "as it is now"
+
+
+def test_minutes_that_a_run_on_time_stands_for_are_merged_and_alarm_nobody(ledger, made):
+    plan = schedules.find("nightly")
+    schedules.change(plan, plan.changed_ms, plan.given, "bob", **OPTIONS | {"catch_up": True})
+    assert made("10:15:20") == 1 and history() == [("10:15", "pending"), ("10:10", "merged"), ("10:05", "merged")]
+    assert ledger.one("SELECT missed_at_ms FROM recurring") is None
+
+
 def test_a_schedule_that_the_code_takes_over_runs_as_the_code_says(ledger, made):
     repeats("*/5 * * * *", name="nightly")(registry.find("TestNoop"))
     (plan,) = schedules.listed()
