@@ -11,6 +11,7 @@ from werkzeug.datastructures import MultiDict
 
 from app import registry
 from app.config import QUEUES
+from app.controllers import known_parts
 from app.controllers.jobs import bp
 from app.controllers.responses import actor, csv_file, live, wrong
 from app.integrations.csv_cells import write_rows
@@ -100,6 +101,7 @@ def index():
     """
     sent = "arg_name" in request.args
     try:
+        known_parts.only(request.args, known_parts.OF_LIST)
         wanted = read_filter(with_argument(request.args) if sent else request.args)
         if sent:
             return redirect(url_for("admin.jobs.list", **wanted.query))
