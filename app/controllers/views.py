@@ -75,8 +75,8 @@ def change(id: int):
 
 
 def _refused(which: str, error: ValidationError):
-    page = lambda: _page(saved_views.listing(actor(), is_admin()), {which: str(error)}, request.form, which)  # noqa: E731
-    return wrong({"name": str(error)}, page)
+    views = saved_views.listing(actor(), is_admin())
+    return wrong({"name": str(error)}, lambda: _page(views, {which: str(error)}, request.form, which))
 
 
 @bp.post("/<int:id>/delete", endpoint="delete")

@@ -117,7 +117,7 @@ def test_short_ids_tell_the_jobs_of_a_page_apart(admin, app):
             db.session.execute(text("UPDATE jobs SET uuid = :u WHERE uuid = :old"), {"u": uuid, "old": made})
         db.session.commit()
     short = {same[0]: "3c4cb64b-1154", same[1]: same[1], same[2]: same[2], same[3]: "4d000000"}
-    listed, queued = (admin.get(f"/admin/jobs/{page}", headers={"Accept-Language": "en"}).text for page in ("list", "queues?queue=default"))
+    listed, queued, order = (admin.get(f"/admin/jobs/{page}", headers={"Accept-Language": "en"}).text for page in ("list", "queues?queue=default", "queues/default"))
     for shown in short.values():
         assert f"Select Test Noop {shown}<" in listed
-        assert f"Hold {shown}" in queued and f'aria-label="Move Test Noop {shown}"' in queued
+        assert f"Move {shown} up" in queued and f'aria-label="Move Test Noop {shown}"' in order
