@@ -23,6 +23,7 @@ from app.controllers import (
     generations,
     graph,
     jobs,
+    known_parts,
     new_job,
     people,
     schedules,
@@ -37,6 +38,7 @@ bp = Blueprint("admin", __name__, url_prefix="/admin")
 bp.before_request(super_admin_required)
 bp.before_request(check_csrf)
 bp.before_request(form_again.forget)
+bp.before_request(known_parts.check)
 for _part in (alerts, batches, bulk_texts, capacity, connections, contents, costs, errors, generations, graph, new_job,
               people, schedules, syncs, usage, views, workers):
     jobs.bp.register_blueprint(_part.bp)

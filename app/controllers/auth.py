@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flask import Blueprint, Flask, abort, g, jsonify, redirect, render_template, request, session, url_for
+from flask import Blueprint, Flask, abort, flash, g, jsonify, redirect, render_template, request, session, url_for
 from flask_babel import gettext as _
 from flask_login import UserMixin, current_user, login_user, logout_user
 
@@ -101,14 +101,20 @@ def login_post():
     session.permanent = True
     session[form_again.WHO] = user.email
     login_user(Person(user, token))
-    back = url_for("auth.form-again") if form_again.waits(user.email) else back
+    kept_form = url_for("auth.form-again")
+    if not form_again.waits(user.email):
+        back = "" if back == kept_form else back
+    elif back not in ("", kept_form) and not wants_json():
+        flash(kept_form, "again")
+    else:
+        back = kept_form
     answer = jsonify({"ok": True, "count": 1}) if wants_json() else redirect(back or url_for("home.index"), 303)
     answer.set_cookie(value=sessions.device_cookie(device, email), max_age=sessions.DEVICE_S, **cookie)
     return answer
 
 
 @bp.get("/form-again", endpoint="form-again")
-def kept_form():
+def show_kept_form():
     """The form that this browser sent when its session had ended."""
     if not current_user.is_authenticated:
         return unauthorized()

@@ -14,7 +14,7 @@ from flask import request
 from flask_babel import gettext as _, ngettext
 
 from app.config import QUEUES
-from app.controllers import tree_forms
+from app.controllers import known_parts, tree_forms
 from app.controllers.job_list import MOST_TICKED, read_filter
 from app.controllers.jobs import bp
 from app.controllers.responses import actor, ask, done
@@ -48,6 +48,7 @@ def bulk():
     options, error = _options(action)
     with reading():  # no write lock while the jobs are looked for
         if form.get("scope") == "all":
+            known_parts.only(form, known_parts.OF_BULK)
             # The filter has an `action` too: the number of an entry in the log.
             wanted = read_filter(form.to_dict() | {"action": next((text for text in given if parse_id(text)), "")})
             choice = selection.matching(action, wanted, read_top(form.get("top", "")), options.get("queue"))

@@ -9,6 +9,7 @@ from flask_babel import gettext as _
 
 from app.controllers import tree_forms
 from app.controllers.bulk import question, report
+from app.controllers.form_again import kept_fields
 from app.controllers.jobs import max_failed_id
 from app.controllers.redirects import here
 from app.controllers.responses import actor, ask, done, live, wrong
@@ -35,7 +36,7 @@ def index():
     except FilterError as error:
         faults = {error.name: str(error)}
         return wrong(faults, lambda: page(faults))
-    return page({}, over)
+    return page({}, over, (kept_fields() or {}).get("text", ""))
 
 
 def page(faults: dict[str, str], over: error_pages.Window | None = None, typed: str = ""):

@@ -2,6 +2,8 @@
 
 refused value (ValidationError of any route) -> `form_again`: the typed values, the sentence beside its field, 400
 no session -> `keep` -> sign-in -> /form-again -> the form's own page with the values, or a page with its fields
+bulk action without session -> `keep` -> sign-in -> its list with the ticks (`kept_ticks`); it replaces no kept form
+a form waits, and the sign-in leads elsewhere -> a flash with a link to it
 Nothing is ever sent by itself. Secrets and files are not kept, and the page says so. A form without typed values (a
 button) is not kept: the person gets to its page, with a sentence.
 """
@@ -33,8 +35,10 @@ OWN_PAGES: dict[str, tuple[str, dict[str, str]]] = {
     "alerts.rule": ("alerts.rule", {}), "alerts.new-rule": ("alerts.new-rule", {"kind": "kind"}),
     "connections.set": ("connections.set", {"service": "service", "tenant": "tenant"}),
     "texts.create": ("texts.index", {}), "new.create": ("new.form", {"type": "option-type", "like": "option-like"}),
-    "new.edit": ("new.edit", {})}
-BULK = "admin.jobs.bulk"
+    "new.edit": ("new.edit", {}), "schedules.new": ("schedules.new", {"type": "option-type"}),
+    "schedules.edit": ("schedules.edit", {}), "views.create": ("views.index", {}),
+    "views.change": ("views.index", {"id": "id"}), "errors.mark": ("errors.index", {})}
+BULK, TICKS = "admin.jobs.bulk", ("uuid", "scope")
 
 
 def labels() -> dict[str, str]:
@@ -60,28 +64,36 @@ def _typed(endpoint: str, fields: kept_forms.Fields) -> kept_forms.Fields:
     return [] if endpoint == BULK else [(name, value) for name, value in fields if name not in CARRIED]
 
 
-def _page(endpoint: str, given: Any, action: str, fields: kept_forms.Fields, sentence: str, name: str = "") -> str:
+def _page(endpoint: str, given: Any, action: str, fields: kept_forms.Fields, sentence: str, name: str = "",
+          fault: bool = True) -> str:
     typed = _typed(endpoint, fields)
     shown = [field for field, value in typed if value and repr(value[:40]) in sentence]
     wrong = next((field for field in (name, *shown, *(f for f, v in typed if v)) if field in dict(typed)), typed[0][0])
     get = request.method != "POST" and request.endpoint == endpoint
     back = action if get else safe_next(dict(fields).get("next"), page_of_route(endpoint, given))
     return render_template("errors/form.html", fields=[(f, v, f in dict(typed)) for f, v in fields], sentence=sentence,
-                           wrong=wrong, action=action, method="get" if get else "post", back=back, labels=labels())
+                           wrong=wrong if fault else None, action=action, method="get" if get else "post", back=back,
+                           labels=labels())
 
 
 def keep():
     """Keep the form of a request without a session; the answer leads to the sign-in page, with a sentence."""
     small = 0 < (request.content_length or 0) <= kept_forms.MOST_BYTES  # what strangers send is read to this size only
     fields = list(request.form.items(multi=True)) if small and not foreign_page() else []
-    token = None
-    if _typed(request.endpoint or "", kept_forms.without_secrets(fields)):
-        token = kept_forms.keep(str(session.get(WHO, "")), request.full_path.rstrip("?"), fields)
+    bulk, token = request.endpoint == BULK, None
+    kept = [field for field in fields if field[0] in TICKS] if bulk else fields
+    if kept if bulk else _typed(request.endpoint or "", kept_forms.without_secrets(fields)):
+        token = kept_forms.keep(str(session.get(WHO, "")), request.full_path.rstrip("?"), kept)
     back = safe_next(dict(fields).get("next"), "") or (page_of_route() if request.blueprint else "")
+    if token:
+        back = f"{back}{'&' if '?' in back else '?'}again=1" if bulk else url_for("auth.form-again")
     answer = redirect(url_for("auth.login", next=back or None), 302)
     if token:
-        flash(_("The session had ended: nothing was done. Your form is kept for an hour: sign in, and it is here."))
-        answer.set_cookie(value=token, max_age=kept_forms.KEEP_MS // 1000, **settings().cookie("form"))
+        flash(_("The session had ended: nothing was done. Your selection is kept for an hour: sign in, and it is here.")
+              if bulk else
+              _("The session had ended: nothing was done. Your form is kept for an hour: sign in, and it is here."))
+        cookie = settings().cookie("ticks" if bulk else "form")
+        answer.set_cookie(value=token, max_age=kept_forms.KEEP_MS // 1000, **cookie)
     else:
         flash(_("The session had ended: nothing was done. Sign in, and do it again."))
     return answer
@@ -94,8 +106,8 @@ def _route(path: str) -> tuple[str, dict[str, Any], dict[str, str]]:
     return endpoint, dict(given), dict(parse_qsl(parts.query))
 
 
-def _token() -> str | None:
-    return request.cookies.get(str(settings().cookie("form")["key"]))
+def _token(name: str = "form") -> str | None:
+    return request.cookies.get(str(settings().cookie(name)["key"]))
 
 
 def waits(person: str) -> bool:
@@ -116,12 +128,12 @@ def show():
         return redirect(url_for("home.index"), 303)
     sentence = _("Your form is here again: check it and send it.")
     if (own := OWN_PAGES.get(endpoint.removeprefix("admin.jobs."))) is None:
-        return _page(endpoint, given, request.script_root + path, fields, sentence)
-    flash(sentence, "success")
+        return _page(endpoint, given, request.script_root + path, fields, sentence, fault=False)
+    flash(sentence, "info")
     page, needed = own
-    sent = query | dict(fields)
+    sent = query | dict(fields) | given
     wanted = {name: sent[field] for name, field in needed.items() if sent.get(field)}
-    return redirect(url_for(f"admin.jobs.{page}", again="1", **given, **wanted), 303)
+    return redirect(url_for(f"admin.jobs.{page}", again="1", **given | wanted), 303)
 
 
 def kept_fields() -> MultiDict[str, str] | None:
@@ -134,12 +146,19 @@ def kept_fields() -> MultiDict[str, str] | None:
     except HTTPException:
         return None
     page = OWN_PAGES.get(endpoint.removeprefix("admin.jobs."), ("", {}))[0]
-    same = request.endpoint == f"admin.jobs.{page}" and given == request.view_args
+    here = request.args.to_dict() | (request.view_args or {})
+    same = request.endpoint == f"admin.jobs.{page}" and all(str(here.get(name)) == str(given[name]) for name in given)
     return MultiDict(found[1]) if found and same else None
+
+
+def kept_ticks() -> MultiDict[str, str]:
+    """What was ticked (`uuid`, `scope`) in the list when the session had ended, for the page with `again=1`."""
+    found = kept_forms.find(_token("ticks"), current_user.email) if request.args.get("again") == "1" else None
+    return MultiDict(found[1] if found else [])
 
 
 def forget() -> None:
     """A form that was sent again is kept no longer."""
-    token = _token() if request.method == "POST" else None
+    token = _token("ticks" if request.endpoint == BULK else "form") if request.method == "POST" else None
     if token and (found := kept_forms.find(token, current_user.email)) and urlsplit(found[0]).path == request.path:
         kept_forms.forget(token)

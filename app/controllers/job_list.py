@@ -11,6 +11,8 @@ from werkzeug.datastructures import MultiDict
 
 from app import registry
 from app.config import QUEUES
+from app.controllers import known_parts
+from app.controllers.form_again import kept_ticks
 from app.controllers.jobs import bp
 from app.controllers.responses import actor, csv_file, live, wrong
 from app.integrations.csv_cells import write_rows
@@ -53,7 +55,7 @@ def list_context(wanted: JobFilter) -> dict[str, object]:
         "newer_url": found.newer and url_for("admin.jobs.list", after=found.newer, **here),
         "csv_url": url_for("admin.jobs.export", **here), "here": url_for("admin.jobs.list", **here),
         "recent_url": url_for("admin.jobs.list", **here | {"since": day_before()}),
-        "first_page": not request.args.get("before") and not request.args.get("after"),
+        "ticked": kept_ticks(), "first_page": not request.args.get("before") and not request.args.get("after"),
         "sorts": {name: sort_link(wanted, name) for name in ("when", "run", "wait", "memory")},
     }
 
@@ -100,6 +102,7 @@ def index():
     """
     sent = "arg_name" in request.args
     try:
+        known_parts.only(request.args, known_parts.OF_LIST)
         wanted = read_filter(with_argument(request.args) if sent else request.args)
         if sent:
             return redirect(url_for("admin.jobs.list", **wanted.query))

@@ -22,7 +22,7 @@ from app.support.validation import ValidationError, parse_id
 bp = Blueprint("jobs", __name__, url_prefix="/jobs")
 service = JobMonitoringService()
 FEW, MORE = 10, "50"  # rows of the two tables; what an address says for lookup.SHOWN rows
-ENDED_MS = 20_000  # between polls of the page of a job that has ended: another may retry or delete it
+ENDED_MS = 20_000  # between polls of the page of a job with which nothing can be done: only its figures can change
 PARTS = ("actions", "notices", "cards", "batches_live", "live_jobs", "failed_table")
 
 
@@ -137,5 +137,7 @@ def job(uuid: str):
     found = lookup.find(uuid)
     if found is None:
         return render_error(404, _("There is no such job."))
-    return live("admin/job.html", job_context(found) | {"interval": ENDED_MS if found.status else None}, "job",
+    context = job_context(found)
+    still = found.status and not context["job"].can.keys() - {"duplicate"}
+    return live("admin/job.html", context | {"interval": ENDED_MS if still else None}, "job",
                 plain=lambda: lookup.as_json(uuid))

@@ -82,9 +82,9 @@ def form():
         definition = find_type(like and like.job_type)
         if definition.name == bulk.TYPE and not wants_json():
             return redirect(url_for("admin.jobs.texts.index", like=like.uuid))
-        options = {"queue": like.queue, "tenant": like.tenant_id or ""}
-        return page(definition, given=lookup.raw_arguments(like.uuid), like=like.uuid, options=options,
-                    values=kept_fields())
+        kept, options = kept_fields(), {"queue": like.queue, "tenant": like.tenant_id or ""}
+        options = {of: kept.get(f"option-{of}", "") for of in OPTIONS} if kept else options
+        return page(definition, given=lookup.raw_arguments(like.uuid), like=like.uuid, options=options, values=kept)
     if name := request.args.get("type"):
         if name == bulk.TYPE and not wants_json():
             return redirect(url_for("admin.jobs.texts.index"))

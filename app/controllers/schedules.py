@@ -16,6 +16,7 @@ from flask_babel import gettext as _
 from app import registry
 from app.config import QUEUES
 from app.controllers.access import wants_json
+from app.controllers.form_again import kept_fields
 from app.controllers.new_job import collect_error, fields_of, find_type, option, option_key, read_all
 from app.controllers.responses import actor, done, wrong
 from app.registry import JobDefinition
@@ -89,6 +90,8 @@ def form(definition: JobDefinition | None, plan: Planned | None):
     value is invalid."""
     given = plan.given if plan and definition else {}
     if request.method == "GET":
+        if kept := kept_fields():
+            return page(definition, plan, {name: kept.get(f"option-{name}", "") for name in FIELDS}, {}, given, kept)
         return page(definition, plan, stored(plan, definition), {}, given, None)
     errors: dict[str, str] = {}
     parsers = {"cron": lambda text: schedules.parse_cron(text, settings().timezone), "queue": parse_queue,

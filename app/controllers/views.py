@@ -7,6 +7,7 @@ from flask_babel import gettext as _
 from flask_login import current_user
 
 from app.controllers.access import wants_json
+from app.controllers.form_again import kept_fields
 from app.controllers.job_list import read_filter
 from app.controllers.responses import actor, ask, done, wrong
 from app.services.jobs import filter_words, saved_views
@@ -24,10 +25,13 @@ def is_admin() -> bool:
 def index():
     """The views that a person sees, with forms to change them; for scripts the same values as JSON."""
     views = saved_views.listing(actor(), is_admin())
-    return jsonify({"views": views}) if wants_json() else _page(views)
+    if wants_json():
+        return jsonify({"views": views})
+    kept = kept_fields()
+    return _page(views, {}, kept, request.args.get("id", "new") if kept else "")
 
 
-def _page(views, faults=None, typed=None):
+def _page(views, faults, typed, which):
     lines = []
     for view in views:
         try:
@@ -36,7 +40,7 @@ def _page(views, faults=None, typed=None):
             told, fault = [], str(error)
         lines.append({"view": view, "parts": told, "fault": fault,
                       "url": url_for("admin.jobs.list", **view.query)})
-    return render_template("admin/views.html", lines=lines, faults=faults or {}, typed=typed or {})
+    return render_template("admin/views.html", lines=lines, faults=faults, typed=typed, which=which)
 
 
 @bp.get("/<int:id>", endpoint="one")
@@ -71,8 +75,8 @@ def change(id: int):
 
 
 def _refused(which: str, error: ValidationError):
-    page = lambda: _page(saved_views.listing(actor(), is_admin()), {which: str(error)}, request.form)  # noqa: E731
-    return wrong({"name": str(error)}, page)
+    views = saved_views.listing(actor(), is_admin())
+    return wrong({"name": str(error)}, lambda: _page(views, {which: str(error)}, request.form, which))
 
 
 @bp.post("/<int:id>/delete", endpoint="delete")

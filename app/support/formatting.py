@@ -6,7 +6,8 @@ No filter raises: a value of the wrong type (another program wrote the row) is s
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from functools import wraps
 from typing import Any
@@ -168,6 +169,18 @@ def money(nano: int | None, currency: str | None = "") -> str:
     return f"{number(value, digits)} {currency or ''}".strip()
 
 
+def short_ids(rows: Iterable[Any]) -> dict[str, str]:
+    """By the uuid of each of the rows: its first eight digits, or as many more as tell it from the other rows."""
+    ids: set[Any] = {row.uuid for row in rows}
+    told: dict[Any, str] = {}
+    for length in (8, 13, 18, 36):
+        left = {uuid: str(uuid)[:length] for uuid in ids - told.keys()}
+        times = Counter(left.values())
+        told |= {uuid: text for uuid, text in left.items() if times[text] == 1 or length == 36}
+    return told
+
+
 FILTERS = {"money": money, "number": number, "threshold": threshold, "ago": ago, "at": at, "due": due, "moment": moment,
            "exact": exact, "duration": duration, "bytes": filesize, "localtime": localtime, "percent": percent,
-           "state_label": state_label, "count_label": count_label}
+           "state_label": state_label, "count_label": count_label,
+           "short_ids": short_ids}

@@ -20,6 +20,7 @@ export function bulk() {
     counts: {},
 
     init() {
+      this.all = this.$refs.scope.defaultChecked; // a selection that a sign-in came between
       this.renewed();
       window.addEventListener("live:tick", () => this.renewed());
       // A page from the back button may have ticks of its own.

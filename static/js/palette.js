@@ -1,5 +1,6 @@
 // The palette: asks /palette.json while somebody types, shows what it finds, and goes there. Focus stays in the field;
-// the chosen line is told by aria-activedescendant. An answer that a later question has overtaken is dropped.
+// the chosen line is told by aria-activedescendant. An answer that a later question has overtaken is dropped. Enter
+// before the answer to what is typed waits for it and opens its first line.
 import { getJson } from "./live.js";
 
 const dialog = document.getElementById("palette");
@@ -8,23 +9,34 @@ const list = dialog && dialog.querySelector("ul");
 const status = dialog && dialog.querySelector("[role=status]");
 let asked = 0;
 let timer = 0;
+let answered = null; // the text that the lines answer
+let entered = false; // Enter waits for its answer
 
 export function openPalette() {
   if (!dialog) return;
   field.value = "";
+  answered = null;
   dialog.showModal();
   ask();
 }
 
 async function ask() {
   const mine = ++asked;
+  const text = field.value;
+  clearTimeout(timer);
   const url = new URL(dialog.dataset.url, location.href);
-  url.searchParams.set("q", field.value);
+  url.searchParams.set("q", text);
   try {
     const { entries } = await getJson(url);
-    if (mine === asked) show(entries);
+    if (mine !== asked) return;
+    answered = text;
+    show(entries);
+    if (entered && dialog.open) go(list.firstElementChild);
+    entered = false;
   } catch {
-    if (mine === asked) status.textContent = dialog.dataset.failed;
+    if (mine !== asked) return;
+    entered = false;
+    status.textContent = dialog.dataset.failed;
   }
 }
 
@@ -60,6 +72,7 @@ function go(line) {
 
 if (dialog) {
   field.addEventListener("input", () => {
+    entered = false;
     clearTimeout(timer);
     timer = setTimeout(ask, 120);
   });
@@ -71,11 +84,16 @@ if (dialog) {
     if (to !== undefined && lines.length) {
       event.preventDefault();
       choose((to + lines.length) % lines.length);
-    } else if (event.key === "Enter" && lines[at]) {
+    } else if (event.key === "Enter") {
       event.preventDefault();
-      go(lines[at]);
+      if (answered === field.value) go(lines[at]);
+      else if (!entered) {
+        entered = true;
+        ask();
+      }
     }
   });
+  dialog.addEventListener("close", () => (entered = false));
   list.addEventListener("click", (event) => go(event.target.closest("li")));
   dialog.addEventListener("click", (event) => event.target === dialog && dialog.close());
   document.addEventListener("click", (event) => {

@@ -155,3 +155,59 @@ def test_error_pages_have_ways_out(admin, user_client, client):
     missing = admin.get("/admin/jobs/job/00000000-0000-0000-0000-000000000000")
     assert missing.status_code == 404 and 'href="/admin/jobs/list"' in missing.text
     assert 'href="/login"' in client.get("/nowhere").text
+
+
+SCHEDULE = {"option-type": "TestForm", "option-name": "by night", "option-cron": "5 2 * * *", "option-queue": "low", "option-tenant": "acme",
+            "option-overlap": "allow", "text": "caffè", "number": "7", "kind": "b"}
+
+
+def test_a_form_page_is_shown_as_that_page_with_what_was_typed(admin, app):
+    for path, sent, action, shown in (
+            ("schedules/new", SCHEDULE, "schedules/new",
+             (r'name="option-overlap" value="allow" checked', r'name="option-name" value="by night"', r"<option selected>low", "<h1>New schedule: ")),
+            ("views/", {"name": "Slow <b>", "longer": "10s", "shared": "1"}, "views/",
+             (r'name="name" value="Slow &lt;b&gt;"', r'name="longer" value="10s"', r'name="shared" value="1" checked', "<h1>Views")),
+            ("errors/deploys", {"text": "v7"}, "errors/deploys", (r'name="text" value="v7"',)),
+            ("costs/budgets", FORMS["costs/budgets"], "costs/budgets", ("49,90",))):
+        end_session(app)
+        admin.post(f"/admin/jobs/{path}", data={"csrf_token": admin.csrf} | sent)
+        sign_in_again(admin)
+        page = admin.get("/form-again", headers={"Accept-Language": "en"}, follow_redirects=True)
+        text = page.text
+        assert page.status_code == 200 and AGAIN in text and f'action="/admin/jobs/{action}"' in text, path
+        assert "Check the form" not in text and 'aria-invalid="true"' not in text and "option-overlap<" not in text, path
+        for part in shown:
+            assert re.search(part, text), (path, part)
+    end_session(app)
+    admin.post("/admin/jobs/queues/low/pause", data={"csrf_token": admin.csrf, "minutes": "45"})
+    sign_in_again(admin)
+    text = admin.get("/form-again", headers={"Accept-Language": "en"}).text
+    assert AGAIN in text and "aria-invalid" not in text and 'role="alert"' not in text
+
+
+def test_a_sign_in_leads_where_the_person_was_and_offers_the_older_form(admin, app):
+    from app import registry
+
+    admin.set_cookie("lang", "en")
+    with app.app_context():
+        one, two = (registry.find("TestNoop").dispatch() for _n in range(2))
+        db.session.commit()
+    end_session(app)
+    admin.post("/admin/jobs/schedules/new", data={"csrf_token": admin.csrf} | SCHEDULE)
+    _page, answer = sign_in_again(admin)
+    assert answer.location == "/form-again"
+    for sent in ({"uuid": one}, {"scope": "all"}):
+        end_session(app)
+        answer = admin.post("/admin/jobs/bulk", data={"csrf_token": admin.csrf, "action": "hold", "next": "/admin/jobs/list?queue=default"} | sent)
+        page = admin.get(answer.location).text
+        back = re.search(r'name="next" value="([^"]*)"', page)[1]
+        answer = admin.post("/login", data={"email": "admin@example.org", "password": PASSWORD, "csrf_token": token_in(page), "next": html.unescape(back)})
+        assert answer.location == "/admin/jobs/list?queue=default&again=1"
+        text = admin.get(answer.location).text
+        assert 'href="/form-again"' in text and "by night" not in text
+        assert f'value="{one}" checked' in text and (f'value="{two}" checked' in text) is ("scope" in sent)
+        assert ('value="all" x-ref="scope" checked' in text) is ("scope" in sent)
+        with app.app_context():
+            assert {job.state for job in db.session.query(Job)} == {"pending"}
+    assert "checked data-can" not in admin.get("/admin/jobs/list?queue=default").text
+    assert "by night" in admin.get("/form-again", follow_redirects=True).text

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from sqlalchemy import event
+from sqlalchemy import event, text
 
 from app import registry
 from app.extensions import db
 from app.models import UserSession
+from tests.conftest import fail_next
 from tests.controllers.test_gate import JSON
 from tests.controllers.test_specification import insert_failed
 
@@ -48,14 +49,22 @@ def test_a_page_polls_itself_unless_it_stands_still(admin, app):
     with app.app_context():
         uuid = registry.find("TestEcho").with_options(delay=600).dispatch(text="x")
         db.session.commit()
-    for path, address in (("workers", "workers"), ("list?state=live&other=1", "list?state=live"), ("queues", "queues?queue=default"),
+    for path, address in (("workers", "workers"), ("list?state=live&page=1", "list?state=live"), ("queues", "queues?queue=default"),
                           (f"job/{uuid}", f"job/{uuid}"), ("list?before=l9", "realtime-stats")):
         assert f'data-url="/admin/jobs/{address}"' in admin.get(f"/admin/jobs/{path}").text, path
     assert set(poll(admin, f"job/{uuid}", "job").json["partials"]) == {"job"}
     admin.post(f"/admin/jobs/cancel/{uuid}", data={"csrf_token": admin.csrf})
     ended = admin.get(f"/admin/jobs/job/{uuid}").text
-    assert f'data-url="/admin/jobs/job/{uuid}" data-interval="20000"' in ended, "another may retry or delete it meanwhile, which is rare"
+    assert f'data-url="/admin/jobs/job/{uuid}" data-interval="20000"' in ended, "nothing can be done with it any more"
     assert "job" in poll(admin, f"job/{uuid}", "job").json["partials"], "who saw it run sees its end"
+    with app.app_context():
+        failed = registry.find("TestEcho").dispatch(text="x")
+        db.session.commit()
+    fail_next(app)
+    for act in (lambda: None, lambda: admin.post(f"/admin/jobs/delete/{failed}", data={"csrf_token": admin.csrf, "_method": "DELETE"})):
+        act()
+        page = admin.get(f"/admin/jobs/job/{failed}").text
+        assert f'data-url="/admin/jobs/job/{failed}" data-interval="5000"' in page, "somebody else may decide about it, or restore it"
     gone = poll(admin, "job/00000000-0000-0000-0000-000000000000", "job")
     assert gone.status_code == 404 and list(gone.json) == ["error"]
 
@@ -93,3 +102,22 @@ def test_what_a_script_asks_for_by_itself_keeps_nobody_signed_in(admin, app, hea
     before = seen()
     assert admin.get("/admin/jobs/costs/days", headers=JSON | headers).status_code == 200
     assert (seen() == before) is kept
+
+
+def test_short_ids_tell_the_jobs_of_a_page_apart(admin, app):
+    """A burst differs in the first eight digits; jobs that share them all the same are shown with more of both."""
+    with app.app_context():
+        uuids = registry.find("TestEcho").dispatch_many([{"text": "x"}] * 300)
+        assert len({uuid[:8] for uuid in uuids}) == 300 and uuids == sorted(uuids)
+        db.session.rollback()
+        same = ["3c4cb64b-1154-8000-8000-00000000000a", "3c4cb64b-1155-8000-8000-00000000000b", "3c4cb64b-1155-8000-8000-00000000000c", "4d000000-1155-8000-8000-00000000000d"]
+        for uuid in same:
+            made = registry.find("TestNoop").dispatch()
+            db.session.flush()
+            db.session.execute(text("UPDATE jobs SET uuid = :u WHERE uuid = :old"), {"u": uuid, "old": made})
+        db.session.commit()
+    short = {same[0]: "3c4cb64b-1154", same[1]: same[1], same[2]: same[2], same[3]: "4d000000"}
+    listed, queued, order = (admin.get(f"/admin/jobs/{page}", headers={"Accept-Language": "en"}).text for page in ("list", "queues?queue=default", "queues/default"))
+    for shown in short.values():
+        assert f"Select Test Noop {shown}<" in listed
+        assert f"Move {shown} up" in queued and f'aria-label="Move Test Noop {shown}"' in order

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import html
+
 import pytest
+from flask import url_for
+from sqlalchemy import text as text_
 
 from app import registry
+from app.controllers import known_parts
 from app.controllers.responses import page_of_route
 from app.extensions import db
 from tests.controllers.test_gate import JSON
@@ -65,3 +70,28 @@ def test_every_route_that_changes_something_has_a_page(app):
 def test_a_command_ends_with_one_sentence_and_a_code(admin, app, words, code):
     done = app.test_cli_runner().invoke(args=words)
     assert (done.exit_code, done.stdout) == (code, "") and done.stderr.count("\n") == 1, done.output
+
+
+def test_a_part_that_no_filter_has_is_refused_with_nothing_listed(admin, app):
+    """A mistyped name in a saved address must not list everything, nor may an action reach everything by it."""
+    with app.app_context():
+        uuid = registry.find("TestNoop").dispatch()
+        db.session.commit()
+        with app.test_request_context():
+            pages = [url_for(f"admin.jobs.{name}", **({"scope": "type", "name": "TestNoop"} if name == "usage.one" else
+                                                      {"name": "x"} if name == "recurring-one" else {})) for name in known_parts.KNOWN]
+    assert len(pages) > 12
+    for page in (*pages, "/admin/jobs/list"):
+        for wrong in ("tennant=acme", "foo=bar", "untill=2026-11-23&page=1"):
+            answer = admin.get(f"{page}?{wrong}", headers={"Accept": "text/html", "Accept-Language": "en"})
+            text = html.unescape(answer.text)
+            assert answer.status_code == 400 and f"no filter called '{wrong.partition('=')[0]}'" in text and "<form" in text, (page, wrong)
+            assert uuid not in text
+            assert admin.get(f"{page}?{wrong}", headers={"Accept": "application/json"}).status_code == 400
+        assert admin.get(f"{page}?foo=&lang=it&ask=1").status_code in (200, 404)
+    assert "Did you mean tenant?" in admin.get("/admin/jobs/list?tennant=acme", headers={"Accept-Language": "en"}).text
+    assert admin.get("/admin/jobs/list?args.tennant=acme&before=h9").status_code == 200
+    wrong = admin.post("/admin/jobs/bulk", data={"csrf_token": admin.csrf, "action": "hold", "scope": "all", "tennant": "acme"})
+    assert wrong.status_code == 400
+    with app.app_context():
+        assert db.session.scalar(text_("SELECT state FROM jobs")) == "pending"

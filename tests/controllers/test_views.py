@@ -5,13 +5,15 @@ from __future__ import annotations
 import re
 import sqlite3
 import time
-from urllib.parse import parse_qs, urlsplit
+from html.parser import HTMLParser
+from urllib.parse import parse_qs, parse_qsl, urlsplit
 
 import pytest
+from werkzeug.datastructures import MultiDict
 
 from app import registry
 from app.extensions import db
-from app.models import SavedView
+from app.models import JobBatch, SavedView
 from app.services.alerts import incidents, list_checks
 from app.services.alerts.checks import KINDS
 from app.services.alerts.snapshot import Rule, Snapshot
@@ -199,3 +201,76 @@ def test_a_view_is_saved_opened_and_deleted_by_plain_forms(admin):
     assert b"Slower" in post(f"{view['id']}/delete", ask="1").data
     assert post(f"{view['id']}/delete", JSON).json["ok"]
     assert admin.get("/admin/jobs/views/", headers=JSON).json["views"] == []
+
+
+EACH = ("state=undecided", "state=held&hold=budget", "hold=limit", "queue=low", "type=TestEcho", "type=Gone%20type", "tenant=acme", "q=a%20b",
+        "q=%20", "batch=0a1b2c3d", "batch=night%20run", "since=2026-11-23", "since=2026-11-23T14:00", "until=2026-11-23T14:00:05",
+        "until=2026-11-23T14:00:05.250", "since=2026-11-23T14:00Z", "until=2026-11-23T14:00:05.868Z", "since=2026-11-23T14:00%2b02:00",
+        "error=b478ced44763ea27", "worker=vm%201", "attempt=2", "attempt=2-", "attempt=2-4", "longer=1.5s", "shorter=2h", "waited=10s",
+        "waited=10s-20s", "heavier=100MB", "code=279ac9b", "rescued=1", "rescued=2026-11-26T22:29:02.868Z..2026-11-26T23:29:02.869Z",
+        "rescued=2026-11-26..2026-11-27", "clock=22:00-06:00", "action=7", "deploy=99", "sort=-memory", "args.n=5", "args.a.b=x%0Ay&args.n=2")
+
+
+class FilterForm(HTMLParser):
+    """What a browser sends of the form of the filter when nobody has changed it."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.sent, self.open, self.select = [], False, None
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs) -> None:
+        given = {name: value or "" for name, value in attrs}
+        if tag == "form":
+            self.open = given.get("role") == "search"
+        elif self.open and tag == "select":
+            self.select, self.options = given["name"], []
+        elif self.open and tag == "option" and self.select:
+            self.options.append((given.get("value"), "selected" in given))
+        elif self.open and tag == "input" and (given["type"] != "checkbox" if "type" in given else True):
+            self.take(given.get("type", "text"), given)
+        elif self.open and tag == "input" and "checked" in given:
+            self.sent.append((given["name"], given["value"]))
+
+    def take(self, kind: str, given: dict[str, str]) -> None:
+        value, name = given.get("value", ""), given["name"]
+        shape = {"date": r"\d{4}-\d\d-\d\d", "datetime-local": r"\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d{1,3})?)?"}.get(kind)
+        if shape and not re.fullmatch(shape, value):
+            value = ""  # as browsers do
+        assert not value or re.fullmatch(given.get("pattern", ".*"), value, re.S), f"{name}: the browser would not send it"
+        self.sent.append((name, value.replace("\n", "\r\n") if kind == "hidden" else value.replace("\n", "")))
+
+    def handle_data(self, data) -> None:
+        if self.select and self.options and self.options[-1][0] is None:
+            self.options[-1] = (data.strip(), self.options[-1][1])
+
+    def handle_endtag(self, tag) -> None:
+        if tag == "select" and self.select:
+            self.sent.append((self.select, next((v for v, chosen in self.options if chosen), self.options[0][0])))
+            self.select = None
+
+
+def test_the_form_of_the_filter_sends_what_it_shows(admin, app):
+    """An unchanged form gives the same filter, also where another part is wrong: it never widens the list."""
+    with app.app_context():
+        db.session.add(JobBatch(id="night run", name="x", total_jobs=0, pending_jobs=0, failed_jobs=0, failed_job_ids="[]", options="", created_at=1, created_ms=1))
+        db.session.commit()
+    for part in EACH:
+        for more in ("", "&shorter=3h" if "shorter" not in part else "&longer=1s", "&attempt=many" if "attempt" not in part else "&longer=fast"):
+            page = admin.get(f"/admin/jobs/list?{part}{more}", headers={"Accept-Language": "en"})
+            wrong = {"many": "attempt", "fast": "longer"}.get(more.partition("=")[2])
+            assert page.status_code == (400 if wrong else 200), part
+            fields = MultiDict(FilterForm(page.text).sent)
+            if wrong:
+                fields[wrong] = ""
+            sent = admin.get("/admin/jobs/list", query_string=fields)
+            assert sent.status_code == 302, (part, more)
+            with app.test_request_context():
+                expected = JobFilter.read(MultiDict(parse_qsl(part + ("" if wrong else more))), app.extensions["settings"].timezone)
+            assert dict(parse_qsl(urlsplit(sent.location).query)) == expected.query, (part, more)
+    assert "Waited from 10 s to under 20 s" in admin.get("/admin/jobs/list?waited=10s-20s", headers={"Accept-Language": "en"}).text
+    for wrong, name in (("state=lost", "state"), ("hold=me", "hold"), ("queue=none", "queue"), ("action=x", "action"), ("rescued=never", "rescued"),
+                        ("sort=size", "sort"), ("deploy=x", "deploy"), ("clock=9", "clock"), ("since=soon", "since"), ("tenant=a%20b", "tenant")):
+        page = admin.get(f"/admin/jobs/list?{wrong}")
+        assert page.status_code == 400 and f'id="e-{name}"' in page.text
+        assert dict(re.findall(r'name="(\w+)" value="([^"]*)"', page.text)).get(name) or dict(FilterForm(page.text).sent)[name], wrong

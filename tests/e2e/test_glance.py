@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
@@ -28,6 +30,12 @@ def test_keys_move_search_and_find_and_do_nothing_while_somebody_types(open_page
     page.locator("#palette-list li[aria-selected=true]", has_text="queue low").wait_for()
     page.keyboard.press("Enter")
     page.wait_for_url("**/admin/jobs/queues#queue-low")
+    page.route("**/palette.json*", lambda route: (time.sleep(0.4), route.continue_()))
+    page.keyboard.press("Control+k")
+    page.keyboard.type("workers")
+    page.keyboard.press("Enter")  # before the answer
+    page.wait_for_url("**/admin/jobs/workers")
+    page.unroute_all(behavior="ignoreErrors")
     page.keyboard.press("?")
     page.locator("[data-keys-on]").uncheck()
     page.keyboard.press("Escape")

@@ -103,17 +103,16 @@ class GroupPage:
 
 
 def window(given: Mapping[str, str], zone: tzinfo) -> Window:
-    """The window of an address: `deploy` (an id), `since` and `until`, or `period`; 24 hours when it names none.
+    """The window of an address: `deploy` (an id) with `since` and `until`, or `period`; 24 hours when it names none.
     Raises FilterError, a ValidationError."""
     wanted = JobFilter.read({name: given.get(name, "") for name in ("since", "until", "deploy")}, zone)
-    if wanted.deploy:
-        deploy = deploys.one(parse_id(wanted.deploy))
-        if deploy is None:
-            raise FilterError("deploy", _("There is no such deploy."))
-        return Window(deploy.at_ms, NO_END, wanted.query)
+    deploy = deploys.one(parse_id(wanted.deploy)) if wanted.deploy else None
+    if wanted.deploy and deploy is None:
+        raise FilterError("deploy", _("There is no such deploy."))
     if wanted.query:
         low, high = (wanted.moment(name) if getattr(wanted, name) else end
                      for name, end in (("since", 0), ("until", NO_END)))
+        low = max(low, deploy.at_ms) if deploy else low
         if low >= high:
             raise FilterError("until", _("The end lies before the beginning."))
         return Window(low, high, wanted.query)

@@ -80,6 +80,13 @@ def _attempts(wanted: JobFilter, text: str) -> str:
     return _("Attempts: %(n)s", n=number(least) if least == most else f"{number(least)}–{number(most)}")
 
 
+def _waited(wanted: JobFilter, _text: str) -> str:
+    least, below = duration(wanted.amount("waited")), wanted.waited_below()
+    if below is None:
+        return _("Waited at least %(time)s", time=least)
+    return _("Waited from %(least)s to under %(below)s", least=least, below=duration(below))
+
+
 def _action(_wanted: JobFilter, text: str) -> str:
     row = db.session.get(Audit, int(text))
     if row is None:
@@ -115,7 +122,7 @@ _TELL: dict[str, Any] = {
     "attempt": _attempts,
     "longer": lambda wanted, _t: _("Run time at least %(time)s", time=duration(wanted.amount("longer"))),
     "shorter": lambda wanted, _t: _("Run time under %(time)s", time=duration(wanted.amount("shorter"))),
-    "waited": lambda wanted, _t: _("Waited at least %(time)s", time=duration(wanted.amount("waited"))),
+    "waited": _waited,
     "heavier": lambda wanted, _t: _("Memory at least %(size)s", size=filesize(wanted.amount("heavier"))),
     "code": lambda _w, text: _("Code version %(name)s", name=_short(text)),
     "rescued": _rescued,

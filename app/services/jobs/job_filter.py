@@ -165,7 +165,8 @@ class JobFilter:
 def _one(given: Any, name: str) -> str:
     """The value of a part. A part that stands there twice with two values would be obeyed by half."""
     values = given.getlist(name) if hasattr(given, "getlist") else [given.get(name, "")]
-    found = list(dict.fromkeys(text for value in values if (text := check_text(str(value)).strip())))
+    texts = (check_text(str(value)).replace("\r\n", "\n").strip() for value in values)  # line ends that forms send
+    found = list(dict.fromkeys(" ".join(text.split()) if name == "q" else text for text in texts if text))
     if len(found) > 1:
         raise FilterError(name, _("%(name)s stands twice in the address: choose one of its values.", name=name[:40]))
     if found and len(found[0]) > _LONGEST.get(name, 300):
