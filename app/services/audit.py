@@ -79,7 +79,7 @@ class LogFilter:
 
 
 EVERY = LogFilter()
-UNDOABLE = (*undo.PUT_BACK, *undo.OF_BIN)
+UNDOABLE = (*undo.PUT_BACK, *undo.OF_BIN, "place")
 
 
 def audit(actor: str, action: str, subject: str, result: str, touched: Sequence[tuple[str, str | None]] = ()) -> int:
