@@ -246,6 +246,34 @@ def test_the_lost_attempts_of_a_day_link_to_exactly_their_jobs(site):
     assert len(found) == 2 and old not in found
 
 
+def test_the_list_counts_beyond_a_thousand(site, monkeypatch):
+    from app.services.jobs import listing
+    for _n in range(5):
+        site.ledger.dispatch(queue="low")
+    monkeypatch.setattr(listing.count, "__defaults__", (None, 3))
+    monkeypatch.setattr(listing, "COUNTED", 3)
+    text = page(site, "list?state=pending&queue=low")
+    assert "5 jobs with these filters" in text and "Count all" not in text, "plain filters are counted at once"
+    attempts = page(site, "list?state=pending&attempt=0")
+    assert re.search(r"More than \d jobs", attempts)
+    address = html.unescape(re.search(r'href="/admin/jobs/([^"]+)">Count all', attempts)[1])
+    counted = page(site, address)
+    assert "5 jobs with these filters" in counted and "Count all" not in counted
+
+
+def test_a_job_cancelled_before_it_began_is_told_once(site):
+    uuid = site.ledger.dispatch()
+    send(site, f"cancel/{uuid}")
+    text = words(re.search(r'(?s)<ol class="history".*?</ol>', page(site, f"job/{uuid}"))[0])
+    assert text.count("ancelled") == 1 and "Cancelled the job" in text, text
+
+
+def test_a_queued_job_is_named_by_its_digits_on_the_overview(site):
+    uuid = site.ledger.dispatch()
+    row = re.search(rf'(?s)data-key="q{uuid}".*?</tr>', page(site, ""))[0]
+    assert f">{uuid[:8]}</td>" in row
+
+
 def ordering_of(site) -> list[str]:
     return [row[0] for row in site.ledger.connection.fetch_all("SELECT uuid FROM jobs ORDER BY rank DESC, COALESCE(seat, id), id")]
 
