@@ -9,6 +9,7 @@ the disk is full.
 from __future__ import annotations
 
 import os
+import pwd
 import sys
 from collections.abc import Callable
 from functools import wraps
@@ -32,8 +33,11 @@ single = AppGroup()  # commands without a group
 
 
 def actor() -> str:
-    """The name of the user for the audit log: 'cli:' and the user name or number."""
-    return f"cli:{os.environ.get('USER') or os.getuid()}"
+    """The name of the user for the audit log: 'cli:' and the user name, or the number of a user without one."""
+    try:
+        return f"cli:{os.environ.get('USER') or pwd.getpwuid(os.getuid()).pw_name}"
+    except KeyError:
+        return f"cli:{os.getuid()}"
 
 
 def refuse(sentence: object, code: int = 1) -> NoReturn:

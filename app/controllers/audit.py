@@ -18,7 +18,6 @@ from app.extensions import db
 from app.integrations.csv_cells import write_rows
 from app.services import audit
 from app.support.clock import iso, midnight, millis
-from app.support.messages import translate_stored
 from app.support.settings import settings
 from app.support.validation import ValidationError, check_text, parse_id
 
@@ -66,7 +65,7 @@ def log():
     if wants_json():
         return jsonify({"log": rows, "older": older})
     known = [*log_words.OF_JOBS, *log_words.OF_OTHERS]
-    actions = sorted(((name, translate_stored(name)) for name in {*known, given["action"]} if name), key=lambda a: a[1])
+    actions = sorted(((name, log_words.label(name)) for name in {*known, given["action"]} if name), key=lambda a: a[1])
     # A chip takes its part out of the address.
     chips = [(name, value, url_for("admin.jobs.log", **{k: v for k, v in here.items() if k != name}))
              for name, value in here.items()]

@@ -155,7 +155,9 @@ def question(action: str, n: int) -> tuple[str, str, str]:
                 _("They stand ahead of all others of their queue, in their own order."),
                 _("%(n)s to the top", n=shown)),
         "delay": (ngettext("Delay %(n)s job?", "Delay %(n)s jobs?", n, n=shown),
-                  _("They run no sooner than then. Held ones are not held any more."), _("Delay %(n)s", n=shown)),
+                  ngettext("It runs no sooner than then. If it is held, it is not held any more.",
+                           "They run no sooner than then. Held ones are not held any more.", n),
+                  _("Delay %(n)s", n=shown)),
     }[action]
 
 

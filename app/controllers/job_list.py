@@ -44,13 +44,18 @@ def list_context(wanted: JobFilter) -> dict[str, object]:
     try:
         found = listing.page(wanted, request.args.get("before", ""), request.args.get("after", ""))
         total, exact = listing.count(wanted, found.seen)
+        asked = request.args.get("count") == "all"
+        if not exact and (asked or wanted.query.keys() <= listing.PLAIN):
+            every = listing.count_all(wanted, listing.CLICK_S if asked else listing.CHEAP_S)
+            total, exact = (total, False) if every is None else (every, True)
     except TooSlow:
         found, total, exact, slow = JobPage([], {}, None, None), 0, False, True
     return choices(wanted, here) | {
         "filter": wanted, "rows": found.rows, "total": max(total, len(found.rows)), "exact": exact, "slow": slow,
         "stopped": found.stopped,
         "behind": found.behind, "gone": listing.gone(wanted.action) if wanted.action else 0,
-        "capped": total >= listing.COUNTED, "top": f"{snapshot['l']}.{snapshot['h']}",
+        "capped": total >= listing.COUNTED, "count_url": None if exact or slow else url_for(
+            "admin.jobs.list", **here, count="all"), "top": f"{snapshot['l']}.{snapshot['h']}",
         "older_url": found.older and url_for("admin.jobs.list", before=found.older, **here),
         "newer_url": found.newer and url_for("admin.jobs.list", after=found.newer, **here),
         "csv_url": url_for("admin.jobs.export", **here), "here": url_for("admin.jobs.list", **here),
@@ -96,6 +101,7 @@ def day_before() -> str:
 @bp.get("/list", endpoint="list")
 def index():
     """The list as a page or as JSON. Only the first page polls: rows of older pages must not move under the reader.
+    With `count=all` it counts beyond 1,000 for up to 10 s, and does not poll.
 
     The form of the page also sends one argument as `arg_name` and `arg_value`; it is answered by a redirect to the
     address that has just the parts that are set.
@@ -117,8 +123,8 @@ def index():
         rows = [JobSummary(r.uuid, r.job_type, r.queue, r.state, r.tenant_id, r.attempts) for r in context["rows"]]
         return {"jobs": rows, "older": context["older_url"], "newer": context["newer_url"]}
 
-    return live("admin/jobs.html", context, "jobs_table", poll=context["here"], follow=context["first_page"],
-                plain=plain)
+    return live("admin/jobs.html", context, "jobs_table", poll=context["here"], plain=plain,
+                follow=context["first_page"] and "count" not in request.args)
 
 
 def with_argument(given: MultiDict) -> MultiDict:

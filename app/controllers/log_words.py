@@ -16,6 +16,7 @@ from app.config import QUEUES
 from app.services.alerts import texts
 from app.services.audit import AuditRow
 from app.support.clock import millis
+from app.support.crontab import in_words
 from app.support.formatting import number
 from app.support.messages import Message, translate_stored
 from app.support.moments import clock_text
@@ -42,7 +43,7 @@ OF_JOBS = {  # what was done to one job, and to many
     "top": (_("Moved the job to the top"), _("Moved %(n)s of %(total)s jobs to the top")),
     "up": (_("Moved the job one place up"), _("Moved %(n)s jobs one place up")),
     "down": (_("Moved the job one place down"), _("Moved %(n)s jobs one place down")),
-    "undo": (_("Took back for the job: %(subject)s"), _("Took back for %(n)s of %(total)s jobs: %(subject)s"))}
+    "undo": (_("Took back: %(subject)s"), _("Took back for %(n)s of %(total)s jobs: %(subject)s"))}
 OF_OTHERS = {
     "pause": _("Paused %(subject)s, %(result)s"), "resume": _("Resumed %(subject)s"),
     "seal": _("Marked %(subject)s as complete"), "set limit": _("Set the limit of %(subject)s: %(result)s"),
@@ -100,6 +101,9 @@ PARTS = {"state": _("state"), "queue": _("queue"), "type": _("type"), "tenant": 
          "shorter": _("runs shorter than"), "waited": _("waited at least"), "heavier": _("memory over"),
          "code": _("code version"), "rescued": _("rescued"), "clock": _("time of day"), "action": _("action"),
          "deploy": _("since deploy")}
+PLAN = {"skip": _("a run is left out while an earlier one is live"), "wait": _("a run waits for an earlier one"),
+        "allow": _("runs may overlap"), "catch_up": _("missed runs are caught up once")}
+_OPEN_END = re.compile(r"[:;,] …$")
 _OF, _OLD_DELAY = re.compile(r"([0-9]{1,9}) of ([0-9]{1,9})"), re.compile(r"seconds ([0-9]{1,9})(?:\.[0-9]{1,3})?")
 _OLD_QUEUE, _TICKED = re.compile(r"queue (\w{1,20})"), re.compile(r"([0-9]{1,9}) ticked")
 _NAMED, _OF_ALERTS = re.compile(r"%\((\w{1,20})\)s"), ("rule", "alert")
@@ -129,10 +133,12 @@ def facts(row: AuditRow) -> dict[str, Any]:
 def sentence(row: AuditRow, of_one: bool = False) -> str:
     """What was done, as a sentence without its subject when that is a job; with `of_one` as one of its jobs sees it."""
     own, subject, values = str(row.action), translate_stored(_named(row)) or "", facts(row)
-    result = translate_stored(row.result) or ""
+    result = _planned(row.result) if own.endswith(" a schedule") else translate_stored(row.result) or ""
     if own in OF_JOBS:
         one, many = OF_JOBS[own]
-        single = of_one or row.uuid is not None or own == "undo" and row.jobs == 1 and values.get("total") == 1
+        single = of_one or row.uuid is not None or values.get("total") == values.get("n") == 1
+        if not single and values.get("total") == 1:
+            return gettext("No job was as it had to be: %(name)s", name=label(own))
         if single or values.get("n") is not None:
             shown = {k: number(v) if type(v) is int else v for k, v in values.items()}
             text = _filled(one if single else many, subject, shown)
@@ -151,8 +157,34 @@ def _filled(what: Any, subject: str, values: dict[str, Any]) -> str | None:
     return _NAMED.sub(lambda found: str(given[found[1]]), text)
 
 
+def label(own: str) -> str:
+    """What an action does, as "Moved the job to the top": its sentence with "…" for what differs."""
+    if own == "undo":
+        return gettext("Took back an action")
+    text = _NAMED.sub("…", str(OF_JOBS[own][0] if own in OF_JOBS else OF_OTHERS.get(own) or translate_stored(own)))
+    return _OPEN_END.sub("", text)
+
+
+def _planned(result: str) -> str:
+    """A schedule, or one before and one after, in words."""
+    if type(result) is Message:
+        return translate_stored(result.having(**{k: _planned(str(v)) for k, v in result.values.items()})) or ""
+    cron, *parts = result.split(" · ")
+    told = [in_words(cron) or cron, *(registry.label_of(part) for part in parts[:1])]
+    for n, part in enumerate(parts[1:], 1):
+        last = all(later == "catch_up" for later in parts[n + 1 :])
+        told.append(str(PLAN[part]) if part in PLAN and last else
+                    gettext("queue %(name)s", name=part) if n == 1 and part in QUEUES else
+                    gettext("tenant %(name)s", name=part))
+    return ", ".join(told)
+
+
 def _named(row: AuditRow) -> str:
-    """The subject; a rule and an alert by the name of its kind, a paused type without its code."""
+    """The subject; a rule and an alert by the name of its kind, a paused type without its code, an undone action as a
+    sentence."""
+    if row.action == "undo":
+        known = row.subject.values.get("action") if type(row.subject) is Message else row.subject.partition(", ")[0]
+        return label(str(known))
     kind, _space, id_ = row.subject.partition(" ")
     if str(row.action).endswith(_OF_ALERTS) or row.action == "end silence":
         return f"«{texts.name(kind)}» ({id_})" if id_.isdigit() else row.subject
@@ -165,7 +197,7 @@ def _named(row: AuditRow) -> str:
 
 def origin(row: AuditRow) -> str | None:
     """From where the jobs of an action on many came, as "from the list: state failed"; None for other entries."""
-    if row.uuid is not None or str(row.action) not in OF_JOBS or row.action == "undo":
+    if row.uuid is not None or str(row.action) not in (*OF_JOBS, "place") or row.action == "undo":
         return None
     if row.subject.startswith("list {"):
         return _list(stored_object(row.subject.removeprefix("list ")))

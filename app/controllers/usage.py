@@ -12,10 +12,10 @@ from flask_babel import gettext as _
 from app import registry
 from app.controllers.access import wants_json
 from app.controllers.responses import render_error, wrong
-from app.controllers.usage_charts import charts, jobs_url, moment
+from app.controllers.usage_charts import charts, jobs_url, local_time, moment
 from app.extensions import db
 from app.ledger.dialect import TooSlow, limited
-from app.services.stats import colours, usage, usage_window
+from app.services.stats import colours, usage, usage_compare, usage_window
 from app.services.stats.usage_window import PERIODS, Window
 from app.support.clock import iso, now_ms
 from app.support.formatting import number, threshold
@@ -25,9 +25,16 @@ bp = Blueprint("usage", __name__, url_prefix="/usage")
 READ_S = 5.0  # 30 days of 300 tenants take 0.9 s
 
 
+def _given() -> dict[str, str]:
+    """The range of the address; the list calls its beginning `since`, which is understood too."""
+    args = request.args
+    return {"from": args.get("from", "") or args.get("since", ""), "until": args.get("until", "")}
+
+
 def _window(now: int) -> tuple[Window, dict[str, str]]:
-    given = [request.args.get(name, "") for name in ("period", "from", "until")]
-    return usage_window.read(*given, now, settings().timezone)
+    zone, given = settings().timezone, _given()
+    window, faults = usage_window.read(request.args.get("period", ""), *given.values(), now, zone)
+    return usage_compare.compared(window, request.args.get("compare", ""), zone), faults
 
 
 def covers(window: Window, now: int) -> str:
@@ -41,10 +48,19 @@ def covers(window: Window, now: int) -> str:
 
 
 def _context(window: Window, now: int, faults: dict[str, str], behind: int) -> dict[str, Any]:
-    """What both pages say of their window; `given` is what was typed."""
+    """What both pages say of their window; `given` is what was typed, or the range that is shown instead."""
     late = _("About %(n)s outcomes are not counted yet: the monitor is at it.", n=number(behind)) if behind else ""
-    given = {name: request.args.get(name, "") for name in ("from", "until")}
-    return {"window": window, "covers": covers(window, now), "faults": faults, "given": given, "late": late,
+    given, widened = _given(), ""
+    if any(given.values()) and not faults and not usage_compare.asked(*given.values(), window, settings().timezone):
+        given = {"from": local_time(window.since), "until": local_time(window.until)}
+        widened = _("Only whole hours are counted: %(since)s to %(until)s is shown.", since=moment(window.since),
+                    until=moment(window.until))
+    compare = request.args.get("compare", "")
+    compare = compare if compare in usage_compare.COMPARED else "before"
+    before = window.before
+    was = _("Compared with %(since)s to %(until)s.", since=moment(before.since), until=moment(before.until))
+    return {"window": window, "widened": widened, "compare": compare, "was_time": was, "covers": covers(window, now),
+            "faults": faults, "given": given, "late": late,
             "here": given if any(given.values()) and not faults else {"period": window.period}}
 
 

@@ -24,10 +24,11 @@ def moment(ms: int) -> str:
 
 def jobs_url(scope: str, name: str, since: int, until: int, state: str = "counted", **more: str) -> str:
     """The list of the jobs of a name that ended from `since` to before `until` (ms)."""
-    return url_for("admin.jobs.list", **{scope: name}, state=state, since=_time(since), until=_time(until), **more)
+    return url_for("admin.jobs.list", **{scope: name}, state=state, since=local_time(since),
+                   until=local_time(until), **more)
 
 
-def _time(ms: int) -> str:
+def local_time(ms: int) -> str:
     """A time as the list reads it, in APP_TIMEZONE; with its offset where the clocks show it twice."""
     local = localtime(when(ms))
     twice = local.replace(fold=0).utcoffset() != local.replace(fold=1).utcoffset()

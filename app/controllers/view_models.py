@@ -26,7 +26,7 @@ from app.services.jobs.views import AttemptView, JobView, Progress
 from app.services.stats import pauses, workers
 from app.services.stats.job_monitoring import JobMonitoringService, MonitorView, RecentEvent, recent_events
 from app.support import disk
-from app.support.clock import day_of, millis, now_ms
+from app.support.clock import DAY_MS, day_of, iso, millis, now_ms
 from app.support.formatting import localtime, number
 from app.support.messages import Message, translate_stored
 from app.support.settings import settings
@@ -138,12 +138,15 @@ def notices(monitor: MonitorView, events: list[RecentEvent]) -> list[dict[str, A
     for event in events:
         n, shown = event.count, number(event.count)
         if event.kind == "lost":
-            all_n, exact, url = listed(rescued="1")
-            also = ngettext("%(n)s job was ever rescued", "%(n)s jobs were ever rescued", all_n,
-                            n=number(all_n) if exact else _("more than %(n)s", n=number(all_n)))
+            day, ever = listed(rescued=f"{iso(event.until - DAY_MS)}..{iso(event.until + 1)}"), listed(rescued="1")
+            shown_day, shown_ever = (number(total) if exact else _("more than %(n)s", n=number(total))
+                                     for total, exact, _url in (day, ever))
+            also = [(ngettext("%(n)s job", "%(n)s jobs", day[0], n=shown_day), day[2]),
+                    (ngettext("%(n)s job was ever rescued", "%(n)s jobs were ever rescued", ever[0], n=shown_ever),
+                     ever[2])]
             add("bolt-off", ngettext("%(n)s attempt was lost with its worker in 24 hours",
                                      "%(n)s attempts were lost with their workers in 24 hours", n, n=shown),
-                at=event.at, also={"text": also, "url": url} if all_n else None)
+                at=event.at, also=[link for link, found in zip(also, (day, ever), strict=True) if found[0]])
         else:
             add("lock", ngettext("%(n)s job blocked: type or arguments do not fit",
                                  "%(n)s jobs blocked: type or arguments do not fit", n, n=shown),

@@ -85,7 +85,7 @@ UNDO_DAYS = 7  # then the log forgets what an undo needs (instance/sweeps.py)
 _ACTORS = """WITH RECURSIVE names (name) AS (SELECT MIN(actor) FROM audit UNION ALL
  SELECT (SELECT MIN(actor) FROM audit WHERE actor > name) FROM names WHERE name IS NOT NULL)
  SELECT name FROM names WHERE name IS NOT NULL LIMIT :most"""
-UNDOABLE = (*undo.PUT_BACK, *undo.OF_BIN)
+UNDOABLE = (*undo.PUT_BACK, *undo.OF_BIN, "place")
 
 
 def audit(actor: str, action: str, subject: str, result: str, touched: Sequence[tuple[str, str | None]] = ()) -> int:

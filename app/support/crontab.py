@@ -125,7 +125,7 @@ def _sentence(sim: CronSim) -> str:
 def _pace(minutes: list[int], hours: list[int]) -> str:
     """"every 5 minutes from 09:00 to 17:55" and its like."""
     step = _step(minutes)
-    even = step > 1 and 60 % step == 0 and len(minutes) == 60 // step
+    even = step > 1 and 60 % step == 0 and len(minutes) == 60 // step and (len(minutes) > 2 or not minutes[0])
     first, last = f"{hours[0]:02}:{minutes[0]:02}", f"{hours[-1]:02}:{minutes[-1]:02}"
     pace = None
     if len(minutes) == 60:
@@ -139,6 +139,8 @@ def _pace(minutes: list[int], hours: list[int]) -> str:
         return _("%(pace)s from minute %(n)s of each hour", pace=pace, n=minutes[0]) if minutes[0] else pace
     if pace and (len(hours) == 1 or _step(hours) == 1):
         return _("%(pace)s from %(first)s to %(last)s", pace=pace, first=first, last=last)
+    if pace and minutes[0]:
+        return _("%(pace)s from minute %(n)s of the hours %(hours)s", pace=pace, n=minutes[0], hours=_ranges(hours))
     if pace:
         return _("%(pace)s in the hours %(hours)s", pace=pace, hours=_ranges(hours))
     if len(hours) == 24:

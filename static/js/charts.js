@@ -174,11 +174,11 @@ export function charts() {
       chart.update(mode);
     },
 
-    // Dashed lines, each with its text where the one before leaves room.
+    // Dashed lines, each with its text: in the first line of text that has room for it.
     lines(chart) {
       const { ctx, chartArea: area, scales } = chart;
       const step = scales.x.width / rows.length;
-      let free = area.left;
+      const taken = [];
       ctx.save();
       Object.assign(ctx, { strokeStyle: colour("text"), fillStyle: colour("text"), font: `12px ${getComputedStyle(document.body).fontFamily}`, textBaseline: "top" });
       ctx.setLineDash([4, 3]);
@@ -191,9 +191,11 @@ export function charts() {
         const shown = text.length > 24 ? `${text.slice(0, 23)}…` : text;
         const wide = ctx.measureText(shown).width;
         const start = x + 4 + wide > area.right ? x - 4 - wide : x + 4;
-        if (start < free) return;
-        ctx.fillText(shown, start, area.top);
-        free = start + wide + 8;
+        let line = 0;
+        while (taken.some((t) => t.line === line && start < t.end && t.start < start + wide + 8)) line += 1;
+        if ((line + 1) * 15 > area.height) return;
+        ctx.fillText(shown, start, area.top + line * 15);
+        taken.push({ line, start, end: start + wide + 8 });
       }));
       ctx.restore();
     },

@@ -16,7 +16,8 @@ function on() {
 
 const typing = (target) => target.closest && target.closest("textarea, select, [contenteditable], input:not([type=checkbox], [type=radio], [type=button], [type=submit])");
 const visible = (element) => element.checkVisibility({ visibilityProperty: true });
-const rows = () => [...document.querySelectorAll("main .t tbody tr")].filter((row) => row.querySelector("a.title") && visible(row));
+const link = (row) => row.querySelector("a.title") || row.querySelector("a[href]"); // an entry of the log has no title
+const rows = () => [...document.querySelectorAll("main .t tbody tr")].filter((row) => visible(row) && link(row) && visible(link(row)));
 
 // The row that has the focus, or the first one.
 function current() {
@@ -29,7 +30,7 @@ function move(step) {
   const { all, at } = current();
   const next = all[at < 0 ? (step > 0 ? 0 : all.length - 1) : Math.min(Math.max(at + step, 0), all.length - 1)];
   if (!next) return;
-  next.querySelector("a.title").focus({ preventScroll: true });
+  link(next).focus({ preventScroll: true });
   next.scrollIntoView({ block: "nearest" });
 }
 
@@ -54,7 +55,7 @@ function retry() {
 }
 
 function search() {
-  const field = [...document.querySelectorAll("main input[type=search]")].find(visible);
+  const field = ["main input[type=search]", "main form[role=search] input", "main form.toolbar input:not([type=hidden])"].flatMap((kind) => [...document.querySelectorAll(kind)]).find(visible);
   if (!field) return openPalette();
   field.focus();
   return field.select();

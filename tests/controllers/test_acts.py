@@ -15,7 +15,8 @@ from app.models.audit import Audit
 from app.services import audit
 from app.services.jobs import actions, listing, selection
 from app.services.people import accounts
-from app.support.clock import now_ms
+from app.support.clock import DAY_MS, now_ms, stamp
+from app.support.messages import Message
 from tests.conftest import PASSWORD, sign_in
 from tests.controllers.test_gate import JSON
 
@@ -208,8 +209,8 @@ def test_a_job_whose_attempts_were_all_lost_says_so(site):
 
 OLD = {
     ("move", "{uuid}", "queue high"): ("Moved the job to high", "Ha spostato il lavoro in high"), ("delay", "{uuid}", "seconds 60.0"): ("Delayed the job until 2026-", "Ha rimandato il lavoro fino a 2026-"),
-    ("retry", 'list {"state": "failed", "type": "ProcessCsvImport"}', "3 of 4"): ("Retried 3 of 4 jobs|from the list: state Failed, type CSV Import", "Ha riprovato 3 lavori su 4|dall'elenco: stato Fallito, tipo CSV Import"),
-    ("cancel", "5 ticked", "5 of 5; cancelled with it: 2 of 2"): ("Cancelled 5 of 5 jobs|ticked: 5", "Ha annullato 5 lavori su 5|selezionati: 5"),
+    ("retry", 'list {"state": "failed", "type": "ProcessCsvImport"}', "3 of 4"): ("Retried 3 of 4 jobs|from the list: state Failed, type CSV Import", "Ha riprovato 3 su 4 lavori|dall'elenco: stato Fallito, tipo CSV Import"),
+    ("cancel", "5 ticked", "5 of 5; cancelled with it: 2 of 2"): ("Cancelled 5 of 5 jobs|ticked: 5", "Ha annullato 5 su 5 lavori|selezionati: 5"),
     ("hold", "{uuid}", "done"): ("Held the job", "Ha trattenuto il lavoro"), ("pause", "type:TestEcho", "5 minutes"): ("Paused the type Test Echo, 5 minutes", "Ha messo in pausa il tipo Test Echo, 5 minuti"),
     ("pause", "low", "until resumed"): ("Paused the queue low, until resumed", "Ha messo in pausa la coda low, "), ("silence alert", "no_worker 3", "60 minutes"): ("Silenced the alert «No worker» (3) for 60 minutes", ""),
     ("strange", "a thing", "odd"): ("strange: a thing, odd", "strange: a thing, odd"),
@@ -238,13 +239,99 @@ def test_each_action_of_the_code_has_its_sentence(app):
     assert names >= {"place", "undo place", "new view"} and len(names) > 50 and names - log_words.OF_JOBS.keys() - log_words.OF_OTHERS.keys() == set()
 
 
+def test_moves_schedules_undos_and_single_jobs_are_told_in_words(site):
+    one, two = site.ledger.dispatch(), site.ledger.dispatch()
+    send(site, "queues/place", uuid=two, place="1")
+    assert "Moved in the queue: place 1 of default" in words(page(site, "log?action=place"))
+    undo = re.search(r'action="(/admin/jobs/undo/\d+)"', page(site, "log?action=place"))
+    assert undo, "a move has its undo in the log"
+    send(site, undo[1].removeprefix("/admin/jobs/"))
+    assert ordering_of(site) == [one, two] and 'action="/admin/jobs/undo/' not in page(site, "log?action=place")
+    send(site, "bulk", action="top", uuid=[two])
+    text = words(page(site, "log?action=top"))
+    assert "Moved the job to the top" in text and "1 of 1" not in text
+    send(site, re.search(r"/admin/jobs/(undo/\d+)", page(site, "log?action=top"))[1])
+    assert "Took back: Moved the job to the top" in words(page(site, "log?action=undo"))
+    italian = words(site.get("/admin/jobs/log", headers={"Accept-Language": "it"}).text)
+    assert "Ha annullato: Ha spostato il lavoro in cima" in italian and "voce " not in italian and "entry " not in text
+    choices = re.findall(r'<option value="([^"]+)"[^>]*>([^<]+)', page(site, "log"))
+    named = {name: label for name, label in choices if name in log_words.OF_JOBS or name in log_words.OF_OTHERS}
+    assert named["take theirs"] == "Took their side of …" and named["sign in"] == "Signed in from …" and named["seal"] == "Marked … as complete"
+    assert all(label[0].isupper() and label.lower() != name and "%" not in label for name, label in named.items())
+
+
+def test_the_lost_attempts_of_a_day_link_to_exactly_their_jobs(site):
+    old = site.ledger.dispatch()
+    rescue.rescue(site.ledger.connection, site.ledger.claim(), True, "killed", site.ledger.store)
+    site.ledger.change("UPDATE job_metrics SET completed_at = :at WHERE uuid = :u", u=old, at=stamp(now_ms() - 2 * DAY_MS))
+    site.ledger.change("UPDATE jobs SET state = 'held', hold_code = 'person' WHERE uuid = :u", u=old)
+    for _n in range(2):
+        uuid = site.ledger.dispatch()
+        for _again in range(2):
+            rescue.rescue(site.ledger.connection, site.ledger.claim(), True, "killed", site.ledger.store)
+            site.ledger.change("UPDATE jobs SET available_ms = 0, state = 'pending' WHERE uuid = :u", u=uuid)
+        site.ledger.change("UPDATE jobs SET state = 'held', hold_code = 'person' WHERE uuid = :u", u=uuid)
+    text = page(site, "")
+    assert "4 attempts were lost with their workers in 24 hours" in text, re.findall(r"[^<>]*lost with[^<>]*", text)
+    day, ever = re.findall(r'<a href="/admin/jobs/(list\?rescued=[^"]+)">([^<]+)</a>', text)[-2:]
+    assert (day[1], ever[1]) == ("2 jobs", "3 jobs were ever rescued") and ".." in day[0]
+    found = {row["uuid"] for row in site.get(f"/admin/jobs/{html.unescape(day[0])}", headers=JSON).json["jobs"]}
+    assert len(found) == 2 and old not in found
+
+
+def test_the_list_counts_beyond_a_thousand(site, monkeypatch):
+    from app.services.jobs import listing
+    for _n in range(5):
+        site.ledger.dispatch(queue="low")
+    monkeypatch.setattr(listing.count, "__defaults__", (None, 3))
+    monkeypatch.setattr(listing, "COUNTED", 3)
+    text = page(site, "list?state=pending&queue=low")
+    assert "5 jobs with these filters" in text and "Count all" not in text, "plain filters are counted at once"
+    attempts = page(site, "list?state=pending&attempt=0")
+    assert re.search(r"More than \d jobs", attempts)
+    address = html.unescape(re.search(r'href="/admin/jobs/([^"]+)">Count all', attempts)[1])
+    counted = page(site, address)
+    assert "5 jobs with these filters" in counted and "Count all" not in counted
+
+
+def test_a_job_cancelled_before_it_began_is_told_once(site):
+    uuid = site.ledger.dispatch()
+    send(site, f"cancel/{uuid}")
+    text = words(re.search(r'(?s)<ol class="history".*?</ol>', page(site, f"job/{uuid}"))[0])
+    assert text.count("ancelled") == 1 and "Cancelled the job" in text, text
+
+
+def test_a_queued_job_is_named_by_its_digits_on_the_overview(site):
+    uuid = site.ledger.dispatch()
+    row = re.search(rf'(?s)data-key="q{uuid}".*?</tr>', page(site, ""))[0]
+    assert f">{uuid[:8]}</td>" in row
+
+
+def ordering_of(site) -> list[str]:
+    return [row[0] for row in site.ledger.connection.fetch_all("SELECT uuid FROM jobs ORDER BY rank DESC, COALESCE(seat, id), id")]
+
+
+@pytest.mark.parametrize(("action", "result", "told"), [
+    ("make a schedule", "*/5 * * * * · ProcessCsvImport · default · skip", "Every 5 minutes, CSV Import, queue default, a run is left out while an earlier one is live"),
+    ("make a schedule", "0 3 * * * · ProcessCsvImport · wait · allow · catch_up", "Every day at 03:00, CSV Import, tenant wait, runs may overlap, missed runs are caught up once"),
+    ("retime a schedule", "0 3 * * * → 0 4 * * *", "Every day at 03:00 → Every day at 04:00"),
+    ("delete a schedule", "0 3 * * *", "Every day at 03:00"), ("change a schedule", "x", "x")])
+def test_a_schedule_in_the_log_is_told_in_words(admin, app, action, result, told):
+    before, arrow, after = result.partition(" → ")
+    with app.app_context():
+        audit.audit("ada", Message(action), "nightly", Message("%(before)s → %(after)s", before=before, after=after) if arrow else result)
+        db.session.commit()
+    assert told in words(admin.get("/admin/jobs/log?actor=ada", headers=EN).text)
+
+
 def test_the_log_is_filtered_by_chips_and_exported(site):
     one, two = site.ledger.dispatch(), site.ledger.dispatch()
     send(site, f"act/{one}/hold")
     send(site, "bulk", action="hold", scope="all", state="pending")
     send(site, "bulk", action="release", uuid=[one, two])
     text = page(site, f"log?action=hold&job={two[:13]}&actor=admin@example.org")
-    assert words(text).count("Held ") == 1 and "Held 1 of 1 job" in words(text) and "from the list: state Pending" in text
+    assert words(re.sub(r"(?s)<select.*?</select>", "", text)).count("Held ") == 2, "the chip and the entry"
+    assert "Held the job" in words(text) and "from the list: state Pending" in text
     assert f'href="/admin/jobs/log?actor=admin@example.org&amp;job={two[:13]}"' in text.replace("%40", "@"), "a chip takes its part away"
     both = page(site, "log?action=release")
     entry = re.search(r'href="(/admin/jobs/list\?action=\d+)"', both)[1]

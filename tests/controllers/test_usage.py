@@ -212,3 +212,31 @@ def test_figures_that_take_too_long_say_so(site, monkeypatch):
         answer = site.get(url, headers=JSON)
         assert answer.status_code == 503 and "shorter period" in answer.json["error"]
         assert site.get(url).status_code == 503
+
+
+def test_a_range_is_compared_with_the_same_hours_of_another_day(site):
+    since, until = (stamp(at)[:19] + "Z" for at in (HOUR - 25 * HOUR_MS, HOUR - 22 * HOUR_MS))
+    span = f"?from={stamp(HOUR)[:19]}Z&until={stamp(HOUR + HOUR_MS)[:19]}Z".replace(" ", "T")
+    day = plain(site, f"type/T{span}&compare=day")
+    usual = plain(site, f"type/T{span}")
+    assert usual["now"]["run"] == day["now"]["run"] and usual["before"]["total"] == 1, "a2 ended in the hour before"
+    assert day["before"]["completed"] == 1 and day["before"]["failed"] == 0, "a5 ended 24 hours before"
+    assert plain(site, f"type/T{span}&compare=week")["before"]["total"] == 0
+    wide = plain(site, f"type/T?from={since}&until={until}&compare=day".replace(" ", "T"))
+    assert (wide["now"]["total"], wide["before"]["total"]) == (3, 0), "a4, a5, a6"
+    over = plain(site, "type/T?period=7d&compare=day")
+    assert (over["now"]["total"], over["before"]["total"]) == (6, 2), "the weeks overlap: a5 and a6 lie in both"
+    text = site.get("/admin/jobs/usage/type/T?period=1h&compare=week").text
+    assert 'compare=day&amp;period=1h' in text and re.search(r'compare=week[^>]*aria-current="true"', text) and "Compared with " in text
+    assert "compare=week" in re.search(r'href="([^"]*period=7d[^"]*)"', text)[1], "a link to a period keeps what is compared"
+
+
+def test_a_range_that_is_not_of_whole_hours_says_what_is_shown_in_its_place(site):
+    text = site.get("/admin/jobs/usage/type/T?from=2026-11-25T14:20&until=2026-11-25T14:40").text
+    assert "Only whole hours are counted: 25 Nov, 14:00 to 25 Nov, 15:00 is shown." in text.replace("Nov 14", "Nov, 14").replace("Nov 15", "Nov, 15")
+    assert 'name="from" value="2026-11-25T14:00"' in text and 'name="until" value="2026-11-25T15:00"' in text
+    other = site.get("/admin/jobs/usage/type/T?since=2026-11-25T14:00&until=2026-11-25T15:00").text
+    assert "Only whole hours" not in other and 'name="from" value="2026-11-25T14:00"' in other
+    assert plain(site, "type/T?since=2026-11-25T14:00&until=2026-11-25T15:00")["until"] == plain(site, "type/T?from=2026-11-25T14:00&until=2026-11-25T15:00")["until"]
+    assert "Only whole hours" not in site.get("/admin/jobs/usage/?by=type&from=2026-11-20&until=2026-11-21").text
+    assert "Only whole hours" in site.get("/admin/jobs/usage/?by=type&from=2026-11-20T10:01").text

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import re
-from datetime import datetime
+from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -29,6 +29,8 @@ WORDS = [
     ("0 */6 * * *", "Every day at 00:00, 06:00, 12:00, and 18:00", "Ogni giorno alle 00:00, 06:00, 12:00 e 18:00"), ("15 */2 * * *", "Every 2 hours from 00:15 to 22:15", "Ogni 2 ore dalle 00:15 alle 22:15"),
     ("*/5 22,23,0 * * *", "Every 5 minutes in the hours 0, 22, and 23", "Ogni 5 minuti nelle ore 0, 22 e 23"), ("0 20-23,0-5 * * *", "At minute 0 of the hours 0–5 and 20–23", "Al minuto 0 delle ore 0–5 e 20–23"),
     ("5,20,41 8-18 * * *", "At minutes 5, 20, and 41 of the hours 8–18", "Ai minuti 5, 20 e 41 delle ore 8–18"),
+    ("5,35 8-18/2 * * *", "At minutes 5 and 35 of the hours 8, 10, 12, 14, 16, and 18", "Ai minuti 5 e 35 delle ore 8, 10, 12, 14, 16 e 18"), ("5,35 * * * *", "Every hour at minutes 5 and 35", "Ogni ora ai minuti 5 e 35"),
+    ("3-59/5 1-7/3 * * *", "Every 5 minutes from minute 3 of the hours 1, 4, and 7", "Ogni 5 minuti dal minuto 3 delle ore 1, 4 e 7"),
     ("0 0 1 * *", "On day 1 of the month at 00:00", "Il giorno 1 del mese alle 00:00"), ("0 0 1,15 * *", "On days 1 and 15 of the month at 00:00", "Nei giorni 1 e 15 del mese alle 00:00"),
     ("0 0 */2 * *", "Every 2 days from day 1 to 31 of the month at 00:00", "Ogni 2 giorni dal giorno 1 al 31 del mese alle 00:00"), ("0 0 L * *", "On the last day of the month at 00:00", "L'ultimo giorno del mese alle 00:00"),
     ("0 0 LW * *", "On the last day of the month from Monday to Friday at 00:00", "L'ultimo giorno del mese da lunedì a venerdì alle 00:00"),
@@ -94,6 +96,92 @@ def test_times_that_fall_together_have_the_same_words_and_others_differ(speak):
             meant = (frozenset(sim.minutes), frozenset(sim.hours), frozenset(sim.months), days)
             assert by_words.setdefault(words, (meant, cron))[0] == meant, (words, cron, by_words[words][1])
     assert len(by_words) > 800
+
+
+def numbers(text: str) -> set[int]:
+    """"1–5, 9, and 20" as numbers."""
+    spans = [list(map(int, found.split("–"))) for found in re.findall(r"\d+(?:–\d+)?", text)]
+    return {n for span in spans for n in range(span[0], span[-1] + 1)}
+
+
+def times_said(words: str) -> set[int]:
+    """The minutes of a day that an English sentence names, read as a person reads it."""
+    if clocks := re.search(r" at (\d\d:\d\d(?:[, and]+\d\d:\d\d)*)", words):
+        return {int(h) * 60 + int(m) for h, m in re.findall(r"(\d\d):(\d\d)", clocks[1])}
+    step = {"minute": 1, "hour": 60}
+    pace = re.match(r"Every (?:(\d+) )?(minute|hour)s?", words)
+    length = int(pace[1] or 1) * step[pace[2]] if pace else 0
+    if span := re.search(r"from (\d\d):(\d\d) to (\d\d):(\d\d)", words):
+        a, b, c, d = map(int, span.groups())
+        return set(range(a * 60 + b, c * 60 + d + 1, length))
+    hours = numbers(found[1]) if (found := re.search(r"(?:in|of) the hours ([\d–, and]+)", words)) else set(range(24))
+    if at := re.search(r"at minutes? ([\d–, and]+)", words, re.I):
+        minutes = numbers(at[1])
+    elif "on the hour" in words:
+        minutes = {0}
+    else:
+        first = int(found[1]) if (found := re.search(r"from minute (\d+)", words)) else 0
+        minutes = set(range(first, 60, length))
+    return {hour * 60 + minute for hour in hours for minute in minutes}
+
+
+def days_said(words: str, day: datetime) -> bool:
+    """Whether an English sentence names the day."""
+    first, last = (r"from (\w+day) to (\w+day)", r"on (?:day|days) ([\d–, and]+) of the month")
+    week = "Monday Tuesday Wednesday Thursday Friday Saturday Sunday".split()
+    months = re.search(r"(?:, |^)(?:in|from) ((?:" + "|".join(MONTHS) + r")\b.*)", words)
+    if months:
+        named = [n for n, name in enumerate(MONTHS, 1) if name in months[1]]
+        if day.month not in (range(named[0], named[-1] + 1) if f"from {MONTHS[named[0] - 1]}" in words else named):
+            return False
+    if year := re.search(r"every year on (\d+) (\w+)", words, re.I):
+        return day.day == int(year[1]) and day.month == MONTHS.index(year[2]) + 1
+    text = words[: months.start()] if months else words
+    tests = []
+    if span := re.search(first, text, re.I):
+        tests.append(week.index(span[1]) <= day.weekday() <= week.index(span[2]))
+    elif found := re.search(r"(?:every|only on|^on) ((?:" + "|".join(week) + r")\b.*)", text, re.I):
+        tests.append(week[day.weekday()] in found[1])
+    if found := re.search(last, text, re.I):
+        tests.append(day.day in numbers(found[1]))
+    if found := re.search(r"every (\d+) days from day (\d+) to (\d+)", text, re.I):
+        tests.append(day.day in range(int(found[2]), int(found[3]) + 1, int(found[1])))
+    return all(tests) if "but only" in text else any(tests) or not tests
+
+
+MONTHS = "January February March April May June July August September October November December".split()
+
+
+def test_the_words_name_the_runs_that_are_computed(speak):
+    """Lists, steps and steps with an offset in every field, against the minutes that moments() computes."""
+    chance, said = random.Random(16), 0
+
+    def part(low: int, high: int) -> str:
+        a, b, step = *sorted(chance.sample(range(low, high + 1), 2)), chance.randint(1, (high - low) // 2)
+        listed = ",".join(map(str, sorted(chance.sample(range(low, high + 1), chance.randint(1, 4)))))
+        even = chance.choice([n for n in range(2, high + 1) if not (high + 1 - low) % n] or [2])
+        offset = low + chance.randint(0, min(even - 1, high - low))
+        return chance.choice(["*", f"*/{step}", listed, f"{a}-{b}", f"{a}-{b}/{step}", f"{offset}-{high}/{even}",
+                              ",".join(map(str, range(offset, high + 1, even)))])
+    for n in range(600):
+        days = [part(1, 28), part(1, 12), part(0, 6)] if n % 2 else ["*", "*", "*"]
+        cron = " ".join([part(0, 59), part(0, 23), *days])
+        if not (words := speak("en", cron)):
+            continue
+        said += 1
+        start = datetime(2026, 1, 1, tzinfo=ZoneInfo("UTC"))
+        runs, after = {}, int(start.timestamp() * 1000) - 1
+        for at in moments(cron, ZoneInfo("UTC"), after):
+            when = datetime.fromtimestamp(at / 1000, ZoneInfo("UTC"))
+            if (when - start).days >= 60 or len(runs) > 12 or n % 2 == 0 and runs and when.date() not in runs:
+                break
+            runs.setdefault(when.date(), set()).add(when.hour * 60 + when.minute)
+        whole = list(runs.values())[:-1] or list(runs.values())
+        assert all(found == times_said(words) for found in whole), (cron, words)
+        if n % 2 and len(runs) <= 12:
+            named = {day for day in range(60) if days_said(words, start + timedelta(days=day))}
+            assert named == {(day - start.date()).days for day in runs}, (cron, words)
+    assert said > 300
 
 
 @pytest.mark.parametrize(("cron", "told"), [

@@ -95,8 +95,8 @@ def _view(row: Deploy) -> DeployView:
 
 def on_chart(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The rows of a chart over time, oldest first, each with its `deploys`: [{"at": "14:05", "text", "place"}], with
-    `place` from 0 to 1 within the bucket. `date` of a row is the start of an hour or minute (2026-11-26T09:00:00Z) or
-    a day (2026-11-26); other rows get no deploys."""
+    `place` from 0 to 1 within the bucket, those that a person marked first. `date` of a row is the start of an hour or
+    minute (2026-11-26T09:00:00Z) or a day (2026-11-26); other rows get no deploys."""
     starts = [_start(row.get("date")) for row in rows]
     if not rows or None in starts or starts != sorted(starts):
         return [row | {"deploys": []} for row in rows]
@@ -104,7 +104,8 @@ def on_chart(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     ends = [*starts[1:], starts[-1] + step]
     query = select(Deploy).where(Deploy.at_ms >= starts[0], Deploy.at_ms < ends[-1]).order_by(Deploy.at_ms.desc())
     found: list[list[dict[str, Any]]] = [[] for _row in rows]
-    for deploy in reversed([_view(row) for row in db.session.scalars(query.limit(MOST_ON_CHART))]):
+    shown = reversed([_view(row) for row in db.session.scalars(query.limit(MOST_ON_CHART))])
+    for deploy in sorted(shown, key=lambda view: not view.actor):
         n = bisect_right(starts, deploy.at_ms) - 1
         place = (deploy.at_ms - starts[n]) / max(ends[n] - starts[n], 1)
         found[n].append({"at": at(deploy.at), "text": deploy.text, "place": round(place, 3)})

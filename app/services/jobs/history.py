@@ -67,7 +67,9 @@ class Round:
 def rounds(job: JobView, outcomes: list[AttemptView], entries: list[AuditRow], lines: dict[int, int]) -> list[Round]:
     """The rounds of a job, from its outcomes (as `lookup.attempts_of`), the entries of the log about it and the numbers
     of its log lines by claim."""
-    steps: list[Attempt | Act] = [*_attempts(job, outcomes, lines), *(Act(entry.at, entry) for entry in entries)]
+    said = any(entry.action == "cancel" for entry in entries)  # tells more than the outcome of a job that never began
+    attempts = [a for a in _attempts(job, outcomes, lines) if a.n or not said or a.outcome.status != "cancelled"]
+    steps: list[Attempt | Act] = [*attempts, *(Act(entry.at, entry) for entry in entries)]
     steps.sort(key=lambda step: (step.at or _LONG_AGO, isinstance(step, Act)))
     found = [Round(1)]
     for step in steps:

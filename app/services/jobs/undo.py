@@ -16,6 +16,7 @@ from app.ledger.rows import among
 from app.models import Audit
 from app.models.audit import AuditJob
 from app.services.audit import UNDO_DAYS, UNDOABLE, ActionRefused, amend, audit, row_of
+from app.services.jobs import ordering
 from app.services.jobs.actions import STEP, WAKE, Done
 from app.services.jobs.tickets import want_tickets
 from app.support.messages import Message, from_row, translate as _
@@ -33,6 +34,9 @@ def undo(entry: int, actor: str) -> Done:
     if action not in UNDOABLE:
         db.session.rollback()
         raise ActionRefused(_("This action has no undo."))
+    if action == ordering.NAMED:
+        moved = ordering.undo(entry, actor)
+        return Done(moved.count, moved.count, moved.action)
     while kept := dict(db.session.execute(select(j.uuid, j.was).where(
             j.audit_id == entry, j.was.is_not(None), j.uuid > last).order_by(j.uuid).limit(STEP)).all()):
         tx, last, total = SessionExecutor(db.session), max(kept), total + len(kept)

@@ -226,22 +226,23 @@ def monitor_state() -> MonitorView:
 
 @dataclass(frozen=True)
 class RecentEvent:
-    """`kind` is lost (jobs rescued from a dead worker in the last 24 h) or blocked (now). `uuid` is one of the jobs,
-    `at` the time when it was lost."""
+    """`kind` is lost (attempts lost with a dead worker in the 24 h before `until`, in ms) or blocked (now). `uuid` is
+    one of the jobs, `at` the time when it was lost."""
 
     kind: str
     count: int
     uuid: str | None
     at: datetime | None
+    until: int = 0
 
 
 def recent_events(blocked: int) -> list[RecentEvent]:
     """Lost jobs, and the `blocked` ones that there are, for the dashboard; [] without any."""
-    events = []
-    if lost := outcome_stats.lost(now_ms()):
+    events, now = [], now_ms()
+    if lost := outcome_stats.lost(now):
         query = select(JobMetric.uuid, JobMetric.completed_at).where(JobMetric.status == "lost")
         last = db.session.execute(query.order_by(JobMetric.id.desc()).limit(1)).first()
-        events.append(RecentEvent("lost", lost, last and last.uuid, last and when(millis(last.completed_at))))
+        events.append(RecentEvent("lost", lost, last and last.uuid, last and when(millis(last.completed_at)), now))
     if blocked:
         uuid = db.session.scalar(select(Job.uuid).where(Job.state == "blocked").limit(1))
         events.append(RecentEvent("blocked", blocked, uuid, None))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from app.extensions import db
@@ -85,31 +85,31 @@ def of_name(scope: str, name: str, window: Window) -> Found:
     if window.raw:
         if (found := _raw(tx, scope, name, window)) is not None:
             return found
-        window = whole(window.period, window.until - 1 - (window.until - 1) % HOUR_MS - HOUR_MS,
-                       -(-window.until // HOUR_MS) * HOUR_MS)
-    low = window.before.since
+        window = replace(whole(window.period, window.until - 1 - (window.until - 1) % HOUR_MS - HOUR_MS,
+                               -(-window.until // HOUR_MS) * HOUR_MS), back=window.back)
+    low, parts = window.before.since, (window, window.before)
 
-    def look() -> tuple[list[tuple], dict[int, int]]:
-        busy = {since: sum(row[4] for row in _sums(tx, "type", since, until).values()) for since, until in (
-            (window.since, window.until), (low, window.since))}
+    def look() -> tuple[list[tuple], list[int]]:
+        busy = [sum(row[4] for row in _sums(tx, "type", part.since, part.until).values()) for part in parts]
         return tx.fetch_all(_ONE, scope=scope, name=name, low=low, high=window.until), busy
 
     (rows, busy), cells, behind = _steadily(tx, low, look)
     cut: list[tuple[int, Cell]] = [(row[0], Cell.of_row(row[1:])) for row in rows]
     cut += [(at, cell) for (kind, key, at), cell in cells.items() if (kind, key) == (scope, name)]
     for (kind, _key, at), cell in cells.items():
-        if kind == "type" and at < window.until:
-            busy[window.since if at >= window.since else low] += cell.busy_ms
+        for n, part in enumerate(parts):
+            busy[n] += cell.busy_ms if kind == "type" and _in(part, at) else 0
     first = as_integer(tx.fetch_all(_FIRST, scope="type")[0][0])
-    return _found(window, cut, busy[window.since], busy[low], behind, first)
+    return _found(window, cut, *busy, behind, first)
 
 
 def _raw(tx: Any, scope: str, name: str, window: Window) -> Found | None:
     """From raw rows; None when there are more than MOST_RAW."""
-    low, column = window.before.since, COLUMN[scope]
+    low, column, rows = window.before.since, COLUMN[scope], []
     of = f"FROM job_metrics WHERE completed_at >= :low AND completed_at < :high AND {column} = :name"
-    rows = tx.fetch_all(f"SELECT {COLUMNS} {of} LIMIT {MOST_RAW + 1}", low=stamp(low), high=stamp(window.until),
-                        name=name)
+    for part in (window.before, window):
+        rows += tx.fetch_all(f"SELECT {COLUMNS} {of} LIMIT {MOST_RAW + 1}", low=stamp(part.since),
+                             high=stamp(part.until), name=name)
     if len(rows) > MOST_RAW:
         return None
     cells = collect(rows, low, 60_000)
@@ -122,14 +122,19 @@ def _raw(tx: Any, scope: str, name: str, window: Window) -> Found | None:
 
 def _found(window: Window, cut: list[tuple[int, Cell]], busy: int, before_ms: int, behind: int,
            first_hour: int | None) -> Found:
-    """`cut` are cells by their time (ms), from the window before on."""
+    """`cut` are cells by their time (ms), from the window that it is compared with on."""
     bars, before = [Cell() for _ in window.bars], Cell()
     starts = [since for since, _until in window.bars]
     for at, cell in cut:
-        place = bisect_right(starts, at) - 1
-        if at < window.until:
-            (bars[place] if place >= 0 else before).add(cell)
+        if _in(window, at):
+            bars[bisect_right(starts, at) - 1].add(cell)
+        if _in(window.before, at):
+            before.add(cell)
     return Found(window, bars, before, busy, before_ms, behind, first_hour)
+
+
+def _in(part: Window, at: int) -> bool:
+    return part.since <= at < part.until
 
 
 def _sums(tx: Any, scope: str, low: int, high: int) -> dict[str, list[int]]:

@@ -1,4 +1,4 @@
-"""The time that a page of use covers: a period before now, or a range; and the same length before it.
+"""The time that a page of use covers: a period before now, or a range; and a time of the same length before it.
 
 fields of an address -> `read` -> Window, whose bars (`step`) divide it; the last hour is read from the raw rows, every
 other window has whole hours, of which the running one may be the last.
@@ -6,7 +6,7 @@ other window has whole hours, of which the running one may be the last.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta, tzinfo
 
 from app.services.instance.retention import KEEP_USAGE_DAYS
@@ -21,18 +21,21 @@ MOST_BARS = 60
 @dataclass(frozen=True)
 class Window:
     """[since, until) in ms, in bars of `step` ms; `period` is one of PERIODS, or "" for a range. `raw`: it is read from
-    raw rows. `until` may be later than now, by less than an hour (`raw`: a minute)."""
+    raw rows. `until` may be later than now, by less than an hour (`raw`: a minute). `back`: how many ms earlier the one
+    it is compared with begins; 0: its own length."""
 
     period: str
     since: int
     until: int
     step: int
     raw: bool = False
+    back: int = 0
 
     @property
     def before(self) -> Window:
-        """The window of the same length that ends where this one begins."""
-        return Window(self.period, 2 * self.since - self.until, self.since, self.step, self.raw)
+        """The window of the same length that it is compared with: the one just before it, unless `back`."""
+        back = self.back or self.until - self.since
+        return replace(self, since=self.since - back, until=self.until - back)
 
     @property
     def bars(self) -> list[tuple[int, int]]:
@@ -68,7 +71,7 @@ def read(period: str, since: str, until: str, now: int, zone: tzinfo) -> tuple[W
     times: dict[str, int | None] = {}
     for name, text in (("from", since), ("until", until)):
         try:
-            times[name] = _moment(text.strip(), zone, name == "until") if text.strip() else None
+            times[name] = parse_time(text.strip(), zone, name == "until") if text.strip() else None
         except (ValueError, OverflowError):
             wrong[name] = _("A date is written as 2026-11-23, a time as 2026-11-23T14:00.")
     if wrong:
@@ -84,7 +87,8 @@ def read(period: str, since: str, until: str, now: int, zone: tzinfo) -> tuple[W
     return whole("", low, high), wrong
 
 
-def _moment(text: str, zone: tzinfo, end: bool) -> int:
+def parse_time(text: str, zone: tzinfo, end: bool) -> int:
+    """A day or a time in ms; with `end` the end of a day. Raises ValueError and OverflowError."""
     moment = datetime.fromisoformat(text)
     if not 1971 <= moment.year <= 9000:
         raise ValueError(text)

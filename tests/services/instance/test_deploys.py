@@ -121,9 +121,10 @@ def test_a_chart_has_each_deploy_in_its_bucket(ledger):
     rows = [{"date": iso(hour - n * HOUR_MS).replace(".000Z", "Z"), "total": n} for n in (2, 1, 0)]
     for at, text in ((hour - 2 * HOUR_MS - 1, "before"), (hour - 2 * HOUR_MS, "first"), (hour - 30 * MINUTE_MS, "half"), (hour - 15 * MINUTE_MS, "later")):
         put(ledger, at, text)
+    ledger.change("INSERT INTO deploys (at_ms, text, actor) VALUES (:at, 'Workers run 2', NULL)", at=hour - 48 * MINUTE_MS)
     with ledger.app.app_context():
         found = [[(d["text"], d["place"]) for d in row["deploys"]] for row in deploys.on_chart(rows)]
-        assert found == [[("first", 0.0)], [("half", 0.5), ("later", 0.75)], []]
+        assert found == [[("first", 0.0)], [("half", 0.5), ("later", 0.75), ("Workers run 2", 0.2)], []], "marks of persons first"
         days = deploys.on_chart([{"date": "2026-01-01"}, {"date": "2026-01-02"}, {"date": "2026-01-04"}])
         assert [row["deploys"] for row in days] == [[], [], []]
         for odd in ([], [{"date": None}], [{"label": "x"}], [{"date": "x"}], [{"date": "2026-01-02"}, {"date": "2026-01-01"}]):
