@@ -18,13 +18,14 @@ from app.services.content import content_list
 from app.services.jobs.job_filter import ARGS, NAMES, FilterError
 
 ALWAYS = ("before", "after", "page", "cursor", "lang", "csrf_token", "ask", "again", "next", "_")
-OF_LIST = (*NAMES, "arg_name", "arg_value")
+OF_LIST = (*NAMES, "arg_name", "arg_value", "count")
 OF_BULK = (*NAMES, "scope", "top", "uuid", "children", "to_queue", "delay")
 RANGE = ("since", "until")
+_OF_USE = ("period", "from", "until", "since", "compare")
 # The list itself checks its address beside its own form.
 KNOWN: dict[str, Collection[str]] = {
     "export": OF_LIST, "errors.index": (*RANGE, "period", "deploy", "sort", "error", "from"),
-    "usage.index": ("by", "sort", "period", "from", "until"), "usage.one": ("period", "from", "until"),
+    "usage.index": ("by", "sort", *_OF_USE), "usage.one": _OF_USE,
     "log": audit.NAMES, "log-export": audit.NAMES, "contents.index": content_list.NAMES,
     "generations.index": generations.FILTERS, "batches.index": ("q", "open"), "recurring": ("q",),
     "recurring-one": (), "costs.index": RANGE, "costs.export": RANGE, "costs.days": RANGE,

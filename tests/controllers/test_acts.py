@@ -283,7 +283,7 @@ def test_the_list_counts_beyond_a_thousand(site, monkeypatch):
     from app.services.jobs import listing
     for _n in range(5):
         site.ledger.dispatch(queue="low")
-    monkeypatch.setattr(listing.count, "__defaults__", (None, 3))
+    monkeypatch.setattr(listing.count, "__defaults__", (None, 3, 1.0))
     monkeypatch.setattr(listing, "COUNTED", 3)
     text = page(site, "list?state=pending&queue=low")
     assert "5 jobs with these filters" in text and "Count all" not in text, "plain filters are counted at once"
