@@ -28,7 +28,7 @@ def test_monitor_once_waits_for_what_it_sends_and_says_what_failed(product, sink
     done = flask(product, "monitor", "--once")
     assert done.returncode == 0, done.stderr
     assert sink.titles == ["No worker"]
-    assert "https://jobs.example.org/admin/jobs/workers" in sink.got[0]["message"]
+    assert "https://jobs.example.org/admin/jobs/list?state=pending" in sink.got[0]["message"]
     listed = flask(product, "alerts", "list").stdout
     assert "critical\topen" in listed and "No worker is alive and 11 jobs wait" in listed
     number = listed.split("\t")[0]
