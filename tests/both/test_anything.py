@@ -112,7 +112,7 @@ def check(paths) -> None:
             for accept in ("text/html", "application/json", PARTS) if n % 3 == 0 or "/job/" not in path else ("text/html",):
                 answer = check.client.get(path, headers={"Accept": accept} if accept != PARTS else {"Accept": "application/json", "X-Partials": PARTS})
                 body = answer.get_data()
-                fine = answer.status_code in {"/readyz": (200, 503), "/": (302,), "/favicon.ico": (301,)}.get(path, (200, 404))
+                fine = answer.status_code in {"/readyz": (200, 503), "/": (302,), "/form-again": (200, 303), "/favicon.ico": (301,)}.get(path, (200, 404))
                 if "/html" in answer.content_type:
                     fine &= not any(bad in body for bad in (b"<script>alert(1)", b'href="javascript:', b'href="//evil'))
                 if "json" in answer.content_type:
@@ -186,9 +186,9 @@ def test_a_foreign_failed_job_can_be_looked_at_retried_and_deleted(ledger):
         assert client.get(f"/admin/jobs/job/{key}").status_code == 200
         assert client.get(f"/admin/jobs/job/{key}", headers=scripts).json["uuid"] == key
     form = {"csrf_token": client.csrf}
-    assert client.post(f"/admin/jobs/delete/{keys[3]}", data=form | {"_method": "DELETE"}, headers=scripts).json == {"ok": True, "count": 1}
+    assert client.post(f"/admin/jobs/delete/{keys[3]}", data=form | {"_method": "DELETE"}, headers=scripts).json.items() >= {"ok": True, "count": 1}.items()
     for key in keys[:3]:
-        assert client.post(f"/admin/jobs/retry/{key}", data=form, headers=scripts).json == {"ok": True, "count": 1}
+        assert client.post(f"/admin/jobs/retry/{key}", data=form, headers=scripts).json.items() >= {"ok": True, "count": 1}.items()
     assert ledger.one("SELECT COUNT(*) FROM jobs WHERE job_type = 'Unknown'") == 3 and ledger.one("SELECT COUNT(*) FROM failed_jobs WHERE deleted_at IS NULL") == 0
 
 

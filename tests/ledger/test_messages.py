@@ -121,7 +121,7 @@ def test_what_happens_to_a_job_is_told_in_italian_from_its_json(ledger, page):
     cases["unsettled"] = ledger.dispatch("TestPermanent")
     Lifecycle(ledger.connection, ("default",), ledger.store)._replace(ledger.claim(), Outcome("completed", result=object()), ValueError("x"))
     said = {
-        "blocked": f"tipo {trap}", "retried": "tempo scaduto dopo 300 s", "stopped": "w_1: il processo non c", "cancel": "Annullato da ada@example.org.",
+        "blocked": f"tipo {trap}", "retried": "tempo scaduto dopo 300 s", "stopped": "w_1: il processo non c", "cancel": "ada@example.org",
         "hold": "ada@example.org", "type": "tipo è in pausa", "unsettled": "Il suo esito",
     }
     for name, uuid in cases.items():
