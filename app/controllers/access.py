@@ -1,4 +1,4 @@
-"""Access control: super-admins only, CSRF, and whether a request wants JSON."""
+"""Access control: the right that an address needs, CSRF, and whether a request wants JSON."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from flask import abort, current_app, request
 from flask_login import current_user
 from flask_wtf.csrf import CSRFError
 
+from app.controllers.rights import DATA, RIGHTS
 from app.extensions import csrf, login
 from app.support.settings import settings
 
@@ -30,13 +31,29 @@ def wants_json() -> bool:
     return asked and accepted["application/json"] >= accepted["text/html"]
 
 
-def super_admin_required():
-    """before_request of the admin area: the answer of `auth.unauthorized` without a session; 403 for other roles."""
+def right_required():
+    """before_request of the admin area: the answer of `auth.unauthorized` without a session; 403 without the right
+    that the address needs (rights.RIGHTS)."""
     if not current_user.is_authenticated:
         return login.unauthorized()
-    if current_user.role != "super-admin":
+    if request.endpoint is not None and RIGHTS.get(request.endpoint) not in current_user.rights:
         abort(403)
     return None
+
+
+def sees_data() -> bool:
+    """Whether whoever asks may see arguments, logs and results."""
+    return DATA in getattr(current_user, "rights", ())
+
+
+def may_open(url: str, method: str = "GET") -> bool:
+    """Whether whoever asks has the right for an address of ours, with its path prefix, query and fragment."""
+    path = urlsplit(url).path.removeprefix(request.script_root)
+    adapter = current_app.url_map.bind("localhost")
+    if not adapter.test(path, method):
+        return False
+    needed = RIGHTS.get(adapter.match(path, method)[0])
+    return needed is None or needed in getattr(current_user, "rights", ())
 
 
 def check_csrf() -> None:

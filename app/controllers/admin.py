@@ -1,4 +1,4 @@
-"""The admin area: everything below /admin is for super-admins only, which is checked before each request."""
+"""The admin area: everything below /admin needs a right, which is checked before each request."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ from app.controllers import (
     views,
     workers,
 )
-from app.controllers.access import check_csrf, super_admin_required
+from app.controllers.access import check_csrf, right_required
 
 bp = Blueprint("admin", __name__, url_prefix="/admin")
-bp.before_request(super_admin_required)
+bp.before_request(right_required)
 bp.before_request(check_csrf)
 bp.before_request(form_again.forget)
 bp.before_request(known_parts.check)

@@ -6,7 +6,7 @@ from flask import Blueprint, Flask, abort, flash, g, jsonify, redirect, render_t
 from flask_babel import gettext as _
 from flask_login import UserMixin, current_user, login_user, logout_user
 
-from app.controllers import form_again
+from app.controllers import form_again, rights
 from app.controllers.access import JSON_ENDPOINTS, check_csrf, foreign_page, wants_json
 from app.controllers.forms import LoginForm
 from app.controllers.redirects import here, safe_next
@@ -33,10 +33,13 @@ bp.before_request(check_csrf)
 
 
 class Person(UserMixin):
-    """A signed-in person for Flask-Login: `id`, `email` and `role` are those of the user."""
+    """Who asks, for Flask-Login: `id`, `email`, `role` and `language` are those of the user, `rights` those of the
+    role."""
 
     def __init__(self, user: User, token: str) -> None:
         self.id, self.email, self.role, self._token = user.id, user.email, user.role, token
+        self.language, self.browser_alerts = user.language, bool(user.browser_alerts)
+        self.rights = rights.of_role(user.role, bool(user.sees_data))
 
     def get_id(self) -> str:
         """The token of the session; Flask-Login keeps it in the cookie."""
@@ -118,7 +121,7 @@ def show_kept_form():
     """The form that this browser sent when its session had ended."""
     if not current_user.is_authenticated:
         return unauthorized()
-    if current_user.role != "super-admin":
+    if rights.OWN not in current_user.rights:
         abort(403)
     return form_again.show()
 

@@ -15,6 +15,7 @@ from app.controllers import known_parts
 from app.controllers.form_again import kept_ticks
 from app.controllers.jobs import bp
 from app.controllers.responses import actor, csv_file, live, wrong
+from app.controllers.rights import MANAGE
 from app.integrations.csv_cells import write_rows
 from app.ledger.dialect import TooSlow
 from app.models.job import LIVE_STATES
@@ -76,7 +77,7 @@ def choices(wanted: JobFilter, values: dict[str, str]) -> dict[str, object]:
         "values": values, "chips": chips, "states": [*GROUPS, *LIVE_STATES, *FINAL], "queues": QUEUES,
         "holds": list(HOLDS), "types": [{"name": d.name, "label": d.label} for d in registry.known_types()],
         "words": filter_words, "suggest": lambda: filter_words.suggestions(wanted), "order": list_order(wanted),
-        "views": lambda: saved_views.listing(actor(), current_user.role == "super-admin")}
+        "views": lambda: saved_views.listing(actor(), MANAGE in current_user.rights)}
 
 
 def list_order(wanted: JobFilter) -> str:

@@ -88,7 +88,7 @@ def http_error(error: HTTPException):
     titles = {
         400: (_("Not understood"), _("The request could not be read.")),
         401: (_("Sign in"), _("Sign in first.")),
-        403: (_("No access"), _("Only super-admins may see this.")),
+        403: (_("No access"), _("Your role does not allow this.")),
         404: (_("Not found"), _("There is no such page.")),
         405: (_("Not this way"), _("This address does not take such a request.")),
         408: (_("Too slow"), _("The request did not arrive in time. Send it again.")),

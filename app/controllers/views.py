@@ -10,6 +10,7 @@ from app.controllers.access import wants_json
 from app.controllers.form_again import kept_fields
 from app.controllers.job_list import read_filter
 from app.controllers.responses import actor, ask, done, wrong
+from app.controllers.rights import MANAGE
 from app.services.jobs import filter_words, saved_views
 from app.support.validation import ValidationError
 
@@ -18,7 +19,7 @@ bp = Blueprint("views", __name__, url_prefix="/views")
 
 def is_admin() -> bool:
     """Whether the signed-in person may change the views of others."""
-    return current_user.role == "super-admin"
+    return MANAGE in current_user.rights
 
 
 @bp.get("/", endpoint="index")

@@ -23,7 +23,7 @@ def ways_out() -> list[tuple[str, str]]:
         person = None
     if person is None:
         return [(url_for("admin.jobs.index"), _("To the overview")), (url_for("auth.login"), _("Sign in"))]
-    if person.role != "super-admin":
+    if not person.rights:
         return [(url_for("auth.logout"), _("Sign in as someone else"))]
     pages = [(url_for("admin.jobs.index"), _("To the overview")), (url_for("admin.jobs.list"), _("All jobs"))]
     with suppress(BuildError):  # a blueprint without a page of its own

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, ForeignKey, Index, String
+from sqlalchemy import BigInteger, ForeignKey, Index, Integer, String, Text
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from app.extensions import db
 from app.models.types import Id
 
-ROLES = ("super-admin", "user")
+ROLES = ("super-admin", "operator", "viewer", "user")
 
 
 class User(db.Model):
-    """An account. `role` is one of ROLES; with `disabled_ms` it cannot sign in."""
+    """An account. `role` is one of ROLES; with `disabled_ms` it cannot sign in.
+
+    `sees_data`: a viewer may see arguments, logs and results. `language` is that of what is sent to the person;
+    `browser_alerts`: the browser tells new alerts. With `totp_on_ms` signing in needs a code of `totp_secret` (sealed),
+    each once (`totp_step` is the last), or one of `recovery_codes` (JSON of hashes).
+    """
 
     __tablename__ = "users"
 
@@ -22,6 +27,13 @@ class User(db.Model):
     role: Mapped[str] = mapped_column(String(50))
     created_ms: Mapped[int] = mapped_column(BigInteger)
     disabled_ms: Mapped[int | None] = mapped_column(BigInteger)
+    sees_data: Mapped[int] = mapped_column(Integer, server_default="0")
+    language: Mapped[str | None] = mapped_column(String(5))
+    browser_alerts: Mapped[int] = mapped_column(Integer, server_default="0")
+    totp_secret: Mapped[str | None] = mapped_column(Text)
+    totp_on_ms: Mapped[int | None] = mapped_column(BigInteger)
+    totp_step: Mapped[int | None] = mapped_column(BigInteger)
+    recovery_codes: Mapped[str | None] = mapped_column(Text)
 
 
 class UserSession(db.Model):

@@ -1,0 +1,54 @@
+"""Which right each address needs, and which rights a role or a token has.
+
+request -> RIGHTS by endpoint -> `may` of whoever asks -> 403 without it; an endpoint that is not in the table is
+forbidden (tests/controllers/test_rights.py compares the table with the URL map)
+A right holds for an address whatever the method. What a viewer may not see on a page that it may open (arguments, logs,
+results), the page asks with `sees_data`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+READ = "read"  # figures, lists, pages of jobs
+DATA = "data"  # arguments, logs, results and contents
+ACT = "act"  # retry, cancel, delete, pause, order, commands of workers
+DISPATCH = "dispatch"  # new jobs, schedules, contents
+MANAGE = "manage"  # accounts, connections, alert rules, limits, budgets
+OWN = "own"  # what belongs to the person: sessions, second factor, tokens, views, reports
+
+ROLES = {
+    "super-admin": frozenset({READ, DATA, ACT, DISPATCH, MANAGE, OWN}),
+    "operator": frozenset({READ, DATA, ACT, DISPATCH, OWN}),
+    "viewer": frozenset({READ, OWN}),
+    "user": frozenset(),
+}
+SCOPES = {"read": frozenset({READ, DATA}), "act": frozenset({ACT}), "dispatch": frozenset({DISPATCH})}
+
+_NAMES = {
+    READ: """index job list queues queue workers recurring recurring-one realtime-stats metrics log palette palette-json
+        alerts.index batches.index batches.one capacity.index capacity.hours costs.index costs.days errors.index
+        graph.batch graph.job usage.index usage.one schedules.next views.index views.one costs.export""",
+    DATA: """export log-export contents.index contents.one contents.report generations.index generations.one
+        generations.templates syncs.csv syncs.job syncs.json syncs.link texts.csv texts.index texts.json texts.one""",
+    ACT: """act alerts.act batches.act bulk cancel delete errors.act errors.mark flush-failed pause pause-type place
+        recurring-change retry retry-all undo undo-place workers.all workers.command workers.restart""",
+    DISPATCH: """new.create new.edit new.form new.preview schedules.edit schedules.new contents.decide contents.sync
+        contents.sync-many generations.delete-template generations.save-template syncs.decide texts.create texts.decide
+        texts.preview""",
+    MANAGE: """alerts.new-rule alerts.rule alerts.rule-change alerts.test connections.act connections.index
+        connections.set costs.budget people.change people.end people.index set-limit""",
+    OWN: "views.change views.create views.delete",
+}
+RIGHTS = {f"admin.jobs.{name}": right for right, names in _NAMES.items() for name in names.split()}
+
+
+def of_role(role: str, sees_data: bool) -> frozenset[str]:
+    """The rights of an account; none for an unknown role."""
+    rights = ROLES.get(role, frozenset())
+    return rights | {DATA} if sees_data and READ in rights else rights
+
+
+def of_token(rights: frozenset[str], scopes: Iterable[str]) -> frozenset[str]:
+    """The rights of a token: those of its person that its scopes contain."""
+    return rights & frozenset().union(*(SCOPES.get(scope, frozenset()) for scope in scopes))
