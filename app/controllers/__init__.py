@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from flask import Flask
 
-from app.controllers import admin, auth, home, probes, security, template_globals
+from app.controllers import account, admin, auth, home, probes, security, template_globals
 
 
 def register(app: Flask) -> None:
@@ -12,6 +12,6 @@ def register(app: Flask) -> None:
     app.url_map.strict_slashes = False
     template_globals.install(app)
     auth.install(app)
-    for blueprint in (auth.bp, probes.bp, home.bp, admin.bp):
+    for blueprint in (auth.bp, probes.bp, home.bp, account.bp, admin.bp):
         app.register_blueprint(blueprint)
     security.protect(app)

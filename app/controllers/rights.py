@@ -40,7 +40,9 @@ _NAMES = {
         connections.set costs.budget people.change people.end people.index set-limit""",
     OWN: "views.change views.create views.delete",
 }
+_ACCOUNT = "index"  # below /account, where everything is the person's own
 RIGHTS = {f"admin.jobs.{name}": right for right, names in _NAMES.items() for name in names.split()}
+RIGHTS |= {f"account.{name}": OWN for name in _ACCOUNT.split()}
 
 
 def of_role(role: str, sees_data: bool) -> frozenset[str]:
