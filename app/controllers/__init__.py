@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from flask import Flask
 
+import app.controllers.account_factor  # noqa: F401  (these add routes and sections)
+import app.controllers.account_own  # noqa: F401
+import app.controllers.auth_code  # noqa: F401
+import app.controllers.invited  # noqa: F401
 from app.controllers import account, admin, auth, home, probes, security, template_globals
 
 
