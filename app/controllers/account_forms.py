@@ -11,8 +11,7 @@ import wtforms
 from flask_babel import gettext as _
 
 from app.controllers.forms import Form, text
-from app.models.user import ROLES
-from app.services.people.accounts import clean_email
+from app.services.people.accounts import check_role, clean_email
 from app.support.validation import ValidationError
 
 
@@ -57,13 +56,8 @@ class InviteForm(Form):
     """Who is invited."""
 
     email = text(clean_email, required=True)
-    role = wtforms.SelectField(choices=[(role, role) for role in ROLES], default="viewer", validate_choice=False)
+    role = text(check_role, required=True)
     sees_data = wtforms.BooleanField(false_values=("", "0", "false"))
-
-    def validate_role(self, field: wtforms.Field) -> None:
-        """One of the roles."""
-        if field.data not in ROLES:
-            raise wtforms.ValidationError(_("Choose one of the roles in the list."))
 
 
 def fault(form: Form, error: ValidationError, name: str) -> None:

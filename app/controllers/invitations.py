@@ -24,7 +24,7 @@ def invite():
     form = InviteForm()
     if form.validate():
         try:
-            return _link(*invitations.invite(form.values["email"], form.role.data, form.sees_data.data, actor()))
+            return _link(*invitations.invite(form.values["email"], form.values["role"], form.sees_data.data, actor()))
         except ValidationError as error:
             fault(form, error, "email")
     return wrong(form.faults, lambda: people.page(form))

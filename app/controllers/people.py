@@ -23,13 +23,14 @@ def index():
     """All accounts with their sessions, and who is invited; for scripts `{"people": [...], "invitations": [...]}`."""
     if wants_json():
         return jsonify({"people": accounts.people(current_user.get_id()), "invitations": invitations.pending()})
-    return page(InviteForm())
+    return page(InviteForm(role="viewer"))
 
 
 def page(invite: InviteForm) -> str:
     """The page, with the form of an invitation."""
     return render_template("admin/people.html", people=accounts.people(current_user.get_id()), roles=ROLES,
-                           invitations=invitations.pending(), invite=invite)
+                           invitations=invitations.pending(), invite=invite,
+                           role_choices=[(role, role) for role in ROLES])
 
 
 @bp.post("/<int(max=9223372036854775807):id>/<any(role, disable, enable, unlock, sign_out):action>", endpoint="change")

@@ -42,7 +42,7 @@ def clean_email(email: str) -> str:
 def create_user(email: str, role: str, password: str, actor: str = "code") -> None:
     """Create an account. Raises ValidationError for a bad address, role or password and for a known address."""
     email = clean_email(email)
-    _check_role(role)
+    check_role(role)
     hashed = hash_password(password, email)
     try:
         db.session.add(User(email=email, password_hash=hashed, role=role, created_ms=now_ms()))
@@ -74,7 +74,7 @@ def set_password(email: str, password: str, actor: str = "code") -> None:
 def set_role(email: str, role: str, actor: str = "code") -> None:
     """Change a role and end all sessions of that account. Raises ValidationError for an unknown role, ActionRefused for
     an unknown account and the last active super-admin."""
-    _check_role(role)
+    check_role(role)
     user = _user(email)
     if role != SUPER:
         _keep_one(user)
@@ -195,9 +195,11 @@ def device_words(agent: str | None) -> str | None:
     return f"{browser}, {system}" if system else browser
 
 
-def _check_role(role: str) -> None:
+def check_role(role: str) -> str:
+    """The role itself. Raises ValidationError for an unknown one."""
     if role not in ROLES:
         raise ValidationError(_("Unknown role %(name)s. Use %(known)s.", name=repr(role[:40]), known=", ".join(ROLES)))
+    return role
 
 
 def _user(email: str) -> User:

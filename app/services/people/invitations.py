@@ -18,9 +18,8 @@ from sqlalchemy.exc import IntegrityError
 
 from app.extensions import db
 from app.models import Invitation, User
-from app.models.user import ROLES
 from app.services.audit import ActionRefused, audit, commit_audited, refuse_unless, row_of
-from app.services.people.accounts import clean_email
+from app.services.people.accounts import check_role, clean_email
 from app.services.people.attempts import account_key, digest, forgive, network_of, reserve
 from app.services.people.passwords import hash_password
 from app.services.people.sign_in import Visitor, add_session
@@ -55,9 +54,7 @@ def pending() -> list[InvitationView]:
 def invite(email: str, role: str, sees_data: bool, actor: str = "code") -> tuple[InvitationView, str]:
     """An invitation and its link, which nobody can read again; an older one of the address ends. Raises ValidationError
     for a bad address or role, and when there is an account."""
-    email = clean_email(email)
-    if role not in ROLES:
-        raise ValidationError(_("Unknown role %(name)s. Use %(known)s.", name=repr(role[:40]), known=", ".join(ROLES)))
+    email, role = clean_email(email), check_role(role)
     if db.session.scalar(select(User.id).where(User.email == email)):
         db.session.rollback()
         raise ValidationError(_("There is already an account %(email)s.", email=email))
