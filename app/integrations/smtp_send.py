@@ -2,10 +2,11 @@
 
 stdin  {"url", "from": [name, address], "to", "subject", "text", "html", "files": [[name, type, base64]], "id",
         "date_ms", "seconds"}
-stdout {"ok", "why", "why_json", "doubtful", "refused"}
+stdout {"ok", "why", "why_json", "doubtful", "refused", "down"}
 connect -> TLS (certificate and name checked) -> sign in -> MAIL FROM -> RCPT TO -> DATA; all of it in `seconds`
 `doubtful`: the whole mail was sent and no answer came, so it may have arrived. `refused`: the server has refused this
-recipient or this mail for good (5xx); all else is a trouble of the server or of the settings and may end.
+recipient or this mail for good (5xx); all else is a trouble of the server or of the settings and may end. `down`: it
+failed before any mail was named, so the next mail would fail too.
 """
 
 from __future__ import annotations
@@ -51,8 +52,8 @@ class Trouble(Exception):
 
 def send(given: dict[str, Any]) -> dict[str, Any]:
     """Send the mail; returns the answer for stdout. Raises KeyError and ValueError for a message of another form."""
-    where, state = server("SMTP_URL", given["url"]), {"doubtful": False}
-    why, refused = Message(""), False
+    where, state = server("SMTP_URL", given["url"]), {"doubtful": False, "reached": False}
+    why, refused = "", False
     try:
         with _deadline(given["seconds"]):
             _deliver(where, given, state)
@@ -73,7 +74,7 @@ def send(given: dict[str, Any]) -> dict[str, Any]:
         why = Message("the mail server %(host)s cannot be reached: %(why)s", host=where.host,
                       why=getattr(error, "strerror", None) or type(error).__name__)
     return {"ok": not why, "why": str(why), "why_json": to_json(why), "doubtful": bool(why) and state["doubtful"],
-            "refused": refused}
+            "refused": refused, "down": bool(why) and not state["reached"]}
 
 
 @contextlib.contextmanager
@@ -91,7 +92,7 @@ def _deadline(seconds: float) -> Iterator[None]:
 
 
 def _deliver(where: Server, given: dict[str, Any], state: dict[str, bool]) -> None:
-    """Go through the steps; `state` says whether the mail is in doubt."""
+    """Go through the steps; `state` says how far it came."""
     name, mailbox = given["from"]
     to = _in_ascii_domain(given["to"])
     wide = not (to + _in_ascii_domain(mailbox)).isascii()
@@ -99,6 +100,7 @@ def _deliver(where: Server, given: dict[str, Any], state: dict[str, bool]) -> No
     smtp = _connected(where, mailbox.rpartition("@")[2], given["seconds"])
     try:
         _sign_in(smtp, where)
+        state["reached"] = True
         if wide and not smtp.has_extn("smtputf8"):
             raise Trouble(Message("the mail server takes no addresses with letters like these (SMTPUTF8)"), True)
         options = ["SMTPUTF8", "BODY=8BITMIME"] if wide else []

@@ -89,8 +89,9 @@ class Outbox(outbox.Outbox):
             for m in messages:
                 lost = why and (m.phase == "test" or now - m.created_ms > KEEP_MS)
                 state = "sent" if not why else "dropped" if lost else "waiting"
+                ended = None if state == "waiting" else now
                 tx.execute(_END, id=m.id, until=until, state=state, error=why or None, json=to_json(why),
-                           next=now + backoff(m.attempts), doubt=int(doubtful), ended=None if state == "waiting" else now)
+                           next=now + backoff(m.attempts), doubt=int(doubtful), ended=ended)
 
 
 def level(phase: str, severity: str | None) -> str:
