@@ -29,11 +29,11 @@ def name_of(found: ReportFigures) -> str:
 def files_of(found: ReportFigures, form: str, language: str) -> list[tuple[str, str, bytes]]:
     """The files of one of FORMATS. Raises KeyError for another."""
     kind, name = FORMATS[form], name_of(found)
-    link = settings().public_url + "/admin/jobs/reports/"
+    url = settings().public_url
     if form == "pdf":
         from app.services.reports import pdf  # here: reportlab takes 20 MB, and most processes never draw
 
-        return [(f"{name}.pdf", kind, pdf.render(found, language))]
+        return [(f"{name}.pdf", kind, pdf.render(found, language, url))]
     if form == "csv":
         from app.services.reports import report_csv
 
@@ -41,7 +41,7 @@ def files_of(found: ReportFigures, form: str, language: str) -> list[tuple[str, 
         return [(f"{name}-{part}.csv", kind, text.encode()) for part, text in parts.items()]
     from app.services.reports import html_mail, plain
 
-    text = (html_mail if form == "html" else plain).render(found, language, link)
+    text = (html_mail if form == "html" else plain).render(found, language, url)
     return [(f"{name}.{form}", kind, text.encode())]
 
 

@@ -21,14 +21,14 @@ from app.extensions import db, reading
 from app.ledger.dialect import SessionExecutor, limited
 from app.models.types import as_text
 from app.services.alerts.texts import BRAND, repeated
-from app.services.reports import due, due_times, figures, periods, plan_values
+from app.services.reports import due, due_times, figures, files, html_mail, opening, plain, plan_values
 from app.services.reports.model import ReportFigures
 from app.support.formatting import number
 from app.support.messages import Message
 from app.support.redaction import one_line
 from app.support.settings import settings
 
-PAGE = "/admin/jobs/reports/"
+_BODY = re.compile(r"<body\b[^>]{0,2000}>")
 _URL = re.compile(r"https?://[^\s<>\"]{1,2000}")
 _AFTER = ".,;:!?)"  # signs of the sentence behind an address
 
@@ -90,16 +90,14 @@ def _latest(plans: list[tuple], now: int) -> ReportFigures:
 
 def of_figures(found: ReportFigures, language: str, name: str, told: list[str], mark: str = "") -> Letter:
     """A report as a mail; `name` is that of its plan, `told` stands first, `mark` begins the subject."""
-    from app.services.reports import files, html_mail, plain  # here: reportlab takes 20 MB, and most need none of it
-
-    url = settings().public_url + PAGE
-    title = periods.title(periods.Window(found.period, found.since, found.until), settings().timezone, language)
-    subject = f"{BRAND}{mark + ': ' if mark else ''}{name or _('Report')}: {title}"
-    text, page = plain.render(found, language, url), html_mail.render(found, language, url)
-    first = "".join(f"<p><strong>{html.escape(line)}</strong></p>" for line in told)
-    page = re.sub(r"(<body\b[^>]{0,2000}>)", lambda found: found[1] + first, page, count=1)
+    url = settings().public_url
+    subject = opening.subject(opening.of(found, language, url))
+    text, page = (made.render(found, language, url) for made in (plain, html_mail))
+    first = "".join(f'<p style="margin:12px;font-family:sans-serif"><b>{html.escape(line)}</b></p>' for line in told)
+    page = _BODY.sub(lambda found: found[0] + first, page, count=1)
     made = [*files.files_of(found, "pdf", language), *files.files_of(found, "csv", language)]
-    return Letter(subject, "\n".join([*told, *([""] if told else []), text]), page,
+    return Letter(BRAND + ": ".join(part for part in (mark, name, subject) if part),
+                  "\n".join([*told, *([""] if told else []), text]), page,
                   [(name, mime, base64.b64encode(content).decode()) for name, mime, content in made])
 
 
