@@ -11,20 +11,16 @@ from flask_login import current_user
 
 from app.controllers import report_forms
 from app.controllers.report_forms import PlanForm
-from app.controllers.responses import actor, ask, done, live, render_error, wrong
+from app.controllers.responses import actor, ask, done, live, wrong
 from app.controllers.rights import MANAGE
-from app.extensions import db, reading
-from app.ledger.dialect import TooSlow, limited
 from app.services.jobs.job_filter import FilterError
 from app.services.reports import figures, files, periods, plan_values, plans
 from app.services.reports.model import ReportFilter
 from app.support.clock import now_ms
-from app.support.formatting import number
 from app.support.settings import settings
 from app.support.validation import ValidationError
 
 bp = Blueprint("reports", __name__, url_prefix="/reports")
-READ_S = 20.0
 FIELDS = ("period", "from", "until", "format", "type", "tenant", "queue")
 
 
@@ -74,17 +70,10 @@ def report():
         faults[error.name] = str(error)
     if faults:
         return wrong(faults, lambda: render_template("admin/reports.html", **_context(faults)))
-    with reading(), limited(db.session, READ_S):
-        found = figures.collect(window, ReportFilter(**limits))
+    found = figures.collect(window, ReportFilter(**limits))
     with force_locale(language):
         name, mime, content = files.one(found, form, language)
     return send_file(BytesIO(content), mime, as_attachment=True, download_name=name)
-
-
-@bp.errorhandler(TooSlow)
-def _too_slow(_error: TooSlow):
-    return render_error(503, _("These figures take longer than %(n)s s to read. Choose a shorter period.",
-                               n=number(int(READ_S))))
 
 
 @bp.route("/new", methods=["GET", "POST"], endpoint="new")

@@ -19,9 +19,8 @@ from datetime import tzinfo
 
 from flask import Flask
 
-from app.extensions import db, reading
 from app.ledger import counts
-from app.ledger.dialect import Connection, Executor, TooSlow, limited
+from app.ledger.dialect import Connection, Executor
 from app.models.types import as_integer
 from app.services.outbox import backoff
 from app.services.reports import due_times, figures, plan_values
@@ -32,7 +31,7 @@ from app.support import error_texts
 from app.support.messages import Message, text_of, to_json
 
 log = logging.getLogger(__name__)
-FACT, COLLECT_S = "report plans", 120.0
+FACT, LAST_S = "report plans", 120.0
 _COLUMNS = ", ".join(FIELDS.split())
 _PLANS = f"SELECT {_COLUMNS} FROM report_plans WHERE enabled = 1 ORDER BY id"
 _PLAN = f"SELECT {_COLUMNS} FROM report_plans WHERE id = :id AND enabled = 1"
@@ -78,7 +77,7 @@ class Reports:
         """Why the last round broke off, or 'plan ID: why' of those that fail."""
         return [self._broke] if self._broke else [f"plan {id}: {one.why}" for id, one in self.failures.items()]
 
-    def finish(self, seconds: float = COLLECT_S) -> list[str]:
+    def finish(self, seconds: float = LAST_S) -> list[str]:
         """Wait for the round under way, at most `seconds`; returns `trouble`."""
         if self._thread:
             self._thread.join(seconds)
@@ -127,7 +126,7 @@ class Reports:
         if (found := wanted(connection, plan, now, zone)) is None:
             return 0
         window, skipped = found
-        with self.app.app_context(), reading(), limited(db.session, COLLECT_S):
+        with self.app.app_context():
             told = figures.to_json(self.collect(window, plan.limits))
         with connection.transaction() as tx:
             if tx.fetch_all(_PLAN, id=plan.id) != [row]:
@@ -156,8 +155,6 @@ def resting(tx: Executor, plan: Plan) -> bool:
 
 
 def _why(error: Exception) -> str:
-    if isinstance(error, TooSlow):
-        return Message("its figures take longer than %(n)s s to read", n=f"{COLLECT_S:.0f}")
     if isinstance(error, Damaged):
         return Message("this plan cannot be read: save it anew")
     return text_of(error) if type(text_of(error)) is Message else error_texts.describe(error)

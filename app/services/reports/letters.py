@@ -18,10 +18,10 @@ from typing import Any
 from flask_babel import gettext as _, ngettext
 
 from app.extensions import db, reading
-from app.ledger.dialect import SessionExecutor, limited
+from app.ledger.dialect import SessionExecutor
 from app.models.types import as_text
 from app.services.alerts.texts import BRAND, repeated
-from app.services.reports import due, due_times, figures, files, html_mail, opening, plain, plan_values
+from app.services.reports import due_times, figures, files, html_mail, opening, plain, plan_values
 from app.services.reports.model import ReportFigures
 from app.support.formatting import number
 from app.support.messages import Message
@@ -82,10 +82,8 @@ def _latest(plans: list[tuple], now: int) -> ReportFigures:
         plan = plan_values.read(plans[0])
     except (IndexError, plan_values.Damaged):
         raise NotWritten(Message("this plan cannot be read: save it anew")) from None
-    zone = settings().timezone
-    window = due_times.due(plan.period, plan.day, plan.hour, now, zone)
-    with reading(), limited(db.session, due.COLLECT_S):
-        return figures.collect(window, plan.limits)
+    window = due_times.due(plan.period, plan.day, plan.hour, now, settings().timezone)
+    return figures.collect(window, plan.limits)
 
 
 def of_figures(found: ReportFigures, language: str, name: str, told: list[str], mark: str = "") -> Letter:

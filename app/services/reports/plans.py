@@ -19,7 +19,7 @@ from app.ledger import counts
 from app.ledger.dialect import SessionExecutor
 from app.models import Mail, Report, ReportPlan
 from app.services.alerts import channels
-from app.services.audit import ActionRefused, commit_audited, refuse_unless, row_of
+from app.services.audit import ActionRefused, commit_audited, row_of
 from app.services.reports import due, due_times, plan_values
 from app.services.reports.model import ReportFilter
 from app.services.reports.periods import Window
@@ -154,8 +154,8 @@ def save(row: ReportPlan | None, values: dict[str, Any], limits: ReportFilter, p
     new, now = row is None, now_ms()
     if row is None:
         mine = select(func.count()).select_from(ReportPlan).where(ReportPlan.made_by == actor)
-        refuse_unless((db.session.scalar(mine) or 0) < MOST_PLANS,
-                      _("You have %(n)s plans already: delete one first.", n=MOST_PLANS))
+        if (db.session.scalar(mine) or 0) >= MOST_PLANS:
+            raise ActionRefused(_("You have %(n)s plans already: delete one first.", n=MOST_PLANS))
         row = ReportPlan(made_by=actor, created_ms=now, enabled=1)
     moved = new or any(getattr(row, name) != values[name] for name in ("period", "day", "hour"))
     for name, value in values.items():
@@ -198,9 +198,11 @@ def remove(row: ReportPlan, actor: str) -> None:
 def request_test(row: ReportPlan, actor: str) -> int:
     """Ask the monitor to send the report of the latest period as a test; returns the id of the mail. Raises
     ActionRefused while one is under way, and for a plan that cannot be read."""
-    refuse_unless(read(row) is not None, _("This plan cannot be read: save it anew."))
+    if read(row) is None:
+        raise ActionRefused(_("This plan cannot be read: save it anew."))
     waits = select(Mail.id).where(Mail.plan_id == row.id, Mail.kind == "test", Mail.state.in_(("waiting", "sending")))
-    refuse_unless(db.session.scalar(waits.limit(1)) is None, _("A test of this plan is on its way already."))
+    if db.session.scalar(waits.limit(1)) is not None:
+        raise ActionRefused(_("A test of this plan is on its way already."))
     now = now_ms()
     mail = Mail(kind="test", target=row.target, language=row.language, plan_id=row.id, next_ms=now, created_ms=now)
     db.session.add(mail)

@@ -25,7 +25,7 @@ from app.services import outbox
 from app.services.alerts import channels, delivery
 from app.services.outbox import backoff
 from app.services.reports import letters
-from app.services.reports.plan_values import CHANNEL, LANGUAGES, MAIL
+from app.services.reports.plan_values import CHANNEL, LANGUAGES, MAIL, target_of
 from app.support.clock import DAY_MS, MINUTE_MS, now_ms
 from app.support.messages import Message, text_of, to_json
 
@@ -91,6 +91,9 @@ class Mails(outbox.Outbox):
         """
         (row,) = rows
         language = row.language if row.language in LANGUAGES else self.settings.alert_language
+        target = target_of(as_text(row.target) or "")
+        if target is None:
+            return Message("this is no mail address"), False, True, False
         try:
             with self.app.app_context(), force_locale(language):
                 now = self.clock() if self.clock else now_ms()
@@ -107,7 +110,7 @@ class Mails(outbox.Outbox):
             return why, doubtful, False, bool(why)
         answer = child.ask("app.integrations.smtp_send", {
             "url": self.settings.smtp_url, "from": self.settings.report_from, "id": self._message_id(row),
-            "to": (as_text(row.target) or "").removeprefix(MAIL), "subject": letter.subject, "text": letter.text,
+            "to": target.removeprefix(MAIL), "subject": letter.subject, "text": letter.text,
             "html": letter.html, "files": letter.files, "date_ms": row.created_ms, "seconds": self.send_s - 5},
             self.send_s)
         return answer["why"], answer["doubtful"], bool(answer.get("refused")), bool(answer.get("down"))
