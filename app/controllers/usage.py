@@ -12,9 +12,10 @@ from flask_babel import gettext as _
 from app import registry
 from app.controllers.access import wants_json
 from app.controllers.responses import render_error, wrong
-from app.controllers.usage_charts import charts, jobs_url, local_time, moment
+from app.controllers.usage_charts import charts, jobs_url, moment
 from app.extensions import db
 from app.ledger.dialect import TooSlow, limited
+from app.services.reports.links import local_time
 from app.services.stats import colours, usage, usage_compare, usage_window
 from app.services.stats.usage_window import PERIODS, Window
 from app.support.clock import iso, now_ms

@@ -1,0 +1,44 @@
+"""Times of a report as texts in its own zone: days and hours of bars, the moment of the figures; and its name."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, tzinfo
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from babel.dates import format_datetime
+from flask_babel import get_locale, gettext as _
+
+from app.services.reports.model import ReportFigures, Slot
+
+HOURLY_MS = 2 * 3_600_000  # a slot up to this long is an hour
+
+
+def zone_of(figures: ReportFigures) -> tzinfo:
+    """The zone in which the report was made; UTC for a name that this machine does not know."""
+    try:
+        return ZoneInfo(figures.zone)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        return UTC
+
+
+def at(ms: int, figures: ReportFigures, form: str = "d MMM, HH:mm") -> str:
+    """A time in the form of Babel; an en dash for one that no calendar has."""
+    try:
+        local = datetime.fromtimestamp(ms / 1000, UTC).astimezone(zone_of(figures))
+        return format_datetime(local, form, locale=str(get_locale() or "it"))
+    except (ValueError, OverflowError, OSError):
+        return "–"
+
+
+def slot(one: Slot, figures: ReportFigures, short: bool = False) -> str:
+    """The name of a bar: 'Mon 19 Oct' or, of an hour, 'Mon 19, 14:00'; `short` for the axis: '19' or '14'."""
+    hourly = one.until - one.since <= HOURLY_MS
+    if short:
+        return at(one.since, figures, "HH" if hourly else "d" if len(figures.slots) > 14 else "EEE d")
+    return at(one.since, figures, "EEE d, HH:mm" if hourly else "EEE d MMM")
+
+
+def name(figures: ReportFigures) -> str:
+    """'Weekly report' and so on."""
+    return {"day": _("Daily report"), "week": _("Weekly report"), "month": _("Monthly report")}.get(
+        figures.period, _("Report"))
