@@ -12,7 +12,8 @@ from app.controllers.rights import DATA, RIGHTS
 from app.extensions import csrf, login
 from app.support.settings import settings
 
-JSON_ENDPOINTS = frozenset({"admin.jobs.realtime-stats", "admin.jobs.metrics", "admin.jobs.live", "probes.readyz"})
+JSON_ENDPOINTS = frozenset({"admin.jobs.notices.feed", "admin.jobs.realtime-stats", "admin.jobs.metrics",
+                            "admin.jobs.live", "probes.readyz"})
 READING = ("GET", "HEAD", "OPTIONS", "TRACE")
 
 

@@ -8,6 +8,7 @@ from flask import Flask, g, has_request_context, request, url_for
 from flask_babel import get_locale, gettext as _
 
 from app import extensions
+from app.controllers.notices import following
 from app.controllers.ways_out import ways_out
 from app.services.alerts.incident_views import count_open
 from app.services.content import field_names
@@ -37,7 +38,7 @@ def install(app: Flask) -> None:
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     # As functions: what they find changes; the first two query the database, and only layouts/base.html calls them
     app.jinja_env.globals.update(nav=nav, monitor=monitor_state, today=today, code_words=deploys.short,
-                                 deploy_marks=deploy_marks, ways_out=ways_out)
+                                 deploy_marks=deploy_marks, ways_out=ways_out, following=following)
     app.context_processor(common)
 
 

@@ -109,6 +109,7 @@ export function live() {
     },
     told(message, first) {
       spread = message.spread_ms || 0;
+      this.$root.dataset.heard = String(Date.now()); // notices.js asks by itself only without a socket
       if (message.changed.includes("notices_feed")) window.dispatchEvent(new CustomEvent("live:notices"));
       if (this.state() === "ended" || document.hidden) return;
       const here = this.parts().filter((name) => message.changed.includes(name));
