@@ -243,7 +243,7 @@ export function live() {
       words.replaceChildren(text);
       if (state === "ended") {
         const link = document.createElement("a");
-        link.href = `${this.$root.dataset.loginUrl}?next=${encodeURIComponent(location.pathname + location.search)}`;
+        link.href = `${this.$root.dataset.loginUrl}?next=${encodeURIComponent(location.pathname + location.search + location.hash)}`;
         link.textContent = dataset.signIn;
         words.append(" ", link);
       }

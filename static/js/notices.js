@@ -8,7 +8,7 @@ import { getJson } from "./live.js";
 
 const POLL = 15000;
 const HEARD = 25000; // the socket speaks every 5 s
-const STAYS = 20000;
+const MOST = 6; // on a page; all are on /account
 const place = document.getElementById("toasts");
 const key = place && `notices:${place.dataset.who}`;
 let memory = null; // where storage is off
@@ -79,17 +79,10 @@ function toast(notice) {
   close.type = "button";
   close.className = "button small";
   close.textContent = place.dataset.close;
-  let timer = 0;
-  const away = () => box.remove();
-  const leave = () => {
-    timer = setTimeout(away, STAYS);
-  };
-  close.addEventListener("click", away);
-  for (const name of ["pointerenter", "focusin"]) box.addEventListener(name, () => clearTimeout(timer));
-  for (const name of ["pointerleave", "focusout"]) box.addEventListener(name, leave);
+  close.addEventListener("click", () => box.remove());
   box.append(words, close);
   place.append(box);
-  leave();
+  if (place.children.length > MOST) place.firstElementChild.remove();
 }
 
 async function ask() {
