@@ -37,10 +37,14 @@ _NAMES = {
         contents.sync-many generations.delete-template generations.save-template syncs.decide texts.create texts.decide
         texts.preview""",
     MANAGE: """alerts.new-rule alerts.rule alerts.rule-change alerts.test connections.act connections.index
-        connections.set costs.budget people.change people.end people.index set-limit""",
+        connections.set costs.budget people.change people.end people.index people.invitation
+        people.invite people.reset-factor set-limit""",
     OWN: "views.change views.create views.delete",
 }
+_ACCOUNT = """end-session factor factor-begin factor-change factor-on index language password
+    sign-out"""  # below /account, where everything is the person's own
 RIGHTS = {f"admin.jobs.{name}": right for right, names in _NAMES.items() for name in names.split()}
+RIGHTS |= {f"account.{name}": OWN for name in _ACCOUNT.split()}
 
 
 def of_role(role: str, sees_data: bool) -> frozenset[str]:
