@@ -1,11 +1,12 @@
 """What has changed since the last look, as names of the parts of pages that show it.
 
-one statement (_MARKS) -> {mark: its rows as text} -> the marks that differ -> the parts that show them (PARTS) A mark
-is a highest id, a fact of `meta`, or the few rows that change in place: running jobs, workers, open batches. Each is
-one step of an index, so a look takes 0.3 ms however many jobs there are. A part also changes with time alone: its ages
-are in seconds while something runs or waits and in the minute after a change; then it is named every 5 s. While the
-database does not answer nobody knows what has changed: all parts are named every 5 s, and the pages find out by asking.
-At the first answer afterwards all are named once more.
+one statement (_MARKS) -> {mark: its rows as text} -> the marks that differ -> the parts that show them (PARTS)
+A mark is a highest id, a fact of `meta`, or the few rows that change in place: running jobs, workers, open batches.
+Each is one step of an index, so a look takes less than 0.3 ms however many jobs there are. Parts also change with time
+alone: while something runs, waits or is due within a minute they are named every 5 s. Pages let ages grow by
+themselves.
+While the database does not answer nobody knows what has changed: all parts are named every 5 s, and the pages find out
+by asking. At the first answer afterwards all are named once more.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from app.services.stats.job_monitoring import LATE_MS
 from app.support.clock import MINUTE_MS, now_ms, unfollowed_s
 from app.support.validation import stored_json
 
-TICK_S, FRESH_S, FOLLOW_S = 5.0, 60.0, 30.0
+TICK_S, FOLLOW_S = 5.0, 30.0
 MOST_ROWS = 200
 _HIGHEST = ("jobs", "job_metrics", "failed_jobs", "job_logs", "audit", "alerts", "alert_messages", "notices", "mails",
             "deploys")
@@ -73,7 +74,7 @@ PARTS: dict[str, set[str]] = {
     HEAD: {"failed_jobs", "open_alerts"} | _LATE,
     FEED: {"alerts", "notices"},
 }
-SECONDS = {"alerts", "recurring_one", "recurring_table", "workers_table"}  # these show ages in seconds at any time
+SECONDS = {"alerts", "workers_table"}  # measured values and heartbeats: these move at any time
 TIMELESS = {HEAD, FEED, "charts"}
 PLACES = frozenset(name for path in (ROOT / "templates").rglob("*.html")
                    for name in re.findall(r'data-partial="([a-z_]+)"', path.read_text()))
@@ -109,8 +110,7 @@ class Watch:
     def __init__(self, url: str, monotonic: Callable[[], float] = time.monotonic) -> None:
         self.connection, self.monotonic = Connection(url), monotonic
         self._marks: dict[str, Any] | None = {}
-        self._moved: dict[str, float] = {}  # by part: when a mark of it moved last, and when it was named last
-        self._named: dict[str, float] = {}
+        self._named: dict[str, float] = {}  # when a part was named last
 
     def look(self) -> Look:
         """What has changed since the last look; nothing at the first one. Raises no error of the database."""
@@ -124,13 +124,10 @@ class Watch:
         before, self._marks = self._marks, marks
         names = before and {name for name in marks.keys() | before.keys() if marks.get(name) != before.get(name)}
         changed = EVERY if before is None else frozenset(parts_of(names or set()))
-        self._moved |= dict.fromkeys(changed, now)
         self._named |= dict.fromkeys(changed, now)
-        busy = self._is_busy(marks)
-        aging = {part for part in EVERY - TIMELESS
-                 if busy or part in SECONDS or now - self._moved.get(part, now - FRESH_S) < FRESH_S}
+        aging = frozenset(EVERY - TIMELESS if self._is_busy(marks) else SECONDS)
         log_moved = before is None or bool(names and "audit" in names)
-        return Look(changed | self._due(now, frozenset(aging)), log_moved, marks["age"])
+        return Look(changed | self._due(now, aging), log_moved, marks["age"])
 
     def close(self) -> None:
         """Close the connection."""
