@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from flask import Flask
 
-from app.controllers import account, admin, auth, home, probes, security, template_globals
+import app.controllers.account_tokens  # noqa: F401  (adds a section and routes to account.bp)
+from app.controllers import account, admin, api, auth, bearer, home, probes, security, template_globals
 
 
 def register(app: Flask) -> None:
@@ -12,6 +13,7 @@ def register(app: Flask) -> None:
     app.url_map.strict_slashes = False
     template_globals.install(app)
     auth.install(app)
-    for blueprint in (auth.bp, probes.bp, home.bp, account.bp, admin.bp):
+    for blueprint in (auth.bp, probes.bp, home.bp, account.bp, admin.bp, api.bp):
         app.register_blueprint(blueprint)
     security.protect(app)
+    bearer.install(app)

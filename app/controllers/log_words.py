@@ -92,6 +92,8 @@ OF_OTHERS = {
     "unlock account": _("Let %(subject)s try to sign in again; %(result)s"),
     "sign out everywhere": _("Signed %(subject)s out everywhere; %(result)s"),
     "end session": _("Ended a session of %(subject)s"),
+    "make token": _("Made the API token %(subject)s: %(result)s"), "upload": _("Uploaded %(subject)s, %(result)s"),
+    "revoke token": _("Revoked the API token %(subject)s of %(result)s"),
     "sign in": _("Signed in from %(result)s"), "sign out": _("Signed out, from %(result)s"),
     "sign-in failed": _("Failed to sign in as %(subject)s; %(result)s")}
 # Names of the parts of the filter of jobs, as sentences name them; others stand as they are.

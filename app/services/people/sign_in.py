@@ -18,7 +18,7 @@ import ipaddress
 import secrets
 
 from itsdangerous import BadSignature, URLSafeTimedSerializer
-from sqlalchemy import and_, delete, func, or_, select, update
+from sqlalchemy import Update, and_, delete, func, or_, select, update
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.sql.elements import ColumnElement
 
@@ -53,7 +53,8 @@ def network_of(address: str | None) -> str:
     return str(ipaddress.ip_network((ip, 32 if ip.version == 4 else 64), strict=False))
 
 
-def _digest(text_: str) -> str:
+def digest(text_: str) -> str:
+    """The SHA-256 (hex) under which ids of sessions and tokens are kept."""
     return hashlib.sha256(text_.encode("utf-8", "replace")).hexdigest()
 
 
@@ -84,7 +85,7 @@ def device_cookie(cookie: str | None, email: str) -> str:
 
 def account_key(email: str) -> str:
     """The SHA-256 (hex) that stands for an account in attempts and cookies."""
-    return _digest(email.strip().lower())
+    return digest(email.strip().lower())
 
 
 def sign_in(email: str, password: str, address: str | None, previous: str | None = None, agent: str | None = None,
@@ -152,8 +153,8 @@ def _begin_session(token: str, user_id: int, email: str, network: str, previous:
     from_here = and_(LoginAttempt.account == account_key(email), LoginAttempt.network == network)
     db.session.execute(delete(LoginAttempt).where(or_(LoginAttempt.id == attempt, from_here)))
     if previous:
-        db.session.execute(delete(UserSession).where(UserSession.token_hash == _digest(previous)))
-    row = {"token_hash": _digest(token), "user_id": user_id, "created_ms": now, "seen_ms": now}
+        db.session.execute(delete(UserSession).where(UserSession.token_hash == digest(previous)))
+    row = {"token_hash": digest(token), "user_id": user_id, "created_ms": now, "seen_ms": now}
     db.session.add(UserSession(**row, agent=shown, network=network))
     commit_audited(email, Message("sign in"), email, network)
 
@@ -190,7 +191,7 @@ def forget_first_password(user_id: int) -> None:
 def sign_out(token: str) -> None:
     """End a session, also on a full disk."""
     def change() -> None:
-        row = db.session.scalar(select(UserSession).where(UserSession.token_hash == _digest(token)))
+        row = db.session.scalar(select(UserSession).where(UserSession.token_hash == digest(token)))
         if row is not None:
             audit(row.user.email, Message("sign out"), row.user.email, row.network or "–")
             db.session.delete(row)
@@ -206,15 +207,15 @@ def load_session(token: str, polling: bool = False) -> User | None:
         return None
     if alone and not polling and now - row.seen_ms > SEEN_EVERY_MS:
         id_, user = row.id, row.user
-        db.session.rollback()  # the transaction of a POST has SQLite's write lock, for which `_seen` would wait in vain
-        _seen(id_, now)
+        db.session.rollback()  # the transaction of a POST has SQLite's write lock, which `write_aside` needs
+        write_aside(update(UserSession).where(UserSession.id == id_).values(seen_ms=now))
         return user
     return row.user
 
 
 def find_session(token: str) -> UserSession | None:
     """The row of a session, also of one that is over; None when there is none."""
-    return db.session.scalar(select(UserSession).where(UserSession.token_hash == _digest(token)))
+    return db.session.scalar(select(UserSession).where(UserSession.token_hash == digest(token)))
 
 
 def living(now: int) -> ColumnElement[bool]:
@@ -222,11 +223,10 @@ def living(now: int) -> ColumnElement[bool]:
     return and_(UserSession.seen_ms >= now - IDLE_MS, UserSession.created_ms >= now - AGE_MS)
 
 
-def _seen(session_id: int, now: int) -> None:
-    """Write the time of use, in a transaction of its own; a page does not wait for a busy database."""
-    seen = update(UserSession).where(UserSession.id == session_id).values(seen_ms=now)
+def write_aside(statement: Update) -> None:
+    """Run a statement in a transaction of its own; a page does not wait for a busy database."""
     with contextlib.suppress(OperationalError), db.engine.connect() as connection, short_wait(connection, SEEN_WAIT_MS):
-        connection.execution_options(begin="BEGIN IMMEDIATE").execute(seen)
+        connection.execution_options(begin="BEGIN IMMEDIATE").execute(statement)
         connection.commit()
 
 
