@@ -33,7 +33,7 @@ ERRORS = {
     403: "The right is missing", 404: "There is no such thing", 405: "Not with this method",
     409: "It has changed meanwhile", 413: "Too large",
     415: "Send application/json", 429: "Too many requests", 503: "Busy: try again later", 507: "The disk is full"}
-COMMON = (400, 401, 403, 404, 413, 429, 503, 507)
+COMMON = (400, 401, 403, 404, 405, 413, 429, 503, 507)
 PLACE = re.compile(r"<(?:(\w+)(?:\((.*?)\))?:)?(\w+)>")
 
 
