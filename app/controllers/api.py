@@ -13,7 +13,7 @@ from flask_babel import force_locale, gettext as _
 
 from app import registry
 from app.controllers import api_dispatch, api_wait, bearer, jobs, known_parts, openapi, openapi_document, rate_limits
-from app.controllers.access import bearer_token, check_csrf, right_required, sees_data
+from app.controllers.access import bearer_token, check_csrf, right_required
 from app.controllers.job_list import read_filter, summaries
 from app.controllers.json_schema import of_arguments
 from app.controllers.responses import actor, done, render_error, wrong
@@ -26,7 +26,6 @@ from app.support.messages import translate_stored
 from app.support.validation import ValidationError
 
 bp = Blueprint("api", __name__, url_prefix="/api")
-HIDDEN = ("args", "result", "error")  # of a job, from who may not see data
 bp.before_request(right_required)
 bp.before_request(check_csrf)
 
@@ -63,13 +62,6 @@ def list_jobs():
                     "exact": exact})
 
 
-def job_json(uuid: str) -> dict[str, object] | None:
-    """A job as `jobs show --json` prints it, without data for who may not see them; None when it is not known."""
-    found = lookup.as_json(uuid)
-    return found if found is None or sees_data() else found | dict.fromkeys(HIDDEN) | {
-        "attempts": [attempt | {"error_message": None} for attempt in found["attempts"]]}
-
-
 def unknown_job():
     """404 for a uuid of no job."""
     return render_error(404, _("There is no such job."))
@@ -78,7 +70,7 @@ def unknown_job():
 @bp.get("/jobs/<uuid>", endpoint="one")
 def one(uuid: str):
     """State, attempts, result and error of a job."""
-    found = job_json(uuid)
+    found = lookup.as_json(uuid)
     return unknown_job() if found is None else jsonify(found)
 
 
@@ -94,7 +86,7 @@ def wait(uuid: str):
             sentence = _("Too many requests wait for jobs: try again in a second.")
             return *render_error(503, sentence), {"Retry-After": "1"}
         state = api_wait.until_ended(uuid, seconds)
-    found = job_json(uuid)
+    found = lookup.as_json(uuid)
     return unknown_job() if found is None else jsonify({"ended": state in FINAL} | found)
 
 

@@ -16,6 +16,7 @@ from flask_login import current_user
 from werkzeug.exceptions import UnsupportedMediaType
 
 from app import registry
+from app.controllers.access import sees_data
 from app.controllers.new_job import collect_error
 from app.controllers.responses import actor, wrong
 from app.extensions import only_read
@@ -72,6 +73,8 @@ def dispatch():
         return wrong(errors, dict)
     found, url = lookup.as_json(uuid) or {}, url_for("api.one", uuid=uuid)
     told = {name: found.get(name) for name in ("state", "error", "why", "begins")}
+    if not sees_data():  # the job of a repeated request may have failed, and an error is data
+        told["error"] = None
     return jsonify({"uuid": uuid, "url": url, "repeated": repeated} | told), 200 if repeated else 201, {"Location": url}
 
 

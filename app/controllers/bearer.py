@@ -71,10 +71,10 @@ def check():
         return too_many()
     if request.endpoint is not None and request.endpoint not in openapi.ENDPOINTS:
         return render_error(403, _("A token opens only the addresses of /api/openapi.json."))
-    if (needed := rights.RIGHTS.get(request.endpoint or "")) and needed not in current_user.rights:
-        scope = next(name for name, given in rights.SCOPES.items() if needed in given)
+    needed = rights.right_of(request.endpoint or "", request.method)
+    if needed and needed not in current_user.rights:
         return render_error(403, _("This needs the scope %(name)s: the token does not have it, or the role of its "
-                                   "person does not allow it.", name=scope))
+                                   "person does not allow it.", name=rights.scope_of(needed)))
     return None
 
 
@@ -93,7 +93,7 @@ def refusal():
 
 def over_dispatches() -> bool:
     """Whether this request makes something and is one too many of a minute."""
-    if rights.RIGHTS.get(request.endpoint or "") != rights.DISPATCH or request.method in READING:
+    if rights.right_of(request.endpoint or "") != rights.DISPATCH or request.method in READING:
         return False
     return rate_limits.take(rate_limits.DISPATCHES, "dispatch", *who()).over
 

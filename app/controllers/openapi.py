@@ -16,7 +16,7 @@ from flask_babel import lazy_gettext as _
 from werkzeug.routing import Rule
 
 from app.controllers import known_parts
-from app.controllers.rights import RIGHTS, SCOPES
+from app.controllers.rights import right_of, scope_of
 
 SENT = "POST", "PUT", "DELETE"
 PAGE = ("before", "after")
@@ -32,10 +32,9 @@ class Route:
     query: Collection[str] = ()
     form: Collection[str] = ()
 
-    @property
-    def scope(self) -> str:
-        """The scope that a token needs."""
-        return next(scope for scope, rights in SCOPES.items() if RIGHTS[self.endpoint] in rights)
+    def scope(self, method: str) -> str:
+        """The scope that a token needs for a method."""
+        return scope_of(right_of(self.endpoint, method) or "")
 
     def rules(self) -> Iterable[tuple[Rule, str]]:
         """Its addresses with each method."""

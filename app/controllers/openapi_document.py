@@ -12,7 +12,7 @@ from werkzeug.routing import Rule
 from app.controllers import api_wait, openapi_schemas, rate_limits
 from app.controllers.api_dispatch import KEY
 from app.controllers.openapi import ROUTES, SENT, Route
-from app.controllers.rights import RIGHTS
+from app.controllers.rights import right_of
 
 ABOUT = f"""Send jobs, read their results, and act on them.
 
@@ -83,8 +83,8 @@ def operation(route: Route, rule: Rule, method: str) -> dict[str, Any]:
                       "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"}})
     return {
         "operationId": f"{route.endpoint}-{method.lower()}-{len(parts)}", "summary": str(route.summary),
-        "tags": [route.endpoint.split(".")[0]], "security": [{"token": [route.scope]}, {"session": []}],
-        "x-right": RIGHTS[route.endpoint], **({"parameters": parts} if parts else {}),
+        "tags": [route.endpoint.split(".")[0]], "security": [{"token": [route.scope(method)]}, {"session": []}],
+        "x-right": right_of(route.endpoint, method), **({"parameters": parts} if parts else {}),
         **({"requestBody": body(route)} if sends and route.form else {}), "responses": answers}
 
 

@@ -32,6 +32,7 @@ JOB = {
     "args": {"type": ["object", "null"]}, "result": ANY, "error": MAYBE, "in_bin": FLAG,
     "attempts": {"type": "array", "items": ATTEMPT}, "parents": {"type": "array", "items": TEXT},
     "children": {"type": "array", "items": TEXT}} | PLANNED
+HIDDEN = {"hidden": FLAG | {"description": "The reader sees no data of jobs: they are left out."}}
 
 
 def listed(schema: Schema) -> Schema:
@@ -59,8 +60,9 @@ def build() -> dict[str, Schema]:
     summary = of_class(JobSummary)
     page = {"jobs": listed(summary), "older": MAYBE, "newer": MAYBE}
     found: dict[str, Any] = {
-        "Object": OPEN, "List": {"type": "array"}, "csv": TEXT, "Job": closed(JOB), "Jobs": closed(page),
-        "Page": closed(page | {"total": NUMBER, "exact": FLAG}), "Waited": closed({"ended": FLAG} | JOB),
+        "Object": OPEN, "List": {"type": "array"}, "csv": TEXT, "Job": closed(JOB | HIDDEN, JOB), "Jobs": closed(page),
+        "Page": closed(page | {"total": NUMBER, "exact": FLAG}),
+        "Waited": closed({"ended": FLAG} | JOB | HIDDEN, ["ended", *JOB]),
         "Log": closed({"lines": listed(of_class(LogLine))}),
         "Done": {"type": "object", "properties": {"ok": FLAG, "count": NUMBER}},
         "Sent": closed({"uuid": UUID, "url": TEXT, "repeated": FLAG, "state": TEXT, "error": MAYBE, "why": MAYBE,

@@ -23,7 +23,9 @@ def index():
     rows = accounts.people(current_user.get_id())
     if wants_json():
         return jsonify({"people": rows})
-    return render_template("admin/people.html", people=rows, roles=ROLES)
+    words = {"super-admin": _("everything"), "operator": _("acts and dispatches; no accounts, no settings"),
+             "viewer": _("reads; no arguments, logs and results unless allowed"), "user": _("nothing")}
+    return render_template("admin/people.html", people=rows, roles=[(role, words[role]) for role in ROLES])
 
 
 @bp.post("/<int(max=9223372036854775807):id>/<any(role, disable, enable, unlock, sign_out):action>", endpoint="change")
@@ -47,7 +49,7 @@ def change(id: int, action: str):
 def _change(action: str, email: str) -> str:
     if action == "role":
         role = check_text(request.form.get("role", ""))
-        accounts.set_role(email, role, actor())
+        accounts.set_role(email, role, actor(), request.form.get("sees_data") == "1")
         return _("%(email)s is now %(role)s", email=email, role=role)
     if action == "sign_out":
         ended = accounts.end_sessions(email, actor())

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import delete, func, or_, select
 from sqlalchemy.exc import IntegrityError
@@ -24,7 +25,7 @@ from app.support.messages import Message, _
 from app.support.validation import ValidationError, check_text
 
 EMAIL = re.compile(r"[^@\s\x00-\x1f<>\"']{1,64}@[A-Za-z0-9.-]{1,190}")
-SUPER = "super-admin"
+SUPER, VIEWER = "super-admin", "viewer"
 BROWSERS = (("Edg", "Edge"), ("OPR/", "Opera"), ("Firefox/", "Firefox"), ("FxiOS", "Firefox"), ("CriOS", "Chrome"),
             ("Chrome/", "Chrome"), ("Safari/", "Safari"))  # the first match counts: each also names those after it
 SYSTEMS = (("Android", "Android"), ("iPhone", "iOS"), ("iPad", "iOS"), ("Windows", "Windows"), ("Mac OS", "macOS"),
@@ -39,14 +40,16 @@ def clean_email(email: str) -> str:
     return email
 
 
-def create_user(email: str, role: str, password: str, actor: str = "code") -> None:
-    """Create an account. Raises ValidationError for a bad address, role or password and for a known address."""
+def create_user(email: str, role: str, password: str, actor: str = "code", sees_data: bool = False) -> None:
+    """Create an account; `sees_data` counts for a viewer. Raises ValidationError for a bad address, role or password
+    and for a known address."""
     email = clean_email(email)
     _check_role(role)
     hashed = hash_password(password, email)
     try:
-        db.session.add(User(email=email, password_hash=hashed, role=role, created_ms=now_ms()))
-        commit_audited(actor, Message("create account"), email, role)
+        sees = int(sees_data and role == VIEWER)
+        db.session.add(User(email=email, password_hash=hashed, role=role, created_ms=now_ms(), sees_data=sees))
+        commit_audited(actor, Message("create account"), email, role_words(role, sees))
     except IntegrityError:
         db.session.rollback()
         raise ValidationError(_("There is already an account %(email)s.", email=email)) from None
@@ -71,15 +74,22 @@ def set_password(email: str, password: str, actor: str = "code") -> None:
     _done(user, actor, Message("change password"), Message("sessions ended"))
 
 
-def set_role(email: str, role: str, actor: str = "code") -> None:
-    """Change a role and end all sessions of that account. Raises ValidationError for an unknown role, ActionRefused for
-    an unknown account and the last active super-admin."""
+def role_words(role: str, sees_data: Any) -> str:
+    """A role as the log names it."""
+    return Message("%(role)s who sees data", role=role) if sees_data and role == VIEWER else role
+
+
+def set_role(email: str, role: str, actor: str = "code", sees_data: bool | None = None) -> None:
+    """Change a role, and whether a viewer sees data (None: as before), and end all sessions of that account. Raises
+    ValidationError for an unknown role, ActionRefused for an unknown account and the last active super-admin."""
     _check_role(role)
     user = _user(email)
     if role != SUPER:
         _keep_one(user)
-    was, user.role = user.role, role
-    _done(user, actor, Message("change role"), f"{was} → {role}")
+    was, sees = role_words(user.role, user.sees_data), user.sees_data if sees_data is None else sees_data
+    user.role, user.sees_data = role, int(bool(sees) and role == VIEWER)
+    now = role_words(role, user.sees_data)
+    _done(user, actor, Message("change role"), Message("%(before)s → %(after)s", before=was, after=now))
 
 
 def disable(email: str, actor: str = "code") -> None:
@@ -140,8 +150,8 @@ class SessionView:
 
 @dataclass(frozen=True)
 class PersonView:
-    """An account. `failures` counts attempts of the last 15 minutes; `sessions` are the active ones, the latest first.
-    """
+    """An account. `failures` counts attempts of the last 15 minutes; `sessions` are the active ones, the latest first;
+    `sees_data`: it is a viewer who sees the data of jobs."""
 
     id: int
     email: str
@@ -150,6 +160,7 @@ class PersonView:
     disabled_at: datetime | None
     failures: int
     sessions: list[SessionView]
+    sees_data: bool = False
 
 
 def people(token: str | None = None) -> list[PersonView]:
@@ -164,7 +175,7 @@ def people(token: str | None = None) -> list[PersonView]:
     tried = select(LoginAttempt.account, func.count()).where(LoginAttempt.at_ms > now - WINDOW_MS)
     failures = {account: n for account, n in db.session.execute(tried.group_by(LoginAttempt.account))}
     return [PersonView(u.id, u.email, u.role, when(u.created_ms), when(u.disabled_ms),
-                       failures.get(account_key(u.email), 0), sessions.get(u.id, []))
+                       failures.get(account_key(u.email), 0), sessions.get(u.id, []), bool(u.sees_data))
             for u in db.session.scalars(select(User).order_by(User.email))]
 
 
