@@ -64,9 +64,9 @@ def sees_data() -> bool:
 def hides_data() -> bool:
     """For privacy.hidden: whether this request must show no data. A token that may change jobs and not read them writes
     what it reads in a POST, so nothing is blank there; its answers have no data."""
-    if not has_request_context():
+    if not has_request_context() or not current_user.is_authenticated:  # nobody gets to data without a session
         return False
-    rights = getattr(current_user, "rights", frozenset())
+    rights = current_user.rights
     return DATA not in rights and (request.method in READING or not rights & CHANGES)
 
 

@@ -113,8 +113,8 @@ def forbidden() -> str:
     if right == DATA:
         return _("Your role, %(role)s, does not see this: it shows the data of jobs. A super-admin can allow it.",
                  role=role)
-    return _("Your role, %(role)s, does not allow this. It needs the role %(roles)s.", role=role,
-             roles=_(" or ").join(roles_with(right)))
+    return _("Your role, %(role)s, does not allow this. These roles do: %(roles)s.", role=role,
+             roles=", ".join(roles_with(right)))
 
 
 def csrf_error(error: CSRFError):

@@ -84,6 +84,7 @@ def test_a_viewer_cannot_ask_what_is_hidden(planted):
         refused, allowed = (client.get(f"/admin/jobs/{query}", headers=JSON, follow_redirects=True) for client in (viewer, seeing))
         assert refused.status_code == 400 and "cannot search" in refused.json["error"], query
         assert allowed.status_code == 200, query
+        allowed.close()
         page = viewer.get(f"/admin/jobs/{query}", headers=HTML | {"Accept-Language": "en"}, follow_redirects=True)
         assert page.status_code == 400 and "cannot search" in page.text, query
     assert not any(f'name="{name}"' in viewer.get("/admin/jobs/list").text for name in ("q", "arg_name"))
@@ -92,7 +93,7 @@ def test_a_viewer_cannot_ask_what_is_hidden(planted):
     assert set(numbers.values()) >= {"theirs", "args"} and viewer.get("/admin/jobs/views", headers=JSON).json["views"] == []
     assert {viewer.get(f"/admin/jobs/views/{id}").status_code for id in numbers} == {404}
     heads = [client.get("/admin/jobs/list.csv").text.splitlines()[0] for client in (viewer, seeing)]
-    assert "arguments" not in heads[0] and "error" not in heads[0] and heads[1].endswith("arguments,error")
+    assert "arguments" not in heads[0] and "error" not in heads[0] and heads[1].endswith("arguments;error")
 
 
 def test_what_is_hidden_is_never_written_back(planted):

@@ -130,7 +130,7 @@ def test_a_403_says_who_may_and_where_to_go(people):
     page = people["operator"].get("/admin/jobs/people", headers=english).text
     assert "operator" in page and "super-admin" in page and 'href="/admin/jobs/"' in page
     page = people["viewer"].get("/admin/jobs/new", headers=english).text
-    assert "super-admin or operator" in page
+    assert "super-admin, operator" in page
     assert "data of jobs" in people["viewer"].get("/admin/jobs/contents", headers=english).text
     page = people["user"].get("/admin/jobs", headers=english)
     assert page.status_code == 403 and "/logout" in page.text and "/admin/" not in page.text
