@@ -16,7 +16,7 @@ from flask_babel import gettext as _
 from flask_login import current_user
 
 from app.controllers import openapi, rate_limits, rights
-from app.controllers.access import READING, bearer_token
+from app.controllers.access import OF_API, READING, bearer_token
 from app.controllers.auth import Person
 from app.controllers.responses import render_error
 from app.extensions import login, reading
@@ -113,6 +113,8 @@ def too_many():
 def add_headers(response: Response) -> Response:
     """Add what is left of the limits. An answer to a token is for that token only."""
     response.headers.update(rate_limits.headers())
+    if response.status_code == 401 and request.path.startswith(OF_API):
+        response.headers.setdefault("WWW-Authenticate", 'Bearer realm="api"')
     if bearer_token() is not None:
         response.vary.add("Authorization")
     return response

@@ -94,6 +94,7 @@ READ = _rows(
     ("log", _("The log of actions"), "Object", (*_of("log"), "before")),
     ("log-export", _("The log of actions as CSV"), "csv", _of("log-export")),
     ("palette-json", _("What is found by a text"), "Object", ("q",)),
+    ("connections.index", _("The connections of tenants, without their secrets")),
     ("contents.index", _("The contents"), "Object", _of("contents.index")),
     ("contents.one", _("A content with its links and jobs"), "Object", ("version",)),
     ("contents.report", _("The rows of an import, as CSV"), "csv"),

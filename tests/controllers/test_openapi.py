@@ -8,9 +8,9 @@ import jsonschema_rs
 import pytest
 
 from app.controllers import openapi, rights
+from app.controllers.json_schema import of_arguments, of_hint
 from app.extensions import db
 from app.registry import find
-from app.controllers.json_schema import of_arguments, of_hint
 from app.services.people import accounts, tokens
 from app.support.clock import DAY_MS, now_ms
 from tests.conftest import PASSWORD

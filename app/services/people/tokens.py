@@ -110,7 +110,7 @@ def why_over(row: ApiToken, now: int) -> str | None:
     """Why a token is no longer accepted, as a sentence; None when it is."""
     if row.revoked_ms is not None or row.user.disabled_ms is not None:
         return _("The token was revoked.")
-    return _("The token has expired.") if row.expires_ms <= now else None
+    return _("The token has expired.") if (row.expires_ms or 0) <= now else None
 
 
 def note_use(token_id: int, used_ms: int | None, address: str | None, now: int) -> None:
