@@ -156,7 +156,7 @@ def docs():
 def example(known: list[registry.JobDefinition]) -> dict[str, str]:
     """Name and arguments (JSON) of a type for the examples."""
     made_up = {"text": "text", "int": 1, "float": 0.5, "bool": False, "json": {}, "file": "up_…"}
-    definition = min(known, key=lambda d: len(d.fields), default=None)
+    definition = min(known, key=lambda d: (not any(f.required for f in d.fields), len(d.fields)), default=None)
     fields = definition.fields if definition else ()
     args = {f.name: f.choices[0] if f.choices else made_up.get(f.kind) for f in fields if f.required}
     return {"name": definition.name if definition else "NAME", "args": json.dumps(args, ensure_ascii=False)}

@@ -26,8 +26,9 @@ A token may send {rate_limits.REQUESTS.amount} requests a minute, of which {rate
 jobs or uploads. The headers RateLimit-Limit, RateLimit-Remaining and RateLimit-Reset (seconds) say what is left; an
 answer 429 has Retry-After. At most {api_wait.MOST} requests wait for jobs at once.
 
-Secrets in arguments, results, errors and logs are shown as [hidden]. Times are UTC. A job runs at least once, so it
-may run again after a crash. The queue is the priority of a job: high, default, low, strictly in that order."""
+Sentences are in the language of Accept-Language (en, it). Secrets in arguments, results, errors and logs are shown as
+[hidden]. Times are UTC. A job runs at least once, so it may run again after a crash. The queue is the priority of a
+job: high, default, low, strictly in that order."""
 ERRORS = {
     400: "Something that was sent is wrong", 401: "No token or session, or one that is over",
     403: "The right is missing", 404: "There is no such thing", 405: "Not with this method",

@@ -30,7 +30,7 @@ from app.services.forecast.forecaster import Forecaster
 from app.services.instance import deploys, retention, schema
 from app.services.jobs import facts, queue_rates, recurring, rollups, search_index
 from app.services.jobs.batches import follow_up
-from app.services.people import sign_in, tokens
+from app.services.people import sign_in
 from app.services.stats import machine, usage_fill
 from app.support import disk, error_texts, open_files, process
 from app.support.clock import MINUTE_MS
@@ -240,7 +240,6 @@ class Monitor:
         """Delete expired sessions and old rows of recurring jobs."""
         with self.app.app_context():
             sign_in.sweep(self.connection.now())
-            tokens.sweep(self.connection.now())
             recurring.sweep()
 
     def sweep_files(self) -> None:

@@ -25,7 +25,7 @@ from sqlalchemy.sql.elements import ColumnElement
 from app.extensions import db, short_wait
 from app.ledger import counts
 from app.ledger.dialect import SessionExecutor
-from app.models import Audit, LoginAttempt, User, UserSession
+from app.models import ApiToken, Audit, LoginAttempt, User, UserSession
 from app.services.audit import audit, commit_audited
 from app.services.people import kept_forms
 from app.services.people.passwords import matches
@@ -40,6 +40,7 @@ IDLE_MS, AGE_MS, SEEN_EVERY_MS, SEEN_WAIT_MS = 12 * HOUR_MS, 7 * DAY_MS, MINUTE_
 DEVICE_S, DEVICE_ACCOUNTS = 365 * 86_400, 5
 MOST_NOTED = 50  # rows about failures in 15 minutes; further failures are counted in one row
 KEEP_FAILURES_MS = 30 * DAY_MS
+KEEP_TOKENS_MS = 90 * DAY_MS  # after their end
 FAILED = Message("sign-in failed")
 
 
@@ -231,10 +232,11 @@ def write_aside(statement: Update) -> None:
 
 
 def sweep(now: int) -> None:
-    """Delete sessions that are over, attempts past their window, rows about failed sign-ins past 30 days, and forms
-    that are kept no longer."""
+    """Delete sessions that are over, attempts past their window, rows about failed sign-ins past 30 days, tokens
+    90 days after their end, and forms that are kept no longer."""
     db.session.execute(delete(UserSession).where(~living(now)))
     db.session.execute(delete(LoginAttempt).where(LoginAttempt.at_ms < now - WINDOW_MS))
     db.session.execute(delete(Audit).where(Audit.action == FAILED, Audit.at_ms < now - KEEP_FAILURES_MS))
+    db.session.execute(delete(ApiToken).where(ApiToken.expires_ms < now - KEEP_TOKENS_MS))
     kept_forms.expire(now)
     db.session.commit()
