@@ -20,6 +20,7 @@ from app.cli.jobs import jobs
 from app.cli.ops import workers
 from app.cli.recurring import recurring
 from app.cli.texts import texts
+from app.cli.tokens import make  # noqa: F401  (adds itself to `users`)
 from app.cli.users import users
 from app.ledger.dialect import Connection
 from app.services.content import prices

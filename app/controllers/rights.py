@@ -43,10 +43,13 @@ _NAMES = {
         set-limit""",
     OWN: "views.change views.create views.delete",
 }
-_ACCOUNT = """end-session factor factor-begin factor-change factor-on index language password
+_ACCOUNT = """end-session factor factor-begin factor-change factor-on index language make-token password revoke-token
     sign-out"""  # below /account, where everything is the person's own
+_API = {READ: "list one wait types batch metrics openapi docs", DATA: "log", ACT: "retry cancel delete",
+        DISPATCH: "dispatch upload"}
 RIGHTS = {f"admin.jobs.{name}": right for right, names in _NAMES.items() for name in names.split()}
 RIGHTS |= {f"account.{name}": OWN for name in _ACCOUNT.split()}
+RIGHTS |= {f"api.{name}": right for right, names in _API.items() for name in names.split()}
 
 
 def right_of(endpoint: str, method: str = "GET") -> str | None:
@@ -69,3 +72,13 @@ def of_role(role: str, sees_data: bool) -> frozenset[str]:
 def of_token(rights: frozenset[str], scopes: Iterable[str]) -> frozenset[str]:
     """The rights of a token: those of its person that its scopes contain."""
     return rights & frozenset().union(*(SCOPES.get(scope, frozenset()) for scope in scopes))
+
+
+def scope_of(right: str) -> str:
+    """The scope that contains a right, which a token can have."""
+    return next(scope for scope, rights in SCOPES.items() if right in rights)
+
+
+def scopes_of(rights: frozenset[str]) -> list[str]:
+    """The scopes that a token of a person with these rights may have."""
+    return [scope for scope, needed in SCOPES.items() if needed & rights]
