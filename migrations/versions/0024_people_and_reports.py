@@ -1,5 +1,7 @@
 """Rights of people, invitations, tokens, second factors; what people follow; reports and the outbox of mails."""
 
+import time
+
 import sqlalchemy as sa
 from alembic import op
 
@@ -72,9 +74,26 @@ def upgrade():
         big("created_ms", nullable=False), big("ended_ms"), sqlite_autoincrement=True)
     op.create_index("mails_due_idx", "mails", ["next_ms", "id"], sqlite_where=DUE, postgresql_where=DUE)
 
+    op.create_table(
+        "rollup_sent", *(sa.Column(name, kind, primary_key=True, autoincrement=False) for name, kind in (
+            ("hour", sa.BigInteger()), *((name, sa.String(255)) for name in ("job_type", "tenant_id", "queue")))),
+        big("sent", nullable=False), sqlite_with_rowid=False)
+    # What the monitor has counted into queue_seconds already; the rows of 32 days are all there.
+    bind = op.get_bind()
+    first = (int(time.time() / 3600) - 31 * 24) * 3_600_000
+    bind.execute(sa.text("INSERT INTO meta (key, value, at_ms) VALUES ('sent_since', :first, :now)"),
+                 {"first": str(first), "now": int(time.time() * 1000)})
+    reach = str(bind.execute(sa.text("SELECT value FROM meta WHERE key = 'pace_reach'")).scalar())
+    bind.execute(sa.text(
+        "INSERT INTO rollup_sent SELECT created_ms - created_ms % 3600000, COALESCE(job_type, ''), "
+        "COALESCE(tenant_id, ''), COALESCE(queue, ''), COUNT(*) FROM job_history WHERE round = 1 AND id <= :reach "
+        "AND created_ms > :first AND created_ms < 9000000000000 GROUP BY 1, 2, 3, 4"),
+        {"reach": int(reach) if reach.isdigit() else 0, "first": first})
+
 
 def downgrade():
-    for table in ("mails", "reports", "report_plans", "notices", "follows", "api_tokens", "invitations"):
+    op.execute("DELETE FROM meta WHERE key = 'sent_since'")
+    for table in ("rollup_sent", "mails", "reports", "report_plans", "notices", "follows", "api_tokens", "invitations"):
         op.drop_table(table)
     for column in ("recovery_codes", "totp_step", "totp_on_ms", "totp_secret", "browser_alerts", "language", "sees_data"):
         op.drop_column("users", column)

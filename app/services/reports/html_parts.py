@@ -29,7 +29,8 @@ _STRIPED, _PLAIN = Markup(' class="z" bgcolor="#f3f5f8"'), Markup("")
 _TD, _TH, _RIGHT = Markup("td"), Markup("th"), Markup(" align=right")
 _TABLE = Markup(
     '<table class="d" width="100%%" cellpadding="6" cellspacing="0" border="0" style="border-collapse:collapse;'
-    'font-size:13px;line-height:1.35;border-bottom:1px solid %s">\n<tr class="z" bgcolor="%s" valign="top">%s</tr>\n%s</table>')
+    'font-size:13px;line-height:1.35;border-bottom:1px solid %s">\n'
+    '<tr class="z" bgcolor="%s" valign="top">%s</tr>\n%s</table>')
 _FACT = Markup(
     '<td class="k" width="49%%" valign="top" style="padding:10px 12px;border:1px solid %s;border-radius:6px">'
     '<span class="m" style="font-size:12px;color:%s">%s</span><br>'
@@ -38,6 +39,8 @@ _FACT = Markup(
 _POINT = Markup(
     '<tr><td width="4" bgcolor="%s" style="font-size:1px">&nbsp;</td><td style="padding:4px 0 4px 10px">%s</td></tr>'
     '<tr><td height="4" colspan="2" style="font-size:1px;line-height:4px">&nbsp;</td></tr>')
+_BARS = Markup('<div aria-hidden="true" style="margin-bottom:8px"><p class="m" style="margin:8px 0 4px;font-size:12px;'
+               'color:%s">%s</p>%s</div>')
 _FRAME = Markup('<table role="presentation" width="100%%" cellpadding="%s" cellspacing="0" border="0">%s</table>')
 
 
@@ -98,8 +101,7 @@ def bars(chart: Bars) -> Markup:
         FAILED, chart.names[0], COMPLETED, chart.names[1])
     rows = (Markup('<tr><td width="60" class="m" style="color:%s;font-size:12px">%s</td><td>%s</td></tr>') % (
         MUTED, label, _bar(low / most, high / most)) for label, low, high, _before in chart.points)
-    return Markup('<div aria-hidden="true" style="margin-bottom:8px"><p class="m" style="margin:8px 0 4px;font-size:12px;color:%s">%s</p>%s'
-                  "</div>") % (MUTED, legend, _FRAME % (2, Markup("").join(rows)))
+    return _BARS % (MUTED, legend, _FRAME % (2, Markup("").join(rows)))
 
 
 def _bar(low: float, high: float) -> Markup:

@@ -63,8 +63,8 @@ class Times:
 
 @dataclass(frozen=True)
 class Slot:
-    """A bar of the chart: a day of APP_TIMEZONE, or an hour of a report of at most two days. Times in ms; final
-    outcomes, jobs cancelled and attempts lost in it."""
+    """A bar of the chart: a day of APP_TIMEZONE, an hour of a report of at most two days, seven days of one of more
+    than 93 days. Times in ms; final outcomes, jobs cancelled and attempts lost in it."""
 
     since: int
     until: int
@@ -119,8 +119,8 @@ class CostRow:
     """Costs of a tenant ("": without tenant) in one currency, in billionths (nano) of its unit. `nano` is that of the
     period and `before` that of the one before, without the `unknown` requests, whose cost nobody knows, of `requests`.
     `month` is that of the calendar month in which the period ends, until the end of the period. `budget` is the monthly
-    one (None: none in this currency; 0: nothing may be spent), `percent` of it is spent (None without a budget, or with
-    one of 0), and `hold`: at 100 percent its generations wait."""
+    one (None: none in this currency, or the report is of one type; 0: nothing may be spent), `percent` of it is spent
+    (None without a budget, or with one of 0), and `hold`: at 100 percent its generations wait."""
 
     tenant_id: str
     currency: str
@@ -208,8 +208,8 @@ class ReportFigures:
     with [before_since, before_until). `made_ms` is when the figures were read: a period that ends later is not over.
     `zone` is the name of APP_TIMEZONE. Numbers of jobs: `dispatched` (sent in the period), `ended` (final outcomes:
     completed and failed), `completed`, `failed`, `success_rate` (percent), `cancelled`, `rescued` (attempts that were
-    lost with their worker; the job ran again), `missed` (runs of schedules).
-    `slowest` are types by their p95 of run times, `failing` by failures, `types` by outcomes, each at most MOST_ROWS;
+    lost with their worker; the job ran again), `missed` (runs of schedules). `slowest` are types by their p95 of run
+    times (`slowest_why`: why there are none), `failing` by failures, `types` by outcomes, each at most MOST_ROWS;
     `type_count` is how many types had outcomes. `new_errors` (the first failure lies in the period) and
     `frequent_errors` have the most failures first, at most MOST_ROWS of `new_error_count` and `error_count`.
     `alerts_opened` counts all, `alerts` has the latest MOST_ROWS. `notes` are codes of words.py for the whole report.
@@ -238,6 +238,7 @@ class ReportFigures:
     run: Times = Times()
     types: tuple[TypeRow, ...] = ()
     slowest: tuple[TypeRow, ...] = ()
+    slowest_why: str = ""
     failing: tuple[TypeRow, ...] = ()
     type_count: int = 0
     errors_why: str = ""

@@ -80,7 +80,7 @@ RICH = replace(
                  for n, (kind, severity, facts) in enumerate((
                      ("disk", "critical", {"percent": 4.2, "limit": 5}), ("missed", "warning", {"name": LONG, "at_ms": SINCE}),
                      ("rescued", "warning", {"n": 3, "minutes": 15}), ("no such kind", "info", {"x": NASTY})))),
-    notes=("behind", "again"))
+    notes=("behind", "running"))
 
 FILTERED = replace(
     EMPTY, filter=m.ReportFilter("WordPressSync", LONG[:60], "low"), dispatched=m.Figure(None, None, "many", "kept"),
