@@ -100,8 +100,7 @@ def test_links_are_whole_addresses_of_the_site():
 
 
 def of(languages, figures, language="en"):
-    with force_locale(language):
-        return opening.of(figures, language, SITE)
+    return opening.of(figures, language, SITE)
 
 
 def test_what_needs_attention_comes_first_and_most_urgent(languages):
