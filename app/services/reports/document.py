@@ -148,7 +148,9 @@ class Document:
 def tidy(text: object, most: int = MOST_NAME) -> str:
     """The text as one line of at most `most` characters; control characters and marks of direction show as escapes."""
     line = unicodedata.normalize("NFC", printable(" ".join(str(text)[: 4 * most].split())))
-    return line if len(line) <= most else line[: most - 1].rstrip() + "…"
+    line = line if len(line) <= most else line[: most - 1].rstrip() + "…"
+    rightward = any(unicodedata.bidirectional(sign) in ("R", "AL", "AN") for sign in line)
+    return f"\u2068{line}\u2069" if rightward else line  # isolated, so that it does not turn the numbers beside it
 
 
 def absolute(public_url: str, path: str) -> str:

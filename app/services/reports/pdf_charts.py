@@ -145,8 +145,9 @@ def _legend(pen: Pen, x: float, y: float, entries: list) -> float:  # type: igno
 
 
 def _round(value: float) -> float:
-    """The end of an axis: the next round number, at least 2."""
+    """The end of an axis: the next round number whose half is whole, at least 2."""
     if value <= 2:
         return 2
     power = 10 ** math.floor(math.log10(value))
-    return next(step * power for step in (1, 1.5, 2, 2.5, 3, 4, 5, 6, 8, 10) if step * power >= value)
+    return next(step * power for step in (1, 1.5, 2, 2.5, 3, 4, 5, 6, 8, 10, 20)
+                if step * power >= value and step * power % 2 == 0)

@@ -92,6 +92,7 @@ def test_names_are_one_harmless_line():
     assert tidy("a\r\nBcc: x\t \u202eb\x00\ud800") == "a Bcc: x \\u202eb\\u0000\\ud800"
     assert len(tidy("x" * 10_000)) == 100 and tidy("x" * 10_000).endswith("…")
     assert tidy("e\u0301") == "é"
+    assert tidy("شركة") == "\u2068شركة\u2069" and tidy("\u2069x") == "\\u2069x"
 
 
 def test_links_are_whole_addresses_of_the_site():
