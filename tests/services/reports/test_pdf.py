@@ -59,6 +59,10 @@ def test_nothing_leaves_the_page(languages, name):
     assert len(texts) > 80
     for one in texts:
         assert one.left >= LEFT - .5 and one.right <= WIDE - LEFT + .5 and 20 < one.base < 800, one
+    beside = sorted(texts, key=lambda one: (one.page, round(one.base, 1), one.left))
+    for one, after in zip(beside, beside[1:], strict=False):
+        if (one.page, round(one.base, 1)) == (after.page, round(after.base, 1)):
+            assert one.right <= after.left + .5, f"{one.text} covers {after.text}"
 
 
 def test_links_lead_to_the_site_and_are_all_there(rich):
