@@ -28,7 +28,8 @@ SCOPES = {"read": frozenset({READ, DATA}), "act": frozenset({ACT}), "dispatch": 
 _NAMES = {
     READ: """index job list queues queue workers recurring recurring-one realtime-stats metrics log palette palette-json
         alerts.index batches.index batches.one capacity.index capacity.hours costs.index costs.days errors.index
-        graph.batch graph.job reports.report usage.index usage.one schedules.next views.index views.one costs.export""",
+        graph.batch graph.job reports.report usage.index usage.one schedules.next views.index views.one costs.export
+        metrics-csv""",
     DATA: """export log-export contents.index contents.one contents.report generations.index generations.one
         generations.templates syncs.csv syncs.job syncs.json syncs.link texts.csv texts.index texts.json texts.one""",
     ACT: """act alerts.act batches.act bulk cancel delete errors.act errors.mark flush-failed pause pause-type place

@@ -21,7 +21,7 @@ from app.services.stats import usage_read
 from app.services.stats.usage_fill import Cell
 from app.support.clock import DAY_MS, HOUR_MS, day_of, midnight
 
-MOST_HOURLY_MS, MOST_DAILY = 50 * HOUR_MS, 93
+MOST_HOURLY_MS, MOST_DAILY_MS = 50 * HOUR_MS, 93 * DAY_MS + HOUR_MS
 _FIRST = f"SELECT (SELECT MIN(hour) FROM rollup_types), {watermark('sent_since')}"
 
 
@@ -103,7 +103,11 @@ def bars(low: int, high: int, zone: tzinfo) -> list[int]:
     """The bounds (ms, whole hours) of hours, of days of the zone, or of weeks, as the length asks for."""
     if high - low <= MOST_HOURLY_MS:
         return [*range(low, high, HOUR_MS), high]
-    days = (day_of(high - 1, zone) - (first := day_of(low, zone))).days
-    step = 1 if days <= MOST_DAILY else 7
-    starts = [midnight(first + timedelta(days=n), zone) for n in range(step, days + 1, step)]
+    return days(low, high, zone, 1 if high - low <= MOST_DAILY_MS else 7)
+
+
+def days(low: int, high: int, zone: tzinfo, step: int = 1) -> list[int]:
+    """`low`, the start of each `step`th day of the zone after that of `low`, and `high`, in ms of whole hours."""
+    first, last = day_of(low, zone), day_of(high - 1, zone)
+    starts = [midnight(first + timedelta(days=n), zone) for n in range(step, (last - first).days + 1, step)]
     return [low, *(at for at in outcomes.whole_hours(starts) if low < at < high), high]
