@@ -109,6 +109,8 @@ class Reports:
             try:
                 written += self._one(connection, row, now)
                 self.failures.pop(row[0], None)
+            except Damaged:
+                self.failures.pop(row[0], None)  # the page says it; trying again changes nothing
             except Exception as error:
                 times = failed.times + 1 if failed else 0
                 self.failures[row[0]] = Failure(_why(error), times, now + backoff(times))
@@ -155,6 +157,4 @@ def resting(tx: Executor, plan: Plan) -> bool:
 
 
 def _why(error: Exception) -> str:
-    if isinstance(error, Damaged):
-        return Message("this plan cannot be read: save it anew")
     return text_of(error) if type(text_of(error)) is Message else error_texts.describe(error)

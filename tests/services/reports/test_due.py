@@ -148,15 +148,13 @@ def test_a_plan_that_fails_or_is_damaged_stops_no_other_and_is_tried_again(offic
     office.broken = {"bad"}
     assert office.run() == 2  # a filter that is no JSON object limits nothing, and so does none
     assert [mail[0] for mail in office.mails()] == [ids[2], ids[5]]
-    assert set(office.duty.failures) == {ids[0], ids[1], ids[3], ids[4]}
+    assert set(office.duty.failures) == {ids[0]}  # of damaged rows the page says that they are
     assert counts.load(office.ledger.connection, due.FACT)[0][str(ids[0])]["why"] == "RuntimeError: no figures"
     asked = len(office.asked)
     assert office.run() == 0 and len(office.asked) == asked  # not before its time
     office.broken, office.now = set(), office.now + 31_000
     assert office.run() == 1 and ids[0] not in office.duty.failures
-    assert len(office.duty.trouble()) == 3
-    office.ledger.change("DELETE FROM report_plans WHERE id <> :id", id=ids[0])
-    assert office.run() == 0 and office.duty.trouble() == [] and counts.load(office.ledger.connection, due.FACT)[0] == {}
+    assert office.duty.trouble() == [] and counts.load(office.ledger.connection, due.FACT)[0] == {}
 
 
 def test_a_plan_that_changes_while_its_figures_are_read_is_read_anew(office):

@@ -17,7 +17,6 @@ from tests.services.reports.made_up import RICH
 from tests.sinks import Sink
 from tests.smtp_sink import SmtpSink
 
-
 one_store = pytest.mark.parametrize("ledger", ["sqlite"], indirect=True)  # nothing in it depends on the database; each sending starts a process
 
 
