@@ -34,7 +34,7 @@ LOOSE = ("abc", "", 1.5, 1e308, float("inf"), b"\xff\xfe", "2026-01-01", "9" * 4
 MOMENTS = {"sqlite": ("", "yesterday", "0000-00-00 00:00:00", "9999-12-31 23:59:59.999999", 12, 1e300, b"\xff", "infinity"),
            "postgresql": ("infinity", "-infinity", "0044-03-15 12:00:00 BC", "9999-12-31 23:59:59.999999", "294276-01-01", "0001-01-01")}
 TABLES = ("jobs", "failed_jobs", "job_history", "job_metrics", "job_logs", "job_batches", "worker_heartbeats", "queues", "queue_minutes", "queue_seconds", "job_minutes", "job_histograms", "rollup_types",
-          "rollup_tenants", "alerts", "alert_rules", "alert_messages", "contents", "content_versions", "import_rejects", "import_runs", "generations", "prompt_templates", "job_costs", "tenant_budgets",
+          "rollup_tenants", "rollup_sent", "alerts", "alert_rules", "alert_messages", "contents", "content_versions", "import_rejects", "import_runs", "generations", "prompt_templates", "job_costs", "tenant_budgets",
           "meta", "recurring", "recurring_runs", "schedules", "uploads", "audit", "connections", "error_groups", "deploys", "report_plans", "reports", "mails")
 JSON_COLUMNS = ("payload", "result", "metadata", "facts", "attributes", "raw", "parameters", "value", "failed_job_ids", "options", "row")
 META = ("live_counts", "monitor", "channels", "alerts", "types", "disk", "rollup_reach", "search_reach", "paused_after_restore", "code_of_workers")

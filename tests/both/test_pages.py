@@ -37,6 +37,7 @@ QUERIES = {
     "admin.jobs.list": LISTS, "admin.jobs.export": LISTS,
     "admin.jobs.index": [{}, {"period": "7d"}, {"period": "30d"}, {"queued": "50", "failed": "50"}],
     "admin.jobs.palette": [{}, {"q": "0a0b"}, {"q": "pause"}], "admin.jobs.palette-json": [{}, {"q": "acme"}, {"q": "100%"}],
+    "admin.jobs.metrics-csv": [{}, {"period": "30d"}, {"job_type": "TestEcho", "bucket": "hour", "period": "7d"}],
     "admin.jobs.metrics": [{"period": p} | g | t for p, g, t in itertools.product(("24h", "7d", "30d"), ({}, {"group": "type"}), ({}, {"job_type": "TestEcho"}))],
     **{f"admin.jobs.capacity.{name}": [{}, {"period": "7d"}, {"period": "x"}] for name in ("index", "hours")},
     "admin.jobs.usage.index": [{}, *({"by": b, "period": p, "sort": s} for b, p, s in (("tenant", "7d", "p95"), ("worker", "30d", "failed"), ("type", "1h", "name"))), {"from": "x"}],

@@ -12,6 +12,7 @@ from datetime import timedelta, tzinfo
 from app.extensions import db
 from app.ledger.dialect import SessionExecutor
 from app.models.outcome_stats import watermark
+from app.models.types import as_integer
 from app.services.instance.retention import KEEP_DAYS
 from app.services.jobs import queue_rates
 from app.services.reports import outcomes
@@ -65,7 +66,7 @@ class Side:
 def read(low: int, high: int, only: ReportFilter, now: int, zone: tzinfo) -> Side:
     """What is known of [low, high) (ms, whole hours) at `now`. Each reading ends its transaction."""
     bounds, scope, behind = bars(low, high, zone), outcomes.scope_of(only), 0
-    first_ended, first_sent = SessionExecutor(db.session).fetch_all(_FIRST)[0]
+    first_ended, first_sent = map(as_integer, SessionExecutor(db.session).fetch_all(_FIRST)[0])
     first_used = usage_read.first_hour()
     db.session.rollback()
     why = why_times = ""
