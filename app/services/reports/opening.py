@@ -1,13 +1,13 @@
 """The first page of a report: its key numbers beside those of the period before, and what needs attention first.
 
-`of(figures, language, public_url)` -> Document. The words are those of the language that is forced around it.
+`of(figures, language, public_url)` -> Document
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from flask_babel import gettext as _, ngettext, pgettext
+from flask_babel import force_locale, gettext as _, ngettext, pgettext
 
 from app.services.reports import changes, chapters, moments, periods
 from app.services.reports.document import Document, Fact, Point, absolute, tidy
@@ -19,7 +19,13 @@ FULL, BUSY, NEARLY, MOST_TENANTS = 90, 95, 80, 3  # percent of disk, workers, a 
 
 
 def of(figures: ReportFigures, language: str, public_url: str, change_path: str = "/admin/jobs/reports") -> Document:
-    """The report in words. `public_url` is the address of the site, `change_path` where one changes what one gets."""
+    """The report in words of "it" or "en". `public_url` is the address of the site, `change_path` the page where one
+    changes what one gets. Needs an application context."""
+    with force_locale(language):
+        return _of(figures, language, public_url, change_path)
+
+
+def _of(figures: ReportFigures, language: str, public_url: str, change_path: str) -> Document:
     zone = moments.zone_of(figures)
     window = periods.Window(figures.period, figures.since, figures.until)
     was = periods.Window(figures.period, figures.before_since, figures.before_until)
@@ -42,7 +48,9 @@ def subject(document: Document) -> str:
     title = f"{document.title}, {document.period}"
     if not document.urgent:
         return title
-    return title + ": " + ngettext("%(num)s point needs attention", "%(num)s points need attention", document.urgent)
+    with force_locale(document.language):
+        return title + ": " + ngettext("%(num)s point needs attention", "%(num)s points need attention",
+                                       document.urgent)
 
 
 def _scope(figures: ReportFigures) -> str:
