@@ -70,6 +70,8 @@ def page_of_route(endpoint: str | None = None, given: dict[str, Any] | None = No
     """Address of the page that has the button of this route, or of another with its arguments; a person gets there
     when the form has no `next`."""
     endpoint, given = (request.endpoint or "", request.view_args) if endpoint is None else (endpoint, given)
+    if endpoint.startswith("account."):
+        return url_for("account.index")
     names = endpoint, endpoint.rpartition(".")[0]
     route, room = (name.removeprefix("admin.jobs").removeprefix(".") for name in names)
     page = PAGES.get(route) or PAGES.get(room) or f"{room}.index".removeprefix(".")

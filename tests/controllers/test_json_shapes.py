@@ -69,6 +69,7 @@ def site(tmp_path_factory):
     ledger.change("INSERT INTO deploys (at_ms, text, actor, version) VALUES (1, 'x', 'ann', NULL), (:at, 'y', NULL, 'abc')", at=now_ms() - 1000)
     client = sign_in(app, "admin@example.org")
     client.post("/admin/jobs/queues/high/pause", data={"csrf_token": client.csrf, "minutes": "5", "reason": "why"})
+    client.post("/admin/jobs/people/invitations", data={"csrf_token": client.csrf, "email": "new@example.org", "role": "viewer"})
     yield SimpleNamespace(client=client, uuids=uuids, batches=batches, runner=app.test_cli_runner(),
                           read=lambda address: client.get(f"/admin/jobs{address}", headers={"Accept": "application/json"}))
     ledger.connection.close()

@@ -23,7 +23,7 @@ from app.ledger import counts
 from app.ledger.dialect import Connection, Executor
 from app.models.types import as_integer
 from app.services.outbox import backoff
-from app.services.reports import due_times, figures, plan_values
+from app.services.reports import due_times, figures, plan_values, without_data
 from app.services.reports.model import ReportFigures, ReportFilter
 from app.services.reports.periods import Window
 from app.services.reports.plan_values import FIELDS, MAIL, Damaged, Plan
@@ -129,7 +129,8 @@ class Reports:
             return 0
         window, skipped = found
         with self.app.app_context():
-            told = figures.to_json(self.collect(window, plan.limits))
+            found = self.collect(window, plan.limits)
+        told = figures.to_json(without_data.hide(found) if without_data.wanted(connection, plan.target) else found)
         with connection.transaction() as tx:
             if tx.fetch_all(_PLAN, id=plan.id) != [row]:
                 return 0  # somebody has changed it meanwhile: the next round reads it anew
