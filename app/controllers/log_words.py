@@ -82,6 +82,12 @@ OF_OTHERS = {
     "change rule": _("Changed the rule %(subject)s: %(result)s"),
     "switch on rule": _("Switched the rule %(subject)s on"), "switch off rule": _("Switched the rule %(subject)s off"),
     "delete rule": _("Deleted the rule %(subject)s"), "test channel": _("Sent a test to the channel %(subject)s"),
+    "new report plan": _("Made the plan of reports %(subject)s: %(result)s"),
+    "change report plan": _("Changed the plan of reports %(subject)s: %(result)s"),
+    "switch on report plan": _("Switched the plan of reports %(subject)s on"),
+    "switch off report plan": _("Switched the plan of reports %(subject)s off"),
+    "delete report plan": _("Deleted the plan of reports %(subject)s"),
+    "test report plan": _("Sent a test of the plan of reports %(subject)s"),
     "acknowledge alert": _("Acknowledged the alert %(subject)s"),
     "silence alert": _("Silenced the alert %(subject)s for %(result)s"),
     "end silence": _("Ended the silence of the alert %(subject)s"),
@@ -102,6 +108,8 @@ OF_OTHERS = {
     "invite": _("Invited %(subject)s as %(result)s"),
     "withdraw invitation": _("Withdrew the invitation of %(subject)s"),
     "accept invitation": _("Accepted the invitation as %(result)s: made the account %(subject)s"),
+    "make token": _("Made the API token %(subject)s: %(result)s"), "upload": _("Uploaded %(subject)s, %(result)s"),
+    "revoke token": _("Revoked the API token %(subject)s of %(result)s"),
     "sign in": _("Signed in from %(result)s"), "sign out": _("Signed out, from %(result)s"),
     "sign-in failed": _("Failed to sign in as %(subject)s; %(result)s")}
 # Names of the parts of the filter of jobs, as sentences name them; others stand as they are.
