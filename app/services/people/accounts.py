@@ -8,22 +8,25 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import delete, func, or_, select
 from sqlalchemy.exc import IntegrityError
 
 from app.extensions import db
-from app.models import LoginAttempt, User, UserSession
+from app.models import Invitation, LoginAttempt, User, UserSession
 from app.models.user import ROLES
 from app.services.audit import ActionRefused, commit_audited, refuse_unless, row_of
+from app.services.people import tokens
+from app.services.people.attempts import CODES, PER_NETWORK, WINDOW_MS, account_key
 from app.services.people.passwords import hash_password
-from app.services.people.sign_in import PER_NETWORK, WINDOW_MS, account_key, find_session, forget_first_password, living
+from app.services.people.sign_in import find_session, forget_first_password, living
 from app.support.clock import now_ms, when
 from app.support.messages import Message, _
 from app.support.validation import ValidationError, check_text
 
 EMAIL = re.compile(r"[^@\s\x00-\x1f<>\"']{1,64}@[A-Za-z0-9.-]{1,190}")
-SUPER = "super-admin"
+SUPER, VIEWER = "super-admin", "viewer"
 BROWSERS = (("Edg", "Edge"), ("OPR/", "Opera"), ("Firefox/", "Firefox"), ("FxiOS", "Firefox"), ("CriOS", "Chrome"),
             ("Chrome/", "Chrome"), ("Safari/", "Safari"))  # the first match counts: each also names those after it
 SYSTEMS = (("Android", "Android"), ("iPhone", "iOS"), ("iPad", "iOS"), ("Windows", "Windows"), ("Mac OS", "macOS"),
@@ -38,14 +41,16 @@ def clean_email(email: str) -> str:
     return email
 
 
-def create_user(email: str, role: str, password: str, actor: str = "code") -> None:
-    """Create an account. Raises ValidationError for a bad address, role or password and for a known address."""
+def create_user(email: str, role: str, password: str, actor: str = "code", sees_data: bool = False) -> None:
+    """Create an account; `sees_data` counts for a viewer. Raises ValidationError for a bad address, role or password
+    and for a known address."""
     email = clean_email(email)
-    _check_role(role)
+    check_role(role)
     hashed = hash_password(password, email)
     try:
-        db.session.add(User(email=email, password_hash=hashed, role=role, created_ms=now_ms()))
-        commit_audited(actor, Message("create account"), email, role)
+        sees = int(sees_data and role == VIEWER)
+        db.session.add(User(email=email, password_hash=hashed, role=role, created_ms=now_ms(), sees_data=sees))
+        commit_audited(actor, Message("create account"), email, role_words(role, sees))
     except IntegrityError:
         db.session.rollback()
         raise ValidationError(_("There is already an account %(email)s.", email=email)) from None
@@ -70,22 +75,32 @@ def set_password(email: str, password: str, actor: str = "code") -> None:
     _done(user, actor, Message("change password"), Message("sessions ended"))
 
 
-def set_role(email: str, role: str, actor: str = "code") -> None:
-    """Change a role and end all sessions of that account. Raises ValidationError for an unknown role, ActionRefused for
-    an unknown account and the last active super-admin."""
-    _check_role(role)
+def role_words(role: str, sees_data: Any) -> str:
+    """A role as the log names it."""
+    return Message("%(role)s who sees data", role=role) if sees_data and role == VIEWER else role
+
+
+def set_role(email: str, role: str, actor: str = "code", sees_data: bool | None = None) -> None:
+    """Change a role, and whether a viewer sees data (None: as before), and end all sessions of that account. Raises
+    ValidationError for an unknown role, ActionRefused for an unknown account and the last active super-admin."""
+    check_role(role)
     user = _user(email)
     if role != SUPER:
         _keep_one(user)
-    was, user.role = user.role, role
-    _done(user, actor, Message("change role"), f"{was} → {role}")
+        _withdraw_of(user)
+    was, sees = role_words(user.role, user.sees_data), user.sees_data if sees_data is None else sees_data
+    user.role, user.sees_data = role, int(bool(sees) and role == VIEWER)
+    now = role_words(role, user.sees_data)
+    _done(user, actor, Message("change role"), Message("%(before)s → %(after)s", before=was, after=now))
 
 
 def disable(email: str, actor: str = "code") -> None:
-    """Disable an account and end all its sessions. Raises ActionRefused for the last active super-admin."""
+    """Disable an account and end all its sessions and tokens. Raises ActionRefused for the last active super-admin."""
     user = _user(email)
     _keep_one(user)
+    _withdraw_of(user)
     user.disabled_ms = user.disabled_ms or now_ms()
+    tokens.end_all(user.id)
     _done(user, actor, Message("disable account"), Message("sessions ended"))
 
 
@@ -99,7 +114,7 @@ def enable(email: str, actor: str = "code") -> None:
 def unlock(email: str, actor: str = "code") -> int:
     """Delete the failed attempts of an account and of the networks that are slowed now; returns how many."""
     user = _user(email)
-    tried = select(LoginAttempt.network).where(LoginAttempt.at_ms > now_ms() - WINDOW_MS)
+    tried = select(LoginAttempt.network).where(LoginAttempt.at_ms > now_ms() - WINDOW_MS, LoginAttempt.network != CODES)
     slowed = list(db.session.scalars(tried.group_by(LoginAttempt.network).having(func.count() >= PER_NETWORK)))
     concerned = or_(LoginAttempt.account == account_key(user.email), LoginAttempt.network.in_(slowed))
     found = db.session.execute(delete(LoginAttempt).where(concerned))
@@ -138,8 +153,8 @@ class SessionView:
 
 @dataclass(frozen=True)
 class PersonView:
-    """An account. `failures` counts attempts of the last 15 minutes; `sessions` are the active ones, the latest first.
-    """
+    """An account. `failures` counts attempts of the last 15 minutes; `sessions` are the active ones, the latest first;
+    `sees_data`: it is a viewer who sees the data of jobs."""
 
     id: int
     email: str
@@ -148,6 +163,8 @@ class PersonView:
     disabled_at: datetime | None
     failures: int
     sessions: list[SessionView]
+    second_factor: bool
+    sees_data: bool = False
 
 
 def people(token: str | None = None) -> list[PersonView]:
@@ -156,19 +173,36 @@ def people(token: str | None = None) -> list[PersonView]:
     sessions: dict[int, list[SessionView]] = {}
     active = select(UserSession).where(living(now)).order_by(UserSession.seen_ms.desc())
     for row in db.session.scalars(active):
-        device, here = device_words(row.agent), mine is not None and mine.id == row.id
-        view = SessionView(row.id, device, row.network, when(row.created_ms), when(row.seen_ms), here)
-        sessions.setdefault(row.user_id, []).append(view)
-    tried = select(LoginAttempt.account, func.count()).where(LoginAttempt.at_ms > now - WINDOW_MS)
+        sessions.setdefault(row.user_id, []).append(_session(row, mine))
+    lately = LoginAttempt.at_ms > now - WINDOW_MS, LoginAttempt.network != CODES
+    tried = select(LoginAttempt.account, func.count()).where(*lately)
     failures = {account: n for account, n in db.session.execute(tried.group_by(LoginAttempt.account))}
     return [PersonView(u.id, u.email, u.role, when(u.created_ms), when(u.disabled_ms),
-                       failures.get(account_key(u.email), 0), sessions.get(u.id, []))
+                       failures.get(account_key(u.email), 0), sessions.get(u.id, []), u.totp_on_ms is not None,
+                       bool(u.sees_data))
             for u in db.session.scalars(select(User).order_by(User.email))]
+
+
+def sessions_of(user_id: int, token: str) -> list[SessionView]:
+    """The active sessions of an account, that of `token` first, then the latest."""
+    rows = select(UserSession).where(UserSession.user_id == user_id, living(now_ms()))
+    mine, found = find_session(token), db.session.scalars(rows.order_by(UserSession.seen_ms.desc()))
+    return sorted((_session(row, mine) for row in found), key=lambda view: not view.here)
+
+
+def _session(row: UserSession, mine: UserSession | None) -> SessionView:
+    here = mine is not None and mine.id == row.id
+    return SessionView(row.id, device_words(row.agent), row.network, when(row.created_ms), when(row.seen_ms), here)
 
 
 def email_of(user: int) -> str:
     """The address of an account by its number. Raises ActionRefused when there is none."""
     return row_of(User, user, _("There is no such account.")).email
+
+
+def account(email: str) -> User:
+    """The account of an address. Raises ValidationError, and ActionRefused when there is none."""
+    return _user(email)
 
 
 def device_words(agent: str | None) -> str | None:
@@ -180,9 +214,11 @@ def device_words(agent: str | None) -> str | None:
     return f"{browser}, {system}" if system else browser
 
 
-def _check_role(role: str) -> None:
+def check_role(role: str) -> str:
+    """The role itself. Raises ValidationError for an unknown one."""
     if role not in ROLES:
         raise ValidationError(_("Unknown role %(name)s. Use %(known)s.", name=repr(role[:40]), known=", ".join(ROLES)))
+    return role
 
 
 def _user(email: str) -> User:
@@ -198,6 +234,11 @@ def _keep_one(user: User) -> None:
     if set(db.session.scalars(active)) == {user.id}:
         db.session.rollback()
         raise ActionRefused(_("This is the last active super-admin: make another one first."))
+
+
+def _withdraw_of(user: User) -> None:
+    """Delete the invitations of somebody who may invite no longer: a link kept back must not lead in again."""
+    db.session.execute(delete(Invitation).where(Invitation.invited_by == user.email))
 
 
 def _done(user: User, actor: str, action: str, result: str) -> None:
