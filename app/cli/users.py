@@ -10,7 +10,8 @@ from flask.cli import AppGroup
 
 from app.cli.command import actor, reading
 from app.models.user import ROLES
-from app.services.people import accounts
+from app.services.people import accounts, invitations as links, second_factor
+from app.support.clock import iso, millis
 from app.support.json_values import as_json
 
 users = AppGroup("users", help="Accounts.")
@@ -95,6 +96,46 @@ def unlock(email: str) -> None:
 def sign_out(email: str) -> None:
     """End all sessions of an account."""
     click.echo(f"{accounts.end_sessions(email, actor())} sessions of {email} ended")
+
+
+@users.command("invite")
+@click.argument("email")
+@click.option("--role", type=click.Choice(ROLES), required=True)
+@click.option("--sees-data", is_flag=True, help="A viewer also sees arguments, logs and results.")
+def invite(email: str, role: str, sees_data: bool) -> None:
+    """Invite an address; the last line is the link, which makes the account once, within 7 days."""
+    view, link = links.invite(email, role, sees_data, actor())
+    click.echo(f"invited {view.email} ({view.role}) until {iso(millis(view.expires_at))}\n{link}")
+
+
+@users.command("invitations")
+@click.option("--json", "wants_json", is_flag=True)
+@reading
+def invitations(wants_json: bool) -> None:
+    """Each invitation that nobody has used."""
+    rows = links.pending()
+    if wants_json:
+        click.echo(json.dumps(rows, default=as_json))
+        return
+    for row in rows:
+        state = "expired" if row.expired else f"until {row.expires_at and iso(millis(row.expires_at))}"
+        click.echo(f"{row.email}\t{row.role}\t{state}\tby {row.invited_by}")
+
+
+@users.command("uninvite")
+@click.argument("email")
+def uninvite(email: str) -> None:
+    """End an invitation; its link opens nothing any more."""
+    links.withdraw_of(email, actor())
+    click.echo(f"the invitation of {email} is withdrawn")
+
+
+@users.command("reset-second-factor")
+@click.argument("email")
+def reset_second_factor(email: str) -> None:
+    """Take the second factor from an account; its sessions end."""
+    second_factor.reset(email, actor())
+    click.echo(f"{email} has no second factor now; its sessions have ended")
 
 
 @users.command("first", hidden=True)

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from flask import Flask
 
-import app.controllers.account_tokens  # noqa: F401  (adds a section and routes to account.bp)
+import app.controllers.account_factor  # noqa: F401  (these add routes and sections)
+import app.controllers.account_own  # noqa: F401
+import app.controllers.account_tokens  # noqa: F401
+import app.controllers.auth_code  # noqa: F401
+import app.controllers.invited  # noqa: F401
 from app.controllers import account, admin, api, auth, bearer, home, probes, security, template_globals
 
 

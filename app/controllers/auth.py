@@ -2,8 +2,21 @@
 
 from __future__ import annotations
 
-from flask import Blueprint, Flask, abort, flash, g, jsonify, redirect, render_template, request, session, url_for
-from flask_babel import gettext as _
+from flask import (
+    Blueprint,
+    Flask,
+    Response,
+    abort,
+    flash,
+    g,
+    jsonify,
+    redirect,
+    render_template,
+    request,
+    session,
+    url_for,
+)
+from flask_babel import gettext as _, lazy_gettext
 from flask_login import UserMixin, current_user, login_user, logout_user
 
 from app.controllers import form_again, rights
@@ -13,12 +26,15 @@ from app.controllers.redirects import here, safe_next
 from app.controllers.template_globals import LANGUAGES
 from app.extensions import login
 from app.models import User
-from app.services.people import sign_in as sessions
+from app.services.people import attempts, sign_in as sessions
 from app.support.settings import settings
 from app.support.validation import check_text
 
 bp = Blueprint("auth", __name__)
 MOST_BYTES = 64 * 1024  # of a request before sign-in
+STATE = "code"  # the cookie of a browser that has given the right password and owes a code
+WRONG_CODE = lazy_gettext("This code is not right, or it was used before. Wait for the next one.")
+MANY = lazy_gettext("There were too many attempts. Wait 15 minutes and try again.")
 
 
 @bp.before_request
@@ -89,18 +105,45 @@ def login_post():
     form = LoginForm()
     email, password = check_text(form.email.data or "")[:255], check_text(form.password.data or "")
     back = safe_next(request.form.get("next"), "")
-    cookie = settings().cookie("device")
-    device = request.cookies.get(str(cookie["key"]))
     token, filled = None, form.validate()
     if filled:
-        agent, old_session = request.headers.get("User-Agent"), session.get("_user_id")
-        token = sessions.sign_in(email, password, request.remote_addr, old_session, agent, device)
+        try:
+            token = sessions.sign_in(email, password, **vars(visitor()), code=request.form.get("code"))
+        except sessions.CodeNeeded as needed:
+            return ask_code(needed, back)
     if token is None:
         error = _("E-mail or password are not right, or there were too many attempts. "
                   "Wait 15 minutes before trying again if you are sure.")
         if wants_json():
             return jsonify({"error": error}), 401
         return render_template("auth/login.html", error=error if filled else None, form=form, next=back), 401
+    return enter(token, back)
+
+
+def visitor() -> sessions.Visitor:
+    """Who asks, for sign-in and what counts like it."""
+    return sessions.Visitor(request.remote_addr, session.get("_user_id"), request.headers.get("User-Agent"),
+                            cookie_of("device"), str(session.get("csrf_token", "")))
+
+
+def cookie_of(name: str) -> str | None:
+    """The value of a cookie of ours."""
+    return request.cookies.get(str(settings().cookie(name)["key"]))
+
+
+def ask_code(needed: sessions.CodeNeeded, back: str):
+    """The answer to a right password that needs a code: the page that asks for it, which `state` leads to."""
+    if wants_json():
+        error = WRONG_CODE if needed.wrong else _("Send the code of your authenticator app, or a recovery code, too.")
+        answer, code = jsonify({"error": str(error), "second_factor": True}), 401
+    else:
+        answer, code = redirect(url_for("auth.code", next=back or None), 303), 303
+    answer.set_cookie(value=needed.state, max_age=sessions.STATE_MS // 1000, **settings().cookie(STATE))
+    return answer, code
+
+
+def enter(token: str, back: str):
+    """Let the browser in with a new session: a redirect to `back`, or to a form that it had sent before."""
     user = sessions.load_session(token)
     kept = {k: session[k] for k in ("_flashes",) if k in session}
     session.clear()
@@ -116,8 +159,17 @@ def login_post():
     else:
         back = kept_form
     answer = jsonify({"ok": True, "count": 1}) if wants_json() else redirect(back or url_for("home.index"), 303)
-    answer.set_cookie(value=sessions.device_cookie(device, email), max_age=sessions.DEVICE_S, **cookie)
+    device = attempts.device_cookie(cookie_of("device"), user.email)
+    answer.set_cookie(value=device, max_age=attempts.DEVICE_S, **settings().cookie("device"))
+    answer.delete_cookie(**settings().cookie(STATE))
+    if user.language in LANGUAGES and "lang" not in request.cookies:
+        keep_language(answer, user.language)
     return answer
+
+
+def keep_language(answer: Response, lang: str) -> None:
+    """Keep the language in a cookie of this browser for a year."""
+    answer.set_cookie(value=lang, max_age=365 * 86_400, **settings().cookie("lang") | {"key": "lang"})
 
 
 @bp.get("/form-again", endpoint="form-again")
@@ -139,19 +191,23 @@ def logout():
                                action_url=url_for("auth.logout"))
     if current_user.is_authenticated:
         sessions.sign_out(current_user.get_id())
-        logout_user()
-        session.clear()
-        g.pop("_login_user", None)
+        leave()
     if wants_json():
         return jsonify({"ok": True, "count": 1})
     return redirect(url_for("auth.login"), 303)
 
 
+def leave() -> None:
+    """Forget in this browser who was signed in."""
+    logout_user()
+    session.clear()
+    g.pop("_login_user", None)
+
+
 @bp.get("/language/<lang>")
 def language(lang: str):
-    """Keep the language in a cookie of this browser for a year; a request from another site does not change it."""
+    """Keep the language in this browser; a request from another site does not change it."""
     answer = redirect(safe_next(request.args.get("next"), url_for("home.index")), 303)
     if lang in LANGUAGES and not foreign_page():
-        cookie = settings().cookie("lang") | {"key": "lang"}
-        answer.set_cookie(value=lang, max_age=365 * 86_400, **cookie)
+        keep_language(answer, lang)
     return answer

@@ -22,7 +22,7 @@ from app.controllers.responses import render_error
 from app.extensions import login, reading
 from app.models import ApiToken
 from app.services.people import tokens
-from app.services.people.sign_in import network_of
+from app.services.people.attempts import network_of
 from app.support.clock import now_ms
 
 log = logging.getLogger(__name__)

@@ -95,6 +95,15 @@ OF_OTHERS = {
     "end session": _("Ended a session of %(subject)s"),
     "make token": _("Made the API token %(subject)s: %(result)s"), "upload": _("Uploaded %(subject)s, %(result)s"),
     "revoke token": _("Revoked the API token %(subject)s of %(result)s"),
+    "choose language": _("Chose the language of %(subject)s: %(result)s"),
+    "turn on second factor": _("Turned the second factor of %(subject)s on; %(result)s"),
+    "turn off second factor": _("Turned the second factor of %(subject)s off"),
+    "reset second factor": _("Reset the second factor of %(subject)s; %(result)s"),
+    "new recovery codes": _("Made new recovery codes for %(subject)s"),
+    "use recovery code": _("Used a recovery code of %(subject)s; %(result)s"),
+    "invite": _("Invited %(subject)s as %(result)s"),
+    "withdraw invitation": _("Withdrew the invitation of %(subject)s"),
+    "accept invitation": _("Accepted the invitation as %(result)s: made the account %(subject)s"),
     "sign in": _("Signed in from %(result)s"), "sign out": _("Signed out, from %(result)s"),
     "sign-in failed": _("Failed to sign in as %(subject)s; %(result)s")}
 # Names of the parts of the filter of jobs, as sentences name them; others stand as they are.

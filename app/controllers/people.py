@@ -7,10 +7,11 @@ from flask_babel import gettext as _, ngettext
 from flask_login import current_user
 
 from app.controllers.access import wants_json
+from app.controllers.account_forms import InviteForm
 from app.controllers.responses import actor, ask, done
 from app.models.user import ROLES
 from app.services.audit import ActionRefused
-from app.services.people import accounts
+from app.services.people import accounts, invitations
 from app.support.formatting import number
 from app.support.validation import check_text
 
@@ -19,13 +20,20 @@ bp = Blueprint("people", __name__, url_prefix="/people")
 
 @bp.get("/", endpoint="index")
 def index():
-    """All accounts with their sessions; for scripts `{"people": [...]}`."""
-    rows = accounts.people(current_user.get_id())
+    """All accounts with their sessions, and who is invited; for scripts `{"people": [...], "invitations": [...]}`."""
     if wants_json():
-        return jsonify({"people": rows})
+        return jsonify({"people": accounts.people(current_user.get_id()), "invitations": invitations.pending()})
+    return page(InviteForm(role="viewer"))
+
+
+def page(invite: InviteForm) -> str:
+    """The page, with the form of an invitation."""
     words = {"super-admin": _("everything"), "operator": _("acts and dispatches; no accounts, no settings"),
              "viewer": _("reads; no arguments, logs and results unless allowed"), "user": _("nothing")}
-    return render_template("admin/people.html", people=rows, roles=[(role, words[role]) for role in ROLES])
+    roles = [(role, words[role]) for role in ROLES]
+    return render_template("admin/people.html", people=accounts.people(current_user.get_id()), roles=roles,
+                           invitations=invitations.pending(), invite=invite,
+                           role_choices=[(role, f"{role}: {text}") for role, text in roles])
 
 
 @bp.post("/<int(max=9223372036854775807):id>/<any(role, disable, enable, unlock, sign_out):action>", endpoint="change")

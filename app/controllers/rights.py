@@ -39,12 +39,14 @@ _NAMES = {
         contents.sync-many generations.delete-template generations.save-template syncs.decide texts.create texts.decide
         texts.index texts.preview""",
     MANAGE: """alerts.new-rule alerts.rule alerts.rule-change alerts.test connections.act connections.set
-        costs.budget people.change people.end people.index set-limit""",
+        costs.budget people.change people.end people.index people.invitation people.invite people.reset-factor
+        set-limit""",
     OWN: "views.change views.create views.delete",
 }
-_ACCOUNT = "index make-token revoke-token"  # below /account, where everything is the person's own
 _API = {READ: "list one wait types batch metrics openapi docs", DATA: "log", ACT: "retry cancel delete",
         DISPATCH: "dispatch upload"}
+_ACCOUNT = """end-session factor factor-begin factor-change factor-on index language make-token password
+    revoke-token sign-out"""  # below /account, where everything is the person's own
 RIGHTS = {f"admin.jobs.{name}": right for right, names in _NAMES.items() for name in names.split()}
 RIGHTS |= {f"account.{name}": OWN for name in _ACCOUNT.split()}
 RIGHTS |= {f"api.{name}": right for right, names in _API.items() for name in names.split()}

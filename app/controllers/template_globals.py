@@ -15,12 +15,11 @@ from app.controllers.ways_out import ways_out
 from app.services.alerts.incident_views import count_open
 from app.services.content import field_names
 from app.services.instance import deploys
+from app.services.people.own import LANGUAGES
 from app.services.stats.job_monitoring import monitor_state
 from app.support import formatting, privacy
 from app.support.clock import MINUTE_MS, day_of, now_ms
 from app.support.settings import settings
-
-LANGUAGES = ("it", "en")
 
 
 def choose_language() -> str:

@@ -139,11 +139,11 @@ def commit_audited(actor: str, action: str, subject: str, result: str) -> None:
     db.session.commit()
 
 
-def refuse_unless(found: Any, refusal: str) -> Any:
-    """What was found. Rolls back and raises ActionRefused (unknown) when that is nothing."""
+def refuse_unless(found: Any, refusal: str, unknown: bool = True) -> Any:
+    """What was found. Rolls back and raises ActionRefused when that is nothing."""
     if not found:
         db.session.rollback()
-        raise ActionRefused(refusal, unknown=True)
+        raise ActionRefused(refusal, unknown=unknown)
     return found
 
 

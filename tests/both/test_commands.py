@@ -147,6 +147,11 @@ def test_every_command_runs(site, cli, tmp_path):
     does(3, "users", "token", "nobody@example.org", "--name", "n", "--scope", "read")
     does(0, "users", "create", "ada@example.org", "--role", "user", "--password-stdin", given="correct horse\n")
     does(0, "users", "password", "ada@example.org", "--password-stdin", given="battery staple\n")
+    assert "/invitation#" in does(0, "users", "invite", "new@example.org", "--role", "viewer").splitlines()[-1]
+    assert json.loads(does(0, "users", "invitations", "--json"))[0]["email"] == "new@example.org" and "by cli:" in does(0, "users", "invitations")
+    does(0, "users", "uninvite", "new@example.org")
+    does(3, "users", "uninvite", "new@example.org")
+    does(1, "users", "reset-second-factor", "ada@example.org")
     for role, given, sees in (("viewer", ["--sees-data"], True), ("viewer", [], True), ("viewer", ["--no-sees-data"], False), ("operator", ["--sees-data"], False)):
         does(0, "users", "role", "ada@example.org", role, *given)
         assert [(p["role"], p["sees_data"]) for p in json.loads(does(0, "users", "list", "--json")) if p["email"] == "ada@example.org"] == [(role, sees)]

@@ -159,11 +159,13 @@ FORMS = {
     "admin.jobs.contents.sync": [{"to": "wordpress", "status": "draft"}, {"to": "prestashop", "dry_run": "1"}, {}],
     "admin.jobs.contents.sync-many": [{"to": "wordpress", "id": "1"}, {"to": "prestashop", "scope": "all", "tenant": "acme", "state": "gone"}, {"scope": "all", "to": "wordpress"}, {}],
     "admin.jobs.syncs.decide": [{"decision": "later", "changed_ms": "1"}, {"decision": "ours"}, {}],
+    "account.language": [{"language": "en"}, {"language": "x"}], "account.password": [{"password": "wrong", "new_password": "x"}, {}],
+    "admin.jobs.people.invite": [{"email": "new@example.org", "role": "viewer", "sees_data": "1"}, {"email": "x", "role": "x"}, {"email": "admin@example.org", "role": "user"}],
     "admin.jobs.new.edit": [{"text": "x", "args": '{"text": "x"}'}],
     "admin.jobs.alerts.rule": [{"threshold": "5", "window_min": "60", "cooldown_min": "15", "minimum": "1", "quiet_from": "22:00", "quiet_until": "07:00"}],
     "admin.jobs.alerts.new-rule": [{"kind": k, "threshold": "5", "window_min": "60", "cooldown_min": "15", "minimum": "1", "tenant_id": "acme"} for k in KINDS],
 }
-LAST = ("auth.logout", "admin.jobs.people.change", "admin.jobs.people.end", "admin.jobs.retry-all", "admin.jobs.flush-failed")
+LAST = ("auth.logout", "account.sign-out", "account.end-session", "admin.jobs.people.change", "admin.jobs.people.end", "admin.jobs.retry-all", "admin.jobs.flush-failed")
 
 
 def posts(site) -> list[tuple[str, dict[str, str]]]:
@@ -178,7 +180,7 @@ def posts(site) -> list[tuple[str, dict[str, str]]]:
             for name in sorted(rule.arguments - set(rule.defaults or ())):
                 acts = ("up", "down", "top", "hold", "release", "delay", "move", "run-now", "run-without-waiting", "stop", "restore", "erase")
                 words = {"act": acts, "alerts.act": ("ack", "snooze", "unsnooze"), "rule-change": ("off", "on", "delete"), "recurring-change": ("off", "on", "run", "reset", "delete"),
-                         "connections.act": ("test", "try", "remove"), "people.change": ("role", "disable", "enable", "unlock", "sign_out"),
+                         "connections.act": ("test", "try", "remove"), "people.invitation": ("again", "withdraw"), "account.sign-out": ("others", "all"), "account.factor-change": ("off", "codes"), "people.change": ("role", "disable", "enable", "unlock", "sign_out"),
                          "contents.decide": ("accept", "refuse"), "errors.act": ("retry", "delete"), "texts.decide": ("accept", "refuse", "burn"),
                          "pause": ("pause", "resume"), "pause-type": ("pause", "resume"),
                          "batches.act": ("pause", "resume", "move", "delete", "retry", "seal", "cancel")}
@@ -194,6 +196,7 @@ def posts(site) -> list[tuple[str, dict[str, str]]]:
 # Routes that write no entry into the log of actions, and why.
 UNLOGGED = {
     "admin.jobs.texts.preview": "shows what would be made", "admin.jobs.texts.create": "goes on to the preview; a start of the job is an entry",
+    "account.factor-begin": "nothing is on yet; turning it on is an entry",
     "auth.logout": "the session has ended before, see test_sign_in.py",
 }
 

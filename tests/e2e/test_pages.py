@@ -15,7 +15,7 @@ from tests.e2e.acts import answer, told, within_form, within_row
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
 AXE = (Path(__file__).parent / "vendor" / "axe.min.js").read_text()
-PAGES = ("/admin/jobs/", "/admin/jobs/workers", "/admin/jobs/capacity/", "/admin/jobs/capacity/?period=7d", "/admin/jobs/queues", "/admin/jobs/queues/low", "/admin/jobs/errors/", "/admin/jobs/views/", "/admin/jobs/usage/", "/admin/jobs/usage/type/TestEcho", "/admin/jobs/recurring", "/admin/jobs/recurring/yearly", "/admin/jobs/schedules/new?type=TestForm", "/admin/jobs/log", "/admin/jobs/people/", "/admin/jobs/alerts/", "/admin/jobs/alerts/rules/1", "/admin/jobs/alerts/rules/new", "/admin/jobs/generations/", "/admin/jobs/generations/templates", "/admin/jobs/costs/", "/admin/jobs/connections/", "/admin/jobs/connections/set?service=wordpress", "/admin/jobs/new/?type=TestForm", "/admin/jobs/contents", "/admin/jobs/job/{failed}", "/admin/jobs/job/{talked}")
+PAGES = ("/admin/jobs/", "/admin/jobs/workers", "/admin/jobs/capacity/", "/admin/jobs/capacity/?period=7d", "/admin/jobs/queues", "/admin/jobs/queues/low", "/admin/jobs/errors/", "/admin/jobs/views/", "/admin/jobs/usage/", "/admin/jobs/usage/type/TestEcho", "/admin/jobs/recurring", "/admin/jobs/recurring/yearly", "/admin/jobs/schedules/new?type=TestForm", "/admin/jobs/log", "/admin/jobs/people/", "/account/", "/admin/jobs/alerts/", "/admin/jobs/alerts/rules/1", "/admin/jobs/alerts/rules/new", "/admin/jobs/generations/", "/admin/jobs/generations/templates", "/admin/jobs/costs/", "/admin/jobs/connections/", "/admin/jobs/connections/set?service=wordpress", "/admin/jobs/new/?type=TestForm", "/admin/jobs/contents", "/admin/jobs/job/{failed}", "/admin/jobs/job/{talked}")
 
 
 def settle(page) -> None:

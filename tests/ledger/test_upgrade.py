@@ -20,7 +20,7 @@ from app.services.audit import ActionRefused
 from app.services.content import costs, generations
 from app.services.instance import retention
 from app.services.jobs import actions, queues, worker_commands
-from app.services.people import sign_in
+from app.services.people import attempts
 from app.support.clock import DAY_MS
 
 DATA = Path(__file__).parents[1] / "data"
@@ -128,7 +128,7 @@ def test_messages_given_up_and_sign_ins_that_failed_are_known_by_codes(ledger):
     ledger.change("UPDATE audit SET at_ms = :now WHERE action = 'sign-in failed'", now=ledger.connection.now())
     with ledger.app.app_context():
         assert channels.listing().keys() == {"mail"}, "the page shows what nobody can send; a test that failed is no such thing"
-        sign_in._note_failure(None, "192.0.2.0/24", ledger.connection.now())
+        attempts.note_failure(None, "192.0.2.0/24", ledger.connection.now())
         db.session.remove()
     assert ledger.connection.fetch_all("SELECT times, result FROM audit WHERE action = 'sign-in failed'") == [(13, "attempts: 13")]
 

@@ -14,12 +14,13 @@ from sqlalchemy import delete, func, or_, select
 from sqlalchemy.exc import IntegrityError
 
 from app.extensions import db
-from app.models import LoginAttempt, User, UserSession
+from app.models import Invitation, LoginAttempt, User, UserSession
 from app.models.user import ROLES
 from app.services.audit import ActionRefused, commit_audited, refuse_unless, row_of
 from app.services.people import tokens
+from app.services.people.attempts import CODES, PER_NETWORK, WINDOW_MS, account_key
 from app.services.people.passwords import hash_password
-from app.services.people.sign_in import PER_NETWORK, WINDOW_MS, account_key, find_session, forget_first_password, living
+from app.services.people.sign_in import find_session, forget_first_password, living
 from app.support.clock import now_ms, when
 from app.support.messages import Message, _
 from app.support.validation import ValidationError, check_text
@@ -44,7 +45,7 @@ def create_user(email: str, role: str, password: str, actor: str = "code", sees_
     """Create an account; `sees_data` counts for a viewer. Raises ValidationError for a bad address, role or password
     and for a known address."""
     email = clean_email(email)
-    _check_role(role)
+    check_role(role)
     hashed = hash_password(password, email)
     try:
         sees = int(sees_data and role == VIEWER)
@@ -82,10 +83,11 @@ def role_words(role: str, sees_data: Any) -> str:
 def set_role(email: str, role: str, actor: str = "code", sees_data: bool | None = None) -> None:
     """Change a role, and whether a viewer sees data (None: as before), and end all sessions of that account. Raises
     ValidationError for an unknown role, ActionRefused for an unknown account and the last active super-admin."""
-    _check_role(role)
+    check_role(role)
     user = _user(email)
     if role != SUPER:
         _keep_one(user)
+        _withdraw_of(user)
     was, sees = role_words(user.role, user.sees_data), user.sees_data if sees_data is None else sees_data
     user.role, user.sees_data = role, int(bool(sees) and role == VIEWER)
     now = role_words(role, user.sees_data)
@@ -96,6 +98,7 @@ def disable(email: str, actor: str = "code") -> None:
     """Disable an account and end all its sessions and tokens. Raises ActionRefused for the last active super-admin."""
     user = _user(email)
     _keep_one(user)
+    _withdraw_of(user)
     user.disabled_ms = user.disabled_ms or now_ms()
     tokens.end_all(user.id)
     _done(user, actor, Message("disable account"), Message("sessions ended"))
@@ -111,7 +114,7 @@ def enable(email: str, actor: str = "code") -> None:
 def unlock(email: str, actor: str = "code") -> int:
     """Delete the failed attempts of an account and of the networks that are slowed now; returns how many."""
     user = _user(email)
-    tried = select(LoginAttempt.network).where(LoginAttempt.at_ms > now_ms() - WINDOW_MS)
+    tried = select(LoginAttempt.network).where(LoginAttempt.at_ms > now_ms() - WINDOW_MS, LoginAttempt.network != CODES)
     slowed = list(db.session.scalars(tried.group_by(LoginAttempt.network).having(func.count() >= PER_NETWORK)))
     concerned = or_(LoginAttempt.account == account_key(user.email), LoginAttempt.network.in_(slowed))
     found = db.session.execute(delete(LoginAttempt).where(concerned))
@@ -160,6 +163,7 @@ class PersonView:
     disabled_at: datetime | None
     failures: int
     sessions: list[SessionView]
+    second_factor: bool
     sees_data: bool = False
 
 
@@ -169,14 +173,26 @@ def people(token: str | None = None) -> list[PersonView]:
     sessions: dict[int, list[SessionView]] = {}
     active = select(UserSession).where(living(now)).order_by(UserSession.seen_ms.desc())
     for row in db.session.scalars(active):
-        device, here = device_words(row.agent), mine is not None and mine.id == row.id
-        view = SessionView(row.id, device, row.network, when(row.created_ms), when(row.seen_ms), here)
-        sessions.setdefault(row.user_id, []).append(view)
-    tried = select(LoginAttempt.account, func.count()).where(LoginAttempt.at_ms > now - WINDOW_MS)
+        sessions.setdefault(row.user_id, []).append(_session(row, mine))
+    lately = LoginAttempt.at_ms > now - WINDOW_MS, LoginAttempt.network != CODES
+    tried = select(LoginAttempt.account, func.count()).where(*lately)
     failures = {account: n for account, n in db.session.execute(tried.group_by(LoginAttempt.account))}
     return [PersonView(u.id, u.email, u.role, when(u.created_ms), when(u.disabled_ms),
-                       failures.get(account_key(u.email), 0), sessions.get(u.id, []), bool(u.sees_data))
+                       failures.get(account_key(u.email), 0), sessions.get(u.id, []), u.totp_on_ms is not None,
+                       bool(u.sees_data))
             for u in db.session.scalars(select(User).order_by(User.email))]
+
+
+def sessions_of(user_id: int, token: str) -> list[SessionView]:
+    """The active sessions of an account, that of `token` first, then the latest."""
+    rows = select(UserSession).where(UserSession.user_id == user_id, living(now_ms()))
+    mine, found = find_session(token), db.session.scalars(rows.order_by(UserSession.seen_ms.desc()))
+    return sorted((_session(row, mine) for row in found), key=lambda view: not view.here)
+
+
+def _session(row: UserSession, mine: UserSession | None) -> SessionView:
+    here = mine is not None and mine.id == row.id
+    return SessionView(row.id, device_words(row.agent), row.network, when(row.created_ms), when(row.seen_ms), here)
 
 
 def email_of(user: int) -> str:
@@ -198,9 +214,11 @@ def device_words(agent: str | None) -> str | None:
     return f"{browser}, {system}" if system else browser
 
 
-def _check_role(role: str) -> None:
+def check_role(role: str) -> str:
+    """The role itself. Raises ValidationError for an unknown one."""
     if role not in ROLES:
         raise ValidationError(_("Unknown role %(name)s. Use %(known)s.", name=repr(role[:40]), known=", ".join(ROLES)))
+    return role
 
 
 def _user(email: str) -> User:
@@ -216,6 +234,11 @@ def _keep_one(user: User) -> None:
     if set(db.session.scalars(active)) == {user.id}:
         db.session.rollback()
         raise ActionRefused(_("This is the last active super-admin: make another one first."))
+
+
+def _withdraw_of(user: User) -> None:
+    """Delete the invitations of somebody who may invite no longer: a link kept back must not lead in again."""
+    db.session.execute(delete(Invitation).where(Invitation.invited_by == user.email))
 
 
 def _done(user: User, actor: str, action: str, result: str) -> None:

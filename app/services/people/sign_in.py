@@ -1,115 +1,134 @@
 """Sign-in and the sessions that come of it.
 
-sign_in: one short transaction counts and writes the attempt -> the hash is compared outside any transaction
-      -> another transaction writes the session and the row of the log
+sign_in: one short transaction counts and writes the attempt (attempts.py) -> the hash is compared outside any
+      transaction -> another transaction writes the session and the row of the log
+with a second factor: CodeNeeded(state) in place of a session -> with_code: the code is used up in the transaction that
+      writes the session (second_factor.accept), for which the row of the account is locked
 The attempt is written before the password is compared, so forty attempts at once get as many tries as forty in a row.
-Every failure gives the same answer after the same time.
-
-Limits in 15 minutes: 5 attempts for an account from a network; 20 from a network, then one every 45 s (strangers behind
-the same address must not lock out everybody); 20 for a browser that has signed in to this account before, whatever
-others do.
+Every failure gives the same answer after the same time; only a right password learns that a code is needed. `state`
+names account, password and browser, signed, for 5 minutes; it opens nothing but the question for the code.
 """
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import ipaddress
 import secrets
+from dataclasses import dataclass
 
-from itsdangerous import BadSignature, URLSafeTimedSerializer
+from itsdangerous import BadSignature, URLSafeSerializer
 from sqlalchemy import Update, and_, delete, func, or_, select, update
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.sql.elements import ColumnElement
 
 from app.extensions import db, short_wait
-from app.ledger import counts
-from app.ledger.dialect import SessionExecutor
-from app.models import ApiToken, Audit, LoginAttempt, User, UserSession
-from app.services.audit import audit, commit_audited
-from app.services.people import kept_forms
+from app.models import ApiToken, Audit, Invitation, LoginAttempt, User, UserSession
+from app.services.audit import audit
+from app.services.people import kept_forms, second_factor
+from app.services.people.attempts import (
+    CODES,
+    FAILED,
+    PER_NETWORK,
+    WINDOW_MS,
+    account_key,
+    code_tried,
+    digest,
+    network_of,
+    note_failure,
+    place_of,
+    reserve,
+)
 from app.services.people.passwords import matches
 from app.support import disk, outage
 from app.support.clock import DAY_MS, HOUR_MS, MINUTE_MS, now_ms
-from app.support.messages import Message, to_json
+from app.support.messages import Message
 from app.support.redaction import printable
 from app.support.settings import settings
 
-WINDOW_MS, PER_ACCOUNT, PER_NETWORK, PER_DEVICE, SLOW_MS = 15 * MINUTE_MS, 5, 20, 20, 45_000
 IDLE_MS, AGE_MS, SEEN_EVERY_MS, SEEN_WAIT_MS = 12 * HOUR_MS, 7 * DAY_MS, MINUTE_MS, 250
-DEVICE_S, DEVICE_ACCOUNTS = 365 * 86_400, 5
-MOST_NOTED = 50  # rows about failures in 15 minutes; further failures are counted in one row
-KEEP_FAILURES_MS = 30 * DAY_MS
-KEEP_TOKENS_MS = 90 * DAY_MS  # after their end
-FAILED = Message("sign-in failed")
+KEEP_MS = 30 * DAY_MS  # rows about failures, and invitations that are over
+STATE_MS, KEEP_TOKENS_MS = 5 * MINUTE_MS, 90 * DAY_MS  # tokens: after their end
 
 
-def network_of(address: str | None) -> str:
-    """The /32 of an IPv4 address or the /64 of an IPv6 address, as text; 'unknown' for anything else."""
-    try:
-        ip = ipaddress.ip_address((address or "").split("%")[0])
-    except ValueError:
-        return "unknown"
-    ip = getattr(ip, "ipv4_mapped", None) or ip
-    return str(ipaddress.ip_network((ip, 32 if ip.version == 4 else 64), strict=False))
+class CodeNeeded(Exception):
+    """The password is right, and the account has a second factor. `state` is what `with_code` takes; `wrong`: a code
+    was sent, and it is none."""
+
+    def __init__(self, state: str, wrong: bool) -> None:
+        super().__init__("a code is needed")
+        self.state, self.wrong = state, wrong
 
 
-def digest(text_: str) -> str:
-    """The SHA-256 (hex) under which ids of sessions and tokens are kept."""
-    return hashlib.sha256(text_.encode("utf-8", "replace")).hexdigest()
+class StateOver(Exception):
+    """The 5 minutes for the code are over, or the account has changed: the password is asked for again."""
 
 
-# ---- the browser that has signed in before ----------------------------------------------------------------------
+@dataclass(frozen=True)
+class Visitor:
+    """A browser that wants to sign in. `previous` is the token of its old session, which ends; `device` its cookie of
+    earlier sign-ins; `browser` a text that only this browser has."""
 
-
-def _signer() -> URLSafeTimedSerializer:
-    return URLSafeTimedSerializer(settings().keys("device")[::-1])
-
-
-def _device(cookie: str | None) -> tuple[str, list[str]]:
-    """Id of the browser and the accounts it has signed in to; a new id when we have not signed the cookie."""
-    with contextlib.suppress(BadSignature, ValueError, TypeError, KeyError):
-        found = _signer().loads(cookie or "", max_age=DEVICE_S)
-        return str(found["d"])[:32], [str(account) for account in found["a"]]
-    return secrets.token_hex(8), []
-
-
-def device_cookie(cookie: str | None, email: str) -> str:
-    """The new cookie of a browser that has just signed in to this account; it names its last five accounts."""
-    device, accounts = _device(cookie)
-    mine = account_key(email)[:20]
-    return _signer().dumps({"d": device, "a": [mine, *(a for a in accounts if a != mine)][:DEVICE_ACCOUNTS]})
-
-
-# ---- sign-in ----------------------------------------------------------------------------------------------------
-
-
-def account_key(email: str) -> str:
-    """The SHA-256 (hex) that stands for an account in attempts and cookies."""
-    return digest(email.strip().lower())
+    address: str | None
+    previous: str | None = None
+    agent: str | None = None
+    device: str | None = None
+    browser: str = ""
 
 
 def sign_in(email: str, password: str, address: str | None, previous: str | None = None, agent: str | None = None,
-            device: str | None = None) -> str | None:
-    """The token of a new session, or None. `previous` is the token of the browser's old session, which ends; `device`
-    is its cookie of earlier sign-ins. On a full disk the reserve is freed once, so that people can sign in and make
-    room."""
+            device: str | None = None, browser: str = "", code: str | None = None) -> str | None:
+    """The token of a new session, or None. On a full disk the reserve is freed once, so that people can sign in and
+    make room. Raises CodeNeeded behind a right password."""
+    visitor = Visitor(address, previous, agent, device, browser)
     account, network = account_key(email), network_of(address)
-    known_device, accounts = _device(device)
-    place = f"device:{known_device}" if account[:20] in accounts else None
-    attempt = _with_room(lambda: _reserve(account, network, place, now_ms()))
+    attempt = _with_room(lambda: reserve(account, network, place_of(account, device), now_ms()))
     if attempt is None:
         return None
     user = db.session.scalar(select(User).where(User.email == email.strip().lower(), User.disabled_ms.is_(None)))
     known, user_id, name = (user.password_hash, user.id, user.email) if user else (None, None, None)
     db.session.rollback()  # no transaction is open while hashing
     if not matches(known, password) or user_id is None or name is None:
-        _with_room(lambda: _note_failure(name, network, now_ms()))
+        _with_room(lambda: note_failure(name, network, now_ms()))
         return None
-    token = secrets.token_urlsafe(32)
-    _with_room(lambda: _begin_session(token, user_id, name, network, previous, agent, attempt))
-    forget_first_password(user_id)
-    db.session.rollback()
+    return _enter(user_id, _mark(known), visitor, attempt, code)
+
+
+def with_code(state: str | None, code: str, visitor: Visitor) -> str | None:
+    """The token of a new session for the state of a CodeNeeded and a right code; None after too many attempts. Raises
+    CodeNeeded for a wrong code, StateOver."""
+    user = awaited(state, visitor.browser)
+    if user is None:
+        raise StateOver
+    id_, mark, account = user.id, _mark(user.password_hash), account_key(user.email)
+    place = place_of(account, visitor.device)
+    attempt = _with_room(lambda: reserve(account, network_of(visitor.address), place, now_ms()))
+    return None if attempt is None else _enter(id_, mark, visitor, attempt, code)
+
+
+def awaited(state: str | None, browser: str) -> User | None:
+    """The account whose code a state waits for; None when it is over, of another browser, or the account has
+    changed."""
+    with contextlib.suppress(BadSignature, ValueError, TypeError):
+        id_, mark, of, at = _states().loads(state or "")
+        user = db.session.get(User, id_) if of == digest(browser) and now_ms() - at < STATE_MS else None
+        if user and user.disabled_ms is None and user.totp_on_ms is not None and _mark(user.password_hash) == mark:
+            return user
+    return None
+
+
+def _states() -> URLSafeSerializer:
+    return URLSafeSerializer(settings().keys("second page")[::-1])
+
+
+def _mark(password_hash: str | None) -> str:
+    """What a password is recognised by in a state: half a hash of its hash."""
+    return digest(f"mark {password_hash}")[:32]
+
+
+def _enter(user_id: int, mark: str, visitor: Visitor, attempt: int, code: str | None) -> str | None:
+    token = _with_room(lambda: _begin_session(user_id, mark, visitor, attempt, code))
+    if token:
+        forget_first_password(user_id)
+        db.session.rollback()
     return token
 
 
@@ -125,58 +144,45 @@ def _with_room(change):
         return change()
 
 
-def _reserve(account: str, network: str, device: str | None, now: int) -> int | None:
-    """Write the attempt and return its id; None when there were too many. Attempts run one at a time, also on
-    PostgreSQL, because each first writes the same row."""
-    counts.save(SessionExecutor(db.session), "sign-ins", now)
-
-    def tried(*where) -> int:
-        lately = LoginAttempt.at_ms > now - WINDOW_MS
-        return db.session.scalar(select(func.count()).where(lately, *where))
-
-    place = device or network
-    if not device or tried(LoginAttempt.network == device, LoginAttempt.account == account) >= PER_DEVICE:
-        place, here = network, LoginAttempt.network == network
-        latest = db.session.scalar(select(func.max(LoginAttempt.at_ms)).where(here)) or 0
-        slowed = tried(here) >= PER_NETWORK and now - latest < SLOW_MS
-        if slowed or tried(here, LoginAttempt.account == account) >= PER_ACCOUNT:
+def _begin_session(user_id: int, mark: str, visitor: Visitor, attempt: int, code: str | None) -> str | None:
+    """Write the session of an account that is still as its password was compared; raises CodeNeeded."""
+    now, network = now_ms(), network_of(visitor.address)
+    user = db.session.scalar(select(User).where(User.id == user_id, User.disabled_ms.is_(None)).with_for_update()
+                             .execution_options(populate_existing=True))
+    if user is None or _mark(user.password_hash) != mark:
+        db.session.rollback()
+        return None
+    if user.totp_on_ms is not None:
+        needed = CodeNeeded(_states().dumps([user.id, mark, digest(visitor.browser), now]), code is not None)
+        if code is None:
+            db.session.execute(delete(LoginAttempt).where(LoginAttempt.id == attempt))
+            db.session.commit()
+            raise needed
+        known = place_of(account_key(user.email), visitor.device)
+        if not known and code_tried(user.email, now) >= PER_NETWORK:
             db.session.rollback()
             return None
-    row = LoginAttempt(account=account, network=place, at_ms=now)
-    db.session.add(row)
-    db.session.commit()
-    return row.id
-
-
-def _begin_session(token: str, user_id: int, email: str, network: str, previous: str | None, agent: str | None,
-                   attempt: int) -> None:
-    now, shown = now_ms(), printable(agent or "")[:200] or None
-    from_here = and_(LoginAttempt.account == account_key(email), LoginAttempt.network == network)
+        if not second_factor.accept(user, code, now):
+            code_tried(user.email, now, wrong=True)
+            note_failure(user.email, network, now)
+            raise needed
+    from_here = and_(LoginAttempt.account == account_key(user.email), LoginAttempt.network.in_((network, CODES)))
     db.session.execute(delete(LoginAttempt).where(or_(LoginAttempt.id == attempt, from_here)))
-    if previous:
-        db.session.execute(delete(UserSession).where(UserSession.token_hash == digest(previous)))
-    row = {"token_hash": digest(token), "user_id": user_id, "created_ms": now, "seen_ms": now}
-    db.session.add(UserSession(**row, agent=shown, network=network))
-    commit_audited(email, Message("sign in"), email, network)
-
-
-def _note_failure(email: str | None, network: str, now: int) -> None:
-    """Write one row for each account and network in 15 minutes, with the number of failures: nobody can fill the log.
-    An address without an account is not stored, because people type passwords there."""
-    counts.save(SessionExecutor(db.session), "sign-ins", now)
-    lately = select(Audit).where(Audit.action == FAILED, Audit.at_ms > now - WINDOW_MS)
-    who, subject = network, email or Message("unknown account")
-    row = db.session.scalar(lately.where(Audit.actor == who, Audit.subject == subject).limit(1))
-    if row is None and db.session.scalar(select(func.count()).select_from(lately.subquery())) >= MOST_NOTED:
-        who, subject = "many networks", Message("many accounts")
-        row = db.session.scalar(lately.where(Audit.actor == who, Audit.subject == subject).limit(1))
-    if row is None:
-        audit(who, FAILED, subject, Message("attempts: %(n)s", n=1))
-    else:
-        row.times += 1
-        row.result = Message("attempts: %(n)s", n=row.times)
-        row.result_json = to_json(row.result)
+    token = add_session(user, visitor, now)
     db.session.commit()
+    return token
+
+
+def add_session(user: User, visitor: Visitor, now: int) -> str:
+    """Add a session and its row of the log, in the caller's transaction; returns its token."""
+    token, network = secrets.token_urlsafe(32), network_of(visitor.address)
+    shown = printable(visitor.agent or "")[:200] or None
+    if visitor.previous:
+        db.session.execute(delete(UserSession).where(UserSession.token_hash == digest(visitor.previous)))
+    row = {"token_hash": digest(token), "user_id": user.id, "created_ms": now, "seen_ms": now}
+    db.session.add(UserSession(**row, agent=shown, network=network))
+    audit(user.email, Message("sign in"), user.email, network)
+    return token
 
 
 def forget_first_password(user_id: int) -> None:
@@ -232,11 +238,12 @@ def write_aside(statement: Update) -> None:
 
 
 def sweep(now: int) -> None:
-    """Delete sessions that are over, attempts past their window, rows about failed sign-ins past 30 days, tokens
-    90 days after their end, and forms that are kept no longer."""
+    """Delete sessions that are over, attempts past their window, rows about failed sign-ins past 30 days, invitations
+    that have been over for as long, and forms that are kept no longer."""
     db.session.execute(delete(UserSession).where(~living(now)))
     db.session.execute(delete(LoginAttempt).where(LoginAttempt.at_ms < now - WINDOW_MS))
-    db.session.execute(delete(Audit).where(Audit.action == FAILED, Audit.at_ms < now - KEEP_FAILURES_MS))
+    db.session.execute(delete(Audit).where(Audit.action == FAILED, Audit.at_ms < now - KEEP_MS))
+    db.session.execute(delete(Invitation).where(Invitation.expires_ms < now - KEEP_MS))
     db.session.execute(delete(ApiToken).where(ApiToken.expires_ms < now - KEEP_TOKENS_MS))
     kept_forms.expire(now)
     db.session.commit()

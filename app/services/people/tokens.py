@@ -18,7 +18,8 @@ from sqlalchemy import func, select, update
 from app.extensions import db
 from app.models import ApiToken
 from app.services.audit import ActionRefused, commit_audited, refuse_unless, row_of
-from app.services.people.sign_in import digest, network_of, write_aside
+from app.services.people.attempts import digest, network_of
+from app.services.people.sign_in import write_aside
 from app.support.clock import DAY_MS, MINUTE_MS, day_of, iso, midnight, now_ms, when
 from app.support.messages import Message, translate as _
 from app.support.redaction import redact

@@ -11,7 +11,7 @@ import pytest
 from app.extensions import BUSY_MS, db, only_read
 from app.models import Audit
 from app.services.audit import ActionRefused
-from app.services.people import accounts, passwords, sign_in
+from app.services.people import accounts, attempts, passwords, sign_in
 from app.support.clock import now_ms
 from app.support.validation import ValidationError
 from tests.conftest import PASSWORD
@@ -71,7 +71,7 @@ def test_forty_accounts_at_once_from_one_network_get_twenty_tries_and_then_one_i
 
 
 def test_a_browser_that_has_signed_in_before_is_never_locked_out_by_others(people):
-    cookie = people.call(sign_in.device_cookie, None, ADA)
+    cookie = people.call(attempts.device_cookie, None, ADA)
     for n in range(25):
         people.call(sign_in.sign_in, ADA, f"guess {n}", "192.0.2.1")
     assert people.call(sign_in.sign_in, ADA, PASSWORD, "192.0.2.1") is None
@@ -88,7 +88,7 @@ def test_a_forged_device_cookie_opens_nothing(people, forged):
 
 def test_a_stolen_device_cookie_has_a_counter_of_its_own(people, monkeypatch):
     seen = looked_at(monkeypatch)
-    cookie = people.call(sign_in.device_cookie, None, ADA)
+    cookie = people.call(attempts.device_cookie, None, ADA)
     for n in range(40):
         people.call(sign_in.sign_in, ADA, f"guess {n}", f"192.0.2.{n}", device=cookie)
     assert len(seen) == 40, "past its 20 it counts as any other browser: 5 from each network"
@@ -100,9 +100,9 @@ def test_a_stolen_device_cookie_has_a_counter_of_its_own(people, monkeypatch):
 def test_the_device_of_one_account_is_nothing_to_another_and_five_are_kept(people):
     cookie = None
     for name in ("a", "b", "c", "d", "e", "f"):
-        cookie = people.call(sign_in.device_cookie, cookie, f"{name}@example.org")
-    device, known = people.call(sign_in._device, cookie)
-    assert len(known) == 5 and people.call(sign_in._device, cookie)[0] == device
+        cookie = people.call(attempts.device_cookie, cookie, f"{name}@example.org")
+    device, known = people.call(attempts.device_of, cookie)
+    assert len(known) == 5 and people.call(attempts.device_of, cookie)[0] == device
 
 
 def test_unlock_lets_an_account_try_again_also_from_a_slowed_network(people):
@@ -115,7 +115,7 @@ def test_unlock_lets_an_account_try_again_also_from_a_slowed_network(people):
 
 def test_the_log_of_actions_has_sign_ins_and_bounded_failures(people, monkeypatch):
     looked_at(monkeypatch)
-    monkeypatch.setattr(sign_in, "MOST_NOTED", 10)
+    monkeypatch.setattr(attempts, "MOST_NOTED", 10)
     for n in range(40):
         people.call(sign_in.sign_in, ADA, "guess", f"192.0.2.{n % 30}")
         people.call(sign_in.sign_in, "password typed here@x.it", "guess", "203.0.113.1")

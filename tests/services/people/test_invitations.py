@@ -1,0 +1,148 @@
+"""Invitations hold once, for 7 days, and for nobody who may not invite; on both databases."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from app.extensions import db
+from app.models import Audit, User
+from app.services.audit import ActionRefused
+from app.services.people import accounts, invitations, sign_in
+from app.support.clock import DAY_MS
+from app.support.validation import ValidationError
+from tests.conftest import PASSWORD
+
+ADA, NEW = "ada@example.org", "new@example.org"
+
+
+@pytest.fixture
+def people(ledger, monkeypatch):
+    """`call(f)` runs f in a context of its own; `clock[0]` is the time of invitations."""
+    clock = [1_800_000_000_000]
+    monkeypatch.setattr(invitations, "now_ms", lambda: clock[0])
+    monkeypatch.setattr(invitations, "hash_password", lambda password, email: f"hash of {password}")
+
+    def call(function, *args, **kwargs):
+        with ledger.app.app_context():
+            try:
+                return function(*args, **kwargs)
+            finally:
+                db.session.remove()
+
+    ledger.call, ledger.clock = call, clock
+    call(accounts.create_user, ADA, "super-admin", PASSWORD)
+    return ledger
+
+
+def here(n: int = 1) -> sign_in.Visitor:
+    return sign_in.Visitor(f"192.0.2.{n}")
+
+
+def test_a_link_makes_one_account_and_signs_in(people):
+    view, link = people.call(invitations.invite, " New@Example.org ", "viewer", True, ADA)
+    token = link.partition("/invitation#")[2]
+    assert (view.email, view.role, view.sees_data, view.expired) == (NEW, "viewer", True, False) and len(token) == 43
+    assert people.one("SELECT token_hash FROM invitations") == hashlib.sha256(token.encode()).hexdigest()
+    assert people.call(invitations.opened, token, here()).email == NEW, "the token alone, as a script has it"
+    session = people.call(invitations.accept, link, PASSWORD, here())
+    with people.app.app_context():
+        user = sign_in.load_session(session)
+        assert (user.email, user.role, user.sees_data) == (NEW, "viewer", 1)
+        rows = [(r.actor, r.action, r.subject, r.result) for r in db.session.scalars(db.select(Audit).order_by(Audit.id))]
+    assert rows[-3:-1] == [(ADA, "invite", NEW, "viewer"), (NEW, "accept invitation", NEW, "viewer")]
+    assert not any(token in "".join(row) for row in rows)
+    with pytest.raises(ActionRefused, match="opens nothing"):
+        people.call(invitations.accept, link, PASSWORD, here())
+
+
+def test_of_eight_who_use_a_link_at_once_one_has_the_account(people):
+    _view, link = people.call(invitations.invite, NEW, "operator", False)
+    start = threading.Barrier(8)
+
+    def use(n: int):
+        start.wait()
+        try:
+            return people.call(invitations.accept, link, PASSWORD, here(n))
+        except ActionRefused as error:
+            return str(error)
+
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(use, range(8)))
+    assert sum(len(text) == 43 for text in found) == 1 and all(len(text) == 43 or "already" in text or "opens nothing" in text for text in found)
+    assert people.one("SELECT COUNT(*) FROM users") == 2 and people.one("SELECT COUNT(*) FROM user_sessions") == 1
+
+
+def test_expired_replaced_withdrawn_forged_and_known_ones_are_told(people):
+    _view, old = people.call(invitations.invite, NEW, "viewer", False, ADA)
+    view, link = people.call(invitations.invite, NEW, "operator", False, ADA)
+    assert people.one("SELECT COUNT(*) FROM invitations") == 1
+    for text in (old, "", "x", link[:-1], link + "x", "é", "https://elsewhere.example/#" + "A" * 43):
+        with pytest.raises(ActionRefused, match="opens nothing"):
+            people.call(invitations.opened, text, here(hash(text) % 250))
+    _view, newer = people.call(invitations.again, view.id, ADA)
+    with pytest.raises(ActionRefused, match="opens nothing"):
+        people.call(invitations.opened, link, here())
+    people.clock[0] += 7 * DAY_MS
+    assert people.call(invitations.pending)[0].expired
+    with pytest.raises(ActionRefused, match="7 days"):
+        people.call(invitations.opened, newer, here())
+    view, link = people.call(invitations.again, people.call(invitations.pending)[0].id, ADA)
+    assert view.role == "operator" and people.call(invitations.opened, link, here(9))
+    people.call(invitations.withdraw_of, NEW, ADA)
+    for wrong in (lambda: invitations.opened(link, here()), lambda: invitations.withdraw(view.id), lambda: invitations.again(2**63 - 1), lambda: invitations.withdraw_of(NEW)):
+        with pytest.raises(ActionRefused):
+            people.call(wrong)
+    _view, link = people.call(invitations.invite, NEW, "viewer", False, ADA)
+    people.call(accounts.create_user, NEW, "user", PASSWORD)
+    with pytest.raises(ActionRefused, match="already: sign in"):
+        people.call(invitations.opened, link, here(10))
+    for email, role in ((NEW, "viewer"), ("no address", "viewer"), ("x@example.org", "emperor")):
+        with pytest.raises(ValidationError):
+            people.call(invitations.invite, email, role, False)
+
+
+def test_guessing_links_is_limited(people):
+    _view, link = people.call(invitations.invite, NEW, "viewer", False)
+    for n in range(5):
+        with pytest.raises(ActionRefused, match="opens nothing"):
+            people.call(invitations.opened, f"guess {n}", here())
+    with pytest.raises(ActionRefused, match="too many"):
+        people.call(invitations.opened, link, here())
+    for _n in range(30):
+        assert people.call(invitations.opened, link, here(2)), "right ones do not count"
+
+
+def test_links_of_a_super_admin_who_is_one_no_more_open_nothing(people):
+    people.call(accounts.create_user, "bob@example.org", "super-admin", PASSWORD)
+    for change in (lambda: accounts.set_role("bob@example.org", "operator"), lambda: accounts.disable("bob@example.org")):
+        _view, link = people.call(invitations.invite, NEW, "super-admin", False, "bob@example.org")
+        people.call(change)
+        with pytest.raises(ActionRefused, match="opens nothing"):
+            people.call(invitations.opened, link, here())
+
+
+def test_a_failure_while_the_account_is_made_leaves_the_link(people, monkeypatch):
+    _view, link = people.call(invitations.invite, NEW, "viewer", False)
+
+    def fail(*_given):
+        raise RuntimeError("no session")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(invitations, "add_session", fail)
+        with pytest.raises(RuntimeError):
+            people.call(invitations.accept, link, PASSWORD, here())
+    with people.app.app_context():
+        assert db.session.scalar(db.select(db.func.count()).select_from(User)) == 1
+    assert people.call(invitations.accept, link, PASSWORD, here())
+
+
+def test_the_monitor_deletes_what_has_been_over_for_30_days(people):
+    people.call(invitations.invite, NEW, "viewer", False)
+    people.call(sign_in.sweep, people.clock[0] + 36 * DAY_MS)
+    assert people.one("SELECT COUNT(*) FROM invitations") == 1
+    people.call(sign_in.sweep, people.clock[0] + 38 * DAY_MS)
+    assert people.one("SELECT COUNT(*) FROM invitations") == 0
