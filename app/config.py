@@ -20,6 +20,8 @@ from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
 from app.addresses import SettingError, channels, database_url, http_url, queue_url, site_address
+from app.kept_key import kept_key
+from app.mail_address import sender, smtp_url
 
 QUEUES = ("high", "default", "low")
 ROOT = Path(__file__).resolve().parent.parent
@@ -190,6 +192,10 @@ class Settings:
         "", channels, "who is told when a rule is broken: `name=address` parts, blanks between, any of "
         "[Apprise](https://appriseit.com)'s services", "monitor", name="ALERT_URLS")
     alert_language: str = row("it", choice("it", "en"), "the language of alerts: `it` or `en`")
+    smtp_url: str = row("", smtp_url, "the mail server of reports and notices: `smtp://user:password@host:587` or "
+                        "`smtps://host:465`; signs in the password are percent-encoded", "monitor")
+    report_from: tuple[str, str] = row("", sender, "the sender of mails: `reports@example.org` or "
+                                       "`Reports <reports@example.org>`", computed="the user of `SMTP_URL`")
     openai_rpm: int = row("0", whole(0, 1_000_000), "requests a minute, for all workers together; 0: no limit of ours")
     prices_file: Path = row(str(ROOT / "app" / "prices.csv"), existing_file,
                             "model, currency, input, cached, output (a million tokens each), valid_from")
@@ -274,27 +280,8 @@ def load_settings(environ: Mapping[str, str] = os.environ) -> Settings:
         if found[low] > found[high] > 0:
             raise SettingError(f"{low.upper()}={found[low]} must not be above {high.upper()}={found[high]}")
     found |= {name: found[name] or found["workers"] for name in ("workers_min", "workers_max")}
+    if not found["report_from"][1]:
+        found["report_from"] = sender("REPORT_FROM", "", found["smtp_url"])
     found["database_url"] = database_url(found["database_url"], data_dir := found["data_dir"])
     found["secret_key"] = found["secret_key"] or kept_key(data_dir / "secret-key", secrets.token_urlsafe(48))
     return Settings(**found)
-
-
-def kept_key(path: Path, new: str) -> str:
-    """The text of a file in DATA_DIR (mode 0600), which is created with `new` when missing. Raises SettingError."""
-    folder = path.parent
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if not path.exists():
-            temporary = folder / f".{path.name}-{os.getpid()}-{secrets.token_hex(4)}"
-            with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as out:
-                print(new, end="", file=out, flush=True)
-                os.fsync(out.fileno())
-            try:
-                os.link(temporary, path)  # fails if another process was first: its key counts
-            except FileExistsError:
-                pass
-            finally:
-                temporary.unlink()
-        return path.read_text().strip()
-    except OSError as error:
-        raise SettingError(f"DATA_DIR={str(folder)!r} cannot be used: {error.strerror}") from None

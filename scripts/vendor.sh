@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Renews the pinned front-end files from npm: static/vendor, static/icons.svg, tests/e2e/vendor.
-# Usage: bash scripts/vendor.sh     (needs npm and python3; nothing else of the project does)
+# Renews the pinned front-end files and the font of the PDFs from npm: static/vendor, static/icons.svg, tests/e2e/vendor.
+# Usage: bash scripts/vendor.sh     (needs npm, python3 and pip; nothing else of the project needs npm)
 # To take a newer version change its number here, run, look at the pages, commit what changed.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-TABLER=1.6.1 ALPINE=3.17.4 CHARTJS=4.6.1 INTER=5.3.0 ICONS=3.51.0 AXE=4.14.1
+TABLER=1.6.1 ALPINE=3.17.4 CHARTJS=4.6.1 INTER=5.3.0 ICONS=3.51.0 AXE=4.14.1 PDF_INTER=0.4.2 FONTTOOLS=4.68.0
 
 # Names of the outline icons in the sprite; add one, run, use it as {{ ui.icon("name") }}.
 NAMES="activity alert-triangle arrow-bar-to-up arrow-down arrow-left arrow-right arrow-up ban bell bolt bolt-off
@@ -27,13 +27,21 @@ fetch chart.js "$CHARTJS" chart
 fetch @fontsource-variable/inter "$INTER" inter
 fetch @tabler/icons "$ICONS" icons
 fetch axe-core "$AXE" axe
+fetch @expo-google-fonts/inter "$PDF_INTER" pdf-inter
 
-WORK="$work" NAMES="$NAMES" python3 - "$TABLER" "$ALPINE" "$CHARTJS" "$INTER" "$ICONS" "$AXE" <<'PY'
+python3 -m venv "$work/fonttools" && "$work/fonttools/bin/pip" -q install "fonttools==$FONTTOOLS"
+for weight in 400Regular:regular 600SemiBold:semibold; do
+    from=${weight%:*}
+    "$work/fonttools/bin/python" scripts/pdf_font.py \
+        "$work/pdf-inter/package/$from/Inter_$from.ttf" "static/vendor/inter-${weight#*:}.ttf"
+done
+
+WORK="$work" NAMES="$NAMES" python3 - "$TABLER" "$ALPINE" "$CHARTJS" "$INTER" "$ICONS" "$AXE" "$PDF_INTER" <<'PY'
 import hashlib, json, os, re, sys
 from pathlib import Path
 
 work, out, e2e = Path(os.environ["WORK"]), Path("static/vendor"), Path("tests/e2e/vendor")
-tabler, alpine, chart, inter, icons, axe = sys.argv[1:]
+tabler, alpine, chart, inter, icons, axe, pdf_inter = sys.argv[1:]
 for folder in (out, e2e):
     folder.mkdir(parents=True, exist_ok=True)
 
@@ -99,6 +107,8 @@ rows = [
     ("@alpinejs/csp", alpine, out / "alpine-csp.min.js"),
     ("chart.js", chart, out / "chart.umd.min.js"),
     ("@fontsource-variable/inter", inter, out / "inter-latin-wght-normal.woff2"),
+    ("@expo-google-fonts/inter", pdf_inter, out / "inter-regular.ttf"),
+    ("@expo-google-fonts/inter", pdf_inter, out / "inter-semibold.ttf"),
     ("@tabler/icons", icons, Path("static/icons.svg")),
     ("axe-core", axe, e2e / "axe.min.js"),
 ]

@@ -8,6 +8,8 @@ import app.controllers.audit  # noqa: F401  (these add routes to jobs.bp)
 import app.controllers.bulk  # noqa: F401
 import app.controllers.invitations  # noqa: F401
 import app.controllers.job_list  # noqa: F401
+import app.controllers.live_socket  # noqa: F401
+import app.controllers.metrics_csv  # noqa: F401
 import app.controllers.palette  # noqa: F401
 import app.controllers.queues  # noqa: F401
 import app.controllers.recurring  # noqa: F401
@@ -27,6 +29,7 @@ from app.controllers import (
     known_parts,
     new_job,
     people,
+    reports,
     schedules,
     syncs,
     usage,
@@ -41,6 +44,6 @@ bp.before_request(check_csrf)
 bp.before_request(form_again.forget)
 bp.before_request(known_parts.check)
 for _part in (alerts, batches, bulk_texts, capacity, connections, contents, costs, errors, generations, graph, new_job,
-              people, schedules, syncs, usage, views, workers):
+              people, reports, schedules, syncs, usage, views, workers):
     jobs.bp.register_blueprint(_part.bp)
 bp.register_blueprint(jobs.bp)

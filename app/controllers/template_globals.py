@@ -54,7 +54,7 @@ def common() -> dict[str, Any]:
 
 # further pages of an entry
 ROOMS = {"contents.index": ("contents", "generations", "texts", "connections"), "list": ("batches", "errors"),
-         "workers": ("capacity",), "recurring": ("schedules",), "index": ("usage",)}
+         "workers": ("capacity",), "recurring": ("schedules",), "index": ("usage", "reports")}
 
 
 def nav() -> list[dict[str, Any]]:

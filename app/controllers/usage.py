@@ -12,9 +12,10 @@ from flask_babel import gettext as _
 from app import registry
 from app.controllers.access import wants_json
 from app.controllers.responses import render_error, wrong
-from app.controllers.usage_charts import charts, jobs_url, local_time, moment
+from app.controllers.usage_charts import charts, jobs_url, moment
 from app.extensions import db
 from app.ledger.dialect import TooSlow, limited
+from app.services.reports.links import local_time
 from app.services.stats import colours, usage, usage_compare, usage_window
 from app.services.stats.usage_window import PERIODS, Window
 from app.support.clock import iso, now_ms
@@ -59,8 +60,10 @@ def _context(window: Window, now: int, faults: dict[str, str], behind: int) -> d
     compare = compare if compare in usage_compare.COMPARED else "before"
     before = window.before
     was = _("Compared with %(since)s to %(until)s.", since=moment(before.since), until=moment(before.until))
-    return {"window": window, "widened": widened, "compare": compare, "was_time": was, "covers": covers(window, now),
-            "faults": faults, "given": given, "late": late,
+    span = {"from": local_time(window.since), "until": local_time(window.until)}
+    return {"csv_of": lambda **only: url_for("admin.jobs.metrics-csv", **span, **only), "window": window,
+            "widened": widened, "compare": compare, "was_time": was, "covers": covers(window, now), "faults": faults,
+            "given": given, "late": late,
             "here": given if any(given.values()) and not faults else {"period": window.period}}
 
 

@@ -11,10 +11,11 @@ from typing import Any
 from flask import url_for
 from flask_babel import format_datetime, gettext as _
 
+from app.services.reports.links import local_time
 from app.services.stats import colours
 from app.services.stats.usage import UsagePage
 from app.support.clock import DAY_MS, when
-from app.support.formatting import duration, filesize, localtime, number, percent
+from app.support.formatting import duration, filesize, number, percent
 
 
 def moment(ms: int) -> str:
@@ -26,13 +27,6 @@ def jobs_url(scope: str, name: str, since: int, until: int, state: str = "counte
     """The list of the jobs of a name that ended from `since` to before `until` (ms)."""
     return url_for("admin.jobs.list", **{scope: name}, state=state, since=local_time(since),
                    until=local_time(until), **more)
-
-
-def local_time(ms: int) -> str:
-    """A time as the list reads it, in APP_TIMEZONE; with its offset where the clocks show it twice."""
-    local = localtime(when(ms))
-    twice = local.replace(fold=0).utcoffset() != local.replace(fold=1).utcoffset()
-    return f"{local:%Y-%m-%dT%H:%M%z}" if twice else f"{local:%Y-%m-%dT%H:%M}"
 
 
 def _chart(title: str, rows: Iterable[tuple[str, str | None, list[tuple[str, float | None]]]], show: Callable[..., str],

@@ -1,6 +1,6 @@
 """Sends one message through Apprise in a process of its own: `python -m app.integrations.apprise_send` < JSON.
 
-stdin  {"url", "title", "body", "level"}    stdout {"ok": bool, "why": str, "doubtful": bool}
+stdin  {"url", "title", "body", "level", "html", "files"}    stdout {"ok": bool, "why": str, "doubtful": bool}
 The URL comes through stdin, so no argument list shows it. The caller kills a process that takes too long. Redirects are
 never followed, because after a 301 a POST becomes a GET and "succeeds". `why` contains no part of the URL but its host;
 it must still be redacted.
@@ -8,12 +8,14 @@ it must still be redacted.
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import io
 import json
 import logging
 import re
 import sys
+from typing import Any
 from urllib.parse import unquote
 
 HIDDEN = "[hidden]"
@@ -37,9 +39,11 @@ class _Lines(logging.Handler):
             self.doubtful = True  # the message was sent, but no answer came
 
 
-def send(url: str, title: str, body: str, level: str = "info") -> tuple[bool, str, bool]:
-    """Send a message; `level` is info, success, warning or failure. Returns (ok, why, doubtful): `ok` when the service
-    accepted it; else `why` is Apprise's own text, and `doubtful` says that the service may have accepted it anyway."""
+def send(url: str, title: str, body: str, level: str = "info", html: str = "",
+         files: tuple[tuple[str, str, str], ...] = ()) -> tuple[bool, str, bool]:
+    """Send a message; `level` is info, success, warning or failure. A mail (mailto) gets `html` in place of the body,
+    and the `files`: (name, type, base64). Returns (ok, why, doubtful): `ok` when the service accepted it; else `why` is
+    Apprise's own text, and `doubtful` says that the service may have accepted it anyway."""
     import apprise
 
     lines = _Lines()
@@ -53,7 +57,16 @@ def send(url: str, title: str, body: str, level: str = "info") -> tuple[bool, st
     for service in target:
         service.redirects = False  # even if the URL asks for them
     kind = apprise.NotifyType(level)
-    ok = bool(target.notify(title=title, body=body, notify_type=kind, body_format=apprise.NotifyFormat.TEXT))
+    more: dict[str, Any] = {"body": body, "body_format": apprise.NotifyFormat.TEXT}
+    if html and url.lower().startswith(("mailto:", "mailtos:")):
+        from apprise.attachment.memory import AttachMemory
+
+        attached = apprise.AppriseAttachment()
+        for name, mime, content in files:
+            plain = mime.partition(";")[0]
+            attached.add(AttachMemory(content=base64.b64decode(content), name=name, mimetype=plain))
+        more = {"body": html, "body_format": apprise.NotifyFormat.HTML, "attach": attached}
+    ok = bool(target.notify(title=title, notify_type=kind, **more))
     why = "" if ok else without_parts("; ".join(lines.lines[-2:]) or "not accepted", url)
     return ok, why, lines.doubtful and not ok
 
@@ -85,7 +98,7 @@ def main() -> None:
     """Read the message from stdin, send it and print the answer, both as JSON."""
     given = json.load(sys.stdin)
     with contextlib.redirect_stdout(io.StringIO()):
-        ok, why, doubtful = send(given["url"], given["title"], given["body"], given.get("level", "info"))
+        ok, why, doubtful = send(**given)
     print(json.dumps({"ok": ok, "why": why, "doubtful": doubtful}))
 
 

@@ -24,7 +24,7 @@ from app.models.notice import Follow, Notice
 from app.models.queue_state import Meta, Queue
 from app.models.recurring import Recurring, RecurringRun, Schedule
 from app.models.report import Mail, Report, ReportPlan
-from app.models.rollup import JobMinute, QueueMinute, QueueSecond, RollupTenant, RollupType
+from app.models.rollup import JobMinute, QueueMinute, QueueSecond, RollupSent, RollupTenant, RollupType
 from app.models.saved import KeptForm, SavedView
 from app.models.sync import SyncAction, SyncLink
 from app.models.types import read_leniently
@@ -41,6 +41,6 @@ __all__ = [
     "ImportReject", "ImportRun", "Invitation", "Job", "JobBatch", "JobCost", "JobEdge", "JobFact", "JobHistogram",
     "JobHistory", "JobLimit", "JobLog", "JobMetric", "JobMinute", "JobText", "KeptForm", "LoginAttempt",
     "MachineMinute", "Mail", "Meta", "Notice", "Prediction", "PromptTemplate", "Queue", "QueueMinute", "QueueSecond",
-    "RateStart", "Recurring", "RecurringRun", "Report", "ReportPlan", "RollupTenant", "RollupType", "RunTimeModel",
-    "SavedView", "Schedule", "SyncAction", "SyncLink", "TenantBudget", "Upload", "UsageHour", "User", "UserSession",
-    "WorkerHeartbeat", "WorkerMinute"]
+    "RateStart", "Recurring", "RecurringRun", "Report", "ReportPlan", "RollupSent", "RollupTenant", "RollupType",
+    "RunTimeModel", "SavedView", "Schedule", "SyncAction", "SyncLink", "TenantBudget", "Upload", "UsageHour", "User",
+    "UserSession", "WorkerHeartbeat", "WorkerMinute"]

@@ -35,10 +35,11 @@ class ReportPlan(db.Model):
 
 
 class Report(db.Model):
-    """The figures (JSON) of one period of a plan: the row is written with its mail, so a period is sent once."""
+    """The figures (JSON) of one period of a plan: the row is written with its mail, so a period is sent once. A day and
+    a week of a plan whose period was changed may begin at the same time."""
 
     __tablename__ = "reports"
-    __table_args__ = (UniqueConstraint("plan_id", "from_ms"), {"sqlite_autoincrement": True})
+    __table_args__ = (UniqueConstraint("plan_id", "from_ms", "until_ms"), {"sqlite_autoincrement": True})
 
     id: Mapped[int] = mapped_column(Id, primary_key=True)
     plan_id: Mapped[int] = mapped_column(BigInteger)
@@ -50,21 +51,26 @@ class Report(db.Model):
 
 class Mail(db.Model):
     """A message to `mail:ADDRESS` or `channel:NAME`. `kind` is report, notice or test; a report is rendered when it is
-    sent, from `report_id`. `state` is waiting, sending (until `lease_ms`), sent or dropped."""
+    sent, from `report_id`; its `body` is how many periods before it were not sent. A test of a plan (`plan_id`) has no
+    report: its figures are read when it is sent. `state` is waiting, sending (until `lease_ms`), sent or dropped;
+    `refusals` counts the last attempts in a row that the mail server refused for good."""
 
     __tablename__ = "mails"
-    __table_args__ = (Index("mails_due_idx", "next_ms", "id", sqlite_where=_DUE, postgresql_where=_DUE),
+    __table_args__ = (Index("mails_plan_idx", "plan_id", "id"),
+                      Index("mails_due_idx", "next_ms", "id", sqlite_where=_DUE, postgresql_where=_DUE),
                       {"sqlite_autoincrement": True})
 
     id: Mapped[int] = mapped_column(Id, primary_key=True)
     kind: Mapped[str] = mapped_column(String(10))
     target: Mapped[str] = mapped_column(String(300))
     language: Mapped[str] = mapped_column(String(5))
+    plan_id: Mapped[int | None] = mapped_column(BigInteger)
     report_id: Mapped[int | None] = mapped_column(BigInteger)
     subject: Mapped[str | None] = mapped_column(Text)
     body: Mapped[str | None] = mapped_column(Text)
     state: Mapped[str] = mapped_column(String(10), server_default="waiting")
     attempts: Mapped[int] = mapped_column(Integer, server_default="0")
+    refusals: Mapped[int] = mapped_column(Integer, server_default="0")
     next_ms: Mapped[int] = mapped_column(BigInteger)
     lease_ms: Mapped[int] = mapped_column(BigInteger, server_default="0")
     repeated: Mapped[int] = mapped_column(Integer, server_default="0")

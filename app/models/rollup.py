@@ -38,6 +38,19 @@ class RollupTenant(db.Model):
     wait_ms: Mapped[int] = mapped_column(BigInteger)
 
 
+class RollupSent(db.Model):
+    """Finished jobs by the hour (its start in ms, UTC) in which they were sent; '' means no tenant."""
+
+    __tablename__ = "rollup_sent"
+    __table_args__ = {"sqlite_with_rowid": False}
+
+    hour: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    job_type: Mapped[str] = mapped_column(String(255), primary_key=True)
+    tenant_id: Mapped[str] = mapped_column(String(255), primary_key=True)
+    queue: Mapped[str] = mapped_column(String(255), primary_key=True)
+    sent: Mapped[int] = mapped_column(BigInteger)
+
+
 class JobMinute(db.Model):
     """Outcomes by minute, kept for 26 hours, for alert rules and queue figures. `time_ms` is the sum of run times."""
 

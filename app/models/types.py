@@ -13,7 +13,7 @@ from typing import Any
 
 from sqlalchemy import BigInteger, Float, Integer, MetaData, String, Text
 from sqlalchemy.dialects.sqlite import DATETIME
-from sqlalchemy.types import DateTime, TypeEngine
+from sqlalchemy.types import DateTime, TypeDecorator, TypeEngine
 
 from app.support import privacy
 
@@ -50,20 +50,24 @@ class _LenientText(String):
         return as_text
 
 
-class _Data(String):
-    """A text that is blank for readers who see no data (support/privacy.py): None, or '' where None is not allowed."""
+class _Data(TypeDecorator[str]):
+    """A text that is blank for readers who see no data (support/privacy.py): None, or '' where None is not allowed.
+
+    A decorator, because the driver of PostgreSQL puts its own type in the place of a subclass of String.
+    """
+
+    impl, cache_ok = String, True
 
     def __init__(self, length: int | None = None, nullable: bool = True) -> None:
         super().__init__(length)
-        self.nullable = nullable
+        self.length, self.nullable = length, nullable
 
-    def result_processor(self, dialect: Any, coltype: Any) -> Any:
-        blank = None if self.nullable else ""
-        return lambda value: blank if privacy.hidden() else as_text(value)
+    def process_result_value(self, value: Any, dialect: Any) -> str | None:
+        return (None if self.nullable else "") if privacy.hidden() else as_text(value)
 
 
-class _LongData(_Data, Text):
-    pass
+class _LongData(_Data):
+    impl, cache_ok = Text, True
 
 
 class _LenientInteger(Integer):
@@ -106,8 +110,7 @@ def read_leniently(metadata: MetaData) -> None:
         for column in table.columns:
             kind: TypeEngine[Any] = column.type
             if column.name in privacy.COLUMNS.get(table.name, ()):
-                data = (_LongData if isinstance(kind, Text) else _Data)(kind.length, bool(column.nullable))
-                column.type = kind.with_variant(data, "sqlite", "postgresql")
+                column.type = (_LongData if isinstance(kind, Text) else _Data)(kind.length, bool(column.nullable))
             elif isinstance(kind, String):
                 column.type = kind.with_variant(_LenientText(kind.length), "sqlite")
             elif isinstance(kind, Integer) and list(table.primary_key.columns) != [column]:

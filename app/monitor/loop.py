@@ -31,6 +31,7 @@ from app.services.instance import deploys, retention, schema
 from app.services.jobs import facts, queue_rates, recurring, rollups, search_index
 from app.services.jobs.batches import follow_up
 from app.services.people import sign_in
+from app.services.reports import due, sending
 from app.services.stats import machine, usage_fill
 from app.support import disk, error_texts, open_files, process
 from app.support.clock import MINUTE_MS
@@ -71,6 +72,7 @@ class Monitor:
         self._minute = self._sampled = 0
         self._idle_since: float | None = None
         self.ping, self.outbox = Ping(self.settings.heartbeat_url), delivery.Outbox(app)
+        self.mails, self.reports = sending.Mails(app), due.Reports(app)
         self.studies = Studies(monotonic)
         uploads = self.settings.data_dir / "uploads"
         sweep = limits.Sweep(self.connection)
@@ -104,6 +106,8 @@ class Monitor:
             Duty("alerts", 60.0, self.alerts),
             Duty("urgent alerts", 10.0, lambda: self.alerts(urgent=True)),
             Duty("messages", 1.0, self.messages),
+            Duty("reports", 30.0, self.reports.run),
+            Duty("mails", 1.0, self.send_mails),
             Duty("unblock", 10.0, lambda: retention.unblock_fitting(self.connection)),
             Duty("budgets", 10.0, lambda: generations.release_within_budget(self.connection, self.settings)),
             Duty("retention", 300.0, lambda: retention.delete_old(self.connection)),
@@ -214,6 +218,12 @@ class Monitor:
         if not counts.paused_after_restore(self.connection):
             self.outbox.send_due(self.connection)
 
+    def send_mails(self) -> None:
+        """Send the mails that are due, unless a restore has paused alerts."""
+        self.mails.announce(self.connection)
+        if not counts.paused_after_restore(self.connection):
+            self.mails.send_due(self.connection)
+
     def pauses(self) -> None:
         """End pauses whose time is over; rows of paused types to held and back."""
         if self.connection.fetch_all("SELECT 1 FROM queues WHERE paused_until <= :now", now=self.connection.now()):
@@ -259,7 +269,9 @@ def run(app: Flask, once: bool = False) -> int:
     monitor = Monitor(app)
     if once:
         failed = monitor.round()
-        failed += monitor.outbox.finish(monitor.connection)
+        failed += monitor.reports.finish()
+        for outbox in (monitor.outbox, monitor.mails):
+            failed += outbox.finish(monitor.connection)
         failed += [f"ping: {trouble}"] if (trouble := monitor.ping.wait()) else []
         for line in failed:
             print(line)
@@ -277,6 +289,6 @@ def run(app: Flask, once: bool = False) -> int:
         time.sleep(TICK_S)
     end = time.monotonic() + LAST_SENDING_S
     monitor.studies.stop()
-    while monitor.outbox.busy() and time.monotonic() < end:
+    while (monitor.outbox.busy() or monitor.mails.busy()) and time.monotonic() < end:
         time.sleep(TICK_S)
     return 0

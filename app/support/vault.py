@@ -14,7 +14,8 @@ import secrets
 from pathlib import Path
 from typing import Any
 
-from app.config import SettingError, kept_key
+from app.addresses import SettingError
+from app.kept_key import kept_key
 from app.support.messages import Message
 from app.support.redaction import hide_lent
 

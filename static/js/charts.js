@@ -28,14 +28,14 @@ export function charts() {
       rows = JSON.parse(this.$root.dataset.rows);
       this.draw();
       onTick = (event) => this.load(event.detail);
-      window.addEventListener("live:tick", onTick);
+      window.addEventListener("live:charts", onTick);
       window.addEventListener("charts:period", onTick);
       themes = new MutationObserver(() => this.paint("theme"));
       themes.observe(document.documentElement, { attributes: true, attributeFilter: ["data-bs-theme"] });
       document.fonts.ready.then(() => chart && chart.update("theme"));
     },
     destroy() {
-      window.removeEventListener("live:tick", onTick);
+      window.removeEventListener("live:charts", onTick);
       window.removeEventListener("charts:period", onTick);
       themes.disconnect();
       if (chart) chart.destroy();
@@ -58,6 +58,7 @@ export function charts() {
         root.dataset.period = chosen.period;
         const title = root.querySelector("[data-title]");
         title.textContent = title.dataset[chosen.period] || chosen.title;
+        for (const link of root.querySelectorAll("a[data-csv]")) link.href = link.href.replace(/=\w+$/, `=${chosen.period}`);
       }
       const url = new URL(root.dataset.url, location.href);
       url.searchParams.set("period", root.dataset.period);

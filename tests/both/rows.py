@@ -19,11 +19,14 @@ from app.models import (
     JobCost,
     JobLimit,
     JobLog,
+    Mail,
     PromptTemplate,
     Queue,
     QueueMinute,
     Recurring,
     RecurringRun,
+    Report,
+    ReportPlan,
     Schedule,
     SyncAction,
     SyncLink,
@@ -175,5 +178,12 @@ def _more(uuids: dict[str, str], now: int) -> list[object]:
           for name, job_type in (("nightly", "TestEcho"), ("unknown type", "NoSuchType"), ("yearly", None), ("no longer declared", None))),
         Queue(name="low", paused_at=now, paused_until=now + DAY_MS, paused_by="ada", reason="pausa"),
         Queue(name="type:TestSleep", paused_at=now, paused_by="ada"),
+        *(ReportPlan(name=f"Plan {period} 100%", target=target, period=period, language="it", filter=limits, made_by="admin@example.org", created_ms=now, since_ms=now, enabled=on)
+          for period, target, limits, on in (("week", "mail:admin@example.org", "{}", 1), ("month", "channel:team", '{"job_type": "TestEcho", "tenant_id": "acme", "queue": "low"}', 0),
+                                             ("day", "mail:ada@example.org", "{}", 1), ("fortnight", "x", "[", 1))),
+        Report(plan_id=1, from_ms=now - 8 * DAY_MS, until_ms=now - DAY_MS, figures="{}", created_ms=now),
+        *(Mail(kind=kind, target="mail:admin@example.org", language="it", plan_id=plan, report_id=1, state=state, next_ms=now + DAY_MS, created_ms=now, attempts=2, error=error,
+               ended_ms=now if state in ("sent", "dropped") else None)
+          for plan, kind, state, error in ((1, "report", "waiting", "refused"), (1, "test", "dropped", "refused"), (2, "report", "sent", None), (3, "report", "waiting", None))),
         *(QueueMinute(minute_ms=now - now % MINUTE_MS - n * MINUTE_MS, queue="default", depth=n) for n in range(3)),
     ]

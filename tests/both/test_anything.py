@@ -36,10 +36,10 @@ MOMENTS = {"sqlite": ("", "yesterday", "0000-00-00 00:00:00", "9999-12-31 23:59:
 TABLES = (  # the rows of a line are there together: each line costs a reading of every page
     ("jobs",), ("failed_jobs",), ("job_history",), ("job_metrics",), ("meta",),
     ("job_logs", "job_batches", "worker_heartbeats", "queues", "queue_minutes", "queue_seconds", "job_minutes", "job_histograms"),
-    ("rollup_types", "rollup_tenants", "alerts", "alert_rules", "alert_messages", "error_groups", "deploys"),
+    ("rollup_types", "rollup_tenants", "rollup_sent", "alerts", "alert_rules", "alert_messages", "error_groups", "deploys"),
     ("contents", "content_versions", "import_rejects", "import_runs", "generations", "prompt_templates"),
     ("job_costs", "tenant_budgets", "recurring", "recurring_runs", "schedules", "uploads", "audit", "connections"),
-    ("invitations",),
+    ("invitations", "report_plans", "reports", "mails"),
 )
 JSON_COLUMNS = ("payload", "result", "metadata", "facts", "attributes", "raw", "parameters", "value", "failed_job_ids", "options", "row")
 META = ("live_counts", "monitor", "channels", "alerts", "types", "disk", "rollup_reach", "search_reach", "paused_after_restore", "code_of_workers")

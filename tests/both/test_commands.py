@@ -66,6 +66,10 @@ def test_every_command_runs(site, cli, tmp_path):
     assert "NoSuchType" in does(0, "recurring", "list")
     assert len(does(0, "recurring", "next", "nightly", "--count", "3").splitlines()) == 4
     does(3, "recurring", "next", "nothing")
+    assert "Jobs ended" in does(0, "report", "--period", "7d", "--language", "en")
+    does(0, "report", "--period", "30d", "-o", str(tmp_path / "r.zip"), "--queue", "high")
+    does(1, "report", "--format", "html", "-o", str(tmp_path / "r.zip"))
+    does(2, "report", "--tenant", "a b")
     assert "Last 48 hours: " in does(0, "capacity", "--hours", "48")
     for state, key in one.items():
         assert json.loads(does(0, "jobs", "show", key, "--json"))["uuid"] == key, state

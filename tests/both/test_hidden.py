@@ -6,10 +6,12 @@ import pytest
 
 from app.extensions import db
 from app.models import Audit, SavedView
+from app.services.jobs import facts
 from app.services.people import accounts
 from app.support import privacy
 from app.support.clock import now_ms
 from tests.both.test_pages import HTML, JSON, PARTS, addresses
+from tests.both.test_roles import some
 from tests.conftest import PASSWORD, sign_in
 
 WORD = "zanzibar"
@@ -33,6 +35,7 @@ LOGGED = [("pause", f"batch {WORD}", "until a person resumes"), ("keep ours", WO
 @pytest.fixture(scope="module")
 def planted(site):
     """The site with the word in each column that has data, and a client of each kind of viewer by name."""
+    facts.advance(site.ledger.connection)
     for table in ("jobs", "failed_jobs", "job_history"):
         site.ledger.change(f"UPDATE {table} SET payload = REPLACE(payload, '_nero', '{WORD}')")
     for table, values in PLANTED.items():
@@ -54,7 +57,10 @@ def planted(site):
 def told(site, name: str, headers: dict[str, str]) -> tuple[set[str], set[str]]:
     """Endpoints whose answers to a viewer have the word, and addresses that were answered by an error of ours."""
     found, wrong, match = set(), set(), site.app.url_map.bind("localhost").match
-    for address in addresses(site):
+    every = addresses(site)
+    if headers != HTML or name == "seeing" or site.kind == "postgresql":  # the same is read: some of each endpoint
+        every = [address for rows in some(every, site, 8).values() for address in rows]
+    for address in every:
         answer = site.viewers[name].get(address, headers=headers)
         if WORD in (answer.text + str(answer.headers)).lower():
             found.add(match(address.partition("?")[0])[0])
@@ -80,12 +86,13 @@ def test_a_viewer_who_sees_data_finds_it(planted):
 def test_a_viewer_cannot_ask_what_is_hidden(planted):
     """Searches would tell data bit by bit; they are refused with a sentence, and their fields are not there."""
     viewer, seeing = planted.viewers["viewer"], planted.viewers["seeing"]
+    viewer.set_cookie("lang", "en")  # an address above was that of the other language
     for query in (f"list?q={WORD}", f"list?args.text={WORD}", f"list?arg_name=text&arg_value={WORD}", f"list.csv?q={WORD}", f"batches?q={WORD}"):
         refused, allowed = (client.get(f"/admin/jobs/{query}", headers=JSON, follow_redirects=True) for client in (viewer, seeing))
         assert refused.status_code == 400 and "cannot search" in refused.json["error"], query
         assert allowed.status_code == 200, query
         allowed.close()
-        page = viewer.get(f"/admin/jobs/{query}", headers=HTML | {"Accept-Language": "en"}, follow_redirects=True)
+        page = viewer.get(f"/admin/jobs/{query}", headers=HTML, follow_redirects=True)
         assert page.status_code == 400 and "cannot search" in page.text, query
     assert not any(f'name="{name}"' in viewer.get("/admin/jobs/list").text for name in ("q", "arg_name"))
     assert {e["text"] for e in viewer.get(f"/admin/jobs/palette.json?q={WORD}").json["entries"]} == set()

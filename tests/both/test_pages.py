@@ -37,6 +37,7 @@ QUERIES = {
     "admin.jobs.list": LISTS, "admin.jobs.export": LISTS,
     "admin.jobs.index": [{}, {"period": "7d"}, {"period": "30d"}, {"queued": "50", "failed": "50"}],
     "admin.jobs.palette": [{}, {"q": "0a0b"}, {"q": "pause"}], "admin.jobs.palette-json": [{}, {"q": "acme"}, {"q": "100%"}],
+    "admin.jobs.metrics-csv": [{}, {"period": "30d"}, {"job_type": "TestEcho", "bucket": "hour", "period": "7d"}],
     "admin.jobs.metrics": [{"period": p} | g | t for p, g, t in itertools.product(("24h", "7d", "30d"), ({}, {"group": "type"}), ({}, {"job_type": "TestEcho"}))],
     **{f"admin.jobs.capacity.{name}": [{}, {"period": "7d"}, {"period": "x"}] for name in ("index", "hours")},
     "admin.jobs.usage.index": [{}, *({"by": b, "period": p, "sort": s} for b, p, s in (("tenant", "7d", "p95"), ("worker", "30d", "failed"), ("type", "1h", "name"))), {"from": "x"}],
@@ -57,6 +58,7 @@ QUERIES = {
     "admin.jobs.recurring": [{}, {"q": "night"}, {"after": "n"}], "admin.jobs.recurring-one": [{}, {"before": "5"}, {"before": "x"}],
     "admin.jobs.schedules.new": [{}, {"type": "TestForm"}, {"type": "ProcessCsvImport"}], "admin.jobs.schedules.next": [{}, {"cron": "*/5 * * * *"}, {"cron": "61 * * * *"}],
     "admin.jobs.errors.index": [{}, *({"period": p, "sort": s} for p, s in (("7d", "last"), ("30d", "first"), ("all", "x"))), {"since": "2026-01-01", "until": "2030-01-01T10:00"}, {"deploy": "1"}, {"since": "x"}, {"error": "0"}],
+    "admin.jobs.reports.report": [{"format": f, "period": p} for f, p in (("txt", ""), ("html", "day"), ("csv", "7d"), ("pdf", "week"))] + [{"format": "x", "from": "x", "lang": "x", "queue": "x"}, {"from": "2026-01-01", "period": "week"}],
     "admin.jobs.graph.job": [{}, {"zoom": "150", "sort": "state"}, {"open": "0-0", "node": "x"}],
 }
 
@@ -162,6 +164,8 @@ FORMS = {
     "account.language": [{"language": "en"}, {"language": "x"}], "account.password": [{"password": "wrong", "new_password": "x"}, {}],
     "admin.jobs.people.invite": [{"email": "new@example.org", "role": "viewer", "sees_data": "1"}, {"email": "x", "role": "x"}, {"email": "admin@example.org", "role": "user"}],
     "admin.jobs.new.edit": [{"text": "x", "args": '{"text": "x"}'}],
+    "admin.jobs.reports.new": [{"name": "Lunedì", "to": "mail:admin@example.org", "period": "week", "weekday": "1", "hour": "7", "language": "it"}, {}],
+    "admin.jobs.reports.plan": [{"name": "Mese", "to": "other", "address": "eva@example.org", "period": "month", "monthday": "3", "hour": "0", "language": "en", "past": "1"}, {"to": "x"}],
     "admin.jobs.alerts.rule": [{"threshold": "5", "window_min": "60", "cooldown_min": "15", "minimum": "1", "quiet_from": "22:00", "quiet_until": "07:00"}],
     "admin.jobs.alerts.new-rule": [{"kind": k, "threshold": "5", "window_min": "60", "cooldown_min": "15", "minimum": "1", "tenant_id": "acme"} for k in KINDS],
 }
@@ -179,7 +183,7 @@ def posts(site) -> list[tuple[str, dict[str, str]]]:
             values = [dict(rule.defaults or {})]
             for name in sorted(rule.arguments - set(rule.defaults or ())):
                 acts = ("up", "down", "top", "hold", "release", "delay", "move", "run-now", "run-without-waiting", "stop", "restore", "erase")
-                words = {"act": acts, "alerts.act": ("ack", "snooze", "unsnooze"), "rule-change": ("off", "on", "delete"), "recurring-change": ("off", "on", "run", "reset", "delete"),
+                words = {"act": acts, "alerts.act": ("ack", "snooze", "unsnooze"), "rule-change": ("off", "on", "delete"), "reports.change": ("off", "on", "test", "delete"), "recurring-change": ("off", "on", "run", "reset", "delete"),
                          "connections.act": ("test", "try", "remove"), "people.invitation": ("again", "withdraw"), "account.sign-out": ("others", "all"), "account.factor-change": ("off", "codes"), "people.change": ("role", "disable", "enable", "unlock", "sign_out"),
                          "contents.decide": ("accept", "refuse"), "errors.act": ("retry", "delete"), "texts.decide": ("accept", "refuse", "burn"),
                          "pause": ("pause", "resume"), "pause-type": ("pause", "resume"),

@@ -28,7 +28,8 @@ def people(site):
         for name, (role, sees_data) in ROLES.items():
             accounts.create_user(f"{name}@example.org", role, PASSWORD, sees_data=sees_data)
     clients = {name: sign_in(site.app, f"{name}@example.org") for name in ROLES}
-    site.client.set_cookie("lang", "en")
+    for client in (site.client, *clients.values()):
+        client.set_cookie("lang", "en")
     return clients | {"super-admin": site.client, "nobody": site.app.test_client()}
 
 
@@ -126,11 +127,12 @@ def test_ticks_handles_and_keys_are_there_only_for_who_can_use_them(people):
 
 
 def test_a_403_says_who_may_and_where_to_go(people):
-    english = HTML | {"Accept-Language": "en"}
-    page = people["operator"].get("/admin/jobs/people", headers=english).text
+    for name in ("operator", "viewer", "user"):
+        people[name].set_cookie("lang", "en")  # an address above was that of the other language
+    page = people["operator"].get("/admin/jobs/people", headers=HTML).text
     assert "operator" in page and "super-admin" in page and 'href="/admin/jobs/"' in page
-    page = people["viewer"].get("/admin/jobs/new", headers=english).text
+    page = people["viewer"].get("/admin/jobs/new", headers=HTML).text
     assert "super-admin, operator" in page
-    assert "data of jobs" in people["viewer"].get("/admin/jobs/contents", headers=english).text
-    page = people["user"].get("/admin/jobs", headers=english)
+    assert "data of jobs" in people["viewer"].get("/admin/jobs/contents", headers=HTML).text
+    page = people["user"].get("/admin/jobs", headers=HTML)
     assert page.status_code == 403 and "/logout" in page.text and "/admin/" not in page.text

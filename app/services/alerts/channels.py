@@ -22,16 +22,16 @@ from app.services.audit import commit_audited, refuse_unless
 from app.support.clock import DAY_MS, HOUR_MS, MINUTE_MS, now_ms, when
 from app.support.messages import Message, _, from_row, translate_stored
 
-FACT = "channels"  # of the `meta` table: time (ms) by name
+FACT, SENDERS = "channels", "mail senders"  # of the `meta` table: time (ms) by name
 REPORT_MS, LIVE_MS = 30_000, 2 * MINUTE_MS
 FORGET_MS, FORGET_WITHOUT_MS = HOUR_MS, 7 * DAY_MS
 PENDING = ("waiting", "sending")
 
 
-def known(tx: Executor) -> dict[str, int]:
-    """The age (ms) of each channel's last report, by its name. A report from the future, written before the clock was
-    set back, is as old as a week."""
-    kept = counts.load(tx, FACT)
+def known(tx: Executor, fact: str = FACT) -> dict[str, int]:
+    """The age (ms) of each channel's last report, by its name (SENDERS: of each sender of mails by SMTP). A report from
+    the future, written before the clock was set back, is as old as a week."""
+    kept = counts.load(tx, fact)
     if kept is None:
         return {}
     names, age = kept
@@ -41,17 +41,17 @@ def known(tx: Executor) -> dict[str, int]:
     return {name: now - at if at <= now + REPORT_MS else FORGET_WITHOUT_MS for name, at in times if isinstance(at, int)}
 
 
-def announce(connection: Connection, own: Iterable[str]) -> None:
+def announce(connection: Connection, own: Iterable[str], fact: str = FACT) -> None:
     """Report the names of this monitor's channels, never their addresses; written every 30 s at most."""
     own = list(own)
     forget = FORGET_MS if own else FORGET_WITHOUT_MS
-    if not _due(known(connection), own, forget):
+    if not _due(known(connection, fact), own, forget):
         return
     with connection.transaction() as tx:
-        ages, now = known(tx), tx.now()
+        ages, now = known(tx, fact), tx.now()
         if _due(ages, own, forget):
             others = {name: now - age for name, age in ages.items() if age < forget}
-            counts.save(tx, FACT, others | dict.fromkeys(own, now))
+            counts.save(tx, fact, others | dict.fromkeys(own, now))
 
 
 def _due(ages: dict[str, int], own: list[str], forget: int) -> bool:

@@ -26,9 +26,10 @@ from app.support.redaction import one_line
 log = logging.getLogger(__name__)
 STEP, MOST_STEPS = 500, 200
 EXPIRED = Message("no monitor had this channel for 8 days")
+UNSENT = Message("no monitor could send it for 30 days: SMTP_URL, or its channel, was not set")
 KEEP_DAYS, KEEP_FAILED_DAYS, KEEP_BIN_DAYS, KEEP_STOPPED_DAYS = 32, 90, 7, 1
 ORPHAN_S = 3600
-KEEP_UNSENT_DAYS = 8
+KEEP_UNSENT_DAYS, KEEP_MAIL_DAYS = 8, 30
 KEEP_USAGE_DAYS = 400  # a year, and the month before it
 
 _NEEDED = "SELECT e.parent_uuid FROM job_edges e JOIN jobs c ON c.uuid = e.child_uuid WHERE "
@@ -46,13 +47,15 @@ _OLD = (  # table, condition, days kept, whether its time is text
         for table in ("jobs", "job_history", "failed_jobs")), KEEP_FAILED_DAYS, False),
     ("saved_views", "created_ms < :old AND owner <> '' AND owner NOT IN (SELECT email FROM users) AND id NOT IN "
      "(SELECT view_id FROM alert_rules WHERE view_id IS NOT NULL)", KEEP_STOPPED_DAYS, False),  # nobody sees it
+    ("reports", "created_ms < :old", KEEP_USAGE_DAYS, False),
+    ("mails", "ended_ms < :old", KEEP_MAIL_DAYS, False),
     ("sync_actions", "at_ms < :old", KEEP_FAILED_DAYS, False),
     ("import_rejects", "uuid IN (SELECT uuid FROM import_runs WHERE touched_ms < :old)", KEEP_FAILED_DAYS, False))
 
 
 def delete_old(connection: Connection) -> int:
-    """Delete old rows: outcomes after 32 days, failures after 90, the bin after 7, stopped workers after 1; returns how
-    many."""
+    """Delete old rows: outcomes after 32 days, failures after 90, the bin after 7, stopped workers after 1, sent
+    mails after 30, reports after 400; returns how many."""
     now, total = connection.now(), 0
     for table, condition, days, is_text in _OLD:
         old = now - days * DAY_MS
@@ -81,8 +84,9 @@ def delete_old_minutes(connection: Connection) -> None:
     after 32 days), hours of use after 400 days, incidents and groups of errors without jobs after 90 days, and alert
     messages after 32 days.
 
-    A message that no monitor could send for 8 days expires, as the page says. One that its channel refuses expires
-    after 7 days, in app/services/alerts/delivery.py.
+    A mail that could not be sent for 30 days is given up, with the last reason. A message that no monitor could send
+    for 8 days expires, as the page says. One that its channel refuses expires after 7 days, in
+    app/services/alerts/delivery.py.
     """
     now = connection.now()
     with connection.transaction() as tx:
@@ -99,6 +103,10 @@ def delete_old_minutes(connection: Connection) -> None:
         tx.execute("UPDATE alert_messages SET state = 'expired', ended_ms = :now, error = :why, error_json = :json "
                    "WHERE state IN ('waiting', 'sending') AND created_ms < :old",
                    now=now, old=now - KEEP_UNSENT_DAYS * DAY_MS, why=EXPIRED, json=to_json(EXPIRED))
+        tx.execute("UPDATE mails SET state = 'dropped', ended_ms = :now, error = COALESCE(error, :why), error_json = "
+                   "CASE WHEN error IS NULL THEN :json ELSE error_json END WHERE state IN ('waiting', 'sending') "
+                   "AND created_ms < :old",
+                   now=now, old=now - KEEP_MAIL_DAYS * DAY_MS, why=UNSENT, json=to_json(UNSENT))
         tx.execute("DELETE FROM alert_messages WHERE ended_ms < :old", old=now - KEEP_DAYS * DAY_MS)
 
 

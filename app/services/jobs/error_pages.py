@@ -53,7 +53,7 @@ _UNDECIDED = f"""SELECT b.id FROM job_facts f {_OPEN}
 # Ids from the two indexes by uuid alone: rows of failed_jobs are long.
 _FOREIGN = """deleted_at IS NULL AND id IN (SELECT b.id FROM failed_jobs b
  WHERE NOT EXISTS (SELECT 1 FROM job_history h WHERE h.uuid = b.uuid))"""
-_BEHIND = f"SELECT COUNT(*) FROM job_history WHERE status IN ('failed', 'timeout') AND id > {watermark(facts.KEY)}"
+BEHIND = f"SELECT COUNT(*) FROM job_history WHERE status IN ('failed', 'timeout') AND id > {watermark(facts.KEY)}"
 
 
 @dataclass(frozen=True)
@@ -143,7 +143,7 @@ def groups(over: Window, order: str = "failed", start: int = 0, key: str = "") -
     return GroupPage(
         [_view(row, since, *details[row[0]], trends[row[0]]) for row in page], len(found),
         sum(as_integer(row[1], 0) or 0 for row in found), width, foreign[0][1] if foreign else 0,
-        [as_text(row[0]) or "" for row in foreign], tx.fetch_all(_BEHIND)[0][0], highest())
+        [as_text(row[0]) or "" for row in foreign], tx.fetch_all(BEHIND)[0][0], highest())
 
 
 def highest() -> int:
@@ -161,7 +161,7 @@ def title_of(key: str) -> tuple[str, str] | None:
     """(type, title) of a group; None when there is none."""
     rows = SessionExecutor(db.session).fetch_all(
         "SELECT job_type, substr(title, 1, 400) FROM error_groups WHERE error_group = :key", key=key)
-    return (as_text(rows[0][0]) or "", _clean(as_text(rows[0][1]))) if rows else None
+    return (as_text(rows[0][0]) or "", clean_title(as_text(rows[0][1]))) if rows else None
 
 
 def alike(uuids: Collection[str]) -> dict[str, tuple[str, int]]:
@@ -206,10 +206,12 @@ def _view(row: tuple, since: int, waits: int, tenants: int, largest: list, trend
     job_type, first = (as_text(job_type) or "")[:255], as_integer(first, as_integer(first_at))
     error = from_row(privacy.shown(as_text(error), ""), as_text(stored)) or ""
     return GroupView(
-        as_text(key) or "", job_type, registry.label_of(job_type), _clean(as_text(title)),
+        as_text(key) or "", job_type, registry.label_of(job_type), clean_title(as_text(title)),
         translate_stored(cleaned(error, lambda part: redact(printable(part)))) or "", n, waits, tenants, largest,
         when(first), when(as_integer(last_at)), first is not None and first >= since, trend)
 
 
-def _clean(title: str | None) -> str:
+def clean_title(title: str | None) -> str:
+    """A stored title without secrets and signs that cannot be printed, in the reader's language; '' for one who does
+    not see data."""
     return translate_stored(redact(printable(privacy.shown(title, "") or ""))) or ""

@@ -46,7 +46,8 @@ from app.support.settings import settings
 
 IDLE_MS, AGE_MS, SEEN_EVERY_MS, SEEN_WAIT_MS = 12 * HOUR_MS, 7 * DAY_MS, MINUTE_MS, 250
 KEEP_MS = 30 * DAY_MS  # rows about failures, and invitations that are over
-STATE_MS, KEEP_TOKENS_MS = 5 * MINUTE_MS, 90 * DAY_MS  # tokens: after their end
+KEEP_TOKENS_MS = 90 * DAY_MS  # after their end
+STATE_MS = 5 * MINUTE_MS
 
 
 class CodeNeeded(Exception):
@@ -239,7 +240,7 @@ def write_aside(statement: Update) -> None:
 
 def sweep(now: int) -> None:
     """Delete sessions that are over, attempts past their window, rows about failed sign-ins past 30 days, invitations
-    that have been over for as long, and forms that are kept no longer."""
+    that have been over for as long, tokens 90 days after their end, and forms that are kept no longer."""
     db.session.execute(delete(UserSession).where(~living(now)))
     db.session.execute(delete(LoginAttempt).where(LoginAttempt.at_ms < now - WINDOW_MS))
     db.session.execute(delete(Audit).where(Audit.action == FAILED, Audit.at_ms < now - KEEP_MS))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -32,6 +33,8 @@ _SUMS = (f"{NAMES}SELECT u.name, SUM(u.completed + 0.0), SUM(u.failed + 0.0), SU
 _ONE = f"SELECT hour, {CELL} FROM usage_hours WHERE scope = :scope AND name = :name AND hour >= :low AND hour < :high"
 _FIRST = (f"{NAMES}SELECT MIN((SELECT MIN(u.hour) FROM usage_hours u WHERE u.scope = :scope AND u.name = n.name)) "
           "FROM names n")
+_CUT = ("{names}SELECT u.name, u.hour, u.completed, u.failed, u.attempts, u.busy_ms, u.waits, u.runs, NULL, NULL"
+        f"{_OF}")
 _RUNS = "SELECT runs FROM usage_hours WHERE scope = :scope AND name = :name AND hour >= :low AND hour < :high"
 
 
@@ -94,13 +97,12 @@ def of_name(scope: str, name: str, window: Window) -> Found:
         return tx.fetch_all(_ONE, scope=scope, name=name, low=low, high=window.until), busy
 
     (rows, busy), cells, behind = _steadily(tx, low, look)
-    cut: list[tuple[int, Cell]] = [(row[0], Cell.of_row(row[1:])) for row in rows]
-    cut += [(at, cell) for (kind, key, at), cell in cells.items() if (kind, key) == (scope, name)]
+    found: list[tuple[int, Cell]] = [(row[0], Cell.of_row(row[1:])) for row in rows]
+    found += [(at, cell) for (kind, key, at), cell in cells.items() if (kind, key) == (scope, name)]
     for (kind, _key, at), cell in cells.items():
         for n, part in enumerate(parts):
             busy[n] += cell.busy_ms if kind == "type" and _in(part, at) else 0
-    first = as_integer(tx.fetch_all(_FIRST, scope="type")[0][0])
-    return _found(window, cut, *busy, behind, first)
+    return _found(window, found, *busy, behind, first_hour())
 
 
 def _raw(tx: Any, scope: str, name: str, window: Window) -> Found | None:
@@ -160,6 +162,30 @@ def of_all(scope: str, window: Window, most: int) -> tuple[dict[str, Cell], int]
         if kind == scope and window.since <= at < window.until:
             whole_of[name].add(cell)
     return dict(whole_of), behind
+
+
+def cut(scope: str, bounds: Sequence[int], name: str | None = None) -> tuple[list[dict[str, Cell]], int]:
+    """([{name: its use, without memory} for each time between two bounds (ms, whole hours)], outcomes not counted yet),
+    of one name or of all."""
+    tx, given = SessionExecutor(db.session), {"scope": scope} if name is None else {"scope": scope, "name": name}
+    names = NAMES if name is None else "WITH names(name) AS (SELECT CAST(:name AS VARCHAR(255))) "
+
+    def look() -> list[dict[str, Cell]]:
+        found: list[dict[str, Cell]] = [defaultdict(Cell) for _ in bounds[1:]]
+        for key, hour, *row in tx.fetch_all(_CUT.format(names=names), low=bounds[0], high=bounds[-1], **given):
+            found[bisect_right(bounds, hour) - 1][as_text(key) or ""].add(Cell.of_row(row))
+        return found
+
+    found, tail, behind = _steadily(tx, bounds[0], look)
+    for (kind, key, at), cell in tail.items():
+        if kind == scope and name in (None, key) and bounds[0] <= at < bounds[-1]:
+            found[bisect_right(bounds, at) - 1][key].add(cell)
+    return found, behind
+
+
+def first_hour() -> int | None:
+    """The first hour (ms) that is counted of any type; None when none is."""
+    return as_integer(SessionExecutor(db.session).fetch_all(_FIRST, scope="type")[0][0])
 
 
 def is_known(scope: str, name: str) -> bool:

@@ -1,0 +1,1 @@
+"""Reports of a period: its figures, how they are drawn and sent."""

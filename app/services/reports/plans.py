@@ -1,0 +1,210 @@
+"""Plans of reports: who gets which report and when. Each change adds a row to the log of actions.
+
+A person makes plans for their own address; who manages (`manage`) also for channels and for other people's addresses,
+and sees and changes the plans of all. A new plan does not send a period that was due before it, unless asked: the first
+report is the one that is due next.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import delete, func, or_, select
+
+from app.extensions import db
+from app.ledger import counts
+from app.ledger.dialect import SessionExecutor
+from app.models import Mail, Report, ReportPlan
+from app.services.alerts import channels
+from app.services.audit import ActionRefused, commit_audited, row_of
+from app.services.reports import due, due_times, plan_values
+from app.services.reports.model import ReportFilter
+from app.services.reports.periods import Window
+from app.services.reports.plan_values import CHANNEL, MAIL, Damaged, Plan
+from app.support.clock import now_ms, when
+from app.support.messages import Message, from_row, translate as _, translate_stored
+from app.support.settings import settings
+from app.support.validation import ValidationError
+
+MOST_PLANS, MOST_SHOWN = 50, 200
+
+
+@dataclass(frozen=True)
+class MailView:
+    """The last mail of a plan: waiting, sending, sent or dropped; `error` says why it failed after `attempts`, and
+    `next_at` when it is tried again. `at` is when it ended, else when it was written."""
+
+    state: str
+    error: str | None
+    attempts: int
+    repeated: bool
+    at: datetime | None
+    next_at: datetime | None
+
+
+@dataclass(frozen=True)
+class PlanView:
+    """A plan as the page shows it; `plan` is None for a row that cannot be read. `report` and `test` are its last
+    mails, `sent_from` and `sent_until` the last period that was reported. `next_at`: when the next report is due;
+    `error` why it could not be made, tried again at `retry_at`. `served`: a running monitor can send to its target.
+    `rests`: its maker cannot sign in any more. `next` is the period of the next report."""
+
+    id: int
+    name: str
+    plan: Plan | None
+    report: MailView | None
+    test: MailView | None
+    sent_from: datetime | None
+    sent_until: datetime | None
+    next_at: datetime | None
+    next: Window | None
+    error: str | None
+    retry_at: datetime | None
+    served: bool
+    rests: bool
+
+
+def senders() -> list[str]:
+    """The sender of each running monitor that has SMTP_URL."""
+    tx = SessionExecutor(db.session)
+    return [name for name, age in channels.known(tx, channels.SENDERS).items() if age < channels.LIVE_MS]
+
+
+def listing(reader: str, manage: bool) -> list[PlanView]:
+    """The plans that a person sees, by name; at most 200."""
+    p = ReportPlan
+    rows = db.session.scalars(select(p).where(*_seen(reader, manage)).order_by(p.id).limit(MOST_SHOWN)).all()
+    tx = SessionExecutor(db.session)
+    kept, now = counts.load(tx, due.FACT), now_ms()
+    failures = kept[0] if kept and isinstance(kept[0], dict) else {}
+    live = {CHANNEL + name for name, age in channels.known(tx).items() if age < channels.LIVE_MS}
+    live |= {MAIL} if senders() else set()
+    views = [_view(row, failures.get(str(row.id)), live, now) for row in rows]
+    return sorted(views, key=lambda view: (view.name.casefold(), view.id))
+
+
+def _seen(reader: str, manage: bool) -> list[Any]:
+    return [] if manage else [or_(ReportPlan.target == MAIL + reader, ReportPlan.made_by == reader)]
+
+
+def _view(row: ReportPlan, failed: Any, live: set[str], now: int) -> PlanView:
+    tx, zone = SessionExecutor(db.session), settings().timezone
+    plan = read(row)
+    last = db.session.execute(select(Report.from_ms, Report.until_ms).where(Report.plan_id == row.id).order_by(
+        Report.until_ms.desc()).limit(1)).first()
+    coming, window, rests = None, None, False
+    if plan and plan.enabled and not (rests := due.resting(tx, plan)):
+        found = due.wanted(tx, plan, now, zone)
+        window = found[0] if found else due_times.following(
+            due_times.due(plan.period, plan.day, plan.hour, now, zone), zone)
+        coming = due_times.sent_at(window, plan.day, plan.hour, zone)
+    failed = failed if isinstance(failed, dict) else {}
+    target = plan.target if plan else ""
+    return PlanView(
+        row.id, (row.name or "")[:plan_values.MOST_NAME], plan, _mail(row.id, "report"), _mail(row.id, "test"),
+        when(last[0]) if last else None, when(last[1]) if last else None, when(coming), window,
+        translate_stored(from_row(str(failed.get("why", "")) or None, failed.get("json"))), when(failed.get("next")),
+        (MAIL if target.startswith(MAIL) else target) in live, rests)
+
+
+def _mail(plan: int, kind: str) -> MailView | None:
+    newest = select(Mail).where(Mail.plan_id == plan, Mail.kind == kind).order_by(Mail.id.desc()).limit(1)
+    if (m := db.session.scalar(newest)) is None:
+        return None
+    failing = m.state == "waiting" and m.error
+    return MailView(m.state, translate_stored(from_row(m.error, m.error_json)), m.attempts, m.repeated == 1,
+                    when(m.ended_ms or m.created_ms), when(m.next_ms) if failing else None)
+
+
+def read(row: ReportPlan) -> Plan | None:
+    """The plan of a row; None for a damaged one."""
+    try:
+        return plan_values.read([getattr(row, name) for name in plan_values.FIELDS.split()])
+    except Damaged:
+        return None
+
+
+def find(plan: int, reader: str, manage: bool) -> ReportPlan:
+    """A plan that a person may change. Raises ActionRefused when there is none."""
+    row = row_of(ReportPlan, plan, _("There is no such plan."))
+    if not manage and reader not in (row.made_by, row.target.removeprefix(MAIL)):
+        raise ActionRefused(_("There is no such plan."), unknown=True)
+    if not manage and row.target != MAIL + reader:
+        raise ActionRefused(_("Only who manages this installation can change this plan."), forbidden=True)
+    return row
+
+
+def check_target(target: str, reader: str, manage: bool, now: str = "") -> str:
+    """The target of a plan that `reader` may make; `now` is what it has already. Raises ValidationError."""
+    if target in (MAIL + reader, now) or manage and target.startswith(MAIL):
+        return target
+    if not manage:
+        raise ValidationError(_("You can send reports to your own address only."))
+    if target.removeprefix(CHANNEL) not in channels.known(SessionExecutor(db.session)):
+        raise ValidationError(_("There is no such channel; ALERT_URLS of the monitor names them."))
+    return target
+
+
+def save(row: ReportPlan | None, values: dict[str, Any], limits: ReportFilter, past: bool, actor: str) -> int:
+    """Write a plan of checked values (columns by name); returns its id. With `past` the last whole period is sent too.
+    Raises ActionRefused when there are too many."""
+    new, now = row is None, now_ms()
+    if row is None:
+        mine = select(func.count()).select_from(ReportPlan).where(ReportPlan.made_by == actor)
+        if (db.session.scalar(mine) or 0) >= MOST_PLANS:
+            raise ActionRefused(_("You have %(n)s plans already: delete one first.", n=MOST_PLANS))
+        row = ReportPlan(made_by=actor, created_ms=now, enabled=1)
+    moved = new or any(getattr(row, name) != values[name] for name in ("period", "day", "hour"))
+    for name, value in values.items():
+        setattr(row, name, value)
+    row.filter = json.dumps({name: value for name, value in asdict(limits).items() if value}, ensure_ascii=False)
+    if moved or past:
+        row.since_ms = _since(row.period, row.day, row.hour, past, now)
+    db.session.add(row)
+    db.session.flush()
+    number = row.id
+    commit_audited(actor, Message("new report plan") if new else Message("change report plan"), row.name,
+                   Message("%(period)s, to %(target)s", period=row.period, target=row.target))
+    return number
+
+
+def _since(period: str, day: int, hour: int, past: bool, now: int) -> int:
+    """From which end of a period on (ms) reports are sent: the last one's only if it is not due yet, or if asked."""
+    zone = settings().timezone
+    window = due_times.due(period, day, hour, now, zone)
+    return window.until if past else due_times.following(window, zone).until
+
+
+def switch(row: ReportPlan, on: bool, actor: str) -> None:
+    """Switch a plan on or off. What was due while it was off is not sent."""
+    if on and not row.enabled and (plan := read(row)):
+        row.since_ms = _since(plan.period, plan.day, plan.hour, False, now_ms())
+    row.enabled = int(on)
+    commit_audited(actor, Message("switch on report plan") if on else Message("switch off report plan"), row.name,
+                   Message("done"))
+
+
+def remove(row: ReportPlan, actor: str) -> None:
+    """Delete a plan and its mails that wait."""
+    name = row.name
+    db.session.execute(delete(Mail).where(Mail.plan_id == row.id, Mail.state == "waiting"))
+    db.session.delete(row)
+    commit_audited(actor, Message("delete report plan"), name, Message("done"))
+
+
+def request_test(row: ReportPlan, actor: str) -> int:
+    """Ask the monitor to send the report of the latest period as a test; returns the id of the mail. Raises
+    ActionRefused while one is under way, and for a plan that cannot be read."""
+    if read(row) is None:
+        raise ActionRefused(_("This plan cannot be read: save it anew."))
+    waits = select(Mail.id).where(Mail.plan_id == row.id, Mail.kind == "test", Mail.state.in_(("waiting", "sending")))
+    if db.session.scalar(waits.limit(1)) is not None:
+        raise ActionRefused(_("A test of this plan is on its way already."))
+    now = now_ms()
+    mail = Mail(kind="test", target=row.target, language=row.language, plan_id=row.id, next_ms=now, created_ms=now)
+    db.session.add(mail)
+    commit_audited(actor, Message("test report plan"), row.name, Message("asked"))
+    return mail.id

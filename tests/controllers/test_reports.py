@@ -1,0 +1,125 @@
+"""The page of reports: plans of one's own and of others, their form, tests, and downloads."""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+
+import pytest
+
+from app.extensions import db
+from app.ledger import counts
+from app.models import Audit, Mail, ReportPlan
+from app.services.people import accounts
+from app.support.clock import now_ms
+from tests.conftest import PASSWORD, sign_in
+
+JSON = {"Accept": "application/json"}
+PLAN = {"name": "Lunedì", "to": "mail:ada@example.org", "period": "week", "weekday": "1", "hour": "7", "language": "it"}
+
+
+@pytest.fixture
+def people(app):
+    """`post(who, path, **form)` and `get(who, path)` as a viewer (ada), an operator (bob) and a super-admin (eva)."""
+    with app.app_context():
+        for email, role in (("ada", "viewer"), ("bob", "operator"), ("eva", "super-admin")):
+            accounts.create_user(f"{email}@example.org", role, PASSWORD)
+    clients = {email: sign_in(app, f"{email}@example.org") for email in ("ada", "bob", "eva")}
+
+    class People:
+        def post(self, who, path, **form):
+            return clients[who].post(f"/admin/jobs/reports{path}", data=form | {"csrf_token": clients[who].csrf}, headers=JSON)
+
+        def get(self, who, path, headers=JSON):
+            clients[who].set_cookie("lang", "en")
+            return clients[who].get(f"/admin/jobs/reports{path}", headers=headers)
+
+        def plans(self, who):
+            return {plan["name"]: plan for plan in self.get(who, "/").get_json()["plans"]}
+    return People()
+
+
+def test_each_makes_plans_for_oneself_and_who_manages_for_all(app, people):
+    mine = people.post("ada", "/new", **PLAN)
+    assert mine.status_code == 200 and (number := mine.get_json()["id"])
+    for who, to in (("ada", "mail:bob@example.org"), ("bob", "channel:team"), ("bob", "other")):
+        answer = people.post(who, "/new", **PLAN | {"to": to, "address": "eva@example.org"})
+        assert answer.status_code == 400 and set(answer.get_json()["fields"]) == {"address" if to == "other" else "to"}, to
+    assert people.post("eva", "/new", **PLAN | {"to": "other", "address": "Someone@Outside.EXAMPLE", "name": "fuori"}).status_code == 200
+    assert people.post("eva", "/new", **PLAN | {"to": "channel:team"}).status_code == 400  # there is no such channel
+    with app.app_context():
+        with db.session.begin_nested():
+            from app.ledger.dialect import SessionExecutor
+            counts.save(SessionExecutor(db.session), "channels", {"team": now_ms()})
+        db.session.commit()
+    assert people.post("eva", "/new", **PLAN | {"to": "channel:team", "name": "squadra"}).status_code == 200
+    assert (set(people.plans("ada")), set(people.plans("bob")), set(people.plans("eva"))) == ({"Lunedì"}, set(), {"Lunedì", "fuori", "squadra"})
+    assert people.plans("eva")["fuori"]["plan"]["target"] == "mail:Someone@outside.example"
+    for path in (f"/{number}", f"/{number}/off", f"/{number}/test", f"/{number}/delete"):
+        assert people.post("bob", path, **PLAN).status_code == 404
+    assert people.post("ada", f"/{number}/off").status_code == 200 and not people.plans("ada")["Lunedì"]["plan"]["enabled"]
+    assert people.post("eva", f"/{number}/on").status_code == 200
+    assert people.post("eva", f"/{number}", **PLAN | {"name": "Di Ada"}).status_code == 200  # keeps its target
+    assert people.post("ada", f"/{number}/delete").status_code == 200 and people.plans("ada") == {}
+    with app.app_context():
+        assert [row.action for row in db.session.query(Audit).filter(Audit.action.like("%report plan%")).order_by(Audit.id)] == [
+            *["new report plan"] * 3, "switch off report plan", "switch on report plan", "change report plan", "delete report plan"]
+
+
+@pytest.mark.parametrize(("change", "field"), [
+    ({"name": ""}, "name"), ({"name": "x" * 81}, "name"), ({"name": "a\u202eb"}, "name"), ({"period": "year"}, "period"), ({"weekday": "8"}, "weekday"), ({"weekday": ""}, "weekday"),
+    ({"period": "month", "monthday": "29"}, "monthday"), ({"period": "month", "monthday": "x"}, "monthday"), ({"hour": "24"}, "hour"), ({"hour": "-1"}, "hour"), ({"hour": "٣"}, "hour"),
+    ({"language": "de"}, "language"), ({"to": ""}, "to"), ({"to": "ada@example.org"}, "to"), ({"to": "mail:a@b\r\nBcc: c@d"}, "to"), ({"to": "other", "address": "a@b\r\nBcc: c@d"}, "address"),
+    ({"to": "other", "address": ""}, "address"), ({"type": "NoSuchType"}, "type"), ({"tenant": "a b"}, "tenant"), ({"queue": "fast"}, "queue")])
+def test_what_does_not_fit_is_said_beside_its_field(people, change, field):
+    answer = people.post("eva", "/new", **PLAN | {"to": "mail:eva@example.org"} | change)
+    assert answer.status_code == 400 and set(answer.get_json()["fields"]) == {field}
+
+
+def test_a_test_is_asked_once_and_its_outcome_stands_beside_the_plan(app, people):
+    number = people.post("ada", "/new", **PLAN).get_json()["id"]
+    page = people.get("ada", "/", {}).text
+    assert "No running monitor can send mails to addresses." in page and "SMTP_URL" in page
+    assert people.post("ada", f"/{number}/test").status_code == 200
+    assert people.post("ada", f"/{number}/test").status_code == 409  # on its way
+    assert people.plans("ada")["Lunedì"]["test"]["state"] == "waiting"
+    with app.app_context():
+        mail = db.session.query(Mail).one()
+        assert (mail.kind, mail.target, mail.plan_id, mail.report_id) == ("test", "mail:ada@example.org", number, None)
+        mail.state, mail.error, mail.ended_ms = "dropped", "the mail server refuses the recipient: 550 no", now_ms()
+        db.session.commit()
+    page = people.get("ada", "/", {}).text
+    assert "given up" in page and "550 no" in page and "Preview" in page
+    assert people.post("ada", f"/{number}/test").status_code == 200
+
+
+def test_the_next_report_is_the_one_that_is_due_next(app, people):
+    def since(**change) -> int:
+        number = people.post("ada", "/new", **PLAN | change).get_json()["id"]
+        with app.app_context():
+            return db.session.get(ReportPlan, number).since_ms
+
+    now = now_ms()
+    fresh, past = people.plans, since(past="1")
+    assert past <= now < since() + 8 * 86_400_000
+    shown = fresh("ada")["Lunedì"]
+    assert shown["next_at"] and shown["next"]["until"] - shown["next"]["since"] > 6 * 86_400_000
+
+
+def test_a_report_of_any_period_and_filter_is_a_file(people):
+    for query, kind, start, name in (("period=day", "application/pdf", b"%PDF-", ".pdf"), ("format=html&lang=it", "text/html", b"<!doctype html>", ".html"),
+                                     ("format=txt&lang=en&period=7d&queue=high", "text/plain", b"Report", ".txt"), ("format=csv&from=2026-11-01", "application/zip", b"PK", "-csv.zip")):
+        answer = people.get("ada", f"/report?{query}", {})
+        assert answer.status_code == 200 and answer.content_type.startswith(kind) and answer.data.startswith(start), query
+        assert f"{name}" in answer.headers["Content-Disposition"] and answer.headers["Content-Disposition"].startswith("attachment")
+    archive = zipfile.ZipFile(io.BytesIO(answer.data))
+    assert archive.testzip() is None and len(archive.namelist()) > 1
+    for query, field in (("format=doc", "format"), ("lang=de", "lang"), ("period=year", "period"), ("from=x", "from"), ("from=2026-11-20&until=2026-11-10", "from"), ("type=NoSuchType", "type"),
+                         ("queue=x", "queue"), ("tenant=a+b", "tenant"), ("period=week&from=2026-11-01", "period")):
+        answer = people.get("ada", f"/report?{query}")
+        assert answer.status_code == 400 and set(answer.get_json()["fields"]) == {field}, query
+        page = people.get("ada", f"/report?{query}", {})
+        assert page.status_code == 400 and f'id="e-{field}"' in page.text
+    assert people.get("ada", "/report?tennant=x").status_code == 400
+    assert json.loads(people.get("ada", "/report?periode=x").data)["error"]
