@@ -24,7 +24,7 @@ PAGE = ("before", "after")
 
 @dataclass(frozen=True)
 class Route:
-    """An endpoint of the table. `answer` is a schema of openapi_schemas.py, or "csv"; `query` and `form` are names."""
+    """An endpoint of the table. `answer` is a schema of openapi_schemas.py, "csv" or "file"; `query` and `form` are names."""
 
     endpoint: str
     summary: Any
@@ -75,6 +75,8 @@ READ = _rows(
     ("job", _("State, attempts, result and error of a job"), "Job"),
     ("realtime-stats", _("The figures of the dashboard")),
     ("metrics", _("Outcomes by time or by type"), "List", ("period", "job_type", "bucket", "group")),
+    ("metrics-csv", _("Outcomes by time, type and tenant, as CSV"), "csv", _of("metrics-csv")),
+    ("reports.report", _("A report of a period, as a file"), "file", (*_of("reports.report"), "lang")),
     ("queues", _("The queues, their pauses and limits")), ("queue", _("A queue in the order in which it runs")),
     ("workers", _("The workers, and what is wrong with them")),
     ("recurring", _("The schedules"), "Object", ("q", "after")),

@@ -34,6 +34,7 @@ ERRORS = {
     403: "The right is missing", 404: "There is no such thing", 405: "Not with this method",
     409: "It has changed meanwhile", 413: "Too large",
     415: "Send application/json", 429: "Too many requests", 503: "Busy: try again later", 507: "The disk is full"}
+FILES = {"csv": ("text/csv",), "file": ("application/pdf", "text/html", "text/plain", "text/csv", "application/zip")}
 COMMON = (400, 401, 403, 404, 405, 413, 429, 503, 507)
 PLACE = re.compile(r"<(?:(\w+)(?:\((.*?)\))?:)?(\w+)>")
 
@@ -68,8 +69,8 @@ def operation(route: Route, rule: Rule, method: str) -> dict[str, Any]:
     """One method of one address."""
     sends = method in SENT
     codes = [*COMMON, *([409] if sends else []), *([415] if "NewJob" in route.form else [])]
-    kind = "text/csv" if route.answer == "csv" else "application/json"
-    good = {"description": str(route.summary), "content": {kind: {"schema": ref(route.answer)}}} | (
+    kinds = FILES.get(route.answer, ("application/json",))
+    good = {"description": str(route.summary), "content": {kind: {"schema": ref(route.answer)} for kind in kinds}} | (
         {"headers": {f"RateLimit-{name}": ref("Rate", "headers") for name in ("Limit", "Remaining", "Reset")}})
     first = {"Sent": ("200", "201"), "Uploaded": ("201",)}.get(route.answer, ("200",))
     answers = {code: good for code in first} | {str(code): ref(str(code), "responses") for code in codes}
