@@ -24,7 +24,8 @@ PAGE = ("before", "after")
 
 @dataclass(frozen=True)
 class Route:
-    """An endpoint of the table. `answer` is a schema of openapi_schemas.py, "csv" or "file"; `query` and `form` are names."""
+    """An endpoint of the table. `answer` is a schema of openapi_schemas.py, "csv" or "file"; `query` and `form` are
+    names."""
 
     endpoint: str
     summary: Any
