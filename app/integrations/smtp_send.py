@@ -28,7 +28,7 @@ from email.utils import format_datetime
 from typing import Any
 from urllib.parse import quote
 
-from app.mail_address import Server, server
+from app.addresses.mail import Server, server
 from app.support.clock import when
 from app.support.messages import Message, to_json
 

@@ -40,6 +40,7 @@ _ROWS = {  # marks of rows that change in place, by name: their columns and wher
     "open_alerts": (("id", "told", "COALESCE(acked_ms, 0)", "COALESCE(snoozed_ms, 0)"),
                     "alerts WHERE closed_ms IS NULL"),
     "outbox": (("COUNT(*)",), "alert_messages WHERE state IN ('waiting', 'sending')"),
+    "posting": (("id", "state", "attempts"), "mails WHERE state IN ('waiting', 'sending')"),
     "schedules": (("COUNT(*)", "COALESCE(SUM(enabled), 0)", "COALESCE(MAX(missed_at_ms), 0)"), "recurring"),
     "batches": (("id", "total_jobs", "pending_jobs", "failed_jobs", "COALESCE(paused_ms, 0)", "COALESCE(sealed_ms, 0)"),
                 "job_batches WHERE closed_ms IS NULL ORDER BY id DESC"),
@@ -70,11 +71,12 @@ PARTS: dict[str, set[str]] = {
     "queues": _JOBS,
     "recurring_one": {"schedules", "jobs", "job_metrics", "audit"},
     "recurring_table": {"schedules", "jobs", "audit"},
+    "report_plans": {"mails", "posting", "audit"},
     "workers_table": {"workers", "consumers", "running", "audit"} | _LATE,
     HEAD: {"failed_jobs", "open_alerts"} | _LATE,
     FEED: {"alerts", "notices"},
 }
-SECONDS = {"alerts", "workers_table"}  # measured values and heartbeats: these move at any time
+SECONDS = {"alerts", "report_plans", "workers_table"}  # measured values, times of tries, heartbeats: these always move
 TIMELESS = {HEAD, FEED, "charts"}
 PLACES = frozenset(name for path in (ROOT / "templates").rglob("*.html")
                    for name in re.findall(r'data-partial="([a-z_]+)"', path.read_text()))
