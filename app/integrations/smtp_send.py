@@ -134,7 +134,7 @@ def _connected(where: Server, own: str, seconds: float) -> smtplib.SMTP:
         raise Trouble(Message("the mail server %(host)s offers no STARTTLS, and nothing is sent to it without TLS; "
                               "?tls=off in SMTP_URL allows that", host=where.host))
     if where.tls in ("starttls", "offered") and smtp.has_extn("starttls"):
-        _expect(where, smtp.starttls(context=checked), Message("TLS"), 220)
+        _expect(where, smtp.starttls(context=checked), Message("encryption (STARTTLS)"), 220)
         smtp.ehlo_or_helo_if_needed()
     return smtp
 
