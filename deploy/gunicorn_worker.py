@@ -1,7 +1,7 @@
 """A threaded worker for gunicorn in which slow connections wait in the poller and take no thread.
 
 accept -> the poller collects the head and a small body -> a thread answers -> the poller sends the rest of the answer,
-reads what the client still sends, and keeps or closes the connection
+reads what the client still sends, and keeps or closes the connection; a WebSocket goes to the hub (sockets.py)
 
 gunicorn 27 reads head and body in the thread without a time limit, so eight slow connections stopped a site of eight
 threads. It also waits up to 2 s in its only loop for each client to close. Here a thread waits only for the body of a
@@ -21,6 +21,7 @@ from gunicorn.workers.gthread import ThreadWorker
 
 from deploy import paced
 from deploy.paced import PIECE, Paced, later
+from deploy.sockets import Hub
 
 HEAD_S = 15.0  # from the first byte (or the connection) to the end of the head and of a small body
 HEAD_BYTES, SMALL_BYTES = 64 * 1024, 64 * 1024
@@ -35,7 +36,7 @@ class PatientWorker(ThreadWorker):
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
-        self.sending, self.lingering = [], []
+        self.sending, self.lingering, self.hub = [], [], Hub(self)
 
     def init_process(self):
         """Replace gunicorn's answer to requests that no application sees, such as a bad head; then start the worker."""
@@ -48,6 +49,7 @@ class PatientWorker(ThreadWorker):
         """Pass the next request of a connection to a thread when it has arrived, else to the poller."""
         if conn.parser is None:
             conn.sock = Paced(fileno=conn.sock.detach())
+            conn.sock.hub = self.hub
             conn.parser, conn.initialized = http.get_parser(self.cfg, conn.sock, conn.client), True
         conn.sock.setblocking(False)
         conn.head, conn.searched, conn.asked = bytearray(conn.parser.unreader.take_buffered()), 0, False
@@ -149,6 +151,8 @@ class PatientWorker(ThreadWorker):
             result = False
         if conn.sock.left:
             self.wait_in(self.sending, conn, selectors.EVENT_WRITE, partial(self.on_writable, conn, fs))
+        elif result and conn.sock.live:
+            self.hub.add(conn)
         elif result:
             super().finish_request(conn, fs)
         else:
@@ -211,7 +215,8 @@ class PatientWorker(ThreadWorker):
             self.end(self.lingering, conn)
 
     def murder_pending(self):
-        """Close connections past their deadline, in each round of the loop; an incomplete request gets a 408."""
+        """Close connections past their deadline, in each round of the loop; an incomplete request gets a 408. The hub
+        has its round too."""
         now = time.monotonic()
         for conn in [c for c in self.pending_conns if c.timeout <= now or not (self.alive or c.head)]:
             self.unpark(conn)
@@ -221,6 +226,7 @@ class PatientWorker(ThreadWorker):
         for place in (self.sending, self.lingering):
             for conn in [c for c in place if c.timeout <= now or (place is self.lingering and not self.alive)]:
                 self.end(place, conn)
+        self.hub.round()
 
     # ---- errors that no application sees ----
 

@@ -18,6 +18,8 @@ class Paced(socket.socket):
     limit: float | None = None
     left: bytes | bytearray = b""  # the part of the answer that the client has not taken yet
     kept, lock = 0, threading.Lock()
+    hub = None  # where WebSockets go (sockets.py), set by the worker
+    live: tuple[int, int] | None = None  # set by a handshake that was answered: session and person
 
     def start(self) -> None:
         """Start the time limits of a new request."""

@@ -14,16 +14,29 @@ from app.extensions import csrf, login
 from app.support import privacy
 from app.support.settings import settings
 
-JSON_ENDPOINTS = frozenset({"admin.jobs.realtime-stats", "admin.jobs.metrics", "probes.readyz"})
+JSON_ENDPOINTS = frozenset({"admin.jobs.realtime-stats", "admin.jobs.metrics", "admin.jobs.live", "probes.readyz"})
+OF_API, PROBES = "/api/", ("probes.", "static")  # below this path all is JSON but the page that explains it
 READING = ("GET", "HEAD", "OPTIONS", "TRACE")
 
 
+def bearer_token() -> str | None:
+    """What stands behind `Authorization: Bearer`, "" when nothing does; None for other requests, and for those whose
+    address has no use for a personal token."""
+    scheme, _space, token = request.headers.get("Authorization", "").partition(" ")
+    if scheme.lower() != "bearer" or (request.endpoint or "").startswith(PROBES):
+        return None
+    return token.strip()
+
+
 def wants_json() -> bool:
-    """Whether the answer is JSON: at the JSON endpoints, also with a wrong method, and when `Accept` prefers it.
+    """Whether the answer is JSON: to a token, below /api/, at the JSON endpoints, also with a wrong method, and when
+    `Accept` prefers it.
 
     JSON must be named, and its quality must not be below that of HTML.
     """
     endpoint = request.endpoint
+    if bearer_token() is not None or request.path.startswith(OF_API) and endpoint != "api.docs":
+        return True
     if endpoint is None and (adapter := current_app.url_map.bind("localhost")).test(request.path, "GET"):
         endpoint = adapter.match(request.path, "GET")[0]
     if endpoint in JSON_ENDPOINTS:
@@ -69,7 +82,7 @@ def may_open(url: str, method: str = "GET") -> bool:
     except HTTPException:
         return False
     needed = right_of(endpoint, method)
-    return not endpoint.startswith("admin.") or needed in getattr(current_user, "rights", ())
+    return needed is None or needed in getattr(current_user, "rights", ())
 
 
 def check_csrf() -> None:
@@ -78,7 +91,7 @@ def check_csrf() -> None:
     It runs after the check of the session, so a person without one is asked to sign in and does not read that the form
     is old. The token alone is not enough, because a browser sends the cookies of a host to all its ports.
     """
-    if request.method in READING:
+    if request.method in READING or bearer_token() is not None:  # the token is who asks: right_required has seen it
         return
     if current_app.config["WTF_CSRF_ENABLED"]:  # off in benchmarks that go through a test client
         if foreign_page():

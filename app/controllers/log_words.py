@@ -108,6 +108,8 @@ OF_OTHERS = {
     "invite": _("Invited %(subject)s as %(result)s"),
     "withdraw invitation": _("Withdrew the invitation of %(subject)s"),
     "accept invitation": _("Accepted the invitation as %(result)s: made the account %(subject)s"),
+    "make token": _("Made the API token %(subject)s: %(result)s"), "upload": _("Uploaded %(subject)s, %(result)s"),
+    "revoke token": _("Revoked the API token %(subject)s of %(result)s"),
     "sign in": _("Signed in from %(result)s"), "sign out": _("Signed out, from %(result)s"),
     "sign-in failed": _("Failed to sign in as %(subject)s; %(result)s")}
 # Names of the parts of the filter of jobs, as sentences name them; others stand as they are.

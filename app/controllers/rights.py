@@ -30,7 +30,7 @@ _NAMES = {
     READ: """index job list queues queue workers recurring recurring-one realtime-stats metrics log palette palette-json
         alerts.index batches.index batches.one capacity.index capacity.hours costs.index costs.days errors.index
         graph.batch graph.job reports.report usage.index usage.one schedules.next views.index views.one costs.export
-        export log-export metrics-csv""",
+        export log-export live metrics-csv""",
     DATA: """connections.index contents.index contents.one contents.report generations.index generations.one
         generations.templates syncs.csv syncs.job syncs.json syncs.link texts.csv texts.json texts.one""",
     ACT: """act alerts.act batches.act bulk cancel delete errors.act errors.mark flush-failed pause pause-type place
@@ -43,10 +43,13 @@ _NAMES = {
         set-limit""",
     OWN: """reports.change reports.index reports.new reports.plan views.change views.create views.delete""",
 }
-_ACCOUNT = """end-session factor factor-begin factor-change factor-on index language password
+_ACCOUNT = """end-session factor factor-begin factor-change factor-on index language make-token password revoke-token
     sign-out"""  # below /account, where everything is the person's own
+_API = {READ: "list one wait types batch metrics openapi docs", DATA: "log", ACT: "retry cancel delete",
+        DISPATCH: "dispatch upload"}
 RIGHTS = {f"admin.jobs.{name}": right for right, names in _NAMES.items() for name in names.split()}
 RIGHTS |= {f"account.{name}": OWN for name in _ACCOUNT.split()}
+RIGHTS |= {f"api.{name}": right for right, names in _API.items() for name in names.split()}
 
 
 def right_of(endpoint: str, method: str = "GET") -> str | None:
@@ -69,3 +72,13 @@ def of_role(role: str, sees_data: bool) -> frozenset[str]:
 def of_token(rights: frozenset[str], scopes: Iterable[str]) -> frozenset[str]:
     """The rights of a token: those of its person that its scopes contain."""
     return rights & frozenset().union(*(SCOPES.get(scope, frozenset()) for scope in scopes))
+
+
+def scope_of(right: str) -> str:
+    """The scope that contains a right, which a token can have."""
+    return next(scope for scope, rights in SCOPES.items() if right in rights)
+
+
+def scopes_of(rights: frozenset[str]) -> list[str]:
+    """The scopes that a token of a person with these rights may have."""
+    return [scope for scope, needed in SCOPES.items() if needed & rights]

@@ -28,14 +28,14 @@ export function charts() {
       rows = JSON.parse(this.$root.dataset.rows);
       this.draw();
       onTick = (event) => this.load(event.detail);
-      window.addEventListener("live:tick", onTick);
+      window.addEventListener("live:charts", onTick);
       window.addEventListener("charts:period", onTick);
       themes = new MutationObserver(() => this.paint("theme"));
       themes.observe(document.documentElement, { attributes: true, attributeFilter: ["data-bs-theme"] });
       document.fonts.ready.then(() => chart && chart.update("theme"));
     },
     destroy() {
-      window.removeEventListener("live:tick", onTick);
+      window.removeEventListener("live:charts", onTick);
       window.removeEventListener("charts:period", onTick);
       themes.disconnect();
       if (chart) chart.destroy();

@@ -1,11 +1,17 @@
-// Keeps a page fresh: every few seconds one request for the figures (JSON) and for the parts of this page that the header
-// names (HTML from the same templates as the first render). Pauses in a hidden tab, refreshes on return, gives up an overdue answer, backs off on errors,
-// and always says how old what one sees is.
+// Keeps a page fresh. A WebSocket names the parts that have changed (socket.js); of those that are on this page one request
+// brings the HTML, from the same templates as the first render, with the figures (JSON). Without a socket the page asks for
+// all its parts every few seconds. It pauses in a hidden tab, refreshes on return, gives up an overdue answer, backs off on
+// errors, and always says how old what one sees is: since the last answer, or the last message that named nothing of it.
+import { follow, grow } from "./ages.js";
 import { at, duration, language, show } from "./figures.js";
 import { morph } from "./morph.js";
+import { socket } from "./socket.js";
 
 const OVERDUE = 10000;
 const LONGEST = 60000;
+const SAFETY = 300000; // with a socket everything is asked for once in this time: a day begins, an age becomes a time of day
+const HIDDEN = 60000; // a hidden tab leaves its place to others, unless it shows notifications
+const HEAD = "head"; // the numbers outside all parts
 
 class SessionEnded extends Error {}
 
@@ -26,18 +32,34 @@ export async function getJson(url, headers = {}) {
 export function live() {
   const relative = new Intl.RelativeTimeFormat(language, { numeric: "always", style: "long" });
   let timer = 0;
+  let due = Infinity; // when the timer asks
   let clock = 0;
+  let leave = 0;
+  let ticked = Date.now();
   let running = false;
+  let failed = false;
   let delay = 0;
+  let spread = 0; // over how long the pages of all people spread their requests, in ms
+  let paced = 0; // when the next request may begin, but for one in advance
+  let turn = 0; // when this page asks for what is owed
+  let safety = Date.now() + SAFETY; // when it asks for everything
   let fresh = Date.now();
   let said = "";
   let asked = 0; // how often a component has changed something: what was under way then is too old
+  let line = null;
+  const owed = new Set(); // parts that have changed since they were asked for
 
   return {
     init() {
       delay = this.period();
-      document.addEventListener("visibilitychange", () => (document.hidden ? this.pause() : this.refresh()));
-      window.addEventListener("online", () => this.refresh());
+      line = socket(this.$root.dataset.live, {
+        told: (message, first) => this.told(message, first),
+        lost: () => this.plan(),
+        over: () => this.say("ended"),
+      });
+      document.addEventListener("visibilitychange", () => (document.hidden ? this.pause() : this.wake()));
+      window.addEventListener("online", () => this.wake());
+      window.addEventListener("pageshow", (event) => event.persisted && this.wake());
       window.addEventListener("live:now", () => {
         asked += 1;
         this.refresh();
@@ -45,11 +67,16 @@ export function live() {
       clock = setInterval(() => this.tell(), 1000);
       this.count(Number(this.figure("failed-jobs") || 0));
       if (document.hidden) this.pause();
-      else this.later();
+      else {
+        line.show();
+        this.plan();
+      }
     },
     destroy() {
       clearTimeout(timer);
+      clearTimeout(leave);
       clearInterval(clock);
+      line.hide();
     },
     period() {
       return Number(this.$root.dataset.interval) || 5000;
@@ -58,53 +85,118 @@ export function live() {
       const element = document.getElementById(id);
       return element && element.textContent.replace(/\D/g, "");
     },
-    later() {
-      clearTimeout(timer);
-      timer = setTimeout(() => this.refresh(), delay);
-    },
     pause() {
       clearTimeout(timer);
+      due = Infinity;
       if (this.state() !== "ended") this.say("paused");
+      clearTimeout(leave);
+      const tells = window.Notification && Notification.permission === "granted";
+      if (!tells) leave = setTimeout(() => line.hide(), HIDDEN);
+    },
+    wake() {
+      clearTimeout(leave);
+      if (document.hidden || this.state() === "ended") return;
+      line.show();
+      this.refresh();
     },
     state() {
       return this.$refs.live.dataset.state;
     },
 
-    async refresh() {
+    // All that this page can ask for.
+    parts() {
+      const names = [...document.querySelectorAll("[data-partial]")].map((place) => place.dataset.partial);
+      return [...names, HEAD, ...(document.querySelector("[x-data=charts]") ? ["charts"] : [])];
+    },
+    told(message, first) {
+      spread = message.spread_ms || 0;
+      follow(message.at);
+      if (message.changed.includes("notices_feed")) window.dispatchEvent(new CustomEvent("live:notices"));
+      if (this.state() === "ended" || document.hidden) return;
+      const here = this.parts().filter((name) => message.changed.includes(name));
+      for (const name of here) owed.add(name);
+      const early = spread > 1000 ? 0 : this.gap(); // two requests may follow each other at once when few people look
+      if (here.length && !turn) turn = Math.max(paced - early, Date.now()) + Math.random() * spread;
+      if (first) {
+        failed = false;
+        delay = this.period();
+        due = Infinity;
+      }
+      if (!here.length && !owed.size && !running && !failed && message.monitor) {
+        fresh = Date.now();
+        this.late(message.monitor);
+      }
+      this.plan();
+    },
+    gap() {
+      return Math.max(1000, spread, this.period() > 5000 ? this.period() : 0);
+    },
+    // Sets the timer, unless an earlier request is planned.
+    plan() {
+      if (running || document.hidden || this.state() === "ended") return;
+      const now = Date.now();
+      let next = now + delay + Math.random() * spread;
+      if (line.open && !failed) next = Math.min(turn || safety, safety);
+      if (next >= due) return;
+      clearTimeout(timer);
+      due = next;
+      timer = setTimeout(() => (next === turn ? this.ask() : this.refresh()), next - now);
+    },
+    refresh() {
+      for (const name of this.parts()) owed.add(name);
+      safety = Date.now() + SAFETY * (0.75 + Math.random() / 2);
+      return this.ask();
+    },
+
+    async ask() {
       if (running || this.state() === "ended") return;
       running = true;
       clearTimeout(timer);
+      due = Infinity;
       const mine = asked;
-      const names = [...document.querySelectorAll("[data-partial]")].map((place) => place.dataset.partial);
+      const names = [...owed];
+      const began = Date.now();
+      paced = Math.min(Math.max(paced, began), began + this.gap()) + this.gap();
+      turn = 0;
+      owed.clear();
       try {
         const answer = await getJson(this.$root.dataset.url, { "X-Partials": names.join() });
-        if (mine === asked) this.swap(answer.partials);
+        if (mine === asked && !this.swap(answer.partials)) {
+          for (const name of names) owed.add(name);
+          turn = Date.now() + this.period();
+        } else fresh = began;
         this.fill(answer);
+        follow(answer.timestamp);
         window.dispatchEvent(new CustomEvent("live:tick"));
-        fresh = Date.now();
+        if (names.includes("charts")) window.dispatchEvent(new CustomEvent("live:charts"));
+        failed = false;
         delay = this.period();
         this.late(answer.monitor);
       } catch (error) {
         if (error instanceof SessionEnded) this.say("ended");
         else {
+          for (const name of names) owed.add(name);
+          failed = true;
           delay = Math.min(delay * 2, LONGEST);
           this.say("off");
         }
       } finally {
         running = false;
       }
-      if (this.state() === "ended") return;
-      if (mine !== asked) this.refresh();
+      if (this.state() === "ended") line.hide();
+      else if (mine !== asked) this.refresh();
       else if (document.hidden) this.pause();
-      else this.later();
+      else this.plan();
     },
 
-    // The HTML of the partials; not while a question is open, as it speaks of what stands below it, nor while a row is moved.
+    // The HTML of the partials; not while a question is open, as it speaks of what stands below it, nor while a row is moved:
+    // then false.
     swap(partials) {
-      if (document.querySelector("dialog[open], .lifted")) return;
+      if (document.querySelector("dialog[open], .lifted")) return false;
       for (const [name, html] of Object.entries(partials)) {
         for (const place of document.querySelectorAll(`[data-partial="${CSS.escape(name)}"]`)) morph(place, html);
       }
+      return true;
     },
     fill(data) {
       for (const element of document.querySelectorAll("[data-figure]")) {
@@ -160,6 +252,10 @@ export function live() {
       return undefined;
     },
     tell() {
+      const slept = Date.now() - ticked > 30000;
+      ticked = Date.now();
+      if (slept) this.wake();
+      if (!document.hidden) grow();
       if (this.state() !== "fresh") return;
       const words = document.getElementById("last-update");
       const seconds = Math.round((Date.now() - fresh) / 1000);

@@ -16,6 +16,7 @@ from urllib.parse import urlencode
 import pytest
 
 from app.services.people import accounts
+from deploy import sockets
 from tests.backends import free_port
 from tests.conftest import PASSWORD, token_in
 from tests.process.product import ROOT, Product
@@ -30,7 +31,7 @@ class Web:
         self.port = free_port()
         product.env |= {"PORT": str(self.port), "JOB_MODULES": "tests.jobtypes"}
         conf = product.data_dir.parent / "gunicorn.conf.py"
-        lines = ["import sys", f"sys.path.insert(0, {str(ROOT)!r})", "from deploy import gunicorn_worker, paced", *(f"{'paced' if k.startswith('PACE') else 'gunicorn_worker'}.{k} = {v}" for k, v in patience.items())]
+        lines = ["import sys", f"sys.path.insert(0, {str(ROOT)!r})", "from deploy import gunicorn_worker, paced, sockets", *(f"{'paced' if k.startswith('PACE') else 'sockets' if hasattr(sockets, k) else 'gunicorn_worker'}.{k} = {v}" for k, v in patience.items())]
         conf.write_text("\n".join(lines) + f"\nexec(compile(open({str(ROOT / 'deploy/gunicorn.conf.py')!r}).read(), 'conf', 'exec'))\n")
         self.process = subprocess.Popen([sys.executable, "-m", "gunicorn", "--config", str(conf), "wsgi:app"], env=product.env, cwd=ROOT, stdout=product.log, stderr=product.log)
         product.started.append(self.process)
@@ -50,11 +51,11 @@ class Web:
         answer = client.getresponse()
         return answer.status, answer.read().decode("utf-8", "replace"), dict(answer.getheaders())
 
-    def sign_in(self) -> dict[str, str]:
+    def sign_in(self, email: str = "ada@example.org") -> dict[str, str]:
         """The headers of a person signed in through the form."""
         _, page, headers = self.get("/login")
         cookie = headers["Set-Cookie"].split(";")[0]
-        body = urlencode({"email": "ada@example.org", "password": PASSWORD, "csrf_token": token_in(page)})
+        body = urlencode({"email": email, "password": PASSWORD, "csrf_token": token_in(page)})
         client = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
         client.request("POST", "/login", body, {"Cookie": cookie, "Content-Type": "application/x-www-form-urlencoded"})
         answer = client.getresponse()

@@ -212,5 +212,6 @@ def _view(row: tuple, since: int, waits: int, tenants: int, largest: list, trend
 
 
 def clean_title(title: str | None) -> str:
-    """A stored title without secrets and signs that cannot be printed, in the reader's language."""
+    """A stored title without secrets and signs that cannot be printed, in the reader's language; '' for one who does
+    not see data."""
     return translate_stored(redact(printable(privacy.shown(title, "") or ""))) or ""

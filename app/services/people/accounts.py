@@ -17,6 +17,7 @@ from app.extensions import db
 from app.models import Invitation, LoginAttempt, User, UserSession
 from app.models.user import ROLES
 from app.services.audit import ActionRefused, commit_audited, refuse_unless, row_of
+from app.services.people import tokens
 from app.services.people.attempts import CODES, PER_NETWORK, WINDOW_MS, account_key
 from app.services.people.passwords import hash_password
 from app.services.people.sign_in import find_session, forget_first_password, living
@@ -94,11 +95,12 @@ def set_role(email: str, role: str, actor: str = "code", sees_data: bool | None 
 
 
 def disable(email: str, actor: str = "code") -> None:
-    """Disable an account and end all its sessions. Raises ActionRefused for the last active super-admin."""
+    """Disable an account and end all its sessions and tokens. Raises ActionRefused for the last active super-admin."""
     user = _user(email)
     _keep_one(user)
     _withdraw_of(user)
     user.disabled_ms = user.disabled_ms or now_ms()
+    tokens.end_all(user.id)
     _done(user, actor, Message("disable account"), Message("sessions ended"))
 
 
@@ -196,6 +198,11 @@ def _session(row: UserSession, mine: UserSession | None) -> SessionView:
 def email_of(user: int) -> str:
     """The address of an account by its number. Raises ActionRefused when there is none."""
     return row_of(User, user, _("There is no such account.")).email
+
+
+def account(email: str) -> User:
+    """The account of an address. Raises ValidationError, and ActionRefused when there is none."""
+    return _user(email)
 
 
 def device_words(agent: str | None) -> str | None:

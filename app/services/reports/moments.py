@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from babel.dates import format_datetime
 from flask_babel import get_locale, gettext as _
 
+from app.services.reports import periods
 from app.services.reports.model import ReportFigures, Slot
 
 HOURLY_MS = 2 * 3_600_000  # a slot up to this long is an hour
@@ -41,6 +42,15 @@ def slot(one: Slot, figures: ReportFigures, short: bool = False) -> str:
         many = len(figures.slots)
         return at(one.since, figures, "HH" if hourly(one) else "EEE d" if many < 15 else "d" if many < 32 else "d MMM")
     return at(one.since, figures, "EEE d, HH:mm" if hourly(one) else "EEE d MMM")
+
+
+def period(figures: ReportFigures, language: str, before: bool = False) -> str:
+    """The period in words, or the one before; an en dash where no calendar has it."""
+    since, until = (figures.before_since, figures.before_until) if before else (figures.since, figures.until)
+    try:
+        return periods.title(periods.Window(figures.period, since, until), zone_of(figures), language)
+    except (ValueError, OverflowError, OSError):
+        return "–"
 
 
 def name(figures: ReportFigures) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from flask_babel import force_locale, gettext as _, ngettext, pgettext
 
-from app.services.reports import changes, chapters, moments, periods
+from app.services.reports import changes, chapters, moments
 from app.services.reports.document import Document, Fact, Point, absolute, tidy
 from app.services.reports.model import CostRow, Figure, ReportFigures, Spread, Times
 from app.support.formatting import duration, money, number, percent
@@ -26,13 +26,10 @@ def of(figures: ReportFigures, language: str, public_url: str, change_path: str 
 
 
 def _of(figures: ReportFigures, language: str, public_url: str, change_path: str) -> Document:
-    zone = moments.zone_of(figures)
-    window = periods.Window(figures.period, figures.since, figures.until)
-    was = periods.Window(figures.period, figures.before_since, figures.before_until)
     points = [Point(text, absolute(public_url, link), "bad") for text, link in attention(figures)]
     return Document(
-        language, moments.name(figures), periods.title(window, zone, language), _scope(figures),
-        _("Compared with the period before: %(period)s.", period=periods.title(was, zone, language)),
+        language, moments.name(figures), moments.period(figures, language), _scope(figures),
+        _("Compared with the period before: %(period)s.", period=moments.period(figures, language, before=True)),
         _("Figures of %(time)s, %(zone)s.", time=moments.at(figures.made_ms, figures, "d MMMM y, HH:mm"),
           zone=tidy(figures.zone)),
         figures.made_ms, tuple(_facts(figures, public_url)),

@@ -86,7 +86,7 @@ def ranges(pen: Pen, chart: Ranges) -> None:
                 c.rect(start, y - thick / 2, max(end - start, .6), thick, stroke=0, fill=1)
             c.setFillColor(TEXT)
             c.rect(a - 1, y - 5, 2, 10, stroke=0, fill=1)
-            c.write(left + room + 6, y - 2.5, " · ".join(texts), size=SMALL, colour=TEXT)
+            _printed(pen, left + room + 6, y, " · ".join(texts))
 
     legend = [(f"{chart.names[0]} – {chart.names[1]}", BLUE, False), (f"– {chart.names[2]}", SKY, False)]
     printed = max(width(" · ".join(texts), REGULAR, SMALL) for _name, _three, texts in chart.rows) + 8
@@ -107,7 +107,7 @@ def budgets(pen: Pen, chart: Budgets) -> None:
             if share > most:  # the bar is cut
                 c.setFillColor(white)
                 c.rect(left + room - 9, y - 5, 2.5, 10, stroke=0, fill=1)
-            c.write(left + room + 6, y - 2.5, text, size=SMALL, colour=TEXT)
+            _printed(pen, left + room + 6, y, text)
         c.setStrokeColor(TEXT)
         c.setLineWidth(1)
         foot = top - len(chart.rows) * ROW
@@ -133,6 +133,12 @@ def _rows(pen: Pen, title: str, rows: list[tuple[str, str]], legend: list, print
             c.write(LEFT, top - head - n * ROW - ROW / 2 - 2.5, fitting, size=SMALL, colour=TEXT)
         draw(top - head, LEFT + NAMES, max(ROOM - NAMES - printed, 60))
     pen.y = top - head - len(rows) * ROW - foot - 8
+
+
+def _printed(pen: Pen, x: float, y: float, text: str) -> None:
+    """The value of a row, cut at the edge of the page."""
+    fitting = lines(legible(text), REGULAR, SMALL, LEFT + ROOM - x, 1)[0]
+    pen.canvas.write(x, y - 2.5, fitting, size=SMALL, colour=TEXT)
 
 
 def _legend(pen: Pen, x: float, y: float, entries: list) -> float:  # type: ignore[type-arg]

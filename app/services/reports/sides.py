@@ -1,7 +1,7 @@
 """One of the two times that a report compares: its outcomes by type and bar, and its times of waiting and running.
 
 (low, high) + filter -> `read` -> Side: counts from the rollups, times from the hours of use, or both from single rows
-A filter that no hour counts (a queue, a type of a tenant) is read from the rows of 32 days, at most MOST_RAW of them.
+A filter that no hour counts (a queue, a type of a tenant) is read from the rows of 32 days, times of MOST_RAW of them.
 """
 
 from __future__ import annotations
@@ -79,15 +79,17 @@ def read(low: int, high: int, only: ReportFilter, now: int, zone: tzinfo) -> Sid
             why_times = "usage"
     elif low < now - KEEP_DAYS * DAY_MS:
         why_times = "kept"
-    elif found := outcomes.raw(bounds, only):
-        tallies, cells = found
-    else:
-        why_times = "many"
-    if only.queue:
-        why = why_times
-    else:
+    if only.queue is None:
         tallies = outcomes.counts(bounds, only)
         db.session.rollback()
+    elif why_times:
+        why = why_times
+    else:
+        tallies = outcomes.raw_counts(bounds, only)
+    if tallies is not None and not scope and not why_times:
+        few = sum(tally.total for bar in tallies for tally in bar.values()) <= outcomes.MOST_RAW
+        cells = outcomes.raw_cells(bounds, only) if few else None
+        why_times = "" if cells is not None else "many"
     known, typed = _covers(first_sent, low, first_ended), scope is None or scope[0] == "type"
     given = {name: value for name, value in vars(only).items() if value is not None}
     sent = queue_rates.sent(SessionExecutor(db.session), low, high, **given) if known else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
+from dataclasses import fields, is_dataclass, replace
 
 import pytest
 
@@ -89,6 +89,7 @@ def test_screen_readers_get_a_tree(rich):
     said = " ".join(tree.said.split())
     assert '<b>=HYPERLINK("http://x")</b> & "quotes" \\u202e 日本語 🛒' in said, "the tags have the real name"
     assert "□□□" in "".join(one.text for one in pdf_reading.placed(rich)), "and the eye sees squares"
+    assert "is a character that the font of this PDF does not have" in said
 
 
 def test_links_have_words_and_belong_to_their_element(rich):
@@ -173,4 +174,21 @@ def test_nothing_to_say_is_said(languages):
     text = " ".join(" ".join(page.extract_text() for page in reader.pages).split())
     for sentence in ("Nothing needs attention.", "No job ended.", "No new error.", "No job failed.", "No costs.", "No alert opened.", "No hour is known."):
         assert sentence in text
-    assert NASTY not in text
+    assert NASTY not in text and "is a character that" not in text
+
+
+@pytest.mark.parametrize("extreme", [0, -1, 2**99, -(2**99)])
+def test_no_number_breaks_a_report(languages, extreme):
+    """JSON of another program may hold any number: it is drawn, and stays in its column."""
+    def all_of(value):
+        if is_dataclass(value):
+            return replace(value, **{field.name: all_of(getattr(value, field.name)) for field in fields(value)})
+        if isinstance(value, tuple):
+            return tuple(map(all_of, value))
+        return value if isinstance(value, bool) or not isinstance(value, int | float) else type(value)(extreme)
+
+    figures = all_of(RICH)
+    _data, reader = read(figures)
+    for one in pdf_reading.placed(reader):
+        assert one.left >= LEFT - 1 and one.right <= WIDE - LEFT + 1, one
+    assert html_mail.render(figures, "en", SITE) and plain.render(figures, "it", SITE)
