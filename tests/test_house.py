@@ -19,7 +19,7 @@ PACKAGES = (  # each line may import the lines above it; a package imports its o
     "addresses", "kept_key", "config", "support", "extensions", "models signature queue integrations", "ledger registry", "services.audit services.outbox",
     "services.forecast",
     "services.instance", "services.jobs", "services.content", "services.people services.alerts", "services.stats",
-    "services.reports",
+    "services.reports services.notices",
     "controllers execution monitor", "jobs cli", "__init__", "worker",
 )
 RANKS = {name: rank for rank, line in enumerate(PACKAGES) for name in line.split()}

@@ -14,7 +14,8 @@ from app.extensions import csrf, login
 from app.support import privacy
 from app.support.settings import settings
 
-JSON_ENDPOINTS = frozenset({"admin.jobs.realtime-stats", "admin.jobs.metrics", "admin.jobs.live", "probes.readyz"})
+JSON_ENDPOINTS = frozenset({"admin.jobs.notices.feed", "admin.jobs.realtime-stats", "admin.jobs.metrics",
+                            "admin.jobs.live", "probes.readyz"})
 OF_API, PROBES = "/api/", ("probes.", "static")  # below this path all is JSON but the page that explains it
 READING = ("GET", "HEAD", "OPTIONS", "TRACE")
 

@@ -10,6 +10,7 @@ from flask_login import current_user
 
 from app import extensions
 from app.controllers.access import may_open
+from app.controllers.notices import following
 from app.controllers.rights import right_of
 from app.controllers.ways_out import ways_out
 from app.services.alerts.incident_views import count_open
@@ -41,7 +42,7 @@ def install(app: Flask) -> None:
     # As functions: what they find changes; the first two query the database, and only layouts/base.html calls them
     app.jinja_env.globals.update(nav=nav, monitor=monitor_state, today=today, code_words=deploys.short,
                                  deploy_marks=deploy_marks, ways_out=ways_out, may=may, may_open=may_open,
-                                 hidden=privacy.hidden)
+                                 hidden=privacy.hidden, following=following)
     app.context_processor(common)
 
 

@@ -30,6 +30,7 @@ from app.services.forecast.forecaster import Forecaster
 from app.services.instance import deploys, retention, schema
 from app.services.jobs import facts, queue_rates, recurring, rollups, search_index
 from app.services.jobs.batches import follow_up
+from app.services.notices import telling
 from app.services.people import sign_in
 from app.services.reports import due, sending
 from app.services.stats import machine, usage_fill
@@ -106,6 +107,8 @@ class Monitor:
             Duty("alerts", 60.0, self.alerts),
             Duty("urgent alerts", 10.0, lambda: self.alerts(urgent=True)),
             Duty("messages", 1.0, self.messages),
+            Duty("notices", 1.0, lambda: telling.tell(self.connection, self.app)),
+            Duty("old notices", 600.0, lambda: telling.forget(self.connection)),
             Duty("reports", 30.0, self.reports.run),
             Duty("mails", 1.0, lambda: self.mails.run(self.connection)),
             Duty("unblock", 10.0, lambda: retention.unblock_fitting(self.connection)),

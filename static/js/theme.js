@@ -7,4 +7,13 @@
   var root = document.documentElement;
   root.setAttribute("data-bs-theme", stored === "dark" || stored === "light" ? stored : dark ? "dark" : "light");
   root.classList.add("js");
+  // Charts are drawn in the colours of the theme: on paper in those of the light one (charts.js follows the attribute).
+  var shown = "";
+  addEventListener("beforeprint", function () {
+    shown = root.getAttribute("data-bs-theme");
+    root.setAttribute("data-bs-theme", "light");
+  });
+  addEventListener("afterprint", function () {
+    root.setAttribute("data-bs-theme", shown);
+  });
 })();

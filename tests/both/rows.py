@@ -12,6 +12,7 @@ from app.models import (
     Connection,
     Content,
     ContentVersion,
+    Follow,
     Generation,
     ImportReject,
     ImportRun,
@@ -20,6 +21,7 @@ from app.models import (
     JobLimit,
     JobLog,
     Mail,
+    Notice,
     PromptTemplate,
     Queue,
     QueueMinute,
@@ -185,5 +187,9 @@ def _more(uuids: dict[str, str], now: int) -> list[object]:
         *(Mail(kind=kind, target="mail:admin@example.org", language="it", plan_id=plan, report_id=1, state=state, next_ms=now + DAY_MS, created_ms=now, attempts=2, error=error,
                ended_ms=now if state in ("sent", "dropped") else None)
           for plan, kind, state, error in ((1, "report", "waiting", "refused"), (1, "test", "dropped", "refused"), (2, "report", "sent", None), (3, "report", "waiting", None))),
+        *(Follow(user_id=1, kind=kind, subject=subject, via=via, language="it", created_ms=now)
+          for kind, subject, via in (("job", uuids["processing"], "browser"), ("batch", BULK, "mail"), ("job", "gone", "channel:team"), ("x", "x", "x"))),
+        *(Notice(user_id=1, kind=kind, subject=subject, title='["Job completed: %(name)s", {"name": "x"}]', body="", link=f"/admin/jobs/job/{done}", created_ms=now)
+          for kind, subject in (("job", done), ("alert", "1"), ("alert", "x"), ("x", "x"))),
         *(QueueMinute(minute_ms=now - now % MINUTE_MS - n * MINUTE_MS, queue="default", depth=n) for n in range(3)),
     ]

@@ -58,6 +58,7 @@ QUERIES = {
     "admin.jobs.recurring": [{}, {"q": "night"}, {"after": "n"}], "admin.jobs.recurring-one": [{}, {"before": "5"}, {"before": "x"}],
     "admin.jobs.schedules.new": [{}, {"type": "TestForm"}, {"type": "ProcessCsvImport"}], "admin.jobs.schedules.next": [{}, {"cron": "*/5 * * * *"}, {"cron": "61 * * * *"}],
     "admin.jobs.errors.index": [{}, *({"period": p, "sort": s} for p, s in (("7d", "last"), ("30d", "first"), ("all", "x"))), {"since": "2026-01-01", "until": "2030-01-01T10:00"}, {"deploy": "1"}, {"since": "x"}, {"error": "0"}],
+    "admin.jobs.notices.feed": [{}, {"after": "0"}, {"after": "9" * 18}, {"after": "9" * 19}, {"after": "-1"}, {"after": "x"}, {"x": "1"}],
     "admin.jobs.reports.report": [{"format": f, "period": p} for f, p in (("txt", ""), ("csv", "7d"), ("pdf", "week"))] + [{"format": "x", "from": "x", "lang": "x", "queue": "x"}, {"from": "2026-01-01", "period": "week"}],
     "admin.jobs.graph.job": [{}, {"zoom": "150", "sort": "state"}, {"open": "0-0", "node": "x"}],
 }
@@ -161,6 +162,8 @@ FORMS = {
     "admin.jobs.contents.sync": [{"to": "wordpress", "status": "draft"}, {"to": "prestashop", "dry_run": "1"}, {}],
     "admin.jobs.contents.sync-many": [{"to": "wordpress", "id": "1"}, {"to": "prestashop", "scope": "all", "tenant": "acme", "state": "gone"}, {"scope": "all", "to": "wordpress"}, {}],
     "admin.jobs.syncs.decide": [{"decision": "later", "changed_ms": "1"}, {"decision": "ours"}, {}],
+    "admin.jobs.notices.follow": [{"kind": k, "subject": s, "via": v} for k, s, v in (("job", BULK, "browser"), ("batch", BULK, "browser"), ("batch", BULK, "mail"), ("batch", BULK, "channel:team"), ("job", "foreign-1", "browser"), ("x", "x", "x"))] + [{}],
+    "admin.jobs.notices.unfollow": [{"kind": "batch", "subject": BULK}, {"kind": "job", "subject": "x"}, {}], "account.browser-alerts": [{"on": "1"}, {"on": "x"}, {}],
     "account.language": [{"language": "en"}, {"language": "x"}], "account.password": [{"password": "wrong", "new_password": "x"}, {}],
     "admin.jobs.people.invite": [{"email": "new@example.org", "role": "viewer", "sees_data": "1"}, {"email": "x", "role": "x"}, {"email": "admin@example.org", "role": "user"}],
     "admin.jobs.new.edit": [{"text": "x", "args": '{"text": "x"}'}],
@@ -200,6 +203,7 @@ def posts(site) -> list[tuple[str, dict[str, str]]]:
 # Routes that write no entry into the log of actions, and why.
 UNLOGGED = {
     "admin.jobs.texts.preview": "shows what would be made", "admin.jobs.texts.create": "goes on to the preview; a start of the job is an entry",
+    **dict.fromkeys(("admin.jobs.notices.follow", "admin.jobs.notices.unfollow", "account.browser-alerts"), "what a person is told of is their own affair: it changes nothing for others"),
     "account.factor-begin": "nothing is on yet; turning it on is an entry",
     "auth.logout": "the session has ended before, see test_sign_in.py",
 }

@@ -64,6 +64,12 @@ def history(size: int = 50) -> list[AlertView]:
     return [_view(row) for row in rows]
 
 
+def by_id(ids: list[int]) -> dict[int, AlertView]:
+    """Incidents, open or over, by their ids; unknown ids are left out."""
+    rows = db.session.scalars(select(Alert).where(Alert.id.in_(ids))) if ids else ()
+    return {row.id: _view(row) for row in rows}
+
+
 def count_open() -> int:
     """The number of open incidents that nobody has acknowledged or snoozed, for the menu and the tab's title."""
     query = select(func.count()).select_from(Alert).where(Alert.closed_ms.is_(None), Alert.acked_ms.is_(None))
