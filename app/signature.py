@@ -72,17 +72,18 @@ def read_signature(name: str, function: Callable[..., Any]) -> tuple[tuple[Field
     return tuple(fields), wants_ctx
 
 
-def _members(hint: Any) -> tuple[Any, ...]:
+def members(hint: Any) -> tuple[Any, ...]:
+    """The types of a union; of another hint the hint itself."""
     return get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
 
 
 def form_kind(hint: Any) -> tuple[str, tuple[Any, ...]]:
     """(kind of form field for a type hint, its choices); only a Literal has choices."""
     kinds = {str: "text", int: "int", float: "float", bool: "bool", UploadedFile: "file"}
-    members = [m for m in _members(hint) if m is not type(None)]
-    if len(members) == 1 and get_origin(members[0]) is Literal:
-        return "choice", get_args(members[0])
-    return (kinds.get(members[0], "json") if len(members) == 1 else "json"), ()
+    found = [m for m in members(hint) if m is not type(None)]
+    if len(found) == 1 and get_origin(found[0]) is Literal:
+        return "choice", get_args(found[0])
+    return (kinds.get(found[0], "json") if len(found) == 1 else "json"), ()
 
 
 _ACCEPTED = {int: int, str: str, bool: bool, UploadedFile: (str, UploadedFile)}
@@ -93,7 +94,7 @@ def check(hint: Any, value: Any, name: str) -> Any:
     which calls the value `name`."""
     if type(value) is hint and hint is not dict:
         return value  # the usual case
-    for member in _members(hint):
+    for member in members(hint):
         origin = get_origin(member) or member
         if member is Any or (member is type(None) and value is None):
             return value
@@ -120,5 +121,5 @@ def _expected(hint: Any) -> str:
              UploadedFile: _("an uploaded file"), type(None): "null", list: _("a list"), dict: _("an object")}
     parts = [_("one of %(list)s", list=", ".join(map(str, get_args(member)))) if get_origin(member) is Literal
              else names.get(member) or names.get(get_origin(member)) or getattr(member, "__name__", str(member))
-             for member in _members(hint)]
+             for member in members(hint)]
     return functools.reduce(lambda one, other: _("%(one)s or %(other)s", one=one, other=other), parts)

@@ -1,11 +1,13 @@
 """The WebSockets of a web process: they stand in the worker's poller and take no thread.
 
-handshake in a thread (app/controllers/live_socket.py) -> Hub.add -> frames of the client are read and forgotten one
-thread, while there are sockets: two looks a second (services/stats/live_marks.py) -> one frame for all sockets All
-sockets are touched in the worker's loop only; the thread passes what it knows to it. A frame goes out at least every 5
-s: it proves that nothing else has changed, so none goes out while the thread hangs on its database. Closed are: a
-client that sends more than 4 KB and 100 bytes a second, or what is no frame (1002, 1008); that has not taken its few
-bytes, or not answered a ping for 60 s; whose session is over (4401); at a stop of the server all (1001).
+handshake in a thread (app/controllers/live_socket.py) -> Hub.add -> frames of the client are read and forgotten
+one thread, while there are sockets: two looks a second (services/stats/live_marks.py) -> one frame for all sockets
+
+All sockets are touched in the worker's loop only; the thread passes what it knows to it. A frame goes out at least
+every 5 s: it proves that nothing else has changed, so none goes out while the thread hangs on its database.
+Closed are: a client that sends more than 4 KB and 100 bytes a second, or what is no frame (1002, 1007, 1008); that has
+not taken its few bytes, or not answered a ping for 60 s; whose session is over (4401); at a stop of the server all
+(1001).
 """
 
 import contextlib

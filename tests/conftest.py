@@ -10,6 +10,7 @@ import pytest
 
 from app import create_app
 from app.config import load_settings
+from app.controllers import api_wait
 from app.extensions import db
 from app.services.instance import migration
 from app.services.people import accounts
@@ -18,6 +19,7 @@ from tests.backends import postgres, postgres_url  # noqa: F401  (fixtures)
 from tests.ledger_fixture import ledger  # noqa: F401  (a fixture)
 
 PASSWORD = "correct horse battery"
+api_wait.USUAL_S = 0.0  # tests that walk over all addresses must not wait for jobs
 
 
 @pytest.fixture(scope="session")

@@ -21,6 +21,7 @@ from app.cli.ops import workers
 from app.cli.recurring import recurring
 from app.cli.report import report  # noqa: F401  (adds itself to `single`)
 from app.cli.texts import texts
+from app.cli.tokens import make  # noqa: F401  (adds itself to `users`)
 from app.cli.users import users
 from app.ledger.dialect import Connection
 from app.services.content import prices

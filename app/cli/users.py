@@ -26,10 +26,11 @@ def _password(from_stdin: bool) -> str:
 @users.command("create")
 @click.argument("email")
 @click.option("--role", type=click.Choice(ROLES), required=True)
+@click.option("--sees-data/--no-sees-data", default=False, help="A viewer sees arguments, logs and results.")
 @click.option("--password-stdin", is_flag=True, help="Read the password from standard input.")
-def create(email: str, role: str, password_stdin: bool) -> None:
+def create(email: str, role: str, sees_data: bool, password_stdin: bool) -> None:
     """Create an account."""
-    accounts.create_user(email, role, _password(password_stdin), actor())
+    accounts.create_user(email, role, _password(password_stdin), actor(), sees_data)
     click.echo(f"created {email} ({role})")
 
 
@@ -54,15 +55,16 @@ def list_users(wants_json: bool) -> None:
     for p in rows:
         state = "disabled" if p.disabled_at else f"failed sign-ins: {p.failures}" if p.failures else "active"
         devices = ", ".join(f"{s.device or 'unknown'} from {s.network or 'unknown'}" for s in p.sessions)
-        click.echo(f"{p.email}\t{p.role}\t{state}\t{devices or '-'}")
+        click.echo(f"{p.email}\t{accounts.role_words(p.role, p.sees_data)}\t{state}\t{devices or '-'}")
 
 
 @users.command("role")
 @click.argument("email")
 @click.argument("role", type=click.Choice(ROLES))
-def role_(email: str, role: str) -> None:
+@click.option("--sees-data/--no-sees-data", default=None, help="A viewer sees arguments, logs and results.")
+def role_(email: str, role: str, sees_data: bool | None) -> None:
     """Change a role; all sessions of the account end."""
-    accounts.set_role(email, role, actor())
+    accounts.set_role(email, role, actor(), sees_data)
     click.echo(f"{email} is now {role}; its sessions have ended")
 
 

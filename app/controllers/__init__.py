@@ -7,9 +7,10 @@ from flask import Flask
 import app.controllers.account_factor  # noqa: F401  (these add routes and sections)
 import app.controllers.account_notices  # noqa: F401
 import app.controllers.account_own  # noqa: F401
+import app.controllers.account_tokens  # noqa: F401
 import app.controllers.auth_code  # noqa: F401
 import app.controllers.invited  # noqa: F401
-from app.controllers import account, admin, auth, home, probes, security, template_globals
+from app.controllers import account, admin, api, auth, bearer, home, probes, security, template_globals
 
 
 def register(app: Flask) -> None:
@@ -17,6 +18,7 @@ def register(app: Flask) -> None:
     app.url_map.strict_slashes = False
     template_globals.install(app)
     auth.install(app)
-    for blueprint in (auth.bp, probes.bp, home.bp, account.bp, admin.bp):
+    for blueprint in (auth.bp, probes.bp, home.bp, account.bp, admin.bp, api.bp):
         app.register_blueprint(blueprint)
     security.protect(app)
+    bearer.install(app)

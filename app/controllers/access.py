@@ -2,27 +2,42 @@
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
-from flask import abort, current_app, request
+from flask import abort, current_app, has_request_context, request
 from flask_login import current_user
 from flask_wtf.csrf import CSRFError
+from werkzeug.exceptions import HTTPException
 
-from app.controllers.rights import DATA, RIGHTS
+from app.controllers.rights import CHANGES, DATA, right_of
 from app.extensions import csrf, login
+from app.support import privacy
 from app.support.settings import settings
 
 JSON_ENDPOINTS = frozenset({"admin.jobs.notices.feed", "admin.jobs.realtime-stats", "admin.jobs.metrics",
                             "admin.jobs.live", "probes.readyz"})
+OF_API, PROBES = "/api/", ("probes.", "static")  # below this path all is JSON but the page that explains it
 READING = ("GET", "HEAD", "OPTIONS", "TRACE")
 
 
+def bearer_token() -> str | None:
+    """What stands behind `Authorization: Bearer`, "" when nothing does; None for other requests, and for those whose
+    address has no use for a personal token."""
+    scheme, _space, token = request.headers.get("Authorization", "").partition(" ")
+    if scheme.lower() != "bearer" or (request.endpoint or "").startswith(PROBES):
+        return None
+    return token.strip()
+
+
 def wants_json() -> bool:
-    """Whether the answer is JSON: at the JSON endpoints, also with a wrong method, and when `Accept` prefers it.
+    """Whether the answer is JSON: to a token, below /api/, at the JSON endpoints, also with a wrong method, and when
+    `Accept` prefers it.
 
     JSON must be named, and its quality must not be below that of HTML.
     """
     endpoint = request.endpoint
+    if bearer_token() is not None or request.path.startswith(OF_API) and endpoint != "api.docs":
+        return True
     if endpoint is None and (adapter := current_app.url_map.bind("localhost")).test(request.path, "GET"):
         endpoint = adapter.match(request.path, "GET")[0]
     if endpoint in JSON_ENDPOINTS:
@@ -37,7 +52,7 @@ def right_required():
     that the address needs (rights.RIGHTS)."""
     if not current_user.is_authenticated:
         return login.unauthorized()
-    if request.endpoint is not None and RIGHTS.get(request.endpoint) not in current_user.rights:
+    if request.endpoint is not None and right_of(request.endpoint, request.method) not in current_user.rights:
         abort(403)
     return None
 
@@ -47,13 +62,27 @@ def sees_data() -> bool:
     return DATA in getattr(current_user, "rights", ())
 
 
-def may_open(url: str, method: str = "GET") -> bool:
-    """Whether whoever asks has the right for an address of ours, with its path prefix, query and fragment."""
-    path = urlsplit(url).path.removeprefix(request.script_root)
-    adapter = current_app.url_map.bind("localhost")
-    if not adapter.test(path, method):
+def hides_data() -> bool:
+    """For privacy.hidden: whether this request must show no data. A token that may change jobs and not read them writes
+    what it reads in a POST, so nothing is blank there; its answers have no data."""
+    if not has_request_context() or not current_user.is_authenticated:  # nobody gets to data without a session
         return False
-    needed = RIGHTS.get(adapter.match(path, method)[0])
+    rights = current_user.rights
+    return DATA not in rights and (request.method in READING or not rights & CHANGES)
+
+
+privacy.ask(hides_data)
+
+
+def may_open(url: str, method: str = "GET") -> bool:
+    """Whether whoever asks has the right for an address of ours, with its path prefix, query and fragment; False for
+    one that there is not."""
+    path = unquote(urlsplit(url).path.removeprefix(request.script_root))
+    try:
+        endpoint = current_app.url_map.bind("localhost").match(path, method)[0]
+    except HTTPException:
+        return False
+    needed = right_of(endpoint, method)
     return needed is None or needed in getattr(current_user, "rights", ())
 
 
@@ -63,7 +92,7 @@ def check_csrf() -> None:
     It runs after the check of the session, so a person without one is asked to sign in and does not read that the form
     is old. The token alone is not enough, because a browser sends the cookies of a host to all its ports.
     """
-    if request.method in READING:
+    if request.method in READING or bearer_token() is not None:  # the token is who asks: right_required has seen it
         return
     if current_app.config["WTF_CSRF_ENABLED"]:  # off in benchmarks that go through a test client
         if foreign_page():

@@ -20,6 +20,7 @@ def same(first: str) -> Any:
     def check(form: Form, field: wtforms.Field) -> None:
         if field.raw_data and field.data != form[first].data:
             raise wtforms.ValidationError(_("The two passwords are not the same."))
+    check.field_flags = {"required": True}  # type: ignore[attr-defined]
     return check
 
 

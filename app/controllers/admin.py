@@ -9,6 +9,7 @@ import app.controllers.bulk  # noqa: F401
 import app.controllers.invitations  # noqa: F401
 import app.controllers.job_list  # noqa: F401
 import app.controllers.live_socket  # noqa: F401
+import app.controllers.metrics_csv  # noqa: F401
 import app.controllers.palette  # noqa: F401
 import app.controllers.queues  # noqa: F401
 import app.controllers.recurring  # noqa: F401

@@ -20,7 +20,7 @@ from flask_babel import gettext as _, lazy_gettext
 from flask_login import UserMixin, current_user, login_user, logout_user
 
 from app.controllers import form_again, rights
-from app.controllers.access import JSON_ENDPOINTS, check_csrf, foreign_page, wants_json
+from app.controllers.access import JSON_ENDPOINTS, bearer_token, check_csrf, foreign_page, wants_json
 from app.controllers.forms import LoginForm
 from app.controllers.redirects import here, safe_next
 from app.controllers.template_globals import LANGUAGES
@@ -50,11 +50,12 @@ bp.before_request(check_csrf)
 
 class Person(UserMixin):
     """Who asks, for Flask-Login: `id`, `email`, `role` and `language` are those of the user, `rights` those of the
-    role."""
+    role, `actor` is the name in the log."""
 
     def __init__(self, user: User, token: str) -> None:
         self.id, self.email, self.role, self._token = user.id, user.email, user.role, token
         self.language, self.browser_alerts = user.language, bool(user.browser_alerts)
+        self.actor = user.email
         self.rights = rights.of_role(user.role, bool(user.sees_data))
 
     def get_id(self) -> str:
@@ -70,7 +71,10 @@ def install(app: Flask) -> None:
 
 
 def load(token: str) -> Person | None:
-    """The person of a session, or None. Polls of a page's script do not prolong the session."""
+    """The person of a session, or None; None beside a token, which decides (bearer.py). Polls of a page's script do not
+    prolong the session."""
+    if bearer_token() is not None:
+        return None
     polling = request.endpoint in JSON_ENDPOINTS or "X-Poll" in request.headers or "X-Partials" in request.headers
     user = sessions.load_session(token, polling)
     return Person(user, token) if user else None

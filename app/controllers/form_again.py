@@ -13,13 +13,13 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
-from flask import current_app, flash, redirect, render_template, request, session, url_for
+from flask import abort, current_app, flash, redirect, render_template, request, session, url_for
 from flask_babel import gettext as _
 from flask_login import current_user
 from werkzeug.datastructures import MultiDict
 from werkzeug.exceptions import HTTPException
 
-from app.controllers.access import foreign_page, wants_json
+from app.controllers.access import foreign_page, may_open, wants_json
 from app.controllers.redirects import safe_next
 from app.controllers.responses import page_of_route
 from app.services.people import kept_forms
@@ -126,6 +126,9 @@ def show():
         endpoint, given, query = _route(path)
     except HTTPException:
         return redirect(url_for("home.index"), 303)
+    if not may_open(path, "POST"):
+        kept_forms.forget(_token() or "")
+        abort(403)
     sentence = _("Your form is here again: check it and send it.")
     if (own := OWN_PAGES.get(endpoint.removeprefix("admin.jobs."))) is None:
         return _page(endpoint, given, request.script_root + path, fields, sentence, fault=False)

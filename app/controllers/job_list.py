@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 
 from flask import redirect, render_template, request, url_for
 from flask_babel import gettext as _
@@ -22,7 +23,8 @@ from app.models.job import LIVE_STATES
 from app.models.job_metric import FINAL
 from app.services.jobs import filter_words, listing, saved_views
 from app.services.jobs.job_filter import ARGS, GROUPS, HOLDS, FilterError, JobFilter
-from app.services.jobs.views import JobPage, JobSummary
+from app.services.jobs.views import JobPage, JobRow, JobSummary
+from app.support import privacy
 from app.support.clock import DAY_MS, day_of, iso, millis, now_ms
 from app.support.settings import settings
 
@@ -121,11 +123,15 @@ def index():
         return wrong({fault.name: str(fault)}, lambda: render_template("admin/jobs.html", **context))
 
     def plain():
-        rows = [JobSummary(r.uuid, r.job_type, r.queue, r.state, r.tenant_id, r.attempts) for r in context["rows"]]
-        return {"jobs": rows, "older": context["older_url"], "newer": context["newer_url"]}
+        return {"jobs": summaries(context["rows"]), "older": context["older_url"], "newer": context["newer_url"]}
 
     return live("admin/jobs.html", context, "jobs_table", poll=context["here"], plain=plain,
                 follow=context["first_page"] and "count" not in request.args)
+
+
+def summaries(rows: Iterable[JobRow]) -> list[JobSummary]:
+    """Rows of the list as scripts get them."""
+    return [JobSummary(r.uuid, r.job_type, r.queue, r.state, r.tenant_id, r.attempts) for r in rows]
 
 
 def with_argument(given: MultiDict) -> MultiDict:
@@ -140,13 +146,14 @@ def with_argument(given: MultiDict) -> MultiDict:
 
 @bp.get("/list.csv", endpoint="export")
 def export():
-    """Every job that matches the filter as CSV, times in UTC."""
+    """Every job that matches the filter as CSV, times in UTC; without the columns of data for readers who see none."""
     return csv_file("jobs.csv", write_rows(_lines(listing.iterate(read_filter(request.args)))))
 
 
 def _lines(rows):
-    yield COLUMNS
+    shown = len(COLUMNS) - 2 * privacy.hidden()  # without arguments and error
+    yield COLUMNS[:shown]
     for r in rows:
         times = (iso(millis(at)) if at else None for at in (r.created_at, r.finished_at))
         yield (r.uuid, r.job_type, r.queue, r.state, r.tenant_id, r.attempts, r.tries, *times,
-               json.dumps(r.args, ensure_ascii=False), r.error)
+               json.dumps(r.args, ensure_ascii=False), r.error)[:shown]

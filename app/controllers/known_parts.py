@@ -31,7 +31,8 @@ KNOWN: dict[str, Collection[str]] = {
     "recurring-one": (), "costs.index": RANGE, "costs.export": RANGE, "costs.days": RANGE,
     "reports.index": (), "notices.feed": ("after",),
     "reports.report": ("period", "from", "until", "format", "type", "tenant", "queue"),
-    "capacity.index": ("period",), "capacity.hours": ("period",)}
+    "capacity.index": ("period",), "capacity.hours": ("period",),
+    "metrics-csv": ("period", "from", "until", "job_type", "tenant_id", "bucket")}
 
 
 def check() -> None:

@@ -1,10 +1,11 @@
 """GET /admin/jobs/live: the handshake of a WebSocket that tells a page which of its parts have changed.
 
-rights (before the route) -> headers of the handshake -> 101, and the connection is marked with the session -> the
-thread is done; the server's poller keeps the connection (deploy/sockets.py) and asks `ended` each minute Refusals are
-JSON: 400 for bad headers, 401 and 403 without session or right, 403 for a foreign page, 426 without "Upgrade:
-websocket", for another version, and on a server that keeps no sockets; 503 when all places are taken. The page then
-asks every 5 s, as it does without a socket.
+rights (before the route) -> headers of the handshake -> 101, and the connection is marked with the session
+-> the thread is done; the server's poller keeps the connection (deploy/sockets.py) and asks `ended` each minute
+
+Refusals are JSON: 400 for a bad key, 401 without a session, 403 without the right and for a foreign page, 426 without
+"Upgrade: websocket", for another version, and on a server that keeps no sockets; 503 when all places are taken. The
+page then asks every 5 s.
 """
 
 from __future__ import annotations
@@ -49,15 +50,18 @@ def live():
     connection = request.environ.get("gunicorn.socket")
     hub = getattr(connection, "hub", None)  # deploy/gunicorn_worker.py gives it one
     session = find_session(current_user.get_id())
-    if hub is None or session is None:
+    if session is None:  # a personal token, or a session that has just ended
+        return _refused(401, _("Sign in first."))
+    if hub is None:
         return _refused(426, _("This server keeps no WebSockets: ask again every few seconds."), UPGRADE)
     if not hub.has_room(current_user.id):
         return _refused(503, _("Too many pages are open. This one asks every few seconds instead."),
                         {"Retry-After": "60"})
-    connection.live = session.id, current_user.id
+    mark = session.id, current_user.id
     answer = Response(status=101, headers=UPGRADE | {
         "Sec-WebSocket-Accept": generate_accept_token(key.encode()).decode()})
     del answer.headers["Content-Type"]
+    answer.call_on_close(lambda: setattr(connection, "live", mark))  # only when this answer has gone out
     return answer
 
 

@@ -15,6 +15,7 @@ from app import registry
 from app.config import QUEUES
 from app.services.alerts import texts
 from app.services.audit import AuditRow
+from app.support import privacy
 from app.support.clock import millis
 from app.support.crontab import in_words
 from app.support.formatting import number
@@ -107,6 +108,8 @@ OF_OTHERS = {
     "invite": _("Invited %(subject)s as %(result)s"),
     "withdraw invitation": _("Withdrew the invitation of %(subject)s"),
     "accept invitation": _("Accepted the invitation as %(result)s: made the account %(subject)s"),
+    "make token": _("Made the API token %(subject)s: %(result)s"), "upload": _("Uploaded %(subject)s, %(result)s"),
+    "revoke token": _("Revoked the API token %(subject)s of %(result)s"),
     "sign in": _("Signed in from %(result)s"), "sign out": _("Signed out, from %(result)s"),
     "sign-in failed": _("Failed to sign in as %(subject)s; %(result)s")}
 # Names of the parts of the filter of jobs, as sentences name them; others stand as they are.
@@ -148,7 +151,10 @@ def facts(row: AuditRow) -> dict[str, Any]:
 def sentence(row: AuditRow, of_one: bool = False) -> str:
     """What was done, as a sentence without its subject when that is a job; with `of_one` as one of its jobs sees it."""
     own, subject, values = str(row.action), translate_stored(_named(row)) or "", facts(row)
+    hidden = privacy.hidden()
     result = _planned(row.result) if own.endswith(" a schedule") else translate_stored(row.result) or ""
+    if hidden:
+        subject, result = subject or "…", result or "…"
     if own in OF_JOBS:
         one, many = OF_JOBS[own]
         single = of_one or row.uuid is not None or values.get("total") == values.get("n") == 1
@@ -160,7 +166,9 @@ def sentence(row: AuditRow, of_one: bool = False) -> str:
             if text is not None:
                 return "; ".join(part for part in (text, values["more"]) if part)
     elif own in OF_OTHERS and (text := _filled(OF_OTHERS[own], subject, {"result": result})) is not None:
-        return text
+        return _OPEN_END.sub("", text) if hidden else text
+    if hidden:
+        return label(own)
     return f"{translate_stored(row.action)}: {', '.join(part for part in (subject, result) if part)}"
 
 

@@ -10,11 +10,15 @@ from dataclasses import asdict, dataclass
 
 from flask import jsonify, render_template, request, url_for
 from flask_babel import gettext as _
+from flask_login import current_user
 
 from app import registry
 from app.config import QUEUES
+from app.controllers.access import may_open
 from app.controllers.jobs import bp
+from app.controllers.rights import ACT, MANAGE
 from app.services.jobs import palette
+from app.support import privacy
 from app.support.validation import check_text
 
 MOST, MOST_OF_KIND, LONGEST = 20, 6, 100
@@ -66,9 +70,12 @@ def entries(asked: str) -> list[Entry]:
                   for name in names]
         named += [Entry(batch, name, key, url_for("admin.jobs.batches.one", batch=key)) for key, name in found.batches]
         named += _best(words, asked, actions())
+        named = [entry for entry in named if may_open(entry.url)]
+        if privacy.hidden():
+            return named[:MOST]
         search = _("Search all jobs for «%(text)s»", text=asked)
         named = [*named[:MOST - 1], Entry(_("Search"), search, "", url_for("admin.jobs.list", q=asked))]
-    return named[:MOST]
+    return [entry for entry in named if may_open(entry.url)][:MOST]
 
 
 def _best(words: list[str], asked: str, some: list[Entry]) -> list[Entry]:
@@ -100,15 +107,19 @@ def queues() -> list[Entry]:
 
 
 def actions() -> list[Entry]:
-    """What can be done, by the forms where it is done."""
+    """What the reader may do, by the forms where it is done."""
+    rights = current_user.rights
+
     def action(text: str, keys: str, page: str, second: str = "", **place: str) -> Entry:
         return Entry(_("Action"), text, second, url_for(f"admin.jobs.{page}", **place), keys)
 
-    found = [action(_("Retry or delete all failed jobs"), "retry delete all failed", "index",
-                    _anchor="failed-jobs-section"),
-             action(_("Stop, start or restart workers"), "stop start restart workers", "workers"),
-             action(_("New alert rule"), "new alert rule", "alerts.new-rule"),
-             action(_("Set a limit"), "set limit", "queues", _anchor="limits")]
+    found = [action(_("New alert rule"), "new alert rule", "alerts.new-rule"),
+             action(_("Set a limit"), "set limit", "queues", _anchor="limits")] if MANAGE in rights else []
+    if ACT not in rights:
+        return found
+    found += [action(_("Retry or delete all failed jobs"), "retry delete all failed", "index",
+                     _anchor="failed-jobs-section"),
+              action(_("Stop, start or restart workers"), "stop start restart workers", "workers")]
     found += [action(_("Pause or resume queue %(name)s", name=name), "pause resume queue", "queues",
                      _anchor=f"queue-{name}") for name in QUEUES]
     for d in registry.known_types():

@@ -28,9 +28,12 @@ def index():
 
 def page(invite: InviteForm) -> str:
     """The page, with the form of an invitation."""
-    return render_template("admin/people.html", people=accounts.people(current_user.get_id()), roles=ROLES,
+    words = {"super-admin": _("everything"), "operator": _("acts and dispatches; no accounts, no settings"),
+             "viewer": _("reads; no arguments, logs and results unless allowed"), "user": _("nothing")}
+    roles = [(role, words[role]) for role in ROLES]
+    return render_template("admin/people.html", people=accounts.people(current_user.get_id()), roles=roles,
                            invitations=invitations.pending(), invite=invite,
-                           role_choices=[(role, role) for role in ROLES])
+                           role_choices=[(role, f"{role}: {text}") for role, text in roles])
 
 
 @bp.post("/<int(max=9223372036854775807):id>/<any(role, disable, enable, unlock, sign_out):action>", endpoint="change")
@@ -54,7 +57,7 @@ def change(id: int, action: str):
 def _change(action: str, email: str) -> str:
     if action == "role":
         role = check_text(request.form.get("role", ""))
-        accounts.set_role(email, role, actor())
+        accounts.set_role(email, role, actor(), request.form.get("sees_data") == "1")
         return _("%(email)s is now %(role)s", email=email, role=role)
     if action == "sign_out":
         ended = accounts.end_sessions(email, actor())

@@ -11,6 +11,7 @@ from app.controllers.log_words import sentence
 from app.controllers.responses import actor, ask, done, live, polled
 from app.services.audit import ActionRefused
 from app.services.jobs import recurring, recurring_runs, schedules
+from app.support import privacy
 from app.support.redaction import redact_json
 from app.support.settings import settings
 from app.support.validation import parse_id
@@ -46,7 +47,7 @@ def one(name: str):
     view = recurring.listing(zone, [plan])[0] if plan else None
     context = {
         "name": name, "schedule": view, "runs": runs, "queue": plan and plan.queue, "tenant": plan and plan.tenant_id,
-        "args": redact_json(plan.given) if plan else {},
+        "args": redact_json(plan.given) if plan and not privacy.hidden() else {},
         "coming": recurring.coming(plan.cron, zone) if view and view.enabled and view.job_type else [],
         "changes": [{"at": row.at, "actor": row.actor, "what": sentence(row)} for row in changes],
         "older_url": url_for("admin.jobs.recurring-one", name=name, before=runs[-1].at_ms) if more else None,

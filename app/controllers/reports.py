@@ -14,8 +14,9 @@ from app.controllers.report_forms import PlanForm
 from app.controllers.responses import actor, ask, done, live, wrong
 from app.controllers.rights import MANAGE
 from app.services.jobs.job_filter import FilterError
-from app.services.reports import figures, files, periods, plan_values, plans
+from app.services.reports import figures, files, periods, plan_values, plans, without_data
 from app.services.reports.model import ReportFilter
+from app.support import privacy
 from app.support.clock import now_ms
 from app.support.settings import settings
 from app.support.validation import ValidationError
@@ -71,6 +72,7 @@ def report():
     if faults:
         return wrong(faults, lambda: render_template("admin/reports.html", **_context(faults)))
     found = figures.collect(window, ReportFilter(**limits))
+    found = without_data.hide(found) if privacy.hidden() else found
     with force_locale(language):
         name, mime, content = files.one(found, form, language)
     return send_file(BytesIO(content), mime, as_attachment=True, download_name=name)

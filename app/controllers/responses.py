@@ -13,7 +13,7 @@ from flask import Response, flash, jsonify, redirect, render_template, request, 
 from flask_babel import gettext as _
 from flask_login import current_user
 
-from app.controllers.access import wants_json
+from app.controllers.access import bearer_token, wants_json
 from app.controllers.redirects import came_from, here, safe_next
 from app.extensions import only_read
 from app.services.alerts.incident_views import count_open
@@ -133,8 +133,8 @@ def csv_file(name: str, body: str | Iterator[str]) -> Response:
 
 
 def actor() -> str:
-    """The e-mail address of the signed-in person, for the audit log."""
-    return current_user.email
+    """Who asks, for the log of actions: the e-mail address, also with the name of the token."""
+    return current_user.actor
 
 
 def ask(title: str, text: str, action: str, danger: bool = True, tree: Callable[[], Any] | None = None,
@@ -144,8 +144,10 @@ def ask(title: str, text: str, action: str, danger: bool = True, tree: Callable[
     Forms with a question carry `ask=1`; scripts never send it. `tree()` returns a tree_forms.TreeQuestion, or None. The
     dialog of the page sends `ask=tree` after "yes": then it is asked only if jobs wait and the dialog did not know it.
     With `also` it is asked always, and the answer carries these fields; with `always` too. `field` is asked with it:
-    {"name", "label", "value", "error", "choices"}, of which an error makes the answer a 400.
+    {"name", "label", "value", "error", "choices"}, of which an error makes the answer a 400. A token is never asked.
     """
+    if bearer_token() is not None:
+        return None
     asked = request.form.get("ask")
     tree = tree() if tree and asked in ("1", "tree") else None
     open_question = asked == "1" or asked == "tree" and tree and "children" not in request.form

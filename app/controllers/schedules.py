@@ -68,6 +68,8 @@ def new():
     name = option("type") if request.method == "POST" else request.args.get("type")
     if not name:
         types = [d for d in registry.known_types() if plain(d)]
+        if wants_json():
+            return jsonify({"types": [{"name": d.name, "label": d.label, "queue": d.options.queue} for d in types]})
         return render_template("admin/schedule_form.html", types=types)
     definition = plain(find_type(name))
     if definition is None:

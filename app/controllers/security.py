@@ -8,7 +8,7 @@ from urllib.parse import unquote_to_bytes
 
 from flask import Flask, g, request
 from flask_babel import gettext as _
-from flask_login import AnonymousUserMixin
+from flask_login import AnonymousUserMixin, current_user
 from flask_wtf.csrf import CSRFError
 from werkzeug.exceptions import ClientDisconnected, HTTPException, InternalServerError
 from werkzeug.middleware.proxy_fix import ProxyFix
@@ -17,6 +17,7 @@ from app.config import Settings
 from app.controllers.access import wants_json
 from app.controllers.form_again import form_again
 from app.controllers.responses import refused, render_error
+from app.controllers.rights import DATA, right_of, roles_with
 from app.controllers.wsgi_front import REFUSED, Front
 from app.extensions import db
 from app.ledger.dialect import database_errors
@@ -88,7 +89,7 @@ def http_error(error: HTTPException):
     titles = {
         400: (_("Not understood"), _("The request could not be read.")),
         401: (_("Sign in"), _("Sign in first.")),
-        403: (_("No access"), _("Your role does not allow this.")),
+        403: (_("No access"), forbidden() if error.code == 403 else ""),
         404: (_("Not found"), _("There is no such page.")),
         405: (_("Not this way"), _("This address does not take such a request.")),
         408: (_("Too slow"), _("The request did not arrive in time. Send it again.")),
@@ -102,6 +103,18 @@ def http_error(error: HTTPException):
     title, sentence = titles.get(code, other)
     methods = getattr(error, "valid_methods", None)
     return *render_error(code, sentence, title), {"Allow": ", ".join(methods)} if code == 405 and methods else {}
+
+
+def forbidden() -> str:
+    """Why a 403: the role of who asks, and the roles that may."""
+    right, role = right_of(request.endpoint or "", request.method), getattr(current_user, "role", "")
+    if not role or not right:
+        return _("Your role does not allow this.")
+    if right == DATA:
+        return _("Your role, %(role)s, does not see this: it shows the data of jobs. A super-admin can allow it.",
+                 role=role)
+    return _("Your role, %(role)s, does not allow this. These roles do: %(roles)s.", role=role,
+             roles=", ".join(roles_with(right)))
 
 
 def csrf_error(error: CSRFError):

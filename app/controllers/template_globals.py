@@ -6,16 +6,19 @@ from typing import Any
 
 from flask import Flask, g, has_request_context, request, url_for
 from flask_babel import get_locale, gettext as _
+from flask_login import current_user
 
 from app import extensions
+from app.controllers.access import may_open
 from app.controllers.notices import following
+from app.controllers.rights import right_of
 from app.controllers.ways_out import ways_out
 from app.services.alerts.incident_views import count_open
 from app.services.content import field_names
 from app.services.instance import deploys
 from app.services.people.own import LANGUAGES
 from app.services.stats.job_monitoring import monitor_state
-from app.support import formatting
+from app.support import formatting, privacy
 from app.support.clock import MINUTE_MS, day_of, now_ms
 from app.support.settings import settings
 
@@ -38,7 +41,8 @@ def install(app: Flask) -> None:
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     # As functions: what they find changes; the first two query the database, and only layouts/base.html calls them
     app.jinja_env.globals.update(nav=nav, monitor=monitor_state, today=today, code_words=deploys.short,
-                                 deploy_marks=deploy_marks, ways_out=ways_out, following=following)
+                                 deploy_marks=deploy_marks, ways_out=ways_out, may=may, may_open=may_open,
+                                 hidden=privacy.hidden, following=following)
     app.context_processor(common)
 
 
@@ -60,7 +64,13 @@ def nav() -> list[dict[str, Any]]:
                (_("Recurring"), "recurring"), (_("Alerts"), "alerts.index"),
                (_("Contents"), "contents.index"), (_("Costs"), "costs.index")]
     return [{"label": label, "url": url_for(f"admin.jobs.{page}"), "active": active(f"admin.jobs.{page}"),
-             "count": count_open() if page == "alerts.index" else 0} for label, page in entries]
+             "count": count_open() if page == "alerts.index" else 0}
+            for label, page in entries if may(right_of(f"admin.jobs.{page}"))]
+
+
+def may(right: str | None) -> bool:
+    """Whether whoever asks has a right of controllers/rights.py."""
+    return right in getattr(current_user, "rights", ())
 
 
 def deploy_marks(minutes: int) -> list[tuple[float, str]]:

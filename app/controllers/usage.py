@@ -60,8 +60,10 @@ def _context(window: Window, now: int, faults: dict[str, str], behind: int) -> d
     compare = compare if compare in usage_compare.COMPARED else "before"
     before = window.before
     was = _("Compared with %(since)s to %(until)s.", since=moment(before.since), until=moment(before.until))
-    return {"window": window, "widened": widened, "compare": compare, "was_time": was, "covers": covers(window, now),
-            "faults": faults, "given": given, "late": late,
+    span = {"from": local_time(window.since), "until": local_time(window.until)}
+    return {"csv_of": lambda **only: url_for("admin.jobs.metrics-csv", **span, **only), "window": window,
+            "widened": widened, "compare": compare, "was_time": was, "covers": covers(window, now), "faults": faults,
+            "given": given, "late": late,
             "here": given if any(given.values()) and not faults else {"period": window.period}}
 
 

@@ -14,6 +14,7 @@ from flask_babel import format_date, gettext as _, ngettext
 from app import registry
 from app.config import QUEUES, ROOT
 from app.controllers import job_story, tree_forms
+from app.controllers.access import may_open
 from app.controllers.worker_views import worker_lines
 from app.models.job import BY_LIMIT, BY_RATE, LIVE_STATES
 from app.services.alerts.incident_views import open_alerts
@@ -25,7 +26,7 @@ from app.services.jobs.job_filter import JobFilter
 from app.services.jobs.views import AttemptView, JobView, Progress
 from app.services.stats import pauses, workers
 from app.services.stats.job_monitoring import JobMonitoringService, MonitorView, RecentEvent, recent_events
-from app.support import disk
+from app.support import disk, privacy
 from app.support.clock import DAY_MS, day_of, iso, millis, now_ms
 from app.support.formatting import localtime, number
 from app.support.messages import Message, translate_stored
@@ -102,7 +103,8 @@ def alert_banners(*said: Any) -> list[dict[str, Any]]:
     home = url_for("admin.jobs.alerts.index")
     rows = [a for a in open_alerts() if not a.quiet and a.kind not in said]
     lines = [{"name": a.name, "text": a.text, "since": a.opened_at, "url_label": _("Look"),
-              "url": request.script_root + a.link if a.link else home, "level": "warning" if a.over_at else a.severity}
+              "url": request.script_root + a.link if a.link and may_open(a.link) else home,
+              "level": "warning" if a.over_at else a.severity}
              for a in rows[:MOST_BANNERS]]
     if (more := len(rows) - MOST_BANNERS) > 0:
         text = ngettext("%(n)s more alert is open.", "%(n)s more alerts are open.", more, n=number(more))
@@ -129,12 +131,13 @@ def notices(monitor: MonitorView, events: list[RecentEvent]) -> list[dict[str, A
     if (share := disk.free_share(settings().data_dir)) < disk.LOW:
         add("alert-triangle", _("Disk nearly full (%(n)s%% free): new jobs are refused. Queued ones go on. "
                                 "Free some space.", n=number(share * 100, 1)))
+    contents_url = url_for("admin.jobs.contents.index", state="conflict")
     n, exact = content_list.count(content_list.ContentFilter(state="conflict"))
-    if n:
+    if n and may_open(contents_url):
         shown = number(n) if exact else _("more than %(n)s", n=number(n))
         add("alert-triangle", ngettext("%(n)s content was changed at a service: a person must choose",
                                        "%(n)s contents were changed at a service: a person must choose", n, n=shown),
-            url=url_for("admin.jobs.contents.index", state="conflict"))
+            url=contents_url)
     for event in events:
         n, shown = event.count, number(event.count)
         if event.kind == "lost":
@@ -193,11 +196,12 @@ def job_context(found: JobView) -> dict[str, Any]:
     error, trace = translate_stored(found.error), found.traceback or (last and last.traceback)
     if trace and type(found.error) is Message:
         trace = trace.replace(str(found.error), error)  # the last line of the traceback is our own sentence
-    sync = sync_reports.report(uuid) if found.job_type in sync_start.TYPES.values() else None
+    hidden = privacy.hidden()
+    sync = sync_reports.report(uuid) if not hidden and found.job_type in sync_start.TYPES.values() else None
     if sync and attempts and attempts[-1].details.get("permanent") and type(found.error) is Message:
         trace = None  # it was refused, with a sentence: no place in the code says more
     files = uploads.names_of(found.args)
-    has_report = contents.has_report(uuid)
+    has_report = not hidden and contents.has_report(uuid)
     web = found.known and (declared := registry.find(found.job_type)) is not None and declared.options.web
     running_ms = now_ms() - millis(found.reserved_at) if state == "processing" and found.reserved_at else None
     arguments = [{"name": k, "value": files.get(k, v), "kind": "file" if k in files else type(v).__name__}
@@ -208,10 +212,11 @@ def job_context(found: JobView) -> dict[str, Any]:
                "new.edit": web and (found.failed_open or state in EDITABLE)}
     can |= {name.removeprefix("new."): url_for(f"admin.jobs.{name}", uuid=uuid) for name, yes in allowed.items() if yes}
     can |= {"duplicate": url_for("admin.jobs.new.form", like=uuid)} if web else {}
+    can = {name: url for name, url in can.items() if may_open(url, "GET" if name in ("edit", "duplicate") else "POST")}
     job = JobPage(
         **vars(found) | {"error": error, "traceback": trace, "progress": progress}, arguments=arguments,
         args_json=pretty(found.args), result_json=None if found.result is None else pretty(found.result),
-        command=command(found), running_ms=running_ms, eta_ms=eta(progress, running_ms),
+        command="" if hidden else command(found), running_ms=running_ms, eta_ms=eta(progress, running_ms),
         ended_because=job_story.why_ended(found, attempts, story["rounds"]),
         frames=parse_traceback(trace, f"{ROOT}/", folders_of(settings().job_modules)),
         report_url=url_for("admin.jobs.contents.report", uuid=uuid) if has_report else None, can=can,
@@ -223,7 +228,7 @@ def job_context(found: JobView) -> dict[str, Any]:
     return {"job": job, "why": None if found.status else why.one(uuid), "queues": QUEUES, "kin": kin, "tree": asked,
             "attempts": list(reversed(attempts)), **story, "log": log, "cut": cut, "links": links(found),
             "rejects": contents.reject_report(uuid) if has_report else None,
-            "sync": sync}
+            "sync": sync, "hidden": hidden}
 
 
 def pretty(value: Any) -> str:
@@ -257,7 +262,7 @@ def links(found: JobView) -> list[tuple[str, str]]:
         result.append((ngettext("%(n)s failed job like this", "%(n)s failed jobs like this", n, n=number(n)),
                        url_for("admin.jobs.list", error=key, state="unsuccessful")))
         result.append((_("Its group of failures"), url_for("admin.jobs.errors.index", error=key, period="all")))
-    return result
+    return [(label, url) for label, url in result if may_open(url)]
 
 
 def command(found: JobView) -> str:

@@ -25,7 +25,7 @@ def is_admin() -> bool:
 @bp.get("/", endpoint="index")
 def index():
     """The views that a person sees, with forms to change them; for scripts the same values as JSON."""
-    views = saved_views.listing(actor(), is_admin())
+    views = saved_views.listing(current_user.email, is_admin())  # a token's name owns none
     if wants_json():
         return jsonify({"views": views})
     kept = kept_fields()
@@ -55,7 +55,7 @@ def create():
     """Save the filter in the form under `name`, for all with `shared`."""
     try:
         wanted = read_filter(request.form)
-        id = saved_views.create(request.form.get("name", ""), wanted, bool(request.form.get("shared")), actor())
+        id = saved_views.create(request.form.get("name", ""), wanted, _shared(), actor())
     except ValidationError as error:
         return _refused("new", error)
     return done(_("View saved"), id=id, back=url_for("admin.jobs.list", **wanted.query))
@@ -68,11 +68,19 @@ def change(id: int):
     try:
         given = read_filter(request.form)
         wanted = given if given.query else read_filter(view.query)
-        saved_views.change(id, request.form.get("name", view.name), wanted, bool(request.form.get("shared")), actor(),
+        saved_views.change(id, request.form.get("name", view.name), wanted, _shared(view), actor(),
                            is_admin())
     except ValidationError as error:
         return _refused(str(id), error)
     return done(_("View saved"))
+
+
+def _shared(view: saved_views.View | None = None) -> bool:
+    """Whether the form wants the view for all people. Raises ValidationError for who may not show views to others."""
+    shared = bool(request.form.get("shared"))
+    if shared and not is_admin() and not (view and view.shared):
+        raise ValidationError(_("Your role keeps its views to itself: leave “For all people” unticked."))
+    return shared
 
 
 def _refused(which: str, error: ValidationError):

@@ -12,6 +12,7 @@ from flask_babel import gettext as _
 from flask_login import current_user
 from werkzeug.routing import BuildError
 
+from app.controllers.access import may_open
 from app.controllers.responses import page_of_route
 
 
@@ -26,7 +27,8 @@ def ways_out() -> list[tuple[str, str]]:
     if not person.rights:
         return [(url_for("auth.logout"), _("Sign in as someone else"))]
     pages = [(url_for("admin.jobs.index"), _("To the overview")), (url_for("admin.jobs.list"), _("All jobs"))]
+    pages = [way for way in pages if may_open(way[0])]
     with suppress(BuildError):  # a blueprint without a page of its own
         if (request.endpoint or "").startswith("admin.jobs.") and (back := page_of_route()) not in dict(pages):
-            return [(back, _("Go back")), *pages] if back != request.path else pages
+            return [(back, _("Go back")), *pages] if back != request.path and may_open(back) else pages
     return pages

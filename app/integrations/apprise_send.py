@@ -63,7 +63,8 @@ def send(url: str, title: str, body: str, level: str = "info", html: str = "",
 
         attached = apprise.AppriseAttachment()
         for name, mime, content in files:
-            attached.add(AttachMemory(content=base64.b64decode(content), name=name, mimetype=mime))
+            plain = mime.partition(";")[0]
+            attached.add(AttachMemory(content=base64.b64decode(content), name=name, mimetype=plain))
         more = {"body": html, "body_format": apprise.NotifyFormat.HTML, "attach": attached}
     ok = bool(target.notify(title=title, notify_type=kind, **more))
     why = "" if ok else without_parts("; ".join(lines.lines[-2:]) or "not accepted", url)

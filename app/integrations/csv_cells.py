@@ -59,8 +59,8 @@ def write_rows(rows: Iterable[Iterable[object]]) -> Iterator[str]:
 
 
 def _text(cell: object) -> str:
-    if isinstance(cell, float | Decimal):
-        return guard(f"{cell:f}".replace(".", ","))
+    if isinstance(cell, int | float | Decimal):  # no formula, also when it is negative
+        return str(cell) if isinstance(cell, int) else f"{cell:f}".replace(".", ",")
     return "" if cell is None else guard(str(cell))
 
 

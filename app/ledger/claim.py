@@ -44,10 +44,9 @@ def ready_statement(queues: tuple[str, ...]) -> str:
 
 
 _TO_PENDING = f"""UPDATE jobs SET state = CASE WHEN waits > 0 THEN 'waiting' ELSE 'pending' END, worker_id = NULL,
- reserved_at = NULL, reserved_ms = NULL, available_ms = :now, attempts = attempts - 1,
- has_children = {MARKED} WHERE """
-_RELEASE_OTHERS = f"{_TO_PENDING} worker_id = :w AND state = 'processing'"
-RELEASE = f"{_TO_PENDING} {FENCE} AND cancel_requested = 0"
+ reserved_at = NULL, reserved_ms = NULL, attempts = attempts - 1, has_children = {MARKED}"""
+_RELEASE_OTHERS = f"{_TO_PENDING} WHERE worker_id = :w AND state = 'processing'"  # as ready as before: it never began
+RELEASE = f"{_TO_PENDING}, available_ms = :now WHERE {FENCE} AND cancel_requested = 0"
 _SHOW = """UPDATE worker_heartbeats SET status = :status, current_job_id = :id, current_job_type = :t, job_uuid = :u,
  job_claim = :k, job_since = :since, last_heartbeat = :at, jobs_done = :done
  WHERE worker_id = :w AND status <> 'stopped'"""
@@ -75,7 +74,7 @@ def claim_more(connection: Connection, statement: str, worker_id: str, worker: s
     full = True
     while full:
         with connection.transaction() as tx:
-            tx.execute(_RELEASE_OTHERS, w=worker_id, now=tx.now())
+            tx.execute(_RELEASE_OTHERS, w=worker_id)
             found, full = claim_group(tx, statement, worker_id, worker, grouping)
     return found
 
@@ -136,9 +135,9 @@ def claim_group(tx: Executor, statement: str, worker_id: str, worker: str,
 
 
 def hand_back(tx: Executor, jobs: list[Claim]) -> list[Claim]:
-    """Make rows of a group ready again that have not begun, uncounted; returns those whose cancel was requested."""
+    """Make rows of a group that have not begun as ready as before, uncounted; returns those with a cancel request."""
     these = {"w": jobs[0].worker_id, "pairs": pairs_of(jobs)}
-    tx.execute(f"{_TO_PENDING} {FENCES} AND cancel_requested = 0", now=tx.now(), **these)
+    tx.execute(f"{_TO_PENDING} WHERE {FENCES} AND cancel_requested = 0", **these)
     left = {row[0] for row in tx.fetch_all(f"SELECT id FROM jobs WHERE {FENCES}", **these)}
     return [job for job in jobs if job.id in left]
 

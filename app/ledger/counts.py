@@ -8,7 +8,7 @@ from typing import Any
 
 from app.config import QUEUES
 from app.ledger.dialect import Connection, Executor
-from app.models.job import LINE, LIVE_STATES, ORDER
+from app.models.job import LIVE_STATES
 from app.models.types import as_integer
 from app.support.validation import stored_json
 
@@ -19,14 +19,9 @@ AFTER_RESTORE = "paused_after_restore"  # a fact of `meta`
 _COUNT = """SELECT 'scheduled', COUNT(*) FROM jobs WHERE state = 'scheduled'
  UNION ALL SELECT 'processing', COUNT(*) FROM jobs WHERE state = 'processing'
  UNION ALL SELECT state, COUNT(*) FROM jobs WHERE state IN ('held', 'blocked', 'waiting') GROUP BY state"""
-_DEPTHS = "SELECT queue, COUNT(*) FROM jobs WHERE state = 'pending' GROUP BY queue"
-# The longest waiting row of a queue is the first of its highest or of its lowest rank: two index look-ups at any depth.
-_OLDEST = f"""SELECT MIN(available_ms) FROM (
- SELECT * FROM (SELECT available_ms FROM jobs WHERE state = 'pending' AND queue = :queue
- ORDER BY {ORDER} LIMIT 1) a
- UNION ALL SELECT * FROM (SELECT available_ms FROM jobs WHERE state = 'pending' AND queue = :queue AND rank =
- (SELECT rank FROM jobs WHERE state = 'pending' AND queue = :queue ORDER BY rank LIMIT 1)
- ORDER BY {LINE}, id LIMIT 1) b) c"""
+# The index of the order has this time too. The first of a line is not the one that waits longest: a person has moved a
+# row to the top, or a delayed one with a lower id has become ready.
+_DEPTHS = "SELECT queue, COUNT(*), MIN(available_ms) FROM jobs WHERE state = 'pending' GROUP BY queue"
 _SAVE = """INSERT INTO meta (key, value, at_ms) VALUES (:key, :value, :now)
  ON CONFLICT (key) DO UPDATE SET value = excluded.value, at_ms = excluded.at_ms"""
 
@@ -35,8 +30,8 @@ def count(tx: Executor) -> dict[str, Any]:
     """{state: live rows, "failed": rows that wait for a decision, "queues": {name: {"depth", "since"}}}; `since` is the
     time (ms) from which the longest waiting row of the queue is ready, or None."""
     found: dict[str, Any] = dict.fromkeys(LIVE_STATES, 0) | dict(tx.fetch_all(_COUNT))
-    found["queues"] = {name: {"depth": depth, "since": as_integer(tx.fetch_all(_OLDEST, queue=name)[0][0])}
-                       for name, depth in tx.fetch_all(_DEPTHS)}
+    found["queues"] = {name: {"depth": depth, "since": as_integer(since)}
+                       for name, depth, since in tx.fetch_all(_DEPTHS)}
     found["pending"] = sum(queue["depth"] for queue in found["queues"].values())
     found["failed"] = tx.fetch_all("SELECT COUNT(*) FROM failed_jobs WHERE deleted_at IS NULL")[0][0]
     return found

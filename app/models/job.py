@@ -41,7 +41,7 @@ class Job(db.Model):
     __tablename__ = "jobs"
     __table_args__ = (
         Index("jobs_queue_index", "queue"),
-        _partial_index("jobs_ready_idx", "queue", *PLACE, where="state = 'pending'"),
+        _partial_index("jobs_ready_idx", "queue", *PLACE, "available_ms", where="state = 'pending'"),
         _partial_index("jobs_due_idx", "available_ms", where="state = 'scheduled'"),
         _partial_index("jobs_claimed_idx", "worker_id", where="state = 'processing'"),
         _partial_index("jobs_aside_idx", "state", "job_type", where="state IN ('held', 'blocked', 'waiting')"),

@@ -11,9 +11,11 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import BigInteger, Float, Integer, MetaData, String
+from sqlalchemy import BigInteger, Float, Integer, MetaData, String, Text
 from sqlalchemy.dialects.sqlite import DATETIME
-from sqlalchemy.types import DateTime, TypeEngine
+from sqlalchemy.types import DateTime, TypeDecorator, TypeEngine
+
+from app.support import privacy
 
 # PostgreSQL: 64 bits. SQLite: only INTEGER PRIMARY KEY can be AUTOINCREMENT, and it has 64 bits too.
 Id = BigInteger().with_variant(Integer, "sqlite")
@@ -46,6 +48,26 @@ def as_float(value: Any, otherwise: float) -> float:
 class _LenientText(String):
     def result_processor(self, dialect: Any, coltype: Any) -> Any:
         return as_text
+
+
+class _Data(TypeDecorator[str]):
+    """A text that is blank for readers who see no data (support/privacy.py): None, or '' where None is not allowed.
+
+    A decorator, because the driver of PostgreSQL puts its own type in the place of a subclass of String.
+    """
+
+    impl, cache_ok = String, True
+
+    def __init__(self, length: int | None = None, nullable: bool = True) -> None:
+        super().__init__(length)
+        self.length, self.nullable = length, nullable
+
+    def process_result_value(self, value: Any, dialect: Any) -> str | None:
+        return (None if self.nullable else "") if privacy.hidden() else as_text(value)
+
+
+class _LongData(_Data):
+    impl, cache_ok = Text, True
 
 
 class _LenientInteger(Integer):
@@ -82,11 +104,14 @@ class _LenientTime(DATETIME):
 
 
 def read_leniently(metadata: MetaData) -> None:
-    """Give every column of the models a type that can read any value stored by SQLite."""
+    """Give every column of the models a type that can read any value stored by SQLite, and those of privacy.COLUMNS one
+    that hides it from readers who see no data."""
     for table in metadata.tables.values():
         for column in table.columns:
             kind: TypeEngine[Any] = column.type
-            if isinstance(kind, String):
+            if column.name in privacy.COLUMNS.get(table.name, ()):
+                column.type = (_LongData if isinstance(kind, Text) else _Data)(kind.length, bool(column.nullable))
+            elif isinstance(kind, String):
                 column.type = kind.with_variant(_LenientText(kind.length), "sqlite")
             elif isinstance(kind, Integer) and list(table.primary_key.columns) != [column]:
                 column.type = type(kind)().with_variant(_LenientInteger(None if column.nullable else 0), "sqlite")

@@ -110,7 +110,7 @@ class Monitor:
             Duty("notices", 1.0, lambda: telling.tell(self.connection, self.app)),
             Duty("old notices", 600.0, lambda: telling.forget(self.connection)),
             Duty("reports", 30.0, self.reports.run),
-            Duty("mails", 1.0, self.send_mails),
+            Duty("mails", 1.0, lambda: self.mails.run(self.connection)),
             Duty("unblock", 10.0, lambda: retention.unblock_fitting(self.connection)),
             Duty("budgets", 10.0, lambda: generations.release_within_budget(self.connection, self.settings)),
             Duty("retention", 300.0, lambda: retention.delete_old(self.connection)),
@@ -221,12 +221,6 @@ class Monitor:
         if not counts.paused_after_restore(self.connection):
             self.outbox.send_due(self.connection)
 
-    def send_mails(self) -> None:
-        """Send the mails that are due, unless a restore has paused alerts."""
-        self.mails.announce(self.connection)
-        if not counts.paused_after_restore(self.connection):
-            self.mails.send_due(self.connection)
-
     def pauses(self) -> None:
         """End pauses whose time is over; rows of paused types to held and back."""
         if self.connection.fetch_all("SELECT 1 FROM queues WHERE paused_until <= :now", now=self.connection.now()):
@@ -273,8 +267,7 @@ def run(app: Flask, once: bool = False) -> int:
     if once:
         failed = monitor.round()
         failed += monitor.reports.finish()
-        for outbox in (monitor.outbox, monitor.mails):
-            failed += outbox.finish(monitor.connection)
+        failed += monitor.outbox.finish(monitor.connection) + monitor.mails.finish(monitor.connection)
         failed += [f"ping: {trouble}"] if (trouble := monitor.ping.wait()) else []
         for line in failed:
             print(line)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -9,6 +10,7 @@ from typing import Any
 
 from sqlalchemy import and_, func, or_, select, update
 
+from app.config import QUEUES
 from app.extensions import db
 from app.ledger import undo
 from app.ledger.dialect import SessionExecutor
@@ -17,8 +19,9 @@ from app.ledger.rows import insert
 from app.models import Audit
 from app.models.audit import AuditJob
 from app.models.types import as_text
+from app.support import privacy
 from app.support.clock import now_ms, when
-from app.support.messages import from_row, to_json
+from app.support.messages import Message, from_row, to_json
 from app.support.validation import parse_uuid
 
 _INSERT = insert("audit", "at_ms actor action action_json subject subject_json result result_json".split())
@@ -49,6 +52,19 @@ class AuditRow:
     jobs: int = 0
     job: str | None = None
     undo: bool = False
+
+
+# Readers who see no data see the subjects of these actions, those that are a queue or a type, and results of numbers:
+# other subjects and results may name contents, searches, files and errors.
+_NAMED = re.compile("worker|schedule|switch|rule|alert|silence|channel|account|role|password|sign|session|limit|budget"
+                    "|recurring")
+_PLAIN = re.compile(f"(?:type:.*|{'|'.join(QUEUES)})$")
+
+
+def _only_numbers(text: str | None) -> bool:
+    values = text.values.items() if type(text) is Message else [("", text)]
+    return all(type(value) in (int, float) or name in ("queue", "time") or (
+        type(value) is Message and _only_numbers(value)) for name, value in values)
 
 
 @dataclass(frozen=True)
@@ -123,11 +139,11 @@ def commit_audited(actor: str, action: str, subject: str, result: str) -> None:
     db.session.commit()
 
 
-def refuse_unless(found: Any, refusal: str) -> Any:
-    """What was found. Rolls back and raises ActionRefused (unknown) when that is nothing."""
+def refuse_unless(found: Any, refusal: str, unknown: bool = True) -> Any:
+    """What was found. Rolls back and raises ActionRefused when that is nothing."""
     if not found:
         db.session.rollback()
-        raise ActionRefused(refusal, unknown=True)
+        raise ActionRefused(refusal, unknown=unknown)
     return found
 
 
@@ -175,6 +191,9 @@ def _shown(rows: list[Audit]) -> list[AuditRow]:
 
 
 def _row(row: Audit, first: str | None, last: str | None, undo: bool) -> AuditRow:
-    texts = (from_row(getattr(row, name), getattr(row, f"{name}_json")) for name in ("action", "subject", "result"))
+    texts = [from_row(getattr(row, name), getattr(row, f"{name}_json")) for name in ("action", "subject", "result")]
+    if privacy.hidden():
+        texts[1] = texts[1] if parse_uuid(row.subject) or _NAMED.search(row.action) or _PLAIN.match(row.subject) else ""
+        texts[2] = texts[2] if _only_numbers(texts[2]) else ""
     return AuditRow(row.id, when(row.at_ms), row.actor, *texts, parse_uuid(row.subject),
                     0 if first is None else 1 if first == last else 2, first, undo)

@@ -24,7 +24,7 @@ _TOKENS = re.compile(_START + r"""(?:sk-[A-Za-z0-9_-]{8,}|(?:sk|rk|whsec)_(?:liv
  |dapi[0-9a-f]{32}|sq0[a-z]{3}-[A-Za-z0-9_-]{16,}|lin_api_[A-Za-z0-9]{16,}|gsk_[A-Za-z0-9]{16,}|xai-[A-Za-z0-9]{16,}
  |r8_[A-Za-z0-9]{16,}|hv[sbr]\.[A-Za-z0-9_-]{16,}|ATATT[A-Za-z0-9_=-]{16,}|pscale_[a-z]+_[A-Za-z0-9_.-]{16,}
  |sbp_[0-9a-f]{32,}|sb_secret_[A-Za-z0-9_-]{16,}|ntn_[A-Za-z0-9]{16,}|AGE-SECRET-KEY-[A-Z0-9]{16,}
- |PMAK-[A-Za-z0-9-]{16,}|dp\.[a-z]{2}\.[A-Za-z0-9]{16,}
+ |PMAK-[A-Za-z0-9-]{16,}|ainj_[A-Za-z0-9_-]{16,}|dp\.[a-z]{2}\.[A-Za-z0-9]{16,}
  |eyJ[A-Za-z0-9_-]{6,}+\.[A-Za-z0-9_-]{4,}+(?:\.[A-Za-z0-9_-]*+){0,3})""".replace("\n ", ""))
 _HOOKS = re.compile(
     r"(hooks\.slack\.com/[a-z]{1,20}/|discord(?:app)?\.com/api/webhooks/"

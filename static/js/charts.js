@@ -58,6 +58,7 @@ export function charts() {
         root.dataset.period = chosen.period;
         const title = root.querySelector("[data-title]");
         title.textContent = title.dataset[chosen.period] || chosen.title;
+        for (const link of root.querySelectorAll("a[data-csv]")) link.href = link.href.replace(/=\w+$/, `=${chosen.period}`);
       }
       const url = new URL(root.dataset.url, location.href);
       url.searchParams.set("period", root.dataset.period);

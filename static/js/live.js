@@ -2,13 +2,14 @@
 // brings the HTML, from the same templates as the first render, with the figures (JSON). Without a socket the page asks for
 // all its parts every few seconds. It pauses in a hidden tab, refreshes on return, gives up an overdue answer, backs off on
 // errors, and always says how old what one sees is: since the last answer, or the last message that named nothing of it.
+import { follow, grow } from "./ages.js";
 import { at, duration, language, show } from "./figures.js";
 import { morph } from "./morph.js";
 import { socket } from "./socket.js";
 
 const OVERDUE = 10000;
 const LONGEST = 60000;
-const SAFETY = 60000; // with a socket everything is asked for once in this time, as ages grow and messages can be lost
+const SAFETY = 300000; // with a socket everything is asked for once in this time: a day begins, an age becomes a time of day
 const HIDDEN = 60000; // a hidden tab leaves its place to others, unless it shows notifications
 const HEAD = "head"; // the numbers outside all parts
 
@@ -109,6 +110,7 @@ export function live() {
     },
     told(message, first) {
       spread = message.spread_ms || 0;
+      follow(message.at);
       this.$root.dataset.heard = String(Date.now()); // notices.js asks by itself only without a socket
       if (message.changed.includes("notices_feed")) window.dispatchEvent(new CustomEvent("live:notices"));
       if (this.state() === "ended" || document.hidden) return;
@@ -165,6 +167,7 @@ export function live() {
           turn = Date.now() + this.period();
         } else fresh = began;
         this.fill(answer);
+        follow(answer.timestamp);
         window.dispatchEvent(new CustomEvent("live:tick"));
         if (names.includes("charts")) window.dispatchEvent(new CustomEvent("live:charts"));
         failed = false;
@@ -253,6 +256,7 @@ export function live() {
       const slept = Date.now() - ticked > 30000;
       ticked = Date.now();
       if (slept) this.wake();
+      if (!document.hidden) grow();
       if (this.state() !== "fresh") return;
       const words = document.getElementById("last-update");
       const seconds = Math.round((Date.now() - fresh) / 1000);

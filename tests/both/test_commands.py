@@ -139,8 +139,28 @@ def test_every_command_runs(site, cli, tmp_path):
     does(0, "alerts", "ack", str(alert))
     does(0, "alerts", "snooze", str(alert), "--minutes", "5")
     does(1, "alerts", "test", "no-such-channel")
+    token = does(0, "users", "token", "admin@example.org", "--name", "n", "--scope", "read", "--scope", "act", "--days", "30").split()[-1]
+    assert site.app.test_client().get("/api/jobs", headers={"Authorization": f"Bearer {token}"}).status_code == 200
+    rows = json.loads(does(0, "users", "tokens", "--json"))
+    made = next(row for row in rows if token.startswith(row["prefix"]))
+    assert made["scopes"] == ["read", "act"] and "active" in does(0, "users", "tokens", "admin@example.org")
+    does(0, "users", "revoke-token", str(made["id"]))
+    does(1, "users", "revoke-token", str(made["id"]))
+    does(3, "users", "revoke-token", "999999")
+    does(2, "users", "token", "admin@example.org", "--name", "n", "--scope", "root")
+    does(3, "users", "token", "nobody@example.org", "--name", "n", "--scope", "read")
     does(0, "users", "create", "ada@example.org", "--role", "user", "--password-stdin", given="correct horse\n")
     does(0, "users", "password", "ada@example.org", "--password-stdin", given="battery staple\n")
+    assert "/invitation#" in does(0, "users", "invite", "new@example.org", "--role", "viewer").splitlines()[-1]
+    assert json.loads(does(0, "users", "invitations", "--json"))[0]["email"] == "new@example.org" and "by cli:" in does(0, "users", "invitations")
+    does(0, "users", "uninvite", "new@example.org")
+    does(3, "users", "uninvite", "new@example.org")
+    does(1, "users", "reset-second-factor", "ada@example.org")
+    for role, given, sees in (("viewer", ["--sees-data"], True), ("viewer", [], True), ("viewer", ["--no-sees-data"], False), ("operator", ["--sees-data"], False)):
+        does(0, "users", "role", "ada@example.org", role, *given)
+        assert [(p["role"], p["sees_data"]) for p in json.loads(does(0, "users", "list", "--json")) if p["email"] == "ada@example.org"] == [(role, sees)]
+    does(0, "users", "create", "eve@example.org", "--role", "viewer", "--sees-data", "--password-stdin", given="correct horse\n")
+    assert "viewer who sees data" in does(0, "users", "list")
     does(0, "users", "first", "ada@example.org", "--password-stdin", given="battery staple\n")
     assert does(0, "texts", "results", BULK).count("\n") == 5
     assert len(json.loads(does(0, "texts", "results", BULK, "--format", "json"))["texts"]) == 4

@@ -37,6 +37,7 @@ QUERIES = {
     "admin.jobs.list": LISTS, "admin.jobs.export": LISTS,
     "admin.jobs.index": [{}, {"period": "7d"}, {"period": "30d"}, {"queued": "50", "failed": "50"}],
     "admin.jobs.palette": [{}, {"q": "0a0b"}, {"q": "pause"}], "admin.jobs.palette-json": [{}, {"q": "acme"}, {"q": "100%"}],
+    "admin.jobs.metrics-csv": [{}, {"period": "30d"}, {"job_type": "TestEcho", "bucket": "hour", "period": "7d"}],
     "admin.jobs.metrics": [{"period": p} | g | t for p, g, t in itertools.product(("24h", "7d", "30d"), ({}, {"group": "type"}), ({}, {"job_type": "TestEcho"}))],
     **{f"admin.jobs.capacity.{name}": [{}, {"period": "7d"}, {"period": "x"}] for name in ("index", "hours")},
     "admin.jobs.usage.index": [{}, *({"by": b, "period": p, "sort": s} for b, p, s in (("tenant", "7d", "p95"), ("worker", "30d", "failed"), ("type", "1h", "name"))), {"from": "x"}],
@@ -58,7 +59,7 @@ QUERIES = {
     "admin.jobs.schedules.new": [{}, {"type": "TestForm"}, {"type": "ProcessCsvImport"}], "admin.jobs.schedules.next": [{}, {"cron": "*/5 * * * *"}, {"cron": "61 * * * *"}],
     "admin.jobs.errors.index": [{}, *({"period": p, "sort": s} for p, s in (("7d", "last"), ("30d", "first"), ("all", "x"))), {"since": "2026-01-01", "until": "2030-01-01T10:00"}, {"deploy": "1"}, {"since": "x"}, {"error": "0"}],
     "admin.jobs.notices.feed": [{}, {"after": "0"}, {"after": "9" * 18}, {"after": "9" * 19}, {"after": "-1"}, {"after": "x"}, {"x": "1"}],
-    "admin.jobs.reports.report": [{"format": f, "period": p} for f, p in (("txt", ""), ("html", "day"), ("csv", "7d"), ("pdf", "week"))] + [{"format": "x", "from": "x", "lang": "x", "queue": "x"}, {"from": "2026-01-01", "period": "week"}],
+    "admin.jobs.reports.report": [{"format": f, "period": p} for f, p in (("txt", ""), ("csv", "7d"), ("pdf", "week"))] + [{"format": "x", "from": "x", "lang": "x", "queue": "x"}, {"from": "2026-01-01", "period": "week"}],
     "admin.jobs.graph.job": [{}, {"zoom": "150", "sort": "state"}, {"open": "0-0", "node": "x"}],
 }
 
@@ -138,6 +139,7 @@ def test_every_duty_of_the_monitor_succeeds_twice(site):
 
 
 FORMS = {
+    "account.make-token": [{"name": "n", "scope": "read", "days": "7"}, {"scope": "x"}],
     "admin.jobs.act": [{}, {"seconds": "60"}, {"queue": "low"}, {"children": "run"}], "admin.jobs.cancel": [{"children": "cancel"}],
     "admin.jobs.bulk": [{"action": a} | s for a, s in itertools.product(("retry", "hold", "release", "delay", "move", "run_now", "top", "cancel", "delete", "restore", "erase"), (
         {"scope": "all", "state": "unsuccessful", "q": "429"}, {"scope": "all", "state": "bin", "tenant": "acme"}, {"scope": "all", "type": "TestEcho"}))],

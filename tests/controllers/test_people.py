@@ -86,6 +86,23 @@ def test_nobody_disables_or_demotes_himself_by_accident_nor_the_last_one(admin, 
     assert last.status_code == 409 and admin.get("/admin/jobs/realtime-stats").status_code == 200
 
 
+def test_a_viewer_who_may_see_data_is_made_and_unmade_with_a_question(admin, second, app):
+    number = ids(app)["second@example.org"]
+    page = admin.get("/admin/jobs/people").text
+    assert page.count('<select class="input small" name="role"') == 2 and page.count('name="sees_data"') == 3
+    form = {"csrf_token": admin.csrf, "ask": "1", "role": "viewer", "sees_data": "1"}
+    asked = admin.post(f"/admin/jobs/people/{number}/role", data=form).text
+    assert 'name="sees_data" value="1"' in asked and 'name="role" value="viewer"' in asked
+    for sent, sees in (({"role": "viewer", "sees_data": "1"}, 1), ({"role": "viewer"}, 0), ({"role": "operator", "sees_data": "1"}, 0)):
+        assert post(admin, f"{number}/role", **sent).json["ok"]
+        with app.app_context():
+            user = db.session.get(User, number)
+            assert (user.role, user.sees_data) == (sent["role"], sees)
+            said = db.session.scalar(db.select(Audit.result).where(Audit.action == "change role").order_by(Audit.id.desc()))
+            assert ("who sees data" in said.split(" → ")[1]) == bool(sees)
+    assert second.get("/admin/jobs").status_code == 302, "its sessions have ended"
+
+
 def test_others_see_no_people(user_client):
     assert user_client.get("/admin/jobs/people").status_code == 403
 

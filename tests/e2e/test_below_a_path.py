@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import re
+import socket
 import threading
 import urllib.request
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -21,16 +23,36 @@ PATH = "/team/jobs"
 
 
 def proxy(strips: bool) -> ThreadingHTTPServer:
-    """nginx in small: passes on what lies below PATH, with the visitor's host; all else is another site's (404)."""
+    """nginx in small: passes on what lies below PATH, with the visitor's host; all else is another site's (404). The one that
+    keeps the path passes WebSockets on too; the other drops their headers."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
+        def tunnel(self) -> None:
+            path = self.path.removeprefix(PATH) or "/" if strips else self.path
+            with socket.create_connection(("127.0.0.1", self.server.target), timeout=20) as behind:
+                lines = [f"GET {path} HTTP/1.1", *(f"{name}: {value}" for name, value in self.headers.items()), "X-Forwarded-For: 192.0.2.7"]
+                behind.sendall("\r\n".join(lines).encode() + b"\r\n\r\n")
+                threading.Thread(target=self.pump, args=(self.connection, behind), daemon=True).start()
+                self.pump(behind, self.connection)
+            self.close_connection = True
+
+        @staticmethod
+        def pump(source: socket.socket, sink: socket.socket) -> None:
+            with contextlib.suppress(OSError):
+                source.settimeout(None)
+                while data := source.recv(65536):
+                    sink.sendall(data)
+                sink.shutdown(socket.SHUT_WR)
+
         def pass_on(self) -> None:
+            if self.headers.get("Upgrade") and not strips:
+                return self.tunnel()
             if not (self.path + "/").startswith(PATH + "/"):
                 self.server.outside.append(self.path)
                 self.send_error(404)
-                return
+                return None
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             client = http.client.HTTPConnection("127.0.0.1", self.server.target, timeout=20)
             headers = {k: v for k, v in self.headers.items() if k.lower() != "connection"} | {"X-Forwarded-For": "192.0.2.7"}
@@ -44,6 +66,7 @@ def proxy(strips: bool) -> ThreadingHTTPServer:
             self.send_header("Content-Length", str(len(data)))
             self.end_headers()
             self.wfile.write(data)
+            return None
 
         do_GET = do_POST = do_HEAD = do_DELETE = pass_on
 
@@ -86,7 +109,11 @@ def test_a_person_does_everything_below_the_path(product, browser, strips):  # n
         page.locator("form[action*='/cancel/'] button").first.click()
         page.click("#ask-yes")
         page.locator(".flash").first.wait_for()
-        page.goto(f"{address}/admin/jobs/")
+        with page.expect_websocket() as opened:
+            page.goto(f"{address}/admin/jobs/")
+        assert opened.value.url == f"{address}/admin/jobs/live".replace("http", "ws")
+        if not strips:
+            opened.value.wait_for_event("framereceived")
         with page.expect_response(lambda r: "/realtime-stats" in r.url and r.status == 200):
             page.evaluate("window.dispatchEvent(new Event('online'))")
         page.goto(f"{address}/admin/jobs/list?state=ended")
@@ -102,7 +129,7 @@ def test_a_person_does_everything_below_the_path(product, browser, strips):  # n
         page.click("button[type=submit].primary")
         expect(page).to_have_url(re.compile(f"{PATH}/admin/jobs/job/"))
         context.close()
-        assert [t for t in trouble if "favicon" not in t] == [] and [p for p in front.outside if p != "/favicon.ico"] == []
+        assert [t for t in trouble if "favicon" not in t and "WebSocket connection to" not in t] == [] and [p for p in front.outside if p != "/favicon.ico"] == []
     finally:
         if front:
             front.shutdown()

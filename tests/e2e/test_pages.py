@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from itertools import pairwise
 from pathlib import Path
@@ -61,9 +62,11 @@ def test_the_dashboard_follows_the_jobs_without_a_reload(open_page, site):
 
 @pytest.mark.parametrize("path,address,others", [("/admin/jobs/", "/admin/jobs/realtime-stats", 2), ("/admin/jobs/log", "/admin/jobs/realtime-stats", 0),
                                                 ("/admin/jobs/workers", "/admin/jobs/workers", 0)])
-def test_a_page_asks_once_in_five_seconds(open_page, site, path, address, others):
-    """Besides the poll only the two charts of the dashboard ask for their rows."""
+def test_a_page_without_a_socket_asks_once_in_five_seconds(open_page, site, path, address, others):
+    """A proxy drops WebSockets. Besides the poll only the two charts of the dashboard ask for their rows."""
     page = open_page(path)
+    page.route_web_socket(re.compile("/admin/jobs/live"), lambda socket: socket.close())
+    page.reload()
     asked: list[str] = []
     page.on("request", lambda request: request.resource_type == "fetch" and asked.append(urlsplit(request.url).path))
     begins = []

@@ -30,7 +30,7 @@ SECRETS = [  # text, what must not be left of it
     ("curl -H 'Authorization: Bearer abc.def-ghi'", "abc.def"), ("'Bearer abcdef123456'", "abcdef"), ("used basic dXNlcjpwYXNz", "dXNl"),
     ("AKIAIOSFODNN7EXAMPLE", "AKIA"), ("aws_secret_access_key = wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY", "wJal"), ("ghp_0123456789abcdefghij", "ghp_0"),
     ("github_pat_11ABCDEFG0123456789", "11ABC"), ("xoxb-123456789012-abc", "123456"), ("sk_live_0123456789abcdef", "sk_live"), ("rk_test_0123456789abcdef", "0123"),
-    ("whsec_0123456789abcdef", "0123"), ("glpat-0123456789abcdefghij", "0123"), ("AIza0123456789abcdefghijklmnopqrstuvwxyzA", "0123"), ("sk-ant-api03-abcdefgh", "abcd"),
+    ("whsec_0123456789abcdef", "0123"), ("glpat-0123456789abcdefghij", "0123"), ("AIza0123456789abcdefghijklmnopqrstuvwxyzA", "0123"), ("sk-ant-api03-abcdefgh", "abcd"), ("ainj_abcd2345Zm9vYmFyYmF6cXV4cXV1eGNvcmdlZ3JhdWx0", "Zm9v"),
     ("npm_0123456789abcdefghijklmnopqrstuvwxyz", "0123"), ("SG.0123456789abcdefghij.0123456789abcdefghij", "0123"), ("hf_0123456789abcdefghij", "0123"),
     ("https://hooks.slack.com/services/T000/B000/hunter2", "hunter2"), ("bot 123456789:AAabcdefghijklmnopqrstuvwxyz0123456", "AAab"),
     ("DB_PASSWORD_2=hunter2", "hunter2"), ("PGPASSWORD=hunter2 psql", "hunter2"), ("mysqldump --password=hunter2 x", "hunter2"), ("tool --token hunter2 x", "hunter2"),

@@ -15,9 +15,12 @@ from app.ledger.dialect import SessionExecutor
 from app.models import Alert, AlertMessage
 from app.services.alerts import texts
 from app.services.alerts.incidents import CALM_MS
+from app.support import privacy
 from app.support.clock import millis, now_ms, when
 from app.support.formatting import clock
 from app.support.validation import stored_object
+
+_TEXTS = re.compile(r"[?&](q|args\.[^=&]{0,300})=")  # parts of a filter that have data of jobs
 
 
 @dataclass(frozen=True)
@@ -75,6 +78,8 @@ def count_open() -> int:
 
 def _view(row: Alert) -> AlertView:
     now, facts = now_ms(), stored_object(row.facts)
+    if "why" in facts and privacy.hidden():  # an error of a service
+        facts |= {"why": "…", "why_json": None}
     over = when(facts.get("over_ms")) if row.closed_ms is None else None
     ended = row.closed_ms or (millis(over) if over else None)
     shown = texts.worst(facts) if ended else facts
@@ -86,7 +91,8 @@ def _view(row: Alert) -> AlertView:
     same = {name: getattr(row, name) for name in ("id", "kind", "severity", "rule_id", "acked_by")}
     return AlertView(
         **same, name=texts.name(row.kind), text=text, over_at=over,
-        link=link if re.match("/(?!/)", link) else None, opened_at=when(row.opened_ms),
+        link=None if not re.match("/(?!/)", link) or privacy.hidden() and _TEXTS.search(link) else link,
+        opened_at=when(row.opened_ms),
         closed_at=when(row.closed_ms), lasted_ms=(ended or now) - row.opened_ms,
         acked_at=when(row.acked_ms), snoozed_until=until, snoozed_by=by, quiet=bool(until or row.acked_ms),
         sent_to=_sent_to(row.id) if row.notified else [])

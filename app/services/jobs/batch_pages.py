@@ -27,6 +27,7 @@ from app.services.instance.retention import KEEP_DAYS
 from app.services.jobs import crew, graph_figures, graph_walk, lookup
 from app.services.jobs.queue_rates import first_id
 from app.services.jobs.views import FailedJobView
+from app.support import privacy
 from app.support.clock import DAY_MS, HOUR_MS, MINUTE_MS, iso, millis, now_ms, when
 from app.support.messages import translate as _, translate_stored
 from app.support.validation import ValidationError, stored_object
@@ -124,6 +125,7 @@ def listing(q: str = "", before: str = "", size: int = PAGE, only_open: bool = F
     if only_open:
         query = query.where(b.closed_ms.is_(None))
     if q:
+        privacy.refuse_search()
         query = query.where(b.name.icontains(q, autoescape=True))
     if before:
         found = CURSOR.fullmatch(before)

@@ -45,13 +45,13 @@ def dispatch_many(
     definition: JobDefinition, many: Iterable[dict[str, Any]], *, tenant_id: str | None = None,
     queue: str | None = None, delay: float = 0, tries: int | None = None, backoff: tuple[int, ...] | None = None,
     timeout: int | None = None, created_by: str | None = None, after: Collection[str] = (),
-    batch: Any = None,
+    batch: Any = None, uuid: str | None = None,
 ) -> list[str]:
     """Write a job for each of the arguments `many`; returns their uuids. The jobs exist once the caller commits.
 
     `delay`, `backoff` and `timeout` are in seconds. `after`: uuids of jobs that must complete before these begin.
     `batch`: the batch (services/jobs/batches.py) or its id. `created_by`: by default the uuid of the job whose code
-    calls. Raises TypeError (arguments do not fit or are not JSON),
+    calls. `uuid`: that of the only job (repeats.py). Raises TypeError (arguments do not fit or are not JSON),
     ValidationError (queue, tenant, delay, size, unknown `after`, the type's own check), DiskLow, and RuntimeError
     outside an application context; then nothing is written.
     """
@@ -69,9 +69,9 @@ def dispatch_many(
     session = db.session()  # the proxy looks it up at each use
     tx, rows = SessionExecutor(session), []
     for args in many:
-        uuid, fitted = new_uuid(), definition.accept(args, tenant_id)
-        fitted = uploads.to_ids(definition, fitted, tenant_id, uuid)
-        rows.append({"uuid": uuid, "payload": payload(uuid, definition.name, fitted, tenant_id, queue),
+        own, fitted = uuid or new_uuid(), definition.accept(args, tenant_id)
+        fitted = uploads.to_ids(definition, fitted, tenant_id, own)
+        rows.append({"uuid": own, "payload": payload(own, definition.name, fitted, tenant_id, queue),
                      "limit_key": key_for(definition, tenant_id, fitted)})
     if not rows:
         return []

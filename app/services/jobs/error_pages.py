@@ -22,6 +22,7 @@ from app.models.types import as_integer, as_text
 from app.services.instance import deploys
 from app.services.jobs import facts
 from app.services.jobs.job_filter import FilterError, JobFilter
+from app.support import privacy
 from app.support.clock import DAY_MS, MINUTE_MS, iso, now_ms, when
 from app.support.messages import cleaned, from_row, translate as _, translate_stored
 from app.support.redaction import printable, redact
@@ -203,7 +204,7 @@ def _trends(tx: SessionExecutor, keys: list[str], bounds: dict[str, int], begin:
 def _view(row: tuple, since: int, waits: int, tenants: int, largest: list, trend: list[int]) -> GroupView:
     key, n, first_at, last_at, job_type, title, error, stored, first = row
     job_type, first = (as_text(job_type) or "")[:255], as_integer(first, as_integer(first_at))
-    error = from_row(as_text(error), as_text(stored)) or ""
+    error = from_row(privacy.shown(as_text(error), ""), as_text(stored)) or ""
     return GroupView(
         as_text(key) or "", job_type, registry.label_of(job_type), clean_title(as_text(title)),
         translate_stored(cleaned(error, lambda part: redact(printable(part)))) or "", n, waits, tenants, largest,
@@ -211,5 +212,6 @@ def _view(row: tuple, since: int, waits: int, tenants: int, largest: list, trend
 
 
 def clean_title(title: str | None) -> str:
-    """A stored title without secrets and signs that cannot be printed, in the reader's language."""
-    return translate_stored(redact(printable(title or ""))) or ""
+    """A stored title without secrets and signs that cannot be printed, in the reader's language; '' for one who does
+    not see data."""
+    return translate_stored(redact(printable(privacy.shown(title, "") or ""))) or ""

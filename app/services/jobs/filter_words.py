@@ -15,6 +15,7 @@ from app.ledger.dialect import SessionExecutor
 from app.models import Audit, Deploy, ErrorGroup, JobHistory, RollupTenant, WorkerHeartbeat
 from app.services.jobs import filter_sql, payloads
 from app.services.jobs.job_filter import ARGS, JobFilter
+from app.support import privacy
 from app.support.clock import DAY_MS, now_ms, when
 from app.support.formatting import duration, filesize, localtime, number
 from app.support.messages import from_row, translate as _, translate_stored
@@ -70,7 +71,7 @@ def _local(ms: int) -> str:
 
 def _error(_wanted: JobFilter, key: str) -> str:
     row = db.session.get(ErrorGroup, key[:16])
-    return _("Error: %(text)s", text=_short(row.title if row else key))
+    return _("Error: %(text)s", text=_short((row and row.title) or key))
 
 
 def _attempts(wanted: JobFilter, text: str) -> str:
@@ -145,7 +146,8 @@ def suggestions(wanted: JobFilter) -> dict[str, list[str]]:
     names = {name for head in db.session.scalars(newest) for name in payloads.names(head)}
     return {"tenant": sorted(set(tenants)), "worker": sorted({*workers, *filter_sql.names(tx, "worker")}),
             "code": filter_sql.names(tx, "code_version"),
-            "args": sorted(names | {field.name for known in types for field in known.fields})[:MOST_SUGGESTED]}
+            "args": privacy.shown(sorted(names | {field.name for known in types for field in known.fields}), [])
+                    [:MOST_SUGGESTED]}
 
 
 def _some_back() -> int:

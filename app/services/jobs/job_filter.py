@@ -15,6 +15,7 @@ from app.extensions import db
 from app.models import FINAL, LIVE_STATES, JobBatch
 from app.models.job import BY_BATCH, BY_BUDGET, BY_LIMIT, BY_OVERLAP, BY_PERSON, BY_RATE, BY_TYPE
 from app.services.jobs.search_text import words
+from app.support import privacy
 from app.support.clock import FIRST_MS, LAST_MS, midnight, millis
 from app.support.messages import translate as _
 from app.support.validation import ValidationError, check_text, parse_id, parse_queue, parse_tenant
@@ -96,6 +97,8 @@ class JobFilter:
         if len(names) > MOST_ARGS:
             raise FilterError("args", _("A filter has at most %(n)s arguments.", n=MOST_ARGS))
         args = {check_text(name.removeprefix(ARGS)): _one(given, name) for name in names}
+        if (found["q"] or names) and privacy.hidden():
+            raise FilterError("q" if found["q"] else "args", privacy.no_search())
         for name, check in _CHECKS.items():
             try:
                 found[name] = found[name] and check(found[name])

@@ -16,6 +16,7 @@ from app.models import FailedJob, Job, JobMetric, WorkerHeartbeat
 from app.models.types import as_integer, as_text
 from app.services.jobs import crew, payloads, waiting, why
 from app.services.jobs.views import JobRow
+from app.support import privacy
 from app.support.clock import now_ms, when
 from app.support.messages import cleaned, from_row, translate_stored
 from app.support.redaction import printable, redact
@@ -59,6 +60,7 @@ def rows_from(read: list[tuple[str, Read]], whole: bool) -> list[JobRow]:
 def _row(kind: str, r: Read, whole: bool, now: int, in_bin: bool, waits: str | None, used: int | None,
          waited: int | None, ran: int | None, memory: int | None) -> JobRow:
     job_type, tenant, payload, state, error = map(as_text, (r.job_type, r.tenant_id, r.payload, r.state, r.error))
+    payload, error = privacy.shown((payload, error), ("", None))
     error = waits or from_row(error, as_text(r.error_json))
     ready, reserved, done, total = map(as_integer, (r.available_ms, r.reserved_ms, r.progress_done, r.progress_total))
     if state == "pending":

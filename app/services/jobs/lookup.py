@@ -16,6 +16,7 @@ from app.extensions import db
 from app.models import FINAL, LIVE_STATES, FailedJob, Job, JobHistory, JobLog, JobMetric, WorkerHeartbeat
 from app.services.jobs import crew, limits, payloads, waiting, why
 from app.services.jobs.views import AttemptView, FailedJobView, JobSummary, JobView, LogLine, Progress, QueuedJob
+from app.support import privacy
 from app.support.clock import iso, millis, when
 from app.support.messages import cleaned, from_row, translate as _
 from app.support.redaction import printable, redact, redact_json
@@ -97,16 +98,17 @@ def attempts_of(uuid: str) -> list[AttemptView]:
 
 
 def as_json(uuid: str) -> dict[str, Any] | None:
-    """One job as `jobs show --json` prints it; None when the job is unknown."""
+    """One job as `jobs show --json` prints it; None when it is unknown. `hidden`: the reader sees no data of it."""
     found = find(uuid)
     if found is None:
         return None
     with force_locale("en"):  # a script gets the same sentences as on the command line
         planned = why.NOTHING if found.status or not (now := why.one(found.uuid)) else now.plain()
     copied = ("queue", "state", "tenant_id", "args", "result", "error", "in_bin")
+    hidden = {"hidden": True} if privacy.hidden() else {}
     attempts = [{key: getattr(attempt, key) for key in ATTEMPT_KEYS} for attempt in attempts_of(found.uuid)]
     return {"uuid": found.uuid, "type": found.job_type, **{key: getattr(found, key) for key in copied},
-            "attempts": attempts, **waiting.kin(found.uuid), **planned}
+            "attempts": attempts, **waiting.kin(found.uuid), **planned, **hidden}
 
 
 def find(uuid: str) -> JobView | None:
@@ -239,12 +241,12 @@ def version_of(row: Job | FailedJob | None) -> str:
 def _shown(text: str | None, most: int, stored: str | None = None) -> str | None:
     """A stored text for a page, without secrets: its first `most` characters, or its last ones when `most` is
     negative. `stored` is the JSON of a Message, which is translated."""
-    text = from_row(text, stored)
+    text = from_row(privacy.shown(text, None), stored)
     return text and cleaned(text, lambda part: redact(printable(part[:most] if most > 0 else part[most:])))
 
 
 def _result(text: str | None) -> Any:
-    if text is None or text == "null":
+    if text is None or text == "null" or privacy.hidden():
         return None
     value = stored_json(text)
     return _shown(text, MOST_TRACE) if value is None else redact_json(value)  # no JSON: it was cut at 64 KB

@@ -59,7 +59,7 @@ def found(asked: str) -> Found:
 
 def _batches(digits: str) -> list[tuple[str, str]]:
     query = select(JobBatch.id, JobBatch.name).where(JobBatch.id >= digits, JobBatch.id < digits + "g").limit(MOST)
-    return [(as_text(key), as_text(name)) for key, name in db.session.execute(query)]
+    return [(as_text(key), as_text(name) or as_text(key)[:8]) for key, name in db.session.execute(query)]
 
 
 def _jobs(digits: str) -> list[tuple[str, str]]:

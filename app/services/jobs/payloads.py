@@ -9,6 +9,7 @@ from typing import Any
 
 from sqlalchemy import func
 
+from app.support import privacy
 from app.support.cut_json import pairs
 from app.support.redaction import HIDDEN, redact, redact_json
 from app.support.secret_names import hides
@@ -31,7 +32,7 @@ def name_of(payload: Any, job_type: str | None) -> str:
 
 def raw(payload: Any) -> dict[str, Any]:
     """The arguments in a payload, with secrets; {} when there are none."""
-    args = stored_object(payload).get("args")
+    args = None if privacy.hidden() else stored_object(payload).get("args")
     return args if isinstance(args, dict) else {}
 
 
@@ -43,7 +44,7 @@ def arguments(payload: Any) -> dict[str, Any]:
 def headline_argument(payload: Any) -> str:
     """The telling argument, by which people tell jobs of a type apart: the first text, at most 60 characters, without
     secrets; '' when there is none. The head of a payload is enough."""
-    for name, value in pairs(payload if isinstance(payload, str) else "", "args"):
+    for name, value in _pairs(payload):
         if isinstance(value, str) and value.strip() and not value.startswith("up_"):
             text = HIDDEN if hides(name, value) else redact(value[:REDACTED])
             text = text.encode("utf-8", "replace").decode()
@@ -53,4 +54,8 @@ def headline_argument(payload: Any) -> str:
 
 def names(payload: Any) -> list[str]:
     """The names of the arguments in the head of a payload."""
-    return [name for name, _value in pairs(payload if isinstance(payload, str) else "", "args")][:50]
+    return [name for name, _value in _pairs(payload)][:50]
+
+
+def _pairs(payload: Any) -> Any:
+    return pairs(payload if isinstance(payload, str) and not privacy.hidden() else "", "args")

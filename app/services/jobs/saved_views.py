@@ -18,7 +18,8 @@ from sqlalchemy.exc import IntegrityError
 from app.extensions import db
 from app.models import AlertRule, SavedView
 from app.services.audit import ActionRefused, commit_audited, row_of
-from app.services.jobs.job_filter import JobFilter
+from app.services.jobs.job_filter import ARGS, JobFilter
+from app.support import privacy
 from app.support.clock import now_ms
 from app.support.messages import Message, translate as _
 from app.support.validation import ValidationError, check_line, stored_object
@@ -41,7 +42,8 @@ class View:
 def listing(reader: str, admin: bool = False) -> list[View]:
     """The views of a person and those for all, by name."""
     rows = db.session.scalars(select(SavedView).where(SavedView.owner.in_(("", reader))))
-    return sorted((_shown(row, reader, admin) for row in rows), key=lambda view: (view.name.casefold(), view.id))
+    views = (_shown(row, reader, admin) for row in rows if not _telling(row, reader))
+    return sorted(views, key=lambda view: (view.name.casefold(), view.id))
 
 
 def find(view: int, reader: str, admin: bool = False) -> View:
@@ -51,9 +53,15 @@ def find(view: int, reader: str, admin: bool = False) -> View:
 
 def _row(view: int, reader: str) -> SavedView:
     row = row_of(SavedView, view, _("There is no such view."))
-    if row.owner not in ("", reader):
+    if row.owner not in ("", reader) or _telling(row, reader):
         raise ActionRefused(_("There is no such view."), unknown=True)
     return row
+
+
+def _telling(row: SavedView, reader: str) -> bool:
+    """Whether the filter of a view of somebody else has texts that this reader may not see."""
+    data = (name == "q" or name.startswith(ARGS) for name in stored_object(row.query))
+    return row.made_by != reader and any(data) and privacy.hidden()
 
 
 def _shown(row: SavedView, reader: str, admin: bool) -> View:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import delete, func, or_, select
 from sqlalchemy.exc import IntegrityError
@@ -16,6 +17,7 @@ from app.extensions import db
 from app.models import Invitation, LoginAttempt, User, UserSession
 from app.models.user import ROLES
 from app.services.audit import ActionRefused, commit_audited, refuse_unless, row_of
+from app.services.people import tokens
 from app.services.people.attempts import CODES, PER_NETWORK, WINDOW_MS, account_key
 from app.services.people.passwords import hash_password
 from app.services.people.sign_in import find_session, forget_first_password, living
@@ -24,7 +26,7 @@ from app.support.messages import Message, _
 from app.support.validation import ValidationError, check_text
 
 EMAIL = re.compile(r"[^@\s\x00-\x1f<>\"']{1,64}@[A-Za-z0-9.-]{1,190}")
-SUPER = "super-admin"
+SUPER, VIEWER = "super-admin", "viewer"
 BROWSERS = (("Edg", "Edge"), ("OPR/", "Opera"), ("Firefox/", "Firefox"), ("FxiOS", "Firefox"), ("CriOS", "Chrome"),
             ("Chrome/", "Chrome"), ("Safari/", "Safari"))  # the first match counts: each also names those after it
 SYSTEMS = (("Android", "Android"), ("iPhone", "iOS"), ("iPad", "iOS"), ("Windows", "Windows"), ("Mac OS", "macOS"),
@@ -39,14 +41,16 @@ def clean_email(email: str) -> str:
     return email
 
 
-def create_user(email: str, role: str, password: str, actor: str = "code") -> None:
-    """Create an account. Raises ValidationError for a bad address, role or password and for a known address."""
+def create_user(email: str, role: str, password: str, actor: str = "code", sees_data: bool = False) -> None:
+    """Create an account; `sees_data` counts for a viewer. Raises ValidationError for a bad address, role or password
+    and for a known address."""
     email = clean_email(email)
     check_role(role)
     hashed = hash_password(password, email)
     try:
-        db.session.add(User(email=email, password_hash=hashed, role=role, created_ms=now_ms()))
-        commit_audited(actor, Message("create account"), email, role)
+        sees = int(sees_data and role == VIEWER)
+        db.session.add(User(email=email, password_hash=hashed, role=role, created_ms=now_ms(), sees_data=sees))
+        commit_audited(actor, Message("create account"), email, role_words(role, sees))
     except IntegrityError:
         db.session.rollback()
         raise ValidationError(_("There is already an account %(email)s.", email=email)) from None
@@ -71,24 +75,32 @@ def set_password(email: str, password: str, actor: str = "code") -> None:
     _done(user, actor, Message("change password"), Message("sessions ended"))
 
 
-def set_role(email: str, role: str, actor: str = "code") -> None:
-    """Change a role and end all sessions of that account. Raises ValidationError for an unknown role, ActionRefused for
-    an unknown account and the last active super-admin."""
+def role_words(role: str, sees_data: Any) -> str:
+    """A role as the log names it."""
+    return Message("%(role)s who sees data", role=role) if sees_data and role == VIEWER else role
+
+
+def set_role(email: str, role: str, actor: str = "code", sees_data: bool | None = None) -> None:
+    """Change a role, and whether a viewer sees data (None: as before), and end all sessions of that account. Raises
+    ValidationError for an unknown role, ActionRefused for an unknown account and the last active super-admin."""
     check_role(role)
     user = _user(email)
     if role != SUPER:
         _keep_one(user)
         _withdraw_of(user)
-    was, user.role = user.role, role
-    _done(user, actor, Message("change role"), f"{was} → {role}")
+    was, sees = role_words(user.role, user.sees_data), user.sees_data if sees_data is None else sees_data
+    user.role, user.sees_data = role, int(bool(sees) and role == VIEWER)
+    now = role_words(role, user.sees_data)
+    _done(user, actor, Message("change role"), Message("%(before)s → %(after)s", before=was, after=now))
 
 
 def disable(email: str, actor: str = "code") -> None:
-    """Disable an account and end all its sessions. Raises ActionRefused for the last active super-admin."""
+    """Disable an account and end all its sessions and tokens. Raises ActionRefused for the last active super-admin."""
     user = _user(email)
     _keep_one(user)
     _withdraw_of(user)
     user.disabled_ms = user.disabled_ms or now_ms()
+    tokens.end_all(user.id)
     _done(user, actor, Message("disable account"), Message("sessions ended"))
 
 
@@ -141,8 +153,8 @@ class SessionView:
 
 @dataclass(frozen=True)
 class PersonView:
-    """An account. `failures` counts attempts of the last 15 minutes; `sessions` are the active ones, the latest first.
-    """
+    """An account. `failures` counts attempts of the last 15 minutes; `sessions` are the active ones, the latest first;
+    `sees_data`: it is a viewer who sees the data of jobs."""
 
     id: int
     email: str
@@ -152,6 +164,7 @@ class PersonView:
     failures: int
     sessions: list[SessionView]
     second_factor: bool
+    sees_data: bool = False
 
 
 def people(token: str | None = None) -> list[PersonView]:
@@ -165,7 +178,8 @@ def people(token: str | None = None) -> list[PersonView]:
     tried = select(LoginAttempt.account, func.count()).where(*lately)
     failures = {account: n for account, n in db.session.execute(tried.group_by(LoginAttempt.account))}
     return [PersonView(u.id, u.email, u.role, when(u.created_ms), when(u.disabled_ms),
-                       failures.get(account_key(u.email), 0), sessions.get(u.id, []), u.totp_on_ms is not None)
+                       failures.get(account_key(u.email), 0), sessions.get(u.id, []), u.totp_on_ms is not None,
+                       bool(u.sees_data))
             for u in db.session.scalars(select(User).order_by(User.email))]
 
 
@@ -184,6 +198,11 @@ def _session(row: UserSession, mine: UserSession | None) -> SessionView:
 def email_of(user: int) -> str:
     """The address of an account by its number. Raises ActionRefused when there is none."""
     return row_of(User, user, _("There is no such account.")).email
+
+
+def account(email: str) -> User:
+    """The account of an address. Raises ValidationError, and ActionRefused when there is none."""
+    return _user(email)
 
 
 def device_words(agent: str | None) -> str | None:

@@ -72,7 +72,7 @@ def change_password(user_id: int, old: str, new: str, visitor: Visitor, token: s
         except ValidationError as error:
             raise FieldError("new_password", str(error)) from None
         same = update(User).where(User.id == user_id, User.password_hash == known).values(password_hash=hashed)
-        refuse_unless(db.session.execute(same).rowcount, _("The password was changed elsewhere just now."))
+        refuse_unless(db.session.execute(same).rowcount, _("The password was changed elsewhere just now."), False)
         forget_first_password(user_id)
         return _end(email, Message("change password"), UserSession.user_id == user_id,
                     UserSession.token_hash != digest(token))

@@ -83,7 +83,7 @@ def turn_on(user_id: int, code: str, token: str) -> list[str] | None:
     than that of `token` end. Raises ActionRefused when there is nothing to turn on."""
     user, now = _locked(user_id), now_ms()
     found = _opened(user) if user and user.totp_on_ms is None else None
-    refuse_unless(found and found[1] >= now - PENDING_MS, _("The set-up is over: begin again."))
+    refuse_unless(found and found[1] >= now - PENDING_MS, _("The set-up is over: begin again."), False)
     if (step := _step(found[0], cleaned(code), now)) is None:
         db.session.rollback()
         return None
@@ -99,7 +99,7 @@ def change(user_id: int, code: str, off: bool) -> list[str] | None:
     """With a right code turn the second factor off (returns []), or make new recovery codes; None for a wrong code.
     Raises ActionRefused when it is not on."""
     user = _locked(user_id)
-    refuse_unless(user and user.totp_on_ms is not None, _("The second factor is not on."))
+    refuse_unless(user and user.totp_on_ms is not None, _("The second factor is not on."), False)
     if not accept(user, code, now_ms()):
         db.session.rollback()
         return None
@@ -118,7 +118,7 @@ def reset(email: str, actor: str = "code") -> None:
     ActionRefused."""
     user = db.session.scalar(select(User).where(User.email == email.strip().lower()).with_for_update())
     refuse_unless(user, _("There is no such account."))
-    refuse_unless(user.totp_on_ms is not None, _("%(email)s has no second factor.", email=user.email))
+    refuse_unless(user.totp_on_ms is not None, _("%(email)s has no second factor.", email=user.email), False)
     _clear(user)
     db.session.execute(delete(UserSession).where(UserSession.user_id == user.id))
     commit_audited(actor, Message("reset second factor"), user.email, Message("sessions ended"))

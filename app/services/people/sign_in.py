@@ -16,12 +16,12 @@ import secrets
 from dataclasses import dataclass
 
 from itsdangerous import BadSignature, URLSafeSerializer
-from sqlalchemy import and_, delete, func, or_, select, update
+from sqlalchemy import Update, and_, delete, func, or_, select, update
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.sql.elements import ColumnElement
 
 from app.extensions import db, short_wait
-from app.models import Audit, Invitation, LoginAttempt, User, UserSession
+from app.models import ApiToken, Audit, Invitation, LoginAttempt, User, UserSession
 from app.services.audit import audit
 from app.services.people import kept_forms, second_factor
 from app.services.people.attempts import (
@@ -46,6 +46,7 @@ from app.support.settings import settings
 
 IDLE_MS, AGE_MS, SEEN_EVERY_MS, SEEN_WAIT_MS = 12 * HOUR_MS, 7 * DAY_MS, MINUTE_MS, 250
 KEEP_MS = 30 * DAY_MS  # rows about failures, and invitations that are over
+KEEP_TOKENS_MS = 90 * DAY_MS  # after their end
 STATE_MS = 5 * MINUTE_MS
 
 
@@ -214,8 +215,8 @@ def load_session(token: str, polling: bool = False) -> User | None:
         return None
     if alone and not polling and now - row.seen_ms > SEEN_EVERY_MS:
         id_, user = row.id, row.user
-        db.session.rollback()  # the transaction of a POST has SQLite's write lock, for which `_seen` would wait in vain
-        _seen(id_, now)
+        db.session.rollback()  # the transaction of a POST has SQLite's write lock, which `write_aside` needs
+        write_aside(update(UserSession).where(UserSession.id == id_).values(seen_ms=now))
         return user
     return row.user
 
@@ -230,20 +231,20 @@ def living(now: int) -> ColumnElement[bool]:
     return and_(UserSession.seen_ms >= now - IDLE_MS, UserSession.created_ms >= now - AGE_MS)
 
 
-def _seen(session_id: int, now: int) -> None:
-    """Write the time of use, in a transaction of its own; a page does not wait for a busy database."""
-    seen = update(UserSession).where(UserSession.id == session_id).values(seen_ms=now)
+def write_aside(statement: Update) -> None:
+    """Run a statement in a transaction of its own; a page does not wait for a busy database."""
     with contextlib.suppress(OperationalError), db.engine.connect() as connection, short_wait(connection, SEEN_WAIT_MS):
-        connection.execution_options(begin="BEGIN IMMEDIATE").execute(seen)
+        connection.execution_options(begin="BEGIN IMMEDIATE").execute(statement)
         connection.commit()
 
 
 def sweep(now: int) -> None:
     """Delete sessions that are over, attempts past their window, rows about failed sign-ins past 30 days, invitations
-    that have been over for as long, and forms that are kept no longer."""
+    that have been over for as long, tokens 90 days after their end, and forms that are kept no longer."""
     db.session.execute(delete(UserSession).where(~living(now)))
     db.session.execute(delete(LoginAttempt).where(LoginAttempt.at_ms < now - WINDOW_MS))
     db.session.execute(delete(Audit).where(Audit.action == FAILED, Audit.at_ms < now - KEEP_MS))
     db.session.execute(delete(Invitation).where(Invitation.expires_ms < now - KEEP_MS))
+    db.session.execute(delete(ApiToken).where(ApiToken.expires_ms < now - KEEP_TOKENS_MS))
     kept_forms.expire(now)
     db.session.commit()

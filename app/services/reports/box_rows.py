@@ -18,8 +18,8 @@ from app.services.reports.model import MOST_ROWS, AlertRow, Capacity, Figure, Nu
 from app.support.validation import stored_object
 
 MOST_PEAKS = 5
-_CREW = """SELECT minute_ms - minute_ms % 3600000, SUM(samples), SUM(alive), SUM(busy) FROM worker_minutes
- WHERE minute_ms >= :low AND minute_ms < :until GROUP BY minute_ms - minute_ms % 3600000"""
+_CREW = """SELECT minute_ms - minute_ms % 3600000, SUM(samples + 0.0), SUM(alive + 0.0), SUM(busy + 0.0)
+ FROM worker_minutes WHERE minute_ms >= :low AND minute_ms < :until GROUP BY minute_ms - minute_ms % 3600000"""
 _BOX = """SELECT MAX(cpu), MAX(memory), MAX(disk_total - disk_free), MAX(oldest_ms), COUNT(*), MAX(memory_total),
  MAX(disk_total) FROM machine_minutes WHERE minute_ms >= :low AND minute_ms < :until"""
 _OPENED = "SELECT COUNT(*) FROM alerts WHERE opened_ms >= :low AND opened_ms < :until"
@@ -37,7 +37,7 @@ def _rows(sql: str, span: Span) -> list[tuple]:
 def capacity(now: Span, before: Span, why: str, why_before: str) -> Capacity:
     """Workers and machine in two times (ms); with `why` and `why_before` (codes) their rows are deleted already."""
     whys = why, why_before
-    crews = [[(row[0], *(as_integer(n, 0) or 0 for n in row[1:])) for row in _rows(_CREW, span)]
+    crews = [[tuple(as_integer(n, 0) or 0 for n in row) for row in _rows(_CREW, span)]
              for span in (now, before)]
     box, was = ([as_integer(n) for n in _rows(_BOX, span)[0]] for span in (now, before))
 

@@ -13,6 +13,8 @@ from app.services.reports.document import MOST_TITLE, Bars, Block, Cell, Head, L
 from app.services.reports.model import ErrorRow, Figure, ReportFigures, Slot, Spread, TypeRow
 from app.support.formatting import duration, number
 
+MOST_SLOTS = 62  # days in a table; of a longer range the weeks are shown, and the CSV has each day
+
 
 def completed() -> str:
     """'Completed', of many jobs."""
@@ -41,9 +43,10 @@ def figures(title: str, rows: Iterable[tuple[str, Figure, str]], to: Link) -> Ta
 def slots(f: ReportFigures, to: Link) -> Iterator[Block]:
     """The jobs of each day or hour: bars (if any job ended) and their table."""
     was = _("before") if f.slots_before else ""
-    hourly = bool(f.slots) and f.slots[0].until - f.slots[0].since <= moments.HOURLY_MS
-    title = _("Jobs by hour") if hourly else _("Jobs by day")
-    pairs = list(zip_longest(f.slots, f.slots_before))
+    hourly, weekly = bool(f.slots) and moments.hourly(f.slots[0]), len(f.slots) > MOST_SLOTS
+    title = _("Jobs by hour") if hourly else _("Jobs by week") if weekly else _("Jobs by day")
+    pairs = list(zip_longest(*map(_weeks, (f.slots, f.slots_before))) if weekly else
+                 zip_longest(f.slots, f.slots_before))
 
     def cell(now: Slot | None, before: Slot | None, name: str) -> Cell:
         return Cell(number(getattr(now, name)) if now else NONE, number(getattr(before, name)) if before else "")
@@ -52,16 +55,22 @@ def slots(f: ReportFigures, to: Link) -> Iterator[Block]:
         return Cell(moments.slot(now, f) if now else NONE, moments.slot(before, f) if before else "",
                     to(now.link) if now else "")
 
-    if any(one.completed + one.failed for one in f.slots):
+    if any(now and now.completed + now.failed for now, _before in pairs):
         yield Bars(title, (failed(), completed(), _("Ended in the period before")), tuple(
             (moments.slot(now, f, short=True), now.failed, now.completed,
              before.completed + before.failed if before else None) for now, before in pairs if now))
     names = ((completed(), "completed"), (failed(), "failed"), (cancelled(), "cancelled"),
              (pgettext("many", "Lost"), "lost"))
-    heads = (Head(_("Hour") if hourly else _("Day"), was, number=False, share=1.4),
+    heads = (Head(_("Hour") if hourly else _("Week from") if weekly else _("Day"), was, number=False, share=1.4),
              *(Head(head, was) for head, _name in names))
     yield Table(title, heads, tuple((day(*pair), *(cell(*pair, name) for _head, name in names)) for pair in pairs),
                 _("The period has no day."))
+
+
+def _weeks(slots: tuple[Slot, ...]) -> list[Slot]:
+    """Seven days each as one slot, which no page counts; the last may be shorter."""
+    return [Slot(some[0].since, some[-1].until, *(sum(getattr(one, part) for one in some) for part in (
+        "completed", "failed", "cancelled", "lost"))) for some in (slots[n:n + 7] for n in range(0, len(slots), 7))]
 
 
 def _name(row: TypeRow, link: str) -> Cell:

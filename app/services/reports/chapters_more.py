@@ -50,7 +50,9 @@ def _hidden(f: ReportFigures) -> Iterator[str]:
 
 
 def _of(label: str, total: int | None) -> str:
-    return label if total is None else _("%(what)s, of %(total)s", what=label, total=show(total, "bytes"))
+    if total is None:
+        return label
+    return _("%(what)s, of %(total)s", what=label, total=show(total, "bytes").replace(" ", "\u00a0"))  # one word
 
 
 def _alert(alert: AlertRow, f: ReportFigures, to: Link) -> tuple[Cell, ...]:

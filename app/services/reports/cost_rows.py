@@ -39,8 +39,8 @@ def read(since: int, until: int, before: int, before_until: int, only: ReportFil
     sums = {(as_text(tenant) or "", as_text(currency) or ""): [as_integer(n, 0) or 0 for n in numbers]
             for tenant, currency, *numbers in rows}
     budgets = {} if only.job_type else {
-        (row.tenant_id, row.currency): row for row in db.session.scalars(select(TenantBudget))
-        if only.tenant_id in (None, row.tenant_id)}
+        (as_text(row.tenant_id) or "", as_text(row.currency) or ""): row
+        for row in db.session.scalars(select(TenantBudget)) if only.tenant_id in (None, row.tenant_id)}
     found = []
     for tenant, currency in sums.keys() | budgets.keys():
         numbers, budget = sums.get((tenant, currency), [0] * 5), budgets.get((tenant, currency))

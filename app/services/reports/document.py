@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from urllib.parse import quote, urlsplit
 
-from app.support.redaction import one_line
+from app.support.redaction import printable
 
 PRODUCT = "Ainstein Jobs"
 MOST_NAME, MOST_TITLE = 100, 160  # characters of a name, and of the title of an error
@@ -147,8 +147,10 @@ class Document:
 
 def tidy(text: object, most: int = MOST_NAME) -> str:
     """The text as one line of at most `most` characters; control characters and marks of direction show as escapes."""
-    line = unicodedata.normalize("NFC", one_line(" ".join(str(text)[: 4 * most].split())))
-    return line if len(line) <= most else line[: most - 1].rstrip() + "…"
+    line = unicodedata.normalize("NFC", printable(" ".join(str(text)[: 4 * most].split())))
+    line = line if len(line) <= most else line[: most - 1].rstrip() + "…"
+    rightward = any(unicodedata.bidirectional(sign) in ("R", "AL", "AN") for sign in line)
+    return f"\u2068{line}\u2069" if rightward else line  # isolated, so that it does not turn the numbers beside it
 
 
 def absolute(public_url: str, path: str) -> str:

@@ -23,7 +23,7 @@ from app.ledger import counts
 from app.ledger.dialect import Connection, Executor
 from app.models.types import as_integer
 from app.services.outbox import backoff
-from app.services.reports import due_times, figures, plan_values
+from app.services.reports import due_times, figures, plan_values, without_data
 from app.services.reports.model import ReportFigures, ReportFilter
 from app.services.reports.periods import Window
 from app.services.reports.plan_values import FIELDS, MAIL, Damaged, Plan
@@ -109,6 +109,8 @@ class Reports:
             try:
                 written += self._one(connection, row, now)
                 self.failures.pop(row[0], None)
+            except Damaged:
+                self.failures.pop(row[0], None)  # the page says it; trying again changes nothing
             except Exception as error:
                 times = failed.times + 1 if failed else 0
                 self.failures[row[0]] = Failure(_why(error), times, now + backoff(times))
@@ -127,7 +129,8 @@ class Reports:
             return 0
         window, skipped = found
         with self.app.app_context():
-            told = figures.to_json(self.collect(window, plan.limits))
+            found = self.collect(window, plan.limits)
+        told = figures.to_json(without_data.hide(found) if without_data.wanted(connection, plan.target) else found)
         with connection.transaction() as tx:
             if tx.fetch_all(_PLAN, id=plan.id) != [row]:
                 return 0  # somebody has changed it meanwhile: the next round reads it anew
@@ -155,6 +158,4 @@ def resting(tx: Executor, plan: Plan) -> bool:
 
 
 def _why(error: Exception) -> str:
-    if isinstance(error, Damaged):
-        return Message("this plan cannot be read: save it anew")
     return text_of(error) if type(text_of(error)) is Message else error_texts.describe(error)

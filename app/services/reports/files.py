@@ -37,7 +37,7 @@ def files_of(found: ReportFigures, form: str, language: str) -> list[tuple[str, 
     if form == "csv":
         from app.services.reports import report_csv
 
-        return [(f"{name}-{part}.csv", kind, text.encode()) for part, text in report_csv.files(found).items()]
+        return [(f"{name}-{part}", kind, text.encode()) for part, text in report_csv.files(found).items()]
     from app.services.reports import html_mail, plain
 
     text = (html_mail if form == "html" else plain).render(found, language, url)

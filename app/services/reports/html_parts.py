@@ -23,14 +23,14 @@ STYLE = Markup("""<style>
 .s,.s td,.s th,.s p,.s h1,.s h2,.s h3{color:#e5e9f0!important}.s .d,.s p{border-color:#3a4453!important}
 .s .m,.s td.m,.s p.m{color:#9ba7b8!important}.s a{color:#8db2ff!important}.s .k{border-color:#3a4453!important}
 .s .bad{color:#ffb0a3!important}.s .good{color:#86dcae!important}}
-@media (max-width:480px){.d td,.d th{padding:5px 3px!important;font-size:11px!important}.s{padding:12px!important}
-.d span{font-size:10px!important}}
+@media (max-width:480px){.d td,.d th{padding:5px 2px!important;font-size:11px!important}.s{padding:10px!important}}
 </style><!--[if mso]><style>td,th,p,a,h1,h2,h3{font-family:Arial,sans-serif!important}</style><![endif]-->""")
 _STRIPED, _PLAIN = Markup(' class="z" bgcolor="#f3f5f8"'), Markup("")
 _TD, _TH, _RIGHT = Markup("td"), Markup("th"), Markup(" align=right")
 _TABLE = Markup(
     '<table class="d" width="100%%" cellpadding="6" cellspacing="0" border="0" style="border-collapse:collapse;'
-    'font-size:13px;line-height:1.35;border-bottom:1px solid %s">\n<tr class="z" bgcolor="%s">%s</tr>\n%s</table>')
+    'font-size:13px;line-height:1.35;border-bottom:1px solid %s">\n'
+    '<tr class="z" bgcolor="%s" valign="top">%s</tr>\n%s</table>')
 _FACT = Markup(
     '<td class="k" width="49%%" valign="top" style="padding:10px 12px;border:1px solid %s;border-radius:6px">'
     '<span class="m" style="font-size:12px;color:%s">%s</span><br>'
@@ -39,6 +39,8 @@ _FACT = Markup(
 _POINT = Markup(
     '<tr><td width="4" bgcolor="%s" style="font-size:1px">&nbsp;</td><td style="padding:4px 0 4px 10px">%s</td></tr>'
     '<tr><td height="4" colspan="2" style="font-size:1px;line-height:4px">&nbsp;</td></tr>')
+_BARS = Markup('<div aria-hidden="true" style="margin-bottom:8px"><p class="m" style="margin:8px 0 4px;font-size:12px;'
+               'color:%s">%s</p>%s</div>')
 _FRAME = Markup('<table role="presentation" width="100%%" cellpadding="%s" cellspacing="0" border="0">%s</table>')
 
 
@@ -80,15 +82,15 @@ def table(one: Table) -> Markup:
     if not one.rows:
         return line(one.empty, MUTED)
     heads = Markup("").join(_cell(_TH, Cell(head.text, head.sub), head, Markup(" scope=col")) for head in one.heads)
-    rows = (Markup("<tr%s>%s</tr>") % (_STRIPED if n % 2 else _PLAIN, Markup("").join(
+    rows = (Markup("<tr valign=top%s>%s</tr>") % (_STRIPED if n % 2 else _PLAIN, Markup("").join(
         _cell(_TD, cell, head) for cell, head in zip(row, one.heads, strict=True))) for n, row in enumerate(one.rows))
     return _TABLE % (LINE, LINE, heads, Markup("\n").join(rows))
 
 
 def _cell(tag: Markup, cell: Cell, head: Head, scope: Markup = _PLAIN) -> Markup:
-    sub = Markup('<br><span class="m" style="color:%s;font-size:12px">%s</span>') % (MUTED, broken(cell.sub))
+    sub = Markup('<br><small class="m" style="color:%s">%s</small>') % (MUTED, broken(cell.sub))
     side = _RIGHT if head.number else Markup(" align=left") if scope else _PLAIN
-    return Markup("<%s%s%s valign=top>%s%s</%s>") % (
+    return Markup("<%s%s%s>%s%s</%s>") % (
         tag, scope, side, link(Point(cell.text, cell.link)), sub if cell.sub else _PLAIN, tag)
 
 
@@ -99,8 +101,7 @@ def bars(chart: Bars) -> Markup:
         FAILED, chart.names[0], COMPLETED, chart.names[1])
     rows = (Markup('<tr><td width="60" class="m" style="color:%s;font-size:12px">%s</td><td>%s</td></tr>') % (
         MUTED, label, _bar(low / most, high / most)) for label, low, high, _before in chart.points)
-    return Markup('<div aria-hidden="true"><p class="m" style="margin:8px 0 4px;font-size:12px;color:%s">%s</p>%s'
-                  "</div>") % (MUTED, legend, _FRAME % (2, Markup("").join(rows)))
+    return _BARS % (MUTED, legend, _FRAME % (2, Markup("").join(rows)))
 
 
 def _bar(low: float, high: float) -> Markup:

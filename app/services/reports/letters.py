@@ -21,7 +21,7 @@ from app.extensions import db, reading
 from app.ledger.dialect import SessionExecutor
 from app.models.types import as_text
 from app.services.alerts.texts import BRAND, repeated
-from app.services.reports import due_times, figures, files, html_mail, opening, plain, plan_values
+from app.services.reports import due_times, figures, files, html_mail, opening, plain, plan_values, without_data
 from app.services.reports.model import ReportFigures
 from app.support.formatting import number
 from app.support.messages import Message
@@ -65,6 +65,8 @@ def write(row: Any, now: int, again: bool) -> Letter:
     if row.report_id is None:
         told.append(_("A test, asked for on the page of reports."))
         found = _latest(plans, now)
+        with reading():
+            found = without_data.hide(found) if without_data.wanted(tx, as_text(row.target) or "") else found
     else:
         if not kept:
             raise NotWritten(Message("the figures of this report are no longer kept"))

@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from babel.dates import format_datetime
 from flask_babel import get_locale, gettext as _
 
+from app.services.reports import periods
 from app.services.reports.model import ReportFigures, Slot
 
 HOURLY_MS = 2 * 3_600_000  # a slot up to this long is an hour
@@ -30,12 +31,26 @@ def at(ms: int, figures: ReportFigures, form: str = "d MMM, HH:mm") -> str:
         return "–"
 
 
+def hourly(one: Slot) -> bool:
+    """Whether a bar is an hour, not a day or a week."""
+    return one.until - one.since <= HOURLY_MS
+
+
 def slot(one: Slot, figures: ReportFigures, short: bool = False) -> str:
-    """The name of a bar: 'Mon 19 Oct' or, of an hour, 'Mon 19, 14:00'; `short` for the axis: '19' or '14'."""
-    hourly = one.until - one.since <= HOURLY_MS
+    """The name of a bar: 'Mon 19 Oct' or, of an hour, 'Mon 19, 14:00'; `short` for the axis: 'Mon 19', '19', '14'."""
     if short:
-        return at(one.since, figures, "HH" if hourly else "d" if len(figures.slots) > 14 else "EEE d")
-    return at(one.since, figures, "EEE d, HH:mm" if hourly else "EEE d MMM")
+        many = len(figures.slots)
+        return at(one.since, figures, "HH" if hourly(one) else "EEE d" if many < 15 else "d" if many < 32 else "d MMM")
+    return at(one.since, figures, "EEE d, HH:mm" if hourly(one) else "EEE d MMM")
+
+
+def period(figures: ReportFigures, language: str, before: bool = False) -> str:
+    """The period in words, or the one before; an en dash where no calendar has it."""
+    since, until = (figures.before_since, figures.before_until) if before else (figures.since, figures.until)
+    try:
+        return periods.title(periods.Window(figures.period, since, until), zone_of(figures), language)
+    except (ValueError, OverflowError, OSError):
+        return "–"
 
 
 def name(figures: ReportFigures) -> str:

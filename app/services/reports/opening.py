@@ -1,15 +1,15 @@
 """The first page of a report: its key numbers beside those of the period before, and what needs attention first.
 
-`of(figures, language, public_url)` -> Document. The words are those of the language that is forced around it.
+`of(figures, language, public_url)` -> Document
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from flask_babel import gettext as _, ngettext, pgettext
+from flask_babel import force_locale, gettext as _, ngettext, pgettext
 
-from app.services.reports import changes, chapters, moments, periods
+from app.services.reports import changes, chapters, moments
 from app.services.reports.document import Document, Fact, Point, absolute, tidy
 from app.services.reports.model import CostRow, Figure, ReportFigures, Spread, Times
 from app.support.formatting import duration, money, number, percent
@@ -19,14 +19,17 @@ FULL, BUSY, NEARLY, MOST_TENANTS = 90, 95, 80, 3  # percent of disk, workers, a 
 
 
 def of(figures: ReportFigures, language: str, public_url: str, change_path: str = "/admin/jobs/reports") -> Document:
-    """The report in words. `public_url` is the address of the site, `change_path` where one changes what one gets."""
-    zone = moments.zone_of(figures)
-    window = periods.Window(figures.period, figures.since, figures.until)
-    was = periods.Window(figures.period, figures.before_since, figures.before_until)
+    """The report in words of "it" or "en". `public_url` is the address of the site, `change_path` the page where one
+    changes what one gets. Needs an application context."""
+    with force_locale(language):
+        return _of(figures, language, public_url, change_path)
+
+
+def _of(figures: ReportFigures, language: str, public_url: str, change_path: str) -> Document:
     points = [Point(text, absolute(public_url, link), "bad") for text, link in attention(figures)]
     return Document(
-        language, moments.name(figures), periods.title(window, zone, language), _scope(figures),
-        _("Compared with the period before: %(period)s.", period=periods.title(was, zone, language)),
+        language, moments.name(figures), moments.period(figures, language), _scope(figures),
+        _("Compared with the period before: %(period)s.", period=moments.period(figures, language, before=True)),
         _("Figures of %(time)s, %(zone)s.", time=moments.at(figures.made_ms, figures, "d MMMM y, HH:mm"),
           zone=tidy(figures.zone)),
         figures.made_ms, tuple(_facts(figures, public_url)),
@@ -42,7 +45,9 @@ def subject(document: Document) -> str:
     title = f"{document.title}, {document.period}"
     if not document.urgent:
         return title
-    return title + ": " + ngettext("%(num)s point needs attention", "%(num)s points need attention", document.urgent)
+    with force_locale(document.language):
+        return title + ": " + ngettext("%(num)s point needs attention", "%(num)s points need attention",
+                                       document.urgent)
 
 
 def _scope(figures: ReportFigures) -> str:

@@ -2,8 +2,8 @@
 
 bounds (ms, whole hours) + filter -> `counts` -> a Tally by type for each time: exact, as far back as there are any
                                   -> `usage_read.cut` -> a Cell by name: sketches, of 400 days
-                                  -> `raw` -> both, from the rows of single outcomes, for what no hour counts: a queue,
-                                     or a type of a tenant; None when these are more than MOST_RAW
+                                  -> `raw_counts`, `raw_cells` -> both, from the rows of single outcomes, for what no
+                                     hour counts: a queue, or a type of a tenant
 Rows that the monitor has not counted yet are read from job_metrics, so what is recorded is counted.
 """
 
@@ -24,12 +24,14 @@ from app.services.stats.usage_fill import Cell
 from app.support.clock import HOUR_MS, stamp, stored_ms
 from app.support.sketch import Sketch
 
-MOST_RAW = 200_000  # outcomes; they take 1 s
+MOST_RAW = 50_000  # outcomes; they take 1 s
 _COUNTS = f"""WITH slots (n, low, high) AS (VALUES {{slots}})
  SELECT s.n, r.job_type, r.status, SUM(r.count + 0.0), SUM(r.time_ms + 0.0), NULL FROM slots s CROSS JOIN {{table}} r
  WHERE r.hour >= s.low AND r.hour < s.high{{of}} GROUP BY s.n, r.job_type, r.status
  UNION ALL SELECT -1, r.job_type, r.status, COUNT(*), SUM(r.processing_time), CAST({AT} AS VARCHAR(30))
  FROM job_metrics r WHERE r.id > {REACH}{{of}} GROUP BY {AT}, r.job_type, r.status"""
+_RAW_COUNTS = """SELECT job_type, status, COUNT(*), SUM(processing_time + 0.0) FROM job_metrics r
+ WHERE completed_at >= :low AND completed_at < :high{of} GROUP BY job_type, status"""
 _RAW = f"""SELECT {usage_fill.COLUMNS} FROM job_metrics r WHERE completed_at >= :low AND completed_at < :high{{of}}
  LIMIT {MOST_RAW + 1}"""
 
@@ -105,28 +107,35 @@ def counts(bounds: Sequence[int], only: ReportFilter) -> Tallies:
     return found
 
 
-def raw(bounds: Sequence[int], only: ReportFilter) -> tuple[Tallies, dict[str, Cell]] | None:
-    """Tallies by type of each time, and cells by type of all, from single rows; None when these are more than
-    MOST_RAW. The transaction ends after each bar, so that no long reading keeps SQLite's log from being emptied."""
-    tallies: Tallies = [defaultdict(Tally) for _ in bounds[1:]]
+def raw_counts(bounds: Sequence[int], only: ReportFilter) -> Tallies:
+    """As `counts`, of any filter, from single rows: a million take 2 s. The transaction ends after each bar, as in
+    `raw_cells`, so that no long reading keeps SQLite's log from being emptied."""
+    found: Tallies = [defaultdict(Tally) for _ in bounds[1:]]
+    for tallies, rows in zip(found, _rows(_RAW_COUNTS, bounds, only), strict=True):
+        for job_type, status, n, ms in rows:
+            tallies[as_text(job_type) or ""].count(as_text(status), as_integer(n, 0) or 0, as_integer(ms, 0) or 0)
+    return found
+
+
+def raw_cells(bounds: Sequence[int], only: ReportFilter) -> dict[str, Cell] | None:
+    """Cells by type of the whole time, from single rows; None when these are more than MOST_RAW."""
     cells: dict[str, Cell] = defaultdict(Cell)
     left = MOST_RAW
-    for place, rows in enumerate(_rows(bounds, only)):
+    for rows in _rows(_RAW, bounds, only):
         left -= len(rows)
         if left < 0:
             return None
-        for _id, _uuid, _claim, job_type, _tenant, _worker, status, run, *_rest in rows:
-            tallies[place][as_text(job_type) or ""].count(as_text(status), 1, as_integer(run, 0) or 0)
         for (scope, name, _at), cell in usage_fill.collect(rows, 0, 2**62).items():
             if scope == "type":
                 cells[name].add(cell)
-    return tallies, cells
+    return cells
 
 
-def _rows(bounds: Sequence[int], only: ReportFilter) -> Iterator[list[tuple]]:
-    of, given = _of(only)
+def _rows(sql: str, bounds: Sequence[int], only: ReportFilter) -> Iterator[list[tuple]]:
+    given = {name: value for name, value in vars(only).items() if value is not None}
+    of = "".join(f" AND COALESCE(r.{name}, '') = :{name}" for name in given)  # so the index of the time is taken
     for low, high in zip(bounds, bounds[1:], strict=False):
-        yield SessionExecutor(db.session).fetch_all(_RAW.format(of=of), low=stamp(low), high=stamp(high), **given)
+        yield SessionExecutor(db.session).fetch_all(sql.format(of=of), low=stamp(low), high=stamp(high), **given)
         db.session.rollback()
 
 

@@ -15,7 +15,7 @@ from app.services.reports.document import PRODUCT, Bars, Budgets, Document, Fact
 from app.services.reports.model import ReportFigures
 from app.services.reports.pdf_canvas import TaggedCanvas
 from app.services.reports.pdf_pen import ACCENT, LEFT, LINE, MUTED, ROOM, TEXT, TONES, Pen
-from app.services.reports.pdf_text import BOLD, REGULAR, legible, lines
+from app.services.reports.pdf_text import BOLD, REGULAR, SQUARE, legible, lines
 
 _one = threading.Lock()  # reportlab's fonts belong to one document at a time
 CARD, GAP, ACROSS = 64, 10, 3
@@ -49,10 +49,12 @@ def _drawn(document: Document, total: int) -> tuple[bytes, int]:
         if section.more:
             pen.text(section.more.text, link=section.more.link, after=6)
     pen.parent = canvas.body
+    squares = [_("A %(sign)s is a character that the font of this PDF does not have; the mail and the site have it.",
+                 sign=SQUARE)] if pen.squares else []
     if document.notes:
         pen.heading("notes", _("How this was counted"), 2)
-        for note in document.notes:
-            pen.text(note, colour=MUTED)
+    for note in [*document.notes, *squares]:
+        pen.text(note, colour=MUTED)
     pen.end()
     return canvas.finish(), pen.page
 

@@ -13,7 +13,7 @@ from reportlab.lib.colors import HexColor, white
 
 from app.services.reports.document import Bars, Budgets, Ranges
 from app.services.reports.pdf_pen import LEFT, LINE, MUTED, ROOM, SMALL, TEXT, Pen
-from app.services.reports.pdf_text import REGULAR, ellipsis, legible, width
+from app.services.reports.pdf_text import REGULAR, legible, lines, width
 from app.support.formatting import duration, number
 
 FAILED, COMPLETED, BLUE, SKY, ORANGE = (HexColor(c) for c in ("#d55e00", "#009e73", "#0072b2", "#56b4e9", "#e69f00"))
@@ -86,7 +86,7 @@ def ranges(pen: Pen, chart: Ranges) -> None:
                 c.rect(start, y - thick / 2, max(end - start, .6), thick, stroke=0, fill=1)
             c.setFillColor(TEXT)
             c.rect(a - 1, y - 5, 2, 10, stroke=0, fill=1)
-            c.write(left + room + 6, y - 2.5, " · ".join(texts), size=SMALL, colour=TEXT)
+            _printed(pen, left + room + 6, y, " · ".join(texts))
 
     legend = [(f"{chart.names[0]} – {chart.names[1]}", BLUE, False), (f"– {chart.names[2]}", SKY, False)]
     printed = max(width(" · ".join(texts), REGULAR, SMALL) for _name, _three, texts in chart.rows) + 8
@@ -107,7 +107,7 @@ def budgets(pen: Pen, chart: Budgets) -> None:
             if share > most:  # the bar is cut
                 c.setFillColor(white)
                 c.rect(left + room - 9, y - 5, 2.5, 10, stroke=0, fill=1)
-            c.write(left + room + 6, y - 2.5, text, size=SMALL, colour=TEXT)
+            _printed(pen, left + room + 6, y, text)
         c.setStrokeColor(TEXT)
         c.setLineWidth(1)
         foot = top - len(chart.rows) * ROW
@@ -129,10 +129,16 @@ def _rows(pen: Pen, title: str, rows: list[tuple[str, str]], legend: list, print
     with c.content(c.element("Figure", pen.parent, Alt=f"{title}. {said}")):
         _legend(pen, LEFT, top - 9, legend)
         for n, (name, _numbers) in enumerate(rows):
-            fitting = ellipsis(legible(name), REGULAR, SMALL, NAMES - 8)
+            fitting = lines(legible(name), REGULAR, SMALL, NAMES - 8, 1)[0]
             c.write(LEFT, top - head - n * ROW - ROW / 2 - 2.5, fitting, size=SMALL, colour=TEXT)
         draw(top - head, LEFT + NAMES, max(ROOM - NAMES - printed, 60))
     pen.y = top - head - len(rows) * ROW - foot - 8
+
+
+def _printed(pen: Pen, x: float, y: float, text: str) -> None:
+    """The value of a row, cut at the edge of the page."""
+    fitting = lines(legible(text), REGULAR, SMALL, LEFT + ROOM - x, 1)[0]
+    pen.canvas.write(x, y - 2.5, fitting, size=SMALL, colour=TEXT)
 
 
 def _legend(pen: Pen, x: float, y: float, entries: list) -> float:  # type: ignore[type-arg]
@@ -145,8 +151,9 @@ def _legend(pen: Pen, x: float, y: float, entries: list) -> float:  # type: igno
 
 
 def _round(value: float) -> float:
-    """The end of an axis: the next round number, at least 2."""
+    """The end of an axis: the next round number whose half is whole, at least 2."""
     if value <= 2:
         return 2
     power = 10 ** math.floor(math.log10(value))
-    return next(step * power for step in (1, 1.5, 2, 2.5, 3, 4, 5, 6, 8, 10) if step * power >= value)
+    return next(step * power for step in (1, 1.5, 2, 2.5, 3, 4, 5, 6, 8, 10, 20)
+                if step * power >= value and step * power % 2 == 0)

@@ -14,7 +14,7 @@ from reportlab.lib.pagesizes import A4
 
 from app.services.reports.document import PRODUCT, Cell, Head, Table
 from app.services.reports.pdf_canvas import Element, TaggedCanvas
-from app.services.reports.pdf_text import BOLD, REGULAR, legible, lines, width
+from app.services.reports.pdf_text import BOLD, REGULAR, SQUARE, legible, lines, width
 
 WIDE, HIGH = A4
 LEFT, TOP, BOTTOM = 46, 50, 54
@@ -33,7 +33,7 @@ class Pen:
         """`foot` stands at the left of each foot, `pages(n)` ("page 2 of 5") at its right."""
         self.canvas, self._foot, self._pages = canvas, foot, pages
         self.page, self.y = 1, HIGH - TOP
-        self.parent = canvas.body
+        self.parent, self.squares = canvas.body, False  # whether a text has squares for characters that the font lacks
 
     def need(self, height: float) -> bool:
         """Begin a new page if less than `height` is left; whether it did."""
@@ -78,6 +78,7 @@ class Pen:
             bold: bool = False, size: float = SIZE, colour: Any = TEXT, link: str = "", right: bool = False) -> None:
         """Lines of a text whose first has its base at `y`, as the content of an element; links are underlined."""
         c, shown = self.canvas, legible(text)
+        self.squares |= SQUARE in shown and SQUARE not in text
         if link:
             element = c.element("Link", element)
         with c.content(element, text if shown != text or len(broken) > 1 else None):

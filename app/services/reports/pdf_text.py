@@ -1,6 +1,6 @@
 """Texts of a PDF: the embedded font, what stands for characters that it lacks, and lines that fit a width.
 
-text -> `legible` (characters of the font) -> `lines` (at most so many, the last one with an ellipsis) -> pdf_canvas.py
+text -> `legible` (characters of the font) -> `lines` (wrapping.py) -> pdf_canvas.py
 The font is Inter, which has Latin, Greek and Cyrillic. Of other scripts each character becomes a white square, and a
 text of squares alone has its code points behind it, so that two such names differ. The tags of the PDF keep the real
 text.
@@ -14,6 +14,8 @@ from pathlib import Path
 
 from reportlab.pdfbase import pdfmetrics
 from reportlab.pdfbase.ttfonts import TTFont
+
+from app.services.reports.wrapping import wrap
 
 FONTS = Path(__file__).parents[3] / "static" / "vendor"
 REGULAR, BOLD = "Inter", "InterSemiBold"
@@ -54,40 +56,5 @@ def width(text: str, font: str, size: float) -> float:
 
 @lru_cache(8192)  # each text is measured for its height, and drawn, in both runs
 def lines(text: str, font: str, size: float, room: float, most: int) -> tuple[str, ...]:
-    """The text in at most `most` lines of the width `room`, broken at blanks, long words anywhere."""
-    found: list[str] = []
-    words = text.split(" ")
-    line = ""
-    while words:
-        word = words.pop(0)
-        longer = f"{line} {word}" if line else word
-        if width(longer, font, size) <= room:
-            line = longer
-        elif line:
-            found.append(line)
-            line = ""
-            words.insert(0, word)
-        else:
-            fits = _fitting(word, font, size, room)
-            found.append(word[:fits])
-            words.insert(0, word[fits:])
-        if len(found) >= most and (line or words):
-            rest = " ".join(part for part in (line, *words) if part)
-            return *found[:most - 1], ellipsis(f"{found[most - 1]} {rest}", font, size, room)
-    return (*found, line) if line or not found else tuple(found)
-
-
-def ellipsis(text: str, font: str, size: float, room: float) -> str:
-    """The text, cut with an ellipsis where it is wider than `room`."""
-    if width(text, font, size) <= room:
-        return text
-    return text[:_fitting(text, font, size, room - width("…", font, size))].rstrip() + "…"
-
-
-def _fitting(text: str, font: str, size: float, room: float) -> int:
-    """How many characters from the start fit, at least one."""
-    low, high = 1, len(text)
-    while low < high:
-        middle = (low + high + 1) // 2
-        low, high = (middle, high) if width(text[:middle], font, size) <= room else (low, middle - 1)
-    return low
+    """The text in at most `most` lines of the width `room`."""
+    return tuple(wrap(text, lambda part: width(part, font, size), room, most))

@@ -12,10 +12,9 @@ from datetime import UTC, date, datetime, timedelta, tzinfo
 
 from babel.dates import format_date
 
-from app.services.instance.retention import KEEP_USAGE_DAYS
 from app.services.jobs.job_filter import FilterError
 from app.services.stats import usage_window
-from app.support.clock import DAY_MS, day_of, midnight
+from app.support.clock import day_of, midnight
 from app.support.messages import translate as _
 
 PERIODS = ("day", "week", "month")
@@ -70,11 +69,6 @@ def parse(period: str, since: str, until: str, now: int, zone: tzinfo) -> Window
     for name, sentence in wrong.items():
         raise FilterError(name, sentence)
     return Window(found.period, found.since, found.until)
-
-
-def oldest(now: int) -> int:
-    """The earliest time (ms) whose hours of use are kept."""
-    return now - KEEP_USAGE_DAYS * DAY_MS
 
 
 def title(window: Window, zone: tzinfo, language: str) -> str:

@@ -6,7 +6,6 @@ A table that is too wide becomes a list: the name in one line, "column: value" i
 
 from __future__ import annotations
 
-import textwrap
 import unicodedata
 from collections.abc import Iterator
 
@@ -15,6 +14,7 @@ from flask_babel import force_locale, gettext as _
 from app.services.reports import opening
 from app.services.reports.document import PRODUCT, Document, Point, Section, Table
 from app.services.reports.model import ReportFigures
+from app.services.reports.wrapping import wrap
 
 WIDE, LEAST, GAP = 78, 16, 2  # columns of the page, least of a name, between columns
 
@@ -76,7 +76,8 @@ def _link(point: Point) -> Iterator[str]:
 
 
 def _wrapped(text: str, first: str = "", more: str = "") -> list[str]:
-    return textwrap.wrap(text, WIDE, initial_indent=first, subsequent_indent=more, break_on_hyphens=False) or [""]
+    parts = wrap(text, columns, WIDE - len(more or first))
+    return [(more if n else first) + part for n, part in enumerate(parts)]
 
 
 def columns(text: str) -> int:
@@ -103,12 +104,10 @@ def _aligned(table: Table) -> list[str]:
     lines = [(" " * GAP).join(_padded(parts[n], wide[k], table.heads[k].number and k > 0)
                               for k, parts in enumerate(titles)) for n in range(tall)]
     for row in rows:
-        name = textwrap.wrap(row[0], wide[0]) or [""]
-        if any(columns(part) > wide[0] for part in name):
-            return []
+        name = wrap(row[0], columns, wide[0])
         cells = [_padded(text, wide[n], table.heads[n].number) for n, text in enumerate(row[1:], start=1)]
         lines.append((" " * GAP).join([_padded(name[0], wide[0], False), *cells]))
-        lines += ["  " + part if columns(part) + 2 <= wide[0] else part for part in name[1:]]
+        lines += name[1:]
     return lines
 
 

@@ -1,7 +1,7 @@
 """One of the two times that a report compares: its outcomes by type and bar, and its times of waiting and running.
 
 (low, high) + filter -> `read` -> Side: counts from the rollups, times from the hours of use, or both from single rows
-A filter that no hour counts (a queue, a type of a tenant) is read from the rows of 32 days, at most MOST_RAW of them.
+A filter that no hour counts (a queue, a type of a tenant) is read from the rows of 32 days, times of MOST_RAW of them.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from datetime import timedelta, tzinfo
 from app.extensions import db
 from app.ledger.dialect import SessionExecutor
 from app.models.outcome_stats import watermark
+from app.models.types import as_integer
 from app.services.instance.retention import KEEP_DAYS
 from app.services.jobs import queue_rates
 from app.services.reports import outcomes
@@ -21,7 +22,7 @@ from app.services.stats import usage_read
 from app.services.stats.usage_fill import Cell
 from app.support.clock import DAY_MS, HOUR_MS, day_of, midnight
 
-MOST_HOURLY_MS, MOST_DAILY = 50 * HOUR_MS, 93
+MOST_HOURLY_MS, MOST_DAILY_MS = 50 * HOUR_MS, 93 * DAY_MS + HOUR_MS
 _FIRST = f"SELECT (SELECT MIN(hour) FROM rollup_types), {watermark('sent_since')}"
 
 
@@ -65,7 +66,7 @@ class Side:
 def read(low: int, high: int, only: ReportFilter, now: int, zone: tzinfo) -> Side:
     """What is known of [low, high) (ms, whole hours) at `now`. Each reading ends its transaction."""
     bounds, scope, behind = bars(low, high, zone), outcomes.scope_of(only), 0
-    first_ended, first_sent = SessionExecutor(db.session).fetch_all(_FIRST)[0]
+    first_ended, first_sent = map(as_integer, SessionExecutor(db.session).fetch_all(_FIRST)[0])
     first_used = usage_read.first_hour()
     db.session.rollback()
     why = why_times = ""
@@ -78,15 +79,17 @@ def read(low: int, high: int, only: ReportFilter, now: int, zone: tzinfo) -> Sid
             why_times = "usage"
     elif low < now - KEEP_DAYS * DAY_MS:
         why_times = "kept"
-    elif found := outcomes.raw(bounds, only):
-        tallies, cells = found
-    else:
-        why_times = "many"
-    if only.queue:
-        why = why_times
-    else:
+    if only.queue is None:
         tallies = outcomes.counts(bounds, only)
         db.session.rollback()
+    elif why_times:
+        why = why_times
+    else:
+        tallies = outcomes.raw_counts(bounds, only)
+    if tallies is not None and not scope and not why_times:
+        few = sum(tally.total for bar in tallies for tally in bar.values()) <= outcomes.MOST_RAW
+        cells = outcomes.raw_cells(bounds, only) if few else None
+        why_times = "" if cells is not None else "many"
     known, typed = _covers(first_sent, low, first_ended), scope is None or scope[0] == "type"
     given = {name: value for name, value in vars(only).items() if value is not None}
     sent = queue_rates.sent(SessionExecutor(db.session), low, high, **given) if known else None
@@ -103,7 +106,11 @@ def bars(low: int, high: int, zone: tzinfo) -> list[int]:
     """The bounds (ms, whole hours) of hours, of days of the zone, or of weeks, as the length asks for."""
     if high - low <= MOST_HOURLY_MS:
         return [*range(low, high, HOUR_MS), high]
-    days = (day_of(high - 1, zone) - (first := day_of(low, zone))).days
-    step = 1 if days <= MOST_DAILY else 7
-    starts = [midnight(first + timedelta(days=n), zone) for n in range(step, days + 1, step)]
+    return days(low, high, zone, 1 if high - low <= MOST_DAILY_MS else 7)
+
+
+def days(low: int, high: int, zone: tzinfo, step: int = 1) -> list[int]:
+    """`low`, the start of each `step`th day of the zone after that of `low`, and `high`, in ms of whole hours."""
+    first, last = day_of(low, zone), day_of(high - 1, zone)
+    starts = [midnight(first + timedelta(days=n), zone) for n in range(step, (last - first).days + 1, step)]
     return [low, *(at for at in outcomes.whole_hours(starts) if low < at < high), high]

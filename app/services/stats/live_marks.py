@@ -1,11 +1,12 @@
 """What has changed since the last look, as names of the parts of pages that show it.
 
-one statement (_MARKS) -> {mark: its rows as text} -> the marks that differ -> the parts that show them (PARTS) A mark
-is a highest id, a fact of `meta`, or the few rows that change in place: running jobs, workers, open batches. Each is
-one step of an index, so a look takes 0.3 ms however many jobs there are. A part also changes with time alone: its ages
-are in seconds while something runs or waits and in the minute after a change; then it is named every 5 s. While the
-database does not answer nobody knows what has changed: all parts are named every 5 s, and the pages find out by asking.
-At the first answer afterwards all are named once more.
+one statement (_MARKS) -> {mark: its rows as text} -> the marks that differ -> the parts that show them (PARTS)
+A mark is a highest id, a fact of `meta`, or the few rows that change in place: running jobs, workers, open batches.
+Each is one step of an index, so a look takes less than 0.3 ms however many jobs there are. Parts also change with time
+alone: while something runs, waits or is due within a minute they are named every 5 s. Pages let ages grow by
+themselves.
+While the database does not answer nobody knows what has changed: all parts are named every 5 s, and the pages find out
+by asking. At the first answer afterwards all are named once more.
 """
 
 from __future__ import annotations
@@ -22,11 +23,11 @@ from app.services.stats.job_monitoring import LATE_MS
 from app.support.clock import MINUTE_MS, now_ms, unfollowed_s
 from app.support.validation import stored_json
 
-TICK_S, FRESH_S, FOLLOW_S = 5.0, 60.0, 30.0
+TICK_S, FOLLOW_S = 5.0, 30.0
 MOST_ROWS = 200
 _HIGHEST = ("jobs", "job_metrics", "failed_jobs", "job_logs", "audit", "alerts", "alert_messages", "notices", "mails",
             "deploys")
-_FACTS = ("live_counts", "monitor", "alerts", "disk", "paused_after_restore", "facts_reach", "search_reach")
+_FACTS = ("live_counts", "monitor", "disk", "paused_after_restore", "facts_reach", "search_reach")
 _RUNNING = ("id", "claim_no", "cancel_requested", "over_time", "COALESCE(progress_done, 0)",
             "COALESCE(progress_total, 0)", "COALESCE(progress_note, '')")
 _ROWS = {  # marks of rows that change in place, by name: their columns and where they stand
@@ -39,6 +40,7 @@ _ROWS = {  # marks of rows that change in place, by name: their columns and wher
     "open_alerts": (("id", "told", "COALESCE(acked_ms, 0)", "COALESCE(snoozed_ms, 0)"),
                     "alerts WHERE closed_ms IS NULL"),
     "outbox": (("COUNT(*)",), "alert_messages WHERE state IN ('waiting', 'sending')"),
+    "posting": (("id", "state", "attempts"), "mails WHERE state IN ('waiting', 'sending')"),
     "schedules": (("COUNT(*)", "COALESCE(SUM(enabled), 0)", "COALESCE(MAX(missed_at_ms), 0)"), "recurring"),
     "batches": (("id", "total_jobs", "pending_jobs", "failed_jobs", "COALESCE(paused_ms, 0)", "COALESCE(sealed_ms, 0)"),
                 "job_batches WHERE closed_ms IS NULL ORDER BY id DESC"),
@@ -50,7 +52,7 @@ HEAD = "head"  # the numbers outside all parts: the title, the badge of alerts, 
 FEED = "notices_feed"  # a row of notices or alerts is new
 PARTS: dict[str, set[str]] = {
     "actions": {"failed_jobs", "live_counts", "audit"},
-    "alerts": {"alerts", "open_alerts", "alert_messages", "outbox", "audit"},
+    "alerts": {"alerts", "measured", "open_alerts", "alert_messages", "outbox", "audit"},
     "batch": _BATCHES | {"running"},
     "batches_live": _BATCHES,
     "batches_table": _BATCHES,
@@ -69,11 +71,12 @@ PARTS: dict[str, set[str]] = {
     "queues": _JOBS,
     "recurring_one": {"schedules", "jobs", "job_metrics", "audit"},
     "recurring_table": {"schedules", "jobs", "audit"},
+    "report_plans": {"mails", "posting", "audit"},
     "workers_table": {"workers", "consumers", "running", "audit"} | _LATE,
     HEAD: {"failed_jobs", "open_alerts"} | _LATE,
     FEED: {"alerts", "notices"},
 }
-SECONDS = {"alerts", "recurring_one", "recurring_table", "workers_table"}  # these show ages in seconds at any time
+SECONDS = {"alerts", "report_plans", "workers_table"}  # measured values, times of tries, heartbeats: these always move
 TIMELESS = {HEAD, FEED, "charts"}
 PLACES = frozenset(name for path in (ROOT / "templates").rglob("*.html")
                    for name in re.findall(r'data-partial="([a-z_]+)"', path.read_text()))
@@ -88,6 +91,7 @@ def _rows(name: str, columns: tuple[str, ...], place: str) -> str:
 
 _MARKS = " UNION ALL ".join((
     f"SELECT key, value FROM meta WHERE key IN ({', '.join(map(repr, _FACTS))})",
+    "SELECT 'measured', value FROM meta WHERE key = 'alerts'",
     "SELECT 'monitor_at', CAST(at_ms AS VARCHAR) FROM meta WHERE key = 'monitor'",
     *(f"SELECT '{table}', CAST(MAX(id) AS VARCHAR) FROM {table}" for table in _HIGHEST),
     *(_rows(name, *parts) for name, parts in _ROWS.items())))
@@ -109,8 +113,7 @@ class Watch:
     def __init__(self, url: str, monotonic: Callable[[], float] = time.monotonic) -> None:
         self.connection, self.monotonic = Connection(url), monotonic
         self._marks: dict[str, Any] | None = {}
-        self._moved: dict[str, float] = {}  # by part: when a mark of it moved last, and when it was named last
-        self._named: dict[str, float] = {}
+        self._named: dict[str, float] = {}  # when a part was named last
 
     def look(self) -> Look:
         """What has changed since the last look; nothing at the first one. Raises no error of the database."""
@@ -124,13 +127,10 @@ class Watch:
         before, self._marks = self._marks, marks
         names = before and {name for name in marks.keys() | before.keys() if marks.get(name) != before.get(name)}
         changed = EVERY if before is None else frozenset(parts_of(names or set()))
-        self._moved |= dict.fromkeys(changed, now)
         self._named |= dict.fromkeys(changed, now)
-        busy = self._is_busy(marks)
-        aging = {part for part in EVERY - TIMELESS
-                 if busy or part in SECONDS or now - self._moved.get(part, now - FRESH_S) < FRESH_S}
+        aging = frozenset(EVERY - TIMELESS if self._is_busy(marks) else SECONDS)
         log_moved = before is None or bool(names and "audit" in names)
-        return Look(changed | self._due(now, frozenset(aging)), log_moved, marks["age"])
+        return Look(changed | self._due(now, aging), log_moved, marks["age"])
 
     def close(self) -> None:
         """Close the connection."""

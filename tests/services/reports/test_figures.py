@@ -196,9 +196,9 @@ def test_what_is_deleted_or_was_never_counted_is_not_known_and_says_so(week, mon
     r = week.report()
     assert near(r.run.now, 2000, 16000, 16000, 8) and (r.run.before, r.run.why_before) == (None, "usage") and r.types[0].run_before is None
     assert (r.dispatched.now, r.dispatched.before, r.dispatched.why_before) == (10, None, "sent") and r.dispatched.change is None
-    monkeypatch.setattr(outcomes, "MOST_RAW", 3)
-    monkeypatch.setattr(outcomes, "_RAW", outcomes._RAW.replace("200001", "4"))
-    assert (week.report(queue="low").completed.now, week.report(queue="low").completed.why) == (None, "many")
+    monkeypatch.setattr(outcomes, "MOST_RAW", 4)
+    r = week.report(queue="low")
+    assert (r.completed.now, r.completed.why, r.run.now, r.run.why, near(r.run.before, 200, 300, 300, 3)) == (4, "", None, "many", True)
     monkeypatch.setattr(figures, "now_ms", lambda: NOW + 30 * DAY_MS)
     r = week.report()
     assert (r.capacity.busy.before, r.capacity.busy.why_before, r.capacity.peaks) == (None, "kept", ()), "a part of it may be deleted"
@@ -252,3 +252,43 @@ def test_collecting_only_reads_and_holds_no_transaction(week):
         if week.ledger.store == "sqlite":
             week.ledger.connection.wait_s = 0.0
             week.ledger.change("UPDATE meta SET value = value")
+
+
+ORDINARY = {
+    "rollup_types": {"hour": SINCE, "job_type": "T", "status": "completed", "count": 1, "time_ms": 1, "wait_ms": 1}, "rollup_sent": {"hour": SINCE, "job_type": "T", "tenant_id": "w", "queue": "low", "sent": 1},
+    "usage_hours": {"scope": "type", "name": "T", "hour": SINCE, "completed": 1, "failed": 1, "attempts": 1, "busy_ms": 1, "waits": None, "runs": b"x", "heaviest": "[]"},
+    "job_facts": {"id": 1, "uuid": "u", "job_type": "T", "tenant_id": "w", "status": "failed", "finished_ms": SINCE, "attempts": 1, "error_group": "g"},
+    "error_groups": {"error_group": "g", "job_type": "T", "title": "t", "error": "e", "first_ms": SINCE, "last_ms": SINCE},
+    "job_costs": {"uuid": "u", "job_type": "T", "tenant_id": "w", "at_ms": SINCE, "cost_nano": 1, "currency": "USD"}, "tenant_budgets": {"tenant_id": "w", "month_nano": 1, "currency": "USD", "hold": 1},
+    "worker_minutes": {"minute_ms": SINCE, "samples": 1, "wanted": 1, "alive": 1, "busy": 1},
+    "machine_minutes": {"minute_ms": SINCE, "cpu": 1, "memory": 1, "memory_total": 1, "disk_free": 1, "disk_total": 2, "oldest_ms": 1},
+    "alerts": {"rule_id": 1, "kind": "disk", "subject": "s", "severity": "critical", "facts": "{}", "opened_ms": SINCE, "seen_ms": 1, "closed_ms": 1, "tell_ms": 1},
+    "recurring_runs": {"name": "n", "minute_utc": SINCE, "created_ms": 1, "why": "missed"}}
+
+ROWIDS = {("worker_minutes", "minute_ms"), ("machine_minutes", "minute_ms")}  # SQLite takes only whole numbers there
+
+
+@pytest.mark.parametrize("odd", ["abc", "", -1.5, 1e308, float("inf"), b"\xff\0", 2**63 - 1, -(2**63), "9" * 400], ids=lambda v: repr(v)[:12])
+def test_rows_of_other_programs_stop_no_report(tmp_path, monkeypatch, odd):
+    from app.ledger.dialect import Connection
+    from tests.conftest import create_app, load_settings
+    from tests.ledger_fixture import prepare_empty
+    app = create_app(load_settings({"DATA_DIR": str(tmp_path)}))
+    monkeypatch.setattr(figures, "now_ms", lambda: NOW)
+    with app.app_context():
+        prepare_empty(app.extensions["settings"])
+        connection = Connection(app.extensions["settings"].database_url)
+        with connection.transaction() as tx:
+            tx.execute("UPDATE meta SET value = '0' WHERE key = 'sent_since'")
+            for table, row in ORDINARY.items():
+                for n, column in enumerate((None, *(c for c in row if c != "id" and (table, c) not in ROWIDS))):
+                    values = {name: f"{value}{n}" if isinstance(value, str) and name in ("name", "job_type", "tenant_id", "error_group") else value + n * HOUR_MS
+                              if name in ("hour", "minute_ms", "minute_utc") else n if name == "id" else value for name, value in row.items()}
+                    tx.execute(f"INSERT OR IGNORE INTO {table} ({', '.join(row)}) VALUES ({', '.join(':' + name for name in row)})", **values | ({column: odd} if column else {}))
+        connection.close()
+        for only in (ReportFilter(), ReportFilter(job_type="T0"), ReportFilter(tenant_id="w0"), ReportFilter(queue="low")):
+            for window in (last("week", NOW, ROME), Window("", SINCE, NOW)):
+                found = figures.collect(window, only)
+                assert figures.from_json(figures.to_json(found)) == found
+        db.session.remove()
+        db.engine.dispose()

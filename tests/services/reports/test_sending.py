@@ -17,6 +17,8 @@ from tests.services.reports.made_up import RICH
 from tests.sinks import Sink
 from tests.smtp_sink import SmtpSink
 
+one_store = pytest.mark.parametrize("ledger", ["sqlite"], indirect=True)  # nothing in it depends on the database; each sending starts a process
+
 
 class Post:
     """A monitor's outbox at a time that is given."""
@@ -54,6 +56,7 @@ def sink():
     made.close()
 
 
+@one_store
 def test_a_notice_and_a_report_go_to_their_addresses(ledger, sink):
     post = Post(ledger, sink)
     post.put()
@@ -72,6 +75,7 @@ def test_a_notice_and_a_report_go_to_their_addresses(ledger, sink):
     assert notice["Message-ID"] != report["Message-ID"]
 
 
+@one_store
 def test_a_server_that_is_down_delays_and_drops_nothing(ledger, sink):
     sink.answers["GREETING"] = "554 not now"
     post = Post(ledger, sink)
@@ -88,6 +92,7 @@ def test_a_server_that_is_down_delays_and_drops_nothing(ledger, sink):
     assert post.send(HOUR_MS) == [] and {state for state, *_ in post.states()} == {"sent"} and len(sink.got) == 3
 
 
+@one_store
 def test_who_is_refused_for_good_is_dropped_after_some_attempts_with_the_reason(ledger, sink):
     sink.answers["RCPT"] = "550 no such user"
     post = Post(ledger, sink)
@@ -102,6 +107,7 @@ def test_who_is_refused_for_good_is_dropped_after_some_attempts_with_the_reason(
     assert post.states()[1] == ("waiting", 41, 0) and ledger.one("SELECT refusals FROM mails WHERE id = 2") == 0  # only refusals in a row count
 
 
+@one_store
 def test_what_may_have_arrived_is_sent_once_more_with_the_same_id_and_says_so(ledger, sink):
     sink.answers["BODY"] = "cut"
     post = Post(ledger, sink)
@@ -171,6 +177,7 @@ def test_a_test_is_tried_once_at_once_and_goes_first(ledger, sink):
     assert post.states() == [("waiting", 1, 0), ("dropped", 1, 0)]
 
 
+@one_store
 def test_a_channel_gets_the_text_and_a_mailbox_of_apprise_the_whole_report(ledger, sink):
     hook = Sink()
     post = Post(ledger, None, team=hook.url, box=f"mailto://127.0.0.1:{sink.port}?from=jobs@example.org&to=bob@example.org&mode=insecure")
