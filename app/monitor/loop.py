@@ -108,7 +108,6 @@ class Monitor:
             Duty("urgent alerts", 10.0, lambda: self.alerts(urgent=True)),
             Duty("messages", 1.0, self.messages),
             Duty("notices", 1.0, lambda: telling.tell(self.connection, self.app)),
-            Duty("old notices", 600.0, lambda: telling.forget(self.connection)),
             Duty("reports", 30.0, self.reports.run),
             Duty("mails", 1.0, lambda: self.mails.run(self.connection)),
             Duty("unblock", 10.0, lambda: retention.unblock_fitting(self.connection)),
