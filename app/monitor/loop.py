@@ -208,11 +208,10 @@ class Monitor:
             return
         settings, now = self.settings, self.connection.now()
         facts = Snapshot(self.connection, now, settings.data_dir, settings.worker_memory_mb * 2**20,
-                                   zone=settings.timezone)
+                         zone=settings.timezone)
         with self.app.app_context():
-            failed = incidents.check(facts, self.connection, settings, urgent)
-        if failed:
-            raise RuntimeError("; ".join(failed))
+            if failed := incidents.check(facts, self.connection, settings, urgent):
+                raise RuntimeError("; ".join(failed))
 
     def messages(self) -> None:
         """Send the messages of alerts that are due, unless a restore has paused alerts."""
