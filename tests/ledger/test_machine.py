@@ -18,10 +18,10 @@ from app.extensions import db
 from app.ledger import batches, claim as claiming, control, graph, limits, manual, order, rescue
 from app.ledger.dialect import Connection
 from app.ledger.settle import Outcome, Parked, settle, settle_group
-from app.services.instance import migration
 from app.services.jobs import batches as batching, rollups
 from app.support.validation import ValidationError
 from tests import jobtypes  # noqa: F401
+from tests.ledger_fixture import prepare_empty
 
 WORKERS = st.sampled_from(["w1", "w2"])
 FINAL = "('completed', 'failed', 'timeout', 'cancelled')"
@@ -37,7 +37,7 @@ class LedgerMachine(RuleBasedStateMachine):
         self.folder = tempfile.TemporaryDirectory()
         self.app = create_app(load_settings({"DATA_DIR": str(Path(self.folder.name) / "data")}))
         with self.app.app_context():
-            migration.prepare(self.app.extensions["settings"])
+            prepare_empty(self.app.extensions["settings"])
         self.connection = Connection(self.app.extensions["settings"].database_url, synchronous="OFF")
         self.held: dict[str, claiming.Claim] = {}
         with self.connection.transaction() as tx:
