@@ -97,10 +97,15 @@ def _action(_wanted: JobFilter, text: str) -> str:
 
 
 def _rescued(wanted: JobFilter, _text: str) -> str:
-    if not (between := wanted.lost_between()):
+    if not (between := wanted.between("rescued")):
         return _("Rescued: an attempt was lost with its worker")
     start, end = (_local(at) for at in between)
     return _("Lost with its worker between %(start)s and %(end)s", start=start, end=end)
+
+
+def _failed(wanted: JobFilter, _text: str) -> str:
+    start, end = (_local(at) for at in wanted.between("failed") or (0, 0))
+    return _("Failed between %(start)s and %(end)s", start=start, end=end)
 
 
 def _deploy(_wanted: JobFilter, text: str) -> str:
@@ -126,7 +131,7 @@ _TELL: dict[str, Any] = {
     "waited": _waited,
     "heavier": lambda wanted, _t: _("Memory at least %(size)s", size=filesize(wanted.amount("heavier"))),
     "code": lambda _w, text: _("Code version %(name)s", name=_short(text)),
-    "rescued": _rescued,
+    "rescued": _rescued, "failed": _failed,
     "clock": lambda wanted, text: _("Between %(start)s and %(end)s", start=text[:5], end=text[6:]),
     "action": _action, "deploy": _deploy}
 
