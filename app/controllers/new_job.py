@@ -136,7 +136,13 @@ def edit(uuid: str):
     args = read_all(definition, given, found.tenant_id, errors)
     if not errors:
         with collect_error(errors, ""):
-            state = actions.retry_edited(found.uuid, args, actor(), request.form.get("option-version", ""))
+            try:
+                state = actions.retry_edited(found.uuid, args, actor(), request.form.get("option-version", ""))
+            except ActionRefused as refused:  # a person keeps what was typed
+                if wants_json() or refused.forbidden or refused.unknown:
+                    raise
+                kept = _("Nothing was saved; what you typed is below.")
+                raise ValidationError(f"{tell(refused)} {kept}") from None
             kept = {"scheduled": _("Saved. The job keeps its time."), "held": _("Saved. The job stays held.")}
             return done(kept.get(state, _("Job requeued")), uuid=found.uuid)
     return wrong(errors, lambda: page(definition, request.form, errors, given, editing=found))

@@ -5,6 +5,7 @@ JobFilter -> `parts`, a sentence for each part that is set; the tables -> `sugge
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from sqlalchemy import select
@@ -25,9 +26,14 @@ from app.support.states import state_label
 MOST_SUGGESTED, MOST_TEXT = 200, 80
 
 
-def parts(wanted: JobFilter) -> dict[str, str]:
-    """{name of the part in the address: its sentence}, without the order."""
+def parts(wanted: JobFilter, action_label: Callable[[str], str] | None = None) -> dict[str, str]:
+    """{name of the part in the address: its sentence}, without the order. `action_label` says what an action of the log
+    does."""
     told = {name: _TELL[name](wanted, value) for name, value in wanted.query.items() if name in _TELL}
+    row = db.session.get(Audit, int(wanted.action)) if wanted.action and action_label else None
+    if row and action_label:
+        told["action"] = _("Touched by action %(n)s: %(action)s, %(name)s", n=wanted.action, name=_short(row.actor),
+                           action=_short(action_label(row.action)))
     return told | {f"{ARGS}{name}": _("Argument %(name)s is %(value)s", name=_short(name), value=_short(text))
                    for name, text in wanted.args}
 
