@@ -39,8 +39,8 @@ from app.support.validation import ValidationError, check_text, parse_delay, par
 bp = Blueprint("new", __name__, url_prefix="/new")
 import_preview.add_to(bp)
 Values = Mapping[str, Any]
-_NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:[eE][+-]?\d{1,3})?")
-_ZEROS = re.compile(r"^(-?)0+(?=\d)")  # 007 is 7 to a person, and no JSON
+_NUMBER = re.compile(r"-?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]{1,3})?")
+_ZEROS = re.compile(r"^(-?)0+(?=[0-9])")  # 007 is 7 to a person, and no JSON
 OPTIONS = {"tenant": parse_tenant, "queue": parse_queue, "delay": parse_delay,
            "after": lambda text: tree.parse_lines(text.replace(",", " ").split())}
 
