@@ -108,7 +108,6 @@ class Monitor:
             Duty("urgent alerts", 10.0, lambda: self.alerts(urgent=True)),
             Duty("messages", 1.0, self.messages),
             Duty("notices", 1.0, lambda: telling.tell(self.connection, self.app)),
-            Duty("old notices", 600.0, lambda: telling.forget(self.connection)),
             Duty("reports", 30.0, self.reports.run),
             Duty("mails", 1.0, lambda: self.mails.run(self.connection)),
             Duty("unblock", 10.0, lambda: retention.unblock_fitting(self.connection)),
@@ -209,11 +208,10 @@ class Monitor:
             return
         settings, now = self.settings, self.connection.now()
         facts = Snapshot(self.connection, now, settings.data_dir, settings.worker_memory_mb * 2**20,
-                                   zone=settings.timezone)
+                         zone=settings.timezone)
         with self.app.app_context():
-            failed = incidents.check(facts, self.connection, settings, urgent)
-        if failed:
-            raise RuntimeError("; ".join(failed))
+            if failed := incidents.check(facts, self.connection, settings, urgent):
+                raise RuntimeError("; ".join(failed))
 
     def messages(self) -> None:
         """Send the messages of alerts that are due, unless a restore has paused alerts."""

@@ -40,7 +40,7 @@ TABLES = (  # the rows of a line are there together: each line costs a reading o
     ("rollup_types", "rollup_tenants", "rollup_sent", "alerts", "alert_rules", "alert_messages", "error_groups", "deploys"),
     ("contents", "content_versions", "import_rejects", "import_runs", "generations", "prompt_templates"),
     ("job_costs", "tenant_budgets", "recurring", "recurring_runs", "schedules", "uploads", "audit", "connections"),
-    ("invitations", "report_plans", "reports", "mails"),
+    ("report_plans", "reports", "mails", "invitations", "api_tokens", "notices", "follows"),
 )
 JSON_COLUMNS = ("payload", "result", "metadata", "facts", "attributes", "raw", "parameters", "value", "failed_job_ids", "options", "row")
 META = ("live_counts", "monitor", "channels", "alerts", "types", "disk", "rollup_reach", "search_reach", "paused_after_restore", "code_of_workers")

@@ -77,7 +77,7 @@ def addresses(site) -> list[str]:
             values = [{}]
             for name in rule.arguments:
                 known = {"uuid": uuids, "id": [1, 2, 3, 999, 2**63 - 1], "lang": ["it"], "name": QUEUES if rule.endpoint == "admin.jobs.queue" else ["yearly", "nightly", "unknown type", "no longer declared", "TestEcho", "acme", "w1", "a/b c"], "scope": ["type", "tenant", "worker"], "filename": ["app.css"],
-                         "upload_id": ["up_" + "0" * 32, "x"], "batch": [*site.batches.values(), site.batches["ended"][:8], "x", "0" * 8]}
+                         "upload_id": ["up_" + "0" * 32, "x"], "batch": [*site.batches.values(), BULK, site.batches["ended"][:8], "x", "0" * 8]}
                 values = [v | {name: one} for v in values for one in known[name]]
             for value in values:
                 for query in QUERIES.get(rule.endpoint, [{}]):

@@ -164,7 +164,7 @@ def test_the_history_of_a_job_is_whole_and_in_rounds(site):
         db.session.remove()
     ledger.claim("w4")
     assert [re.sub(r"wait.*", "", line).partition(">")[2].strip() for line in history(site, uuid)] == [
-        "Sent by code", "Round 1", "Attempt 1 Failed, retried of 3 Worker w1 ,", "Attempt 2 Lost The job was rescued: the attempt does not count. Worker w2 ,", "Held the job by ada",
+        "Sent by code", "Round 1", "Attempt 1 of 3 Failed, retried Worker w1 ,", "Attempt 2 Lost The job was rescued: the attempt does not count. Worker w2 ,", "Held the job by ada",
         "Released the job by bob", "Moved the job to high by ada", "Attempt 3 Failed, retried counts as 2 of 3 Worker w3 ,", "Attempt 4 Failed counts as 3 of 3 Worker w3 ,",
         "Deleted the failed job by eve", "Restored the job from the bin by eve", "Round 2", "Retried the job by bob", "Moved the job to the top by old", "Attempt 1 at work"]
     text = page(site, f"job/{uuid}")

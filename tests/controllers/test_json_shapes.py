@@ -81,7 +81,7 @@ def site(tmp_path_factory):
 def answers(site) -> dict[str, dict[str, str]]:
     """The shape of each answer, by address or command."""
     addresses = ["/realtime-stats", "/metrics", "/metrics?period=7d", "/metrics?group=type&period=30d", "/list?state=live", "/list?state=ended",
-                 "/list?state=bin", "/workers", "/queues", "/queues/high", "/recurring", "/log", "/people/", "/alerts/", "/reports/", "/costs/", "/costs/days", "/generations/",
+                 "/list?state=bin", "/workers", "/queues", "/queues/high", "/recurring", "/log", "/people/", "/alerts/", "/reports/", "/notices/?after=0", "/costs/", "/costs/days", "/generations/",
                  "/new/", "/new/?type=TestEcho", "/contents/", "/contents/1", "/contents/links/1", "/errors/?period=all",
                  "/usage/", "/usage/type/TestEcho", "/palette.json", "/palette.json?q=a", "/schedules/next?cron=0+9+*+*+1", "/schedules/next", "/schedules/next?cron=x"]
     found = {address: shape(site.read(address).get_json()) for address in addresses}

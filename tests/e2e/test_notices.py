@@ -29,7 +29,7 @@ def test_a_followed_job_is_told_once_to_all_tabs_and_opens(open_page, site):
     accessible(open_page, page, "job that is followed")
     other.reload()
     expect(other.locator("section:has(#notices) tbody")).to_contain_text(uuid[:8])
-    page.wait_for_function(f"async () => (await ({SHOWN})()).length > 0", timeout=60_000)
+    site.until(lambda: page.evaluate(SHOWN), 60, "the browser shows it")
     page.wait_for_timeout(1500)
     shown = page.evaluate(SHOWN)
     assert shown == [[f"Job completed: Test Sleep {uuid[:8]}", f"/admin/jobs/job/{uuid}"]]

@@ -23,7 +23,7 @@ from app.services.alerts import channels
 from app.services.audit import ActionRefused, refuse_unless
 from app.services.jobs import batch_pages, lookup
 from app.support.clock import now_ms, when
-from app.support.messages import translate as _
+from app.support.messages import translate as _, translate_stored
 from app.support.redaction import one_line, redact
 from app.support.validation import ValidationError
 
@@ -104,8 +104,9 @@ def listing(user_id: int, sees_data: bool, size: int = 100) -> tuple[list[Follow
     types = _names(select(Job.uuid, Job.job_type), Job.uuid, [row.subject for row in rows if row.kind == JOB])
     named = _names(select(JobBatch.id, JobBatch.name), JobBatch.id, [row.subject for row in rows if row.kind == BATCH])
     names = {**{uuid: registry.label_of(name) for uuid, name in types.items()}, **(named if sees_data else {})}
-    views = [FollowView(row.kind, row.subject, one_line(redact(names.get(row.subject) or row.subject[:8]), 120),
-                        row.via, when(row.created_ms)) for row in rows]
+    said = [translate_stored(names.get(row.subject)) or row.subject[:8] for row in rows]
+    views = [FollowView(row.kind, row.subject, one_line(redact(name), 120), row.via, when(row.created_ms))
+             for row, name in zip(rows, said, strict=True)]
     return views, db.session.scalar(select(func.count()).select_from(mine.subquery()))
 
 

@@ -23,13 +23,12 @@ from app.ledger.dialect import Connection, Executor
 from app.ledger.rows import insert
 from app.models.types import as_integer, as_text
 from app.services.notices.follows import BATCH, BROWSER, JOB, LANGUAGES, MAIL
-from app.support.clock import DAY_MS
 from app.support.formatting import duration, number
 from app.support.messages import Message, cleaned, from_row, to_json, translated
 from app.support.redaction import one_line, redact
 
 _ID = re.compile(r"[^\s/\x00-\x1f]{1,255}")
-STEP, STEPS, KEEP_MS = 200, 5, 7 * DAY_MS
+STEP, STEPS = 200, 5
 MOST_ERROR = 200
 # As controllers/rights.py has them: who reads, who sees data (besides users.sees_data), who may use channels.
 READERS, SEEING = ("super-admin", "operator", "viewer"), ("super-admin", "operator")
@@ -67,12 +66,6 @@ def tell(connection: Connection, app: Flask) -> int:
         if len(rows) < STEP:
             break
     return told
-
-
-def forget(connection: Connection) -> int:
-    """Delete the notices that are older than a week; returns how many."""
-    with connection.transaction() as tx:
-        return tx.execute("DELETE FROM notices WHERE created_ms < :old", old=tx.now() - KEEP_MS)
 
 
 def _tell(tx: Executor, row: Row, message: dict[str, Any] | None) -> int:

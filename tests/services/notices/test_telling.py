@@ -12,6 +12,7 @@ from app.ledger import batches, counts, manual
 from app.ledger.dialect import Connection
 from app.services.alerts import channels
 from app.services.audit import ActionRefused
+from app.services.instance import retention
 from app.services.notices import feed, follows, telling
 from app.support.clock import HOUR_MS, now_ms
 from app.support.messages import Message
@@ -267,7 +268,7 @@ def test_what_is_old_is_summed_up_and_a_new_browser_begins_now(people, ledger):
         assert feed.since(ada, None, True) == ([], last) == feed.since(ada, last, True) == feed.since(ada, last + 9, True)
         assert feed.since(ada + 1, 0, True) == ([], 0)
     ledger.change("UPDATE notices SET created_ms = 1 WHERE id = 1")
-    telling.forget(ledger.connection)
+    retention.delete_old_minutes(ledger.connection)
     assert ledger.one("SELECT COUNT(*) FROM notices") == 2
 
 
