@@ -115,7 +115,7 @@ def of_queues(tx: Executor) -> tuple[dict[str, QueueForecast], int | None]:
 
 def _of_queue(known: Fact, queue: str, now: int) -> QueueForecast:
     plan, serving, busy = known.plan, known.serving[queue], known.busy.get(queue, 0)
-    names, start = tuple(plan.unknown.get(queue, ())), known.last_start.get(queue)
+    names, start = tuple(sorted(plan.unknown.get(queue, ()))), known.last_start.get(queue)
     waits = queue in plan.ready
     still = now - start if waits and start and serving and busy >= serving and queue not in known.paused else None
     empty, code = None, None
