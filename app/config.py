@@ -20,8 +20,8 @@ from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
 from app.addresses import SettingError, channels, database_url, http_url, queue_url, site_address
+from app.addresses.mail import sender, smtp_url
 from app.kept_key import kept_key
-from app.mail_address import sender, smtp_url
 
 QUEUES = ("high", "default", "low")
 ROOT = Path(__file__).resolve().parent.parent

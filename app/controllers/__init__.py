@@ -5,6 +5,7 @@ from __future__ import annotations
 from flask import Flask
 
 import app.controllers.account_factor  # noqa: F401  (these add routes and sections)
+import app.controllers.account_notices  # noqa: F401
 import app.controllers.account_own  # noqa: F401
 import app.controllers.account_tokens  # noqa: F401
 import app.controllers.auth_code  # noqa: F401

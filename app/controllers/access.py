@@ -14,7 +14,8 @@ from app.extensions import csrf, login
 from app.support import privacy
 from app.support.settings import settings
 
-JSON_ENDPOINTS = frozenset({"admin.jobs.realtime-stats", "admin.jobs.metrics", "admin.jobs.live", "probes.readyz"})
+JSON_ENDPOINTS = frozenset({"admin.jobs.notices.feed", "admin.jobs.realtime-stats", "admin.jobs.metrics",
+                            "admin.jobs.live", "probes.readyz"})
 OF_API, PROBES = "/api/", ("probes.", "static")  # below this path all is JSON but the page that explains it
 READING = ("GET", "HEAD", "OPTIONS", "TRACE")
 
@@ -61,13 +62,13 @@ def sees_data() -> bool:
     return DATA in getattr(current_user, "rights", ())
 
 
-def hides_data() -> bool:
+def hides_data(search: bool) -> bool:
     """For privacy.hidden: whether this request must show no data. A token that may change jobs and not read them writes
-    what it reads in a POST, so nothing is blank there; its answers have no data."""
+    what it reads in a POST, so nothing is blank there; its answers have no data, and it may not `search` in them."""
     if not has_request_context() or not current_user.is_authenticated:  # nobody gets to data without a session
         return False
     rights = current_user.rights
-    return DATA not in rights and (request.method in READING or not rights & CHANGES)
+    return DATA not in rights and (search or request.method in READING or not rights & CHANGES)
 
 
 privacy.ask(hides_data)
@@ -82,7 +83,7 @@ def may_open(url: str, method: str = "GET") -> bool:
     except HTTPException:
         return False
     needed = right_of(endpoint, method)
-    return not endpoint.startswith("admin.") or needed in getattr(current_user, "rights", ())
+    return needed is None or needed in getattr(current_user, "rights", ())
 
 
 def check_csrf() -> None:

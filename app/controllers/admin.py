@@ -28,6 +28,7 @@ from app.controllers import (
     jobs,
     known_parts,
     new_job,
+    notices,
     people,
     reports,
     schedules,
@@ -44,6 +45,6 @@ bp.before_request(check_csrf)
 bp.before_request(form_again.forget)
 bp.before_request(known_parts.check)
 for _part in (alerts, batches, bulk_texts, capacity, connections, contents, costs, errors, generations, graph, new_job,
-              people, reports, schedules, syncs, usage, views, workers):
+              notices, people, reports, schedules, syncs, usage, views, workers):
     jobs.bp.register_blueprint(_part.bp)
 bp.register_blueprint(jobs.bp)

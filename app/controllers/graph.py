@@ -78,7 +78,7 @@ def of_batch(id: str):
     if name is None:
         return render_error(404, _("There is no such batch."))
     back = url_for("admin.jobs.graph.batch", id=id).removesuffix("/graph")  # the page of the batch
-    return page(graph_walk.of_batch(id), name, back, None)
+    return page(graph_walk.of_batch(id), translate_stored(name), back, None)
 
 
 def page(graph: Graph, title: str, back_url: str, own: str | None):

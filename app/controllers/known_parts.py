@@ -29,7 +29,8 @@ KNOWN: dict[str, Collection[str]] = {
     "log": audit.NAMES, "log-export": audit.NAMES, "contents.index": content_list.NAMES,
     "generations.index": generations.FILTERS, "batches.index": ("q", "open"), "recurring": ("q",),
     "recurring-one": (), "costs.index": RANGE, "costs.export": RANGE, "costs.days": RANGE,
-    "reports.index": (), "reports.report": ("period", "from", "until", "format", "type", "tenant", "queue"),
+    "reports.index": (), "notices.feed": ("after",),
+    "reports.report": ("period", "from", "until", "format", "type", "tenant", "queue"),
     "capacity.index": ("period",), "capacity.hours": ("period",),
     "metrics-csv": ("period", "from", "until", "job_type", "tenant_id", "bucket")}
 

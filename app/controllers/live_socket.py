@@ -50,7 +50,9 @@ def live():
     connection = request.environ.get("gunicorn.socket")
     hub = getattr(connection, "hub", None)  # deploy/gunicorn_worker.py gives it one
     session = find_session(current_user.get_id())
-    if hub is None or session is None:
+    if session is None:  # a personal token, or a session that has just ended
+        return _refused(401, _("Sign in first."))
+    if hub is None:
         return _refused(426, _("This server keeps no WebSockets: ask again every few seconds."), UPGRADE)
     if not hub.has_room(current_user.id):
         return _refused(503, _("Too many pages are open. This one asks every few seconds instead."),

@@ -7,6 +7,7 @@ A row: the endpoint, what it does, the schema of its answer, the parts of its ad
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -20,11 +21,13 @@ from app.controllers.rights import right_of, scope_of
 
 SENT = "POST", "PUT", "DELETE"
 PAGE = ("before", "after")
+PLACE = re.compile(r"<(?:(\w+)(?:\((.*?)\))?:)?(\w+)>")  # converter, its arguments, name
 
 
 @dataclass(frozen=True)
 class Route:
-    """An endpoint of the table. `answer` is a schema of openapi_schemas.py, or "csv"; `query` and `form` are names."""
+    """An endpoint of the table. `answer` is a schema of openapi_schemas.py, "csv" or "file"; `query` and `form` are
+    names."""
 
     endpoint: str
     summary: Any
@@ -41,6 +44,11 @@ class Route:
         for rule in current_app.url_map.iter_rules(self.endpoint):
             for method in sorted(rule.methods - {"HEAD", "OPTIONS"}):
                 yield rule, method
+
+
+def path_of(rule: Rule) -> str:
+    """An address as the document has it: /api/jobs/{uuid}."""
+    return PLACE.sub(r"{\3}", rule.rule)
 
 
 def _rows(start: str, *rows: tuple[Any, ...]) -> list[Route]:
@@ -75,6 +83,8 @@ READ = _rows(
     ("job", _("State, attempts, result and error of a job"), "Job"),
     ("realtime-stats", _("The figures of the dashboard")),
     ("metrics", _("Outcomes by time or by type"), "List", ("period", "job_type", "bucket", "group")),
+    ("metrics-csv", _("Outcomes by time, type and tenant, as CSV"), "csv", _of("metrics-csv")),
+    ("reports.report", _("A report of a period, as a file"), "file", (*_of("reports.report"), "lang")),
     ("queues", _("The queues, their pauses and limits")), ("queue", _("A queue in the order in which it runs")),
     ("workers", _("The workers, and what is wrong with them")),
     ("recurring", _("The schedules"), "Object", ("q", "after")),
@@ -153,5 +163,5 @@ ENDPOINTS = {route.endpoint for route in ROUTES}
 
 def groups() -> list[tuple[str, list[tuple[Route, str, str]]]]:
     """For the page: (`api` | `read` | `change`, rows of (route, method, path))."""
-    return [(name, [(route, method, rule.rule) for route in routes for rule, method in route.rules()])
+    return [(name, [(route, method, path_of(rule)) for route in routes for rule, method in route.rules()])
             for name, routes in (("api", API), ("read", READ), ("change", _CHANGES))]

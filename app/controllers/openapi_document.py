@@ -3,7 +3,6 @@ rights.py, arguments of jobs from the registry, limits from rate_limits.py."""
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 from flask import request
@@ -11,7 +10,7 @@ from werkzeug.routing import Rule
 
 from app.controllers import api_wait, openapi_schemas, rate_limits
 from app.controllers.api_dispatch import KEY
-from app.controllers.openapi import ROUTES, SENT, Route
+from app.controllers.openapi import PLACE, ROUTES, SENT, Route, path_of
 from app.controllers.rights import right_of
 
 ABOUT = f"""Send jobs, read their results, and act on them.
@@ -22,9 +21,10 @@ too; it sends its CSRF token as `X-CSRFToken` with each change.
 
 Errors are `{{"error": sentence}}`, with `fields` when parts of the body are wrong: a sentence for each.
 
-A token may send {rate_limits.REQUESTS.amount} requests a minute, of which {rate_limits.DISPATCHES.amount} may make
-jobs or uploads. The headers RateLimit-Limit, RateLimit-Remaining and RateLimit-Reset (seconds) say what is left; an
-answer 429 has Retry-After. At most {api_wait.MOST} requests wait for jobs at once.
+A token may send {rate_limits.REQUESTS.amount} requests a minute, and a person's tokens together may make
+{rate_limits.DISPATCHES.amount} jobs or uploads a minute. The headers RateLimit-Limit, RateLimit-Remaining and
+RateLimit-Reset (seconds) say what is left; an answer 429 has Retry-After. At most {api_wait.MOST} requests wait for
+jobs at once.
 
 Sentences are in the language of Accept-Language (en, it). Secrets in arguments, results, errors and logs are shown as
 [hidden]. Times are UTC. A job runs at least once, so it may run again after a crash. The queue is the priority of a
@@ -34,8 +34,8 @@ ERRORS = {
     403: "The right is missing", 404: "There is no such thing", 405: "Not with this method",
     409: "It has changed meanwhile", 413: "Too large",
     415: "Send application/json", 429: "Too many requests", 503: "Busy: try again later", 507: "The disk is full"}
+FILES = {"csv": ("text/csv",), "file": ("application/pdf", "text/html", "text/plain", "text/csv", "application/zip")}
 COMMON = (400, 401, 403, 404, 405, 413, 429, 503, 507)
-PLACE = re.compile(r"<(?:(\w+)(?:\((.*?)\))?:)?(\w+)>")
 
 
 def ref(name: str, of: str = "schemas") -> dict[str, str]:
@@ -50,7 +50,7 @@ def build() -> dict[str, Any]:
     paths: dict[str, dict[str, Any]] = {}
     for route in ROUTES:
         for rule, method in route.rules():
-            paths.setdefault(PLACE.sub(r"{\3}", rule.rule), {})[method.lower()] = operation(route, rule, method)
+            paths.setdefault(path_of(rule), {})[method.lower()] = operation(route, rule, method)
     rate = {"description": "Of the last minute", "schema": {"type": "string", "pattern": "^[0-9]+$"}}
     return {
         "openapi": "3.1.0", "info": {"title": "Ainstein Jobs", "version": __version__, "description": ABOUT},
@@ -68,8 +68,8 @@ def operation(route: Route, rule: Rule, method: str) -> dict[str, Any]:
     """One method of one address."""
     sends = method in SENT
     codes = [*COMMON, *([409] if sends else []), *([415] if "NewJob" in route.form else [])]
-    kind = "text/csv" if route.answer == "csv" else "application/json"
-    good = {"description": str(route.summary), "content": {kind: {"schema": ref(route.answer)}}} | (
+    kinds = FILES.get(route.answer, ("application/json",))
+    good = {"description": str(route.summary), "content": {kind: {"schema": ref(route.answer)} for kind in kinds}} | (
         {"headers": {f"RateLimit-{name}": ref("Rate", "headers") for name in ("Limit", "Remaining", "Reset")}})
     first = {"Sent": ("200", "201"), "Uploaded": ("201",)}.get(route.answer, ("200",))
     answers = {code: good for code in first} | {str(code): ref(str(code), "responses") for code in codes}

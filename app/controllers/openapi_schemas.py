@@ -60,7 +60,8 @@ def build() -> dict[str, Schema]:
     summary = of_class(JobSummary)
     page = {"jobs": listed(summary), "older": MAYBE, "newer": MAYBE}
     found: dict[str, Any] = {
-        "Object": OPEN, "List": {"type": "array"}, "csv": TEXT, "Job": closed(JOB | HIDDEN, JOB), "Jobs": closed(page),
+        "Object": OPEN, "List": {"type": "array"}, "csv": TEXT, "file": TEXT,
+        "Job": closed(JOB | HIDDEN, JOB), "Jobs": closed(page),
         "Page": closed(page | {"total": NUMBER, "exact": FLAG}),
         "Waited": closed({"ended": FLAG} | JOB | HIDDEN, ["ended", *JOB]),
         "Log": closed({"lines": listed(of_class(LogLine))}),

@@ -4,7 +4,7 @@ itself only). Both only if they are paths of this site that answer GET, with the
 from __future__ import annotations
 
 import re
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 from flask import current_app, request
 from werkzeug.exceptions import HTTPException
@@ -12,7 +12,9 @@ from werkzeug.exceptions import HTTPException
 
 def here() -> str:
     """Path and query of this request as the browser has them, with the path that the site lies below."""
-    return request.script_root + request.full_path.rstrip("?")
+    path = quote(request.script_root + request.path, safe="/!$&'()*+,;=:@")  # a name may have a space, % or #
+    query = request.query_string.decode("latin-1")
+    return f"{path}?{query}" if query else path
 
 
 def came_from() -> str | None:
@@ -33,7 +35,7 @@ def safe_next(text: str | None, default: str) -> str:
         return default
     root = request.script_root
     try:
-        path = urlsplit(text).path
+        path = unquote(urlsplit(text).path)
         if not (path + "/").startswith(root + "/"):
             return default
         path = path[len(root):] or "/"

@@ -60,7 +60,7 @@ def live(template: str, context: dict[str, Any], *parts: str, poll: str | None =
 
 # Page of a route, or of all routes of a blueprint, if it is not the blueprint's own index; names below admin.jobs
 PAGES = {"cancel": "job", "act": "job", "undo": "log", "new.edit": "job", "bulk": "list", "pause": "queues",
-         "pause-type": "queues", "set-limit": "queues", "place": "queues", "undo-place": "queues",
+         "pause-type": "queues", "set-limit": "queues", "place": "queues", "undo-place": "queues", "notices": "index",
          "recurring-change": "recurring", "workers": "workers",
          "generations": "generations.templates", "new": "new.form", "syncs": "contents.index",
          "schedules": "recurring"}

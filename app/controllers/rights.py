@@ -30,7 +30,7 @@ _NAMES = {
     READ: """index job list queues queue workers recurring recurring-one realtime-stats metrics log palette palette-json
         alerts.index batches.index batches.one capacity.index capacity.hours costs.index costs.days errors.index
         graph.batch graph.job reports.report usage.index usage.one schedules.next views.index views.one costs.export
-        export log-export live metrics-csv""",
+        export log-export live metrics-csv notices.feed""",
     DATA: """connections.index contents.index contents.one contents.report generations.index generations.one
         generations.templates syncs.csv syncs.job syncs.json syncs.link texts.csv texts.json texts.one""",
     ACT: """act alerts.act batches.act bulk cancel delete errors.act errors.mark flush-failed pause pause-type place
@@ -41,10 +41,11 @@ _NAMES = {
     MANAGE: """alerts.new-rule alerts.rule alerts.rule-change alerts.test connections.act connections.set
         costs.budget people.change people.end people.index people.invitation people.invite people.reset-factor
         set-limit""",
-    OWN: """reports.change reports.index reports.new reports.plan views.change views.create views.delete""",
+    OWN: """notices.follow notices.unfollow reports.change reports.index reports.new reports.plan views.change
+        views.create views.delete""",
 }
-_ACCOUNT = """end-session factor factor-begin factor-change factor-on index language make-token password revoke-token
-    sign-out"""  # below /account, where everything is the person's own
+_ACCOUNT = """browser-alerts end-session factor factor-begin factor-change factor-on index language make-token password
+    revoke-token sign-out"""  # below /account, where everything is the person's own
 _API = {READ: "list one wait types batch metrics openapi docs", DATA: "log", ACT: "retry cancel delete",
         DISPATCH: "dispatch upload"}
 RIGHTS = {f"admin.jobs.{name}": right for right, names in _NAMES.items() for name in names.split()}

@@ -10,6 +10,7 @@ from flask_login import current_user
 
 from app import extensions
 from app.controllers.access import may_open
+from app.controllers.notices import following
 from app.controllers.rights import right_of
 from app.controllers.ways_out import ways_out
 from app.services.alerts.incident_views import count_open
@@ -18,7 +19,7 @@ from app.services.instance import deploys
 from app.services.people.own import LANGUAGES
 from app.services.stats.job_monitoring import monitor_state
 from app.support import formatting, privacy
-from app.support.clock import MINUTE_MS, day_of, now_ms
+from app.support.clock import MINUTE_MS, day_of, now_ms, when
 from app.support.settings import settings
 
 
@@ -41,7 +42,7 @@ def install(app: Flask) -> None:
     # As functions: what they find changes; the first two query the database, and only layouts/base.html calls them
     app.jinja_env.globals.update(nav=nav, monitor=monitor_state, today=today, code_words=deploys.short,
                                  deploy_marks=deploy_marks, ways_out=ways_out, may=may, may_open=may_open,
-                                 hidden=privacy.hidden)
+                                 hidden=privacy.hidden, following=following, minute=minute)
     app.context_processor(common)
 
 
@@ -85,6 +86,11 @@ def deploy_marks(minutes: int) -> list[tuple[float, str]]:
 def today() -> str:
     """The day in APP_TIMEZONE, as addresses have it."""
     return day_of(now_ms(), settings().timezone).isoformat()
+
+
+def minute() -> str:
+    """The present minute in APP_TIMEZONE, for paper: '2026-11-27 09:30'."""
+    return f"{formatting.localtime(when(now_ms())):%Y-%m-%d %H:%M}"
 
 
 def active(endpoint: str) -> bool:

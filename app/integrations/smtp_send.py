@@ -28,7 +28,7 @@ from email.utils import format_datetime
 from typing import Any
 from urllib.parse import quote
 
-from app.mail_address import Server, server
+from app.addresses.mail import Server, server
 from app.support.clock import when
 from app.support.messages import Message, to_json
 
@@ -134,7 +134,7 @@ def _connected(where: Server, own: str, seconds: float) -> smtplib.SMTP:
         raise Trouble(Message("the mail server %(host)s offers no STARTTLS, and nothing is sent to it without TLS; "
                               "?tls=off in SMTP_URL allows that", host=where.host))
     if where.tls in ("starttls", "offered") and smtp.has_extn("starttls"):
-        _expect(where, smtp.starttls(context=checked), Message("TLS"), 220)
+        _expect(where, smtp.starttls(context=checked), Message("encryption (STARTTLS)"), 220)
         smtp.ehlo_or_helo_if_needed()
     return smtp
 

@@ -11,7 +11,7 @@ from app.models.types import Id
 
 
 class Follow(db.Model):
-    """`kind` is job or batch, `subject` its uuid. `via` is browser, mail or `channel:NAME`. The row is deleted when the
+    """`kind` is job or batch, `subject` its id. `via` is browser, mail or `channel:NAME`. The row is deleted when the
     end was told."""
 
     __tablename__ = "follows"
@@ -20,7 +20,7 @@ class Follow(db.Model):
     id: Mapped[int] = mapped_column(Id, primary_key=True)
     user_id: Mapped[int] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"))
     kind: Mapped[str] = mapped_column(String(10))
-    subject: Mapped[str] = mapped_column(String(36))
+    subject: Mapped[str] = mapped_column(String(255))
     via: Mapped[str] = mapped_column(String(60))
     language: Mapped[str] = mapped_column(String(5))
     created_ms: Mapped[int] = mapped_column(BigInteger)
@@ -28,7 +28,7 @@ class Follow(db.Model):
 
 class Notice(db.Model):
     """`kind` is job or batch; `title` and `body` are JSON of sentences (support/messages); `link` is a path of the
-    site."""
+    site. Of kind alert: `subject` is its id, and the sentences are those of its row."""
 
     __tablename__ = "notices"
     __table_args__ = (Index("notices_user_idx", "user_id", "id"), {"sqlite_autoincrement": True})
@@ -36,7 +36,7 @@ class Notice(db.Model):
     id: Mapped[int] = mapped_column(Id, primary_key=True)
     user_id: Mapped[int] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"))
     kind: Mapped[str] = mapped_column(String(10))
-    subject: Mapped[str] = mapped_column(String(36))
+    subject: Mapped[str] = mapped_column(String(255))
     title: Mapped[str] = mapped_column(Text)
     body: Mapped[str] = mapped_column(Text)
     link: Mapped[str] = mapped_column(Text)

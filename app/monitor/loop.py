@@ -30,6 +30,7 @@ from app.services.forecast.forecaster import Forecaster
 from app.services.instance import deploys, retention, schema
 from app.services.jobs import facts, queue_rates, recurring, rollups, search_index
 from app.services.jobs.batches import follow_up
+from app.services.notices import telling
 from app.services.people import sign_in
 from app.services.reports import due, sending
 from app.services.stats import machine, usage_fill
@@ -106,8 +107,9 @@ class Monitor:
             Duty("alerts", 60.0, self.alerts),
             Duty("urgent alerts", 10.0, lambda: self.alerts(urgent=True)),
             Duty("messages", 1.0, self.messages),
+            Duty("notices", 1.0, lambda: telling.tell(self.connection, self.app)),
             Duty("reports", 30.0, self.reports.run),
-            Duty("mails", 1.0, self.send_mails),
+            Duty("mails", 1.0, lambda: self.mails.run(self.connection)),
             Duty("unblock", 10.0, lambda: retention.unblock_fitting(self.connection)),
             Duty("budgets", 10.0, lambda: generations.release_within_budget(self.connection, self.settings)),
             Duty("retention", 300.0, lambda: retention.delete_old(self.connection)),
@@ -206,23 +208,16 @@ class Monitor:
             return
         settings, now = self.settings, self.connection.now()
         facts = Snapshot(self.connection, now, settings.data_dir, settings.worker_memory_mb * 2**20,
-                                   zone=settings.timezone)
+                         zone=settings.timezone)
         with self.app.app_context():
-            failed = incidents.check(facts, self.connection, settings, urgent)
-        if failed:
-            raise RuntimeError("; ".join(failed))
+            if failed := incidents.check(facts, self.connection, settings, urgent):
+                raise RuntimeError("; ".join(failed))
 
     def messages(self) -> None:
         """Send the messages of alerts that are due, unless a restore has paused alerts."""
         self.outbox.publish_channels(self.connection)
         if not counts.paused_after_restore(self.connection):
             self.outbox.send_due(self.connection)
-
-    def send_mails(self) -> None:
-        """Send the mails that are due, unless a restore has paused alerts."""
-        self.mails.announce(self.connection)
-        if not counts.paused_after_restore(self.connection):
-            self.mails.send_due(self.connection)
 
     def pauses(self) -> None:
         """End pauses whose time is over; rows of paused types to held and back."""
@@ -270,8 +265,7 @@ def run(app: Flask, once: bool = False) -> int:
     if once:
         failed = monitor.round()
         failed += monitor.reports.finish()
-        for outbox in (monitor.outbox, monitor.mails):
-            failed += outbox.finish(monitor.connection)
+        failed += monitor.outbox.finish(monitor.connection) + monitor.mails.finish(monitor.connection)
         failed += [f"ping: {trouble}"] if (trouble := monitor.ping.wait()) else []
         for line in failed:
             print(line)

@@ -88,13 +88,18 @@ def to_json(text: str | None) -> str | None:
 
 def from_row(text: str | None, stored: Any) -> str | None:
     """The text of a row, as a Message when its JSON gives the same text."""
-    if not text or type(stored) is not str or len(stored) > 8 * MOST_JSON:
-        return text
+    message = from_json(stored) if text else None
+    return message if message is not None and message == text else text
+
+
+def from_json(stored: Any) -> Message | None:
+    """The Message of a column that has only its JSON; None when that cannot be read."""
+    if type(stored) is not str or len(stored) > 8 * MOST_JSON:
+        return None
     try:
-        message = _read(json.loads(stored))
+        return _read(json.loads(stored))
     except (TypeError, ValueError, AttributeError, RecursionError):
-        return text
-    return message if message == text else text
+        return None
 
 
 def cleaned(text: str, clean: Callable[[str], str]) -> str:

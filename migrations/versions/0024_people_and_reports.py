@@ -49,11 +49,11 @@ def upgrade():
         sqlite_autoincrement=True)
     op.create_index("api_tokens_user_idx", "api_tokens", ["user_id"])
     op.create_table(
-        "follows", key(), owner(), text("kind", 10, nullable=False), text("subject", 36, nullable=False),
+        "follows", key(), owner(), text("kind", 10, nullable=False), text("subject", 255, nullable=False),
         text("via", 60, nullable=False), text("language", 5, nullable=False), big("created_ms", nullable=False),
         sa.UniqueConstraint("user_id", "kind", "subject"), sqlite_autoincrement=True)
     op.create_table(
-        "notices", key(), owner(), text("kind", 10, nullable=False), text("subject", 36, nullable=False),
+        "notices", key(), owner(), text("kind", 10, nullable=False), text("subject", 255, nullable=False),
         text("title", nullable=False), text("body", nullable=False), text("link", nullable=False),
         big("created_ms", nullable=False), sqlite_autoincrement=True)
     op.create_index("notices_user_idx", "notices", ["user_id", "id"])

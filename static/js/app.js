@@ -5,6 +5,7 @@ import "./confirm.js";
 import "./copy.js";
 import "./keys.js";
 import { live } from "./live.js";
+import "./notices.js";
 import "./schedule.js";
 
 document.addEventListener("alpine:init", () => {

@@ -111,6 +111,7 @@ export function live() {
     told(message, first) {
       spread = message.spread_ms || 0;
       follow(message.at);
+      this.$root.dataset.heard = String(Date.now()); // notices.js asks by itself only without a socket
       if (message.changed.includes("notices_feed")) window.dispatchEvent(new CustomEvent("live:notices"));
       if (this.state() === "ended" || document.hidden) return;
       const here = this.parts().filter((name) => message.changed.includes(name));
@@ -245,7 +246,7 @@ export function live() {
       words.replaceChildren(text);
       if (state === "ended") {
         const link = document.createElement("a");
-        link.href = `${this.$root.dataset.loginUrl}?next=${encodeURIComponent(location.pathname + location.search)}`;
+        link.href = `${this.$root.dataset.loginUrl}?next=${encodeURIComponent(location.pathname + location.search + location.hash)}`;
         link.textContent = dataset.signIn;
         words.append(" ", link);
       }

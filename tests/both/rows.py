@@ -9,17 +9,21 @@ from app.ledger import counts, manual, rescue
 from app.models import (
     Alert,
     AlertMessage,
+    ApiToken,
     Connection,
     Content,
     ContentVersion,
+    Follow,
     Generation,
     ImportReject,
     ImportRun,
+    Invitation,
     JobBatch,
     JobCost,
     JobLimit,
     JobLog,
     Mail,
+    Notice,
     PromptTemplate,
     Queue,
     QueueMinute,
@@ -75,7 +79,7 @@ def fill(ledger: Ledger) -> dict[str, str]:
     search_index.advance(ledger.connection)
     for state in ("completed", "failed"):  # past what rollups and index have taken in
         uuids[f"new {state}"] = ledger.dispatch("TestEcho", args=CAFFE)
-        ledger.settle(ledger.claim(), state, error=None if state == "completed" else "new")
+        ledger.settle(ledger.claim(), state, error=None if state == "completed" else "Boom")
     uuids["pending"] = ledger.dispatch("TestEcho", args=CAFFE, queue="high")
     uuids["scheduled"] = ledger.dispatch("TestEcho", delay=3600)
     for state in ("held", "blocked", "waiting", "processing"):
@@ -185,5 +189,13 @@ def _more(uuids: dict[str, str], now: int) -> list[object]:
         *(Mail(kind=kind, target="mail:admin@example.org", language="it", plan_id=plan, report_id=1, state=state, next_ms=now + DAY_MS, created_ms=now, attempts=2, error=error,
                ended_ms=now if state in ("sent", "dropped") else None)
           for plan, kind, state, error in ((1, "report", "waiting", "refused"), (1, "test", "dropped", "refused"), (2, "report", "sent", None), (3, "report", "waiting", None))),
+        *(Follow(user_id=1, kind=kind, subject=subject, via=via, language="it", created_ms=now)
+          for kind, subject, via in (("job", uuids["processing"], "browser"), ("batch", BULK, "mail"), ("job", "gone", "channel:team"), ("x", "x", "x"))),
+        *(Notice(user_id=1, kind=kind, subject=subject, title='["Job completed: %(name)s", {"name": "x"}]', body="", link=f"/admin/jobs/job/{done}", created_ms=now)
+          for kind, subject in (("job", done), ("alert", "1"), ("alert", "x"), ("x", "x"))),
+        *(ApiToken(user_id=1, name=f"Token {n} 100%", token_hash=str(n) * 64, prefix=f"ajt_{n}", scopes=scopes, created_ms=now, expires_ms=now + left, used_ms=used, used_from=used and "::1", revoked_ms=revoked)
+          for n, (scopes, left, used, revoked) in enumerate((("read", DAY_MS, now, None), ("read act dispatch", -DAY_MS, None, None), ("act", DAY_MS, now, now), ("x", DAY_MS, None, None)))),
+        *(Invitation(token_hash=str(n) * 64, email=f"guest{n}@example.org", role=role, invited_by="ada", created_ms=now, expires_ms=now + left)
+          for n, (role, left) in enumerate((("viewer", DAY_MS), ("super-admin", -DAY_MS)))),
         *(QueueMinute(minute_ms=now - now % MINUTE_MS - n * MINUTE_MS, queue="default", depth=n) for n in range(3)),
     ]

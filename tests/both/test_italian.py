@@ -16,7 +16,7 @@ CATALOGUE = ROOT / "app/translations/it/LC_MESSAGES/messages.po"
 PLACE = re.compile(r"%\(\w+\)[sd]|\{\w+\}")
 # Words that are the same in both languages, and the specification's own ("Retry All", "Success rate").
 REFUSALS = {"ValidationError", "FilterError", "ActionRefused", "PermanentError", "TemporaryError", "InvalidArguments"}
-SAME = {"Cron", "Database", "database", "WAL", "Batch", "batch", "worker", "Budget", "budget", "CSV", "Consumer", "EAN-13", "Email", "ID", "JSON", "Log", "Menu", "Password", "Prompt", "Queue", "Retry All", "Retry All Failed", "Success rate", "Tenant", "tenant", "Traceback",
+SAME = {"API", "Token", "Cron", "Database", "database", "WAL", "Batch", "batch", "worker", "Budget", "budget", "CSV", "Consumer", "EAN-13", "Email", "ID", "JSON", "Log", "Menu", "Password", "Prompt", "Queue", "Retry All", "Retry All Failed", "Success rate", "Tenant", "tenant", "Traceback",
         "Worker", "Zoom", "in", "no", "slug"}
 ARGUMENTS = {"text", "Text", "Path", "Encoding", "code"}  # names of arguments, as the code of a type has them; an actor
 TOLD = ("aria-label", "title", "placeholder", "alt")
@@ -98,7 +98,7 @@ def test_no_page_shows_an_english_sentence_to_an_italian_reader(site):
     assert len(known) > 1000 and not wrong, "\n".join(f"{address}: {text[:150]}" for text, address in wrong.items())
 
 
-LITERALS = {"Job Monitoring Dashboard", "CSV Import", "pid", "UUID", "15 min", "English", "Italiano", "(!)", "· Ainstein Jobs", "Ainstein Jobs", "(!) · Ainstein Jobs"}
+LITERALS = {"openapi.json", "Job Monitoring Dashboard", "CSV Import", "pid", "UUID", "15 min", "English", "Italiano", "(!)", "· Ainstein Jobs", "Ainstein Jobs", "(!) · Ainstein Jobs"}
 
 
 def test_no_template_has_a_word_that_is_not_in_the_catalogue():

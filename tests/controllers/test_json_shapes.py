@@ -81,7 +81,7 @@ def site(tmp_path_factory):
 def answers(site) -> dict[str, dict[str, str]]:
     """The shape of each answer, by address or command."""
     addresses = ["/realtime-stats", "/metrics", "/metrics?period=7d", "/metrics?group=type&period=30d", "/list?state=live", "/list?state=ended",
-                 "/list?state=bin", "/workers", "/queues", "/queues/high", "/recurring", "/log", "/people/", "/alerts/", "/reports/", "/costs/", "/costs/days", "/generations/",
+                 "/list?state=bin", "/workers", "/queues", "/queues/high", "/recurring", "/log", "/people/", "/alerts/", "/reports/", "/notices/?after=0", "/costs/", "/costs/days", "/generations/",
                  "/new/", "/new/?type=TestEcho", "/contents/", "/contents/1", "/contents/links/1", "/errors/?period=all",
                  "/usage/", "/usage/type/TestEcho", "/palette.json", "/palette.json?q=a", "/schedules/next?cron=0+9+*+*+1", "/schedules/next", "/schedules/next?cron=x"]
     found = {address: shape(site.read(address).get_json()) for address in addresses}
@@ -106,6 +106,7 @@ def answers(site) -> dict[str, dict[str, str]]:
     found["batches list"] = shape(json.loads(site.runner.invoke(args=["batches", "list", "--json"]).output))
     found["jobs list"] = shape(json.loads(site.runner.invoke(args=["jobs", "list", "--json"]).output))
     found["jobs list failed"] = shape(json.loads(site.runner.invoke(args=["jobs", "list", "--state", "failed", "--json"]).output))
+    site.runner.invoke(args=["users", "token", "admin@example.org", "--name", "n", "--scope", "read"])
     found["users list"] = shape(json.loads(site.runner.invoke(args=["users", "list", "--json"]).output))
     def post(address: str, **form: str) -> dict:
         sent = form | {"csrf_token": site.client.csrf}
@@ -117,6 +118,13 @@ def answers(site) -> dict[str, dict[str, str]]:
     found["wrong move"] = shape(post("queues/place", place="x"))
     found["saved view"], found["wrong view"] = shape(post("views/", name="mine", state="failed")), shape(post("views/", name=""))
     found["/views/"] = shape(site.read("/views/").get_json())
+    for address in ("types", "jobs?state=live", f"jobs/{site.uuids['completed']}", f"jobs/{site.uuids['completed']}/log", f"batches/{site.batches['ended']}"):
+        name = f"/api/{address}".replace(site.uuids["completed"], "UUID").replace(site.batches["ended"], "ID")
+        found[name] = shape(site.client.get(f"/api/{address}").get_json())
+    sent = site.client.post("/api/jobs", json={"type": "TestEcho", "args": {"text": "x"}, "delay": 60}, headers={"X-CSRFToken": site.client.csrf})
+    found["POST /api/jobs"] = shape(sent.get_json())
+    found["POST /api/jobs wrong"] = shape(site.client.post("/api/jobs", json={"type": "x"}, headers={"X-CSRFToken": site.client.csrf}).get_json())
+    found["users tokens"] = shape(json.loads(site.runner.invoke(args=["users", "tokens", "--json"]).output))
     held = post("bulk", action="hold", uuid=site.uuids["pending"])
     found["bulk"], found["undone bulk"] = shape(held), shape(post(f"undo/{held['action']}"))
     found["bulk of none"], found["wrong bulk"] = shape(post("bulk", action="hold", uuid=site.uuids["completed"])), shape(post("bulk"))

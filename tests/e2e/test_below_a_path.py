@@ -32,7 +32,8 @@ def proxy(strips: bool) -> ThreadingHTTPServer:
         def tunnel(self) -> None:
             path = self.path.removeprefix(PATH) or "/" if strips else self.path
             with socket.create_connection(("127.0.0.1", self.server.target), timeout=20) as behind:
-                behind.sendall(f"GET {path} HTTP/1.1\r\n{self.headers}X-Forwarded-For: 192.0.2.7\r\n\r\n".replace("\n\nX-F", "\nX-F").encode())
+                lines = [f"GET {path} HTTP/1.1", *(f"{name}: {value}" for name, value in self.headers.items()), "X-Forwarded-For: 192.0.2.7"]
+                behind.sendall("\r\n".join(lines).encode() + b"\r\n\r\n")
                 threading.Thread(target=self.pump, args=(self.connection, behind), daemon=True).start()
                 self.pump(behind, self.connection)
             self.close_connection = True

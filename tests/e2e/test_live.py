@@ -40,6 +40,8 @@ def test_a_change_comes_by_the_socket_and_only_what_it_names_is_asked_for(open_p
     expect(page.locator("#completed-jobs")).to_have_text(str(before + 2), timeout=20_000)
     assert page.evaluate("window.stays") and any("cards" in message["changed"] for message in told[1:])
     assert asked and all(names <= {*told[0]["changed"]} for names in asked)
+    page.evaluate("document.body.append(Object.assign(document.createElement('time'), { id: 'aged', dateTime: new Date(Date.now() - 200000).toISOString() })); aged.dataset.age = ''")
+    expect(page.locator("#aged")).to_have_text("3 min ago")
     page.goto("/admin/jobs/log")
     told = reload(page)
     page.wait_for_timeout(6000)

@@ -6,6 +6,7 @@ statements, given up while it lives, and finish late. People press buttons in be
 
 from __future__ import annotations
 
+import os
 import tempfile
 from pathlib import Path
 
@@ -18,10 +19,10 @@ from app.extensions import db
 from app.ledger import batches, claim as claiming, control, graph, limits, manual, order, rescue
 from app.ledger.dialect import Connection
 from app.ledger.settle import Outcome, Parked, settle, settle_group
-from app.services.instance import migration
 from app.services.jobs import batches as batching, rollups
 from app.support.validation import ValidationError
 from tests import jobtypes  # noqa: F401
+from tests.ledger_fixture import prepare_empty
 
 WORKERS = st.sampled_from(["w1", "w2"])
 FINAL = "('completed', 'failed', 'timeout', 'cancelled')"
@@ -37,7 +38,7 @@ class LedgerMachine(RuleBasedStateMachine):
         self.folder = tempfile.TemporaryDirectory()
         self.app = create_app(load_settings({"DATA_DIR": str(Path(self.folder.name) / "data")}))
         with self.app.app_context():
-            migration.prepare(self.app.extensions["settings"])
+            prepare_empty(self.app.extensions["settings"])
         self.connection = Connection(self.app.extensions["settings"].database_url, synchronous="OFF")
         self.held: dict[str, claiming.Claim] = {}
         with self.connection.transaction() as tx:
@@ -347,6 +348,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
 
 LedgerMachine.TestCase.settings = settings(
-    max_examples=40, stateful_step_count=60, deadline=None, suppress_health_check=list(HealthCheck), print_blob=True, derandomize=False,
+    max_examples=int(os.environ.get("MACHINES", "40")), stateful_step_count=60,
+    deadline=None, suppress_health_check=list(HealthCheck), print_blob=True, derandomize=False,
 )
 TestLedgerMachine = LedgerMachine.TestCase

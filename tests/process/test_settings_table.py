@@ -57,7 +57,7 @@ def test_a_bare_python_reads_who_may_know_what():
     code = "import common; print(*(','.join(common.names_that_reach(w)) for w in ('start', 'web', 'monitor', 'workers')))"
     done = subprocess.run([sys.executable, "-S", "-c", code], cwd=ROOT / "scripts" / "launch", env={}, capture_output=True,
                           text=True)
-    secrets = "METRICS_TOKEN ALERT_URLS,HEARTBEAT_URL OPENAI_API_KEY"
+    secrets = "METRICS_TOKEN ALERT_URLS,SMTP_URL,HEARTBEAT_URL OPENAI_API_KEY"
     assert (done.stdout.strip(), done.stderr) == (f"ADMIN_EMAIL,ADMIN_PASSWORD {secrets}", "")
 
 

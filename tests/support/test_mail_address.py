@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from app.addresses import SettingError
+from app.addresses.mail import address, sender, server
 from app.config import load_settings
-from app.mail_address import address, sender, server
 
 SECRET = "hunter2-4711"
 

@@ -64,6 +64,12 @@ def history(size: int = 50) -> list[AlertView]:
     return [_view(row) for row in rows]
 
 
+def by_id(ids: list[int]) -> dict[int, AlertView]:
+    """Incidents, open or over, by their ids; unknown ids are left out."""
+    rows = db.session.scalars(select(Alert).where(Alert.id.in_(ids))) if ids else ()
+    return {row.id: _view(row) for row in rows}
+
+
 def count_open() -> int:
     """The number of open incidents that nobody has acknowledged or snoozed, for the menu and the tab's title."""
     query = select(func.count()).select_from(Alert).where(Alert.closed_ms.is_(None), Alert.acked_ms.is_(None))
@@ -72,11 +78,11 @@ def count_open() -> int:
 
 def _view(row: Alert) -> AlertView:
     now, facts = now_ms(), stored_object(row.facts)
-    if "why" in facts and privacy.hidden():  # an error of a service
-        facts |= {"why": "…", "why_json": None}
     over = when(facts.get("over_ms")) if row.closed_ms is None else None
     ended = row.closed_ms or (millis(over) if over else None)
     shown = texts.worst(facts) if ended else facts
+    if "why" in shown and privacy.hidden():  # an error of a service
+        shown = shown | {"why": "…", "why_json": None}
     text, link = texts.notification(row.kind, shown), str(shown.get("link") or row.link or "")
     if over:
         text = _("Over since %(time)s, watched until %(until)s in case it comes back. It was: %(text)s", text=text,

@@ -55,6 +55,12 @@ _DUE = """SELECT id, rule_id, kind, facts, link, opened_ms, closed_ms, tell_ms, 
 _ENQUEUE = """INSERT INTO alert_messages (alert_id, channel, phase, title, body, next_ms, created_ms)
  VALUES (:alert, :channel, :phase, :title, :body, :now, :now) ON CONFLICT DO NOTHING"""
 
+_MARK = "UPDATE alerts SET told = :told WHERE id = :id AND told = :was"
+# The browsers of who asked for it show it (services/notices/feed.py); roles as in controllers/rights.py.
+_TELL_BROWSERS = """INSERT INTO notices (user_id, kind, subject, title, body, link, created_ms)
+ SELECT id, 'alert', CAST(:alert AS VARCHAR), '', '', '/admin/jobs/alerts', :now FROM users WHERE browser_alerts = 1
+ AND disabled_ms IS NULL AND role IN ('super-admin', 'operator', 'viewer')"""
+
 
 def check(snapshot: Snapshot, connection: Connection, settings: Settings, urgent: bool = False) -> list[str]:
     """Judge the enabled rules (with `urgent` only those kinds) and write the incidents and messages. Returns 'kind:
@@ -160,7 +166,9 @@ def _enqueue_due(tx: Executor, rules: dict[int, Rule], now: int, settings: Setti
         chosen = [name for name in names if "*" in wanted or name in wanted]
         for phase in phases:
             _enqueue(tx, alert, phase, chosen, now, settings)
-        tx.execute("UPDATE alerts SET told = :told WHERE id = :id", told=2 if alert.closed else 1, id=alert.id)
+        told = 2 if alert.closed else 1
+        if tx.execute(_MARK, told=told, id=alert.id, was=alert.notified) and "open" in phases:
+            tx.execute(_TELL_BROWSERS, alert=str(alert.id), now=now)  # once: of two monitors only one changes `told`
 
 
 def _enqueue(tx: Executor, alert: Due, phase: str, names: Iterable[str], now: int, settings: Settings) -> None:

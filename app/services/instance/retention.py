@@ -29,7 +29,7 @@ EXPIRED = Message("no monitor had this channel for 8 days")
 UNSENT = Message("no monitor could send it for 30 days: SMTP_URL, or its channel, was not set")
 KEEP_DAYS, KEEP_FAILED_DAYS, KEEP_BIN_DAYS, KEEP_STOPPED_DAYS = 32, 90, 7, 1
 ORPHAN_S = 3600
-KEEP_UNSENT_DAYS, KEEP_MAIL_DAYS = 8, 30
+KEEP_UNSENT_DAYS, KEEP_MAIL_DAYS, KEEP_NOTICE_DAYS = 8, 30, 7
 KEEP_USAGE_DAYS = 400  # a year, and the month before it
 
 _NEEDED = "SELECT e.parent_uuid FROM job_edges e JOIN jobs c ON c.uuid = e.child_uuid WHERE "
@@ -81,8 +81,8 @@ def delete_in_steps(connection: Connection, table: str, condition: str, steps: i
 
 def delete_old_minutes(connection: Connection) -> None:
     """Delete figures by the second after 15 minutes and by the minute after 26 hours (of workers and of the machine
-    after 32 days), hours of use after 400 days, incidents and groups of errors without jobs after 90 days, and alert
-    messages after 32 days.
+    after 32 days), hours of use after 400 days, incidents and groups of errors without jobs after 90 days, alert
+    messages after 32 days, and notices of browsers after 7.
 
     A mail that could not be sent for 30 days is given up, with the last reason. A message that no monitor could send
     for 8 days expires, as the page says. One that its channel refuses expires after 7 days, in
@@ -97,6 +97,7 @@ def delete_old_minutes(connection: Connection) -> None:
             tx.execute(f"DELETE FROM {table} WHERE minute_ms < :old", old=now - KEEP_DAYS * DAY_MS)
         tx.execute("DELETE FROM usage_hours WHERE hour < :old", old=now - KEEP_USAGE_DAYS * DAY_MS)
         tx.execute("DELETE FROM queue_seconds WHERE second_ms < :old", old=now - KEEP_SECONDS_MS)
+        tx.execute("DELETE FROM notices WHERE created_ms < :old", old=now - KEEP_NOTICE_DAYS * DAY_MS)
         tx.execute("DELETE FROM alerts WHERE closed_ms < :old", old=now - KEEP_FAILED_DAYS * DAY_MS)
         tx.execute("DELETE FROM error_groups WHERE last_ms < :old AND NOT EXISTS (SELECT 1 FROM job_facts f "
                    "WHERE f.error_group = error_groups.error_group)", old=now - KEEP_FAILED_DAYS * DAY_MS)

@@ -98,7 +98,7 @@ class JobFilter:
         if len(names) > MOST_ARGS:
             raise FilterError("args", _("A filter has at most %(n)s arguments.", n=MOST_ARGS))
         args = {check_text(name.removeprefix(ARGS)): _one(given, name) for name in names}
-        if (found["q"] or names) and privacy.hidden():
+        if (found["q"] or names) and privacy.hidden(search=True):
             raise FilterError("q" if found["q"] else "args", privacy.no_search())
         for name, check in _CHECKS.items():
             try:

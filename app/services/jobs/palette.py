@@ -19,6 +19,7 @@ from app.models import FailedJob, Job, JobBatch, JobHistory, WorkerHeartbeat
 from app.models.types import as_text
 from app.models.usage import NAMES
 from app.services.jobs import batch_pages
+from app.support.messages import translate_stored
 
 MOST, READ, MOST_TENANTS = 5, 200, 10_000
 _TENANTS = f"{NAMES}SELECT name FROM names LIMIT {MOST_TENANTS}"
@@ -59,7 +60,8 @@ def found(asked: str) -> Found:
 
 def _batches(digits: str) -> list[tuple[str, str]]:
     query = select(JobBatch.id, JobBatch.name).where(JobBatch.id >= digits, JobBatch.id < digits + "g").limit(MOST)
-    return [(as_text(key), as_text(name) or as_text(key)[:8]) for key, name in db.session.execute(query)]
+    found = [(as_text(key), as_text(name)) for key, name in db.session.execute(query)]
+    return [(key, translate_stored(name) or key[:8]) for key, name in found]
 
 
 def _jobs(digits: str) -> list[tuple[str, str]]:

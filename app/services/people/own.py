@@ -108,6 +108,12 @@ def choose_language(user_id: int, language: str) -> None:
     commit_audited(user.email, Message("choose language"), user.email, language)
 
 
+def switch_alerts(user_id: int, on: bool) -> None:
+    """Whether the browsers of a person show new alerts."""
+    db.session.execute(update(User).where(User.id == user_id).values(browser_alerts=int(on)))
+    db.session.commit()
+
+
 def turn_on(user_id: int, password: str, code: str, visitor: Visitor, token: str) -> list[str]:
     """Turn the second factor on; returns the recovery codes. Raises FieldError, ActionRefused."""
     with tried(user_id, password, visitor):

@@ -10,8 +10,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from app.addresses.mail import address
 from app.config import QUEUES
-from app.mail_address import address
 from app.models.types import as_integer, as_text
 from app.services.alerts.rules import parse_type
 from app.services.reports.model import ReportFilter

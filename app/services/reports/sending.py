@@ -19,6 +19,7 @@ from typing import Any
 from flask_babel import force_locale
 
 from app.integrations import child
+from app.ledger import counts
 from app.ledger.dialect import Connection
 from app.models.types import as_integer, as_text
 from app.services import outbox
@@ -69,10 +70,13 @@ class Mails(outbox.Outbox):
         """MAIL for all addresses, and the target of each channel of this monitor."""
         return [*([MAIL] if self.settings.smtp_url else ()), *(CHANNEL + name for name in self.settings.alert_channels)]
 
-    def announce(self, connection: Connection) -> None:
-        """Report to pages that this monitor sends to addresses, and as whom."""
+    def run(self, connection: Connection) -> None:
+        """Tell pages that this monitor sends to addresses, and as whom; send what is due, unless a restore has paused.
+        """
         own = [self.settings.report_from[1]] if self.settings.smtp_url else []
         channels.announce(connection, own, channels.SENDERS)
+        if not counts.paused_after_restore(connection):
+            self.send_due(connection)
 
     def _take(self, connection: Connection, lane: str) -> tuple[list[Row], int] | None:
         now = self._now(connection)

@@ -27,7 +27,7 @@ TICK_S, FOLLOW_S = 5.0, 30.0
 MOST_ROWS = 200
 _HIGHEST = ("jobs", "job_metrics", "failed_jobs", "job_logs", "audit", "alerts", "alert_messages", "notices", "mails",
             "deploys")
-_FACTS = ("live_counts", "monitor", "alerts", "disk", "paused_after_restore", "facts_reach", "search_reach")
+_FACTS = ("live_counts", "monitor", "disk", "paused_after_restore", "facts_reach", "search_reach")
 _RUNNING = ("id", "claim_no", "cancel_requested", "over_time", "COALESCE(progress_done, 0)",
             "COALESCE(progress_total, 0)", "COALESCE(progress_note, '')")
 _ROWS = {  # marks of rows that change in place, by name: their columns and where they stand
@@ -40,6 +40,7 @@ _ROWS = {  # marks of rows that change in place, by name: their columns and wher
     "open_alerts": (("id", "told", "COALESCE(acked_ms, 0)", "COALESCE(snoozed_ms, 0)"),
                     "alerts WHERE closed_ms IS NULL"),
     "outbox": (("COUNT(*)",), "alert_messages WHERE state IN ('waiting', 'sending')"),
+    "posting": (("id", "state", "attempts"), "mails WHERE state IN ('waiting', 'sending')"),
     "schedules": (("COUNT(*)", "COALESCE(SUM(enabled), 0)", "COALESCE(MAX(missed_at_ms), 0)"), "recurring"),
     "batches": (("id", "total_jobs", "pending_jobs", "failed_jobs", "COALESCE(paused_ms, 0)", "COALESCE(sealed_ms, 0)"),
                 "job_batches WHERE closed_ms IS NULL ORDER BY id DESC"),
@@ -51,7 +52,7 @@ HEAD = "head"  # the numbers outside all parts: the title, the badge of alerts, 
 FEED = "notices_feed"  # a row of notices or alerts is new
 PARTS: dict[str, set[str]] = {
     "actions": {"failed_jobs", "live_counts", "audit"},
-    "alerts": {"alerts", "open_alerts", "alert_messages", "outbox", "audit"},
+    "alerts": {"alerts", "measured", "open_alerts", "alert_messages", "outbox", "audit"},
     "batch": _BATCHES | {"running"},
     "batches_live": _BATCHES,
     "batches_table": _BATCHES,
@@ -70,11 +71,12 @@ PARTS: dict[str, set[str]] = {
     "queues": _JOBS,
     "recurring_one": {"schedules", "jobs", "job_metrics", "audit"},
     "recurring_table": {"schedules", "jobs", "audit"},
+    "report_plans": {"mails", "posting", "audit"},
     "workers_table": {"workers", "consumers", "running", "audit"} | _LATE,
     HEAD: {"failed_jobs", "open_alerts"} | _LATE,
     FEED: {"alerts", "notices"},
 }
-SECONDS = {"alerts", "workers_table"}  # measured values and heartbeats: these move at any time
+SECONDS = {"alerts", "report_plans", "workers_table"}  # measured values, times of tries, heartbeats: these always move
 TIMELESS = {HEAD, FEED, "charts"}
 PLACES = frozenset(name for path in (ROOT / "templates").rglob("*.html")
                    for name in re.findall(r'data-partial="([a-z_]+)"', path.read_text()))
@@ -89,6 +91,7 @@ def _rows(name: str, columns: tuple[str, ...], place: str) -> str:
 
 _MARKS = " UNION ALL ".join((
     f"SELECT key, value FROM meta WHERE key IN ({', '.join(map(repr, _FACTS))})",
+    "SELECT 'measured', value FROM meta WHERE key = 'alerts'",
     "SELECT 'monitor_at', CAST(at_ms AS VARCHAR) FROM meta WHERE key = 'monitor'",
     *(f"SELECT '{table}', CAST(MAX(id) AS VARCHAR) FROM {table}" for table in _HIGHEST),
     *(_rows(name, *parts) for name, parts in _ROWS.items())))

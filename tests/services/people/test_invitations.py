@@ -146,3 +146,18 @@ def test_the_monitor_deletes_what_has_been_over_for_30_days(people):
     assert people.one("SELECT COUNT(*) FROM invitations") == 1
     people.call(sign_in.sweep, people.clock[0] + 38 * DAY_MS)
     assert people.one("SELECT COUNT(*) FROM invitations") == 0
+
+
+@pytest.mark.parametrize("what,told", [(lambda: invitations.withdraw_of(NEW), "opens nothing"), (lambda: accounts.create_user(NEW, "user", PASSWORD), "already: sign in")])
+def test_what_happens_while_the_password_is_hashed_is_seen(people, monkeypatch, what, told):
+    _view, link = people.call(invitations.invite, NEW, "viewer", False)
+
+    def slow(_password, _email):
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(people.call, what).result()
+        return "a hash"
+
+    monkeypatch.setattr(invitations, "hash_password", slow)
+    with pytest.raises(ActionRefused, match=told):
+        people.call(invitations.accept, link, PASSWORD, here())
+    assert people.one("SELECT COUNT(*) FROM user_sessions") == 0

@@ -43,7 +43,7 @@ def test_the_table_names_the_parts_that_pages_have(app):
     named = {name for path in TEMPLATES.rglob("*.html") for name in re.findall(r'data-partial="([^"]+)"', path.read_text())}
     files = {path.stem for path in (TEMPLATES / "admin" / "partials").glob("*.html")}
     assert set(PARTS) - {HEAD, FEED, "charts"} == named == live_marks.PLACES <= files
-    known = {*live_marks._HIGHEST, *live_marks._FACTS, *live_marks._ROWS, "late"}
+    known = {*live_marks._HIGHEST, *live_marks._FACTS, *live_marks._ROWS, "measured", "late"}
     assert {mark for marks in PARTS.values() for mark in marks} <= known
     assert set(PARTS) == EVERY and named > SECONDS and live_marks.parts_of({"outbox"}) == {"alerts"}
 
@@ -80,6 +80,9 @@ def test_people_pauses_alerts_notices_and_workers_are_told(watch, ledger):
     ledger.change(user)
     ledger.change("INSERT INTO notices (user_id, kind, subject, title, body, link, created_ms) SELECT id, 'job', 's', '{}', '{}', '/', 1 FROM users")
     assert watch.told() == {FEED}
+    with ledger.connection.transaction() as tx:
+        counts.save(tx, "alerts", {"values": {"1": 2}})
+    assert watch.look().changed == {"alerts"}
     ledger.change("INSERT INTO alerts (rule_id, kind, severity, facts, opened_ms, seen_ms, tell_ms) VALUES (1, 'failures', 'critical', '{}', 1, 1, 1)")
     assert watch.look().changed >= {FEED, HEAD, "alerts", "notices"}
     ledger.change("UPDATE alerts SET closed_ms = 2")
