@@ -18,10 +18,15 @@ from tests import jobtypes  # noqa: F401  (declares the tests' job types)
 from tests.backends import postgres, postgres_url  # noqa: F401  (fixtures)
 from tests.cheaper import cheaper
 from tests.ledger_fixture import ledger  # noqa: F401  (a fixture)
+from tests.longest import place
 
 PASSWORD = "correct horse battery"
 cheaper()
 api_wait.USUAL_S = 0.0  # tests that walk over all addresses must not wait for jobs
+
+
+def pytest_collection_modifyitems(items) -> None:
+    items.sort(key=lambda item: place(item.nodeid))
 
 
 @pytest.fixture(scope="session")

@@ -63,13 +63,13 @@ def sees_data() -> bool:
     return DATA in getattr(current_user, "rights", ())
 
 
-def hides_data() -> bool:
+def hides_data(search: bool) -> bool:
     """For privacy.hidden: whether this request must show no data. A token that may change jobs and not read them writes
-    what it reads in a POST, so nothing is blank there; its answers have no data."""
+    what it reads in a POST, so nothing is blank there; its answers have no data, and it may not `search` in them."""
     if not has_request_context() or not current_user.is_authenticated:  # nobody gets to data without a session
         return False
     rights = current_user.rights
-    return DATA not in rights and (request.method in READING or not rights & CHANGES)
+    return DATA not in rights and (search or request.method in READING or not rights & CHANGES)
 
 
 privacy.ask(hides_data)

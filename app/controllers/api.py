@@ -10,6 +10,7 @@ from functools import partial
 
 from flask import Blueprint, jsonify, render_template, request, url_for
 from flask_babel import force_locale, gettext as _
+from flask_login import current_user
 
 from app import registry
 from app.controllers import api_dispatch, api_wait, bearer, jobs, known_parts, openapi, openapi_document, rate_limits
@@ -81,7 +82,7 @@ def wait(uuid: str):
         seconds = api_wait.seconds()
     except ValidationError as error:
         return wrong({"timeout": str(error)}, dict)
-    with api_wait.place(bearer.who()) as free:
+    with api_wait.place(current_user.id) as free:
         if not free:
             sentence = _("Too many requests wait for jobs: try again in a second.")
             return *render_error(503, sentence), {"Retry-After": "1"}

@@ -95,7 +95,7 @@ def over_dispatches() -> bool:
     """Whether this request makes something and is one too many of a minute."""
     if rights.right_of(request.endpoint or "") != rights.DISPATCH or request.method in READING:
         return False
-    return rate_limits.take(rate_limits.DISPATCHES, "dispatch", *who()).over
+    return rate_limits.take(rate_limits.DISPATCHES, "dispatch", current_user.id).over
 
 
 def who() -> tuple[str, int]:

@@ -60,7 +60,7 @@ def bulk():
             choice = selection.ticked(action, ticked, options.get("queue"))
             subject = Message("%(n)s ticked", n=len(ticked))
         if not choice.ids:
-            return done(" ".join([_("None of these jobs can be changed so."), *choice.left]), 0)
+            return done(" ".join([none_fit(), *choice.left]), 0)
         chosen = choice.ids if action == "cancel" else ()
         title, text, button = question(action, len(choice.ids))
         title = title if not choice.left else f"{title} ({_shares(choice)})"
@@ -181,3 +181,8 @@ def report(action: str, n: int, of: int, queue: str | None = None) -> str:
     if left:
         text += ngettext(", %(n)s had changed meanwhile", ", %(n)s had changed meanwhile", left, n=number(left))
     return text + "."
+
+
+def none_fit() -> str:
+    """The answer when nothing is left to change."""
+    return _("None of these jobs can be changed so now: their states do not allow it, or have changed meanwhile.")

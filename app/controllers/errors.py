@@ -8,7 +8,7 @@ from flask import Blueprint, request, url_for
 from flask_babel import gettext as _
 
 from app.controllers import tree_forms
-from app.controllers.bulk import question, report
+from app.controllers.bulk import none_fit, question, report
 from app.controllers.form_again import kept_fields
 from app.controllers.jobs import max_failed_id
 from app.controllers.redirects import here
@@ -87,7 +87,7 @@ def act(key: str, action: str):
     ids = error_pages.undecided(key, error_pages.window({"period": "all"} | request.form.to_dict(),
                                                         settings().timezone), max_failed_id())
     if not ids:
-        return done(_("None of these jobs can be changed so."), 0)
+        return done(none_fit(), 0)
     if asked := ask(*question(action, len(ids)), danger=action == "delete",
                     tree=lambda: tree_forms.question(actions.waiting_for(action, ids))):
         return asked

@@ -12,7 +12,7 @@ from werkzeug.datastructures import MultiDict
 
 from app import registry
 from app.config import QUEUES
-from app.controllers import known_parts
+from app.controllers import known_parts, log_words
 from app.controllers.form_again import kept_ticks
 from app.controllers.jobs import bp
 from app.controllers.responses import actor, csv_file, live, wrong
@@ -64,6 +64,8 @@ def list_context(wanted: JobFilter) -> dict[str, object]:
         "csv_url": url_for("admin.jobs.export", **here), "here": url_for("admin.jobs.list", **here),
         "recent_url": url_for("admin.jobs.list", **here | {"since": day_before()}),
         "ticked": kept_ticks(), "first_page": not request.args.get("before") and not request.args.get("after"),
+        "kinds": " ".join(kind for kind, of in (("live", LIVE_STATES), ("ended", ("failed", "timeout")))
+                          if wanted.states(of)),
         "sorts": {name: sort_link(wanted, name) for name in ("when", "run", "wait", "memory")},
     }
 
@@ -74,7 +76,7 @@ def choices(wanted: JobFilter, values: dict[str, str]) -> dict[str, object]:
     query = wanted.query
     chips = [{"name": name, "text": text, "url": url_for("admin.jobs.list", **{
         other: value for other, value in query.items() if other != name})}
-        for name, text in filter_words.parts(wanted).items()]
+        for name, text in filter_words.parts(wanted, log_words.label).items()]
     return {
         "values": values, "chips": chips, "states": [*GROUPS, *LIVE_STATES, *FINAL], "queues": QUEUES,
         "holds": list(HOLDS), "types": [{"name": d.name, "label": d.label} for d in registry.known_types()],

@@ -7,6 +7,7 @@ AuditRow (action, subject, result; each a Message or, of older versions, a plain
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Any
 
 from flask_babel import gettext, lazy_gettext as _
@@ -15,6 +16,7 @@ from app import registry
 from app.config import QUEUES
 from app.services.alerts import texts
 from app.services.audit import AuditRow
+from app.services.jobs import filter_words
 from app.support import privacy
 from app.support.clock import millis
 from app.support.crontab import in_words
@@ -22,7 +24,6 @@ from app.support.formatting import number
 from app.support.messages import Message, translate_stored
 from app.support.moments import clock_text
 from app.support.settings import settings
-from app.support.states import state_label
 from app.support.validation import parse_uuid, stored_object
 
 OF_JOBS = {  # what was done to one job, and to many
@@ -118,8 +119,8 @@ PARTS = {"state": _("state"), "queue": _("queue"), "type": _("type"), "tenant": 
          "since": _("from"), "until": _("to"), "q": _("text"), "hold": _("held by"), "error": _("error group"),
          "worker": _("worker"), "attempt": _("attempts"), "longer": _("runs longer than"),
          "shorter": _("runs shorter than"), "waited": _("waited at least"), "heavier": _("memory over"),
-         "code": _("code version"), "rescued": _("rescued"), "clock": _("time of day"), "action": _("action"),
-         "deploy": _("since deploy")}
+         "code": _("code version"), "rescued": _("rescued"), "failed": _("failed"), "clock": _("time of day"),
+         "action": _("action"), "deploy": _("since deploy")}
 PLAN = {"skip": _("a run is left out while an earlier one is live"), "wait": _("a run waits for an earlier one"),
         "allow": _("runs may overlap"), "catch_up": _("missed runs are caught up once")}
 _OPEN_END = re.compile(r"[:;,] …$")
@@ -207,7 +208,10 @@ def _named(row: AuditRow) -> str:
     """The subject; a rule and an alert by the name of its kind, a paused type without its code, an undone action as a
     sentence."""
     if row.action == "undo":
-        known = row.subject.values.get("action") if type(row.subject) is Message else row.subject.partition(", ")[0]
+        values = row.subject.values if type(row.subject) is Message else {"action": row.subject.partition(", ")[0]}
+        known = values.get("action") or ""
+        if type(values.get("was")) is Message:  # the entry as it was: with its time and its queue
+            return sentence(replace(row, action=known, subject="", result=values["was"]))
         return label(str(known))
     kind, _space, id_ = row.subject.partition(" ")
     if str(row.action).endswith(_OF_ALERTS) or row.action == "end silence":
@@ -233,7 +237,7 @@ def origin(row: AuditRow) -> str | None:
 def _list(query: dict[str, Any]) -> str:
     if not query:
         return gettext("from the whole list")
-    values = {"state": state_label, "type": registry.label_of}
+    values = {"state": filter_words.group_label, "type": registry.label_of, "hold": filter_words.hold_label}
     parts = [f"{PARTS.get(name, name)} {values.get(name, str)(str(value)[:200])}"
              for name, value in query.items()]
     return gettext("from the list: %(parts)s", parts=", ".join(parts))

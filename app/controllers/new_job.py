@@ -11,6 +11,7 @@ line has the same rules.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -38,6 +39,8 @@ from app.support.validation import ValidationError, check_text, parse_delay, par
 bp = Blueprint("new", __name__, url_prefix="/new")
 import_preview.add_to(bp)
 Values = Mapping[str, Any]
+_NUMBER = re.compile(r"-?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]{1,3})?")
+_ZEROS = re.compile(r"^(-?)0+(?=[0-9])")  # 007 is 7 to a person, and no JSON
 OPTIONS = {"tenant": parse_tenant, "queue": parse_queue, "delay": parse_delay,
            "after": lambda text: tree.parse_lines(text.replace(",", " ").split())}
 
@@ -133,7 +136,13 @@ def edit(uuid: str):
     args = read_all(definition, given, found.tenant_id, errors)
     if not errors:
         with collect_error(errors, ""):
-            state = actions.retry_edited(found.uuid, args, actor(), request.form.get("option-version", ""))
+            try:
+                state = actions.retry_edited(found.uuid, args, actor(), request.form.get("option-version", ""))
+            except ActionRefused as refused:  # a person keeps what was typed
+                if wants_json() or refused.forbidden or refused.unknown:
+                    raise
+                kept = _("Nothing was saved; what you typed is below.")
+                raise ValidationError(f"{tell(refused)} {kept}") from None
             kept = {"scheduled": _("Saved. The job keeps its time."), "held": _("Saved. The job stays held.")}
             return done(kept.get(state, _("Job requeued")), uuid=found.uuid)
     return wrong(errors, lambda: page(definition, request.form, errors, given, editing=found))
@@ -172,7 +181,16 @@ def read(field: registry.Field, tenant: str | None, given: Any = None) -> Any:
         return text
     if field.kind == "choice":
         return next((c for c in field.choices if str(c) == text), text)
-    return parse_json(plain_number(text) if field.kind in ("int", "float") else text.strip())
+    return _number(text, field.kind) if field.kind in ("int", "float") else parse_json(text.strip())
+
+
+def _number(text: str, kind: str) -> Any:
+    """The number that a person has typed. Raises ValidationError with a sentence about numbers, not about JSON."""
+    plain = plain_number(text).removeprefix("+")
+    if not _NUMBER.fullmatch(plain):
+        raise ValidationError(_("Write a whole number, for example 12.") if kind == "int" else
+                              _("Write a number, for example %(n)s.", n=typed_number(0.5)))
+    return parse_json(_ZEROS.sub(r"\1", plain))
 
 
 def shown(field: registry.Field, value: Any) -> str:

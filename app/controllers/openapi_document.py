@@ -21,9 +21,10 @@ too; it sends its CSRF token as `X-CSRFToken` with each change.
 
 Errors are `{{"error": sentence}}`, with `fields` when parts of the body are wrong: a sentence for each.
 
-A token may send {rate_limits.REQUESTS.amount} requests a minute, of which {rate_limits.DISPATCHES.amount} may make
-jobs or uploads. The headers RateLimit-Limit, RateLimit-Remaining and RateLimit-Reset (seconds) say what is left; an
-answer 429 has Retry-After. At most {api_wait.MOST} requests wait for jobs at once.
+A token may send {rate_limits.REQUESTS.amount} requests a minute, and a person's tokens together may make
+{rate_limits.DISPATCHES.amount} jobs or uploads a minute. The headers RateLimit-Limit, RateLimit-Remaining and
+RateLimit-Reset (seconds) say what is left; an answer 429 has Retry-After. At most {api_wait.MOST} requests wait for
+jobs at once.
 
 Sentences are in the language of Accept-Language (en, it). Secrets in arguments, results, errors and logs are shown as
 [hidden]. Times are UTC. A job runs at least once, so it may run again after a crash. The queue is the priority of a

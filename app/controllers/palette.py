@@ -22,12 +22,25 @@ from app.support import privacy
 from app.support.validation import check_text
 
 MOST, MOST_OF_KIND, LONGEST = 20, 6, 100
+PAUSE = "pause resume pausa riprendi"
+KEYS = {
+    "index": "overview dashboard home panoramica", "list": "jobs list search lavori elenco cerca",
+    "queues": "queues pause limits code pausa limiti", "workers": "workers consumers processes processi",
+    "recurring": "recurring schedules cron pianificazioni ricorrenti", "alerts.index": "alerts rules channels avvisi",
+    "contents.index": "contents contenuti", "costs.index": "costs budgets spending costi spesa",
+    "batches.index": "batches lotti", "capacity.index": "capacity forecast capacità previsione",
+    "log": "actions log audit who registro azioni chi", "people.index": "people users accounts persone utenti",
+    "connections.index": "connections wordpress prestashop openai connessioni",
+    "generations.index": "generations texts generazioni testi", "texts.index": "many texts bulk molti testi",
+    "new.form": "new job dispatch nuovo lavoro", "views.index": "views saved viste salvate",
+    "errors.index": "failures by error errors exceptions groups errori falliti gruppi",
+    "usage.index": "use usage statistics metrics uso statistiche"}
 
 
 @dataclass(frozen=True)
 class Entry:
     """One line: its kind in words, its text, a second text ('' without) and the address it leads to. `keys` are further
-    words that find it, in English."""
+    words that find it, in both languages: a person types those of the trade, whatever the language of the page."""
 
     kind: str
     text: str
@@ -60,7 +73,7 @@ def entries(asked: str) -> list[Entry]:
     words, found = asked.casefold().split(), palette.found(asked)
     job, page, tenant, worker, batch = _("Job"), _("Page"), _("Tenant"), _("Worker"), _("Batch")
     named = [Entry(job, name, uuid, url_for("admin.jobs.job", uuid=uuid)) for uuid, name in found.jobs]
-    named += _best(words, asked, [Entry(page, label, "", url) for label, url in pages()])
+    named += _best(words, asked, [Entry(page, label, "", url, keys) for label, url, keys in pages()])
     if words:
         named += _best(words, asked, [*types(), *queues()])
         named += [Entry(tenant, name, "", url_for("admin.jobs.list", tenant=name)) for name in found.tenants]
@@ -84,15 +97,15 @@ def _best(words: list[str], asked: str, some: list[Entry]) -> list[Entry]:
     return sorted(fitting, key=lambda entry: not entry.text.casefold().startswith(asked.casefold()))[:most]
 
 
-def pages() -> list[tuple[str, str]]:
-    """The name and address of each page that needs no further choice."""
+def pages() -> list[tuple[str, str, str]]:
+    """The name, the address and the keys of each page that needs no further choice."""
     names = {"index": _("Overview"), "list": _("Jobs"), "queues": _("Queues"), "workers": _("Workers"),
              "recurring": _("Recurring"), "alerts.index": _("Alerts"), "contents.index": _("Contents"),
              "costs.index": _("Costs"), "batches.index": _("Batches"), "capacity.index": _("Capacity"),
              "log": _("Actions log"), "people.index": _("People"), "connections.index": _("Connections"),
              "generations.index": _("Generations"), "texts.index": _("Many texts at once"), "new.form": _("New job"),
              "errors.index": _("Failures by error"), "usage.index": _("Use"), "views.index": _("Views")}
-    return [(label, url_for(f"admin.jobs.{name}")) for name, label in names.items()]
+    return [(label, url_for(f"admin.jobs.{name}"), KEYS.get(name, "")) for name, label in names.items()]
 
 
 def types() -> list[Entry]:
@@ -103,7 +116,7 @@ def types() -> list[Entry]:
 
 def queues() -> list[Entry]:
     """The lines of the queues."""
-    return [Entry(_("Queue"), name, "", url_for("admin.jobs.queues", queue=name)) for name in QUEUES]
+    return [Entry(_("Queue"), name, "", url_for("admin.jobs.queues", queue=name), "queue coda") for name in QUEUES]
 
 
 def actions() -> list[Entry]:
@@ -113,19 +126,20 @@ def actions() -> list[Entry]:
     def action(text: str, keys: str, page: str, second: str = "", **place: str) -> Entry:
         return Entry(_("Action"), text, second, url_for(f"admin.jobs.{page}", **place), keys)
 
-    found = [action(_("New alert rule"), "new alert rule", "alerts.new-rule"),
-             action(_("Set a limit"), "set limit", "queues", _anchor="limits")] if MANAGE in rights else []
+    found = [action(_("New alert rule"), "new alert rule nuova regola avviso", "alerts.new-rule"),
+             action(_("Set a limit"), "set limit imposta limite", "queues",
+                    _anchor="limits")] if MANAGE in rights else []
     if ACT not in rights:
         return found
-    found += [action(_("Retry or delete all failed jobs"), "retry delete all failed", "index",
-                     _anchor="failed-jobs-section"),
-              action(_("Stop, start or restart workers"), "stop start restart workers", "workers")]
-    found += [action(_("Pause or resume queue %(name)s", name=name), "pause resume queue", "queues",
+    found += [action(_("Retry or delete all failed jobs"), "retry delete all failed riprova elimina falliti",
+                     "index", _anchor="failed-jobs-section"),
+              action(_("Stop, start or restart workers"), "stop start restart workers ferma avvia riavvia", "workers")]
+    found += [action(_("Pause or resume queue %(name)s", name=name), f"{PAUSE} queue coda", "queues",
                      _anchor=f"queue-{name}") for name in QUEUES]
     for d in registry.known_types():
-        found.append(action(_("Pause or resume type %(name)s", name=d.label), "pause resume type", "queues", d.name,
+        found.append(action(_("Pause or resume type %(name)s", name=d.label), f"{PAUSE} type tipo", "queues", d.name,
                             _anchor=f"type-{d.name}"))
         if d.options.web:
-            found.append(action(_("New job of type %(name)s", name=d.label), "new job dispatch", "new.form", d.name,
-                                type=d.name))
+            found.append(action(_("New job of type %(name)s", name=d.label), "new job dispatch nuovo", "new.form",
+                                d.name, type=d.name))
     return found

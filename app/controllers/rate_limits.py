@@ -16,8 +16,9 @@ from limits.storage import MemoryStorage
 from limits.strategies import MovingWindowRateLimiter
 
 REQUESTS = RateLimitItemPerMinute(600)  # of a token
-DISPATCHES = RateLimitItemPerMinute(120)  # of these, requests that make something: jobs, uploads
+DISPATCHES = RateLimitItemPerMinute(120)  # requests of a person that make something: jobs, uploads
 GUESSES = RateLimitItemPerMinute(20, 15)  # wrong tokens of a network in 15 minutes; right ones are taken
+MOST_KEYS = 20_000  # the storage keeps each key for ever; 4 MB
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,8 @@ def install(app: Flask) -> None:
 def take(item: RateLimitItem, *who: object) -> Rate:
     """Count a request of `who`; the narrowest limit of a request stays in `g.rate`."""
     counters: MovingWindowRateLimiter = current_app.extensions["rate_limits"]
+    if len(counters.storage.events) >= MOST_KEYS:  # only wrong tokens of many networks get there: all begin anew
+        counters.storage.reset()
     over = not counters.hit(item, *map(str, who))
     reset, remaining = counters.get_window_stats(item, *map(str, who))
     rate = Rate(item.amount, remaining, max(math.ceil(reset - time.time()), 1), over)

@@ -10,12 +10,12 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from flask import Blueprint, jsonify, render_template, request, url_for
+from flask import Blueprint, abort, jsonify, render_template, request, url_for
 from flask_babel import gettext as _
 
 from app import registry
 from app.config import QUEUES
-from app.controllers.access import wants_json
+from app.controllers.access import sees_data, wants_json
 from app.controllers.form_again import kept_fields
 from app.controllers.new_job import collect_error, fields_of, find_type, option, option_key, read_all
 from app.controllers.responses import actor, done, wrong
@@ -79,9 +79,11 @@ def new():
 
 @bp.route("/edit/<path:name>", methods=["GET", "POST"], endpoint="edit")
 def edit(name: str):
-    """The form of a schedule, and what it sends."""
+    """The form of a schedule, and what it sends. 403 for a token that may not read: the form has the arguments."""
     plan = schedules.find(name)
     definition = None if plan.declared else plain(plan.definition)
+    if definition and not sees_data():
+        abort(403)
     if definition is None and not plan.declared:
         raise ValidationError(plan.trouble or _("A schedule keeps no file, and this type needs one."))
     return form(definition, plan)

@@ -29,6 +29,14 @@ def jobs_url(scope: str, name: str, since: int, until: int, state: str = "counte
                    until=local_time(until), **more)
 
 
+def failed_url(scope: str, name: str, since: int, until: int) -> str:
+    """The list of the jobs of a name that failed in this time, whatever became of them; of a worker those that are
+    still failed, as the list knows only the last worker of a job."""
+    if scope == "worker":
+        return jobs_url(scope, name, since, until, "unsuccessful")
+    return url_for("admin.jobs.list", **{scope: name}, failed=f"{local_time(since)}..{local_time(until)}")
+
+
 def _chart(title: str, rows: Iterable[tuple[str, str | None, list[tuple[str, float | None]]]], show: Callable[..., str],
            labels: list[str], key: Iterable[tuple[str, str]] = (), top: float | None = None,
            lines: Iterable[tuple[float, str, str]] = ()) -> dict[str, Any]:

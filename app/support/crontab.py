@@ -45,10 +45,20 @@ def check_cron(text: str) -> str:
     except CronSimError as error:
         field = str(error).removeprefix("Bad ")
         wrong = parts[list(names).index(field)] if field in names else text
+        if field == "day-of-month" and _is_cron(*parts[:3], "*", parts[4]):  # a day that other months have
+            raise ValidationError(_("No month of these has such a day: this never comes.")) from None
         raise ValidationError(_("%(field)s cannot be %(text)s.", field=names.get(field, ""), text=wrong)) from None
     except (ValueError, TypeError, AssertionError):
         raise ValidationError(_("%(text)s cannot be read as a time.", text=text)) from None
     return " ".join(parts)
+
+
+def _is_cron(*parts: str) -> bool:
+    try:
+        CronSim(" ".join(parts), datetime(2026, 1, 1))
+    except (CronSimError, ValueError, TypeError, AssertionError):
+        return False
+    return True
 
 
 def moments(cron: str, zone: Any, after: int) -> Iterator[int]:

@@ -32,17 +32,17 @@ COLUMNS = {table: frozenset(names.split()) for table, names in {
     "sync_links": "sent base sending theirs ours notes url edit_url",
     "uploads": "filename",
 }.items()}
-_asked: list[Callable[[], bool]] = []
+_asked: list[Callable[[bool], bool]] = []
 
 
-def ask(function: Callable[[], bool]) -> None:
-    """Let `function` decide whether the present reader may see no data."""
+def ask(function: Callable[[bool], bool]) -> None:
+    """Let `function` decide whether the present reader may see no data; its argument is that of `hidden`."""
     _asked[:] = [function]
 
 
-def hidden() -> bool:
-    """Whether data are hidden from the present reader."""
-    return bool(_asked) and _asked[0]()
+def hidden(search: bool = False) -> bool:
+    """Whether data are hidden from the present reader; for a `search` also in a request that changes something."""
+    return bool(_asked) and _asked[0](search)
 
 
 def shown(value: Any, instead: Any) -> Any:
@@ -57,5 +57,5 @@ def no_search() -> str:
 
 def refuse_search() -> None:
     """Raise ValidationError when data are hidden from the present reader."""
-    if hidden():
+    if hidden(search=True):
         raise ValidationError(no_search())

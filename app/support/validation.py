@@ -43,9 +43,24 @@ def parse_json(text: str | bytes) -> Any:
         raise ValidationError(_("The JSON is nested deeper than %(n)s levels.", n=MAX_DEPTH)) from None
     except json.JSONDecodeError as error:
         raise ValidationError(_("This is not valid JSON: %(what)s at line %(line)s, column %(column)s.",
-                                what=error.msg, line=error.lineno, column=error.colno)) from None
+                                what=_json_fault(error.msg), line=error.lineno, column=error.colno)) from None
     check_value(value)
     return value
+
+
+def _json_fault(said: str) -> str:
+    """What Python says of broken JSON, in the reader's language; a sentence that it does not have yet as it is."""
+    known = {
+        "Expecting value": _("a value is missing or is not JSON (texts stand in quotes)"),
+        "Expecting property name enclosed in double quotes": _("a name in double quotes is missing"),
+        "Expecting ':' delimiter": _("a colon is missing"), "Expecting ',' delimiter": _("a comma is missing"),
+        "Extra data": _("there is more after the end"), "Unterminated string starting at": _("a text has no end"),
+        "Invalid control character at": _("a text has a line break or another control character"),
+        "Invalid \\escape": _("a backslash stands before a sign that it does not fit"),
+        "Invalid \\uXXXX escape": _("\\u needs four hexadecimal digits"),
+        "Illegal trailing comma before end of object": _("a comma stands before the end"),
+        "Illegal trailing comma before end of array": _("a comma stands before the end")}
+    return known.get(said.removesuffix(": "), said)
 
 
 def stored_json(text: Any) -> Any:
@@ -128,7 +143,7 @@ def parse_tenant(text: str | None) -> str | None:
     text = (text or "").strip()
     if text and not TENANT.fullmatch(text):
         raise ValidationError(
-            _("The tenant may have letters, digits, dot, underscore and hyphen, at most 64 characters."))
+            _("The tenant may have ASCII letters (a to z), digits, dot, underscore and hyphen, at most 64 characters."))
     return text or None
 
 

@@ -99,7 +99,9 @@ export function bulk() {
       return text.replace("{n}", show(n)).replace("{total}", this.total);
     },
     can(action) {
-      return this.all || this.counts[action] > 0;
+      if (!this.all) return this.counts[action] > 0;
+      const { kinds } = this.bar().dataset; // of the filter's states: "live", "ended", or both
+      return kinds.includes({ retry: "ended", delete: "ended", restore: "ended", erase: "ended" }[action] || "live");
     },
 
     chooseAll() {

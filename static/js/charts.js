@@ -144,9 +144,10 @@ export function charts() {
             cell.append(swatch);
           }
           const text = dataset.col === "label" ? this.label(row) : show(row[dataset.col], dataset.as);
-          if (page && !c && row.job_type) {
+          const url = page && row.job_type && this.url(dataset.col, row);
+          if (url) {
             const link = document.createElement("a");
-            link.href = page.slice(0, -1) + row.job_type.split("/").map(encodeURIComponent).join("/");
+            link.href = url;
             link.append(text);
             cell.append(link);
           } else cell.append(text);
@@ -156,6 +157,16 @@ export function charts() {
         return line;
       });
       body.replaceChildren(...lines);
+    },
+
+    // Where a cell of the table of types leads: a name to its page, a number to the jobs that it counts.
+    url(column, row) {
+      const { page, list } = this.$root.dataset;
+      if (column === "label") return page.slice(0, -1) + row.job_type.split("/").map(encodeURIComponent).join("/");
+      if (!row[column] || !row.since) return "";
+      const { job_type: type, since, until } = row;
+      const parts = column === "failed" ? { type, failed: `${since}..${until}` } : { type, state: "counted", since, until };
+      return `${list}?${new URLSearchParams(parts)}`;
     },
 
     paint(mode) {

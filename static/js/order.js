@@ -10,7 +10,7 @@ const rows = (list) => [...list.querySelectorAll(":scope > [data-uuid]")];
 
 function say(key, row, where = "") {
   const all = rows(row.parentElement);
-  const words = { where, job: row.dataset.label, n: all.indexOf(row) + 1, of: all.length, queue: row.parentElement.dataset.queue };
+  const words = { where, job: row.dataset.label, n: all.indexOf(row) + 1, of: row.parentElement.dataset.depth || all.length, queue: row.parentElement.dataset.queue };
   told().className = "order-said";
   told().textContent = told().dataset[key].replace(/\{(\w+)\}/g, (_, name) => words[name]);
 }

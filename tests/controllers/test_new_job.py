@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import io
 import json
+import re
 
 import pytest
 
+from app.controllers.new_job import read
 from app.extensions import db
 from app.models import Job, Upload
-from app.support.validation import ValidationError
+from app.registry import Field
+from app.support.validation import ValidationError, parse_json
 
 
 def test_a_form_becomes_a_job_with_typed_arguments(admin, app):
@@ -106,3 +109,26 @@ def test_a_bulk_that_can_never_work_is_refused_with_its_sentence(admin, app):
     form = {"csrf_token": admin.csrf, "model": "gpt-4o-mini", "missing": "1"}
     answer = admin.post("/admin/jobs/contents/bulk/", data=form, headers={"Accept-Language": "en"})
     assert answer.status_code == 400 and "Name the tenant whose contents get a body." in answer.text
+
+
+@pytest.mark.parametrize(("text", "whole", "number"), [
+    ("zehn", None, None), ("12 px", None, None), ("{}", None, None), ("null", None, None), ("true", None, None), ("--1", None, None), ("1,2,3", None, None), ("0x10", None, None),
+    ("NaN", None, None), ("٣", None, None), ("5", 5, 5), ("+5", 5, 5), ("007", 7, 7), ("-04", -4, -4), ("-0", 0, 0), (" 12 ", 12, 12), ("1 234", 1234, 1234), ("0.5", 0.5, 0.5), ("00,5", 0.5, 0.5), ("1e3", 1000.0, 1000.0)])
+@pytest.mark.parametrize(("lang", "said"), [("en", ("Write a whole number, for example 12.", "Write a number, for example 0.5.")),
+                                            ("it", ("Scrivi un numero intero, per esempio 12.", "Scrivi un numero, per esempio 0,5."))])
+def test_a_field_of_numbers_speaks_of_numbers(app, lang, said, text, whole, number):
+    for kind, hint, wanted, sentence in (("int", int, whole, said[0]), ("float", float, number, said[1])):
+        with app.test_request_context(method="POST", data={"n": text}, headers={"Accept-Language": lang}):
+            if wanted is None:
+                with pytest.raises(ValidationError) as refused:
+                    read(Field("n", hint, True, None, kind), None)
+                assert str(refused.value) == sentence
+            else:
+                assert read(Field("n", hint, True, None, kind), None) == wanted
+
+
+@pytest.mark.parametrize("text", ["x", '{"a" 1}', "[1,]", '{"a":1,}', '"abc', "{a:1}", "[1 2]", "1 2", '"\\q"', '"\\u12"', '"a\nb"'])
+def test_what_is_wrong_with_json_is_said_in_italian(app, text):
+    with app.test_request_context(headers={"Accept-Language": "it"}), pytest.raises(ValidationError) as refused:
+        parse_json(text)
+    assert str(refused.value).startswith("Questo JSON non è valido: ") and not re.search("[A-Z]", str(refused.value).split(": ", 1)[1]), str(refused.value)

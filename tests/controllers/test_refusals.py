@@ -27,7 +27,7 @@ def done_job(admin, app) -> str:
 
 @pytest.mark.parametrize("path,page", [
     ("retry/{uuid}", ""), ("cancel/{uuid}", "job/{uuid}"), ("act/{uuid}/hold", "job/{uuid}"), ("act/{uuid}/erase", "job/{uuid}"),
-    ("new/edit/{uuid}", "job/{uuid}"), ("queues/high/resume", "queues"), ("types/TestEcho/resume", "queues"),
+    ("queues/high/resume", "queues"), ("types/TestEcho/resume", "queues"),
 ])
 def test_a_refusal_is_a_409_for_scripts_and_leads_a_person_to_the_page_of_the_button(admin, done_job, path, page):
     path, sent = "/admin/jobs/" + path.format(uuid=done_job), {"csrf_token": admin.csrf, "text": "y"}
@@ -37,6 +37,14 @@ def test_a_refusal_is_a_409_for_scripts_and_leads_a_person_to_the_page_of_the_bu
     assert (led.status_code, led.location) == (303, f"/admin/jobs/{page.format(uuid=done_job)}")
     assert refused.json["error"] in admin.get(led.location).get_data(as_text=True).replace("&#39;", "'")
     assert admin.post(path, data=sent | {"next": "/admin/jobs/log"}).location == "/admin/jobs/log"
+
+
+def test_an_edit_that_is_refused_keeps_what_was_typed(admin, done_job):
+    path, sent = f"/admin/jobs/new/edit/{done_job}", {"csrf_token": admin.csrf, "text": "what I typed"}
+    assert admin.post(path, data=sent, headers=JSON).status_code == 409
+    answer = admin.post(path, data=sent, headers={"Accept-Language": "en"})
+    assert answer.status_code == 400 and "what I typed" in answer.text
+    assert "The job has ended" in answer.text and "Nothing was saved; what you typed is below." in answer.text
 
 
 @pytest.mark.parametrize("path", ["workers/77/restart", "alerts/77/ack", "alerts/rules/77", "people/77/unlock", "recurring/none/on",

@@ -71,9 +71,9 @@ def test_a_schedule_is_made_shown_run_changed_and_deleted(app, admin, send):
     ("option-name", "", "A name has 1 to 80 characters"), ("option-name", "a/b", "A name has 1 to 80"), ("option-name", "..", "A name has 1 to 80"), ("option-name", "n" * 81, "A name has 1 to 80"),
     ("option-name", "yearly", "There is a schedule of this name already."), ("option-name", "a\nb", "in one line"), ("option-name", "a\u202eb", "in one line"),
     ("option-cron", "", "five fields"), ("option-cron", "@daily", "five fields"), ("option-cron", "0 0 0 * * *", "five fields"), ("option-cron", "61 * * * *", "The minute cannot be 61."),
-    ("option-cron", "* * * * mon-sun", "The day of the week cannot be MON-SUN."), ("option-cron", "0 0 31 2 *", "The day of the month cannot be 31."), ("option-cron", "9" * 90 + " * * * *", "cannot be"),
+    ("option-cron", "* * * * mon-sun", "The day of the week cannot be MON-SUN."), ("option-cron", "0 0 31 2 *", "No month of these has such a day: this never comes."), ("option-cron", "9" * 90 + " * * * *", "cannot be"),
     ("option-queue", "nope", "Unknown queue"), ("option-tenant", "a b", "The tenant may have"), ("option-overlap", "never", "Use skip, wait or allow."),
-    ("number", "x", "not valid JSON"), ("kind", "c", "must be one of a, b"), ("text", "", "Fill in this field."), ("extra", "[1]", "must be an object"),
+    ("number", "x", "Write a whole number, for example 12."), ("number", "1,2,3", "Write a whole number"), ("kind", "c", "must be one of a, b"), ("text", "", "Fill in this field."), ("extra", "[1]", "must be an object"),
 ])
 def test_a_bad_value_is_told_beside_its_field_and_the_form_stays(app, admin, send, field, value, sentence):
     answer = send(NEW, FORM | {field: value})

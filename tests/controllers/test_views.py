@@ -17,9 +17,10 @@ from app.models import JobBatch, SavedView
 from app.services.alerts import incidents, list_checks
 from app.services.alerts.checks import KINDS
 from app.services.alerts.snapshot import Rule, Snapshot
+from app.services.alerts.texts import notification
 from app.services.audit import ActionRefused
 from app.services.instance import retention
-from app.services.jobs import listing, saved_views
+from app.services.jobs import actions, listing, saved_views
 from app.services.jobs.job_filter import JobFilter
 from app.support.clock import now_ms, stamp
 from app.support.validation import ValidationError
@@ -149,6 +150,11 @@ def test_look_leads_to_exactly_the_jobs_that_an_alert_counted(ledger, tmp_path):
             ledger.change("INSERT INTO job_metrics (uuid, round, claim_no, job_type, status, processing_time, attempts, completed_at, queue) "
                           "VALUES (:u, 1, 99, 'x', 'lost', 1, 1, :at, 'low')", u=job.uuid, at=stamp(now_ms()))
         ledger.settle(job, "completed" if n == 3 else "failed", error="x", retry=False, run_ms=5)
+    failed = ledger.connection.fetch_all("SELECT uuid FROM job_history WHERE status = 'failed' ORDER BY id")[1:]
+    with ledger.app.app_context():  # a retry that fails again, and one that waits: three failures of two jobs
+        for (uuid,) in failed:
+            actions.retry(uuid, "ops")
+    ledger.settle(ledger.claim(), "failed", error="x", retry=False, run_ms=5)
     ledger.change("UPDATE job_metrics SET completed_at = '2026-01-01' WHERE id = (SELECT MIN(id) FROM job_metrics)")  # before the window
     ledger.change("UPDATE job_history SET finished_ms = 1767225600000 WHERE id = (SELECT MIN(id) FROM job_history)")
     with ledger.app.app_context():
@@ -157,8 +163,9 @@ def test_look_leads_to_exactly_the_jobs_that_an_alert_counted(ledger, tmp_path):
             look = Snapshot(ledger.connection, now_ms() + 5, tmp_path, 1)
             (found,) = KINDS[kind].judge(look, rule)
             link = {name: values[0] for name, values in parse_qs(urlsplit(found.link).query).items()}
-            assert listing.count(JobFilter.read(link, look.zone)) == (found.facts["n"], True), kind
-            assert found.facts["n"] == (1 if kind in ("slow", "rescued") else 2)
+            assert listing.count(JobFilter.read(link, look.zone)) == (found.facts.get("jobs", found.facts["n"]), True), kind
+            assert (found.facts["n"], found.facts.get("jobs")) == ((1, None) if kind in ("slow", "rescued") else (3, 2))
+            assert kind in ("slow", "rescued") or "3 failures of 2 jobs in 60 min" in notification(kind, found.facts)
 
 
 def test_the_form_becomes_an_address_of_the_parts_that_are_set(app, admin):

@@ -13,7 +13,7 @@ import pytest
 
 from app.services.people import accounts
 from tests.backends import free_port
-from tests.conftest import PASSWORD
+from tests.conftest import PASSWORD, token_in
 from tests.process.product import ROOT, Product
 
 ARGS = ("--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
@@ -84,10 +84,8 @@ def open_page(browser, site):
         page = context.new_page()
         page.on("pageerror", lambda error: trouble.append(f"{path}: {error}"))
         page.on("console", lambda message: judge(path, message.text))
-        page.goto("/login")
-        page.fill("[name=email]", "admin@example.org")
-        page.fill("[name=password]", PASSWORD)
-        page.click("button[type=submit]")
+        form = {"email": "admin@example.org", "password": PASSWORD, "csrf_token": token_in(context.request.get("/login").text())}
+        assert context.request.post("/login", form=form, headers={"Origin": site.address}, max_redirects=0).status == 303
         page.goto(path)
         return page
 

@@ -42,9 +42,9 @@ def pages(site):
 
 @pytest.mark.parametrize("width", [1300, 390])
 def test_nothing_is_wider_than_its_page(pages, open_page, width):
-    found = {}
+    found, page = {}, open_page("/admin/jobs/log", width=width)
     for name, path in pages.items():
-        page = open_page(f"/admin/jobs{path}", width=width)
+        page.goto(f"/admin/jobs{path}")
         assert name == path or REFERENCE in page.content()
         wide = page.evaluate(WIDE)
         if wide := [one for one in wide if name != path or not one[0].startswith("tw")]:  # tables of figures scroll in their box

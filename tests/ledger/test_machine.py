@@ -6,6 +6,7 @@ statements, given up while it lives, and finish late. People press buttons in be
 
 from __future__ import annotations
 
+import os
 import tempfile
 from pathlib import Path
 
@@ -347,6 +348,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
 
 LedgerMachine.TestCase.settings = settings(
-    max_examples=40, stateful_step_count=60, deadline=None, suppress_health_check=list(HealthCheck), print_blob=True, derandomize=False,
+    max_examples=int(os.environ.get("MACHINES", "40")), stateful_step_count=60,
+    deadline=None, suppress_health_check=list(HealthCheck), print_blob=True, derandomize=False,
 )
 TestLedgerMachine = LedgerMachine.TestCase

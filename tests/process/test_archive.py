@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -16,6 +17,8 @@ from app.extensions import db
 from app.services.instance import restore
 from tests.process.product import ROOT, Product
 
+pytestmark = pytest.mark.timeout(240)  # the backup is taken within the first test
+
 
 def flask(data_dir, *words: str) -> subprocess.CompletedProcess:
     env = {k: v for k, v in os.environ.items() if k in ("PATH", "HOME", "LANG")} | {
@@ -23,9 +26,12 @@ def flask(data_dir, *words: str) -> subprocess.CompletedProcess:
     return subprocess.run([sys.executable, "-m", "flask", "--app", "wsgi", *words], env=env, cwd=ROOT, capture_output=True, text=True)
 
 
-@pytest.fixture
-def packed(product, tmp_path):
+@pytest.fixture(scope="module")
+def packed(migrated, tmp_path_factory):
     """A backup taken while three workers drain 200 jobs and an upload lies there; `.uuids` of all jobs."""
+    tmp_path = tmp_path_factory.mktemp("packed")
+    shutil.copytree(migrated, tmp_path / "data")
+    product = Product(tmp_path / "data")
     product.monitor()
     product.workers(3)
     (product.data_dir / "uploads").mkdir(exist_ok=True)
@@ -36,7 +42,8 @@ def packed(product, tmp_path):
     done = flask(product.data_dir, "backup", str(path))
     assert done.returncode == 0 and "without keys" in done.stdout, done.stderr
     product.uuids, product.path = uuids, path
-    return product
+    yield product
+    product.stop()
 
 
 def test_a_backup_under_load_restores_and_every_job_of_it_ends(packed, tmp_path):

@@ -201,14 +201,25 @@ def test_every_program_knows_only_its_own_secrets(running):
     assert not [n for env in (web, monitor, workers, running.supervisor().environ()) for n in env if n.startswith("ADMIN")]
 
 
-def test_what_a_team_sets_reaches_web_monitor_and_workers_alike(start, tmp_path):
-    """A module reads a key while it runs, and declares a schedule by a variable while it is loaded."""
+@pytest.fixture(scope="module")
+def team(tmp_path_factory):
+    """A site with what a team sets: a module reads a key while it runs, and declares a schedule by a variable while it is loaded."""
+    tmp_path = tmp_path_factory.mktemp("team")
     (tmp_path / "envjobs.py").write_text(
         "import os\nfrom app.jobs import job, recurring\n\n"
         "@job('ReadsKeys')\ndef reads_keys() -> list:\n    return [os.environ.get('STRIPE_MODE'), os.environ.get('AWS_REGION')]\n\n"
         "if os.environ.get('ACME_NIGHTLY'):\n    reads_keys = recurring(os.environ['ACME_NIGHTLY'])(reads_keys)\n"
     )
-    site = start(JOB_MODULES="envjobs", PYTHONPATH=str(tmp_path), STRIPE_MODE="live", AWS_REGION="eu-south-1", ACME_NIGHTLY="* * * * *").ready()
+    site = Site(tmp_path / "data", JOB_MODULES="envjobs", PYTHONPATH=str(tmp_path), STRIPE_MODE="live", AWS_REGION="eu-south-1", ACME_NIGHTLY="* * * * *",
+                PUBLIC_URL="https://jobs.example.org/team")
+    try:
+        yield site.ready()
+    finally:
+        site.destroy()
+
+
+def test_what_a_team_sets_reaches_web_monitor_and_workers_alike(team):
+    site = team
     for word in ("gunicorn", "monitor", "huey_consumer"):
         assert {"STRIPE_MODE", "AWS_REGION", "ACME_NIGHTLY"} <= set(site.program(word).environ()), word
     database = f"file:{quote(str(site.data_dir / 'ainstein.sqlite3'))}?mode=ro"
@@ -263,8 +274,8 @@ def test_the_first_password_goes_with_the_first_sign_in_and_is_not_a_common_one(
     assert not file.exists()
 
 
-def test_https_without_a_proxy_that_is_trusted_is_said_at_the_start(start):
-    site = start(PUBLIC_URL="https://jobs.example.org/team").ready()
+def test_https_without_a_proxy_that_is_trusted_is_said_at_the_start(team):
+    site = team
     assert len([line for line in site.text().splitlines() if "TRUSTED_PROXIES=0" in line]) == 1
     assert "Running at https://jobs.example.org/team" in site.text()
     wait_until(lambda: "TRUSTED_PROXIES=0" in (site.data_dir / "logs" / "web.log").read_text(), 10, "said in the log of the web")
@@ -327,9 +338,7 @@ def test_web_that_is_killed_comes_back(running):
 # ---- stopping, and starting again ----------------------------------------------------------------
 
 
-@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
-def test_stops_everything_when_asked(start, signum):
-    site = start().ready()
+def stops_everything(site: Site, signum: int) -> None:
     assert site.stop(signum) == 0
     assert ours(site.data_dir) == []
     assert "Stopped." in site.text()
@@ -338,13 +347,14 @@ def test_stops_everything_when_asked(start, signum):
         probe.bind(("127.0.0.1", site.port))
 
 
-def test_twice_is_safe_and_keeps_the_password(start):
+def test_stops_everything_when_asked_and_started_again_keeps_the_password(start):
     first = start().ready()
     password = (first.data_dir / "first-password").read_text()
-    first.stop()
+    stops_everything(first, signal.SIGINT)
     second = start(ADMIN_PASSWORD="another-password-1").ready()
     assert (second.data_dir / "first-password").read_text() == password
     assert "another-password-1" not in second.text()
+    stops_everything(second, signal.SIGTERM)
 
 
 def test_supervisord_killed_and_started_again_at_once_is_one_set(start):

@@ -186,7 +186,8 @@ def test_the_words_name_the_runs_that_are_computed(speak):
 
 @pytest.mark.parametrize(("cron", "told"), [
     ("", "five fields"), ("* * * *", "five fields"), ("@daily", "five fields"), ("0 0 0 * * *", "five fields"), ("60 * * * *", "The minute cannot be 60."), ("* 24 * * *", "The hour cannot be 24."),
-    ("* * 0 * *", "The day of the month cannot be 0."), ("* * * FOO *", "The month cannot be FOO."), ("* * * * 8", "The day of the week cannot be 8."), ("0 0 31 2 *", "The day of the month cannot be 31."),
+    ("* * 0 * *", "The day of the month cannot be 0."), ("* * * FOO *", "The month cannot be FOO."), ("* * * * 8", "The day of the week cannot be 8."), ("0 0 31 2 *", "No month of these has such a day"), ("0 0 30-31 2 *", "No month of these"),
+    ("0 0 31 4,6 *", "No month of these"), ("0 0 32 2 *", "The day of the month cannot be 32."), ("0 0 x 2 *", "The day of the month cannot be X."),
     ("*/0 * * * *", "*/0"), ("5-1 * * * *", "5-1"), ("*-5 * * * *", "*-5"), ("* * L-2 * *", "L-2"), ("* * * * 5#6", "5#6"), ("* * * * L", "The day of the week cannot be L."), ("²L * * * ²L", "²L"),
     ("\x00 * * * *", "NUL"), ("*\n* * * *", "one line"), ("9" * 90 + " * * * *", "The minute"), ("1," * 200 + "1 * * * *", "five fields"), ("１ * * * *", "The minute cannot be １."),
 ])

@@ -78,11 +78,11 @@ def count_open() -> int:
 
 def _view(row: Alert) -> AlertView:
     now, facts = now_ms(), stored_object(row.facts)
-    if "why" in facts and privacy.hidden():  # an error of a service
-        facts |= {"why": "…", "why_json": None}
     over = when(facts.get("over_ms")) if row.closed_ms is None else None
     ended = row.closed_ms or (millis(over) if over else None)
     shown = texts.worst(facts) if ended else facts
+    if "why" in shown and privacy.hidden():  # an error of a service
+        shown = shown | {"why": "…", "why_json": None}
     text, link = texts.notification(row.kind, shown), str(shown.get("link") or row.link or "")
     if over:
         text = _("Over since %(time)s, watched until %(until)s in case it comes back. It was: %(text)s", text=text,

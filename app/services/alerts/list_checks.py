@@ -1,7 +1,7 @@
 """The kinds of alert rules that count jobs of the list: each finding leads to exactly the jobs that it counts.
 
 snapshot -> number in the rule's window or view -> Finding, with the address of the list for that window or view
-A job that was retried or deleted after the check is not in the list any more.
+Failures are counted as outcomes; their list has each job once, and the sentence says both numbers.
 """
 
 from __future__ import annotations
@@ -16,6 +16,9 @@ from app.services.alerts.snapshot import SCOPES, Finding, Rule, Snapshot
 from app.services.jobs import listing, saved_views
 from app.support.clock import MINUTE_MS, iso, stamp
 
+_FAILED = """SELECT COUNT(DISTINCT uuid) FROM job_metrics WHERE status IN ('failed', 'timeout')
+ AND completed_at >= :since AND completed_at < :until{}"""
+
 
 def jobs_link(**query: str) -> str:
     """The address of the list with a filter."""
@@ -27,11 +30,25 @@ def _ended(snapshot: Snapshot, rule: Rule, state: str, **scope: str) -> str:
     return jobs_link(state=state, **scope, since=iso(snapshot.since(rule)), until=iso(snapshot.now + 1))
 
 
+def _failed(snapshot: Snapshot, rule: Rule, n: int, job_type: str | None = None) -> tuple[dict[str, int], str]:
+    """(the facts of `n` failures: also of how many `jobs`, the list of these jobs, whatever became of them). A job that
+    was retried failed more than once."""
+    since, until = snapshot.since(rule), snapshot.now + 1
+    wanted = {column: value for column in SCOPES if (value := getattr(rule, column))}
+    wanted |= {"job_type": job_type} if job_type else {}
+    narrow = "".join(f" AND COALESCE({column}, '') = :{column}" for column in wanted)
+    rows = snapshot.tx.fetch_all(_FAILED.format(narrow), since=stamp(since), until=stamp(until), **wanted)
+    link = jobs_link(failed=f"{iso(since)}..{iso(until)}", **{SCOPES[column]: wanted[column] for column in wanted})
+    return {"n": n, "jobs": as_integer(rows[0][0], 0) or n, "minutes": snapshot.minutes(rule)}, link
+
+
 def failures(snapshot: Snapshot, rule: Rule) -> list[Finding]:
     """More than `threshold` final failures in the window."""
     n = snapshot.values[rule.id] = snapshot.ended(rule, "failed", "timeout")[0].count
-    facts = {"n": n, "minutes": snapshot.minutes(rule), "limit": rule.threshold, **rule.scope}
-    return [Finding("", facts, _ended(snapshot, rule, "unsuccessful", **rule.scope))] if n > rule.threshold else []
+    if n <= rule.threshold:
+        return []
+    facts, link = _failed(snapshot, rule, n)
+    return [Finding("", facts | {"limit": rule.threshold, **rule.scope}, link)]
 
 
 def slow(snapshot: Snapshot, rule: Rule) -> list[Finding]:
@@ -50,9 +67,8 @@ def critical_job(snapshot: Snapshot, rule: Rule) -> list[Finding]:
     marked = {d.name for d in registry.known_types() if d.options.critical}
     rows = [row for row in snapshot.ended(rule, "failed", "timeout", by_type=True) if row.job_type in marked]
     snapshot.values[rule.id] = sum(row.count for row in rows)
-    return [Finding(name, {"type": name, "n": n, "minutes": snapshot.minutes(rule)},
-                    _ended(snapshot, rule, "unsuccessful", **rule.scope | {"type": name}))
-            for n, _ms, name in rows if n > rule.threshold]
+    told = [(name, *_failed(snapshot, rule, n, name)) for n, _ms, name in rows if n > rule.threshold]
+    return [Finding(name, facts | {"type": name}, link) for name, facts, link in told]
 
 
 def rescued(snapshot: Snapshot, rule: Rule) -> list[Finding]:

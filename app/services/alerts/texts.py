@@ -64,8 +64,8 @@ def _clock(ms: int) -> str:
 # Of each fact: its name in the sentences and its form; other facts stand as they are.
 _FORMS: dict[str, tuple[str, Callable[[Any], str]]] = {
     "n": ("n", number), "limit": ("limit", threshold), "percent": ("n", number), "mb": ("mb", number),
-    "before": ("before", number), "ms": ("time", duration), "usual_ms": ("usual", duration), "at_ms": ("time", _clock),
-    "left_ms": ("left", duration),
+    "before": ("before", number), "jobs": ("jobs", number), "ms": ("time", duration), "usual_ms": ("usual", duration),
+    "at_ms": ("time", _clock), "left_ms": ("left", duration),
     **{fact: (fact, _clock) for fact in ("low_ms", "high_ms", "since_ms")},
     "until_ms": ("until", lambda ms: ms and _clock(ms)), "reason": ("reason", lambda text: text and sanitize(text)),
     "by": ("by", lambda by: sanitize(by) if by else _("the platform")),
@@ -104,7 +104,9 @@ def sentence(kind: str, facts: dict[str, Any]) -> str:
     kind."""
     shown = _shown(kind, facts)
     sentences: dict[str, Callable[[], str]] = {
-        "failures": lambda: ngettext(
+        "failures": lambda: _(
+            "%(n)s failures of %(jobs)s jobs in %(minutes)s min, threshold %(limit)s.", **shown)
+            if facts.get("jobs", facts["n"]) != facts["n"] else ngettext(
             "%(num)s failure in %(minutes)s min, threshold %(limit)s.",
             "%(num)s failures in %(minutes)s min, threshold %(limit)s.", facts["n"], **shown),
         "no_worker": lambda: ngettext(
@@ -115,7 +117,9 @@ def sentence(kind: str, facts: dict[str, Any]) -> str:
             "%(time)s on average over %(n)s jobs in %(minutes)s min, threshold %(limit)s.", facts["n"], **shown),
         "box_memory": lambda: _("%(n)s%% in use, threshold %(limit)s%%.", **shown),
         "worker_memory": lambda: _("%(worker)s is %(mb)s MB over its start, threshold %(limit)s MB.", **shown),
-        "critical_job": lambda: ngettext(
+        "critical_job": lambda: _(
+            "%(type)s: %(n)s failures of %(jobs)s jobs in %(minutes)s min.", **shown)
+            if facts.get("jobs", facts["n"]) != facts["n"] else ngettext(
             "%(type)s failed.", "%(type)s failed %(num)s times in %(minutes)s min.", facts["n"], **shown),
         "oldest": lambda: (_("%(queue)s: the oldest job has waited for %(time)s, threshold %(limit)s.", **shown)
                            + (" " + _("%(by)s has paused it since %(since_ms)s.", **shown) if "by" in facts else "")),

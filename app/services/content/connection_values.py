@@ -71,7 +71,8 @@ class Faults(ValidationError):
 def parse_tenant(text: str) -> str:
     """The id of a tenant. Raises ValidationError."""
     if not TENANT.fullmatch(text := text.strip()):
-        raise ValidationError(_("The tenant has letters, digits, dot, underscore and hyphen, at most 64 characters."))
+        raise ValidationError(
+            _("The tenant may have ASCII letters (a to z), digits, dot, underscore and hyphen, at most 64 characters."))
     return text
 
 

@@ -18,6 +18,7 @@ from importlib.util import find_spec
 from typing import Any, NamedTuple
 
 from app.ledger.dialect import Connection
+from app.services.forecast.early import Early
 from app.services.forecast.run_times import QUANTILES, TypeModel, pinball, size_class
 from app.support.clock import DAY_MS, HOUR_MS, stamp, stored_ms
 from app.support.messages import Message
@@ -27,7 +28,7 @@ GAIN, NEWEST, WARM = 0.02, 0.2, 600
 TENANTS, CELLS, OTHERS, BLOCK_MS = 30, 1000, "*", 4 * HOUR_MS
 MISSING = Message("The extra ml is not installed: bash scripts/venv.sh ml")
 _TYPES = "SELECT job_type FROM run_time_models ORDER BY job_type"
-_RUNS = f"""SELECT m.tenant_id, LENGTH(h.payload), m.processing_time, m.started_at FROM job_metrics m
+_RUNS = f"""SELECT m.tenant_id, LENGTH(h.payload), m.processing_time, m.started_at, m.status FROM job_metrics m
  JOIN job_history h ON h.uuid = m.uuid WHERE m.job_type = :type
  AND m.status IN ('completed', 'failed', 'timeout', 'retried') AND m.completed_at >= :since AND m.started_at IS NOT NULL
  ORDER BY m.id DESC LIMIT {MOST}"""
@@ -53,8 +54,9 @@ def learn(connection: Connection) -> dict[str, float | None]:
     gains: dict[str, float | None] = {}
     for (job_type,) in connection.fetch_all(_TYPES):
         rows = connection.fetch_all(_RUNS, type=job_type, since=stamp(connection.now() - 7 * DAY_MS))
-        runs = [Past(tenant, size, run_ms, at_ms) for tenant, size, run_ms, at in reversed(rows)
-                if isinstance(run_ms, int) and (at_ms := stored_ms(at))]
+        early = Early()
+        runs = [Past(tenant, size, run_ms, at_ms) for tenant, size, run_ms, at, status in reversed(rows)
+                if isinstance(run_ms, int) and (at_ms := stored_ms(at)) and early.counts(status == "completed", run_ms)]
         gains[job_type], table = study(runs) if len(runs) >= LEAST else (None, None)
         with connection.transaction() as tx:
             tx.execute("UPDATE run_time_models SET learned = :learned WHERE job_type = :type", type=job_type,

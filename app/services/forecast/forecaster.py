@@ -119,13 +119,13 @@ class Forecaster:
             which = among([as_text(row[1]) for row in ran], "uuid")
             sizes |= {uuid: as_integer(size, 0) or 0 for uuid, size in self.connection.fetch_all(
                 f"SELECT uuid, LENGTH(payload) FROM {table} WHERE {which}")}
-        for _id, uuid, job_type, tenant, _status, run_ms, _started in ran:
+        for _id, uuid, job_type, tenant, status, run_ms, _started in ran:
             name = as_text(job_type) or ""
             if self._model(name) is None:
                 if len(self.models) >= MOST_TYPES:
                     continue
                 self.models[name] = TypeModel()
-            self.models[name].learn(as_text(tenant), sizes.get(uuid, 0), run_ms, now)
+            self.models[name].learn(as_text(tenant), sizes.get(uuid, 0), run_ms, now, status == "completed")
             self.changed.add(name)
 
     def _save(self) -> None:

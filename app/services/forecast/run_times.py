@@ -1,6 +1,7 @@
 """Run times of one job type: what they were, and how long the next one takes. Pure functions of plain values.
 
-outcome (tenant, size of the arguments, run time) -> the last 256 run times of each kind it belongs to
+outcome (tenant, size of the arguments, run time) -> unless it is one of a flood of early failures (early.py), among the
+  last 256 run times of each kind it belongs to
 question (tenant, size) -> the expert that did best lately -> quantiles 10, 50 and 90 %, mean and standard deviation
 
 Kinds: all runs of the type, those of the tenant, those of the size (a power of 2 of the bytes of the arguments), both.
@@ -22,6 +23,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from app.services.forecast.early import SURE, Early
 from app.services.forecast.estimate import Estimate, Interval
 
 KEPT, LEAST = 256, 8
@@ -132,6 +134,7 @@ class TypeModel:
         self.loss = {str(name): _number(loss) for name, loss in dict(kept.get("loss", {})).items()}
         low, high = kept.get("sides", (1.0, 1.0))
         self.sides, self.count = Sides(_number(low), _number(high)), _whole(kept.get("count", 0))
+        self.early = Early(kept.get("early"))
         cells = dict((learned or {}).get("cells", {}))
         self.learned = learned and {"tenants": [str(name) for name in learned.get("tenants", ())], "cells": {
             str(key): tuple(_number(ms) for ms in values) for key, values in cells.items() if len(values) == 5}}
@@ -140,16 +143,20 @@ class TypeModel:
         """What `stored` takes."""
         return {"kinds": {name: kind.runs for name, kind in self.kinds.items()}, "count": self.count,
                 "loss": {name: round(loss, 5) for name, loss in self.loss.items()},
-                "sides": [round(self.sides.low, 4), round(self.sides.high, 4)]}
+                "sides": [round(self.sides.low, 4), round(self.sides.high, 4)], "early": self.early.as_json()}
 
     @property
     def mean_ms(self) -> float:
         """The mean run time of all runs that are kept; 0 without any."""
         return self.kinds[""].values(HALF_LIVES[2])[3] if self.kinds else 0.0
 
-    def learn(self, tenant: str | None, size: int, run_ms: int, at_ms: int = 0) -> None:
+    def learn(self, tenant: str | None, size: int, run_ms: int, at_ms: int = 0, completed: bool = True) -> None:
         """Take in the outcome of one run that began at `at_ms`."""
         run_ms = min(max(int(run_ms), 0), MOST_MS)
+        if not self.early.counts(completed, run_ms):
+            return
+        if completed and len(self.early.done) == SURE:
+            self.kinds = {name: Kind(self.early.thinned(kind.runs)) for name, kind in self.kinds.items()}
         if "" in self.kinds:
             interval = self._interval(self._choose(tenant, size, at_ms)[1])
             self.sides.learn(run_ms < interval[0], run_ms > interval[2])

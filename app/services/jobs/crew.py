@@ -54,8 +54,8 @@ def halted(uuids: Iterable[str]) -> dict[str, tuple[str, str]]:
 
 def forecasts(uuids: list[str], exact: bool = False,
               still: Mapping[str, tuple[str, str]] | None = None) -> dict[str, JobForecast]:
-    """The forecasts of any number of live jobs, with exact places or those of the last plan. A job that stands still
-    has no end; `still` saves another look for these."""
+    """The forecasts of any number of live jobs, with exact times or those of the last plan. A job that stands still has
+    no end; `still` saves another look for these."""
     found = dict(outlook.of_jobs(SessionExecutor(db.session), uuids, exact))
     return found | {uuid: replace(found[uuid], end=None, why=code)
                     for uuid, (code, _said) in (halted(uuids) if still is None else still).items() if uuid in found}

@@ -5,6 +5,7 @@ JobFilter -> `parts`, a sentence for each part that is set; the tables -> `sugge
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from sqlalchemy import select
@@ -25,9 +26,14 @@ from app.support.states import state_label
 MOST_SUGGESTED, MOST_TEXT = 200, 80
 
 
-def parts(wanted: JobFilter) -> dict[str, str]:
-    """{name of the part in the address: its sentence}, without the order."""
+def parts(wanted: JobFilter, action_label: Callable[[str], str] | None = None) -> dict[str, str]:
+    """{name of the part in the address: its sentence}, without the order. `action_label` says what an action of the log
+    does."""
     told = {name: _TELL[name](wanted, value) for name, value in wanted.query.items() if name in _TELL}
+    row = db.session.get(Audit, int(wanted.action)) if wanted.action and action_label else None
+    if row and action_label:
+        told["action"] = _("Touched by action %(n)s: %(action)s, %(name)s", n=wanted.action, name=_short(row.actor),
+                           action=_short(action_label(row.action)))
     return told | {f"{ARGS}{name}": _("Argument %(name)s is %(value)s", name=_short(name), value=_short(text))
                    for name, text in wanted.args}
 
@@ -97,10 +103,15 @@ def _action(_wanted: JobFilter, text: str) -> str:
 
 
 def _rescued(wanted: JobFilter, _text: str) -> str:
-    if not (between := wanted.lost_between()):
+    if not (between := wanted.between("rescued")):
         return _("Rescued: an attempt was lost with its worker")
     start, end = (_local(at) for at in between)
     return _("Lost with its worker between %(start)s and %(end)s", start=start, end=end)
+
+
+def _failed(wanted: JobFilter, _text: str) -> str:
+    start, end = (_local(at) for at in wanted.between("failed") or (0, 0))
+    return _("Failed between %(start)s and %(end)s", start=start, end=end)
 
 
 def _deploy(_wanted: JobFilter, text: str) -> str:
@@ -126,7 +137,7 @@ _TELL: dict[str, Any] = {
     "waited": _waited,
     "heavier": lambda wanted, _t: _("Memory at least %(size)s", size=filesize(wanted.amount("heavier"))),
     "code": lambda _w, text: _("Code version %(name)s", name=_short(text)),
-    "rescued": _rescued,
+    "rescued": _rescued, "failed": _failed,
     "clock": lambda wanted, text: _("Between %(start)s and %(end)s", start=text[:5], end=text[6:]),
     "action": _action, "deploy": _deploy}
 

@@ -30,7 +30,7 @@ HOLDS = {"limit": (BY_LIMIT, BY_RATE)} | {  # what holds a job, with its hold co
 SORTS = ("run", "wait", "memory")  # by these columns, "-" before it: the largest first; "when": the oldest first
 DIGITS = re.compile(r"[0-9a-f-]{8,36}")
 NAMES = ("state", "queue", "type", "tenant", "batch", "since", "until", "q", "hold", "error", "worker", "attempt",
-         "longer", "shorter", "waited", "heavier", "code", "rescued", "clock", "action", "deploy", "sort")
+         "longer", "shorter", "waited", "heavier", "code", "rescued", "failed", "clock", "action", "deploy", "sort")
 ARGS = "args."  # begins the name of a part that compares one argument
 _AMOUNT = re.compile(r"(\d{1,9}(?:[.,]\d{1,3})?)\s*([a-z]{0,3})")
 _TIMES = {"ms": 1, "": 1000, "s": 1000, "m": 60_000, "min": 60_000, "h": 3_600_000, "d": 86_400_000}
@@ -59,8 +59,8 @@ class JobFilter:
     is what holds a job. `longer` and `waited` are at least a time (10s), `shorter` is less than it, `waited` may be
     from one time to below another (10s-20s), `heavier` is at least a size (100MB). `attempt` is a number of attempts:
     2, 2- or 2-4. `error` is a key of error_groups, `code` a version or its beginning, `rescued` 1, or two times (a..b)
-    between which an attempt was lost, `action` an id of the log of
-    actions, `deploy` an id of deploys. `args` has names and values of arguments.
+    between which an attempt was lost, `failed` two times between which it failed, whatever became of it; `action` an id
+    of the log of actions, `deploy` an id of deploys. `args` has names and values of arguments.
     """
 
     state: str = ""
@@ -81,6 +81,7 @@ class JobFilter:
     heavier: str = ""
     code: str = ""
     rescued: str = ""
+    failed: str = ""
     clock: str = ""
     action: str = ""
     deploy: str = ""
@@ -97,7 +98,7 @@ class JobFilter:
         if len(names) > MOST_ARGS:
             raise FilterError("args", _("A filter has at most %(n)s arguments.", n=MOST_ARGS))
         args = {check_text(name.removeprefix(ARGS)): _one(given, name) for name in names}
-        if (found["q"] or names) and privacy.hidden():
+        if (found["q"] or names) and privacy.hidden(search=True):
             raise FilterError("q" if found["q"] else "args", privacy.no_search())
         for name, check in _CHECKS.items():
             try:
@@ -106,7 +107,20 @@ class JobFilter:
                 raise
             except ValidationError as error:
                 raise FilterError(name, str(error)) from None
-        return cls(**found, args=tuple(sorted((name, text) for name, text in args.items() if text)), zone=zone)
+        made = cls(**found, args=tuple(sorted((name, text) for name, text in args.items() if text)), zone=zone)
+        made._check_order()
+        return made
+
+    def _check_order(self) -> None:
+        """Raises FilterError for a time from a later to an earlier one, in which there is nothing."""
+        times = {name: self.between(name) for name in ("rescued", "failed")}
+        if self.since and self.until:
+            times["until"] = self.moment("since"), self.moment("until")
+        if (below := self.waited_below()) is not None:
+            times["waited"] = self.amount("waited"), below
+        for name, pair in times.items():
+            if pair and pair[0] >= pair[1] and pair[0] < LAST_MS:
+                raise FilterError(name, _("The end is before the beginning."))
 
     @property
     def meaningless(self) -> bool:
@@ -128,9 +142,10 @@ class JobFilter:
         """The time (ms) from which on (`since`), or before which (`until`), jobs belong to the list."""
         return self._time(getattr(self, name), name == "until")
 
-    def lost_between(self) -> tuple[int, int] | None:
-        """The times (ms) between which an attempt was lost, when `rescued` names them."""
-        start, between, end = self.rescued.partition("..")
+    def between(self, name: str) -> tuple[int, int] | None:
+        """The times (ms) between which an attempt was lost (`rescued`) or the job failed (`failed`), when it names
+        them."""
+        start, between, end = getattr(self, name).partition("..")
         return (self._time(start), self._time(end, True)) if between else None
 
     def _time(self, text: str, end: bool = False) -> int:
@@ -252,9 +267,15 @@ def _clock(text: str) -> str:
 def _rescued(text: str) -> str:
     if text.lower() in ("1", "yes", "true", "on"):
         return "1"
+    if ".." not in text:
+        raise ValidationError(_("Write 1 for the jobs that were rescued."))
+    return _failed(text)
+
+
+def _failed(text: str) -> str:
     start, between, end = text.partition("..")
     if not between:
-        raise ValidationError(_("Write 1 for the jobs that were rescued."))
+        raise ValidationError(_("Write two times, as 2026-11-23T14:00..2026-11-23T15:00."))
     return f"{_moment(start)}..{_moment(end)}"
 
 
@@ -275,4 +296,4 @@ def _sort(text: str) -> str:
 _CHECKS: dict[str, Any] = {
     "state": _state, "hold": _hold, "queue": parse_queue, "tenant": parse_tenant, "batch": _batch, "since": _moment,
     "until": _moment, "attempt": _attempt, "longer": _time, "shorter": _time, "waited": _times, "heavier": _size,
-    "rescued": _rescued, "clock": _clock, "action": _id, "deploy": _id, "sort": _sort}
+    "rescued": _rescued, "failed": _failed, "clock": _clock, "action": _id, "deploy": _id, "sort": _sort}

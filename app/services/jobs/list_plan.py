@@ -142,7 +142,7 @@ def sort_finished(tx: Executor, part: Part, wanted: JobFilter, states: list[str]
         value = "f.finished_ms"  # rises with the ids, and the index of the group has it
     indexed, driver = [test for test in tests if test.index], None
     joined = bool(wanted.q or wanted.args or wanted.batch or wanted.action
-                  or wanted.lost_between()) or _few_rows(tx, wanted, states)
+                  or wanted.between("rescued") or wanted.failed) or _few_rows(tx, wanted, states)
     if not joined:
         driver = next((test for test in indexed if _few(tx, f"job_facts f WHERE {test.condition}", values)), None)
         joined = few and not tests

@@ -30,7 +30,7 @@ from app.services.jobs.list_plan import NO_END, Part, Way, sort_finished, sort_l
 from app.services.jobs.list_rows import COLUMNS, PAYLOAD, Read, rows_from
 from app.services.jobs.queue_rates import first_id
 from app.services.jobs.views import JobPage, JobRow
-from app.support.clock import HOUR_MS, now_ms, stamp
+from app.support.clock import HOUR_MS, now_ms
 from app.support.messages import translate as _
 from app.support.validation import ValidationError, parse_uuid
 
@@ -122,11 +122,8 @@ def _ways(kind: str, wanted: JobFilter, states: list[str]) -> list[Way]:
     if wanted.action:  # the rows that it touched are read
         return [Way(f"audit_jobs a CROSS JOIN {table}", "a.audit_id = :action AND r.uuid = a.uuid",
                     {"action": int(wanted.action)}, unordered=True, words=words)]
-    if between := wanted.lost_between():
-        lost = ("r.uuid IN (SELECT m.uuid FROM job_metrics m WHERE m.status = 'lost' AND m.completed_at >= :lost_from "
-                "AND m.completed_at < :lost_to)")
-        values = {"lost_from": stamp(between[0]), "lost_to": stamp(between[1])}
-        return [Way(table, lost, values, unordered=True, words=words)]
+    if had := filter_sql.had_outcome(wanted):
+        return [Way(table, *had, unordered=True, words=words)]
     columns = {"job_type": wanted.type, "tenant_id": wanted.tenant, "queue": wanted.queue,
                "status": states[0] if wanted.state and len(states) == 1 else ""}
     columns = {name: value for name, value in columns.items() if value}

@@ -35,7 +35,7 @@ def state_of(uuid: str) -> str | None:
     key = parse_uuid(uuid) or ""
     queries = (select(Job.state).where(Job.uuid == key), select(JobHistory.status).where(JobHistory.uuid == key),
                select(FailedJob.status).where(FailedJob.uuid == key, FailedJob.deleted_at.is_(None)))
-    return next(filter(None, map(db.session.scalar, queries)), None)
+    return next(filter(None, map(db.session.scalar, (*queries, queries[0]))), None)  # it may be retried meanwhile
 
 
 def called(text: str, columns: tuple[Any, ...] = (Job.uuid, JobHistory.uuid, FailedJob.uuid)) -> str:
@@ -49,7 +49,7 @@ def called(text: str, columns: tuple[Any, ...] = (Job.uuid, JobHistory.uuid, Fai
         return parse_uuid(text) or text
     start = "-".join(part for part in (digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]) if part)
     found: set[str] = set()
-    for uuid in columns:
+    for uuid in (*columns, columns[0]):  # a job that is retried meanwhile goes from the last back to the first
         query = select(uuid).where(uuid >= start, uuid < start + "g").order_by(uuid)
         found.update(db.session.scalars(query.limit(MOST_NAMED)))
     if len(found) > 1:
@@ -117,6 +117,8 @@ def find(uuid: str) -> JobView | None:
     live = db.session.scalar(select(Job).where(Job.uuid.in_(keys)))
     ended = None if live else db.session.scalar(select(JobHistory).where(JobHistory.uuid.in_(keys)))
     failed = None if live else db.session.scalar(select(FailedJob).where(FailedJob.uuid.in_(keys)))
+    if not (live or ended or failed):  # it may have been retried between these
+        live = db.session.scalar(select(Job).where(Job.uuid.in_(keys)))
     row = live or ended or failed
     if row is None:
         return None

@@ -60,7 +60,8 @@ def found(asked: str) -> Found:
 
 def _batches(digits: str) -> list[tuple[str, str]]:
     query = select(JobBatch.id, JobBatch.name).where(JobBatch.id >= digits, JobBatch.id < digits + "g").limit(MOST)
-    return [(as_text(key), translate_stored(as_text(name)) or as_text(key)[:8]) for key, name in db.session.execute(query)]
+    found = [(as_text(key), as_text(name)) for key, name in db.session.execute(query)]
+    return [(key, translate_stored(name) or key[:8]) for key, name in found]
 
 
 def _jobs(digits: str) -> list[tuple[str, str]]:

@@ -29,7 +29,7 @@ def undo(entry: int, actor: str) -> Done:
     """Take an entry of the log back; returns how many of its jobs are as before. Raises ActionRefused when it has no
     undo, or nothing left for one."""
     row = row_of(Audit, entry, _("There is no such entry in the log."))
-    action, named = row.action, from_row(row.action, row.action_json)
+    action, named, was = row.action, from_row(row.action, row.action_json), from_row(row.result, row.result_json)
     j, last, total, done, mine = AuditJob, "", 0, 0, None
     if action not in UNDOABLE:
         db.session.rollback()
@@ -46,7 +46,8 @@ def undo(entry: int, actor: str) -> Done:
         done += len(back)
         result = Message("%(n)s of %(total)s", n=done, total=total)
         if mine is None:
-            mine = audit(actor, Message("undo"), Message("%(action)s, entry %(id)s", action=named, id=entry), result)
+            subject = Message("%(action)s, entry %(id)s: %(was)s", action=named, id=entry, was=was)
+            mine = audit(actor, Message("undo"), subject, result)
         amend(mine, result, [(uuid, None) for uuid in back])
         want_tickets(db.session, [""] * min(len(back), WAKE))
         db.session.commit()

@@ -207,7 +207,7 @@ def _brief(facts: Facts, found: JobForecast, cause: str, now: int) -> str | None
         return None
     if facts.pause or facts.type_pause or not found.begin:
         return cause
-    place = [_("About place %(n)s.", n=number(found.place))] if found.place else []
+    place = [_("Place %(n)s.", n=number(found.place))] if found.place else []
     return " ".join([*place, words.about(words.BEGINS, found.begin, now)])
 
 

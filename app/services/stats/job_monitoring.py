@@ -91,7 +91,8 @@ class Bucket:
 
 @dataclass(frozen=True)
 class TypeFigures:
-    """Jobs of a type that ended in a period; `avg_time` in ms. `colour` is the number of its colour in charts."""
+    """Outcomes of a type from `since` to before `until` (ISO 8601, UTC); `avg_time` in ms. `colour` is the number of
+    its colour in charts."""
 
     job_type: str
     label: str
@@ -100,6 +101,8 @@ class TypeFigures:
     failed: int
     avg_time: float | None
     colour: int
+    since: str
+    until: str
 
 
 @dataclass(frozen=True)
@@ -192,7 +195,7 @@ class JobMonitoringService:
         if group == "type":
             start = now - DAY_MS if natural == "hour" else bounds[0]  # as the cards, and not from a full hour
             rows = [TypeFigures(name, registry.label_of(name), s.total, s.completed, s.failed, _tenths(s.average_ms),
-                                colour_of(name))
+                                colour_of(name), iso(start), iso(now + 1))
                     for name, s in outcome_stats.by_type(start, now + 1).items() if job_type in (None, name)]
             return [vars(row) for row in sorted(rows, key=lambda r: (-r.total, r.job_type)) if row.total]
         hours, zone = natural == "hour", settings().timezone

@@ -79,7 +79,7 @@ def test_a_window_begins_exactly_so_many_minutes_ago(desk, counted, edge_ms):
     (found,) = judged(desk, "failures", look)
     assert look.values[1] == (1 if edge_ms < 0 else 2)
     since, until_ = (iso(ms).replace(":", "%3A") for ms in (look.since(RULE), look.now + 1))
-    assert found.link == f"/admin/jobs/list?state=unsuccessful&since={since}&until={until_}"
+    assert found.link == f"/admin/jobs/list?failed={since}..{until_}"
 
 
 def test_a_failure_that_is_written_late_or_while_no_monitor_runs_is_told(desk):

@@ -168,6 +168,14 @@ def test_times_and_deploys_and_actions(jobs):
     lost = jobs.ledger.one("SELECT uuid FROM job_metrics WHERE claim_no = 99")
     assert walk(wanted(rescued="2025-01-01T10:00:00.500Z..2025-01-01T10:00:00.501Z")) == [rows[5][0]]
     assert walk(wanted(rescued="2025-01-01T10:00:00.501Z..2026-01-01T00:00:00.001Z")) == [lost]
+    live = next(row.uuid for row in jobs.rows if row.kind == "l")  # of a job that failed, what became of it does not matter
+    for n, (uuid, status) in enumerate(((live, "failed"), (live, "timeout"), (rows[7][0], "failed"), (rows[9][0], "retried"))):
+        jobs.ledger.change("INSERT INTO job_metrics (uuid, round, claim_no, job_type, tenant_id, status, processing_time, attempts, completed_at, queue) VALUES "
+                           "(:u, :n, :n, 'T', 'some', :s, 1, 1, '2024-01-01 10:00:00.5', 'low')", u=uuid, n=500 + n, s=status)
+    hour = "2024-01-01T10:00Z..2024-01-01T11:00Z"
+    assert set(walk(wanted(failed=hour))) == {live, rows[7][0]} and walk(wanted(failed="2024-01-01T10:00:01Z..2024-01-01T11:00Z")) == []
+    assert walk(wanted(failed=hour, state="ended")) == [rows[7][0]] and walk(wanted(failed=hour, type="other")) == []
+    assert walk(wanted(failed=hour, rescued="2025-01-01..2026-01-02")) == []
     assert set(walk(wanted(action="9"))) == touched and walk(wanted(action="8")) == [] and at
 
 
@@ -180,7 +188,8 @@ def test_the_time_of_day_is_right_across_changes_of_the_clock():
 @pytest.mark.parametrize("given, name", [
     ({"longer": "fast"}, "longer"), ({"heavier": "10 elephants"}, "heavier"), ({"attempt": "x"}, "attempt"), ({"clock": "25:00-26:00"}, "clock"),
     ({"clock": "10:00-10:00"}, "clock"), ({"since": "2026-13-01"}, "since"), ({"until": "2026-01-01T99:00"}, "until"), ({"sort": "uuid; DROP"}, "sort"),
-    ({"rescued": "maybe"}, "rescued"), ({"action": "x"}, "action"), ({"deploy": "-1"}, "deploy"), ({"state": "x"}, "state"), ({"args__a\x00": "1"}, ""),
+    ({"rescued": "maybe"}, "rescued"), ({"failed": "today"}, "failed"), ({"failed": "2026-01-02..2026-01-01"}, "failed"),
+    ({"rescued": "2026-01-02..2026-01-01"}, "rescued"), ({"waited": "20s-10s"}, "waited"), ({"since": "2026-01-02", "until": "2026-01-01"}, "until"), ({"action": "x"}, "action"), ({"deploy": "-1"}, "deploy"), ({"state": "x"}, "state"), ({"args__a\x00": "1"}, ""),
     ({"error": "e" * 65}, "error"), ({f"args__{n}": "1" for n in range(11)}, "args")])
 def test_a_part_that_cannot_be_read_is_named(given, name):
     with pytest.raises((FilterError, ValueError)) as refused:

@@ -157,7 +157,7 @@ def test_what_else_stands_in_the_way_of_a_job(say):
 
 
 @pytest.mark.parametrize(("known", "found", "brief"), [
-    (facts("pending", workers=2, busy=2), forecast(place=51), "About place 51. Begins at about 15:12 (between 15:08 and 15:31)"),
+    (facts("pending", workers=2, busy=2), forecast(place=51), "Place 51. Begins at about 15:12 (between 15:08 and 15:31)"),
     (facts("pending", workers=2, busy=2), forecast(None, None, "stuck", place=51), "Place 51 of its queue, 2 of 2 workers busy."),
     (facts("pending", pause=FOREVER), forecast(place=51), "The queue low is paused by the platform itself until somebody resumes it."),
     (facts("processing"), forecast(longer_than=0.99), "It has run longer than 99% of its kind. Ends at about 15:15 (between 15:09 and 15:40)"),
@@ -259,7 +259,7 @@ def test_a_list_asks_once_for_all_its_rows(jobs, known, monkeypatch):
     with monkeypatch.context() as cheap:
         cheap.setattr(outlook, "accuracy", None)  # a list does not ask for it
         found = {row.uuid: row.why for row in listing.page(JobFilter(state="pending")).rows}
-    assert found[uuids[4]].startswith("About place 5. Begins at about ") and len(found) == 12
+    assert found[uuids[4]].startswith("Place 5. Begins at about ") and len(found) == 12
     assert len(known["asked"]) == 1 and set(known["asked"][0]) == set(uuids)
     shown = lookup.as_json(uuids[4])
     assert shown["place"] == 5 and shown["begins"]["at"] > shown["begins"]["from"] and shown["ends"]["to"] > shown["ends"]["at"]
