@@ -152,7 +152,7 @@ def test_every_command_runs(site, cli, tmp_path):
     does(0, "users", "create", "ada@example.org", "--role", "user", "--password-stdin", given="correct horse\n")
     does(0, "users", "password", "ada@example.org", "--password-stdin", given="battery staple\n")
     assert "/invitation#" in does(0, "users", "invite", "new@example.org", "--role", "viewer").splitlines()[-1]
-    assert json.loads(does(0, "users", "invitations", "--json"))[0]["email"] == "new@example.org" and "by cli:" in does(0, "users", "invitations")
+    assert "new@example.org" in {row["email"] for row in json.loads(does(0, "users", "invitations", "--json"))} and "by cli:" in does(0, "users", "invitations")
     does(0, "users", "uninvite", "new@example.org")
     does(3, "users", "uninvite", "new@example.org")
     does(1, "users", "reset-second-factor", "ada@example.org")

@@ -26,6 +26,7 @@ def test_a_few_letters_lead_to_everything_that_has_a_name(site):
         (uuid[:6], f"/admin/jobs/job/{uuid}"), (uuid, f"/admin/jobs/job/{uuid}"), (uuid[:6].upper(), f"/admin/jobs/job/{uuid}"),
         ("actions log", "/admin/jobs/log"), ("testecho", "/admin/jobs/list?type=TestEcho"), ("acm", "/admin/jobs/list?tenant=acme"),
         ("low", "/admin/jobs/queues?queue=low"), ("pause queue low", "/admin/jobs/queues#queue-low"), (site.batches["ended"][:8], f"/admin/jobs/batches/{site.batches['ended']}"),
+        ("errors", "/admin/jobs/errors/"), ("pausa coda low", "/admin/jobs/queues#queue-low"), ("utenti", "/admin/jobs/people/"),
         ("nothing has this", "/admin/jobs/list?q=nothing+has+this"),
     ):
         assert url in [entry["url"] for entry in ask(site, letters)], (letters, ask(site, letters))

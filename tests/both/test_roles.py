@@ -15,7 +15,7 @@ from werkzeug.exceptions import NotFound
 
 from app.controllers import rights
 from app.services.people import accounts
-from tests.both.test_pages import HTML, JSON, addresses, posts
+from tests.both.test_pages import HTML, JSON, addresses, posts, some
 from tests.conftest import PASSWORD, sign_in
 
 ROLES = {"operator": ("operator", False), "viewer": ("viewer", False), "seeing": ("viewer", True), "user": ("user", False)}
@@ -39,16 +39,6 @@ def people(site):
 
 def granted(name: str) -> frozenset[str]:
     return rights.of_role(*ROLES.get(name, (name, False)))
-
-
-def some(found: list, site, most: int = 3) -> dict[str, list]:
-    """At most so many addresses of each endpoint, spread over all that there are."""
-    match, by_endpoint = site.app.url_map.bind("localhost").match, defaultdict(list)
-    for one in found:
-        address, method = (one[0], "POST") if isinstance(one, tuple) else (one, "GET")
-        endpoint, values = match(address.partition("?")[0], method)
-        by_endpoint[f"{endpoint} {values.get('action', '')}".strip()].append(one)
-    return {name: rows[:: -(-len(rows) // most)] for name, rows in by_endpoint.items()}
 
 
 @pytest.mark.parametrize(("site", "name"), [*(("sqlite", name) for name in (*ROLES, "nobody", "super-admin")), ("postgresql", "viewer")], indirect=["site"])

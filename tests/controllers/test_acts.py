@@ -169,7 +169,7 @@ def test_the_history_of_a_job_is_whole_and_in_rounds(site):
         "Deleted the failed job by eve", "Restored the job from the bin by eve", "Round 2", "Retried the job by bob", "Moved the job to the top by old", "Attempt 1 at work"]
     text = page(site, f"job/{uuid}")
     assert all(f"ValueError: {error}\n" in text for error in ("one", "two", "three")), "each attempt keeps its traceback"
-    waits = {re.search(r"wait (.*?), run", line)[1] for line in history(site, uuid) if "Attempt 1 Failed" in line}
+    waits = {re.search(r"wait (.*?), run", line)[1] for line in history(site, uuid) if "Attempt 1 of 3 Failed" in line}
     assert len(waits) == 1
 
 
@@ -252,6 +252,13 @@ def test_moves_schedules_undos_and_single_jobs_are_told_in_words(site):
     assert "Moved the job to the top" in text and "1 of 1" not in text
     send(site, re.search(r"/admin/jobs/(undo/\d+)", page(site, "log?action=top"))[1])
     assert "Took back: Moved the job to the top" in words(page(site, "log?action=undo"))
+    send(site, "bulk", action="move", uuid=[two], to_queue="low")
+    moved = re.search(r"/admin/jobs/undo/(\d+)", page(site, "log?action=move"))[1]
+    assert f"Touched by action {moved}: Moved the job" in words(page(site, f"list?action={moved}"))
+    send(site, f"undo/{moved}")
+    assert "Took back: Moved the job to low" in words(page(site, "log?action=undo")), "with the queue of the action"
+    send(site, "bulk", action="hold", scope="all", state="live", top="99999.99999")
+    assert "from the list: state Live" in words(page(site, "log?action=hold"))
     italian = words(site.get("/admin/jobs/log", headers={"Accept-Language": "it"}).text)
     assert "Ha annullato: Ha spostato il lavoro in cima" in italian and "voce " not in italian and "entry " not in text
     choices = re.findall(r'<option value="([^"]+)"[^>]*>([^<]+)', page(site, "log"))

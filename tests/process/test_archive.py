@@ -17,6 +17,8 @@ from app.extensions import db
 from app.services.instance import restore
 from tests.process.product import ROOT, Product
 
+pytestmark = pytest.mark.timeout(240)  # the backup is taken within the first test
+
 
 def flask(data_dir, *words: str) -> subprocess.CompletedProcess:
     env = {k: v for k, v in os.environ.items() if k in ("PATH", "HOME", "LANG")} | {

@@ -80,7 +80,7 @@ def test_500_failures_are_one_incident_with_one_message_and_one_when_it_is_over(
     assert desk.open() == []
     assert desk.sent() == [("a", "open"), ("a", "over")]
     body = desk.connection.fetch_all("SELECT body FROM alert_messages ORDER BY id")
-    assert body[0][0].startswith("500 failures in 60 min, threshold 5.") and "/admin/jobs/list?state=unsuccessful" in body[0][0]
+    assert body[0][0].startswith("500 failures in 60 min, threshold 5.") and "/admin/jobs/list?failed=" in body[0][0]
     assert "It lasted 1 h" in body[1][0]
 
 
@@ -499,14 +499,21 @@ def test_a_channel_that_fails_is_tried_again_later_and_loses_nothing(desk, sink,
     assert not sink.got[-1]["message"].startswith("Repeated:")
 
 
+class Uneven(Outbox):
+    """Its channel `slow` is given up after 3 s; on a loaded machine another one needs longer than that to start."""
+
+    @property
+    def send_s(self):
+        return 3.0 if threading.current_thread().name == "channel slow" else Outbox.send_s
+
+
 def test_one_that_hangs_is_given_up_and_another_channel_goes_on(desk, sink):
     slow, now = Sink("hang"), sink
-    post = courier(desk, slow=slow.url, quick=now.url)
-    post.send_s = 3.0  # 20 s in the product
+    courier(desk, slow=slow.url, quick=now.url)
+    post = Uneven(desk.ledger.app, clock=lambda: desk.now)
     message(desk, "slow", "waits"), message(desk, "quick", "goes")
-    assert post.send_due(desk.connection) == 2
+    assert post.send_due(desk.connection) == 2, "both begin at once"
     until(lambda: states(desk)[1][0] == "sent", 40, "the quick channel")
-    assert states(desk)[0] == ("sending", 1)
     assert post.finish(desk.connection) == ["channel slow: no answer within 3 s"]
     assert desk.connection.fetch_all("SELECT repeated FROM alert_messages ORDER BY id") == [(1,), (0,)]
     slow.close()
