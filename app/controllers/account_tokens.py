@@ -1,6 +1,7 @@
 """The section of personal tokens on /account: make one, which is shown once, and revoke.
 
 POST /account/tokens -> `read` (sentences by field) -> the page with the token, which no redirect, cookie or log carries
+The form says which token was the newest: sent once more (a reload, a double click), it makes no other one.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from app.support.validation import check_text
 def values() -> dict[str, Any]:
     """The tokens of the person, and what a new one may be."""
     return {"tokens": tokens.listing(current_user.id), "allowed": scopes_of(current_user.rights), "days": tokens.DAYS,
-            "made": None, "errors": {}, "typed": {}}
+            "newest": tokens.newest(current_user.id), "made": None, "errors": {}, "typed": {}}
 
 
 @bp.post("/tokens", endpoint="make-token")
@@ -42,6 +43,10 @@ def make():
             ("until", lambda: tokens.parse_expiry(check_text(typed["until"].strip() or typed["days"]), now_ms()))):
         with collect_error(errors, name):
             found[name] = parse()
+    known = tokens.newest(current_user.id)
+    if not errors and request.form.get("newest", known) != known:
+        errors["name"] = _("A token was made since this form was shown; this one was not made. Send the form again to "
+                           "make another one.")
     if errors:
         return wrong(errors, lambda: page("tokens", {"errors": errors, "typed": typed}))
     token = tokens.make(current_user.id, current_user.email, found["name"], found["scope"], found["until"], actor())

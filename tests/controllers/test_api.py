@@ -135,6 +135,23 @@ def test_a_repeated_request_answers_the_same_job_as_long_as_it_is_kept(api):
     assert api.count() == 1
 
 
+def test_two_keys_are_refused_and_a_form_is_told_what_to_send(api):
+    answer = api.send(headers={"Idempotency-Key": "k2"}, idempotency_key="k1")
+    assert answer.status_code == 400 and set(answer.json["fields"]) == {"idempotency_key"} and api.count() == 0
+    assert api.send(headers={"Idempotency-Key": "k1"}, idempotency_key="k1").status_code == 201
+    assert "application/json" in api.ask("POST", "/api/jobs", data={"type": "TestEcho"}).json["error"]
+
+
+def test_an_answer_has_one_language(api):
+    uuid = api.send().json["uuid"]
+    for asked, missing, why in (("", "There is no such job.", "It is ready"), ("de", "There is no such job.", "It is ready"), ("it-IT", "Questo lavoro non esiste", "È pronto")):
+        headers = {"Accept-Language": asked} if asked else {}
+        client = api.app.test_client()
+        client.set_cookie("lang", "it")
+        assert api.get("/api/jobs/nope", headers=headers, client=client).json["error"].startswith(missing), asked
+        assert why in api.get(f"/api/jobs/{uuid}", headers=headers, client=client).json["why"], asked
+
+
 def test_ten_at_once_with_one_key_make_one_job(api):
     with ThreadPoolExecutor(10) as pool:
         answers = list(pool.map(lambda _n: api.send(headers={"Idempotency-Key": "at once"}), range(10)))

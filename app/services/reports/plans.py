@@ -22,7 +22,7 @@ from app.services.alerts import channels
 from app.services.audit import ActionRefused, commit_audited, row_of
 from app.services.reports import due, due_times, plan_values
 from app.services.reports.model import ReportFilter
-from app.services.reports.periods import Window
+from app.services.reports.periods import Window, last
 from app.services.reports.plan_values import CHANNEL, MAIL, Damaged, Plan
 from app.support.clock import now_ms, when
 from app.support.messages import Message, from_row, translate as _, translate_stored
@@ -114,9 +114,14 @@ def _mail(plan: int, kind: str) -> MailView | None:
     newest = select(Mail).where(Mail.plan_id == plan, Mail.kind == kind).order_by(Mail.id.desc()).limit(1)
     if (m := db.session.scalar(newest)) is None:
         return None
-    failing = m.state == "waiting" and m.error
-    return MailView(m.state, translate_stored(from_row(m.error, m.error_json)), m.attempts, m.repeated == 1,
-                    when(m.ended_ms or m.created_ms), when(m.next_ms) if failing else None)
+    told = m
+    if m.state == "waiting" and not m.error:  # the server rests: what another mail of its lane has met
+        lane = Mail.target.startswith(MAIL) if m.target.startswith(MAIL) else Mail.target == m.target
+        told = db.session.scalar(select(Mail).where(Mail.state == "waiting", Mail.error.is_not(None), lane).order_by(
+            Mail.next_ms.desc()).limit(1)) or m
+    failing = m.state == "waiting" and told.error
+    return MailView(m.state, translate_stored(from_row(told.error, told.error_json)), m.attempts, m.repeated == 1,
+                    when(m.ended_ms or m.created_ms), when(told.next_ms) if failing else None)
 
 
 def read(row: ReportPlan) -> Plan | None:
@@ -172,10 +177,12 @@ def save(row: ReportPlan | None, values: dict[str, Any], limits: ReportFilter, p
 
 
 def _since(period: str, day: int, hour: int, past: bool, now: int) -> int:
-    """From which end of a period on (ms) reports are sent: the last one's only if it is not due yet, or if asked."""
+    """From which end of a period on (ms) reports are sent: that of the next due one; with `past` the last whole one's,
+    at once."""
     zone = settings().timezone
-    window = due_times.due(period, day, hour, now, zone)
-    return window.until if past else due_times.following(window, zone).until
+    if past:
+        return due.asked_now(last(period, now, zone))
+    return due_times.following(due_times.due(period, day, hour, now, zone), zone).until
 
 
 def switch(row: ReportPlan, on: bool, actor: str) -> None:
