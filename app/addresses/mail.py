@@ -33,7 +33,7 @@ class Server:
 
 
 def server(name: str, url: str) -> Server:
-    """The server of an SMTP URL. A password goes through TLS, unless the host is loopback or the URL ends with
+    """The server of an SMTP URL. Mails and password go through TLS, unless the host is loopback or the URL ends with
     `?tls=off`. Raises SettingError."""
     try:
         parts = urlsplit(url)
@@ -53,7 +53,7 @@ def server(name: str, url: str) -> Server:
     if options not in ({}, {"tls": "off"}) or options and scheme != "smtp":
         raise SettingError(f"{name}: the only option is ?tls=off, behind smtp://host; "
                            "a ? in the password is written %3F")
-    starttls = "offered" if is_loopback(host) or not user else "starttls"
+    starttls = "offered" if is_loopback(host) else "starttls"
     tls = {"smtps": "tls", "smtp+starttls": "starttls"}.get(scheme, "off" if options else starttls)
     return Server(host, port or PORTS[scheme], user, password, tls)
 

@@ -13,6 +13,7 @@ from app.controllers.rights import CHANGES, DATA, right_of
 from app.extensions import csrf, login
 from app.support import privacy
 from app.support.settings import settings
+from app.support.validation import MAX_BYTES
 
 JSON_ENDPOINTS = frozenset({"admin.jobs.notices.feed", "admin.jobs.realtime-stats", "admin.jobs.metrics",
                             "admin.jobs.live", "probes.readyz"})
@@ -92,12 +93,24 @@ def check_csrf() -> None:
     It runs after the check of the session, so a person without one is asked to sign in and does not read that the form
     is old. The token alone is not enough, because a browser sends the cookies of a host to all its ports.
     """
-    if request.method in READING or bearer_token() is not None:  # the token is who asks: right_required has seen it
+    if request.method in READING:
+        return
+    take_body()
+    if bearer_token() is not None:  # the token is who asks: right_required has seen it
         return
     if current_app.config["WTF_CSRF_ENABLED"]:  # off in benchmarks that go through a test client
         if foreign_page():
             raise CSRFError("The request comes from another site.")
         csrf.protect()
+
+
+def take_body() -> None:
+    """Read the body, while no transaction is open: a client may send it as slowly as it likes. Raises 413."""
+    if not request.is_json:
+        request.form  # noqa: B018  (files go to the disk)
+        return
+    request.max_content_length = 2 * MAX_BYTES  # parse_json refuses what is over MAX_BYTES with a sentence of its own
+    request.get_data()
 
 
 def foreign_page() -> bool:

@@ -15,6 +15,7 @@ from flask_login import current_user
 
 from app.controllers import form_again
 from app.controllers.access import check_csrf, right_required, wants_json
+from app.extensions import only_read
 
 ORDER = ("sessions", "password", "language", "second_factor", "tokens", "notices")
 Values = Callable[[], dict[str, Any]]
@@ -36,7 +37,8 @@ def section(name: str) -> Callable[[Values], Values]:
 
 
 def page(name: str = "", values: dict[str, Any] | None = None) -> str:
-    """The page; the section `name` has also these values."""
+    """The page; the section `name` has also these values. No write lock is taken while it is read, after a change."""
+    only_read()
     parts = [(one, _SECTIONS[one]() | (values or {} if one == name else {})) for one in ORDER if one in _SECTIONS]
     return render_template("account/index.html", parts=parts)
 

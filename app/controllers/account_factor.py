@@ -17,6 +17,7 @@ from app.controllers.access import wants_json
 from app.controllers.account_forms import FactorForm, blank, fault
 from app.controllers.auth import visitor
 from app.controllers.responses import done, wrong
+from app.extensions import only_read
 from app.services.audit import ActionRefused
 from app.services.people import own, second_factor
 from app.support.validation import ValidationError
@@ -85,4 +86,5 @@ def change(action: str):
 def _codes(codes: list[str], title: str):
     if wants_json():
         return jsonify({"ok": True, "count": 1, "recovery_codes": codes})
+    only_read()
     return render_template("account/codes.html", codes=codes, title=title)

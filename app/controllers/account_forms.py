@@ -36,6 +36,12 @@ class PasswordForm(Form):
     password = text(str, required=True)
     new_password = text(str, required=True)
     new_password_again = wtforms.StringField(validators=[same("new_password")])
+    revoke_tokens = wtforms.SelectMultipleField(choices=("0", "1"), validate_choice=False)  # 0 alone: it was unticked
+
+    @property
+    def revokes(self) -> bool:
+        """Whether the API tokens go too: when it is ticked, and when a script does not say."""
+        return not self.revoke_tokens.raw_data or "1" in self.revoke_tokens.raw_data
 
 
 class FactorForm(Form):

@@ -29,7 +29,7 @@ def sessions() -> dict[str, Any]:
 @account.section("password")
 def password_form() -> dict[str, Any]:
     """The empty form."""
-    return {"form": PasswordForm()}
+    return {"form": PasswordForm(), "revokes": True}
 
 
 @account.section("language")
@@ -69,12 +69,18 @@ def change_password():
     if form.validate():
         old, new = form.values["password"], form.values["new_password"]
         try:
-            ended = own.change_password(current_user.id, old, new, visitor(), current_user.get_id())
-            return done(ngettext("Password changed; %(n)s other session ended",
-                                 "Password changed; %(n)s other sessions ended", ended, n=number(ended)))
+            ended, revoked = own.change_password(current_user.id, old, new, visitor(), current_user.get_id(),
+                                                 form.revokes)
+            sentence = ngettext("Password changed; %(n)s other session ended",
+                                "Password changed; %(n)s other sessions ended", ended, n=number(ended))
+            if revoked:
+                sentence += "; " + ngettext("%(n)s API token revoked", "%(n)s API tokens revoked", revoked,
+                                            n=number(revoked))
+            return done(sentence)
         except ValidationError as error:
             fault(form, error, "new_password")
-    return wrong(form.faults, lambda: account.page("password", {"form": blank(form)}))
+    revokes = form.revokes
+    return wrong(form.faults, lambda: account.page("password", {"form": blank(form), "revokes": revokes}))
 
 
 @bp.post("/language", endpoint="language")

@@ -1,6 +1,7 @@
 """The section of personal tokens on /account: make one, which is shown once, and revoke.
 
-POST /account/tokens -> `read` (sentences by field) -> the page with the token, which no redirect, cookie or log carries
+POST /account/tokens -> `read` (sentences by field) -> password, and a code when the second factor is on -> the page
+with the token, which no redirect, cookie or log carries
 The form says which token was the newest: sent once more (a reload, a double click), it makes no other one.
 """
 
@@ -14,10 +15,11 @@ from flask_login import current_user
 
 from app.controllers.access import wants_json
 from app.controllers.account import bp, page, section
+from app.controllers.auth import visitor
 from app.controllers.new_job import collect_error
 from app.controllers.responses import actor, ask, done, wrong
 from app.controllers.rights import scopes_of
-from app.services.people import tokens
+from app.services.people import own, second_factor, tokens
 from app.support.clock import now_ms
 from app.support.validation import check_text
 
@@ -26,13 +28,14 @@ from app.support.validation import check_text
 def values() -> dict[str, Any]:
     """The tokens of the person, and what a new one may be."""
     return {"tokens": tokens.listing(current_user.id), "allowed": scopes_of(current_user.rights), "days": tokens.DAYS,
-            "newest": tokens.newest(current_user.id), "made": None, "errors": {}, "typed": {}}
+            "newest": tokens.newest(current_user.id), "made": None, "errors": {}, "typed": {},
+            "second_factor": second_factor.is_on(current_user.id)}
 
 
 @bp.post("/tokens", endpoint="make-token")
 def make():
-    """Make a token from `name`, `scope` (several), and `days` or the day `until`; 400 with the form when one is
-    wrong."""
+    """Make a token from `name`, `scope` (several), and `days` or the day `until`, with `own_password` and, when the
+    second factor is on, `passcode`; 400 with the form when one is wrong."""
     errors: dict[str, str] = {}
     typed: dict[str, Any] = {name: request.form.get(name, "") for name in ("name", "days", "until")}
     typed["scope"] = request.form.getlist("scope")
@@ -47,9 +50,18 @@ def make():
     if not errors and request.form.get("newest", known) != known:
         errors["name"] = _("A token was made since this form was shown; this one was not made. Send the form again to "
                            "make another one.")
+    proof = [check_text(request.form.get(name, "")) for name in ("own_password", "passcode")]
+    if not proof[0]:
+        errors["own_password"] = _("Enter your password.")
+    token = ""
+    if not errors:
+        try:
+            token = own.make_token(current_user.id, *proof, visitor(), found["name"], found["scope"], found["until"],
+                                   actor())
+        except own.FieldError as error:
+            errors["own_password" if error.name == "password" else error.name] = str(error)
     if errors:
         return wrong(errors, lambda: page("tokens", {"errors": errors, "typed": typed}))
-    token = tokens.make(current_user.id, current_user.email, found["name"], found["scope"], found["until"], actor())
     if wants_json():
         return done("", token=token)
     return page("tokens", {"made": token})

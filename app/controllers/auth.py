@@ -24,7 +24,7 @@ from app.controllers.access import JSON_ENDPOINTS, bearer_token, check_csrf, for
 from app.controllers.forms import LoginForm
 from app.controllers.redirects import here, safe_next
 from app.controllers.template_globals import LANGUAGES
-from app.extensions import login
+from app.extensions import db, login, reading
 from app.models import User
 from app.services.people import attempts, sign_in as sessions
 from app.support.settings import settings
@@ -76,6 +76,13 @@ def load(token: str) -> Person | None:
     if bearer_token() is not None:
         return None
     polling = request.endpoint in JSON_ENDPOINTS or "X-Poll" in request.headers or "X-Partials" in request.headers
+    if db.session().in_transaction():  # of a change that is not committed yet
+        return _person(token, polling)
+    with reading():  # its transaction ends here: none is open while the body of a request comes
+        return _person(token, polling)
+
+
+def _person(token: str, polling: bool = False) -> Person | None:
     user = sessions.load_session(token, polling)
     return Person(user, token) if user else None
 
@@ -111,13 +118,16 @@ def login_post():
             token = sessions.sign_in(email, password, **vars(visitor()), code=request.form.get("code"))
         except sessions.CodeNeeded as needed:
             return ask_code(needed, back)
-    if token is None:
-        error = _("E-mail or password are not right, or there were too many attempts. "
-                  "Wait 15 minutes before trying again if you are sure.")
-        if wants_json():
-            return jsonify({"error": error}), 401
-        return render_template("auth/login.html", error=error if filled else None, form=form, next=back), 401
-    return enter(token, back)
+    return _not_in(form, back, filled) if token is None else enter(token, back)
+
+
+def _not_in(form: LoginForm, back: str, filled: bool = True):
+    """401, as JSON or as the form again."""
+    error = _("E-mail or password are not right, or there were too many attempts. "
+              "Wait 15 minutes before trying again if you are sure.")
+    if wants_json():
+        return jsonify({"error": error}), 401
+    return render_template("auth/login.html", error=error if filled else None, form=form, next=back), 401
 
 
 def visitor() -> sessions.Visitor:
@@ -143,14 +153,18 @@ def ask_code(needed: sessions.CodeNeeded, back: str):
 
 
 def enter(token: str, back: str):
-    """Let the browser in with a new session: a redirect to `back`, or to a form that it had sent before."""
-    user = sessions.load_session(token)
+    """Let the browser in with a new session: a redirect to `back`, or to a form that it had sent before. 401 when the
+    session has ended already, because the account was disabled just now."""
+    with reading():
+        user = _person(token)
+    if user is None:
+        return _not_in(LoginForm(formdata=None), back)
     kept = {k: session[k] for k in ("_flashes",) if k in session}
     session.clear()
     session.update(kept)
     session.permanent = True
     session[form_again.WHO] = user.email
-    login_user(Person(user, token))
+    login_user(user)
     kept_form = url_for("auth.form-again")
     if not form_again.waits(user.email):
         back = "" if back == kept_form else back

@@ -11,6 +11,7 @@ from app.controllers import people
 from app.controllers.access import wants_json
 from app.controllers.account_forms import InviteForm, fault
 from app.controllers.responses import actor, ask, done, wrong
+from app.extensions import only_read
 from app.services.audit import ActionRefused
 from app.services.people import accounts, invitations, second_factor
 from app.support.validation import ValidationError
@@ -43,6 +44,7 @@ def change(id: int, action: str):
 def _link(view: invitations.InvitationView, link: str) -> Any:
     if wants_json():
         return done("", id=view.id, link=link, expires_at=view.expires_at)
+    only_read()
     return render_template("admin/invited.html", view=view, link=link)
 
 

@@ -15,6 +15,7 @@ from flask_login import current_user
 from app.controllers.access import wants_json
 from app.controllers.account_forms import AcceptForm, blank, fault
 from app.controllers.auth import bp, enter, visitor
+from app.extensions import only_read
 from app.services.audit import ActionRefused
 from app.services.people import invitations
 from app.support.validation import ValidationError
@@ -31,6 +32,7 @@ def _page(link: str, code: int = 200, **given: Any):
     if wants_json():
         told = given.get("view")
         return jsonify({"error": error} if error else {"email": told.email, "role": told.role} if told else {}), code
+    only_read()
     return render_template("auth/invitation.html", link=link, **given), code
 
 

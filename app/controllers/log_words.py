@@ -112,7 +112,8 @@ OF_OTHERS = {
     "make token": _("Made the API token %(subject)s: %(result)s"), "upload": _("Uploaded %(subject)s, %(result)s"),
     "revoke token": _("Revoked the API token %(subject)s of %(result)s"),
     "sign in": _("Signed in from %(result)s"), "sign out": _("Signed out, from %(result)s"),
-    "sign-in failed": _("Failed to sign in as %(subject)s; %(result)s")}
+    "sign-in failed": _("Failed to sign in as %(subject)s; %(result)s"),
+    "password right, code missing": _("Gave the right password of %(subject)s and no code yet; %(result)s")}
 # Names of the parts of the filter of jobs, as sentences name them; others stand as they are.
 PARTS = {"state": _("state"), "queue": _("queue"), "type": _("type"), "tenant": _("tenant"), "batch": _("batch"),
          "since": _("from"), "until": _("to"), "q": _("text"), "hold": _("held by"), "error": _("error group"),

@@ -5,13 +5,13 @@ from __future__ import annotations
 from io import BytesIO
 from typing import Any
 
-from flask import Blueprint, render_template, request, send_file
+from flask import Blueprint, jsonify, render_template, request, send_file
 from flask_babel import force_locale, get_locale, gettext as _
 from flask_login import current_user
 
 from app.controllers import report_forms
 from app.controllers.report_forms import PlanForm
-from app.controllers.responses import actor, ask, done, live, wrong
+from app.controllers.responses import actor, ask, done, live, polled, pulse, rendered, wrong
 from app.controllers.rights import MANAGE
 from app.services.jobs.job_filter import FilterError
 from app.services.reports import figures, files, periods, plan_values, plans, without_data
@@ -41,6 +41,8 @@ def _context(faults: dict[str, str]) -> dict[str, Any]:
 def index():
     """The plans that one sees with what became of their last mails, and the form of a download; for scripts
     `{"plans", "senders"}` as JSON."""
+    if polled():
+        return jsonify(pulse() | {"partials": rendered(("report_plans",), lambda: _context({}))})
     context = _context({})
     return live("admin/reports.html", context, "report_plans",
                 plain=lambda: {name: context[name] for name in ("plans", "senders")})
@@ -91,10 +93,12 @@ def plan(id: int):
 
 
 def _edit(row):
-    form = PlanForm(actor(), _manages(), row.name if row else "", plans.read(row) if row else None)
+    known = plans.read(row) if row else None
+    form = PlanForm(actor(), _manages(), row.name if row else "", known)
 
     def page():
         return render_template("admin/report_plan.html", form=form, row=row, manage=_manages(),
+                               rests=plans.why_rests(known) if known else "",
                                choices=report_forms.choices(actor(), _manages()))
 
     if request.method == "GET":

@@ -6,6 +6,7 @@ The script of a page polls the page's own address every 5 s for its live parts (
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -119,6 +120,8 @@ def render_error(code: int, sentence: str, title: str | None = None):
     """An error as JSON or as a page. The default title is the sentence, or "Not found" for a 404."""
     if wants_json():
         return jsonify({"error": sentence}), code
+    with contextlib.suppress(Exception):  # the database may be away
+        only_read()
     title = title or (_("Not found") if code == 404 else sentence)
     text = "" if title == sentence else sentence
     return render_template("errors/error.html", code=code, title=title, text=text), code
@@ -159,6 +162,7 @@ def ask(title: str, text: str, action: str, danger: bool = True, tree: Callable[
     back = safe_next(request.form.get("next"), came_from() or url_for("admin.jobs.index"))
     if field or request.form.get("next") or came_from():
         fields += [("next", back)] + [("ask", "asked")] * bool(field)
+    only_read()
     page = render_template("admin/confirm.html", title=title, text=text, action=action, fields=fields, danger=danger,
                            tree=tree, action_url=request.script_root + request.path, back_url=back, field=field)
     return (page, 400) if field and field["error"] else page

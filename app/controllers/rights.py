@@ -10,19 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-READ = "read"  # figures, lists, pages of jobs
-DATA = "data"  # arguments, logs, results and contents
-ACT = "act"  # retry, cancel, delete, pause, order, commands of workers
-DISPATCH = "dispatch"  # new jobs, schedules, contents
-MANAGE = "manage"  # accounts, connections, alert rules, limits, budgets
-OWN = "own"  # what belongs to the person: sessions, second factor, tokens, views, reports
+from app.services.people.roles import ACT, DATA, DISPATCH, MANAGE, OWN, READ, ROLES, of_role
 
-ROLES = {
-    "super-admin": frozenset({READ, DATA, ACT, DISPATCH, MANAGE, OWN}),
-    "operator": frozenset({READ, DATA, ACT, DISPATCH, OWN}),
-    "viewer": frozenset({READ, OWN}),
-    "user": frozenset(),
-}
 CHANGES = frozenset({ACT, DISPATCH, MANAGE})
 SCOPES = {"read": frozenset({READ, DATA}), "act": frozenset({ACT}), "dispatch": frozenset({DISPATCH})}
 
@@ -64,12 +53,6 @@ def roles_with(right: str) -> list[str]:
     return [role for role, rights in ROLES.items() if right in rights]
 
 
-def of_role(role: str, sees_data: bool) -> frozenset[str]:
-    """The rights of an account; none for an unknown role."""
-    rights = ROLES.get(role, frozenset())
-    return rights | {DATA} if sees_data and READ in rights else rights
-
-
 def of_token(rights: frozenset[str], scopes: Iterable[str]) -> frozenset[str]:
     """The rights of a token: those of its person that its scopes contain."""
     return rights & frozenset().union(*(SCOPES.get(scope, frozenset()) for scope in scopes))
@@ -83,3 +66,7 @@ def scope_of(right: str) -> str:
 def scopes_of(rights: frozenset[str]) -> list[str]:
     """The scopes that a token of a person with these rights may have."""
     return [scope for scope, needed in SCOPES.items() if needed & rights]
+
+
+__all__ = ["ACT", "DATA", "DISPATCH", "MANAGE", "OWN", "READ", "ROLES", "of_role", "of_token", "right_of", "roles_with",
+           "scope_of", "scopes_of"]

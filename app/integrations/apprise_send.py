@@ -18,6 +18,8 @@ import sys
 from typing import Any
 from urllib.parse import unquote
 
+from app.integrations.resolve import limit_lookups
+
 HIDDEN = "[hidden]"
 HOST = re.compile(r"(?<![A-Za-z0-9.-])(?:localhost|[A-Za-z0-9-]++(?:\.[A-Za-z0-9-]++)++)(?::[0-9]{1,5})?(?=[/?]|$)")
 BROKE_OFF = re.compile(r"^(?!.*(?:NewConnectionError|ConnectTimeout))"
@@ -97,6 +99,7 @@ def known(url: str) -> bool:
 def main() -> None:
     """Read the message from stdin, send it and print the answer, both as JSON."""
     given = json.load(sys.stdin)
+    limit_lookups()
     with contextlib.redirect_stdout(io.StringIO()):
         ok, why, doubtful = send(**given)
     print(json.dumps({"ok": ok, "why": why, "doubtful": doubtful}))

@@ -17,12 +17,16 @@ from app.config import ROOT
 from app.support.messages import Message, cleaned, from_row
 from app.support.redaction import one_line, redact
 
-KEPT_BACK = ("ALERT_URLS", "SMTP_URL", "SECRET_KEY")  # what is needed comes through stdin
+# What a process gets that speaks to the network; all else it needs comes through stdin, so no secret is inherited.
+PASSED_ON = frozenset("""PATH HOME LANG LANGUAGE TZ TZDIR TMPDIR LD_LIBRARY_PATH SSL_CERT_FILE SSL_CERT_DIR
+ REQUESTS_CA_BUNDLE CURL_CA_BUNDLE HTTP_PROXY HTTPS_PROXY ALL_PROXY NO_PROXY http_proxy https_proxy all_proxy no_proxy
+ RES_OPTIONS LOCALDOMAIN HOSTALIASES PYTHONPATH PYTHONHOME PYTHONUTF8 PYTHONIOENCODING PYTHONDONTWRITEBYTECODE
+ PYTHONPYCACHEPREFIX VIRTUAL_ENV""".split())
 
 
 def ask(module: str, given: dict[str, Any], seconds: float) -> dict[str, Any]:
     """The answer of a module, whose `why` is one line without secrets: '' when all went well."""
-    environ = {name: value for name, value in os.environ.items() if name not in KEPT_BACK}
+    environ = {name: value for name, value in os.environ.items() if name in PASSED_ON or name.startswith("LC_")}
     try:
         done = subprocess.run([sys.executable, "-m", module], input=json.dumps(given), capture_output=True, text=True,
                               timeout=seconds, cwd=ROOT, env=environ)

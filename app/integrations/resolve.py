@@ -82,6 +82,33 @@ def addresses(host: str, port: int, private: bool, resolve: Resolver = socket.ge
     return unique[:MOST_ADDRESSES]
 
 
+def limit_lookups(seconds: float = RESOLVE_S) -> None:
+    """Give each look-up of a name in this process at most `seconds`; then it raises socket.gaierror. For processes that
+    must say in time that nothing was sent: the C library may wait for name servers for minutes, deaf to signals."""
+    def limited(look_up: Callable[..., Any]) -> Callable[..., Any]:
+        def asked(*given: Any, **more: Any) -> Any:
+            found: list[Any] = []
+
+            def ask() -> None:
+                try:
+                    found.append((look_up(*given, **more), None))
+                except Exception as error:
+                    found.append((None, error))
+
+            asking = threading.Thread(target=ask, daemon=True)
+            asking.start()
+            asking.join(seconds)
+            if not found:
+                raise socket.gaierror(socket.EAI_AGAIN, "the name server does not answer")
+            result, error = found[0]
+            if error is not None:
+                raise error
+            return result
+        return asked
+
+    socket.getaddrinfo, socket.gethostbyaddr = limited(socket.getaddrinfo), limited(socket.gethostbyaddr)
+
+
 class Pinned:
     """A transport of httpx2 that connects to the checked addresses of one host, whatever DNS says by then.
 

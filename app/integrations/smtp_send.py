@@ -6,7 +6,7 @@ stdout {"ok", "why", "why_json", "doubtful", "refused", "down"}
 connect -> TLS (certificate and name checked) -> sign in -> MAIL FROM -> RCPT TO -> DATA; all of it in `seconds`
 `doubtful`: the whole mail was sent and no answer came, so it may have arrived. `refused`: the server has refused this
 recipient or this mail for good (5xx); all else is a trouble of the server or of the settings and may end. `down`: it
-failed before any mail was named, so the next mail would fail too.
+failed before any mail was named, so the next mail would fail too; so does a name server that does not answer.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from typing import Any
 from urllib.parse import quote
 
 from app.addresses.mail import Server, server
+from app.integrations.resolve import limit_lookups
 from app.support.clock import when
 from app.support.messages import Message, to_json
 
@@ -215,6 +216,7 @@ def _one_line(text: str) -> str:
 def main() -> None:
     """Read the mail from stdin, send it and print the answer, both as JSON."""
     given = json.load(sys.stdin)
+    limit_lookups()
     with contextlib.redirect_stdout(io.StringIO()):
         answer = send(given)
     print(json.dumps(answer))

@@ -36,7 +36,8 @@ class ReportPlan(db.Model):
 
 class Report(db.Model):
     """The figures (JSON) of one period of a plan: the row is written with its mail, so a period is sent once. A day and
-    a week of a plan whose period was changed may begin at the same time."""
+    a week of a plan whose period was changed may begin at the same time. `ahead`: it was there before its period was
+    over, so a clock was wrong."""
 
     __tablename__ = "reports"
     __table_args__ = (UniqueConstraint("plan_id", "from_ms", "until_ms"), {"sqlite_autoincrement": True})
@@ -45,6 +46,7 @@ class Report(db.Model):
     plan_id: Mapped[int] = mapped_column(BigInteger)
     from_ms: Mapped[int] = mapped_column(BigInteger)
     until_ms: Mapped[int] = mapped_column(BigInteger)
+    ahead: Mapped[int] = mapped_column(Integer, server_default="0")
     figures: Mapped[str] = mapped_column(Text)
     created_ms: Mapped[int] = mapped_column(BigInteger)
 
@@ -52,8 +54,9 @@ class Report(db.Model):
 class Mail(db.Model):
     """A message to `mail:ADDRESS` or `channel:NAME`. `kind` is report, notice or test; a report is rendered when it is
     sent, from `report_id`; its `body` is how many periods before it were not sent. A test of a plan (`plan_id`) has no
-    report: its figures are read when it is sent. `state` is waiting, sending (until `lease_ms`), sent or dropped;
-    `refusals` counts the last attempts in a row that the mail server refused for good."""
+    report: its figures are read when it is sent. A notice has `facts`, JSON: `by`, the account that asked to be told,
+    and `subject` and `body` for who sees data; those of the row have none. `state` is waiting, sending (until
+    `lease_ms`), sent or dropped; `refusals` counts the last attempts in a row that the mail server refused for good."""
 
     __tablename__ = "mails"
     __table_args__ = (Index("mails_plan_idx", "plan_id", "id"),
@@ -68,6 +71,7 @@ class Mail(db.Model):
     report_id: Mapped[int | None] = mapped_column(BigInteger)
     subject: Mapped[str | None] = mapped_column(Text)
     body: Mapped[str | None] = mapped_column(Text)
+    facts: Mapped[str | None] = mapped_column(Text)
     state: Mapped[str] = mapped_column(String(10), server_default="waiting")
     attempts: Mapped[int] = mapped_column(Integer, server_default="0")
     refusals: Mapped[int] = mapped_column(Integer, server_default="0")

@@ -58,7 +58,12 @@ class AuditRow:
 # other subjects and results may name contents, searches, files and errors.
 _NAMED = re.compile("worker|schedule|switch|rule|alert|silence|channel|account|role|password|sign|session|limit|budget"
                     "|recurring")
+_NETWORK = re.compile("[0-9a-f:.]+/[0-9]+|unknown|many networks")
 _PLAIN = re.compile(f"(?:type:.*|{'|'.join(QUEUES)})$")
+
+
+# Their actor is a network, which readers who see no data do not see.
+FROM_NETWORKS = ("sign-in failed", "password right, code missing")
 
 
 def _only_numbers(text: str | None) -> bool:
@@ -83,6 +88,8 @@ class LogFilter:
         a, j = Audit, AuditJob
         if self.actor:
             yield a.actor == self.actor
+            if privacy.hidden():
+                yield a.action.not_in(FROM_NETWORKS)
         if self.actions:
             yield a.action.in_(self.actions)
         if self.since is not None:
@@ -172,8 +179,9 @@ def of_job(uuid: str, since: int, actions: Collection[str], most: int = 200) -> 
 
 
 def actors(most: int = 200) -> list[str]:
-    """Names of those who stand in the log, sorted."""
-    return [as_text(row[0]) or "" for row in SessionExecutor(db.session).fetch_all(_ACTORS, most=most)]
+    """Names of those who stand in the log, sorted; without networks for readers who see no data."""
+    names = [as_text(row[0]) or "" for row in SessionExecutor(db.session).fetch_all(_ACTORS, most=most)]
+    return [name for name in names if not _NETWORK.fullmatch(name)] if privacy.hidden() else names
 
 
 def _shown(rows: list[Audit]) -> list[AuditRow]:
@@ -195,5 +203,6 @@ def _row(row: Audit, first: str | None, last: str | None, undo: bool) -> AuditRo
     if privacy.hidden():
         texts[1] = texts[1] if parse_uuid(row.subject) or _NAMED.search(row.action) or _PLAIN.match(row.subject) else ""
         texts[2] = texts[2] if _only_numbers(texts[2]) else ""
-    return AuditRow(row.id, when(row.at_ms), row.actor, *texts, parse_uuid(row.subject),
+    actor = "" if privacy.hidden() and row.action in FROM_NETWORKS else row.actor
+    return AuditRow(row.id, when(row.at_ms), actor, *texts, parse_uuid(row.subject),
                     0 if first is None else 1 if first == last else 2, first, undo)

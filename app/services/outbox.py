@@ -1,9 +1,10 @@
 """Sends the rows of an outbox in threads, one at a time for each lane (a channel, the mail server).
 
-a lane's due rows -> lease (guarded: one of two monitors gets them) -> a thread, in which a child process sends
-  -> the outcome, written under the lease
-A row whose lease has ended without an outcome (the monitor was killed), or whose sending got no answer, is sent once
-more and says so: it is `repeated`. Which rows are due, and how they are sent, is said by the outbox of each table.
+a lane's due rows -> lease (guarded: one of two monitors gets them) -> a thread: the message is written, however long
+that takes; the lease is renewed, and nothing is sent when another monitor has the rows meanwhile; a child process sends
+-> the outcome, written under the lease A row whose lease has ended without an outcome (the monitor was killed), or
+whose sending got no answer, is sent once more and says so: it is `repeated`. Which rows are due, and how they are sent,
+is said by the outbox of each table.
 """
 
 from __future__ import annotations
@@ -33,6 +34,8 @@ class Outbox:
 
     kind = "channel"  # what a lane is called in logs
     send_s = 20.0
+    lease_ms = 0
+    renewal = ""  # SQL: a row's lease ends at :next, if it still ends at :until
 
     def __init__(self, app: Flask, clock: Callable[[], int] | None = None) -> None:
         self.app, self.clock = app, clock
@@ -48,8 +51,12 @@ class Outbox:
         """The rows to send now, leased, and the end of the lease; None when nothing is due or another was first."""
         raise NotImplementedError
 
-    def _deliver(self, lane: str, rows: list[Any]) -> tuple[Any, ...]:
-        """Send the rows; returns what went wrong ('' if nothing did) and more for `_end`."""
+    def _prepare(self, lane: str, rows: list[Any]) -> Any:
+        """What is sent."""
+        raise NotImplementedError
+
+    def _deliver(self, lane: str, rows: list[Any], made: Any) -> tuple[Any, ...]:
+        """Send what `_prepare` made; returns what went wrong ('' if nothing did) and more for `_end`."""
         raise NotImplementedError
 
     def _end(self, connection: Connection, rows: list[Any], until: int, *outcome: Any) -> None:
@@ -71,13 +78,24 @@ class Outbox:
     def _now(self, tx: Executor) -> int:
         return self.clock() if self.clock else tx.now()
 
+    def _renewed(self, connection: Connection, rows: list[Any], until: int) -> int | None:
+        """The new end of the lease of all rows; None when another monitor has one of them."""
+        following = self._now(connection) + self.lease_ms
+        with connection.transaction() as tx:
+            ours = [tx.execute(self.renewal, id=row.id, until=until, next=following) for row in rows]
+        return following if all(ours) else None
+
     def _send(self, lane: str, rows: list[Any], until: int) -> None:
-        outcome = self._deliver(lane, rows)
+        made = self._prepare(lane, rows)
         connection = Connection(self.settings.database_url, synchronous="FULL")
         try:
-            self._end(connection, rows, until, *outcome)
+            if (lease := self._renewed(connection, rows, until)) is None:
+                return
+            outcome = self._deliver(lane, rows, made)
+            self._end(connection, rows, lease, *outcome)
         except Exception:  # the lease ends, and the row is sent once more
-            log.exception("%s %s: the outcome of a sending could not be written", self.kind, lane)
+            log.exception("%s %s: a sending or its outcome could not be written", self.kind, lane)
+            return
         finally:
             connection.close()
         why = outcome[0]

@@ -64,12 +64,12 @@ def upgrade():
         big("created_ms", nullable=False), big("since_ms", nullable=False), sqlite_autoincrement=True)
     op.create_table(
         "reports", key(), big("plan_id", nullable=False), big("from_ms", nullable=False), big("until_ms", nullable=False),
-        text("figures", nullable=False), big("created_ms", nullable=False),
+        whole("ahead"), text("figures", nullable=False), big("created_ms", nullable=False),
         sa.UniqueConstraint("plan_id", "from_ms", "until_ms"), sqlite_autoincrement=True)
     op.create_table(
         "mails", key(), text("kind", 10, nullable=False), text("target", 300, nullable=False),
         text("language", 5, nullable=False), big("plan_id"), big("report_id"), text("subject"), text("body"),
-        text("state", 10, nullable=False, server_default="waiting"), whole("attempts"), whole("refusals"),
+        text("facts"), text("state", 10, nullable=False, server_default="waiting"), whole("attempts"), whole("refusals"),
         big("next_ms", nullable=False),
         big("lease_ms", nullable=False, server_default="0"), whole("repeated"), text("error"), text("error_json"),
         big("created_ms", nullable=False), big("ended_ms"), sqlite_autoincrement=True)

@@ -21,6 +21,7 @@ from app.services.jobs import facts, listing
 from app.services.jobs.job_filter import HOLDS
 from tests.both.conftest import TOKEN
 from tests.both.rows import BULK
+from tests.conftest import PASSWORD
 
 JSON, HTML = {"Accept": "application/json"}, {"Accept": "text/html"}
 LISTS = [
@@ -152,7 +153,7 @@ def test_every_duty_of_the_monitor_succeeds_twice(site):
 
 
 FORMS = {
-    "account.make-token": [{"name": "n", "scope": "read", "days": "7"}, {"scope": "x"}],
+    "account.make-token": [{"name": "n", "scope": "read", "days": "7", "own_password": PASSWORD}, {"name": "n", "scope": "read", "days": "7"}, {"scope": "x"}],
     "admin.jobs.act": [{}, {"seconds": "60"}, {"queue": "low"}, {"children": "run"}], "admin.jobs.cancel": [{"children": "cancel"}],
     "admin.jobs.bulk": [{"action": a} | s for a, s in itertools.product(("retry", "hold", "release", "delay", "move", "run_now", "top", "cancel", "delete", "restore", "erase"), (
         {"scope": "all", "state": "unsuccessful", "q": "429"}, {"scope": "all", "state": "bin", "tenant": "acme"}, {"scope": "all", "type": "TestEcho"}))],

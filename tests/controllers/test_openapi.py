@@ -98,7 +98,12 @@ def test_the_page_shows_every_address_in_both_languages(app, admin):
 
 
 def test_a_token_is_made_shown_once_and_revoked_on_the_account_page(app, admin):
-    form = {"csrf_token": admin.csrf, "name": "nightly import", "scope": ["read", "dispatch"], "days": "7"}
+    form = {"csrf_token": admin.csrf, "name": "nightly import", "scope": ["read", "dispatch"], "days": "7", "own_password": PASSWORD}
+    for password, sentence in (("", "own_password"), ("wrong", "own_password")):
+        refused = admin.post("/account/tokens", data=form | {"own_password": password}, headers=JSON)
+        assert refused.status_code == 400 and refused.json["fields"].keys() == {sentence}
+    page = admin.post("/account/tokens", data=form | {"own_password": "wrong one"})
+    assert page.status_code == 400 and 'id="e-t-password"' in page.text and "wrong one" not in page.text and 'value="nightly import"' in page.text
     made = admin.post("/account/tokens", data=form)
     token = re.search(r"ainj_[\w-]{51}", made.text)[0]
     assert made.status_code == 200 and token not in admin.get("/account").text and token[:13] in admin.get("/account").text

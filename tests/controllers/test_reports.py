@@ -5,14 +5,16 @@ from __future__ import annotations
 import io
 import json
 import zipfile
+from datetime import datetime
 
 import pytest
+from sqlalchemy import event
 
 from app.extensions import db
 from app.ledger import counts
 from app.models import Audit, Mail, ReportPlan
 from app.services.people import accounts
-from app.support.clock import now_ms
+from app.support.clock import DAY_MS, millis, now_ms
 from tests.conftest import PASSWORD, sign_in
 
 JSON = {"Accept": "application/json"}
@@ -137,3 +139,60 @@ def test_a_report_of_any_period_and_filter_is_a_file(people):
         assert page.status_code == 400 and f'id="e-{field}"' in page.text
     assert people.get("ada", "/report?tennant=x").status_code == 400
     assert json.loads(people.get("ada", "/report?periode=x").data)["error"]
+
+
+def test_a_plan_that_rests_says_why_and_who_saves_it_takes_it_over(app, people):
+    with app.app_context():
+        accounts.create_user("old@example.org", "super-admin", PASSWORD)
+        for target, by in (("mail:out@elsewhere.example", "old@example.org"), ("mail:bob@example.org", "old@example.org"), ("mail:ada@example.org", "ada@example.org")):
+            db.session.add(ReportPlan(name=target, target=target, period="week", language="it", made_by=by, created_ms=1, since_ms=1))
+        db.session.commit()
+    assert not any(plan["rests"] for plan in people.plans("eva").values())
+    with app.app_context():
+        accounts.set_role("old@example.org", "operator", "eva@example.org")
+        accounts.disable("bob@example.org", "eva@example.org")
+    plans = people.plans("eva")
+    outside, bob = plans["mail:out@elsewhere.example"], plans["mail:bob@example.org"]
+    assert outside["rests"] and outside["why_rests"].startswith("old@example.org, who made this plan, may not") and outside["next_at"] is None
+    assert bob["rests"] and "bob@example.org is disabled" in bob["why_rests"] and not plans["mail:ada@example.org"]["rests"]
+    for page in ("/", f"/{outside['id']}"):
+        assert "takes it over by saving it" in people.get("eva", page, {}).text
+    assert people.post("eva", f"/{outside['id']}/test").status_code == 409
+    before = now_ms()
+    for plan in (outside, bob, plans["mail:ada@example.org"]):
+        assert people.post("eva", f"/{plan['id']}", **PLAN | {"to": plan["plan"]["target"], "name": plan["name"]}).status_code == 200
+    plans = people.plans("eva")
+    assert not plans["mail:out@elsewhere.example"]["rests"] and plans["mail:out@elsewhere.example"]["plan"]["since_ms"] > before  # what was due meanwhile is not sent
+    assert plans["mail:bob@example.org"]["rests"]
+    assert [plans[name]["plan"]["made_by"] for name in sorted(plans)] == ["ada@example.org", "old@example.org", "eva@example.org"]
+    assert people.post("eva", f"/{plans['mail:ada@example.org']['id']}", **PLAN | {"to": "other", "address": "new@elsewhere.example", "name": "x"}).status_code == 200
+    assert people.plans("eva")["x"]["plan"]["made_by"] == "eva@example.org"  # ada may not send there
+
+
+def test_the_page_asks_as_many_queries_for_two_hundred_plans_as_for_one(ledger):
+    ledger.app.testing = True
+    with ledger.app.app_context():
+        accounts.create_user("eva@example.org", "super-admin", PASSWORD)
+    client, seen, counted = sign_in(ledger.app, "eva@example.org"), [], []
+    with ledger.app.app_context():
+        event.listen(db.engine, "before_cursor_execute", lambda *given: seen.append(given[2]))
+    now = now_ms()
+    for n in (1, 199):
+        for k in range(n):
+            ledger.change("INSERT INTO report_plans (name, target, period, language, made_by, created_ms, since_ms) VALUES (:t, :t, 'day', 'en', :t, 1, 1)", t=f"mail:p{n}-{k}@example.org")
+        ledger.change("DELETE FROM reports"), ledger.change("DELETE FROM mails")
+        for at in (1, 2, 40):  # the last is one of the future, by a clock that was ahead
+            ledger.change("INSERT INTO reports (plan_id, from_ms, until_ms, figures, created_ms) SELECT id, :a, :b, '{}', 1 FROM report_plans", a=now + (at - 4) * DAY_MS, b=now + (at - 3) * DAY_MS)
+        for kind, state in (("report", "sent"), ("report", "waiting"), ("test", "dropped")):
+            ledger.change("INSERT INTO mails (kind, target, language, plan_id, state, next_ms, created_ms) SELECT :k, target, 'it', id, :s, 1, 1 FROM report_plans", k=kind, s=state)
+        seen.clear()
+        shown = client.get("/admin/jobs/reports/", headers=JSON).get_json()["plans"]
+        counted.append(len(seen))
+        assert len(shown) == min(n + len(counted) - 1, 200)
+        for plan in (shown[0], shown[-1]):
+            assert plan["report"]["state"] == "waiting" and plan["test"]["state"] == "dropped"
+            assert millis(datetime.fromisoformat(plan["sent_until"])) == now - DAY_MS
+        seen.clear()
+        client.get("/admin/jobs/reports/", headers=JSON | {"X-Partials": "none"})
+        assert not any("FROM report_plans" in text for text in seen)
+    assert counted[0] == counted[1] < 30

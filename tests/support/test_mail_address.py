@@ -12,7 +12,8 @@ SECRET = "hunter2-4711"
 
 
 @pytest.mark.parametrize(("url", "expected"), [
-    ("smtp://mail.example.org", ("mail.example.org", 587, "", "", "offered")), ("smtp://mail.example.org:25/", ("mail.example.org", 25, "", "", "offered")),
+    ("smtp://mail.example.org", ("mail.example.org", 587, "", "", "starttls")), ("smtp://mail.example.org:25/", ("mail.example.org", 25, "", "", "starttls")),
+    ("smtp://mail.example.org?tls=off", ("mail.example.org", 587, "", "", "off")), ("smtp://localhost:25", ("localhost", 25, "", "", "offered")),
     ("smtp://ada:pw@mail.example.org", ("mail.example.org", 587, "ada", "pw", "starttls")), ("smtps://ada:pw@mail.example.org", ("mail.example.org", 465, "ada", "pw", "tls")),
     ("smtp+starttls://mail.example.org:2525", ("mail.example.org", 2525, "", "", "starttls")), ("SMTP://ada:pw@Mail.Example.ORG?tls=off", ("mail.example.org", 587, "ada", "pw", "off")),
     ("smtp://ada:pw@127.0.0.1:1025", ("127.0.0.1", 1025, "ada", "pw", "offered")), ("smtp://ada:pw@localhost", ("localhost", 587, "ada", "pw", "offered")),

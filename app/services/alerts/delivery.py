@@ -33,6 +33,7 @@ _WAITING = f"""SELECT {', '.join(f'm.{name}' for name in _FIELDS.split())}, a.se
 _LEASE = """UPDATE alert_messages SET repeated = CASE WHEN state = 'sending' THEN 1 ELSE repeated END,
  state = 'sending', lease_ms = :until, attempts = attempts + 1
  WHERE id = :id AND (state = 'waiting' OR (state = 'sending' AND lease_ms = :held))"""
+_RENEW = """UPDATE alert_messages SET lease_ms = :next WHERE id = :id AND state = 'sending' AND lease_ms = :until"""
 _END = """UPDATE alert_messages SET state = :state, error = :error, error_json = :json, next_ms = :next,
  ended_ms = :ended, repeated = CASE WHEN :doubt = 1 THEN 1 ELSE repeated END
  WHERE id = :id AND state = 'sending' AND lease_ms = :until"""
@@ -55,6 +56,8 @@ class OutboxRow(namedtuple("OutboxRow", f"{_FIELDS} severity")):
 class Outbox(outbox.Outbox):
     """Sends the messages of this monitor's channels, at most one at a time for each channel."""
 
+    lease_ms, renewal = LEASE_MS, _RENEW
+
     def lanes(self) -> Iterable[str]:
         """The names of this monitor's channels."""
         return self.settings.alert_channels
@@ -75,11 +78,14 @@ class Outbox(outbox.Outbox):
             taken = [m for m in batch if tx.execute(_LEASE, id=m.id, held=m.lease_ms, until=until)]
         return (taken, until) if taken else None
 
-    def _deliver(self, channel: str, messages: list[OutboxRow]) -> tuple[str, bool]:
+    def _prepare(self, channel: str, messages: list[OutboxRow]) -> tuple[str, str]:
         with self.app.app_context(), force_locale(self.settings.alert_language):
             again = texts.repeated() + "\n"
             parts = [(m.title, again + m.body if m.sending or m.repeated else m.body) for m in messages]
-            title, body = parts[0] if len(parts) == 1 else texts.digest(parts)
+            return parts[0] if len(parts) == 1 else texts.digest(parts)
+
+    def _deliver(self, channel: str, messages: list[OutboxRow], made: tuple[str, str]) -> tuple[str, bool]:
+        title, body = made
         worst = max((level(m.phase, m.severity) for m in messages), key=_LEVELS.index)
         return deliver(self.settings.alert_channels[channel], title, body, self.send_s, worst)
 

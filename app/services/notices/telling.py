@@ -5,11 +5,13 @@ rows of `follows` whose job or batch is no longer live, 200 at a time -> what to
 Who deletes the row tells it: two monitors, or one that is killed, tell it once. Nothing is told to a person who is
 disabled or has lost the right meanwhile, and nothing of a row that cannot be read: such follows are deleted. A job that
 is retried afterwards is followed anew by whoever wants to know.
-Names of batches and errors are told only to who sees data; arguments to nobody.
+Names of batches and errors are told only to who sees data when it is shown or sent, so a mail is written with them and
+without (services/reports/letters.py takes one); arguments to nobody.
 """
 
 from __future__ import annotations
 
+import json
 import re
 from collections import namedtuple
 from typing import Any
@@ -24,15 +26,13 @@ from app.ledger.rows import insert
 from app.models.types import as_integer, as_text
 from app.services.notices.filling import filled
 from app.services.notices.follows import BATCH, BROWSER, JOB, LANGUAGES, MAIL
+from app.services.people.roles import ACT, DATA, READ, of_role
 from app.support.messages import Message, cleaned, from_row, to_json, translated
 from app.support.redaction import one_line, redact
 
 _ID = re.compile(r"[^\s/\x00-\x1f]{1,255}")
 STEP, STEPS = 200, 5
 MOST_ERROR = 200
-# As controllers/rights.py has them: who reads, who sees data (besides users.sees_data), who may use channels.
-READERS, SEEING = ("super-admin", "operator", "viewer"), ("super-admin", "operator")
-ACTING = SEEING
 Row = namedtuple("Row", "id user_id kind subject via language created_ms role sees_data disabled_ms email")
 _ENDED = f"""SELECT f.id, f.user_id, f.kind, f.subject, f.via, f.language, f.created_ms, u.role, u.sees_data,
  u.disabled_ms, u.email FROM follows f LEFT JOIN users u ON u.id = f.user_id WHERE CASE f.kind
@@ -47,7 +47,7 @@ _JOB = """SELECT h.job_type, h.status, h.error, h.error_json, (SELECT m.processi
  SELECT job_type, COALESCE(status, 'failed'), error, error_json, NULL FROM failed_jobs WHERE uuid = :key"""
 _BATCH = "SELECT name, total_jobs, failed_jobs, cancelled_at, created_ms, closed_ms FROM job_batches WHERE id = :key"
 _NOTICE = insert("notices", "user_id kind subject title body link created_ms".split())
-_LETTER = insert("mails", "kind target language subject body next_ms created_ms".split())
+_LETTER = insert("mails", "kind target language subject body facts next_ms created_ms".split())
 Told = tuple[Message, Message]  # title, body
 
 
@@ -84,22 +84,29 @@ def _tell(tx: Executor, row: Row, message: dict[str, Any] | None) -> int:
 
 def _message(connection: Connection, row: Row, url: str) -> dict[str, Any] | None:
     """The columns of the row to write, without times; None when nothing is told."""
-    subject, role = row.subject if isinstance(row.subject, str) else "", row.role
-    may = row.disabled_ms is None and role in READERS and row.kind in (JOB, BATCH) and _ID.fullmatch(subject)
+    subject = row.subject if isinstance(row.subject, str) else ""
+    rights = of_role(as_text(row.role) or "", as_integer(row.sees_data, 0) == 1)
+    may = row.disabled_ms is None and READ in rights and row.kind in (JOB, BATCH) and _ID.fullmatch(subject)
     by_channel = re.fullmatch(r"channel:[A-Za-z0-9_.-]{1,40}", str(row.via))
-    if not may or not (row.via in (BROWSER, MAIL) or by_channel and role in ACTING):
+    if not may or not (row.via in (BROWSER, MAIL) or by_channel and ACT in rights):
         return None
     language = row.language if row.language in LANGUAGES else LANGUAGES[0]
-    data = role in SEEING or as_integer(row.sees_data, 0) == 1
+    tell = _job if row.kind == JOB else _batch
     with force_locale(language):
-        title, body = (_job if row.kind == JOB else _batch)(connection, subject, data)
+        title, body = tell(connection, subject, DATA in rights)
         link = f"/admin/jobs/{'job' if row.kind == JOB else 'batches'}/{subject}"
         if row.via == BROWSER:
             return {"user_id": row.user_id, "kind": row.kind, "subject": subject, "title": to_json(title) or "",
                     "body": to_json(body) or "", "link": link}
-        text = f"{translated(filled(body))}\n\n{url}{link}"
         target = f"mail:{row.email}" if row.via == MAIL else row.via
-        return {"kind": "notice", "target": target, "language": language, "subject": translated(title), "body": text}
+        whole, bare = (_letter(told, url + link) for told in ((title, body), tell(connection, subject, False)))
+        return {"kind": "notice", "target": target, "language": language, **bare,
+                "facts": json.dumps({"by": row.email, **whole})}
+
+
+def _letter(told: Told, url: str) -> dict[str, str]:
+    title, body = told
+    return {"subject": translated(title), "body": f"{translated(filled(body))}\n\n{url}"}
 
 
 def _job(connection: Connection, uuid: str, data: bool) -> Told:

@@ -18,7 +18,7 @@ from app.models import Invitation, LoginAttempt, User, UserSession
 from app.models.user import ROLES
 from app.services.audit import ActionRefused, commit_audited, refuse_unless, row_of
 from app.services.people import tokens
-from app.services.people.attempts import CODES, PER_NETWORK, WINDOW_MS, account_key
+from app.services.people.attempts import PER_NETWORK, account_key, lately, of_codes
 from app.services.people.passwords import hash_password
 from app.services.people.sign_in import find_session, forget_first_password, living
 from app.support.clock import now_ms, when
@@ -88,7 +88,9 @@ def set_role(email: str, role: str, actor: str = "code", sees_data: bool | None 
     if role != SUPER:
         _keep_one(user)
         _withdraw_of(user)
-    was, sees = role_words(user.role, user.sees_data), user.sees_data if sees_data is None else sees_data
+    was, sees = role_words(user.role, user.sees_data), sees_data
+    if sees is None:
+        sees = user.sees_data and user.role == VIEWER
     user.role, user.sees_data = role, int(bool(sees) and role == VIEWER)
     now = role_words(role, user.sees_data)
     _done(user, actor, Message("change role"), Message("%(before)s → %(after)s", before=was, after=now))
@@ -114,7 +116,7 @@ def enable(email: str, actor: str = "code") -> None:
 def unlock(email: str, actor: str = "code") -> int:
     """Delete the failed attempts of an account and of the networks that are slowed now; returns how many."""
     user = _user(email)
-    tried = select(LoginAttempt.network).where(LoginAttempt.at_ms > now_ms() - WINDOW_MS, LoginAttempt.network != CODES)
+    tried = select(LoginAttempt.network).where(lately(LoginAttempt.at_ms, now_ms()), ~of_codes())
     slowed = list(db.session.scalars(tried.group_by(LoginAttempt.network).having(func.count() >= PER_NETWORK)))
     concerned = or_(LoginAttempt.account == account_key(user.email), LoginAttempt.network.in_(slowed))
     found = db.session.execute(delete(LoginAttempt).where(concerned))
@@ -174,8 +176,7 @@ def people(token: str | None = None) -> list[PersonView]:
     active = select(UserSession).where(living(now)).order_by(UserSession.seen_ms.desc())
     for row in db.session.scalars(active):
         sessions.setdefault(row.user_id, []).append(_session(row, mine))
-    lately = LoginAttempt.at_ms > now - WINDOW_MS, LoginAttempt.network != CODES
-    tried = select(LoginAttempt.account, func.count()).where(*lately)
+    tried = select(LoginAttempt.account, func.count()).where(lately(LoginAttempt.at_ms, now), ~of_codes())
     failures = {account: n for account, n in db.session.execute(tried.group_by(LoginAttempt.account))}
     return [PersonView(u.id, u.email, u.role, when(u.created_ms), when(u.disabled_ms),
                        failures.get(account_key(u.email), 0), sessions.get(u.id, []), u.totp_on_ms is not None,

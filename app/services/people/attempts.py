@@ -1,10 +1,12 @@
 """Attempts to sign in and to enter codes: how many there may be, and the browsers that have signed in before.
 
 `reserve` writes the attempt before anything is compared -> right: `forgive` deletes it; wrong: it stays for 15 minutes
+Attempts of the future, which a clock that was ahead has written, count for nothing and are swept.
 Limits in 15 minutes: 5 attempts for an account from a network; 20 from a network, then one every 45 s (strangers behind
 the same address must not lock out everybody); 20 for a browser that has signed in to this account before, whatever
 others do. Codes of a second factor count in the same limits; wrong ones behind a right password also count for the
-account, whatever the networks (`code_tried`), so that a million guesses from a thousand networks get 20.
+account, whatever the networks (`codes_over`), so that a million guesses from a thousand networks get 20. A browser that
+has signed in before has 20 of its own, which strangers cannot use up; all such browsers of an account have 60.
 """
 
 from __future__ import annotations
@@ -15,7 +17,8 @@ import ipaddress
 import secrets
 
 from itsdangerous import BadSignature, URLSafeTimedSerializer
-from sqlalchemy import delete, func, select
+from sqlalchemy import ColumnElement, delete, func, select
+from sqlalchemy.orm import InstrumentedAttribute
 
 from app.extensions import db
 from app.ledger import counts
@@ -28,9 +31,15 @@ from app.support.settings import settings
 
 WINDOW_MS, PER_ACCOUNT, PER_NETWORK, PER_DEVICE, SLOW_MS = 15 * MINUTE_MS, 5, 20, 20, 45_000
 DEVICE_S, DEVICE_ACCOUNTS = 365 * 86_400, 5
-CODES = "codes"  # the place of wrong codes of an account, from wherever
+CODES = "codes"  # the place of wrong codes of an account; with ":" and its id, of a browser that has signed in before
+PER_BROWSERS = 60  # wrong codes of all browsers that have signed in before, however many there are
 MOST_NOTED = 50  # rows about failures in 15 minutes; further failures are counted in one row
-FAILED = Message("sign-in failed")
+FAILED, NO_CODE = Message("sign-in failed"), Message("password right, code missing")  # audit.FROM_NETWORKS
+
+
+def lately(column: InstrumentedAttribute[int], now: int) -> ColumnElement[bool]:
+    """The SQL condition of the rows of the last 15 minutes at `now` (ms)."""
+    return column.between(now - WINDOW_MS, now + MINUTE_MS)
 
 
 def network_of(address: str | None) -> str:
@@ -85,14 +94,13 @@ def reserve(account: str, network: str, device: str | None, now: int) -> int | N
     counts.save(SessionExecutor(db.session), "sign-ins", now)
 
     def tried(*where) -> int:
-        lately = LoginAttempt.at_ms > now - WINDOW_MS
-        return db.session.scalar(select(func.count()).where(lately, *where))
+        return db.session.scalar(select(func.count()).where(lately(LoginAttempt.at_ms, now), *where))
 
     place = device or network
     if not device or tried(LoginAttempt.network == device, LoginAttempt.account == account) >= PER_DEVICE:
         place, here = network, LoginAttempt.network == network
-        latest = db.session.scalar(select(func.max(LoginAttempt.at_ms)).where(here)) or 0
-        slowed = tried(here) >= PER_NETWORK and now - latest < SLOW_MS
+        latest = db.session.scalar(select(func.max(LoginAttempt.at_ms)).where(here, lately(LoginAttempt.at_ms, now)))
+        slowed = tried(here) >= PER_NETWORK and now - (latest or 0) < SLOW_MS
         if slowed or tried(here, LoginAttempt.account == account) >= PER_ACCOUNT:
             db.session.rollback()
             return None
@@ -102,18 +110,18 @@ def reserve(account: str, network: str, device: str | None, now: int) -> int | N
     return row.id
 
 
-def note_failure(email: str | None, network: str, now: int) -> None:
+def note_failure(email: str | None, network: str, now: int, action: str = FAILED) -> None:
     """Write one row for each account and network in 15 minutes, with the number of failures: nobody can fill the log.
     An address without an account is not stored, because people type passwords there."""
     counts.save(SessionExecutor(db.session), "sign-ins", now)
-    lately = select(Audit).where(Audit.action == FAILED, Audit.at_ms > now - WINDOW_MS)
+    rows = select(Audit).where(Audit.action == action, lately(Audit.at_ms, now))
     who, subject = network, email or Message("unknown account")
-    row = db.session.scalar(lately.where(Audit.actor == who, Audit.subject == subject).limit(1))
-    if row is None and db.session.scalar(select(func.count()).select_from(lately.subquery())) >= MOST_NOTED:
+    row = db.session.scalar(rows.where(Audit.actor == who, Audit.subject == subject).limit(1))
+    if row is None and db.session.scalar(select(func.count()).select_from(rows.subquery())) >= MOST_NOTED:
         who, subject = "many networks", Message("many accounts")
-        row = db.session.scalar(lately.where(Audit.actor == who, Audit.subject == subject).limit(1))
+        row = db.session.scalar(rows.where(Audit.actor == who, Audit.subject == subject).limit(1))
     if row is None:
-        audit(who, FAILED, subject, Message("attempts: %(n)s", n=1))
+        audit(who, action, subject, Message("attempts: %(n)s", n=1))
     else:
         row.times += 1
         row.result = Message("attempts: %(n)s", n=row.times)
@@ -121,12 +129,29 @@ def note_failure(email: str | None, network: str, now: int) -> None:
     db.session.commit()
 
 
-def code_tried(email: str, now: int, wrong: bool = False) -> int:
-    """Count the wrong codes of an account in 15 minutes, in the caller's transaction; with `wrong` add one."""
-    mine = LoginAttempt.account == account_key(email), LoginAttempt.network == CODES
-    if wrong:
-        db.session.add(LoginAttempt(account=account_key(email), network=CODES, at_ms=now))
-    return db.session.scalar(select(func.count()).where(*mine, LoginAttempt.at_ms > now - WINDOW_MS)) or 0
+def codes_place(email: str, device: str | None) -> str:
+    """The place of wrong codes for an account of a browser with this cookie."""
+    place = place_of(account_key(email), device)
+    return f"{CODES}:{place.partition(':')[2]}" if place else CODES
+
+
+def codes_over(email: str, device: str | None, now: int) -> bool:
+    """Whether there were too many wrong codes for an account: 20 of strangers, or 20 of a browser that has signed in
+    before."""
+    place = codes_place(email, device)
+    places = db.session.scalars(select(LoginAttempt.network).where(
+        LoginAttempt.account == account_key(email), of_codes(), lately(LoginAttempt.at_ms, now))).all()
+    return places.count(place) >= PER_DEVICE or place != CODES and len(places) - places.count(CODES) >= PER_BROWSERS
+
+
+def of_codes() -> ColumnElement[bool]:
+    """The SQL condition of the attempts that are wrong codes."""
+    return LoginAttempt.network.startswith(CODES)
+
+
+def wrong_code(email: str, device: str | None, now: int) -> None:
+    """Count a wrong code, in the caller's transaction."""
+    db.session.add(LoginAttempt(account=account_key(email), network=codes_place(email, device), at_ms=now))
 
 
 def forgive(attempt: int) -> None:

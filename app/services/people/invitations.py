@@ -1,10 +1,11 @@
 """Invitations: a link with which a person makes an account of an address and role that a super-admin chose.
 
-`invite` -> PUBLIC_URL/invitation#TOKEN, shown once; the row has the SHA-256 only -> `opened` tells what it is for
--> `accept`: password hashed outside any transaction -> one transaction deletes the row, makes account and session
-The token is in the fragment, which browsers send to nobody: no access log and no Referer has it. A link holds 7 days
-and once: of two who use it at the same time one deletes the row. A new link for the same address replaces the old one;
-those of a super-admin who is disabled or demoted are withdrawn. Attempts count as those of signing in.
+`invite` -> PUBLIC_URL/invitation#TOKEN, shown once; the row has the SHA-256 only -> `opened` tells what it is for ->
+`accept`: password hashed outside any transaction -> one transaction deletes the row, makes account and session The
+token is in the fragment, which browsers send to nobody: no access log and no Referer has it. A link holds 7 days and
+once: of two who use it at the same time one deletes the row. A new link for the same address replaces the old one;
+those of a super-admin who is disabled or demoted are withdrawn, and each use asks again whether who invited is an
+active super-admin (commands always may). Attempts count as those of signing in.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from sqlalchemy.exc import IntegrityError
 from app.extensions import db
 from app.models import Invitation, User
 from app.services.audit import ActionRefused, audit, commit_audited, refuse_unless, row_of
-from app.services.people.accounts import check_role, clean_email
+from app.services.people.accounts import SUPER, VIEWER, check_role, clean_email, role_words
 from app.services.people.attempts import account_key, digest, forgive, network_of, reserve
 from app.services.people.passwords import hash_password
 from app.services.people.sign_in import Visitor, add_session
@@ -28,7 +29,7 @@ from app.support.messages import Message, _
 from app.support.settings import settings
 from app.support.validation import ValidationError, check_text
 
-VALID_MS = 7 * DAY_MS
+VALID_MS, COMMANDS = 7 * DAY_MS, "cli:"
 
 
 @dataclass(frozen=True)
@@ -53,17 +54,21 @@ def pending() -> list[InvitationView]:
 
 def invite(email: str, role: str, sees_data: bool, actor: str = "code") -> tuple[InvitationView, str]:
     """An invitation and its link, which nobody can read again; an older one of the address ends. Raises ValidationError
-    for a bad address or role, and when there is an account."""
+    for a bad address or role, and when there is an account, ActionRefused when `actor` may not invite."""
     email, role = clean_email(email), check_role(role)
+    sees = int(sees_data and role == VIEWER)
+    if not _may_invite(actor):
+        db.session.rollback()
+        raise ActionRefused(_("Only an active super-admin invites."), forbidden=True)
     if db.session.scalar(select(User.id).where(User.email == email)):
         db.session.rollback()
         raise ValidationError(_("There is already an account %(email)s.", email=email))
     db.session.execute(delete(Invitation).where(Invitation.email == email))
     token, now = secrets.token_urlsafe(32), now_ms()
-    row = Invitation(token_hash=digest(token), email=email, role=role, sees_data=int(sees_data), invited_by=actor[:255],
+    row = Invitation(token_hash=digest(token), email=email, role=role, sees_data=sees, invited_by=actor[:255],
                      created_ms=now, expires_ms=now + VALID_MS)
     db.session.add(row)
-    audit(actor, Message("invite"), email, role)
+    audit(actor, Message("invite"), email, role_words(role, sees))
     db.session.flush()
     view = _view(row, now)
     db.session.commit()
@@ -114,14 +119,14 @@ def accept(text: str, password: str, visitor: Visitor) -> str:
     row = _holding(text, now)
     refuse_unless(db.session.execute(delete(Invitation).where(Invitation.id == row.id,
                   Invitation.token_hash == row.token_hash)).rowcount, _gone())
-    user = User(email=row.email, password_hash=hashed, role=row.role, sees_data=int(bool(row.sees_data)),
-                created_ms=now)
+    sees = int(bool(row.sees_data) and row.role == VIEWER)
+    user = User(email=row.email, password_hash=hashed, role=row.role, sees_data=sees, created_ms=now)
     try:
         db.session.add(user)
         db.session.flush()
     except IntegrityError:
         raise _known(view.email) from None
-    audit(user.email, Message("accept invitation"), user.email, user.role)
+    audit(user.email, Message("accept invitation"), user.email, role_words(user.role, sees))
     token = add_session(user, visitor, now)
     db.session.commit()
     return token
@@ -131,11 +136,20 @@ def _holding(text: str, now: int) -> Invitation:
     """The row of a link at `now` (ms). Raises ActionRefused."""
     token = check_text(text).strip().rpartition("#")[2]
     row = db.session.scalar(select(Invitation).where(Invitation.token_hash == digest(token)))
-    refuse_unless(row, _gone())
+    refuse_unless(row and _may_invite(row.invited_by), _gone())
     if row.expires_ms <= now:
         db.session.rollback()
         raise ActionRefused(_("This invitation held for 7 days, which are over. Ask for a new one."))
     return row
+
+
+def _may_invite(actor: str) -> bool:
+    """Whether an actor is an active super-admin, or a command. The row is locked, so who is demoted at the same time is
+    so before or after what follows, on PostgreSQL too."""
+    if db.session.scalar(select(User.id).where(User.email == actor)) is None:
+        return actor.startswith(COMMANDS) or "@" not in actor
+    active = select(User.id).where(User.email == actor, User.role == SUPER, User.disabled_ms.is_(None))
+    return db.session.scalar(active.with_for_update(read=True)) is not None
 
 
 def _known(email: str) -> ActionRefused:

@@ -43,7 +43,7 @@ def keep(owner: str, path: str, fields: Fields) -> str | None:
     if not owner:
         token = UNKNOWN + token
         with reading():
-            lately = select(func.count()).where(unknown, KeptForm.created_ms > now - MINUTE_MS)
+            lately = select(func.count()).where(unknown, KeptForm.created_ms.between(now - MINUTE_MS, now + MINUTE_MS))
             if db.session.scalar(lately) >= MOST_UNKNOWN:
                 return None
     old = (select(KeptForm.token).where(~unknown if owner else unknown)
@@ -56,14 +56,15 @@ def keep(owner: str, path: str, fields: Fields) -> str | None:
 
 
 def expire(now: int) -> None:
-    """Delete the forms that are kept no longer at `now` (ms), in the caller's transaction."""
-    db.session.execute(delete(KeptForm).where(KeptForm.created_ms < now - KEEP_MS))
+    """Delete the forms that are kept no longer at `now` (ms), and those of the future, which a clock that was ahead has
+    written; in the caller's transaction."""
+    db.session.execute(delete(KeptForm).where(~KeptForm.created_ms.between(now - KEEP_MS, now + MINUTE_MS)))
 
 
 def find(token: str | None, person: str) -> tuple[str, Fields] | None:
     """(path, fields) of the form of this token for a person; None when there is none, or it is another's."""
     row = db.session.get(KeptForm, _hash(token)) if token else None
-    if row is None or row.created_ms < now_ms() - KEEP_MS:
+    if row is None or not -MINUTE_MS <= now_ms() - row.created_ms <= KEEP_MS:
         return None
     try:
         owner, path, fields = json.loads(_box().decrypt(row.body))

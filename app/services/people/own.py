@@ -14,16 +14,16 @@ from sqlalchemy import delete, select, update
 from app.extensions import db
 from app.models import User, UserSession
 from app.services.audit import commit_audited, refuse_unless
-from app.services.people import second_factor
+from app.services.people import second_factor, tokens
 from app.services.people.attempts import (
-    PER_NETWORK,
     account_key,
-    code_tried,
+    codes_over,
     digest,
     forgive,
     network_of,
     place_of,
     reserve,
+    wrong_code,
 )
 from app.services.people.passwords import hash_password, matches
 from app.services.people.sign_in import Visitor, forget_first_password
@@ -50,7 +50,7 @@ def tried(user_id: int, password: str, visitor: Visitor) -> Iterator[str]:
     key, now = account_key(email), now_ms()
     many = FieldError("password", _("There were too many attempts. Wait 15 minutes and try again."))
     attempt = reserve(key, network_of(visitor.address), place_of(key, visitor.device), now)
-    if attempt is None or code_tried(email, now) >= PER_NETWORK:
+    if attempt is None or codes_over(email, visitor.device, now):
         db.session.rollback()
         raise many
     db.session.rollback()  # no transaction is open while hashing
@@ -60,8 +60,10 @@ def tried(user_id: int, password: str, visitor: Visitor) -> Iterator[str]:
     forgive(attempt)
 
 
-def change_password(user_id: int, old: str, new: str, visitor: Visitor, token: str) -> int:
-    """Change a person's password; all sessions but that of `token` end. Returns how many. Raises FieldError."""
+def change_password(user_id: int, old: str, new: str, visitor: Visitor, token: str,
+                    revoke: bool = True) -> tuple[int, int]:
+    """Change a person's password; all sessions but that of `token` end, and with `revoke` all API tokens. Returns how
+    many of each. Raises FieldError."""
     with tried(user_id, old, visitor) as known:
         email = db.session.scalar(select(User.email).where(User.id == user_id)) or ""
         db.session.rollback()
@@ -74,8 +76,9 @@ def change_password(user_id: int, old: str, new: str, visitor: Visitor, token: s
         same = update(User).where(User.id == user_id, User.password_hash == known).values(password_hash=hashed)
         refuse_unless(db.session.execute(same).rowcount, _("The password was changed elsewhere just now."), False)
         forget_first_password(user_id)
+        revoked = tokens.end_all(user_id) if revoke else 0
         return _end(email, Message("change password"), UserSession.user_id == user_id,
-                    UserSession.token_hash != digest(token))
+                    UserSession.token_hash != digest(token), revoked=revoked), revoked
 
 
 def end_sessions(user_id: int, token: str, others: bool) -> int:
@@ -93,9 +96,12 @@ def end_session(user_id: int, session: int) -> None:
     _end(email, Message("end session"), *mine)
 
 
-def _end(email: str, action: str, *which) -> int:
+def _end(email: str, action: str, *which, revoked: int = 0) -> int:
     ended = db.session.execute(delete(UserSession).where(*which)).rowcount
-    commit_audited(email, action, email, Message("sessions ended: %(n)s", n=ended))
+    told = Message("sessions ended: %(n)s", n=ended)
+    if revoked:
+        told = Message("sessions ended: %(n)s, API tokens revoked: %(m)s", n=ended, m=revoked)
+    commit_audited(email, action, email, told)
     return ended
 
 
@@ -117,18 +123,31 @@ def switch_alerts(user_id: int, on: bool) -> None:
 def turn_on(user_id: int, password: str, code: str, visitor: Visitor, token: str) -> list[str]:
     """Turn the second factor on; returns the recovery codes. Raises FieldError, ActionRefused."""
     with tried(user_id, password, visitor):
-        return _right(user_id, second_factor.turn_on(user_id, code, token))
+        return _right(user_id, visitor, second_factor.turn_on(user_id, code, token))
 
 
 def change_factor(user_id: int, password: str, code: str, visitor: Visitor, off: bool) -> list[str]:
     """Turn the second factor off, or make new recovery codes, which are returned. Raises FieldError, ActionRefused."""
     with tried(user_id, password, visitor):
-        return _right(user_id, second_factor.change(user_id, code, off))
+        return _right(user_id, visitor, second_factor.change(user_id, code, off))
 
 
-def _right(user_id: int, codes: list[str] | None) -> list[str]:
+def make_token(user_id: int, password: str, code: str, visitor: Visitor, name: str, scopes: list[str], expires_ms: int,
+               actor: str) -> str:
+    """Make an API token, as tokens.make; `code` is asked for when the second factor is on. Raises FieldError,
+    ActionRefused."""
+    with tried(user_id, password, visitor):
+        if second_factor.is_on(user_id) and not code.strip():
+            db.session.rollback()
+            raise FieldError("passcode", _("Enter a code of your authenticator app, or a recovery code."))
+        email = second_factor.use(user_id, code)  # in the transaction of the token
+        _right(user_id, visitor, None if email is None else [])
+        return tokens.make(user_id, email or "", name, scopes, expires_ms, actor)
+
+
+def _right(user_id: int, visitor: Visitor, codes: list[str] | None) -> list[str]:
     if codes is None:
-        code_tried(db.session.get_one(User, user_id).email, now_ms(), wrong=True)
+        wrong_code(db.session.get_one(User, user_id).email, visitor.device, now_ms())
         db.session.commit()
         raise FieldError("passcode", _("This code is not right, or it was used before. Wait for the next one."))
     return codes

@@ -71,7 +71,7 @@ def pending(user_id: int) -> Pending | None:
     """The secret that waits for its first code; None after 30 minutes, and when there is none."""
     user = db.session.get(User, user_id)
     found = _opened(user) if user and user.totp_on_ms is None else None
-    if user is None or found is None or found[1] < now_ms() - PENDING_MS:
+    if user is None or found is None or abs(now_ms() - found[1]) > PENDING_MS:
         return None
     uri = pyotp.TOTP(found[0]).provisioning_uri(name=user.email, issuer_name=ISSUER)
     drawn = segno.make(uri, micro=False).svg_inline(scale=5, border=4, dark="#000", light="#fff", omitsize=False)
@@ -83,7 +83,7 @@ def turn_on(user_id: int, code: str, token: str) -> list[str] | None:
     than that of `token` end. Raises ActionRefused when there is nothing to turn on."""
     user, now = _locked(user_id), now_ms()
     found = _opened(user) if user and user.totp_on_ms is None else None
-    refuse_unless(found and found[1] >= now - PENDING_MS, _("The set-up is over: begin again."), False)
+    refuse_unless(found and abs(now - found[1]) <= PENDING_MS, _("The set-up is over: begin again."), False)
     if (step := _step(found[0], cleaned(code), now)) is None:
         db.session.rollback()
         return None
@@ -111,6 +111,16 @@ def change(user_id: int, code: str, off: bool) -> list[str] | None:
     action = Message("turn off second factor") if off else Message("new recovery codes")
     commit_audited(user.email, action, user.email, Message("done"))
     return codes
+
+
+def use(user_id: int, code: str) -> str | None:
+    """The address of an account whose second factor is off, or for which the code is right and is used up, in a
+    transaction that stays open; None for a wrong code."""
+    user = _locked(user_id)
+    if user is None or user.totp_on_ms is not None and not accept(user, code, now_ms()):
+        db.session.rollback()
+        return None
+    return user.email
 
 
 def reset(email: str, actor: str = "code") -> None:

@@ -25,17 +25,17 @@ from app.models import ApiToken, Audit, Invitation, LoginAttempt, User, UserSess
 from app.services.audit import audit
 from app.services.people import kept_forms, second_factor
 from app.services.people.attempts import (
-    CODES,
     FAILED,
-    PER_NETWORK,
-    WINDOW_MS,
+    NO_CODE,
     account_key,
-    code_tried,
+    codes_over,
     digest,
+    lately,
     network_of,
     note_failure,
     place_of,
     reserve,
+    wrong_code,
 )
 from app.services.people.passwords import matches
 from app.support import disk, outage
@@ -110,7 +110,7 @@ def awaited(state: str | None, browser: str) -> User | None:
     changed."""
     with contextlib.suppress(BadSignature, ValueError, TypeError):
         id_, mark, of, at = _states().loads(state or "")
-        user = db.session.get(User, id_) if of == digest(browser) and now_ms() - at < STATE_MS else None
+        user = db.session.get(User, id_) if of == digest(browser) and abs(now_ms() - at) < STATE_MS else None
         if user and user.disabled_ms is None and user.totp_on_ms is not None and _mark(user.password_hash) == mark:
             return user
     return None
@@ -157,17 +157,16 @@ def _begin_session(user_id: int, mark: str, visitor: Visitor, attempt: int, code
         needed = CodeNeeded(_states().dumps([user.id, mark, digest(visitor.browser), now]), code is not None)
         if code is None:
             db.session.execute(delete(LoginAttempt).where(LoginAttempt.id == attempt))
-            db.session.commit()
+            note_failure(user.email, network, now, NO_CODE)
             raise needed
-        known = place_of(account_key(user.email), visitor.device)
-        if not known and code_tried(user.email, now) >= PER_NETWORK:
+        if codes_over(user.email, visitor.device, now):
             db.session.rollback()
             return None
         if not second_factor.accept(user, code, now):
-            code_tried(user.email, now, wrong=True)
+            wrong_code(user.email, visitor.device, now)
             note_failure(user.email, network, now)
             raise needed
-    from_here = and_(LoginAttempt.account == account_key(user.email), LoginAttempt.network.in_((network, CODES)))
+    from_here = and_(LoginAttempt.account == account_key(user.email), LoginAttempt.network == network)
     db.session.execute(delete(LoginAttempt).where(or_(LoginAttempt.id == attempt, from_here)))
     token = add_session(user, visitor, now)
     db.session.commit()
@@ -211,9 +210,10 @@ def sign_out(token: str) -> None:
 def load_session(token: str, polling: bool = False) -> User | None:
     """The user of a session; None after 12 h idle or 7 days, or when disabled. Polling does not extend it."""
     alone, row, now = not db.session().in_transaction(), find_session(token), now_ms()
-    if row is None or row.user.disabled_ms is not None or now - row.seen_ms > IDLE_MS or now - row.created_ms > AGE_MS:
+    if row is None or row.user.disabled_ms is not None or not (
+            abs(now - row.seen_ms) <= IDLE_MS and abs(now - row.created_ms) <= AGE_MS):
         return None
-    if alone and not polling and now - row.seen_ms > SEEN_EVERY_MS:
+    if alone and not polling and abs(now - row.seen_ms) > SEEN_EVERY_MS:
         id_, user = row.id, row.user
         db.session.rollback()  # the transaction of a POST has SQLite's write lock, which `write_aside` needs
         write_aside(update(UserSession).where(UserSession.id == id_).values(seen_ms=now))
@@ -228,7 +228,8 @@ def find_session(token: str) -> UserSession | None:
 
 def living(now: int) -> ColumnElement[bool]:
     """The SQL condition of the sessions that are not over at `now` (ms)."""
-    return and_(UserSession.seen_ms >= now - IDLE_MS, UserSession.created_ms >= now - AGE_MS)
+    return and_(UserSession.seen_ms.between(now - IDLE_MS, now + IDLE_MS),
+                UserSession.created_ms.between(now - AGE_MS, now + AGE_MS))
 
 
 def write_aside(statement: Update) -> None:
@@ -239,11 +240,11 @@ def write_aside(statement: Update) -> None:
 
 
 def sweep(now: int) -> None:
-    """Delete sessions that are over, attempts past their window, rows about failed sign-ins past 30 days, invitations
+    """Delete sessions that are over, attempts out of their window, rows about failed sign-ins past 30 days, invitations
     that have been over for as long, tokens 90 days after their end, and forms that are kept no longer."""
     db.session.execute(delete(UserSession).where(~living(now)))
-    db.session.execute(delete(LoginAttempt).where(LoginAttempt.at_ms < now - WINDOW_MS))
-    db.session.execute(delete(Audit).where(Audit.action == FAILED, Audit.at_ms < now - KEEP_MS))
+    db.session.execute(delete(LoginAttempt).where(~lately(LoginAttempt.at_ms, now)))
+    db.session.execute(delete(Audit).where(Audit.action.in_((FAILED, NO_CODE)), Audit.at_ms < now - KEEP_MS))
     db.session.execute(delete(Invitation).where(Invitation.expires_ms < now - KEEP_MS))
     db.session.execute(delete(ApiToken).where(ApiToken.expires_ms < now - KEEP_TOKENS_MS))
     kept_forms.expire(now)

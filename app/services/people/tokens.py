@@ -1,9 +1,10 @@
 """Personal tokens, with which scripts use the JSON addresses in a person's name.
 
-make -> the token is shown once; its row keeps the SHA-256, and the first 13 characters for people
-request -> `find` by the hash -> `why_over` -> `note_use`, at most once a minute, in a transaction of its own
-A token is over when it is revoked, when its time has passed and when its account is disabled. A new password does not
-end it: scripts would stop at each routine change, and the account page lists every token beside the form.
+make -> the token is shown once; its row keeps the SHA-256, and the first 13 characters for people request -> `find` by
+the hash -> `why_over` -> `note_use`, at most once a minute, in a transaction of its own A token is over when it is
+revoked, when its time has passed and when its account is disabled. The form of a new password revokes all of them
+unless that is unticked. On the page a new one takes the password, and a code when the second factor is on
+(own.make_token): who has stolen a session cannot make one that stays.
 """
 
 from __future__ import annotations

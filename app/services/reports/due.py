@@ -1,11 +1,12 @@
 """The monitor's duty "reports": writes the reports that are due, and a mail for each.
 
 enabled plans -> the latest period that is due and has no report -> figures, collected outside any transaction -> one
-transaction: `reports` (unique by plan and period, DO NOTHING) and, if that made a row, `mails` So a period is sent
+transaction: `reports` (unique by plan and period) and, if that made a row, `mails`. So a period is sent
 once, whatever restarts and however many monitors run. After a time without a monitor the latest period is sent; how
-many before it are left out is said in its mail. A period that ends before the end of an earlier report (the clock was
-set back, the time zone changed) is not sent. A plan that fails is tried again with backoff, as the page says, and stops
-no other. A plan that a person made for their own address rests while the account cannot sign in.
+many before it are left out is said in its mail. A period that ends before the end of an earlier report (the time zone
+changed) is not sent; of clocks that were wrong see standing.py. A plan that fails is tried again with backoff, as the
+page says, and stops no other. A plan rests while its reader or its maker has not the right (readers.py). Figures are
+kept whole: what a reader may see is decided when the mail is sent.
 """
 
 from __future__ import annotations
@@ -20,13 +21,13 @@ from datetime import tzinfo
 from flask import Flask
 
 from app.ledger import counts
-from app.ledger.dialect import Connection, Executor
-from app.models.types import as_integer
+from app.ledger.dialect import Connection
 from app.services.outbox import backoff
-from app.services.reports import due_times, figures, plan_values, without_data
+from app.services.reports import due_times, figures, plan_values, standing
 from app.services.reports.model import ReportFigures, ReportFilter
 from app.services.reports.periods import Window, last
-from app.services.reports.plan_values import FIELDS, MAIL, Damaged, Plan
+from app.services.reports.plan_values import FIELDS, Damaged, Plan
+from app.services.reports.standing import Standing
 from app.support import error_texts
 from app.support.messages import Message, text_of, to_json
 
@@ -35,12 +36,11 @@ FACT, LAST_S = "report plans", 120.0
 _COLUMNS = ", ".join(FIELDS.split())
 _PLANS = f"SELECT {_COLUMNS} FROM report_plans WHERE enabled = 1 ORDER BY id"
 _PLAN = f"SELECT {_COLUMNS} FROM report_plans WHERE id = :id AND enabled = 1"
-# Of reports about as long as this period: the plan may have been one of days before it became one of weeks.
-_LATEST = """SELECT MAX(until_ms) FROM reports WHERE plan_id = :plan AND until_ms - from_ms > :length * 0.8
- AND until_ms - from_ms < :length * 1.25"""
-_ACCOUNT = "SELECT 1 FROM users WHERE email = :email AND disabled_ms IS NULL AND role <> 'user'"
 _REPORT = """INSERT INTO reports (plan_id, from_ms, until_ms, figures, created_ms)
- VALUES (:plan, :since, :until, :figures, :now) ON CONFLICT DO NOTHING RETURNING id"""
+ VALUES (:plan, :since, :until, :figures, :now) ON CONFLICT (plan_id, from_ms, until_ms) DO UPDATE
+ SET figures = excluded.figures, created_ms = excluded.created_ms, ahead = 0
+ WHERE reports.ahead = 1 AND reports.created_ms > excluded.created_ms RETURNING id"""
+_EARLY_MAIL = "DELETE FROM mails WHERE plan_id = :plan AND report_id = :report AND state = 'waiting'"
 _MAIL = """INSERT INTO mails (kind, target, language, plan_id, report_id, body, next_ms, created_ms)
  VALUES ('report', :target, :language, :plan, :report, :body, :now, :now)"""
 
@@ -99,6 +99,7 @@ class Reports:
         if counts.paused_after_restore(connection):
             return 0
         now = self.clock() if self.clock else connection.now()
+        standing.note_ahead(connection, now)
         written, before = 0, dict(self.failures)
         rows = connection.fetch_all(_PLANS)
         self.failures = {id: one for id, one in self.failures.items() if id in {row[0] for row in rows}}
@@ -125,43 +126,37 @@ class Reports:
     def _one(self, connection: Connection, row: tuple, now: int) -> int:
         """Write the report of a plan if one is due; returns 1 then. Raises what the figures raise."""
         plan, zone = plan_values.read(row), self.settings.timezone
-        if (found := wanted(connection, plan, now, zone)) is None:
+        if (found := wanted(plan, standing.of(connection, [plan], now)[plan.id], now, zone)) is None:
             return 0
         window, skipped = found
         with self.app.app_context():
-            found = self.collect(window, plan.limits)
-        told = figures.to_json(without_data.hide(found) if without_data.wanted(connection, plan.target) else found)
+            told = figures.to_json(self.collect(window, plan.limits))
         with connection.transaction() as tx:
             if tx.fetch_all(_PLAN, id=plan.id) != [row]:
                 return 0  # somebody has changed it meanwhile: the next round reads it anew
             made = tx.fetch_all(_REPORT, plan=plan.id, since=window.since, until=window.until, figures=told, now=now)
             for (report,) in made:
+                tx.execute(_EARLY_MAIL, plan=plan.id, report=report)
                 tx.execute(_MAIL, target=plan.target, language=plan.language, plan=plan.id, report=report,
                            body=json.dumps(skipped), now=now)
         return len(made)
 
 
-def wanted(tx: Executor, plan: Plan, now: int, zone: tzinfo) -> tuple[Window, int] | None:
+def wanted(plan: Plan, stands: Standing, now: int, zone: tzinfo) -> tuple[Window, int] | None:
     """The period of which a report is to be made at `now`, and how many before it are left out; None without any."""
     window = last(plan.period, now, zone)
     if plan.since_ms != asked_now(window):
         window = due_times.due(plan.period, plan.day, plan.hour, now, zone)
     length = window.until - window.since
-    reported = as_integer(tx.fetch_all(_LATEST, plan=plan.id, length=length)[0][0], 0) or 0
     # Ends of days differ by hours when the time zone changes: half a period later is another period.
-    if window.until < plan.since_ms or window.until - reported < length / 2 or resting(tx, plan):
+    if window.until < plan.since_ms or window.until - stands.reported < length / 2 or stands.rests:
         return None
-    return window, due_times.skipped(window, max(plan.since_ms - 1, reported), zone)
+    return window, due_times.skipped(window, max(plan.since_ms - 1, stands.reported), zone)
 
 
 def asked_now(window: Window) -> int:
     """The `since_ms` of a plan whose period `window` is sent at once, before its hour: 1 ms before its end."""
     return window.until - 1
-
-
-def resting(tx: Executor, plan: Plan) -> bool:
-    """Whether its maker, whose own address it is sent to, cannot sign in any more or sees nothing here."""
-    return plan.target == MAIL + plan.made_by and not tx.fetch_all(_ACCOUNT, email=plan.made_by)
 
 
 def _why(error: Exception) -> str:

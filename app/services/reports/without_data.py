@@ -1,8 +1,7 @@
 """A report for who may not see the data of jobs (support/privacy.py): without the texts of errors.
 
 ReportFigures -> `hide` -> the same numbers and links, but no title of an error and no reason of an alert
-Of a mail the account of its address decides: a viewer gets what the website shows them. Channels and addresses without
-an account get all, as who manages the installation has chosen.
+Of a mail readers.py decides when it is sent.
 """
 
 from __future__ import annotations
@@ -10,17 +9,10 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
-from app.ledger.dialect import Executor
 from app.services.reports.model import AlertRow, ErrorRow, ReportFigures
 from app.support.validation import stored_object
 
 HIDDEN = "–"
-_READER = "SELECT 1 FROM users WHERE email = :email AND role = 'viewer' AND sees_data <> 1"
-
-
-def wanted(tx: Executor, target: str) -> bool:
-    """Whether the reader of a target (`mail:ADDRESS`) has an account that sees no data."""
-    return target.startswith("mail:") and bool(tx.fetch_all(_READER, email=target.removeprefix("mail:").lower()))
 
 
 def hide(found: ReportFigures) -> ReportFigures:

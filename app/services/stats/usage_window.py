@@ -77,7 +77,7 @@ def read(period: str, since: str, until: str, now: int, zone: tzinfo) -> tuple[W
     if wrong:
         return usual, wrong
     end = now - now % HOUR_MS + HOUR_MS
-    high = min(-(-(times["until"] or end) // HOUR_MS) * HOUR_MS, end)
+    high = min(-(-(end if times["until"] is None else times["until"]) // HOUR_MS) * HOUR_MS, end)
     low = times["from"] if times["from"] is not None else high - DAY_MS
     low -= low % HOUR_MS
     if low < end - KEEP_USAGE_DAYS * DAY_MS:

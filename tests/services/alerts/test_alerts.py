@@ -80,7 +80,7 @@ def test_500_failures_are_one_incident_with_one_message_and_one_when_it_is_over(
     assert desk.open() == []
     assert desk.sent() == [("a", "open"), ("a", "over")]
     body = desk.connection.fetch_all("SELECT body FROM alert_messages ORDER BY id")
-    assert body[0][0].startswith("500 failures in 60 min, threshold 5.") and "/admin/jobs/list?state=unsuccessful" in body[0][0]
+    assert body[0][0].startswith("500 failures in 60 min, threshold 5.") and "/admin/jobs/list?failed=" in body[0][0]
     assert "It lasted 1 h" in body[1][0]
 
 

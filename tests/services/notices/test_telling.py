@@ -7,7 +7,6 @@ import threading
 import pytest
 from flask_babel import force_locale
 
-from app.controllers import rights
 from app.ledger import batches, counts, manual
 from app.ledger.dialect import Connection
 from app.services.alerts import channels
@@ -89,7 +88,7 @@ def test_numbers_are_those_of_the_language_of_the_text(people, ledger):
     uuid = ledger.dispatch("TestNoop")
     people.follow(ada, uuid)
     people.follow(bob, uuid, via="mail")
-    ledger.settle(ledger.claim(), "completed", processing_ms=6_500)
+    ledger.settle(ledger.claim(), "completed")
     ledger.change("UPDATE job_metrics SET processing_time = 6500")
     people.tell()
     assert [people.told(ada, language=one)[0][1] for one in ("en", "it")] == ["It ran for 6.5 s.", "È durato 6,5 s."]
@@ -290,10 +289,3 @@ def test_what_is_old_is_summed_up_and_a_new_browser_begins_now(people, ledger):
     ledger.change("UPDATE notices SET created_ms = 1 WHERE id = 1")
     retention.delete_old_minutes(ledger.connection)
     assert ledger.one("SELECT COUNT(*) FROM notices") == 2
-
-
-def test_the_roles_are_those_of_the_table_of_rights():
-    for role in rights.ROLES:
-        assert (role in telling.READERS) == (rights.READ in rights.of_role(role, False))
-        assert (role in telling.SEEING) == (rights.DATA in rights.of_role(role, False))
-        assert (role in telling.ACTING) == (rights.ACT in rights.of_role(role, False))

@@ -16,14 +16,15 @@ from app.support.clock import DAY_MS
 from app.support.validation import ValidationError
 from tests.conftest import PASSWORD
 
-ADA, NEW = "ada@example.org", "new@example.org"
+ADA, BOB, NEW, SEES = "ada@example.org", "bob@example.org", "new@example.org", "viewer who sees data"
 
 
 @pytest.fixture
 def people(ledger, monkeypatch):
-    """`call(f)` runs f in a context of its own; `clock[0]` is the time of invitations."""
+    """`call(f)` runs f in a context of its own; `clock[0]` is the time of invitations and sessions."""
     clock = [1_800_000_000_000]
-    monkeypatch.setattr(invitations, "now_ms", lambda: clock[0])
+    for module in (invitations, sign_in):
+        monkeypatch.setattr(module, "now_ms", lambda: clock[0])
     monkeypatch.setattr(invitations, "hash_password", lambda password, email: f"hash of {password}")
 
     def call(function, *args, **kwargs):
@@ -53,7 +54,7 @@ def test_a_link_makes_one_account_and_signs_in(people):
         user = sign_in.load_session(session)
         assert (user.email, user.role, user.sees_data) == (NEW, "viewer", 1)
         rows = [(r.actor, r.action, r.subject, r.result) for r in db.session.scalars(db.select(Audit).order_by(Audit.id))]
-    assert rows[-3:-1] == [(ADA, "invite", NEW, "viewer"), (NEW, "accept invitation", NEW, "viewer")]
+    assert rows[-3:-1] == [(ADA, "invite", NEW, SEES), (NEW, "accept invitation", NEW, SEES)]
     assert not any(token in "".join(row) for row in rows)
     with pytest.raises(ActionRefused, match="opens nothing"):
         people.call(invitations.accept, link, PASSWORD, here())
@@ -118,11 +119,62 @@ def test_guessing_links_is_limited(people):
 
 def test_links_of_a_super_admin_who_is_one_no_more_open_nothing(people):
     people.call(accounts.create_user, "bob@example.org", "super-admin", PASSWORD)
-    for change in (lambda: accounts.set_role("bob@example.org", "operator"), lambda: accounts.disable("bob@example.org")):
+    for change in (lambda: accounts.set_role(BOB, "operator"), lambda: accounts.disable(BOB)):
+        people.call(accounts.set_role, BOB, "super-admin")
         _view, link = people.call(invitations.invite, NEW, "super-admin", False, "bob@example.org")
         people.call(change)
         with pytest.raises(ActionRefused, match="opens nothing"):
             people.call(invitations.opened, link, here())
+
+
+@pytest.mark.parametrize("change", ["role = 'operator'", "disabled_ms = 1"])
+def test_a_link_asks_each_time_whether_its_inviter_still_may(people, change):
+    people.call(accounts.create_user, BOB, "super-admin", PASSWORD)
+    _view, link = people.call(invitations.invite, NEW, "super-admin", False, BOB)
+    people.change(f"UPDATE users SET {change} WHERE email = :e", e=BOB)
+    for use in (lambda: invitations.opened(link, here()), lambda: invitations.accept(link, PASSWORD, here(2))):
+        with pytest.raises(ActionRefused, match="opens nothing"):
+            people.call(use)
+    for actor in (BOB, "nobody@example.org", f"{ADA} (token x)"):
+        with pytest.raises(ActionRefused, match="Only an active super-admin"):
+            people.call(invitations.invite, NEW, "viewer", False, actor)
+    _view, link = people.call(invitations.invite, NEW, "operator", False, "cli:root")
+    assert people.call(invitations.accept, link, PASSWORD, here(3)), "who may run commands may invite"
+
+
+@pytest.mark.parametrize("moment", ["check_role", "audit"])
+def test_who_is_demoted_while_inviting_leaves_no_link(people, monkeypatch, moment):
+    """Before the row of the inviter is read, and between that and the end of the transaction."""
+    people.call(accounts.create_user, BOB, "super-admin", PASSWORD)
+    real, threads = getattr(invitations, moment), []
+
+    def meanwhile(*given):
+        if not threads:
+            threads.append(threading.Thread(target=people.call, args=(accounts.set_role, BOB, "viewer", ADA)))
+            threads[0].start()
+            threads[0].join(0.4 if moment == "audit" else 8)
+        return real(*given)
+
+    monkeypatch.setattr(invitations, moment, meanwhile)
+    try:
+        people.call(invitations.invite, NEW, "super-admin", False, BOB)
+    except ActionRefused:
+        assert moment == "check_role"
+    threads[0].join(12)
+    assert people.one("SELECT role FROM users WHERE email = :e", e=BOB) == "viewer"
+    assert people.one("SELECT COUNT(*) FROM invitations") == 0
+
+
+def test_what_an_operator_was_invited_to_see_is_forgotten(people):
+    view, link = people.call(invitations.invite, NEW, "operator", True)
+    people.call(invitations.accept, link, PASSWORD, here())
+    assert not view.sees_data and people.one("SELECT sees_data FROM users WHERE email = :e", e=NEW) == 0
+    people.change("UPDATE users SET sees_data = 1 WHERE email = :e", e=NEW)  # as older versions wrote it
+    people.call(accounts.set_role, NEW, "viewer")
+    assert people.one("SELECT sees_data FROM users WHERE email = :e", e=NEW) == 0, "a viewer sees data when that is said"
+    with people.app.app_context():
+        said = list(db.session.scalars(db.select(Audit.result).order_by(Audit.id)))
+    assert said[-1] == "operator → viewer" and SEES not in said
 
 
 def test_a_failure_while_the_account_is_made_leaves_the_link(people, monkeypatch):

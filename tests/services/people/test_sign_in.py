@@ -12,7 +12,7 @@ from app.extensions import BUSY_MS, db, only_read
 from app.models import Audit
 from app.services.audit import ActionRefused
 from app.services.people import accounts, attempts, passwords, sign_in
-from app.support.clock import now_ms
+from app.support.clock import DAY_MS, now_ms
 from app.support.validation import ValidationError
 from tests.conftest import PASSWORD
 
@@ -95,6 +95,24 @@ def test_a_stolen_device_cookie_has_a_counter_of_its_own(people, monkeypatch):
     for n in range(40):
         people.call(sign_in.sign_in, ADA, f"guess {n}", "198.51.100.1", device=cookie)
     assert len(seen) == 45
+
+
+def test_attempts_of_a_clock_that_was_ahead_lock_nobody_and_go(people):
+    key, ahead = attempts.account_key(ADA), now_ms() + 365 * DAY_MS
+    for n in range(25):
+        people.call(attempts.reserve, key if n < 5 else f"x{n}", "192.0.2.1/32", None, ahead)
+        people.call(attempts.note_failure, ADA, "192.0.2.1/32", ahead)
+    assert people.call(sign_in.sign_in, ADA, PASSWORD, "192.0.2.1") and people.call(accounts.people)[0].failures == 0
+    people.call(sign_in.sweep, now_ms())
+    assert people.one("SELECT COUNT(*) FROM login_attempts") == 0
+
+
+def test_sessions_of_a_clock_that_was_ahead_end(people):
+    tokens = [people.call(sign_in.sign_in, ADA, PASSWORD, "192.0.2.1") for _n in range(2)]
+    people.change("UPDATE user_sessions SET created_ms = created_ms + :d, seen_ms = seen_ms + :d", d=400 * DAY_MS)
+    assert [people.call(sign_in.load_session, token) for token in tokens] == [None, None]
+    people.call(sign_in.sweep, now_ms())
+    assert people.one("SELECT COUNT(*) FROM user_sessions") == 0
 
 
 def test_the_device_of_one_account_is_nothing_to_another_and_five_are_kept(people):

@@ -60,7 +60,7 @@ def sink():
 def test_a_notice_and_a_report_go_to_their_addresses(ledger, sink):
     post = Post(ledger, sink)
     post.put()
-    ledger.change("INSERT INTO report_plans (name, target, period, language, made_by, created_ms, since_ms) VALUES ('Lunedì', 'mail:bob@example.org', 'week', 'en', 'x', 1, 1)")
+    ledger.change("INSERT INTO report_plans (name, target, period, language, made_by, created_ms, since_ms) VALUES ('Lunedì', 'mail:bob@example.org', 'week', 'en', 'cli:x', 1, 1)")
     ledger.change("INSERT INTO reports (plan_id, from_ms, until_ms, figures, created_ms) VALUES (1, 1, 2, :f, 1)", f=stored.to_json(RICH))
     post.put(None, kind="report", plan_id=1, report_id=1, body="2", language="en", next_ms=post.now + 1)
     assert post.send(1) == [] and post.states() == [("sent", 1, 0)] * 2
@@ -180,6 +180,7 @@ def test_a_test_is_tried_once_at_once_and_goes_first(ledger, sink):
 @one_store
 def test_a_channel_gets_the_text_and_a_mailbox_of_apprise_the_whole_report(ledger, sink):
     hook = Sink()
+    ledger.change("INSERT INTO report_plans (name, target, period, language, made_by, created_ms, since_ms) VALUES ('', 'channel:team', 'week', 'en', 'cli:x', 1, 1)")
     post = Post(ledger, None, team=hook.url, box=f"mailto://127.0.0.1:{sink.port}?from=jobs@example.org&to=bob@example.org&mode=insecure")
     ledger.change("INSERT INTO reports (plan_id, from_ms, until_ms, figures, created_ms) VALUES (1, 1, 2, :f, 1)", f=stored.to_json(RICH))
     for name in ("team", "box"):
