@@ -142,7 +142,7 @@ def edit(uuid: str):
                 if wants_json() or refused.forbidden or refused.unknown:
                     raise
                 kept = _("Nothing was saved; what you typed is below.")
-                raise ValidationError(f"{tell(refused)} {kept}") from None
+                raise ValidationError(" ".join((tell(refused), kept))) from None
             kept = {"scheduled": _("Saved. The job keeps its time."), "held": _("Saved. The job stays held.")}
             return done(kept.get(state, _("Job requeued")), uuid=found.uuid)
     return wrong(errors, lambda: page(definition, request.form, errors, given, editing=found))

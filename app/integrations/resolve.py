@@ -82,8 +82,8 @@ def addresses(host: str, port: int, private: bool, resolve: Resolver = socket.ge
     return unique[:MOST_ADDRESSES]
 
 
-def limit_lookups(seconds: float = RESOLVE_S) -> None:
-    """Give each look-up of a name in this process at most `seconds`; then it raises socket.gaierror. For processes that
+def limit_lookups() -> None:
+    """Give each look-up of a name in this process at most RESOLVE_S; then it raises socket.gaierror. For processes that
     must say in time that nothing was sent: the C library may wait for name servers for minutes, deaf to signals."""
     def limited(look_up: Callable[..., Any]) -> Callable[..., Any]:
         def asked(*given: Any, **more: Any) -> Any:
@@ -97,7 +97,7 @@ def limit_lookups(seconds: float = RESOLVE_S) -> None:
 
             asking = threading.Thread(target=ask, daemon=True)
             asking.start()
-            asking.join(seconds)
+            asking.join(RESOLVE_S)
             if not found:
                 raise socket.gaierror(socket.EAI_AGAIN, "the name server does not answer")
             result, error = found[0]

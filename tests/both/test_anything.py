@@ -52,7 +52,7 @@ KEYS = {  # columns by which pages choose: hostile one at a time, else ordinary 
     "closed_ms": lambda n: (None, now_ms())[n % 2], "key": lambda n: META[n % len(META)], "rule_id": lambda n: n, "alert_id": lambda n: n, "channel": lambda n: "team", "what": lambda n: "run",
     "name": lambda n: f"name {n}", "tenant_id": lambda n: f"t{n}", "reference": lambda n: f"r{n}", "id": lambda n: f"id {n}", "worker_name": lambda n: f"w{n}", "worker_id": lambda n: f"w{n}", "line": lambda n: n,
     "replaced_by": lambda n: f"u{n}", "content_id": lambda n: 1, "le": lambda n: n, "minute_utc": lambda n: n, "claim_no": lambda n: n, "round": lambda n: n, "phase": lambda n: f"p{n}", "paused_at": lambda n: now_ms(),
-    "stale": lambda n: 0,
+    "stale": lambda n: 0, "user_id": lambda n: 1, "plan_id": lambda n: n % 9 + 1,
 }
 OF_ONE = ("job_metrics", "job_logs", "import_rejects", "import_runs", "content_versions", "generations")  # shown on the page of a job
 
@@ -144,7 +144,7 @@ def addresses(app) -> dict[str, str]:
     uuids_, kinds = sorted(tables, key=lambda u: len(u) != 36), {}  # an ordinary one is found wherever its table is read
     batches = [r[0].decode("utf-8", "replace") if isinstance(r[0], bytes) else str(r[0]) for r in db.session.execute(text("SELECT id FROM job_batches"))]
     names = [r[0] for table in ("schedules", "recurring_runs", "recurring") for r in db.session.execute(text(f"SELECT name FROM {table}")) if isinstance(r[0], str)]
-    rules = [r[0] for r in db.session.execute(text("SELECT id FROM alert_rules"))]
+    ids = {name: [r[0] for r in db.session.execute(text(f"SELECT id FROM {table} ORDER BY id LIMIT 70"))] for name, table in (("admin.jobs.reports.plan", "report_plans"), ("", "alert_rules"))}
     db.session.rollback()
     found, skipped = [], ("static", "static-plain", "security.txt")
     with app.test_request_context("/"):
@@ -157,7 +157,7 @@ def addresses(app) -> dict[str, str]:
             elif rule.arguments == {"uuid"}:
                 kinds |= {build(rule.endpoint, {"uuid": u}): f"{rule.endpoint} of {tables[u]}" for u in uuids_ if u and len(u) < 300 and "\x00" not in u}
             elif rule.arguments == {"id"}:
-                found += [build(rule.endpoint, {"id": i}) for i in rules]
+                found += [build(rule.endpoint, {"id": i}) for i in ids.get(rule.endpoint, ids[""])]
             elif rule.arguments == {"batch"}:
                 found += [build(rule.endpoint, {"batch": b}) for b in batches if b.strip("/") == b != "" and len(b) < 300 and "\x00" not in b]
             elif rule.arguments == {"upload_id"}:

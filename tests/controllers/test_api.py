@@ -83,7 +83,7 @@ def test_a_wait_ends_with_the_job(api):
 
 def test_waits_are_bounded_for_one_and_for_all(api):
     url = api.send(delay=60).json["url"]
-    with api_wait.place(("token", 1)), api_wait.place(("token", 1)), api_wait.place(("token", 1)), api_wait.place(("token", 1)):
+    with api_wait.place(1), api_wait.place(1), api_wait.place(1), api_wait.place(1):
         full = api.get(f"{url}/wait?timeout=0")
         assert full.status_code == 503 and full.headers["Retry-After"] == "1"
         other = api.make("operator", ("read",), "other@example.org")

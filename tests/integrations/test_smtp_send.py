@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import base64
+import io
+import json
+import socket
+import sys
+import threading
+import time
 from email import message_from_bytes, policy
 
 import pytest
 
-from app.integrations import smtp_send
+from app.integrations import apprise_send, child, resolve, smtp_send
 from tests.smtp_sink import SmtpSink, certificate
 
 PASSWORD = "pw-4711-secret"
@@ -122,7 +128,37 @@ def test_without_starttls_a_host_elsewhere_gets_no_password(sink, monkeypatch):
     monkeypatch.setattr(smtp_send.smtplib.SMTP, "_get_socket", lambda self, host, port, timeout: smtp_send.smtplib.socket.create_connection(("127.0.0.1", server.port), timeout))
     assert "offers no STARTTLS" in send(f"smtp://ada:{PASSWORD}@mail.example.org")["why"] and not server.secure
     assert send(f"smtp://ada:{PASSWORD}@mail.example.org?tls=off")["ok"] and server.secure
-    assert send("smtp://mail.example.org:25")["ok"]
+    found = send("smtp://mail.example.org:25")  # also mails alone: they have titles of errors
+    assert "offers no STARTTLS" in found["why"] and found["down"] and len(server.got) == 1
+    assert send("smtp://mail.example.org:25?tls=off")["ok"] and len(server.got) == 2
+
+
+def test_a_name_server_that_does_not_answer_means_that_nothing_was_sent(monkeypatch, capsys):
+    """The C library may ask name servers for minutes; the process would be killed, and its mail be doubtful."""
+    over = threading.Event()
+    monkeypatch.setattr(resolve, "RESOLVE_S", 0.2)
+    for name in ("getaddrinfo", "gethostbyaddr"):
+        monkeypatch.setattr(socket, name, lambda *given, **more: over.wait(60))
+    for module, given in ((smtp_send, {"url": "smtp://mail.example.org", "from": ["", "a@example.org"], "to": "b@example.org", "subject": "s", "text": "t", "html": "", "files": [], "id": "<x>",
+                                       "date_ms": 1, "seconds": 20.0}), (apprise_send, {"url": "json://mail.example.org", "title": "t", "body": "b", "level": "info"})):
+        monkeypatch.setattr(sys, "stdin", io.StringIO(json.dumps(given)))
+        begun = time.monotonic()
+        module.main()
+        answer = json.loads(capsys.readouterr().out)
+        assert not answer["ok"] and not answer["doubtful"] and time.monotonic() - begun < 15, module
+        if module is smtp_send:
+            assert answer["down"] and answer["why"] == "the mail server mail.example.org cannot be reached: the name server does not answer"
+    over.set()
+
+
+def test_a_process_that_sends_inherits_no_secrets(monkeypatch):
+    for name in ("SECRET_KEY", "SECRET_KEY_FALLBACKS", "DATABASE_URL", "OPENAI_API_KEY", "ALERT_URLS", "SMTP_URL", "METRICS_TOKEN", "FUTURE_SECRET"):
+        monkeypatch.setenv(name, "x")
+    monkeypatch.setenv("SSL_CERT_FILE", "x")
+    monkeypatch.setenv("LC_ALL", "C.UTF-8")
+    names = set(child.ask("tests.tell_environ", {}, 20)["names"]) - {"FLASK_SKIP_DOTENV"}  # which app itself sets
+    assert {"PATH", "SSL_CERT_FILE", "LC_ALL"} <= names <= child.PASSED_ON | {"LC_ALL", "LC_CTYPE"}
+    assert not any(word in name for name in child.PASSED_ON for word in ("SECRET", "KEY", "TOKEN", "URL", "PASSWORD"))
 
 
 def test_addresses_with_letters_of_any_language(sink):
