@@ -2,6 +2,7 @@
 
 POST /account/tokens -> `read` (sentences by field) -> password, and a code when the second factor is on -> the page
 with the token, which no redirect, cookie or log carries
+The form says which token was the newest: sent once more (a reload, a double click), it makes no other one.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ from app.support.validation import check_text
 def values() -> dict[str, Any]:
     """The tokens of the person, and what a new one may be."""
     return {"tokens": tokens.listing(current_user.id), "allowed": scopes_of(current_user.rights), "days": tokens.DAYS,
-            "made": None, "errors": {}, "typed": {}, "second_factor": second_factor.is_on(current_user.id)}
+            "newest": tokens.newest(current_user.id), "made": None, "errors": {}, "typed": {},
+            "second_factor": second_factor.is_on(current_user.id)}
 
 
 @bp.post("/tokens", endpoint="make-token")
@@ -44,6 +46,10 @@ def make():
             ("until", lambda: tokens.parse_expiry(check_text(typed["until"].strip() or typed["days"]), now_ms()))):
         with collect_error(errors, name):
             found[name] = parse()
+    known = tokens.newest(current_user.id)
+    if not errors and request.form.get("newest", known) != known:
+        errors["name"] = _("A token was made since this form was shown; this one was not made. Send the form again to "
+                           "make another one.")
     proof = [check_text(request.form.get(name, "")) for name in ("own_password", "passcode")]
     if not proof[0]:
         errors["own_password"] = _("Enter your password.")

@@ -92,6 +92,8 @@ def read(sent: dict[str, Any], errors: dict[str, str]) -> tuple[JobDefinition | 
     if "at" in sent and "delay" in sent:
         errors["at"] = _("Give delay or at, not both.")
     key = request.headers.get(KEY, sent.get("idempotency_key"))
+    if sent.get("idempotency_key") not in (None, key):
+        errors["idempotency_key"] = _("The header %(name)s says another key: send one of them.", name=KEY)
     with collect_error(errors, "idempotency_key"):
         key = key if key is None else repeats.parse_key(_text(key))
     args = sent.get("args", {})

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from flask import Blueprint, jsonify, request, url_for
-from flask_babel import gettext as _
+from flask_babel import get_locale, gettext as _
 from flask_login import current_user
 
 from app.controllers.access import sees_data
@@ -43,7 +43,7 @@ def follow():
     """Tell the person when the job or batch `subject` ends, by `via`."""
     kind = _kind()
     via = check_text(request.form.get("via", ""))
-    key = follows.follow(current_user.id, kind, _subject(), via, ACT in current_user.rights)
+    key = follows.follow(current_user.id, kind, _subject(), via, ACT in current_user.rights, str(get_locale()))
     return done(_("You are told when it ends: %(how)s", how=way_words(via)), back=page_of(kind, key))
 
 

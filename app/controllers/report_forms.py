@@ -18,7 +18,7 @@ from app.services.reports import plan_values, plans
 from app.services.reports.periods import Window, title
 from app.services.reports.plan_values import CHANNEL, MAIL, Plan
 from app.services.reports.plans import PlanView
-from app.support.clock import day_of, millis
+from app.support.clock import day_of, millis, now_ms
 from app.support.settings import settings
 
 OTHER = "other"
@@ -58,6 +58,11 @@ def to_whom(plan: Plan) -> str:
 def period_words(since: datetime, until: datetime) -> str:
     """A period that was reported, in words."""
     return title(Window("", millis(since), millis(until)), settings().timezone, str(get_locale()))
+
+
+def running(view: PlanView) -> bool:
+    """Whether the period of the next report is not over yet, so a preview has a part of it."""
+    return view.next is not None and view.next.until > now_ms()
 
 
 def preview_url(view: PlanView) -> str:

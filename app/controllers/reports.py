@@ -77,7 +77,7 @@ def report():
     found = without_data.hide(found) if privacy.hidden() else found
     with force_locale(language):
         name, mime, content = files.one(found, form, language)
-    return send_file(BytesIO(content), mime, as_attachment=True, download_name=name)
+    return send_file(BytesIO(content), mime.partition(";")[0], as_attachment=True, download_name=name)
 
 
 @bp.route("/new", methods=["GET", "POST"], endpoint="new")

@@ -96,6 +96,7 @@ def http_error(error: HTTPException):
         411: (_("Not understood"), _("Say how long the request is: send it with a Content-Length.")),
         413: (_("Too large"),
               _("What was sent is too large. Files may have at most %(n)s MB.", n=settings().upload_max_mb)),
+        415: (_("Not understood"), _("Send JSON, with the header Content-Type: application/json.")),
         500: (_("An error"), _("Something went wrong here. It is in the log; nothing was half done.")),
     }
     code = 408 if isinstance(error, ClientDisconnected) else error.code  # the client is gone or too slow

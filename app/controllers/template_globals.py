@@ -9,7 +9,7 @@ from flask_babel import get_locale, gettext as _
 from flask_login import current_user
 
 from app import extensions
-from app.controllers.access import may_open
+from app.controllers.access import OF_API, bearer_token, may_open
 from app.controllers.notices import following
 from app.controllers.rights import right_of
 from app.controllers.ways_out import ways_out
@@ -24,9 +24,12 @@ from app.support.settings import settings
 
 
 def choose_language() -> str:
-    """The language of the cookie, else of the browser, else Italian; English on the command line."""
+    """The language of the cookie, else of the browser, else Italian; English on the command line. For programs (a
+    token, /api without its page) that of Accept-Language, else English."""
     if not has_request_context():
         return "en"
+    if bearer_token() is not None or request.path.startswith(OF_API) and request.endpoint != "api.docs":
+        return request.accept_languages.best_match(LANGUAGES, "en")
     chosen = request.cookies.get("lang")
     return chosen if chosen in LANGUAGES else request.accept_languages.best_match(LANGUAGES, "it")
 

@@ -97,7 +97,7 @@ def _deliver(where: Server, given: dict[str, Any], state: dict[str, bool]) -> No
     name, mailbox = given["from"]
     to = _in_ascii_domain(given["to"])
     wide = not (to + _in_ascii_domain(mailbox)).isascii()
-    mail = message(given, WIDE if wide else PLAIN).as_bytes()
+    mail = as_sent(message(given, WIDE if wide else PLAIN))
     smtp = _connected(where, mailbox.rpartition("@")[2], given["seconds"])
     try:
         _sign_in(smtp, where)
@@ -200,6 +200,13 @@ def message(given: dict[str, Any], policy: EmailPolicy = PLAIN) -> EmailMessage:
         kind, _, subtype = mime.partition("/")
         mail.add_attachment(base64.b64decode(content), kind, subtype, filename=_one_line(file_name))
     return mail
+
+
+def as_sent(mail: EmailMessage) -> bytes:
+    """The bytes of a mail. No header begins with an empty line: the library folds a long word there, and some programs
+    then read a blank before the text."""
+    head, line, body = mail.as_bytes().partition(b"\r\n\r\n")
+    return re.sub(rb"(?m)^([A-Za-z-]+:) ?\r\n[ \t]", rb"\1 ", head) + line + body
 
 
 def _one_line(text: str) -> str:

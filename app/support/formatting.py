@@ -142,10 +142,15 @@ def duration(ms: float | None) -> str:
     return f"{days} {unit} {hours} h" if hours else f"{days} {unit}"
 
 
+def tenths(value: float | None) -> float | None:
+    """A percentage with one decimal, rounded down, because 100 % means that no job failed: 99.9 for 99.97."""
+    return None if value is None else math.floor(value * 10 + 1e-6) / 10
+
+
 @_lenient
 def percent(value: float | None) -> str:
-    """'99.9%' for 99.97: rounded down, because 100 % means that no job failed."""
-    return number(None if value is None else math.floor(value * 10 + 1e-6) / 10, 1) + ("" if value is None else "%")
+    """'99.9%' for 99.97, by `tenths`."""
+    return number(tenths(value), 1) + ("" if value is None else "%")
 
 
 @_lenient

@@ -76,6 +76,15 @@ def test_own_sessions_end_by_ones_own_hand_only(app, admin):
     assert answer.location == "/login" and admin.get("/account/", headers=JSON).status_code == 401
 
 
+def test_a_form_that_is_sent_twice_makes_one_token(admin):
+    page = admin.get("/account/").text
+    newest = re.search(r'name="newest" value="(\d+)"', page)[1]
+    form = {"name": "kbd", "scope": "read", "days": "30", "newest": newest, "own_password": PASSWORD, "csrf_token": admin.csrf}
+    first, again = (admin.post("/account/tokens", data=form) for _time in range(2))
+    assert (first.status_code, again.status_code) == (200, 400) and "made-token" in first.text and "made-token" not in again.text
+    assert again.text.count(">kbd<") == 1 and re.search(r'name="newest" value="(\d+)"', again.text)[1] != newest
+
+
 def test_password_and_language_are_changed_with_sentences_beside_the_fields(app, admin):
     other = sign_in(app, ADMIN)
     for sent, field in (({"password": "wrong", "new_password": "four other good words"}, "password"), ({"password": PASSWORD, "new_password": "short"}, "new_password"),

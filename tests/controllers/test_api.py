@@ -83,7 +83,7 @@ def test_a_wait_ends_with_the_job(api):
 
 def test_waits_are_bounded_for_one_and_for_all(api):
     url = api.send(delay=60).json["url"]
-    with api_wait.place(("token", 1)), api_wait.place(("token", 1)), api_wait.place(("token", 1)), api_wait.place(("token", 1)):
+    with api_wait.place(1), api_wait.place(1), api_wait.place(1), api_wait.place(1):
         full = api.get(f"{url}/wait?timeout=0")
         assert full.status_code == 503 and full.headers["Retry-After"] == "1"
         other = api.make("operator", ("read",), "other@example.org")
@@ -133,6 +133,23 @@ def test_a_repeated_request_answers_the_same_job_as_long_as_it_is_kept(api):
     api.ledger.settle(api.ledger.claim())
     assert api.send(headers={"Idempotency-Key": "order 1"}).json["uuid"] == first.json["uuid"], "the job has ended"
     assert api.count() == 1
+
+
+def test_two_keys_are_refused_and_a_form_is_told_what_to_send(api):
+    answer = api.send(headers={"Idempotency-Key": "k2"}, idempotency_key="k1")
+    assert answer.status_code == 400 and set(answer.json["fields"]) == {"idempotency_key"} and api.count() == 0
+    assert api.send(headers={"Idempotency-Key": "k1"}, idempotency_key="k1").status_code == 201
+    assert "application/json" in api.ask("POST", "/api/jobs", data={"type": "TestEcho"}).json["error"]
+
+
+def test_an_answer_has_one_language(api):
+    uuid = api.send().json["uuid"]
+    for asked, missing, why in (("", "There is no such job.", "It is ready"), ("de", "There is no such job.", "It is ready"), ("it-IT", "Questo lavoro non esiste", "È pronto")):
+        headers = {"Accept-Language": asked} if asked else {}
+        client = api.app.test_client()
+        client.set_cookie("lang", "it")
+        assert api.get("/api/jobs/nope", headers=headers, client=client).json["error"].startswith(missing), asked
+        assert why in api.get(f"/api/jobs/{uuid}", headers=headers, client=client).json["why"], asked
 
 
 def test_ten_at_once_with_one_key_make_one_job(api):

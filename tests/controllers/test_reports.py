@@ -92,7 +92,7 @@ def test_a_test_is_asked_once_and_its_outcome_stands_beside_the_plan(app, people
         mail.state, mail.error, mail.ended_ms = "dropped", "the mail server refuses the recipient: 550 no", now_ms()
         db.session.commit()
     page = people.get("ada", "/", {}).text
-    assert "given up" in page and "550 no" in page and "Preview" in page
+    assert "a test is tried once" in page and "550 no" in page and "Preview" in page
     assert people.post("ada", f"/{number}/test").status_code == 200
 
 
@@ -109,15 +109,29 @@ def test_the_next_report_is_the_one_that_is_due_next(app, people):
     assert shown["next_at"] and shown["next"]["until"] - shown["next"]["since"] > 6 * 86_400_000
 
 
+def test_a_mail_that_waits_for_a_server_says_why(app, people):
+    number = people.post("ada", "/new", **PLAN).get_json()["id"]
+    now = now_ms()
+    with app.app_context():
+        for plan, error in ((number, None), (None, "no answer within 55 s")):
+            db.session.add(Mail(kind="report", target="mail:ada@example.org", language="it", plan_id=plan, error=error, next_ms=now + 30_000, created_ms=now))
+        db.session.commit()
+    told = people.plans("ada")["Lunedì"]["report"]
+    assert told["error"] == "no answer within 55 s" and told["attempts"] == 0 and told["next_at"]
+    assert "no answer within 55 s" in people.get("ada", "/", {}).text
+
+
 def test_a_report_of_any_period_and_filter_is_a_file(people):
     for query, kind, start, name in (("period=day", "application/pdf", b"%PDF-", ".pdf"), ("format=html&lang=it", "text/html", b"<!doctype html>", ".html"),
                                      ("format=txt&lang=en&period=7d&queue=high", "text/plain", b"Report", ".txt"), ("format=csv&from=2026-11-01", "application/zip", b"PK", "-csv.zip")):
         answer = people.get("ada", f"/report?{query}", {})
-        assert answer.status_code == 200 and answer.content_type.startswith(kind) and answer.data.startswith(start), query
+        assert answer.status_code == 200 and answer.content_type.startswith(kind) and answer.content_type.count("charset") < 2 and answer.data.startswith(start), query
         assert f"{name}" in answer.headers["Content-Disposition"] and answer.headers["Content-Disposition"].startswith("attachment")
     archive = zipfile.ZipFile(io.BytesIO(answer.data))
+    assert "sends it to this address" not in people.get("ada", "/report?format=txt&lang=en", {}).text
+    assert "not over" in people.get("ada", "/report?format=txt&lang=en&period=24h", {}).text[:900]
     assert archive.testzip() is None and len(archive.namelist()) > 1
-    for query, field in (("format=doc", "format"), ("lang=de", "lang"), ("period=year", "period"), ("from=x", "from"), ("from=2026-11-20&until=2026-11-10", "from"), ("type=NoSuchType", "type"),
+    for query, field in (("format=doc", "format"), ("lang=de", "lang"), ("period=year", "period"), ("from=x", "from"), ("from=2026-11-20&until=2026-11-10", "from"), ("type=NoSuchType", "type"), ("from=1900-01-01&until=2026-11-10", "from"), ("until=1900-02-28", "until"),
                          ("queue=x", "queue"), ("tenant=a+b", "tenant"), ("period=week&from=2026-11-01", "period")):
         answer = people.get("ada", f"/report?{query}")
         assert answer.status_code == 400 and set(answer.get_json()["fields"]) == {field}, query

@@ -9,6 +9,7 @@ import socket
 import sys
 import threading
 import time
+from email import message_from_bytes, policy
 
 import pytest
 
@@ -171,3 +172,11 @@ def test_addresses_with_letters_of_any_language(sink):
     assert send(f"smtp://ada:p%C3%A9-%40%2F%23@127.0.0.1:{server.port}")["ok"] and server.secure[-1] == (False, ["ada", "pé-@/#"])
     assert "no way to sign in" in send(f"smtp://ada:p%C3%A9@127.0.0.1:{old.port}")["why"]
     assert send(f"smtp://ada:plain@127.0.0.1:{old.port}")["ok"]
+
+
+@pytest.mark.parametrize("subject", ["[Ainstein Jobs] Hang: Monthly report, October 2026: 2 points need attention", "[Ainstein Jobs] " + "x" * 70, "Rapporto è " + "x" * 90])
+def test_no_header_begins_with_an_empty_line(subject):
+    given = {"from": ["Jobs", "jobs@example.org"], "to": "ada@example.org", "subject": subject, "text": "x", "html": "", "files": [], "id": "<one@example.org>", "date_ms": 1}
+    head = smtp_send.as_sent(smtp_send.message(given)).partition(b"\r\n\r\n")[0]
+    assert b":\r\n" not in head and b": \r\n" not in head
+    assert message_from_bytes(head, policy=policy.SMTP)["Subject"] == subject

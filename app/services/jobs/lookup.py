@@ -7,7 +7,6 @@ from datetime import datetime
 from hashlib import sha256
 from typing import Any
 
-from flask_babel import force_locale
 from sqlalchemy import case, func, select
 
 from app import registry
@@ -102,8 +101,7 @@ def as_json(uuid: str) -> dict[str, Any] | None:
     found = find(uuid)
     if found is None:
         return None
-    with force_locale("en"):  # a script gets the same sentences as on the command line
-        planned = why.NOTHING if found.status or not (now := why.one(found.uuid)) else now.plain()
+    planned = why.NOTHING if found.status or not (now := why.one(found.uuid)) else now.plain()
     copied = ("queue", "state", "tenant_id", "args", "result", "error", "in_bin")
     hidden = {"hidden": True} if privacy.hidden() else {}
     attempts = [{key: getattr(attempt, key) for key in ATTEMPT_KEYS} for attempt in attempts_of(found.uuid)]

@@ -17,6 +17,7 @@ from sqlalchemy import func, select
 from app.extensions import db
 from app.models import Notice
 from app.services.alerts import incident_views
+from app.services.notices.filling import filled
 from app.services.notices.follows import BATCH, JOB
 from app.support.clock import HOUR_MS, now_ms, when
 from app.support.formatting import number
@@ -95,7 +96,7 @@ def _ended(row: Notice, data: bool) -> NoticeView | None:
         return None
     if not data:  # the role may be another one since the row was written
         title, body = _without_data(title, row), None if row.kind == JOB else body
-    told = [printable(redact(translated(text))) if text else "" for text in (title, body)]
+    told = [printable(redact(translated(filled(text)))) if text else "" for text in (title, body)]
     return NoticeView(row.id, row.kind, *told, row.link, when(row.created_ms))
 
 

@@ -57,9 +57,10 @@ def ways(may_act: bool) -> list[str]:
     return [BROWSER, *mail, *([CHANNEL + name for name in sorted(live(channels.FACT))] if may_act else [])]
 
 
-def follow(user_id: int, kind: str, subject: str, via: str, may_act: bool) -> str:
-    """Tell a person when a job or batch ends; returns its whole id. Raises ValidationError for a way that nobody
-    serves, and ActionRefused when it is unknown or the person follows MOST others."""
+def follow(user_id: int, kind: str, subject: str, via: str, may_act: bool, shown: str = LANGUAGES[0]) -> str:
+    """Tell a person when a job or batch ends, in their language, else that of the page (`shown`);
+    returns its whole id. Raises ValidationError for a way that nobody serves, and ActionRefused when it is unknown or
+    the person follows MOST others."""
     found = (lookup.find(subject) if kind == JOB else batch_pages.find(subject)) if subject else None
     refuse_unless(found, _("There is no such job.") if kind == JOB else _("There is no such batch."))
     key = found.uuid if kind == JOB else found.id
@@ -73,7 +74,7 @@ def follow(user_id: int, kind: str, subject: str, via: str, may_act: bool) -> st
     language = db.session.scalar(select(User.language).where(User.id == user_id))
     SessionExecutor(db.session).execute(
         _FOLLOW, user_id=user_id, kind=kind, subject=key, via=via, created_ms=now_ms(),
-        language=language if language in LANGUAGES else LANGUAGES[0])
+        language=next((one for one in (language, shown) if one in LANGUAGES), LANGUAGES[0]))
     db.session.commit()
     return key
 

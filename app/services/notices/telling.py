@@ -24,9 +24,9 @@ from app.ledger import counts
 from app.ledger.dialect import Connection, Executor
 from app.ledger.rows import insert
 from app.models.types import as_integer, as_text
+from app.services.notices.filling import filled
 from app.services.notices.follows import BATCH, BROWSER, JOB, LANGUAGES, MAIL
 from app.services.people.roles import ACT, DATA, READ, of_role
-from app.support.formatting import duration, number
 from app.support.messages import Message, cleaned, from_row, to_json, translated
 from app.support.redaction import one_line, redact
 
@@ -106,7 +106,7 @@ def _message(connection: Connection, row: Row, url: str) -> dict[str, Any] | Non
 
 def _letter(told: Told, url: str) -> dict[str, str]:
     title, body = told
-    return {"subject": translated(title), "body": f"{translated(body)}\n\n{url}"}
+    return {"subject": translated(title), "body": f"{translated(filled(body))}\n\n{url}"}
 
 
 def _job(connection: Connection, uuid: str, data: bool) -> Told:
@@ -119,7 +119,7 @@ def _job(connection: Connection, uuid: str, data: bool) -> Told:
               "cancelled": Message("Job cancelled: %(name)s", name=name),
               "timeout": Message("Job stopped, its time was over: %(name)s", name=name)}
     ran = as_integer(ms)
-    body = Message("It ran for %(time)s.", time=duration(ran)) if ran else Message("It did not run.")
+    body = Message("It ran for %(time)s.", time=ran) if ran else Message("It did not run.")
     if ran is None:
         body = Message("It has ended.")
     if data and status != "completed" and (line := _line(error, stored)):
@@ -148,8 +148,8 @@ def _batch(connection: Connection, batch_id: str, data: bool) -> Told:
         told = Message("Batch cancelled: %(name)s", name=name)
     elif failed:
         told = Message("Batch ended with failures: %(name)s", name=name)
-    lasted = duration(ended - begun) if ended and begun and ended >= begun else "–"
-    return told, Message("Jobs: %(total)s, failed: %(failed)s. From begin to end: %(time)s.", total=number(total),
-                         failed=number(failed), time=lasted)
+    lasted = ended - begun if ended and begun and ended >= begun else "–"
+    return told, Message("Jobs: %(total)s, failed: %(failed)s. From begin to end: %(time)s.", total=total or 0,
+                         failed=failed or 0, time=lasted)
 
 

@@ -122,6 +122,12 @@ def note_use(token_id: int, used_ms: int | None, address: str | None, now: int) 
             used_ms=now, used_from=network_of(address)))
 
 
+def newest(user_id: int) -> str:
+    """What the form of a new token carries: the id of the person's newest token, "0" without any. A form that was sent
+    before carries an older one."""
+    return str(db.session.scalar(select(func.max(ApiToken.id)).where(ApiToken.user_id == user_id)) or 0)
+
+
 def listing(user_id: int | None = None) -> list[TokenView]:
     """The tokens of an account, or of all; those in use first, each the newest first."""
     query, now = select(ApiToken).order_by(ApiToken.id.desc()), now_ms()

@@ -59,7 +59,7 @@ def capacity(now: Span, before: Span, why: str, why_before: str) -> Capacity:
 
 def _share(alive: int, busy: int) -> float | None:
     """Percentage; a frozen worker that has a job is busy and not alive."""
-    return min(round(100 * busy / alive, 1), 100.0) if alive else None
+    return min(100 * busy / alive, 100.0) if alive else None
 
 
 def _mean(alive: int, samples: int) -> float | None:

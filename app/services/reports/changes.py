@@ -12,7 +12,7 @@ from flask_babel import gettext as _
 
 from app.services.reports import words
 from app.services.reports.model import Figure, Spread, Times
-from app.support.formatting import duration, filesize, money, number, percent
+from app.support.formatting import duration, filesize, money, number, percent, tenths
 
 NONE = "–"
 
@@ -35,7 +35,7 @@ def difference(now: float | None, before: float | None, unit: str) -> str:
     if show(now, unit) == show(before, unit):
         return _("as before")
     if unit == "percent":  # of the numbers as they are shown: rounded down
-        points = (math.floor(now * 10 + 1e-6) - math.floor(before * 10 + 1e-6)) / 10
+        points = round((tenths(now) or 0) - (tenths(before) or 0), 1)
         shown = ("+" if points > 0 else "−") + number(abs(points), 1)
         return _("%(by)s points, higher", by=shown) if points > 0 else _("%(by)s points, lower", by=shown)
     shown = ("+" if now > before else "−") + show(abs(now - before), unit)

@@ -11,6 +11,7 @@ from app.services.reports import moments
 from app.services.reports.changes import NONE, difference, quantiles, show
 from app.services.reports.document import MOST_TITLE, Bars, Block, Cell, Head, Link, Ranges, Table, tidy
 from app.services.reports.model import ErrorRow, Figure, ReportFigures, Slot, Spread, TypeRow
+from app.services.reports.words import title as title_of
 from app.support.formatting import duration, number
 
 MOST_SLOTS = 62  # days in a table; of a longer range the weeks are shown, and the CSV has each day
@@ -128,7 +129,7 @@ def errors(title: str, rows: Iterable[ErrorRow], f: ReportFigures, to: Link, emp
     heads = (Head(_("Error"), number=False, share=3.2), Head(failed(), _("before"), share=.8),
              Head(_("Tenants"), _("the largest"), number=False, share=1.5), Head(_("First"), number=False, share=1.1))
     return Table(title, heads, tuple(
-        (Cell(tidy(row.title, MOST_TITLE), tidy(row.label), to(row.link)),
+        (Cell(tidy(title_of(row.title), MOST_TITLE), tidy(row.label), to(row.link)),
          Cell(number(row.count), show(row.before, "jobs")), Cell(number(row.tenants), most(row)),
          Cell(moments.at(row.first_ms, f), _("new") if row.is_new else "")) for row in rows),
         empty or _("The errors are not known."))

@@ -38,9 +38,9 @@ def sections(f: ReportFigures, public_url: str) -> Iterator[Section]:
         [*changes.reasons(f.wait, f.run), *_meaning(f.wait.now, f.wait.before, f.run.now, f.run.before)],
         tables.times(f), *tables.by_type(_("Waiting time by type"), f.types, "wait", to),
         *tables.by_type(_("Run time by type"), f.types, "run", to), more=(_("Jobs of this period"), f.ended.link))
-    yield section(
-        "slowest", _("Slowest types"), [], *tables.by_type("", f.slowest, "run", to, chart=False),
-        more=(_("Use by type"), f.link))
+    if any(row not in f.types for row in f.slowest):  # else "Run time by type" has them all
+        yield section("slowest", _("Slowest types"), [], *tables.by_type("", f.slowest, "run", to, chart=False),
+                      more=(_("Use by type"), f.link))
     known = not f.errors_why
     yield section(
         "errors", _("Errors"), [*changes.sentences([f.errors_why]), *_kinds(f)],

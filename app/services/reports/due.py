@@ -25,7 +25,7 @@ from app.ledger.dialect import Connection
 from app.services.outbox import backoff
 from app.services.reports import due_times, figures, plan_values, standing
 from app.services.reports.model import ReportFigures, ReportFilter
-from app.services.reports.periods import Window
+from app.services.reports.periods import Window, last
 from app.services.reports.plan_values import FIELDS, Damaged, Plan
 from app.services.reports.standing import Standing
 from app.support import error_texts
@@ -144,12 +144,19 @@ class Reports:
 
 def wanted(plan: Plan, stands: Standing, now: int, zone: tzinfo) -> tuple[Window, int] | None:
     """The period of which a report is to be made at `now`, and how many before it are left out; None without any."""
-    window = due_times.due(plan.period, plan.day, plan.hour, now, zone)
+    window = last(plan.period, now, zone)
+    if plan.since_ms != asked_now(window):
+        window = due_times.due(plan.period, plan.day, plan.hour, now, zone)
     length = window.until - window.since
     # Ends of days differ by hours when the time zone changes: half a period later is another period.
     if window.until < plan.since_ms or window.until - stands.reported < length / 2 or stands.rests:
         return None
     return window, due_times.skipped(window, max(plan.since_ms - 1, stands.reported), zone)
+
+
+def asked_now(window: Window) -> int:
+    """The `since_ms` of a plan whose period `window` is sent at once, before its hour: 1 ms before its end."""
+    return window.until - 1
 
 
 def _why(error: Exception) -> str:

@@ -40,7 +40,7 @@ def files_of(found: ReportFigures, form: str, language: str) -> list[tuple[str, 
         return [(f"{name}-{part}", kind, text.encode()) for part, text in report_csv.files(found).items()]
     from app.services.reports import html_mail, plain
 
-    text = (html_mail if form == "html" else plain).render(found, language, url)
+    text = (html_mail if form == "html" else plain).render(found, language, url, "")  # no plan sends it
     return [(f"{name}.{form}", kind, text.encode())]
 
 

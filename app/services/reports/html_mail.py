@@ -48,7 +48,7 @@ _TOP = Markup(
     'font-size:14px;line-height:1.45">')
 _FOOT = Markup(
     '<p class="m" style="margin:24px 0 0;padding-top:12px;border-top:1px solid %s;color:%s;font-size:12px">'
-    "%s %s<br>%s · %s</p>")
+    "%s%s · %s</p>")
 _END = Markup("</td></tr></table><!--[if mso]></td></tr></table><![endif]--></td></tr></table></body></html>\n")
 _FONT = "font-family:Inter,-apple-system,Segoe UI,Roboto,Helvetica,Arial,sans-serif"
 
@@ -77,7 +77,8 @@ def _parts(d: Document) -> Iterator[Markup]:
     if d.notes:
         yield heading(2, _("How this was counted"))
         yield from (line(note, MUTED) for note in d.notes)
-    yield _FOOT % (LINE, MUTED, d.why, link(d.change), PRODUCT, d.made)
+    why = Markup("%s %s<br>") % (d.why, link(d.change)) if d.why else ""
+    yield _FOOT % (LINE, MUTED, why, PRODUCT, d.made)
     yield _END
 
 

@@ -23,17 +23,7 @@ from app.ledger.dialect import SessionExecutor
 from app.models.types import as_text
 from app.services.alerts.texts import BRAND, repeated
 from app.services.people.roles import DATA
-from app.services.reports import (
-    due_times,
-    figures,
-    files,
-    html_mail,
-    opening,
-    plain,
-    plan_values,
-    readers,
-    without_data,
-)
+from app.services.reports import figures, files, html_mail, opening, periods, plain, plan_values, readers, without_data
 from app.services.reports.model import ReportFigures
 from app.support.formatting import number
 from app.support.messages import Message
@@ -41,7 +31,6 @@ from app.support.redaction import one_line
 from app.support.settings import settings
 from app.support.validation import stored_object
 
-_BODY = re.compile(r"<body\b[^>]{0,2000}>")
 _URL = re.compile(r"https?://[^\s<>\"]{1,2000}")
 _MADE_BY = plan_values.FIELDS.split().index("made_by")
 _AFTER = ".,;:!?)"  # signs of the sentence behind an address
@@ -115,12 +104,13 @@ def _notice(tx: SessionExecutor, row: Any, target: str) -> tuple[str, str]:
 
 
 def _latest(plans: list[tuple], now: int) -> ReportFigures:
-    """The figures of the latest whole period of a plan. Raises NotWritten when the plan is gone or damaged."""
+    """The figures of the last period of a plan that has ended, also before the hour of its mail. Raises NotWritten when
+    the plan is gone or damaged."""
     try:
         plan = plan_values.read(plans[0])
     except (IndexError, plan_values.Damaged):
         raise NotWritten(Message("this plan cannot be read: save it anew")) from None
-    window = due_times.due(plan.period, plan.day, plan.hour, now, settings().timezone)
+    window = periods.last(plan.period, now, settings().timezone)
     return figures.collect(window, plan.limits)
 
 
@@ -129,8 +119,8 @@ def of_figures(found: ReportFigures, language: str, name: str, told: list[str], 
     url = settings().public_url
     subject = opening.subject(opening.of(found, language, url))
     text, page = (made.render(found, language, url) for made in (plain, html_mail))
-    first = "".join(f'<p style="margin:12px;font-family:sans-serif"><b>{html.escape(line)}</b></p>' for line in told)
-    page = _BODY.sub(lambda found: found[0] + first, page, count=1)
+    first = "".join(f'<p style="margin:0 0 12px"><b>{html.escape(line)}</b></p>' for line in told)
+    page = page.replace("<h1", first + "<h1", 1)  # inside the card
     made = [*files.files_of(found, "pdf", language), *files.files_of(found, "csv", language)]
     return Letter(BRAND + ": ".join(part for part in (mark, name, subject) if part),
                   "\n".join([*told, *([""] if told else []), text]), page,

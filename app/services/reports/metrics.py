@@ -23,6 +23,7 @@ from app.services.reports.periods import Window
 from app.services.stats import usage_read
 from app.services.stats.usage_fill import Cell
 from app.support.clock import HOUR_MS
+from app.support.formatting import tenths
 
 SHARES = (0.5, 0.95, 0.99)
 COLUMNS = ("time", "type", "tenant", "completed", "failed", "total", "success_rate", "mean_run_ms",
@@ -62,7 +63,7 @@ def _figures(tally: outcomes.Tally, cell: Cell | None) -> tuple[Any, ...]:
     quantiles = [sketch.quantile(share) for sketch in sketches for share in SHARES] or [None] * 6
     mean = tally.time_ms / tally.completed if tally.completed else None
     return (tally.completed, tally.failed, tally.total,
-            *(short(value) for value in (tally.success_rate, mean, *quantiles)))
+            *map(short, (tenths(tally.success_rate), mean, *quantiles)))
 
 
 def short(value: float | None) -> Decimal | None:

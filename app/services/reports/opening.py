@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from flask_babel import force_locale, gettext as _, ngettext, pgettext
 
-from app.services.reports import changes, chapters, moments
+from app.services.reports import changes, chapters, moments, words
 from app.services.reports.document import Document, Fact, Point, absolute, tidy
 from app.services.reports.model import CostRow, Figure, ReportFigures, Spread, Times
 from app.support.formatting import duration, money, number, percent
@@ -20,23 +20,27 @@ FULL, BUSY, NEARLY, MOST_TENANTS = 90, 95, 80, 3  # percent of disk, workers, a 
 
 def of(figures: ReportFigures, language: str, public_url: str, change_path: str = "/admin/jobs/reports") -> Document:
     """The report in words of "it" or "en". `public_url` is the address of the site, `change_path` the page where one
-    changes what one gets. Needs an application context."""
+    changes what one gets ("": no plan sends it). Needs an application context."""
     with force_locale(language):
         return _of(figures, language, public_url, change_path)
 
 
 def _of(figures: ReportFigures, language: str, public_url: str, change_path: str) -> Document:
     points = [Point(text, absolute(public_url, link), "bad") for text, link in attention(figures)]
+    compared = _("Compared with the period before: %(period)s.",
+                 period=moments.period(figures, language, before=True))
+    running = changes.sentences(note for note in figures.notes if note == "running")
     return Document(
         language, moments.name(figures), moments.period(figures, language), _scope(figures),
-        _("Compared with the period before: %(period)s.", period=moments.period(figures, language, before=True)),
+        " ".join([*running, compared]),
         _("Figures of %(time)s, %(zone)s.", time=moments.at(figures.made_ms, figures, "d MMMM y, HH:mm"),
           zone=tidy(figures.zone)),
         figures.made_ms, tuple(_facts(figures, public_url)),
         tuple(points) or (Point(_("Nothing needs attention."), "", "good"),),
-        tuple(chapters.sections(figures, public_url)), tuple(changes.sentences(figures.notes)),
+        tuple(chapters.sections(figures, public_url)), tuple(changes.sentences(
+            note for note in figures.notes if note != "running")),
         Point(_("Open this period on the site"), absolute(public_url, figures.link)),
-        _("You get this report because a plan of this installation sends it to this address."),
+        _("You get this report because a plan of this installation sends it to this address.") if change_path else "",
         Point(_("Change or end it"), absolute(public_url, change_path)))
 
 
@@ -98,7 +102,7 @@ def attention(f: ReportFigures) -> Iterator[tuple[str, str]]:
     if f.new_errors and f.new_error_count:
         worst = f.new_errors[0]
         yield (ngettext("%(num)s new error: %(title)s.", "%(num)s new errors, the most frequent: %(title)s.",
-                        f.new_error_count, title=tidy(worst.title, 80)), worst.link)
+                        f.new_error_count, title=tidy(words.title(worst.title), 80)), worst.link)
     rate, was = f.success_rate.now, f.success_rate.before
     if rate is not None and was is not None and was - rate >= 1:
         yield (_("Success fell from %(before)s to %(now)s.", before=percent(was), now=percent(rate)), f.failed.link)

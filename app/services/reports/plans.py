@@ -8,6 +8,7 @@ report is the one that is due next.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
@@ -23,7 +24,7 @@ from app.services.alerts import channels
 from app.services.audit import ActionRefused, commit_audited, row_of
 from app.services.reports import due, due_times, plan_values, readers, standing
 from app.services.reports.model import ReportFilter
-from app.services.reports.periods import Window
+from app.services.reports.periods import Window, last
 from app.services.reports.plan_values import CHANNEL, MAIL, Damaged, Plan
 from app.services.reports.standing import Standing
 from app.support.clock import now_ms, when
@@ -111,9 +112,12 @@ def _newest(tx: SessionExecutor, plans: list[int], now: int) -> _Newest:
     ids = tx.fetch_all(_LAST + among(plans), now=now) if plans else []
     wanted = [id for _plan, *both in ids for id in both if id is not None]
     mails = db.session.scalars(select(Mail).where(Mail.id.in_(wanted))).all() if wanted else []
+    failing = select(Mail).where(Mail.state == "waiting", Mail.error.is_not(None)).order_by(Mail.id.desc())
+    stuck = db.session.scalars(failing.limit(MOST_SHOWN)).all() if any(
+        mail.state == "waiting" and not mail.error for mail in mails) else []
     ends = tx.fetch_all(_LAST_PERIOD + among(plans), now=now) if plans else []
     return _Newest({plan: (since, until) for plan, since, until in ends if since is not None},
-                   {(mail.plan_id, mail.kind): _mail(mail) for mail in mails})
+                   {(mail.plan_id, mail.kind): _mail(mail, stuck) for mail in mails})
 
 
 def _seen(reader: str, manage: bool) -> list[Any]:
@@ -139,10 +143,18 @@ def _view(row: ReportPlan, plan: Plan | None, stands: Standing | None, newest: _
         (MAIL if target.startswith(MAIL) else target) in live, bool(rests), translated(rests) if rests else "")
 
 
-def _mail(m: Mail) -> MailView:
-    failing = m.state == "waiting" and m.error
-    return MailView(m.state, translate_stored(from_row(m.error, m.error_json)), m.attempts, m.repeated == 1,
-                    when(m.ended_ms or m.created_ms), when(m.next_ms) if failing else None)
+def _mail(m: Mail, stuck: Sequence[Mail]) -> MailView:
+    """`stuck` are mails that failed: one that waits because its server rests says what another one has met."""
+    told = m
+    if m.state == "waiting" and not m.error:
+        told = next((one for one in stuck if _lane(one) == _lane(m)), m)
+    failing = m.state == "waiting" and told.error
+    return MailView(m.state, translate_stored(from_row(told.error, told.error_json)), m.attempts, m.repeated == 1,
+                    when(m.ended_ms or m.created_ms), when(told.next_ms) if failing else None)
+
+
+def _lane(m: Mail) -> str:
+    return MAIL if str(m.target).startswith(MAIL) else str(m.target)
 
 
 def why_rests(plan: Plan) -> str:
@@ -211,10 +223,12 @@ def save(row: ReportPlan | None, values: dict[str, Any], limits: ReportFilter, p
 
 
 def _since(period: str, day: int, hour: int, past: bool, now: int) -> int:
-    """From which end of a period on (ms) reports are sent: the last one's only if it is not due yet, or if asked."""
+    """From which end of a period on (ms) reports are sent: that of the next due one; with `past` the last whole one's,
+    at once."""
     zone = settings().timezone
-    window = due_times.due(period, day, hour, now, zone)
-    return window.until if past else due_times.following(window, zone).until
+    if past:
+        return due.asked_now(last(period, now, zone))
+    return due_times.following(due_times.due(period, day, hour, now, zone), zone).until
 
 
 def switch(row: ReportPlan, on: bool, actor: str) -> None:

@@ -8,6 +8,7 @@ report's zone. A cell of what is not known is empty; `why` says the code of word
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from zoneinfo import ZoneInfo
@@ -16,6 +17,7 @@ from app.integrations.csv_cells import write_rows
 from app.services.reports.metrics import short
 from app.services.reports.model import ErrorRow, Figure, ReportFigures, Spread, Times, TypeRow
 from app.support.clock import HOUR_MS
+from app.support.formatting import tenths
 
 _QUANTILES = ("p50", "p95", "p99")
 _UNITS = {"success_rate": "percent", "busy": "percent", "cpu": "percent", "oldest_wait": "ms", "memory": "bytes",
@@ -44,8 +46,10 @@ def _number(value: float | None) -> object:
 
 
 def _figure(name: str, figure: Figure) -> tuple[object, ...]:
-    return (name, _UNITS.get(name, "number"), *map(_number, (figure.now, figure.before, figure.change)), figure.why,
-            figure.why_before)
+    unit = _UNITS.get(name, "number")
+    if unit == "percent":
+        figure = replace(figure, now=tenths(figure.now), before=tenths(figure.before))
+    return name, unit, *map(_number, (figure.now, figure.before, figure.change)), figure.why, figure.why_before
 
 
 def _times(name: str, times: Times) -> Iterator[tuple[object, ...]]:
@@ -86,8 +90,8 @@ def _types(figures: ReportFigures) -> Iterator[tuple[object, ...]]:
            *(f"{what}_{part}_ms" for what in ("wait", "run") for part in _QUANTILES), "run_p95_before_ms")
     rows: dict[str, TypeRow] = {row.name: row for row in (*figures.types, *figures.slowest, *figures.failing)}
     for row in rows.values():
-        yield (row.name, row.label, row.completed, row.failed, short(row.success_rate), row.before, row.failed_before,
-               row.busy_ms, *_spread(row.wait), *_spread(row.run), _spread(row.run_before)[1])
+        yield (row.name, row.label, row.completed, row.failed, short(tenths(row.success_rate)), row.before,
+               row.failed_before, row.busy_ms, *_spread(row.wait), *_spread(row.run), _spread(row.run_before)[1])
 
 
 def _errors(figures: ReportFigures) -> Iterator[tuple[object, ...]]:
@@ -104,4 +108,5 @@ def _costs(figures: ReportFigures) -> Iterator[tuple[object, ...]]:
     for row in figures.costs.rows:
         amounts = [None if nano is None else Decimal(nano).scaleb(-9)
                    for nano in (row.nano, row.before, row.month, row.budget)]
-        yield (row.tenant_id, row.currency, *amounts[:2], row.requests, row.unknown, *amounts[2:], short(row.percent))
+        yield (row.tenant_id, row.currency, *amounts[:2], row.requests, row.unknown, *amounts[2:],
+               short(tenths(row.percent)))

@@ -16,9 +16,12 @@ HIDDEN = "–"
 
 
 def hide(found: ReportFigures) -> ReportFigures:
-    """The report without the texts of errors."""
+    """The report without the texts of errors: they have numbers (words.title), the same in each table."""
+    keys = dict.fromkeys(row.key for row in (*found.frequent_errors, *found.new_errors))
+    titles = {key: f"{HIDDEN} {n}" for n, key in enumerate(keys, start=1)}
+
     def errors(rows: tuple[ErrorRow, ...]) -> tuple[ErrorRow, ...]:
-        return tuple(replace(row, title=HIDDEN) for row in rows)
+        return tuple(replace(row, title=titles[row.key]) for row in rows)
 
     return replace(found, new_errors=errors(found.new_errors), frequent_errors=errors(found.frequent_errors),
                    alerts=tuple(map(_alert, found.alerts)))

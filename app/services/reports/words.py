@@ -5,7 +5,11 @@ A report is stored without a language, so figures carry codes; an unknown code (
 
 from __future__ import annotations
 
+import re
+
 from flask_babel import gettext as _
+
+_NUMBERED = re.compile(r"– (\d{1,9})")
 
 
 def sentence(code: str) -> str:
@@ -26,3 +30,9 @@ def sentence(code: str) -> str:
         "hours": _("Whole hours of UTC are counted: the period begins and ends up to 45 min before its days."),
         "behind": _("Some outcomes were not counted yet when these figures were read."),
     }.get(code, code)
+
+
+def title(text: str) -> str:
+    """The title of an error; of one whose text the reader may not see, its number in this report."""
+    found = _NUMBERED.fullmatch(text)
+    return _("error %(n)s, its message is not shown", n=found[1]) if found else text

@@ -77,21 +77,22 @@ def read(period: str, since: str, until: str, now: int, zone: tzinfo) -> tuple[W
     if wrong:
         return usual, wrong
     end = now - now % HOUR_MS + HOUR_MS
-    high = min(-(-(times["until"] or end) // HOUR_MS) * HOUR_MS, end)
+    high = min(-(-(end if times["until"] is None else times["until"]) // HOUR_MS) * HOUR_MS, end)
     low = times["from"] if times["from"] is not None else high - DAY_MS
     low -= low % HOUR_MS
+    if low < end - KEEP_USAGE_DAYS * DAY_MS:
+        told = "from" if times["from"] is not None else "until"
+        return usual, {told: _("Figures are kept for %(n)s days.", n=KEEP_USAGE_DAYS)}
     if low >= high:
         return usual, {"from": _("The range begins before it ends, and not in the future.")}
-    if low < end - KEEP_USAGE_DAYS * DAY_MS:
-        return usual, {"from": _("Figures are kept for %(n)s days.", n=KEEP_USAGE_DAYS)}
     return whole("", low, high), wrong
 
 
 def parse_time(text: str, zone: tzinfo, end: bool) -> int:
     """A day or a time in ms; with `end` the end of a day. Raises ValueError and OverflowError."""
     moment = datetime.fromisoformat(text)
-    if not 1971 <= moment.year <= 9000:
-        raise ValueError(text)
+    if not 1971 <= moment.year <= 9000:  # another time that has no figures; further ones do not fit into clocks
+        return 0 if moment.year < 1971 else millis(datetime(9000, 1, 1, tzinfo=UTC))
     if end and len(text) <= len("2026-11-23"):
         moment += timedelta(days=1)
     return millis((moment if moment.tzinfo else moment.replace(tzinfo=zone)).astimezone(UTC))

@@ -83,6 +83,26 @@ def test_each_end_is_told_by_each_way_once(people, ledger):
     assert people.told(ada, language="it")[0][0] == by_mail[3]
 
 
+def test_numbers_are_those_of_the_language_of_the_text(people, ledger):
+    ada, bob = people.add(), people.add(language="en")
+    uuid = ledger.dispatch("TestNoop")
+    people.follow(ada, uuid)
+    people.follow(bob, uuid, via="mail")
+    ledger.settle(ledger.claim(), "completed")
+    ledger.change("UPDATE job_metrics SET processing_time = 6500")
+    people.tell()
+    assert [people.told(ada, language=one)[0][1] for one in ("en", "it")] == ["It ran for 6.5 s.", "È durato 6,5 s."]
+    assert people.mails()[0][4].startswith("It ran for 6.5 s.")
+
+
+def test_a_page_gives_the_language_to_who_has_chosen_none(people, ledger):
+    uuid = ledger.dispatch("TestNoop")
+    for language, shown, expected in ((None, "en", "en"), (None, "it", "it"), ("it", "en", "it")):
+        with ledger.app.app_context():
+            follows.follow(people.add(language=language), "job", uuid, "browser", True, shown)
+        assert ledger.one("SELECT language FROM follows ORDER BY id DESC LIMIT 1") == expected
+
+
 def test_the_end_is_the_final_one_and_a_retry_is_a_new_follow(people, ledger):
     ada = people.add()
     uuid = ledger.dispatch("TestNoop", tries=2)
