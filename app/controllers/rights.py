@@ -30,8 +30,8 @@ _NAMES = {
     MANAGE: """alerts.new-rule alerts.rule alerts.rule-change alerts.test connections.act connections.set
         costs.budget people.change people.end people.index people.invitation people.invite people.reset-factor
         set-limit""",
-    OWN: """notices.feed notices.follow notices.unfollow reports.change reports.index reports.new reports.plan views.change
-        views.create views.delete""",
+    OWN: """notices.feed notices.follow notices.unfollow reports.change reports.index reports.new reports.plan
+        views.change views.create views.delete""",
 }
 _ACCOUNT = """browser-alerts end-session factor factor-begin factor-change factor-on index language make-token password
     revoke-token sign-out"""  # below /account, where everything is the person's own
