@@ -29,7 +29,7 @@ bp = account.bp
 def state() -> dict[str, Any]:
     """Whether it is on, and how many recovery codes are left."""
     on = second_factor.is_on(current_user.id)
-    return {"on": on, "left": second_factor.codes_left(current_user.id) if on else 0, "form": FactorForm()}
+    return {"on": on, "left": second_factor.codes_left(current_user.id) if on else 0, "form": blank(FactorForm())}
 
 
 @bp.post("/second-factor", endpoint="factor-begin")

@@ -29,7 +29,7 @@ def sessions() -> dict[str, Any]:
 @account.section("password")
 def password_form() -> dict[str, Any]:
     """The empty form."""
-    return {"form": PasswordForm(), "revokes": True}
+    return {"form": blank(PasswordForm()), "revokes": True}
 
 
 @account.section("language")

@@ -158,7 +158,7 @@ def enter(token: str, back: str):
     with reading():
         user = _person(token)
     if user is None:
-        return _not_in(LoginForm(formdata=None), back)
+        return _not_in(LoginForm(), back)
     kept = {k: session[k] for k in ("_flashes",) if k in session}
     session.clear()
     session.update(kept)

@@ -82,11 +82,11 @@ def way_words(via: str) -> str:
 
 def following(kind: str, subject: str) -> dict[str, Any] | None:
     """For the form on the page of a job or batch: `via`, how the person is told now; `ways`, (value, words) of those
-    that there are; `no_mail`, what to set. None for who cannot follow."""
+    that there are; `browser`, whether that is in the browser; `no_mail`, what to set. None for who cannot follow."""
     if OWN not in getattr(current_user, "rights", ()):
         return None
     ways = follows.ways(ACT in current_user.rights)
     via = follows.via_of(current_user.id, kind, subject)
-    return {"kind": kind, "subject": subject, "via": via and way_words(via),
+    return {"kind": kind, "subject": subject, "via": via and way_words(via), "browser": via == follows.BROWSER,
             "ways": [(way, way_words(way)) for way in ways],
             "no_mail": "" if follows.MAIL in ways else follows.no_mail()}

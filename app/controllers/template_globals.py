@@ -45,7 +45,8 @@ def install(app: Flask) -> None:
     # As functions: what they find changes; the first two query the database, and only layouts/base.html calls them
     app.jinja_env.globals.update(nav=nav, monitor=monitor_state, today=today, code_words=deploys.short,
                                  deploy_marks=deploy_marks, ways_out=ways_out, may=may, may_open=may_open,
-                                 hidden=privacy.hidden, following=following, minute=minute)
+                                 hidden=privacy.hidden, following=following, minute=minute,
+                                 second=second)
     app.context_processor(common)
 
 
@@ -94,6 +95,11 @@ def today() -> str:
 def minute() -> str:
     """The present minute in APP_TIMEZONE, for paper: '2026-11-27 09:30'."""
     return f"{formatting.localtime(when(now_ms())):%Y-%m-%d %H:%M}"
+
+
+def second() -> str:
+    """The present time of day in APP_TIMEZONE: '15:12:40'. How old a page is that no script keeps fresh."""
+    return formatting.clock(now_ms(), now_ms(), seconds=True)
 
 
 def active(endpoint: str) -> bool:

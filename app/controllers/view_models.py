@@ -28,7 +28,7 @@ from app.services.stats import pauses, workers
 from app.services.stats.job_monitoring import JobMonitoringService, MonitorView, RecentEvent, recent_events
 from app.support import disk, privacy
 from app.support.clock import DAY_MS, day_of, iso, millis, now_ms
-from app.support.formatting import localtime, number
+from app.support.formatting import duration, localtime, number
 from app.support.messages import Message, translate_stored
 from app.support.settings import settings
 from app.support.tracebacks import folders_of, parse_traceback
@@ -122,7 +122,8 @@ def notices(monitor: MonitorView, events: list[RecentEvent]) -> list[dict[str, A
     if monitor.age_s is None and monitor.late:
         add("alert-triangle", _("The monitor has not reported yet: data may be old"))
     elif monitor.late:
-        add("alert-triangle", _("Monitor %(age)s s late: data may be old", age=number(round(monitor.age_s))))
+        late = duration(monitor.age_s * 1000)
+        add("alert-triangle", _("Monitor {time} late: data may be old").replace("{time}", late))
     elif {monitor.code, *workers.running_code_versions()} - {None, registry.code_version()}:
         add("alert-triangle", _("Web, workers and monitor run different code: restart all"))
     if pauses.after_restore():

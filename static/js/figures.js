@@ -19,12 +19,16 @@ export function show(value, as) {
   return typeof value === "number" ? whole.format(value) : String(value);
 }
 
-// 40 ms; 0,9 s; 15 s; 15,2 s; 2 min 40 s; 3 h 5 min: the same shapes as the server's filter.
+// 40 ms; 0,9 s; 15 s; 15,2 s; 2 min 40 s; 3 h 5 min; 4 d 2 h: the same shapes as the server's filter.
 export function duration(ms) {
   if (ms < 100) return `${(ms > 0 && ms < 1 ? tenths : units).format(ms)} ms`;
   if (ms < 59950) return `${(ms >= 10000 && ms % 1000 === 0 ? whole : tenths).format(ms / 1000)} s`;
   const seconds = Math.round(ms / 1000);
   const [h, m, s] = [Math.floor(seconds / 3600), Math.floor((seconds % 3600) / 60), seconds % 60];
+  if (h >= 24) {
+    const d = `${Math.floor(h / 24)} ${document.body.dataset.day || "d"}`;
+    return h % 24 ? `${d} ${h % 24} h` : d;
+  }
   if (h) return m ? `${h} h ${m} min` : `${h} h`;
   return s ? `${m} min ${s} s` : `${m} min`;
 }

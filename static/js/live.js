@@ -2,6 +2,7 @@
 // brings the HTML, from the same templates as the first render, with the figures (JSON). Without a socket the page asks for
 // all its parts every few seconds. It pauses in a hidden tab, refreshes on return, gives up an overdue answer, backs off on
 // errors, and always says how old what one sees is: since the last answer, or the last message that named nothing of it.
+// When neither a message nor an answer has come for a while it says that it reconnects, before any request has failed.
 import { follow, grow } from "./ages.js";
 import { at, duration, language, show } from "./figures.js";
 import { morph } from "./morph.js";
@@ -10,6 +11,7 @@ import { socket } from "./socket.js";
 const OVERDUE = 10000;
 const LONGEST = 60000;
 const SAFETY = 300000; // with a socket everything is asked for once in this time: a day begins, an age becomes a time of day
+const SILENT = 12000; // two messages of the server, one each 5 s, are missing
 const HIDDEN = 60000; // a hidden tab leaves its place to others, unless it shows notifications
 const HEAD = "head"; // the numbers outside all parts
 
@@ -44,6 +46,7 @@ export function live() {
   let turn = 0; // when this page asks for what is owed
   let safety = Date.now() + SAFETY; // when it asks for everything
   let fresh = Date.now();
+  let heard = Date.now(); // a message or an answer
   let said = "";
   let asked = 0; // how often a component has changed something: what was under way then is too old
   let line = null;
@@ -59,17 +62,20 @@ export function live() {
       });
       document.addEventListener("visibilitychange", () => (document.hidden ? this.pause() : this.wake()));
       window.addEventListener("online", () => this.wake());
+      window.addEventListener("offline", () => this.lose());
       window.addEventListener("pageshow", (event) => event.persisted && this.wake());
       window.addEventListener("live:now", () => {
         asked += 1;
         this.refresh();
       });
       clock = setInterval(() => this.tell(), 1000);
+      this.say("fresh");
       this.count(Number(this.figure("failed-jobs") || 0));
       if (document.hidden) this.pause();
       else {
         line.show();
         this.plan();
+        if (navigator.onLine === false) this.lose();
       }
     },
     destroy() {
@@ -111,6 +117,7 @@ export function live() {
     told(message, first) {
       spread = message.spread_ms || 0;
       follow(message.at);
+      heard = Date.now();
       this.$root.dataset.heard = String(Date.now()); // notices.js asks by itself only without a socket
       if (message.changed.includes("notices_feed")) window.dispatchEvent(new CustomEvent("live:notices"));
       if (this.state() === "ended" || document.hidden) return;
@@ -162,6 +169,7 @@ export function live() {
       owed.clear();
       try {
         const answer = await getJson(this.$root.dataset.url, { "X-Partials": names.join() });
+        heard = Date.now();
         if (mine === asked && !this.swap(answer.partials)) {
           for (const name of names) owed.add(name);
           turn = Date.now() + this.period();
@@ -252,20 +260,30 @@ export function live() {
       }
       return undefined;
     },
+    lose() {
+      if (this.state() === "fresh" || this.state() === "late") this.say("off");
+    },
     tell() {
       const slept = Date.now() - ticked > 30000;
       ticked = Date.now();
       if (slept) this.wake();
       if (!document.hidden) grow();
-      if (this.state() !== "fresh") return;
+      if (Date.now() - heard > SILENT + (line.open ? 0 : Math.max(0, delay - 5000) + spread)) this.lose();
       const words = document.getElementById("last-update");
-      const seconds = Math.round((Date.now() - fresh) / 1000);
+      const seconds = Math.max(0, Math.round((Date.now() - fresh) / 1000));
       const ago = seconds < 1 ? words.dataset.now : seconds < 60 ? relative.format(-seconds, "second") : relative.format(-Math.floor(seconds / 60), "minute");
-      if (said === ago) return;
-      said = ago;
       const long = document.createElement("span");
       long.className = "long";
       long.textContent = `${words.dataset.updated} `;
+      if (this.state() === "off") {
+        const age = words.querySelector(".age") || document.createElement("span");
+        age.className = "age";
+        age.ariaHidden = "true"; // that it reconnects is announced once
+        age.textContent = ` (${words.dataset.updated} ${ago})`.toLowerCase();
+        if (!age.isConnected) words.append(age);
+      }
+      if (said === ago || this.state() !== "fresh") return;
+      said = ago;
       words.replaceChildren(long, ago);
     },
   };

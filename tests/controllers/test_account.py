@@ -106,6 +106,45 @@ def test_password_and_language_are_changed_with_sentences_beside_the_fields(app,
         assert db.session.scalar(db.select(User.language)) == "en"
 
 
+def test_a_new_password_revokes_the_tokens_unless_that_is_unticked(app, admin):
+    def token() -> str:
+        return post(admin, "/account/tokens", name="x", scope="read", days="365", own_password=words[0]).json["token"]
+
+    def works(text: str) -> bool:
+        return app.test_client().get("/api/jobs", headers={"Authorization": f"Bearer {text}"}).status_code == 200
+
+    def change(**sent):
+        answer = post(admin, "/account/password", headers=EN, password=words[0], new_password=words[1], **sent)
+        words.reverse()
+        return admin.get(answer.location, headers=EN).text
+
+    words = [PASSWORD, "four other good words"]
+    page = admin.get("/account/", headers=EN).text
+    assert re.search(r'type="checkbox" name="revoke_tokens" value="1" checked', page) and "Revoke my API tokens too" in page
+    kept = token()
+    assert "API token revoked" not in change(revoke_tokens="0") and works(kept), "unticked"
+    assert "1 API token revoked" in change(revoke_tokens=["0", "1"]) and not works(kept), "ticked, as a browser sends it"
+    stolen = token()
+    assert works(stolen) and "1 API token revoked" in change() and not works(stolen), "a script that does not say"
+    wrong = post(admin, "/account/password", headers=EN, password=words[0], new_password="x", revoke_tokens="0").text
+    assert 'name="revoke_tokens" value="1">' in wrong, "what was chosen stays"
+    assert "API tokens revoked: 1" in admin.get("/admin/jobs/log", headers=EN).text
+
+
+def test_with_a_second_factor_a_token_takes_a_code_too(app, admin):
+    secret, codes, _pages = turn_on(admin)
+    assert 'id="t-code"' in admin.get("/account/", headers=EN).text
+    sent = {"name": "x", "scope": "read", "days": "7", "own_password": PASSWORD}
+    for code in ("", "000000"):
+        assert post(admin, "/account/tokens", **sent, passcode=code).json["fields"].keys() == {"passcode"}
+    page = post(admin, "/account/tokens", headers=EN, **sent, passcode="000000").text
+    assert 'id="e-t-code"' in page and "000000" not in page
+    code = code_of(secret)
+    assert post(admin, "/account/tokens", **sent, passcode=code).json["token"]
+    assert post(admin, "/account/tokens", **sent, passcode=code).status_code == 400, "once"
+    assert post(admin, "/account/tokens", **sent, passcode=codes[3]).json["token"]
+
+
 def test_before_the_code_there_is_no_right_on_any_address(app, admin):
     secret, _codes, _pages = turn_on(admin)
     client, answer = first_page(app, "/admin/jobs/workers?x=1")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from app.extensions import db
-from app.models import UserSession
-from app.services.people import accounts
+from app.models import User, UserSession
+from app.services.people import accounts, sign_in as sessions
 from app.services.people.sign_in import network_of, sign_in as begin_session
 from app.support.clock import now_ms
 from app.support.validation import ValidationError
@@ -84,6 +84,22 @@ def _error(page: str) -> str:
 
     found = re.search(r'role="alert".*?<span>(.*?)</span>', page, re.S)
     return found[1].strip() if found else ""
+
+
+def test_an_account_that_is_disabled_while_it_signs_in_gets_the_answer_of_a_wrong_password(app, monkeypatch):
+    with app.app_context():
+        accounts.create_user("ada@example.org", "viewer", PASSWORD)
+    real = sessions.sign_in
+
+    def then_disabled(*given, **more):
+        token = real(*given, **more)
+        db.session.execute(db.update(User).values(disabled_ms=1))
+        db.session.commit()
+        return token
+
+    monkeypatch.setattr(sessions, "sign_in", then_disabled)
+    answer = attempt(app.test_client(), "ada@example.org", PASSWORD)
+    assert answer.status_code == 401 and "non corrette" in _error(answer.text)
 
 
 def test_networks_are_a_v4_address_and_a_v6_64():

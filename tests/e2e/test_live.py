@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+from datetime import timedelta
 
 import pytest
+from flask_babel import force_locale
 from playwright.sync_api import expect
+
+from app.support import formatting
+from app.support.clock import now_ms, when
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
 SOCKET = re.compile(r"/admin/jobs/live$")
@@ -76,15 +81,51 @@ def test_what_a_dropped_socket_leads_to(open_page, site):
             pass
     expect(state).to_have_attribute("data-state", "fresh")
     page.route("**/realtime-stats", lambda route: route.abort())
-    expect(page.locator("#last-update")).to_have_text("Reconnecting…", timeout=20_000)
+    expect(page.locator("#last-update")).to_contain_text("Reconnecting…", timeout=20_000)
     page.unroute("**/realtime-stats")
     passes[0] = True
     before = len(sockets)
     page.evaluate("window.dispatchEvent(new Event('online'))")
     expect(state).to_have_attribute("data-state", "fresh", timeout=20_000)
-    expect(page.locator("#last-update")).not_to_have_text("Reconnecting…")
+    expect(page.locator("#last-update")).not_to_contain_text("Reconnecting…")
     page.wait_for_timeout(1000)
     assert len(sockets) == before + 1, "it came back at once, not after the pause between its tries"
+
+
+def test_silence_is_told_before_any_request_fails(open_page):
+    """A frozen server, and a network that is gone: what stands there is old, and the page says since when."""
+    page = open_page("/admin/jobs/", locale="en-GB")
+    messages = []
+
+    def hold(socket) -> None:
+        server = socket.connect_to_server()
+        server.on_message(lambda text: messages.append(text) or (socket.send(text) if len(messages) < 2 else None))
+
+    page.route_web_socket(SOCKET, hold)
+    reload(page)
+    page.route("**/realtime-stats", lambda route: None)
+    expect(page.locator(".live")).to_have_attribute("data-state", "off", timeout=16_000)
+    assert re.fullmatch(r"Reconnecting… \(updated \d+ seconds ago\)", page.inner_text("#last-update"))
+    page = open_page("/admin/jobs/", locale="en-GB")
+    expect(page.locator(".live")).to_have_attribute("data-state", "fresh")
+    page.context.set_offline(True)
+    expect(page.locator(".live")).to_have_attribute("data-state", "off", timeout=1500)
+    page.context.set_offline(False)
+    expect(page.locator(".live")).to_have_attribute("data-state", "fresh", timeout=5000)
+
+
+def test_the_script_writes_times_in_the_words_of_the_server(open_page, site):
+    seconds = (5, 59, 60, 3599, 3600, 86399, 86400, 90000, 354_900, 2_591_760)
+    for locale in ("en", "it"):
+        page = open_page("/admin/jobs/log", locale=locale)
+        with site.app.test_request_context(), force_locale(locale):
+            wanted = [formatting.duration(s * 1000) for s in seconds]
+            due = formatting.due(when(now_ms()) + timedelta(days=4, hours=2, minutes=30))
+        script = "async ([url, all]) => { const { duration } = await import(url); return all.map((s) => duration(s * 1000)); }"
+        url = page.evaluate("document.querySelector('script[type=module]').src").replace("app.js", "figures.js")
+        assert page.evaluate(script, [url, seconds]) == wanted
+        page.evaluate("document.body.append(Object.assign(document.createElement('time'), { id: 'due', dateTime: new Date(Date.now() + (4 * 24 + 2.5) * 3600000).toISOString() })); due.dataset.age = 'due'")
+        expect(page.locator("#due")).to_have_text(due)
 
 
 def test_another_tab_signs_out_and_the_page_says_so_at_once(open_page, site):

@@ -9,12 +9,19 @@ import pypdf
 import pytest
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
-PAGES = ("/", "/list", "/job/{failed}", "/queues", "/errors/?period=all", "/costs/", "/usage/", "/alerts/", "/log", "/batches/", "/capacity/")
+PAGES = ("/", "/list", "/job/{failed}", "/queues", "/errors/?period=all", "/costs/", "/usage/", "/alerts/", "/log", "/batches/", "/capacity/", "/reports/")
 # Cells of a table that are not wholly inside the page as it is printed, and what must not be seen.
 OUTSIDE = """() => [...document.querySelectorAll('.t :is(th, td), .mini :is(th, td), h1, h2, canvas')].filter((cell) => {
   const box = cell.getBoundingClientRect();
   return box.width && !cell.closest('.visually-hidden') && (box.right > innerWidth + 1 || box.left < -1 || cell.scrollWidth > cell.clientWidth + 24 && cell.clientWidth);
 }).map((cell) => cell.textContent.trim().slice(0, 60))"""
+# Panels that print a heading above nothing, and charts that do not stand within their panel.
+EMPTY = """() => [...document.querySelectorAll('main .panel')].filter((panel) => panel.checkVisibility()).filter((panel) => {
+  const frame = panel.getBoundingClientRect();
+  if ([...panel.querySelectorAll('.chart > canvas')].some((chart) => chart.checkVisibility() && chart.getBoundingClientRect().bottom > frame.bottom)) return true;
+  const rest = [...panel.children].filter((e) => e.tagName !== 'HEADER');
+  return rest.length && !rest.some((e) => e.checkVisibility() && (e.innerText.trim() || e.querySelector('canvas, svg')));
+}).map((panel) => panel.innerText.slice(0, 60))"""
 PRESSED = "() => [...document.querySelectorAll('button, .button, input, select, textarea, nav, summary.say')].filter((e) => e.checkVisibility()).map((e) => e.outerHTML.slice(0, 80))"
 
 
@@ -38,6 +45,7 @@ def test_pages_print_black_on_white_with_all_columns_and_no_buttons(open_page, s
         lines = {line.strip() for sheet in sheets for line in sheet.extract_text().split("\n")}
         assert not {"Retry", "Cancel the job", "Refresh", "New job", "Export CSV", "Edit and retry"} & buttons & lines, path
         assert page.evaluate(OUTSIDE) == [] and page.evaluate(PRESSED) == [], path
+        assert page.evaluate(EMPTY) == [], path
         assert page.locator("canvas:visible").count() == charts, path
         assert page.evaluate("getComputedStyle(document.body).color") == "rgb(0, 0, 0)"
         assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"

@@ -35,6 +35,9 @@ NOT_FOR_PEOPLE = {
     ("app/integrations/openai_stream.py", "stopped"): "a sign for whoever asked, who makes the sentence",
     ("app/integrations/openai_stream.py", "error event"): "always caught and judged",
     ("app/integrations/openai_stream.py", "finish_reason "): "a field of the protocol and the server's word for it",
+    ("app/services/people/sign_in.py", "a code is needed"): "the route of the sign-in catches it and asks for the code",
+    ("app/services/reports/figures.py", "tenant"): "a code: reports/chapters has its sentence",
+    ("app/services/reports/figures.py", "queue"): "a code: reports/chapters has its sentence",
 }
 
 
