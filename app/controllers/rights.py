@@ -19,7 +19,7 @@ _NAMES = {
     READ: """index job list queues queue workers recurring recurring-one realtime-stats metrics log palette palette-json
         alerts.index batches.index batches.one capacity.index capacity.hours costs.index costs.days errors.index
         graph.batch graph.job reports.report usage.index usage.one schedules.next views.index views.one costs.export
-        export log-export live metrics-csv notices.feed""",
+        export log-export live metrics-csv""",
     DATA: """connections.index contents.index contents.one contents.report generations.index generations.one
         generations.templates syncs.csv syncs.job syncs.json syncs.link texts.csv texts.json texts.one""",
     ACT: """act alerts.act batches.act bulk cancel delete errors.act errors.mark flush-failed pause pause-type place
@@ -30,7 +30,7 @@ _NAMES = {
     MANAGE: """alerts.new-rule alerts.rule alerts.rule-change alerts.test connections.act connections.set
         costs.budget people.change people.end people.index people.invitation people.invite people.reset-factor
         set-limit""",
-    OWN: """notices.follow notices.unfollow reports.change reports.index reports.new reports.plan views.change
+    OWN: """notices.feed notices.follow notices.unfollow reports.change reports.index reports.new reports.plan views.change
         views.create views.delete""",
 }
 _ACCOUNT = """browser-alerts end-session factor factor-begin factor-change factor-on index language make-token password
