@@ -129,7 +129,7 @@ def test_a_range_is_of_whole_hours_and_a_bad_one_is_told_beside_its_field(site):
     found = plain(site, f"type/T?from={day}&until={day}")
     assert found["since"] < found["until"] and len(found["bars"]) in (23, 24, 25)
     for query, words in (("from=x", "A date is written"), ("until=2026-13-01", "A date is written"), ("from=2999-01-01", "begins before it ends"), ("from=2001-01-01", "kept for 400 days"),
-                         ("from=0001-01-01", "A date is written"), ("from=9999-12-31&until=9999-12-31", "A date is written"), (f"from={day}T10:00&until={day}T09:00", "begins before")):
+                         ("from=0001-01-01", "kept for 400 days"), ("from=9999-12-31&until=9999-12-31", "begins before it ends"), (f"from={day}T10:00&until={day}T09:00", "begins before")):
         for path in ("type/T", ""):
             answer = site.get(f"/admin/jobs/usage/{path}?{query}")
             assert answer.status_code == 400 and 'class="wrong"' in answer.text and words in answer.text, query
