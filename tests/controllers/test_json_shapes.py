@@ -95,6 +95,7 @@ def answers(site) -> dict[str, dict[str, str]]:
     for state, uuid in site.uuids.items():
         if state in ("processing", "retried", "completed", "failed", "timeout", "binned", "lost", "held"):
             found[f"/job/ {state}"] = shape(site.read(f"/job/{uuid}").get_json())
+            site.client.set_cookie("lang", "en")  # the command line speaks English
             shown = site.runner.invoke(args=["jobs", "show", uuid, "--json"])
             moving = {"ends": None} if state == "processing" else {}  # what a running job still takes is counted from now
             assert json.loads(shown.output) | moving == site.read(f"/job/{uuid}").get_json() | moving, "page and command say the same"
