@@ -61,7 +61,7 @@ QUERIES = {
     "admin.jobs.schedules.new": [{}, {"type": "TestForm"}, {"type": "ProcessCsvImport"}], "admin.jobs.schedules.next": [{}, {"cron": "*/5 * * * *"}, {"cron": "61 * * * *"}],
     "admin.jobs.errors.index": [{}, *({"period": p, "sort": s} for p, s in (("7d", "last"), ("30d", "first"), ("all", "x"))), {"since": "2026-01-01", "until": "2030-01-01T10:00"}, {"deploy": "1"}, {"since": "x"}, {"error": "0"}],
     "admin.jobs.notices.feed": [{}, {"after": "0"}, {"after": "9" * 18}, {"after": "9" * 19}, {"after": "-1"}, {"after": "x"}, {"x": "1"}],
-    "admin.jobs.reports.report": [{"format": f, "period": p} for f, p in (("txt", ""), ("csv", "7d"), ("pdf", "week"))] + [{"format": "x", "from": "x", "lang": "x", "queue": "x"}, {"from": "2026-01-01", "period": "week"}],
+    "admin.jobs.reports.report": [{"format": f, "period": p} for f, p in (("txt", "24h"), ("csv", "7d"), ("pdf", "week"))] + [{"format": "x", "from": "x", "lang": "x", "queue": "x"}, {"from": "2026-01-01", "period": "week"}],
     "admin.jobs.graph.job": [{}, {"zoom": "150", "sort": "state"}, {"open": "0-0", "node": "x"}],
 }
 
