@@ -30,7 +30,7 @@ def test_a_token_that_may_act_and_not_read_finds_nothing_out_by_searching(ledger
     api.send("TestEcho", {"text": SECRET})
     for part in ({"args.text": SECRET}, {"q": SECRET}):
         answer = api.ask("POST", "/admin/jobs/bulk", token, data={"action": "hold", "scope": "all"} | part)
-        assert answer.status_code == 400 and "non vede argomenti" in answer.json["error"]
+        assert answer.status_code == 400 and "does not see arguments" in answer.json["error"]
     assert ledger.one("SELECT COUNT(*) FROM jobs WHERE state = 'held'") == 0
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from app.services.jobs import rollups
 from app.support.clock import DAY_MS, HOUR_MS, now_ms
-from tests.controllers.test_usage import HOUR, JSON, site  # noqa: F401
+from tests.controllers.test_usage import JSON, hour, site  # noqa: F401
 from tests.services.stats.test_usage_fill import metric
 
 PATH = "/admin/jobs/metrics.csv"
@@ -19,9 +19,9 @@ PATH = "/admin/jobs/metrics.csv"
 @pytest.fixture
 def page(site):  # noqa: F811
     """Those of the pages of use, with a type that is a formula, and one that only costs."""
-    metric(site.ledger, "evil", at=HOUR - 3 * HOUR_MS, job_type='=HYPERLINK("http://x")', tenant_id="blu")
-    site.ledger.change("INSERT INTO job_costs (uuid, job_type, tenant_id, at_ms, cost_nano, currency) VALUES ('x', 'T', 'acme', :at, 1500000000, 'EUR')", at=HOUR - HOUR_MS)
-    site.ledger.change("INSERT INTO job_costs (uuid, job_type, tenant_id, at_ms, cost_nano, currency) VALUES ('x', 'Paid', 'acme', :at, 1, 'USD')", at=HOUR - HOUR_MS)
+    metric(site.ledger, "evil", at=hour() - 3 * HOUR_MS, job_type='=HYPERLINK("http://x")', tenant_id="blu")
+    site.ledger.change("INSERT INTO job_costs (uuid, job_type, tenant_id, at_ms, cost_nano, currency) VALUES ('x', 'T', 'acme', :at, 1500000000, 'EUR')", at=hour() - HOUR_MS)
+    site.ledger.change("INSERT INTO job_costs (uuid, job_type, tenant_id, at_ms, cost_nano, currency) VALUES ('x', 'Paid', 'acme', :at, 1, 'USD')", at=hour() - HOUR_MS)
     rollups.advance(site.ledger.connection)
     return site
 
