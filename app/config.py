@@ -192,8 +192,9 @@ class Settings:
         "", channels, "who is told when a rule is broken: `name=address` parts, blanks between, any of "
         "[Apprise](https://appriseit.com)'s services", "monitor", name="ALERT_URLS")
     alert_language: str = row("it", choice("it", "en"), "the language of alerts: `it` or `en`")
-    smtp_url: str = row("", smtp_url, "the mail server of reports and notices: `smtp://user:password@host:587` or "
-                        "`smtps://host:465`; signs in the password are percent-encoded", "monitor")
+    smtp_url: str = row("", smtp_url, "the mail server of reports and notices: `smtp://user:password@host:587` "
+                        "(STARTTLS, unless `?tls=off`) or `smtps://host:465`; signs in the password are "
+                        "percent-encoded", "monitor")
     report_from: tuple[str, str] = row("", sender, "the sender of mails: `reports@example.org` or "
                                        "`Reports <reports@example.org>`", computed="the user of `SMTP_URL`")
     openai_rpm: int = row("0", whole(0, 1_000_000), "requests a minute, for all workers together; 0: no limit of ours")

@@ -13,7 +13,7 @@ from app.controllers.job_list import read_filter
 from app.extensions import db
 from app.services.jobs import facts, listing
 from app.services.people import accounts
-from app.support.clock import DAY_MS, HOUR_MS, iso, now_ms
+from app.support.clock import DAY_MS, HOUR_MS, iso, now_ms, stamp
 from tests.conftest import PASSWORD, sign_in
 
 JSON = {"Accept": "application/json"}
@@ -32,6 +32,7 @@ def site(ledger):
         uuid = ledger.dispatch(name, **options)
         ledger.settle(ledger.claim(), "failed", error=error, retry=False)
         ledger.change("UPDATE job_history SET finished_ms = finished_ms - :ago WHERE uuid = :u", ago=ago, u=uuid)
+        ledger.change("UPDATE job_metrics SET completed_at = :at WHERE uuid = :u", at=stamp(now_ms() - ago), u=uuid)
         if group:
             facts.advance(ledger.connection)
         return uuid
