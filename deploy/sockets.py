@@ -6,8 +6,8 @@ one thread, while there are sockets: two looks a second (services/stats/live_mar
 All sockets are touched in the worker's loop only; the thread passes what it knows to it. A frame goes out at least
 every 5 s: it proves that nothing else has changed, so none goes out while the thread hangs on its database.
 Closed are: a client that sends more than 4 KB and 100 bytes a second, or what is no frame (1002, 1007, 1008); that has
-not taken its few bytes, or not answered a ping for 60 s; whose session is over (4401); at a stop of the server all
-(1001).
+not taken its few bytes, or not answered a ping for 60 s; whose session is over (4401); for which no place is left
+because others came at the same time (1013); at a stop of the server all (1001).
 """
 
 import contextlib
@@ -55,7 +55,8 @@ class Hub:
         self.next_ping = time.monotonic() + PING_S
 
     def has_room(self, person):
-        """Whether one more socket of this person (id) may come; called in the thread of its handshake."""
+        """Whether one more socket of this person (id) may come; called in the thread of its handshake. Of handshakes at
+        the same time more may pass: `add` counts again."""
         sockets = list(self.sockets)
         return len(sockets) < MOST and sum(one.person == person for one in sockets) < MOST_EACH
 
@@ -77,7 +78,7 @@ class Hub:
                 self.thread.start()
         if not self.worker.alive:
             self.close(one, GOING_AWAY)
-        elif len(self.sockets) > MOST:
+        elif len(self.sockets) > MOST or sum(other.person == one.person for other in self.sockets) > MOST_EACH:
             self.close(one, TRY_LATER)
         elif early:
             self.take(one, early)

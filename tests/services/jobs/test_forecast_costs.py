@@ -75,7 +75,7 @@ def test_five_and_fifty_batches_cost_the_same_statements(jobs, kind):
         numbers.append(len(asked))
         started.append(len(now))
         assert len(rows) == total and len(running) == batch_pages.MOST_RUNNING and all(end and said.startswith("Ends at about ") for end, said in ends.values()), ends
-    assert numbers[0] == numbers[1] <= 22
+    assert numbers[0] == numbers[1] <= 23  # graphs on PostgreSQL: rows and ends are two outlooks, each with exact places and two reads of the clock
     assert started[1] <= started[0] + 3  # one more counts the open ones, and the history has the same length
     for row in rows[::7]:
         alone = batch_pages.end_of(row, now_ms())[0]
