@@ -99,7 +99,7 @@ def test_a_failed_job_is_retried_and_deleted_from_the_dashboard(open_page, site)
     site.ended()
     page.goto("/admin/jobs/")
     within_row(page, uuid).press("Elimina")
-    answer(page, "Eliminare questo job?", "Elimina")
+    answer(page, "Eliminare questo lavoro?", "Elimina")
     told(page, "Job eliminato")
 
 
@@ -108,7 +108,7 @@ def test_everything_works_without_javascript(open_page, site):
     site.ended()
     page = open_page("/admin/jobs/", javascript=False)
     within_row(page, uuid).press("Elimina")
-    answer(page, "Eliminare questo job?", "Elimina")
+    answer(page, "Eliminare questo lavoro?", "Elimina")
     told(page, "Job eliminato")
     page.goto("/admin/jobs/new/?type=TestForm")
     within_form(page).fill("Text", "hello").fill("Number", "7").choose("Kind", "a").press("Avvia il lavoro")
