@@ -42,6 +42,8 @@ def install(app: Flask) -> None:
     )
     app.jinja_env.filters.update(formatting.FILTERS | {"field_name": field_names.name_of})
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
+    # Or `100000|number` is computed when its template is compiled, in the language of the first reader, for all others.
+    app.jinja_env.optimized = False
     # As functions: what they find changes; the first two query the database, and only layouts/base.html calls them
     app.jinja_env.globals.update(nav=nav, monitor=monitor_state, today=today, code_words=deploys.short,
                                  deploy_marks=deploy_marks, ways_out=ways_out, may=may, may_open=may_open,

@@ -8,6 +8,7 @@ from contextvars import Context
 from types import SimpleNamespace
 
 import pytest
+from flask_babel import force_locale
 from sqlalchemy import select
 
 from app import registry
@@ -157,6 +158,15 @@ def test_a_long_body_is_cut_and_it_is_said(site):
     page = get(site, f"{HERE}/{content('r', body='x' * 300_000)}")
     assert re.findall(r'<p class="cut">([^<]*)</p>', page) == ["The first 100,000 of 300,000 characters are shown."], words(page.replace("x" * 1000, ""))[-1500:]
     assert len(page) < 150_000
+
+
+def test_a_constant_in_a_template_has_the_language_of_each_reader(app):
+    with app.test_request_context():
+        template = app.jinja_env.from_string("{{ 100000|number }}")
+        with force_locale("it"):
+            assert template.render() == "100.000"
+        with force_locale("en"):
+            assert app.jinja_env.from_string("{{ 100000|number }}").render() == template.render() == "100,000"
 
 
 def test_sync_now_dispatches_one_job(site):
