@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import wraps
 from typing import Any
 
 from flask import Flask, g, has_request_context, request, url_for
 from flask_babel import get_locale, gettext as _
 from flask_login import current_user
+from jinja2 import pass_context
 
 from app import extensions
 from app.controllers.access import OF_API, bearer_token, may_open
@@ -40,16 +43,26 @@ def install(app: Flask) -> None:
         app, locale_selector=choose_language, timezone_selector=lambda: settings().timezone.key,
         default_translation_directories="translations",
     )
-    app.jinja_env.filters.update(formatting.FILTERS | {"field_name": field_names.name_of})
+    filters = formatting.FILTERS | {"field_name": field_names.name_of}
+    app.jinja_env.filters.update({name: for_reader(function) for name, function in filters.items()})
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
-    # Or `100000|number` is computed when its template is compiled, in the language of the first reader, for all others.
-    app.jinja_env.optimized = False
     # As functions: what they find changes; the first two query the database, and only layouts/base.html calls them
     app.jinja_env.globals.update(nav=nav, monitor=monitor_state, today=today, code_words=deploys.short,
                                  deploy_marks=deploy_marks, ways_out=ways_out, may=may, may_open=may_open,
                                  hidden=privacy.hidden, following=following, minute=minute,
                                  second=second)
     app.context_processor(common)
+
+
+def for_reader(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A filter that Jinja does not compute when it compiles a template: `100000|number` would have the language of the
+    first reader for all others."""
+    @pass_context
+    @wraps(function)
+    def filtered(_context: Any, *given: Any, **named: Any) -> Any:
+        return function(*given, **named)
+
+    return filtered
 
 
 def common() -> dict[str, Any]:
