@@ -63,6 +63,9 @@ def create_app(settings: Settings | None = None, synchronous: str = "FULL") -> F
         SESSION_COOKIE_SECURE=settings.https,
         SESSION_COOKIE_HTTPONLY=True,
         SESSION_COOKIE_SAMESITE="Lax",
+        # Or each poll sets the cookie, and one that was under way during an act puts the session of before it back:
+        # what the act had to tell, and its "Undo", are lost. A session ends after 7 days, however often it is used.
+        SESSION_REFRESH_EACH_REQUEST=False,
         PERMANENT_SESSION_LIFETIME=timedelta(days=7),
         MAX_CONTENT_LENGTH=(settings.upload_max_mb + 1) * 2**20,
         MAX_FORM_MEMORY_SIZE=2 * 2**20,

@@ -121,3 +121,9 @@ def test_short_ids_tell_the_jobs_of_a_page_apart(admin, app):
     for shown in short.values():
         assert f"Select Test Noop {shown}<" in listed
         assert f"Move {shown} up" in queued and f'aria-label="Move Test Noop {shown}"' in order
+
+
+def test_a_poll_sets_no_cookie(admin):
+    """Else one that was under way during an act would put the session of before it back, without what the act told."""
+    assert admin.get("/admin/jobs/realtime-stats").status_code == 200
+    assert "Set-Cookie" not in admin.get("/admin/jobs/realtime-stats").headers and "Set-Cookie" not in admin.get("/admin/jobs/").headers

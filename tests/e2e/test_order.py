@@ -97,6 +97,8 @@ def test_two_people_order_a_queue_by_mouse_keyboard_and_touch(open_page, site, l
     accessible(open_page, page, "order")
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "scrolls sideways at 360 px"
     page.set_viewport_size(size)
+    # Two frames: or the row is taken where it stood at 360 px.
+    page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(done, 300))))")
 
     actions.act("hold", d, "bob")
     drag(page, d, f"[data-uuid='{a}']")
