@@ -12,6 +12,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -29,7 +30,7 @@ def backoff(attempts: int) -> int:
     return min(FIRST_MS * 2 ** min(max(attempts, 0), 12), MOST_MS)
 
 
-class Outbox:
+class Outbox(ABC):
     """One outbox in one monitor; `clock` gives the time (ms) in place of the database's."""
 
     kind = "channel"  # what a lane is called in logs
@@ -43,25 +44,25 @@ class Outbox:
         self.threads: dict[str, threading.Thread] = {}
         self.failures: dict[str, str] = {}
 
+    @abstractmethod
     def lanes(self) -> Iterable[str]:
         """The lanes that this monitor can serve."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _take(self, connection: Connection, lane: str) -> tuple[list[Any], int] | None:
         """The rows to send now, leased, and the end of the lease; None when nothing is due or another was first."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _prepare(self, lane: str, rows: list[Any]) -> Any:
         """What is sent."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _deliver(self, lane: str, rows: list[Any], made: Any) -> tuple[Any, ...]:
         """Send what `_prepare` made; returns what went wrong ('' if nothing did) and more for `_end`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _end(self, connection: Connection, rows: list[Any], until: int, *outcome: Any) -> None:
         """Write what `_deliver` returned into the rows that are still leased until `until`."""
-        raise NotImplementedError
 
     def send_due(self, connection: Connection) -> int:
         """Start what is due and do not wait for it; returns how many sendings were started."""
