@@ -28,7 +28,7 @@ def make(site, **numbers: int):
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_the_pages_of_batches_are_accessible_and_fit_a_phone(open_page, site, theme):
     made = make(site, TestPermanent=2, TestNoop=3)
-    site.ended()
+    site.quiet()
     with site.app.app_context():
         running = begin("Open", tenant_id="acme")
         registry.find("TestNoop").with_options(batch=running, delay=3600).dispatch_many([{}] * 2)

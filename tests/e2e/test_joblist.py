@@ -65,7 +65,7 @@ def test_two_ticked_are_retried_after_a_question(open_page, site):
     answer(page, "Riprovare 2 lavori falliti?", "Riprova 2")
     told(page, "2 job reinseriti nella coda")
     assert "q=tick" in page.url, "back to the same list"
-    site.ended()
+    site.quiet()
 
 
 def test_all_that_match_are_frozen_as_seen_and_counted_by_the_server(open_page, site):
@@ -159,7 +159,7 @@ def test_cancelling_offers_a_way_back_that_is_not_called_cancel(open_page, site)
     assert dialog.locator("button").all_inner_texts() == ["Torna indietro", "Annulla 2"]
     answer(page, "Annullare 2 lavori?", "Annulla 2")
     told(page, "2 lavori annullati o invitati a fermarsi")
-    site.ended()
+    site.quiet()
     assert site.one("SELECT COUNT(*) FROM job_history WHERE status = 'cancelled' AND uuid IN (?, ?)", *uuids) == 2
 
 

@@ -53,7 +53,7 @@ def test_a_change_comes_by_the_socket_and_only_what_it_names_is_asked_for(open_p
     page.wait_for_timeout(6000)
     asked.clear()
     site.dispatch("TestNoop")
-    site.ended()
+    site.quiet()
     page.wait_for_timeout(2500)
     assert not asked, "nothing on this page shows jobs that have completed"
     assert re.search("ago|now", page.inner_text("#last-update"))

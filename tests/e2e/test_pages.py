@@ -92,11 +92,11 @@ def test_a_page_without_a_socket_asks_once_in_five_seconds(open_page, site):
 
 def test_a_failed_job_is_retried_and_deleted_from_the_dashboard(open_page, site):
     uuid = site.dispatch("TestPermanent")[0]
-    site.ended()
+    site.quiet()
     page = open_page("/admin/jobs/")
     within_row(page, uuid).press("Riprova")
     told(page, "Job reinserito nella coda")
-    site.ended()
+    site.quiet()
     page.goto("/admin/jobs/")
     within_row(page, uuid).press("Elimina")
     answer(page, "Eliminare questo lavoro?", "Elimina")
@@ -105,7 +105,7 @@ def test_a_failed_job_is_retried_and_deleted_from_the_dashboard(open_page, site)
 
 def test_everything_works_without_javascript(open_page, site):
     uuid = site.dispatch("TestPermanent")[0]
-    site.ended()
+    site.quiet()
     page = open_page("/admin/jobs/", javascript=False)
     within_row(page, uuid).press("Elimina")
     answer(page, "Eliminare questo lavoro?", "Elimina")
@@ -128,7 +128,7 @@ def test_a_csv_file_is_imported_from_the_form_after_its_preview(open_page, site,
     page.select_option("[name=map-title]", label="title")
     within_form(page).press("Start the import")
     page.wait_for_url("**/admin/jobs/job/*")
-    site.ended()
+    site.quiet()
     page.reload()
     assert '"inserted"' in page.content() and '"encoding": "UTF-8"' in page.content()
     page.goto("/admin/jobs/contents")
@@ -186,7 +186,7 @@ def test_a_queue_is_paused_with_a_reason_a_job_moved_to_the_top_and_all_resumed(
     first = page.locator("section:has(#next-title) tbody tr").first
     expect(first.locator(f"a[href$='{uuids[2]}']")).to_be_visible()
     within_row(page, "low").press("Resume", key="Enter")
-    site.ended()
+    site.quiet()
     page.goto("/admin/jobs/log")
     expect(page.get_by_text("Resumed the queue low").first).to_be_visible()
     page.goto("/admin/jobs/recurring")

@@ -53,7 +53,7 @@ def test_pages_print_black_on_white_with_all_columns_and_no_buttons(open_page, s
 
 def test_a_long_table_repeats_its_head_on_each_sheet(open_page, site):
     site.dispatch("TestNoop", count=50)
-    site.ended()
+    site.quiet()
     page = open_page("/admin/jobs/list", locale="en-GB")
     sheets = pypdf.PdfReader(io.BytesIO(page.pdf(prefer_css_page_size=True))).pages
     assert len(sheets) > 1 and all("Attempts" in sheet.extract_text() for sheet in sheets[:-1])

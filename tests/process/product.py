@@ -99,6 +99,11 @@ class Product:
     def ended(self, seconds: float = 60) -> None:
         self.until(lambda: self.one("SELECT COUNT(*) FROM jobs") == 0, seconds, "all jobs ended")
 
+    def quiet(self, seconds: float = 60) -> None:
+        """Wait until no job runs or begins within a minute; other tests of the same site leave later ones."""
+        soon = "SELECT COUNT(*) FROM jobs WHERE state IN ('pending', 'processing') OR state = 'scheduled' AND available_ms < ?"
+        self.until(lambda: self.one(soon, (time.time() + 60) * 1000) == 0, seconds, "no job is due")
+
     def worker_pids(self) -> list[int]:
         return [r[0] for r in self.all("SELECT process_id FROM worker_heartbeats WHERE status <> 'stopped'") if psutil.pid_exists(r[0])]
 
