@@ -1,6 +1,7 @@
 """`flask --app wsgi ...` and `gunicorn wsgi:app`."""
 
 import contextlib
+import os
 import sys
 
 from app import create_app
@@ -11,7 +12,10 @@ try:
     adopt_settings()
     with contextlib.chdir(ROOT):  # paths in settings are relative to the project, as for run.sh
         settings = load_settings()
-    app = create_app(settings)
+    # a command shows no page, and no page runs a command: each starts faster and needs less memory without the other
+    is_command = os.environ.get("FLASK_RUN_FROM_CLI") == "true"
+    app = create_app(settings, pages=not is_command or not {"run", "routes", "shell"}.isdisjoint(sys.argv),
+                     commands=is_command)
 except SettingError as error:
     print(error, file=sys.stderr)
     sys.exit(2)

@@ -1,4 +1,4 @@
-"""The Flask extensions, and how a connection of SQLAlchemy and a transaction on it begin.
+"""The Flask extensions that every program has, and how a connection of SQLAlchemy and a transaction on it begin.
 
 SQLite: sessions that may write use BEGIN IMMEDIATE, because a read that later wrote beside two writers failed 60 of 60
 times otherwise. GET requests, and commands that only read (`g.reads`), use BEGIN and so never wait for a writer.
@@ -7,17 +7,13 @@ times otherwise. GET requests, and commands that only read (`g.reads`), use BEGI
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 
-from flask import g, has_app_context, has_request_context, request
+from flask import Flask, g, has_app_context, has_request_context, request
 from flask_babel import Babel
-from flask_compress import Compress
-from flask_login import LoginManager
-from flask_migrate import Migrate
 from flask_sqlalchemy import SQLAlchemy
-from flask_wtf.csrf import CSRFProtect
 from sqlalchemy import event
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import DBAPIError
@@ -32,11 +28,7 @@ class Base(DeclarativeBase):
 
 
 db = SQLAlchemy(model_class=Base)
-migrate = Migrate()
-login = LoginManager()
-csrf = CSRFProtect()
 babel = Babel()
-compress = Compress()
 
 # Of every connection, before what it adds itself. A job's one commit changes 15 pages, and each is written whole: with
 # pages of 2 KB (which a new database gets) it takes 0.015 ms less than with the usual 4 KB. A checkpoint at the default
@@ -51,6 +43,12 @@ FOLLOW_S = 30.0
 # A server that is gone without a word (a pulled cable, a failover) is noticed within 20 s, not after two hours.
 POSTGRES_OPTIONS = {"connect_timeout": 5, "keepalives_idle": 5, "keepalives_interval": 5, "keepalives_count": 3,
                     "tcp_user_timeout": 20_000, "application_name": "ainstein"}
+
+
+def speak(app: Flask, language: Callable[[], str], timezone: str) -> None:
+    """Connect the translations; `language()` is that of the request, or of a program without one."""
+    babel.init_app(app, locale_selector=language, timezone_selector=lambda: timezone,
+                   default_translation_directories="translations")
 
 
 def only_read() -> None:

@@ -7,4 +7,4 @@ from app.execution.consumer import LedgerHuey
 from app.execution.runtime import WorkerRuntime
 
 # a power cut repeats at most the last attempts
-huey = WorkerRuntime(create_app(synchronous="NORMAL"), LedgerHuey).huey
+huey = WorkerRuntime(create_app(synchronous="NORMAL", pages=False, commands=False), LedgerHuey).huey

@@ -1,13 +1,13 @@
-"""`flask --app wsgi ...`: monitor, db-prepare, check-settings, rollups and demo; registers all commands."""
+"""`flask --app wsgi ...`: db-prepare, check-settings, rollups and demo; registers all commands."""
 
 from __future__ import annotations
 
 import json
-import sys
 
 import click
 from flask import Flask, current_app
 from flask.cli import AppGroup
+from flask_migrate import Migrate
 from flask_migrate.cli import db as migrations
 
 from app import registry
@@ -17,27 +17,21 @@ from app.cli.capacity import capacity  # noqa: F401  (adds itself to `single`)
 from app.cli.command import guard, refuse, single
 from app.cli.connections import connections
 from app.cli.jobs import jobs
+from app.cli.monitor import monitor  # noqa: F401  (adds itself to `single`)
 from app.cli.ops import workers
 from app.cli.recurring import recurring
 from app.cli.report import report  # noqa: F401  (adds itself to `single`)
 from app.cli.texts import texts
 from app.cli.tokens import make  # noqa: F401  (adds itself to `users`)
 from app.cli.users import users
+from app.config import ROOT
+from app.extensions import db
 from app.ledger.dialect import Connection
 from app.services.content import prices
 from app.services.instance.retention import KEEP_DAYS
 from app.services.jobs import rollups as counted
 from app.services.stats import usage_fill
 from app.support.settings import settings
-
-
-@single.command("monitor")
-@click.option("--once", is_flag=True, help="Run every duty once and exit: 0, or 1 with what failed.")
-def monitor(once: bool) -> None:
-    """Run the monitor: rescue, promotion, tickets, counts, retention."""
-    from app.monitor import loop
-
-    sys.exit(loop.run(current_app._get_current_object(), once))
 
 
 @single.command("db-prepare")
@@ -115,6 +109,7 @@ def demo(metrics: int | None, pending: int | None, traffic: int | None, mix: boo
 
 def register_commands(app: Flask) -> None:
     """Add all commands to the application; those of Flask-Migrate get the exit codes only."""
+    Migrate(app, db, directory=str(ROOT / "migrations"))
     for command in (jobs, batches, users, workers, rollups, alerts, texts, connections, recurring,
                     *single.commands.values()):
         app.cli.add_command(guard(command))

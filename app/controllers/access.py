@@ -5,16 +5,17 @@ from __future__ import annotations
 from urllib.parse import unquote, urlsplit
 
 from flask import abort, current_app, has_request_context, request
-from flask_login import current_user
-from flask_wtf.csrf import CSRFError
+from flask_login import LoginManager, current_user
+from flask_wtf.csrf import CSRFError, CSRFProtect
 from werkzeug.exceptions import HTTPException
 
 from app.controllers.rights import CHANGES, DATA, right_of
-from app.extensions import csrf, login
 from app.support import privacy
 from app.support.settings import settings
 from app.support.validation import MAX_BYTES
 
+login = LoginManager()
+csrf = CSRFProtect()
 JSON_ENDPOINTS = frozenset({"admin.jobs.notices.feed", "admin.jobs.realtime-stats", "admin.jobs.metrics",
                             "admin.jobs.live", "probes.readyz"})
 OF_API, PROBES = "/api/", ("probes.", "static")  # below this path all is JSON but the page that explains it

@@ -20,11 +20,11 @@ from flask_babel import gettext as _, lazy_gettext
 from flask_login import UserMixin, current_user, login_user, logout_user
 
 from app.controllers import form_again, rights
-from app.controllers.access import JSON_ENDPOINTS, bearer_token, check_csrf, foreign_page, wants_json
+from app.controllers.access import JSON_ENDPOINTS, bearer_token, check_csrf, foreign_page, login, wants_json
 from app.controllers.forms import LoginForm
 from app.controllers.redirects import here, safe_next
 from app.controllers.template_globals import LANGUAGES
-from app.extensions import db, login, reading
+from app.extensions import db, reading
 from app.models import User
 from app.services.people import attempts, sign_in as sessions
 from app.support.settings import settings

@@ -16,10 +16,10 @@ from flask_babel import gettext as _
 from flask_login import current_user
 
 from app.controllers import openapi, rate_limits, rights
-from app.controllers.access import OF_API, READING, bearer_token
+from app.controllers.access import OF_API, READING, bearer_token, login
 from app.controllers.auth import Person
 from app.controllers.responses import render_error
-from app.extensions import login, reading
+from app.extensions import reading
 from app.models import ApiToken
 from app.services.people import tokens
 from app.services.people.attempts import network_of

@@ -39,10 +39,7 @@ def choose_language() -> str:
 
 def install(app: Flask) -> None:
     """Connect translations, filters and global values of templates to the application."""
-    extensions.babel.init_app(
-        app, locale_selector=choose_language, timezone_selector=lambda: settings().timezone.key,
-        default_translation_directories="translations",
-    )
+    extensions.speak(app, choose_language, app.extensions["settings"].timezone.key)
     filters = formatting.FILTERS | {"field_name": field_names.name_of}
     app.jinja_env.filters.update({name: for_reader(function) for name, function in filters.items()})
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True

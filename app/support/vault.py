@@ -12,12 +12,12 @@ import json
 import os
 import secrets
 from pathlib import Path
-from typing import Any
 
 from app.addresses import SettingError
 from app.kept_key import kept_key
 from app.support.messages import Message
 from app.support.redaction import hide_lent
+from app.support.sealing import box, broken
 
 FILE = "connections-key"
 UNREADABLE = Message("The secret of this connection cannot be read with the key in DATA_DIR: enter it again.")
@@ -46,7 +46,7 @@ class Vault:
         try:
             if not self.path.exists():
                 kept_key(self.path, new_key())
-            return _box(self.lines()).encrypt(json.dumps([label, secret]).encode()).decode()
+            return box(self.lines()).encrypt(json.dumps([label, secret]).encode()).decode()
         except (ValueError, OSError, SettingError):
             raise Unreadable(Message("No secret can be encrypted: the file DATA_DIR/%(name)s cannot be used.",
                                      name=FILE)) from None
@@ -54,8 +54,8 @@ class Vault:
     def open(self, sealed: str, label: str) -> str:
         """The secret, which is hidden in logs from now on. Raises Unreadable."""
         try:
-            found, secret = json.loads(_box(self.lines()).decrypt(sealed.encode()))
-        except (*_broken(), OSError):
+            found, secret = json.loads(box(self.lines()).decrypt(sealed.encode()))
+        except (*broken(), OSError):
             found = secret = None
         if found != label or not isinstance(secret, str):
             raise Unreadable(UNREADABLE)
@@ -65,16 +65,16 @@ class Vault:
     def reads(self, sealed: str, keys: list[str] | None = None) -> bool:
         """Whether one of the keys (those of the file without `keys`) opens an encrypted secret."""
         try:
-            _box(self.lines() if keys is None else keys).decrypt(sealed.encode())
-        except (*_broken(), OSError):
+            box(self.lines() if keys is None else keys).decrypt(sealed.encode())
+        except (*broken(), OSError):
             return False
         return True
 
     def rotated(self, sealed: str) -> str:
         """The same secret encrypted with the first key. Raises Unreadable."""
         try:
-            return _box(self.lines()).rotate(sealed.encode()).decode()
-        except _broken():
+            return box(self.lines()).rotate(sealed.encode()).decode()
+        except broken():
             raise Unreadable(UNREADABLE) from None
 
     def keep(self, keys: list[str]) -> None:
@@ -105,20 +105,6 @@ def new_key() -> str:
 def is_key(text: str) -> bool:
     """Whether a text is a key of this program."""
     try:
-        return bool(_box([text]))
+        return bool(box([text]))
     except ValueError:
         return False
-
-
-def _broken() -> tuple[type[Exception], ...]:
-    """What a wrong key or a damaged text raises."""
-    from cryptography.fernet import InvalidToken
-
-    return InvalidToken, ValueError, TypeError
-
-
-def _box(keys: list[str]) -> Any:
-    """Encrypts with the first key, decrypts with all. ValueError when one is no key, or there is none."""
-    from cryptography.fernet import Fernet, MultiFernet
-
-    return MultiFernet([Fernet(key) for key in keys])

@@ -53,7 +53,7 @@ def command(name: str) -> list[str]:
     if name == "web":
         return ["gunicorn", "--config", "deploy/gunicorn.conf.py", "wsgi:app"]
     if name == "monitor":
-        return ["flask", "--app", "wsgi", "monitor"]
+        return ["app.cli.monitor"]
     default = {setting.name: setting.default for setting in common.known_settings()}
     workers, grace = (os.environ.get(variable) or default[variable] for variable in ("WORKERS", "GRACE"))
     # never -f, because it empties the queue; -n turns off Huey's own cron; the delays were chosen by measured latency

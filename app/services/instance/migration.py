@@ -14,8 +14,8 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-import flask_migrate
 from flask import current_app
+from flask_migrate import upgrade
 
 from app.config import ROOT, Settings
 from app.services.instance import schema
@@ -38,7 +38,7 @@ def prepare(settings: Settings) -> str:
     kept = backup(settings) if settings.sqlite and settings.database_file.exists() else None
     current_app.extensions["migration_guarded"] = True  # the launcher holds the lock, the backup is made
     try:
-        flask_migrate.upgrade(directory=str(ROOT / "migrations"))
+        upgrade(directory=str(ROOT / "migrations"))
     except SystemExit:
         saved = f"; backup: {kept}" if kept else ""
         raise CannotMigrate(f"The migration failed and nothing was changed{saved}. See the log above.") from None

@@ -9,19 +9,17 @@ a minute are written. What cannot be read any more (another key, too old) is non
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import json
 import secrets
 
-from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from sqlalchemy import delete, func, select
 
 from app.extensions import db, reading
 from app.models import KeptForm
 from app.support.clock import HOUR_MS, MINUTE_MS, now_ms
+from app.support.sealing import box_for, broken
 from app.support.secret_names import NONE, secret_kind
-from app.support.settings import settings
 
 MOST, MOST_UNKNOWN, MOST_BYTES, KEEP_MS = 200, 20, 256 * 1024, HOUR_MS
 UNKNOWN = "."  # the tokens of forms of unknown owners, and their hashes, begin with it
@@ -36,7 +34,7 @@ def without_secrets(fields: Fields) -> Fields:
 def keep(owner: str, path: str, fields: Fields) -> str | None:
     """Keep a form that was sent to `path`; returns its token, or None when it is too large, or one too many of unknown
     owners. `owner` is the e-mail address of whoever had the session, '' when that is not known."""
-    sealed = _box().encrypt(json.dumps([owner, path, without_secrets(fields)]).encode())
+    sealed = box_for("kept forms").encrypt(json.dumps([owner, path, without_secrets(fields)]).encode())
     if len(sealed) > 2 * MOST_BYTES:
         return None
     token, now, unknown = secrets.token_urlsafe(32), now_ms(), KeptForm.token.startswith(UNKNOWN)
@@ -67,8 +65,8 @@ def find(token: str | None, person: str) -> tuple[str, Fields] | None:
     if row is None or not -MINUTE_MS <= now_ms() - row.created_ms <= KEEP_MS:
         return None
     try:
-        owner, path, fields = json.loads(_box().decrypt(row.body))
-    except (InvalidToken, ValueError, TypeError):
+        owner, path, fields = json.loads(box_for("kept forms").decrypt(row.body))
+    except broken():
         return None
     return (path, [(name, value) for name, value in fields]) if owner in ("", person) else None
 
@@ -82,7 +80,3 @@ def forget(token: str) -> None:
 def _hash(token: str) -> str:
     known, digest = not token.startswith(UNKNOWN), hashlib.sha256(token.encode("utf-8", "replace")).hexdigest()
     return digest if known else f"{UNKNOWN}{digest[1:]}"
-
-
-def _box() -> MultiFernet:
-    return MultiFernet([Fernet(base64.urlsafe_b64encode(bytes.fromhex(key))) for key in settings().keys("kept forms")])

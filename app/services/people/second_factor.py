@@ -5,11 +5,11 @@ sign-in -> `accept`, in the transaction of the session: a code counts 30 s, one 
 once (`totp_step`), each recovery code once; of two who send one code at the same time one row is changed, one refused
 Secrets are encrypted with a key of SECRET_KEY, together with the account's id, so that a copied row opens nothing; of
 recovery codes (79 bits each) the row has SHA-256. What cannot be read is no code: a recovery code helps, or `reset`.
+pyotp and segno are imported when they are needed, as most processes never ask for a code.
 """
 
 from __future__ import annotations
 
-import base64
 import hmac
 import json
 import re
@@ -17,9 +17,6 @@ import secrets
 import unicodedata
 from dataclasses import dataclass
 
-import pyotp
-import segno
-from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from sqlalchemy import Update, delete, or_, select, update
 
 from app.extensions import db
@@ -28,7 +25,7 @@ from app.services.audit import audit, commit_audited, refuse_unless
 from app.services.people.attempts import digest
 from app.support.clock import MINUTE_MS, now_ms
 from app.support.messages import Message, _
-from app.support.settings import settings
+from app.support.sealing import box_for, broken
 from app.support.validation import stored_json
 
 ISSUER = "Ainstein Jobs"
@@ -60,7 +57,9 @@ def codes_left(user_id: int) -> int:
 
 def begin(user_id: int) -> bool:
     """Give an account a new secret, which is not on yet; False when a second factor is on already."""
-    sealed = _box().encrypt(json.dumps([user_id, pyotp.random_base32(), now_ms()]).encode()).decode()
+    import pyotp
+
+    sealed = box_for("second factor").encrypt(json.dumps([user_id, pyotp.random_base32(), now_ms()]).encode()).decode()
     found = update(User).where(User.id == user_id, User.totp_on_ms.is_(None)).values(OFF | {"totp_secret": sealed})
     changed = db.session.execute(found).rowcount == 1
     db.session.commit()
@@ -73,6 +72,9 @@ def pending(user_id: int) -> Pending | None:
     found = _opened(user) if user and user.totp_on_ms is None else None
     if user is None or found is None or abs(now_ms() - found[1]) > PENDING_MS:
         return None
+    import pyotp
+    import segno
+
     uri = pyotp.TOTP(found[0]).provisioning_uri(name=user.email, issuer_name=ISSUER)
     drawn = segno.make(uri, micro=False).svg_inline(scale=5, border=4, dark="#000", light="#fff", omitsize=False)
     return Pending(" ".join(re.findall(".{1,4}", found[0])), drawn)
@@ -143,7 +145,7 @@ def accept(user: User, code: str, now: int) -> bool:
         if found is None or (step := _step(found[0], text, now)) is None:
             return False
         later = or_(User.totp_step.is_(None), User.totp_step < step)
-        sealed = _box().rotate(user.totp_secret.encode()).decode()  # with the key of today
+        sealed = box_for("second factor").rotate(user.totp_secret.encode()).decode()  # with the key of today
         used = update(User).where(User.id == user.id, User.totp_on_ms.is_not(None), later).values(
             totp_step=step, totp_secret=sealed)
         return _once(user, used)
@@ -173,6 +175,8 @@ def cleaned(code: str) -> str:
 
 def _step(secret: str, code: str, now: int) -> int | None:
     """The latest step at which a code is right: the present one, the next, the one before."""
+    import pyotp
+
     totp, step = pyotp.TOTP(secret), now // STEP_MS
     right = [n for n in range(step + TOLERANCE, step - TOLERANCE - 1, -1)
              if hmac.compare_digest(totp.generate_otp(n).encode(), code.encode())]
@@ -206,14 +210,11 @@ def _hashes(stored: object) -> list[str]:
 
 def _opened(user: User) -> tuple[str, int] | None:
     """Secret of an account and when it was made (ms); None when it cannot be read, or is another's."""
+    import pyotp
+
     try:
-        id_, secret, at = json.loads(_box().decrypt(user.totp_secret))
+        id_, secret, at = json.loads(box_for("second factor").decrypt(user.totp_secret))
         pyotp.TOTP(secret).byte_secret()
-    except (InvalidToken, ValueError, TypeError, AttributeError):
+    except (*broken(), AttributeError):
         return None
     return (secret, at) if id_ == user.id and isinstance(at, int) else None
-
-
-def _box() -> MultiFernet:
-    keys = settings().keys("second factor")
-    return MultiFernet([Fernet(base64.urlsafe_b64encode(bytes.fromhex(key))) for key in keys])

@@ -1,0 +1,34 @@
+"""What the long-lived programs do not load: each of these costs memory in every one of them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tests.process.product import ROOT
+
+SHOWN = "import sys; print(*sorted(set(sys.modules) & set(sys.argv[1].split())))"
+PROGRAMS = {
+    "monitor": "from app import create_app; create_app(pages=False, commands=False); import app.monitor.loop",
+    "workers": "import app.worker",
+    "web": "import wsgi",
+    "a command": "import os; os.environ['FLASK_RUN_FROM_CLI'] = 'true'; import wsgi",
+}
+NOT = "reportlab apprise openai pyotp segno"
+LEAN = {
+    "monitor": f"{NOT} alembic flask_migrate app.cli.main app.controllers.routes flask_login flask_wtf limits wsproto",
+    "workers": f"{NOT} alembic flask_migrate app.cli.main app.controllers.routes flask_login flask_wtf limits wsproto",
+    "web": f"{NOT} alembic flask_migrate app.cli.main app.execution.consumer",
+    "a command": f"{NOT} app.controllers.routes limits wsproto",
+}
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_a_program_loads_only_what_it_needs(data_dir, program):
+    env = {n: v for n, v in os.environ.items() if n not in ("FLASK_RUN_FROM_CLI",)} | {"DATA_DIR": str(data_dir)}
+    done = subprocess.run([sys.executable, "-c", f"{PROGRAMS[program]}\n{SHOWN}", LEAN[program]], cwd=ROOT, env=env, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == []
