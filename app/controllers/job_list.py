@@ -21,7 +21,7 @@ from app.integrations.csv_cells import write_rows
 from app.ledger.dialect import TooSlow
 from app.models.job import LIVE_STATES
 from app.models.job_metric import FINAL
-from app.services.jobs import filter_words, listing, saved_views
+from app.services.jobs import filter_hints, filter_words, listing, saved_views
 from app.services.jobs.job_filter import ARGS, GROUPS, HOLDS, FilterError, JobFilter
 from app.services.jobs.views import JobPage, JobRow, JobSummary
 from app.support import privacy
@@ -66,6 +66,8 @@ def list_context(wanted: JobFilter) -> dict[str, object]:
         "ticked": kept_ticks(), "first_page": not request.args.get("before") and not request.args.get("after"),
         "kinds": " ".join(kind for kind, of in (("live", LIVE_STATES), ("ended", ("failed", "timeout")))
                           if wanted.states(of)),
+        "unknown": lambda: [(hint.text, [(name, url_for("admin.jobs.list", **query)) for name, query in hint.near])
+                            for hint in filter_hints.unknown(wanted)],
         "sorts": {name: sort_link(wanted, name) for name in ("when", "run", "wait", "memory")},
     }
 

@@ -32,13 +32,14 @@ def parts(wanted: JobFilter, action_label: Callable[[str], str] | None = None) -
     told = {name: _TELL[name](wanted, value) for name, value in wanted.query.items() if name in _TELL}
     row = db.session.get(Audit, int(wanted.action)) if wanted.action and action_label else None
     if row and action_label:
-        told["action"] = _("Touched by action %(n)s: %(action)s, %(name)s", n=wanted.action, name=_short(row.actor),
-                           action=_short(action_label(row.action)))
-    return told | {f"{ARGS}{name}": _("Argument %(name)s is %(value)s", name=_short(name), value=_short(text))
+        told["action"] = _("Touched by action %(n)s: %(action)s, %(name)s", n=wanted.action, name=short(row.actor),
+                           action=short(action_label(row.action)))
+    return told | {f"{ARGS}{name}": _("Argument %(name)s is %(value)s", name=short(name), value=short(text))
                    for name, text in wanted.args}
 
 
-def _short(text: str | None) -> str:
+def short(text: str | None) -> str:
+    """A name or text of at most 80 characters, without secrets and without signs that nobody sees."""
     text = redact(printable(text or ""))
     return text if len(text) <= MOST_TEXT else text[: MOST_TEXT - 1] + "…"
 
@@ -77,7 +78,7 @@ def _local(ms: int) -> str:
 
 def _error(_wanted: JobFilter, key: str) -> str:
     row = db.session.get(ErrorGroup, key[:16])
-    return _("Error: %(text)s", text=_short((row and row.title) or key))
+    return _("Error: %(text)s", text=short((row and row.title) or key))
 
 
 def _attempts(wanted: JobFilter, text: str) -> str:
@@ -98,8 +99,8 @@ def _action(_wanted: JobFilter, text: str) -> str:
     row = db.session.get(Audit, int(text))
     if row is None:
         return _("Touched by action %(n)s", n=text)
-    return _("Touched by action %(n)s: %(action)s, %(name)s", n=text, name=_short(row.actor),
-             action=_short(translate_stored(from_row(row.action, row.action_json))))
+    return _("Touched by action %(n)s: %(action)s, %(name)s", n=text, name=short(row.actor),
+             action=short(translate_stored(from_row(row.action, row.action_json))))
 
 
 def _rescued(wanted: JobFilter, _text: str) -> str:
@@ -116,27 +117,27 @@ def _failed(wanted: JobFilter, _text: str) -> str:
 
 def _deploy(_wanted: JobFilter, text: str) -> str:
     row = db.session.get(Deploy, int(text))
-    return _("Since the deploy %(text)s", text=_short(row.text or row.version) if row else text)
+    return _("Since the deploy %(text)s", text=short(row.text or row.version) if row else text)
 
 
 _TELL: dict[str, Any] = {
     "state": lambda _w, text: _("State: %(name)s", name=group_label(text)),
-    "queue": lambda _w, text: _("Queue: %(name)s", name=_short(text)),
-    "type": lambda _w, text: _("Type: %(name)s", name=_short(registry.label_of(text))),
-    "tenant": lambda _w, text: _("Tenant: %(name)s", name=_short(text)),
-    "batch": lambda _w, text: _("Batch: %(name)s", name=_short(text[:8])),
+    "queue": lambda _w, text: _("Queue: %(name)s", name=short(text)),
+    "type": lambda _w, text: _("Type: %(name)s", name=short(registry.label_of(text))),
+    "tenant": lambda _w, text: _("Tenant: %(name)s", name=short(text)),
+    "batch": lambda _w, text: _("Batch: %(name)s", name=short(text[:8])),
     "since": lambda wanted, _t: _("From %(time)s", time=_moment(wanted, "since")),
     "until": lambda wanted, _t: _("To %(time)s", time=_moment(wanted, "until")),
-    "q": lambda _w, text: _("Search: %(text)s", text=_short(text)),
+    "q": lambda _w, text: _("Search: %(text)s", text=short(text)),
     "hold": lambda _w, text: _("Held by %(name)s", name=hold_label(text)),
     "error": _error,
-    "worker": lambda _w, text: _("Ran on %(name)s", name=_short(text)),
+    "worker": lambda _w, text: _("Ran on %(name)s", name=short(text)),
     "attempt": _attempts,
     "longer": lambda wanted, _t: _("Run time at least %(time)s", time=duration(wanted.amount("longer"))),
     "shorter": lambda wanted, _t: _("Run time under %(time)s", time=duration(wanted.amount("shorter"))),
     "waited": _waited,
     "heavier": lambda wanted, _t: _("Memory at least %(size)s", size=filesize(wanted.amount("heavier"))),
-    "code": lambda _w, text: _("Code version %(name)s", name=_short(text)),
+    "code": lambda _w, text: _("Code version %(name)s", name=short(text)),
     "rescued": _rescued, "failed": _failed,
     "clock": lambda wanted, text: _("Between %(start)s and %(end)s", start=text[:5], end=text[6:]),
     "action": _action, "deploy": _deploy}
@@ -170,5 +171,5 @@ def _some_back() -> int:
 def deploys(most: int = 30) -> list[tuple[str, str]]:
     """The latest deploys: id, and time with text."""
     rows = db.session.scalars(select(Deploy).order_by(Deploy.id.desc()).limit(most))
-    return [(str(row.id), f"{localtime(when(row.at_ms)):%d.%m. %H:%M} · {_short(row.text or row.version)}")
+    return [(str(row.id), f"{localtime(when(row.at_ms)):%d.%m. %H:%M} · {short(row.text or row.version)}")
             for row in rows if when(row.at_ms)]
