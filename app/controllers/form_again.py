@@ -1,5 +1,6 @@
 """Shows a form again: one with a value that cannot be taken, and one that was sent when its session had ended.
 
+what a form changes is gone -> the typed values, to be copied, 404
 refused value (ValidationError of any route) -> `form_again`: the typed values, the sentence beside its field, 400
 no session -> `keep` -> sign-in -> /form-again -> the form's own page with the values, or a page with its fields
 bulk action without session -> `keep` -> sign-in -> its list with the ticks (`kept_ticks`); it replaces no kept form
@@ -37,7 +38,8 @@ OWN_PAGES: dict[str, tuple[str, dict[str, str]]] = {
     "texts.create": ("texts.index", {}), "new.create": ("new.form", {"type": "option-type", "like": "option-like"}),
     "new.edit": ("new.edit", {}), "schedules.new": ("schedules.new", {"type": "option-type"}),
     "schedules.edit": ("schedules.edit", {}), "views.create": ("views.index", {}),
-    "views.change": ("views.index", {"id": "id"}), "errors.mark": ("errors.index", {})}
+    "views.change": ("views.index", {"id": "id"}), "errors.mark": ("errors.index", {}),
+    "reports.new": ("reports.new", {}), "reports.plan": ("reports.plan", {})}
 BULK, TICKS = "admin.jobs.bulk", ("uuid", "scope")
 
 
@@ -50,14 +52,17 @@ def labels() -> dict[str, str]:
             "option-delay": _("Delay"), "cron": _("Cron"), "name": _("Name"), "text": _("Text"), "to": _("Service")}
 
 
-def form_again(sentence: str, name: str = "", code: int = 400) -> Any:
+def form_again(sentence: str, name: str = "", gone: bool = False) -> Any:
     """The page of the form that was just sent, with the sentence beside the field `name` (else the most likely one);
-    None for scripts, and for a form in which nothing was typed."""
+    None for scripts, and for a form in which nothing was typed. `gone`: what it changes is not there any more, so the
+    values are there to be copied, and the answer is a 404."""
     sent = request.form if request.method == "POST" else request.args
     fields = kept_forms.without_secrets(list(sent.items(multi=True)))
     if wants_json() or request.endpoint is None or not _typed(request.endpoint, fields):
         return None
-    return _page(request.endpoint, request.view_args, request.script_root + request.path, fields, sentence, name), code
+    path = request.script_root + request.path
+    page = _page(request.endpoint, request.view_args, path, fields, sentence, name, not gone, gone)
+    return page, 404 if gone else 400
 
 
 def _typed(endpoint: str, fields: kept_forms.Fields) -> kept_forms.Fields:
@@ -65,7 +70,7 @@ def _typed(endpoint: str, fields: kept_forms.Fields) -> kept_forms.Fields:
 
 
 def _page(endpoint: str, given: Any, action: str, fields: kept_forms.Fields, sentence: str, name: str = "",
-          fault: bool = True) -> str:
+          fault: bool = True, gone: bool = False) -> str:
     typed = _typed(endpoint, fields)
     shown = [field for field, value in typed if value and repr(value[:40]) in sentence]
     wrong = next((field for field in (name, *shown, *(f for f, v in typed if v)) if field in dict(typed)), typed[0][0])
@@ -73,7 +78,7 @@ def _page(endpoint: str, given: Any, action: str, fields: kept_forms.Fields, sen
     back = action if get else safe_next(dict(fields).get("next"), page_of_route(endpoint, given))
     return render_template("errors/form.html", fields=[(f, v, f in dict(typed)) for f, v in fields], sentence=sentence,
                            wrong=wrong if fault else None, action=action, method="get" if get else "post", back=back,
-                           labels=labels())
+                           labels=labels(), gone=gone)
 
 
 def keep():

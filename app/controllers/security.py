@@ -50,7 +50,7 @@ def protect(app: Flask) -> None:
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=n, x_proto=n, x_host=n, x_prefix=n)  # type: ignore[method-assign]
     app.before_request(check_request)
     app.after_request(add_headers)
-    for kind, handler in {HTTPException: http_error, CSRFError: csrf_error, ActionRefused: refused,
+    for kind, handler in {HTTPException: http_error, CSRFError: csrf_error, ActionRefused: refusal,
                           ValidationError: invalid, UnicodeError: unreadable, OSError: disk_error}.items():
         app.register_error_handler(kind, handler)
     for kind in (*error_texts.errors, *database_errors()):
@@ -122,6 +122,11 @@ def csrf_error(error: CSRFError):
     """400 for a form without a valid token, or from a page of another site."""
     sentence = _("The form is no longer valid. Load the page again and send it once more.")
     return render_error(400, sentence, _("Not understood"))
+
+
+def refusal(error: ActionRefused):
+    """As `refused`; when what a form changes was deleted meanwhile, with what was typed."""
+    return error.unknown and form_again(str(error), gone=True) or refused(error)
 
 
 def invalid(error: ValidationError):

@@ -22,6 +22,7 @@ FORMS = {
     "alerts/rules/new?kind=failures": {"kind": "failures", "threshold": "78", "window_min": "62", "cooldown_min": "17"},
     "connections/set": {"service": "wordpress", "tenant": "acme", "url": "https://blog.example.org", "user": "ada", "secret": "hunter2hunter2"},
     "contents/bulk/": {"prompts": "one prompt\ntwo", "model": "gpt-4o-mini", "tenant": "acme"},
+    "reports/new": {"name": "Monday", "period": "week", "weekday": "2", "monthday": "9", "hour": "7", "language": "it", "to": "other", "address": "boss@example.org", "tenant": "acme"},
     "queues/low/pause": {"minutes": "45", "reason": "price list"}, "alerts/1/snooze": {"minutes": "61"},
 }
 
@@ -54,6 +55,19 @@ def test_what_was_typed_is_there_again_and_was_not_sent(admin, app, path):
     with app.app_context():
         assert not db.session.query(Job).count() + db.session.query(TenantBudget).count()
         assert b"caff" not in db.session.query(KeptForm).one().body and "hunter2" not in str(db.session.query(KeptForm).one().body)
+
+
+GONE = {"reports/77": FORMS["reports/new"], "views/77": {"name": "Slow ones", "query": "state=failed"}, "schedules/edit/ghost": {"cron": "5 4 * * *"},
+        "alerts/rules/77": FORMS["alerts/rules/1"], "alerts/77/snooze": {"minutes": "61"}}
+
+
+@pytest.mark.parametrize("path", GONE)
+def test_what_was_typed_for_something_deleted_meanwhile_stands_there_to_be_copied(admin, path):
+    answer = admin.post(f"/admin/jobs/{path}", data={"csrf_token": admin.csrf} | GONE[path], headers={"Accept-Language": "en"})
+    text = html.unescape(answer.text)
+    assert answer.status_code == 404 and "What you typed stands here" in text and "Send again" not in text
+    assert all(value in text for value in GONE[path].values())
+    assert admin.post(f"/admin/jobs/{path}", data={"csrf_token": admin.csrf} | GONE[path], headers=JSON).json.keys() == {"error"}
 
 
 def test_sent_again_it_works_and_is_forgotten(admin, app):

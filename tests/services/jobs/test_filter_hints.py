@@ -17,7 +17,7 @@ def test_a_name_that_no_job_has_is_told_with_the_names_near_it(ledger):
     ledger.dispatch("TestSleep", tenant_id="acme")
     assert hints(ledger, type="TestNoop", tenant="acme", state="failed") == [], "both are names of jobs: only no job has them together"
     [(text, near)] = hints(ledger, type="testnop", tenant="acme", state="completed")
-    assert text == "Nessun job ha il tipo testnop." or text == "No job has the type testnop."
+    assert text == "Nessun lavoro ha il tipo testnop." or text == "No job has the type testnop."
     assert ("TestNoop", {"type": "TestNoop", "tenant": "acme", "state": "completed"}) in near
     assert len(hints(ledger, type="x" * 60, worker="worker-9", code="0.0.9")) == 3
     assert hints(ledger, type="x" * 60)[0][1] == []
