@@ -122,6 +122,14 @@ def exact(moment: datetime | None) -> str:
 
 
 @_lenient
+def utc(moment: datetime | None) -> str:
+    """UTC to the second, as scripts of a page read it: '2026-11-23T14:00:05Z'; '' for None. Naive times are UTC."""
+    if moment is None:
+        return ""
+    return (moment.astimezone(UTC) if moment.tzinfo else moment).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+@_lenient
 def duration(ms: float | None) -> str:
     """From milliseconds: '40 ms', '0.9 s', '15.2 s', '2 min 40 s', '3 h', '2 d 4 h'. 59.96 s is a minute."""
     if ms is None:
@@ -186,6 +194,6 @@ def short_ids(rows: Iterable[Any]) -> dict[str, str]:
 
 
 FILTERS = {"money": money, "number": number, "threshold": threshold, "ago": ago, "at": at, "due": due, "moment": moment,
-           "exact": exact, "duration": duration, "bytes": filesize, "localtime": localtime, "percent": percent,
+           "exact": exact, "utc": utc, "duration": duration, "bytes": filesize, "localtime": localtime, "percent": percent,
            "state_label": state_label, "count_label": count_label,
            "short_ids": short_ids}

@@ -102,6 +102,9 @@ def some(found: list, site, most: int = 3) -> dict[str, list]:
 PARTS = ",".join(path.stem for path in (ROOT / "templates/admin/partials").glob("*.html"))
 
 
+TIME = re.compile(r'<time datetime="([^"]*)" title="([^"]*) UTC"')
+
+
 @pytest.mark.parametrize("headers", [HTML, JSON, JSON | {"X-Partials": PARTS}], ids=["html", "json", "parts"])
 def test_every_address_answers(site, headers):
     wrong, found = [], addresses(site)
@@ -111,6 +114,9 @@ def test_every_address_answers(site, headers):
         answer = site.client.get(address, headers=headers)
         if answer.status_code >= 500 and not address.startswith("/readyz"):
             wrong.append((answer.status_code, address))
+        for read, told in TIME.findall(answer.text) if headers == HTML and answer.mimetype == "text/html" else ():
+            if read != f"{told.replace(' ', 'T')}Z":  # the first is what a script reads
+                wrong.append((read, told, address))
         answer.close()
     assert not wrong
     assert b"ainstein_job_outcomes_total" in site.client.get("/metrics", headers={"Authorization": f"Bearer {TOKEN}"}).data

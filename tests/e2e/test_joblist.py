@@ -44,7 +44,11 @@ def test_the_filter_finds_by_state_and_words_and_keeps_unknown_types(open_page, 
     page.get_by_role("link", name="Clear filters").click()
     expect(page).to_have_url(re.compile(f"{LIST}$"))
     expect(page.locator("tbody tr").nth(1)).to_be_visible()
+    assert page.evaluate("getComputedStyle(document.querySelector('td.pick')).display") == "table-cell"
+    page.goto(f"{LIST}?q={'x' * 201}")
+    page.get_by_text("This filter cannot be read yet").wait_for()
     page.goto(f"{LIST}?type=Gone&tenant=acme")
+    page.get_by_text("No job has the type Gone.").wait_for()
     assert page.input_value("[name=type]") == "Gone" and page.input_value("[name=tenant]") == "acme"
 
 
