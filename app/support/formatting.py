@@ -194,6 +194,5 @@ def short_ids(rows: Iterable[Any]) -> dict[str, str]:
 
 
 FILTERS = {"money": money, "number": number, "threshold": threshold, "ago": ago, "at": at, "due": due, "moment": moment,
-           "exact": exact, "utc": utc, "duration": duration, "bytes": filesize, "localtime": localtime, "percent": percent,
-           "state_label": state_label, "count_label": count_label,
-           "short_ids": short_ids}
+           "exact": exact, "utc": utc, "duration": duration, "bytes": filesize, "localtime": localtime,
+           "percent": percent, "state_label": state_label, "count_label": count_label, "short_ids": short_ids}

@@ -43,7 +43,7 @@ TABLES = (  # the rows of a line are there together: each line costs a reading o
     ("report_plans", "reports", "mails", "invitations", "api_tokens", "notices", "follows"),
 )
 JSON_COLUMNS = ("payload", "result", "metadata", "facts", "attributes", "raw", "parameters", "value", "failed_job_ids", "options", "row")
-META = ("live_counts", "monitor", "channels", "alerts", "types", "disk", "rollup_reach", "search_reach", "paused_after_restore", "code_of_workers")
+META = ("history_order", "live_counts", "monitor", "channels", "alerts", "types", "disk", "rollup_reach", "search_reach", "paused_after_restore", "code_of_workers")
 
 
 KEYS = {  # columns by which pages choose: hostile one at a time, else ordinary so that the row is shown

@@ -24,8 +24,7 @@ from app.models import LIVE_STATES, JobBatch
 from app.services.forecast import words
 from app.services.forecast.estimate import Interval
 from app.services.instance.retention import KEEP_DAYS
-from app.services.jobs import crew, graph_figures, graph_walk, lookup
-from app.services.jobs.queue_rates import first_id
+from app.services.jobs import crew, graph_figures, graph_walk, history_order, lookup
 from app.services.jobs.views import FailedJobView
 from app.support import privacy
 from app.support.clock import DAY_MS, HOUR_MS, MINUTE_MS, iso, millis, now_ms, when
@@ -175,7 +174,7 @@ def _paces(batches: list[tuple[BatchView, int, int]], now: int) -> list[Pace]:
     """Of each (batch, live members, those of them that do not run by themselves)."""
     tx, ended, found = SessionExecutor(db.session), {}, []
     if is_open := [batch for batch, _live, _idle in batches if batch.finished is None]:
-        first = first_id(tx, "job_history", "finished_ms", now - RATE_MS)  # a younger batch has none before it began
+        first = history_order.bounds(tx, now - RATE_MS, None)[0] + 1  # a younger batch has none before it began
         ended = _by_batch(tx, _ENDED, is_open, first=first)
     ends = ends_of([batch for batch, _live, _idle in batches], now)
     for batch, live, idle in batches:

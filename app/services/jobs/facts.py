@@ -1,11 +1,12 @@
 """Copies facts of finished jobs, and the groups of their errors, into tables with the indexes that lists need.
 
 job_history (one row a finished job) -> `advance` (the monitor, each second, in the order of the ids) -> job_facts,
-error_groups, and the watermark `facts_reach`. So a settle pays for none of these indexes, rows of older versions and of
-other programs get theirs, and pages are up to a second old. A retry by hand deletes the row with that of job_history;
-retention sweeps what another program left. A row that was changed is copied again (`copy`, from search_index.py).
-A type that writes random words into its messages gets MOST_KINDS groups; its further kinds are grouped by the class of
-the exception, and once there are MOST_GROUPS of the type, all in one group, OTHERS.
+error_groups, the watermark `facts_reach`, and where the ids are out of order (history_order.py). So a settle pays for
+none of these indexes, rows of older versions and of other programs get theirs, and pages are up to a second old. A
+retry by hand deletes the row with that of job_history; retention sweeps what another program left. A row that was
+changed is copied again (`copy`, from search_index.py). A type that writes random words into its messages gets
+MOST_KINDS groups; its further kinds are grouped by the class of the exception, and once there are MOST_GROUPS of the
+type, all in one group, OTHERS.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from app.ledger import watermark
 from app.ledger.dialect import Connection, Executor
 from app.ledger.rows import among, insert, replacing
 from app.models.types import as_integer, as_text
+from app.services.jobs import history_order
 from app.support.error_kinds import GAP, group_of, head_of
 from app.support.messages import Message, to_json
 
@@ -39,6 +41,7 @@ _GROUP = insert("error_groups", "error_group job_type title error error_json fir
 
 def advance(connection: Connection, steps: int = 5) -> int:
     """Copy the facts of the next finished jobs, at most 2,000 a step; returns how many."""
+    history_order.seed(connection)
     return watermark.advance(connection, KEY, "job_history", "id", lambda rows, _now: [row[0] for row in rows],
                              copy, steps)
 
@@ -60,6 +63,7 @@ def copy(tx: Executor, ids: list[int]) -> None:
         facts.append((id_, uuid, job_type, tenant, status, finished, as_integer(tried, 0), lost,
                       *last.get((as_integer(claim_no), status), (None,) * 5), group))
     tx.execute_many(_WRITE, facts)
+    history_order.note(tx, [(row[0], row[5]) for row in facts])
     tx.execute_many(_GROUP, [(key, job_type, title, error, stored, first, last)
                              for key, (first, job_type, title, error, stored, last) in sorted(groups.items())])
 

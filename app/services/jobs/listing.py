@@ -24,19 +24,17 @@ from app.extensions import db
 from app.ledger.dialect import SessionExecutor, TooSlow, limited
 from app.models import FINAL, LIVE_STATES, Deploy, Job, JobHistory
 from app.models.types import as_text
-from app.services.jobs import filter_sql, search_index, search_text
+from app.services.jobs import filter_sql, history_order, search_index, search_text
 from app.services.jobs.job_filter import BINNED, DIGITS, HOLDS, SORTS, JobFilter
 from app.services.jobs.list_plan import NO_END, Part, Way, sort_finished, sort_live
 from app.services.jobs.list_rows import COLUMNS, PAYLOAD, Read, rows_from
-from app.services.jobs.queue_rates import first_id
 from app.services.jobs.views import JobPage, JobRow
-from app.support.clock import HOUR_MS, now_ms
+from app.support.clock import now_ms
 from app.support.messages import translate as _
 from app.support.validation import ValidationError, parse_uuid
 
 OF_BIN = ("restore", "erase")  # actions on jobs in the bin, and on no others
 SIZE, COUNTED = 50, 1000
-SET_BACK_MS = HOUR_MS  # a clock that is set back by more makes lists by time lose jobs
 CURSOR = re.compile(r"([lhmi])(\d{1,18})(?:\.(-?\d{1,18})\.(\d{1,18}))?")  # segment, id, value, now
 PAGE_S, COUNT_S, EXPORT_S = 2.0, 1.0, 60.0  # reading of a table, at most
 CHEAP_S, CLICK_S = 0.15, 10.0  # counting on past COUNTED: unasked on the first look, and at a click
@@ -92,24 +90,19 @@ def _parts(wanted: JobFilter, top: dict[str, int] | None = None, now: int = 0) -
 
 
 def _add_times(part: Part, wanted: JobFilter, column: str) -> None:
-    """Bounds of the time `column`, which for finished jobs are bounds of the ids too. Those are an hour wider on each
-    side: ids do not rise with the time where the clock was set back."""
+    """Bounds of the time `column`, which for finished jobs are bounds of the ids too."""
     lows = [wanted.moment("since")] if wanted.since else []
     if wanted.deploy:
         at = db.session.scalar(select(Deploy.at_ms).where(Deploy.id == int(wanted.deploy)))
         lows.append(2**62 if at is None else at)
-    if lows:
-        part.add(f"r.{column} >= :low", low=max(lows))
-        part.above = _first_id(max(lows) - SET_BACK_MS) - 1 if part.kind == "h" else -1
-    if wanted.until:
-        high = wanted.moment("until")
+    low, high = max(lows) if lows else None, wanted.moment("until") if wanted.until else None
+    if low is not None:
+        part.add(f"r.{column} >= :low", low=low)
+    if high is not None:
         part.add(f"r.{column} < :high", high=high)
-        part.below = min(part.below, _first_id(high + SET_BACK_MS) if part.kind == "h" else NO_END)
-
-
-def _first_id(at: int) -> int:
-    """The lowest id of job_history with a finishing time of `at` (ms) or later."""
-    return first_id(SessionExecutor(db.session), "job_history", "finished_ms", at)
+    if part.kind == "h":
+        above, below = history_order.bounds(SessionExecutor(db.session), low, high)
+        part.above, part.below = above, min(part.below, below)
 
 
 def _ways(kind: str, wanted: JobFilter, states: list[str]) -> list[Way]:
