@@ -234,7 +234,7 @@ def page(
                         "edits": editing and editing.uuid, "fields": plain})
     return render_template(
         "admin/new_job.html", queues=QUEUES, errors=errors, like=like, editing=editing,
-        version=(values or {}).get("option-version") or (editing and lookup.version(editing.uuid)),
+        seen_version=(values or {}).get("option-version") or (editing and lookup.version(editing.uuid)),
         chosen={"name": definition.name, "label": definition.label, "queue": definition.options.queue, "fields": fields,
                 "description": translate_stored(definition.description),
                 "previewed": definition.name == import_preview.TYPE},

@@ -75,12 +75,12 @@ ROOMS = {"contents.index": ("contents", "generations", "texts", "connections"), 
 
 
 def nav() -> list[dict[str, Any]]:
-    """The menu: `label`, `url`, `active`, and as `count` the number of open alerts."""
+    """The menu: `label`, `url`, `active`, and where it `counts`, as `count`, the number of open alerts."""
     entries = [(_("Overview"), "index"), (_("Jobs"), "list"), (_("Queues"), "queues"), (_("Workers"), "workers"),
                (_("Recurring"), "recurring"), (_("Alerts"), "alerts.index"),
                (_("Contents"), "contents.index"), (_("Costs"), "costs.index")]
     return [{"label": label, "url": url_for(f"admin.jobs.{page}"), "active": active(f"admin.jobs.{page}"),
-             "count": count_open() if page == "alerts.index" else 0}
+             "counts": page == "alerts.index", "count": count_open() if page == "alerts.index" else 0}
             for label, page in entries if may(right_of(f"admin.jobs.{page}"))]
 
 

@@ -150,9 +150,14 @@ def duration(ms: float | None) -> str:
     return f"{days} {unit} {hours} h" if hours else f"{days} {unit}"
 
 
-def tenths(value: float | None) -> float | None:
-    """A percentage with one decimal, rounded down, because 100 % means that no job failed: 99.9 for 99.97."""
-    return None if value is None else math.floor(value * 10 + 1e-6) / 10
+def tenths(value: float | None, digits: int = 1) -> float | None:
+    """A percentage with one decimal (or `digits`), the nearest one; but below 100 for all that is less, because 100 %
+    means that no job failed: 97.1 for 97.08, 99.9 for 99.97."""
+    if value is None:
+        return None
+    step = 10**digits
+    near = math.floor(value * step + 0.5 + 1e-6)
+    return (near - 1 if near >= 100 * step > value * step + 1e-6 else near) / step
 
 
 @_lenient

@@ -11,9 +11,15 @@ export function at(data, path) {
   return path.split(".").reduce((value, key) => (value === null || value === undefined ? undefined : value[key]), data);
 }
 
+// One decimal, the nearest; below 100 for all that is less, because 100 % says that none failed.
+function percentage(value) {
+  const near = Math.floor(value * 10 + 0.5 + 1e-6) / 10;
+  return near >= 100 && value < 100 - 1e-7 ? 99.9 : near;
+}
+
 export function show(value, as) {
   if (value === null || value === undefined) return "–";
-  if (as === "percent") return tenths.format(Math.floor(value * 10 + 1e-6) / 10) + "%"; // 100 % says that none failed
+  if (as === "percent") return tenths.format(percentage(value)) + "%";
   if (as === "duration") return duration(value);
   if (as === "amount") return amount.format(value);
   return typeof value === "number" ? whole.format(value) : String(value);

@@ -213,6 +213,7 @@ export function live() {
         if (value === undefined) continue;
         const text = show(value, element.dataset.as);
         if (element.textContent !== text) element.textContent = text;
+        if (element.dataset.none !== undefined) element.hidden = !value;
       }
       const failed = at(data, this.$root.dataset.titleFigure || "");
       if (typeof failed === "number") this.count(failed, at(data, "alerts.open") || 0);

@@ -10,7 +10,10 @@ const rows = (list) => [...list.querySelectorAll(":scope > [data-uuid]")];
 
 function say(key, row, where = "") {
   const all = rows(row.parentElement);
-  const words = { where, job: row.dataset.label, n: all.indexOf(row) + 1, of: row.parentElement.dataset.depth || all.length, queue: row.parentElement.dataset.queue };
+  const list = row.parentElement;
+  const guest = lifted && lifted.row === row && lifted.list !== list && lifted.how !== "back"; // not counted there yet
+  const of = Math.max(Number(list.dataset.depth || 0) + (guest ? 1 : 0), all.length);
+  const words = { where, job: row.dataset.label, n: all.indexOf(row) + 1, of, queue: list.dataset.queue };
   told().className = "order-said";
   told().textContent = told().dataset[key].replace(/\{(\w+)\}/g, (_, name) => words[name]);
 }

@@ -117,6 +117,8 @@ def test_every_address_answers(site, headers):
         for read, told in TIME.findall(answer.text) if headers == HTML and answer.mimetype == "text/html" else ():
             if read != f"{told.replace(' ', 'T')}Z":  # the first is what a script reads
                 wrong.append((read, told, address))
+        if headers == HTML and re.search("Versione? None", answer.text if answer.mimetype == "text/html" else ""):
+            wrong.append(("the version", address))
         answer.close()
     assert not wrong
     assert b"ainstein_job_outcomes_total" in site.client.get("/metrics", headers={"Authorization": f"Bearer {TOKEN}"}).data

@@ -34,7 +34,7 @@ def difference(now: float | None, before: float | None, unit: str) -> str:
         return ""
     if show(now, unit) == show(before, unit):
         return _("as before")
-    if unit == "percent":  # of the numbers as they are shown: rounded down
+    if unit == "percent":  # of the numbers as they are shown
         points = round((tenths(now) or 0) - (tenths(before) or 0), 1)
         shown = ("+" if points > 0 else "−") + number(abs(points), 1)
         return _("%(by)s points, higher", by=shown) if points > 0 else _("%(by)s points, lower", by=shown)

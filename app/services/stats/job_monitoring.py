@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from math import floor
 from typing import Any
 
 from sqlalchemy import select
@@ -18,6 +17,7 @@ from app.models.job import LIVE_STATES
 from app.services.jobs import actions, lookup
 from app.services.stats.colours import colour_of
 from app.support.clock import DAY_MS, HOUR_MS, day_of, iso, midnight, millis, now_ms, when
+from app.support.formatting import tenths
 from app.support.messages import _
 from app.support.settings import settings
 from app.support.validation import ValidationError
@@ -130,8 +130,7 @@ class JobMonitoringService:
             **{state: live[state] for state in LIVE_STATES}, failed=live["failed"], completed_today=today.completed,
             failed_today=today.failed, counted_ms_ago=age, oldest_wait=counts.oldest(live, now),
             queues={name: queue["depth"] for name, queue in live["queues"].items()})
-        rate = None if day.success_rate is None else floor(day.success_rate * 100 + 1e-6) / 100
-        figures = DayFigures(_tenths(day.average_ms), rate, day.total)
+        figures = DayFigures(_tenths(day.average_ms), tenths(day.success_rate, 2), day.total)
         return {"workers": vars(self.count_workers()), "jobs": vars(jobs), "metrics": vars(figures)}
 
     @staticmethod

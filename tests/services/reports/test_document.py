@@ -97,7 +97,7 @@ def test_a_number_of_another_figure_does_not_stand_in_for_it(languages):
 @pytest.mark.parametrize("now,before,unit,said", [
     (104, 100, "jobs", "+4, 4.0% more"), (88, 100, "jobs", "−12, 12% less"), (5, 5, "jobs", "as before"), (5, 0, "jobs", "+5"), (0, 5, "jobs", "−5, 100% less"),
     (None, 5, "jobs", ""), (5, None, "jobs", ""), (1200, 1100, "ms", "+0.1 s, 9.1% longer"), (900, 1100, "ms", "−0.2 s, 18% shorter"), (1_000_000, 10, "jobs", "+999,990"),
-    (98.69, 98.31, "percent", "+0.3 points, higher"), (98.0, 99.05, "percent", "−1.0 points, lower"), (98.61, 98.69, "percent", "as before"),
+    (98.69, 98.31, "percent", "+0.4 points, higher"), (98.0, 99.05, "percent", "−1.1 points, lower"), (98.66, 98.69, "percent", "as before"), (99.97, 100.0, "percent", "−0.1 points, lower"),
     (1_500_000_000, 1_000_000_000, "nano EUR", "+0.50 EUR, 50% more"), (2**31, 2**30, "bytes", "+1.0 GB, 100% more"),
 ])
 def test_a_difference_has_a_sign_and_a_word(languages, now, before, unit, said):
