@@ -12,7 +12,7 @@ from flask_babel import gettext as _
 from app import registry
 from app.controllers.access import wants_json
 from app.controllers.responses import render_error, wrong
-from app.controllers.usage_charts import charts, failed_url, jobs_url, moment
+from app.controllers.usage_charts import charts, jobs_url, moment
 from app.extensions import db
 from app.ledger.dialect import TooSlow, limited
 from app.services.reports.links import local_time
@@ -85,8 +85,7 @@ def index():
         rows, total, behind = usage.table(by, window, sort)
     context = _context(window, now, faults, behind) | {"by": by, "sort": sort, "rows": rows, "total": total,
                                                              "error": _error(max((r.error for r in rows), default=0))}
-    context["jobs_url"] = lambda name, *state: jobs_url(by, name, window.since, window.until, *state)
-    context["failed_url"] = lambda name: failed_url(by, name, window.since, window.until)
+    context["jobs_url"] = lambda name, *part: jobs_url(by, name, window.since, window.until, *part)
 
     def page():
         if wants_json():
@@ -110,11 +109,11 @@ def one(scope: str, name: str):
     def page():
         if wants_json():
             return jsonify(_plain(found))
-        def listed(*state: str, **more: str) -> str:
-            return jobs_url(scope, name, found.window.since, found.window.until, *state, **more)
+        def listed(*part: str, **more: str) -> str:
+            return jobs_url(scope, name, found.window.since, found.window.until, *part, **more)
 
-        links = {"all": listed(), "completed": listed("completed"),
-                 "failed": failed_url(scope, name, found.window.since, found.window.until),
+        links = {"all": listed(), "completed": url_for("admin.jobs.list", **{scope: name}, state="completed",
+                 since=local_time(found.window.since), until=local_time(found.window.until)), "failed": listed("failed"),
                  "sort": listed(sort="-memory"),
                  "waiting": url_for("admin.jobs.list", **{scope: name}, state="pending")}
         label = registry.label_of(name) if scope == "type" else name

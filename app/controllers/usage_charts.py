@@ -23,18 +23,10 @@ def moment(ms: int) -> str:
     return format_datetime(when(ms), "d MMM HH:mm")
 
 
-def jobs_url(scope: str, name: str, since: int, until: int, state: str = "counted", **more: str) -> str:
-    """The list of the jobs of a name that ended from `since` to before `until` (ms)."""
-    return url_for("admin.jobs.list", **{scope: name}, state=state, since=local_time(since),
-                   until=local_time(until), **more)
-
-
-def failed_url(scope: str, name: str, since: int, until: int) -> str:
-    """The list of the jobs of a name that failed in this time, whatever became of them; of a worker those that are
-    still failed, as the list knows only the last worker of a job."""
-    if scope == "worker":
-        return jobs_url(scope, name, since, until, "unsuccessful")
-    return url_for("admin.jobs.list", **{scope: name}, failed=f"{local_time(since)}..{local_time(until)}")
+def jobs_url(scope: str, name: str, since: int, until: int, part: str = "outcome", **more: str) -> str:
+    """The list of the jobs of a name that completed or failed (`part` outcome), or failed, from `since` to before
+    `until` (ms), whatever became of them: a figure counts each outcome, the list has each job once."""
+    return url_for("admin.jobs.list", **{scope: name, part: f"{local_time(since)}..{local_time(until)}"}, **more)
 
 
 def _chart(title: str, rows: Iterable[tuple[str, str | None, list[tuple[str, float | None]]]], show: Callable[..., str],
