@@ -112,8 +112,9 @@ def one(scope: str, name: str):
         def listed(*part: str, **more: str) -> str:
             return jobs_url(scope, name, found.window.since, found.window.until, *part, **more)
 
-        links = {"all": listed(), "completed": url_for("admin.jobs.list", **{scope: name}, state="completed",
-                 since=local_time(found.window.since), until=local_time(found.window.until)), "failed": listed("failed"),
+        span = {"since": local_time(found.window.since), "until": local_time(found.window.until)}
+        links = {"all": listed(), "failed": listed("failed"),
+                 "completed": url_for("admin.jobs.list", **{scope: name}, state="completed", **span),
                  "sort": listed(sort="-memory"),
                  "waiting": url_for("admin.jobs.list", **{scope: name}, state="pending")}
         label = registry.label_of(name) if scope == "type" else name

@@ -77,6 +77,12 @@ def test_each_number_links_to_exactly_the_jobs_it_counts(site):
     body = site.read("?period=all")
     group = body["groups"][0]
     assert (body["failed"], body["total"], group["tenants"], group["largest"][0]) == (7, 2, 3, {"tenant_id": "acme", "failed": 3})
+    for row in body["groups"]:
+        assert row["without_tenant"] + sum(one["failed"] for one in row["largest"]) == row["failed"], "no job is in no part"
+    assert [row["without_tenant"] for row in body["groups"]] == [0, 2]
+    site.fail("KeyError: '7'")
+    assert "without tenant (1)" in site.page("?period=all") and site.read("?period=all")["groups"][0]["without_tenant"] == 1
+    site.ledger.change("DELETE FROM job_facts WHERE error_group = :g AND tenant_id IS NULL", g=group["key"])
     assert sum(group["trend"]) == 5 and group["error"] == "KeyError: '2'" and len(group["trend"]) == 24
     one = site.read(f"?error={group['key']}&period=all")
     assert [g["key"] for g in one["groups"]] == [group["key"]] and "All groups" in site.page(f"?error={group['key']}")
