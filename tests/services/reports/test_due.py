@@ -220,7 +220,7 @@ def test_a_plan_for_somebody_rests_when_that_account_may_not_read_whoever_made_i
     account(office.ledger, "eva", "super-admin")
     account(office.ledger, "bob", "user")
     account(office.ledger, "ada", "operator", disabled_ms=1)
-    for name in ("bob", "ada", "Eva"):  # addresses are compared in any case
+    for name in ("Bob", "Ada", "Eva"):  # addresses are compared in any case
         office.plan(target=f"mail:{name}@example.org", made_by="eva@example.org")
         office.plan(target=f"mail:{name}@example.org")
     assert office.run() == 2 and {mail[3] for mail in office.mails()} == {"mail:Eva@example.org"}
