@@ -18,10 +18,11 @@ from typing import Any
 from app.ledger.dialect import Executor, TooSlow
 from app.models.types import as_integer
 from app.services.jobs import filter_sql, search_index
+from app.services.jobs.history_order import NO_END
 from app.services.jobs.job_filter import JobFilter
 from app.services.jobs.search_text import has
 
-NO_END, FEW, CHUNK = 2**62, 2_000, 500
+FEW, CHUNK = 2_000, 500
 
 
 @dataclass(frozen=True)

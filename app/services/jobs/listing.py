@@ -26,7 +26,7 @@ from app.models import FINAL, LIVE_STATES, Deploy, Job, JobHistory
 from app.models.types import as_text
 from app.services.jobs import filter_sql, history_order, search_index, search_text
 from app.services.jobs.job_filter import BINNED, DIGITS, GROUPS, HOLDS, SORTS, JobFilter
-from app.services.jobs.list_plan import NO_END, Part, Way, sort_finished, sort_live
+from app.services.jobs.list_plan import Part, Way, sort_finished, sort_live
 from app.services.jobs.list_rows import COLUMNS, PAYLOAD, Read, rows_from
 from app.services.jobs.views import JobPage, JobRow
 from app.support.clock import now_ms
@@ -73,7 +73,7 @@ def _of_tables(wanted: JobFilter, top: dict[str, int] | None, now: int, ended: t
         if not states or facts is None or (ended and kind == "l") or wanted.hold and (
                 kind == "h" or "held" not in states):
             continue
-        part = Part(kind, below=NO_END if top is None else top[kind] + 1, values={"now": now})
+        part = Part(kind, below=history_order.NO_END if top is None else top[kind] + 1, values={"now": now})
         if wanted.state:
             part.add(f"r.{column} IN ({', '.join(map(repr, states))})")
             if "completed" not in states:
@@ -118,7 +118,7 @@ def _add_times(part: Part, wanted: JobFilter, column: str, ended: tuple[int, int
     if ended:
         part.add(f"r.{column} >= :ended_from AND r.{column} < :ended_to", ended_from=ended[0], ended_to=ended[1])
         part.add(f"r.status IN ({', '.join(map(repr, GROUPS['counted']))})")
-        low, high = max(ended[0], low or 0), min(ended[1], high or NO_END)
+        low, high = max(ended[0], low or 0), min(ended[1], high or history_order.NO_END)
     if part.kind == "h":
         above, below = history_order.bounds(SessionExecutor(db.session), low, high)
         part.above, part.below = above, min(part.below, below)
