@@ -364,3 +364,10 @@ def test_thousands_of_failed_sign_ins_do_not_fill_the_log(site):
     with site.ledger.app.app_context():
         rows = audit.log(size=1000)[0]
     assert len(rows) - before <= 1 and not any("guess" in str(row) for row in rows)
+
+
+def test_an_action_that_changes_nothing_is_not_told_as_a_success(site):
+    uuid = site.ledger.dispatch()
+    for action, kind in (("retry", "info"), ("hold", "success")):
+        assert send(site, "bulk", action=action, uuid=uuid).status_code == 303
+        assert re.findall(r'class="flash (\w+)" role="status"', page(site, "list")) == [kind], action
