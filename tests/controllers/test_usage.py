@@ -11,6 +11,7 @@ from flask import request
 
 from app.controllers import usage as pages
 from app.controllers.job_list import read_filter
+from app.ledger import counts
 from app.ledger.rows import HISTORY, insert
 from app.services.jobs import facts, listing
 from app.services.people import accounts
@@ -106,11 +107,32 @@ def test_each_number_and_bar_leads_to_exactly_the_jobs_that_it_counts(site, path
 
 def test_the_table_of_all_sorts_and_counts(site):
     rows = {sort: [r["name"] for r in plain(site, f"?sort={sort}")["rows"]] for sort in usage.SORTS}
-    assert rows == {"busy": ["T", "U"], "total": ["T", "U"], "failed": ["T", "U"], "p95": ["U", "T"], "name": ["T", "U"]}
+    assert rows == {"busy": ["T", "U"], "total": ["T", "U"], "failed": ["T", "U"], "p95": ["U", "T"], "wait": ["T", "U"], "name": ["T", "U"]}
     first = plain(site, "?by=tenant")["rows"][0]
-    assert first | {"p95": 0, "error": 0} == {"name": "blu", "label": "blu", "total": 2, "failed": 1, "success_rate": 50.0, "busy_ms": 20300, "share": 100 * 20300 / 32300, "p95": 0, "error": 0, "colour": 1}
+    assert first | {"p95": 0, "error": 0} == {"name": "blu", "label": "blu", "total": 2, "failed": 1, "success_rate": 50.0, "busy_ms": 20300, "share": 100 * 20300 / 32300, "p95": 0, "error": 0, "colour": 1, "oldest_ms": None}
     assert first["p95"] == pytest.approx(16000, rel=0.021)
     assert plain(site, "?by=odd&sort=odd&period=odd")["by"] == "type"
+
+
+def test_the_tables_tell_which_tenant_and_type_waits_longest(site, monkeypatch):
+    long, short = (site.ledger.dispatch("TestEcho", tenant_id=name) for name in ("only-waits", "blu"))
+    for uuid, minutes in ((long, 9), (short, 5)):
+        site.ledger.change("UPDATE jobs SET available_ms = :at WHERE uuid = :u", at=now_ms() - minutes * MINUTE_MS, u=uuid)
+
+    def told(by: str) -> dict:
+        return {r["name"]: r["oldest_ms"] // MINUTE_MS for r in plain(site, f"?sort=wait&by={by}")["rows"] if r["oldest_ms"] is not None}
+
+    assert list(told("tenant").items()) == [("only-waits", 9), ("blu", 5)] and told("type") == {"TestEcho": 9} and told("worker") == {}
+    page = site.get("/admin/jobs/usage/?by=tenant").text
+    assert re.search(r'href="/admin/jobs/list\?tenant=only-waits&amp;state=pending">9 min', page) and "It was counted" not in page
+    monkeypatch.setattr(counts, "MOST_READ", 1)
+    assert told("tenant") == {}, "too many to be read, and the monitor has not counted them"
+    counts.sample(site.ledger.connection, now_ms() // MINUTE_MS * MINUTE_MS)
+    site.ledger.change("UPDATE meta SET at_ms = at_ms - 30000 WHERE key LIKE 'waiting_since%'")
+    assert list(told("tenant").items()) == [("only-waits", 9), ("blu", 5)] and told("type") == {"TestEcho": 9}
+    assert "It was counted 30." in site.get("/admin/jobs/usage/?by=tenant").text
+    site.ledger.change("UPDATE meta SET value = '[7]' WHERE key LIKE 'waiting_since%'")
+    assert told("tenant") == {}
 
 
 def test_outcomes_that_the_monitor_has_not_counted_are_in_the_figures(site, monkeypatch):
