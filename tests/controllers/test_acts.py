@@ -349,6 +349,7 @@ def test_the_log_is_filtered_by_chips_and_exported(site):
     assert len(lines) == 4 and "Held the job" in lines[-1] and one in lines[-1]
     wrong = site.get("/admin/jobs/log?since=x&job=*&until=2020-13-01", headers=EN)
     assert wrong.status_code == 400 and wrong.text.count('class="wrong"') == 3 and 'value="*"' in wrong.text
+    assert 'id="entry-' not in wrong.text and "cannot be read yet" in wrong.text, "nothing stands there as if it matched"
     assert site.get("/admin/jobs/log?since=2026-01-02&until=2026-01-01", headers=JSON).status_code == 400
     assert site.get("/admin/jobs/log.csv?job=*", headers=JSON).status_code == 400
     assert "Signed in from" in page(site, "log") and PASSWORD not in page(site, "log")

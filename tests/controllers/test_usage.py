@@ -165,6 +165,7 @@ def test_a_range_is_of_whole_hours_and_a_bad_one_is_told_beside_its_field(site):
         for path in ("type/T", ""):
             answer = site.get(f"/admin/jobs/usage/{path}?{query}")
             assert answer.status_code == 400 and 'class="wrong"' in answer.text and words in answer.text, query
+            assert 'class="num' not in answer.text and "cannot be read yet" in answer.text, "no figures of another time"
             assert words in site.get(f"/admin/jobs/usage/{path}?{query}", headers=JSON).get_json()["error"]
 
 
