@@ -127,7 +127,7 @@ def test_retry_and_delete_change_the_jobs_of_the_group_up_to_the_click(site):
     deleted = site.post(f"{key}/delete").get_json()
     assert deleted["count"] == 3 and deleted["undo"] == f"/admin/jobs/undo/{deleted['action']}"
     rows = site.ledger.connection.fetch_all("SELECT action, subject, result FROM audit WHERE subject LIKE 'failures%' ORDER BY id")
-    assert rows == [("retry", "failures of TestNoop: KeyError: …", "3 of 3"), ("delete", "failures of TestNoop: KeyError: …", "3 of 3")]
+    assert rows == [("retry", "failures of Test Noop: KeyError: …", "3 of 3"), ("delete", "failures of Test Noop: KeyError: …", "3 of 3")]
     assert site.ledger.one("SELECT COUNT(*) FROM failed_jobs WHERE deleted_at IS NULL") == 1, "the other group waits on"
 
 

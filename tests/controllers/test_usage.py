@@ -274,3 +274,13 @@ def test_a_range_that_is_not_of_whole_hours_says_what_is_shown_in_its_place(site
     assert plain(site, "type/T?since=2026-11-25T14:00&until=2026-11-25T15:00")["until"] == plain(site, "type/T?from=2026-11-25T14:00&until=2026-11-25T15:00")["until"]
     assert "Only whole hours" not in site.get("/admin/jobs/usage/?by=type&from=2026-11-20&until=2026-11-21").text
     assert "Only whole hours" in site.get("/admin/jobs/usage/?by=type&from=2026-11-20T10:01").text
+
+
+def test_the_bars_of_a_histogram_read_differently_when_they_are_close(site):
+    finish(site.ledger, [(f"h{n:07}", "H", "acme", "w1", "completed", 0, 200 + n, 4000, 1) for n in range(40)])
+    page = site.get("/admin/jobs/usage/type/H").text
+    titles = re.findall(r'aria-label="([^":]+): \d+"', page)
+    assert any(re.fullmatch(r"2\d\d ms – 2\d\d ms", title) for title in titles) and len(titles) == len(set(titles))
+    assert all(low != high for title in titles if " – " in title for low, high in [title.split(" – ")])
+    axis = re.findall(r'<div class="axis">((?:<span>[\d.]+ m?s</span>){3})</div>', page)
+    assert axis and all(len(set(re.findall(r"<span>(.*?)<", labels))) == 3 for labels in axis[:1]), axis
