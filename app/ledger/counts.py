@@ -9,10 +9,10 @@ from typing import Any
 from app.config import QUEUES
 from app.ledger.dialect import Connection, Executor
 from app.models.job import LIVE_STATES
-from app.models.types import as_integer, as_text
+from app.models.types import as_integer
 from app.support.validation import stored_json
 
-MAX_AGE_MS, MOST_READ = 1000, 20_000
+MAX_AGE_MS = 1000
 AFTER_RESTORE = "paused_after_restore"  # a fact of `meta`
 
 # Each part uses a partial index; one GROUP BY over the table would read every payload.
@@ -48,31 +48,10 @@ _SAMPLE = """INSERT INTO queue_minutes (minute_ms, queue, depth, oldest_ms) VALU
  ON CONFLICT (minute_ms, queue) DO NOTHING"""
 
 
-_SINCE = """SELECT {column}, MIN(available_ms) FROM jobs WHERE state = 'pending' AND {column} IS NOT NULL
- GROUP BY {column} ORDER BY 2 LIMIT 5000"""
-
-
-def waiting_since(tx: Executor, column: str) -> tuple[dict[str, int], int]:
-    """({tenant or type, as `column` says: the time (ms) from which its longest waiting ready job is ready}, age in ms):
-    counted now, and with more than MOST_READ ready jobs that of the monitor's last minute: it reads each row, which
-    takes 110 ms of 100,000 on SQLite. A fact that is missing or damaged is {}."""
-    if recent(tx)[0]["pending"] <= MOST_READ:
-        found, age = dict(tx.fetch_all(_SINCE.format(column=column))), 0
-    else:
-        kept, age = load(tx, f"waiting_since_{column}") or ({}, 0)
-        found = kept if isinstance(kept, dict) else {}
-    return {as_text(name) or "": since for name, at in found.items() if (since := as_integer(at)) is not None}, age
-
-
 def sample(connection: Connection, minute: int) -> None:
-    """Store the depth of each queue at this minute (ms), how long its oldest ready job has waited, and what
-    `waiting_since` needs."""
+    """Store the depth of each queue at this minute (ms), and how long its oldest ready job has waited."""
     live, now = recent(connection)[0], connection.now()
-    since = {column: {as_text(name): at for name, at in connection.fetch_all(_SINCE.format(column=column))}
-             for column in ("tenant_id", "job_type")} if live["pending"] > MOST_READ else {}
     with connection.transaction() as tx:
-        for column, found in since.items():
-            save(tx, f"waiting_since_{column}", found)
         for name in QUEUES:
             tx.execute(_SAMPLE, minute=minute, queue=name, depth=live["queues"].get(name, {"depth": 0})["depth"],
                        oldest=oldest(live, now, name))

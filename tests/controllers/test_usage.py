@@ -11,11 +11,10 @@ from flask import request
 
 from app.controllers import usage as pages
 from app.controllers.job_list import read_filter
-from app.ledger import counts
 from app.ledger.rows import HISTORY, insert
 from app.services.jobs import facts, listing
 from app.services.people import accounts
-from app.services.stats import usage, usage_fill, usage_read, usage_window
+from app.services.stats import longest_waits, machine, usage, usage_fill, usage_read, usage_window
 from app.services.stats.usage_window import last, read
 from app.support.clock import DAY_MS, HOUR_MS, MINUTE_MS, now_ms, stamp
 from app.support.settings import settings
@@ -114,7 +113,7 @@ def test_the_table_of_all_sorts_and_counts(site):
     assert plain(site, "?by=odd&sort=odd&period=odd")["by"] == "type"
 
 
-def test_the_tables_tell_which_tenant_and_type_waits_longest(site, monkeypatch):
+def test_the_tables_tell_which_tenant_and_type_waits_longest(site, monkeypatch, tmp_path):
     long, short = (site.ledger.dispatch("TestEcho", tenant_id=name) for name in ("only-waits", "blu"))
     for uuid, minutes in ((long, 9), (short, 5)):
         site.ledger.change("UPDATE jobs SET available_ms = :at WHERE uuid = :u", at=now_ms() - minutes * MINUTE_MS, u=uuid)
@@ -125,9 +124,9 @@ def test_the_tables_tell_which_tenant_and_type_waits_longest(site, monkeypatch):
     assert list(told("tenant").items()) == [("only-waits", 9), ("blu", 5)] and told("type") == {"TestEcho": 9} and told("worker") == {}
     page = site.get("/admin/jobs/usage/?by=tenant").text
     assert re.search(r'href="/admin/jobs/list\?tenant=only-waits&amp;state=pending">9 min', page) and "It was counted" not in page
-    monkeypatch.setattr(counts, "MOST_READ", 1)
+    monkeypatch.setattr(longest_waits, "MOST_READ", 1)
     assert told("tenant") == {}, "too many to be read, and the monitor has not counted them"
-    counts.sample(site.ledger.connection, now_ms() // MINUTE_MS * MINUTE_MS)
+    machine.Sampler(site.ledger.connection, tmp_path).run()
     site.ledger.change("UPDATE meta SET at_ms = at_ms - 30000 WHERE key LIKE 'waiting_since%'")
     assert list(told("tenant").items()) == [("only-waits", 9), ("blu", 5)] and told("type") == {"TestEcho": 9}
     assert "It was counted 30." in site.get("/admin/jobs/usage/?by=tenant").text

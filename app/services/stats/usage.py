@@ -11,11 +11,11 @@ from typing import Any
 
 from app import registry
 from app.extensions import db
-from app.ledger import costs, counts
+from app.ledger import costs
 from app.ledger.dialect import SessionExecutor
 from app.ledger.rows import among
 from app.models.types import as_integer, as_text
-from app.services.stats import usage_read
+from app.services.stats import longest_waits, usage_read
 from app.services.stats.colours import colour_of
 from app.services.stats.usage_fill import SCOPES, Cell
 from app.services.stats.usage_window import Window
@@ -204,8 +204,8 @@ def table(scope: str, window: Window, sort: str, now: int) -> tuple[list[UsageRo
     """(the first MOST_NAMES names of a scope by `sort`, the most first, how many there are, outcomes not counted yet,
     the age (ms) of `oldest_ms`). `p95` is known of the 200 busiest. A name that only waits is among them."""
     cells, behind = usage_read.of_all(scope, window, MOST_NAMES)
-    since, age = ({}, 0) if scope == "worker" else counts.waiting_since(SessionExecutor(db.session),
-                                                                        usage_read.COLUMN[scope])
+    since, age = ({}, 0) if scope == "worker" else longest_waits.read(SessionExecutor(db.session),
+                                                                      usage_read.COLUMN[scope])
     cells |= {name: Cell() for name in since.keys() - cells.keys()}
     busy = sum(cell.busy_ms for cell in cells.values())
     rows = [UsageRow(name, registry.label_of(name) if scope == "type" else name, total := cell.completed + cell.failed,
