@@ -1,7 +1,7 @@
 """Since when the longest waiting ready job of each tenant and type is ready.
 
-jobs -> `read` (pages); with more than MOST_READ ready jobs the monitor's Sampler -> `sample`, once a minute -> meta ->
-`read` One reading takes each row: 110 ms of 100,000 on SQLite. A fact that is missing or damaged is {}.
+jobs -> `read` (pages); with more than MOST_READ ready jobs: Sampler, each minute -> `sample` -> meta -> `read`
+One reading takes each row: 110 ms of 100,000 on SQLite. A fact that is missing or damaged is {}.
 """
 
 from __future__ import annotations
