@@ -82,15 +82,15 @@ def index():
     if window.raw:
         window = usage_window.last("24h", now)
     with limited(db.session, READ_S):
-        rows, total, behind = usage.table(by, window, sort)
-    context = _context(window, now, faults, behind) | {"by": by, "sort": sort, "rows": rows, "total": total,
-                                                             "error": _error(max((r.error for r in rows), default=0))}
+        rows, total, behind, age = usage.table(by, window, sort, now)
+    context = _context(window, now, faults, behind) | {"by": by, "sort": sort, "rows": rows, "total": total, "age": age,
+                                                       "error": _error(max((r.error for r in rows), default=0))}
     context["jobs_url"] = lambda name, *part: jobs_url(by, name, window.since, window.until, *part)
 
     def page():
         if wants_json():
             return jsonify({"by": by, "period": window.period, "since": iso(window.since), "until": iso(window.until),
-                            "total": total, "not_counted": behind, "rows": rows})
+                            "total": total, "not_counted": behind, "rows": rows, "waits_age_ms": age})
         return render_template("admin/usage_index.html", **context, periods=list(PERIODS)[1:])
 
     return wrong(faults, page) if faults else page()

@@ -6,6 +6,7 @@ UsagePage -> `charts` -> {"title", "top", "bars", "labels", "lines", "key"}: hei
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from itertools import pairwise
 from typing import Any
 
 from flask import url_for
@@ -92,11 +93,13 @@ def _mean(value: float | None) -> str:
 
 def _histogram(found: UsagePage, title: str, rows: list[tuple[int, int, int]], own: str,
                parts: Callable[[str, str], dict[str, str]]) -> dict[str, Any]:
-    told = [(f"{duration(low)} – {duration(high)}" if high > low else duration(low), n,
+    ends = [(duration(low), duration(high)) for low, high, _n in rows if high > low]
+    fine = any(low == high for low, high in ends) or any(a[0] == b[0] for a, b in pairwise(ends))
+    told = [(f"{duration(low, fine)} – {duration(high, fine)}" if high > low else duration(low, fine), n,
              jobs_url(found.scope, found.name, found.window.since, found.window.until,
                       **parts(_exactly(low), _exactly(high + 1)))) for low, high, n in rows]
     chart = _chart(title, [(f"{name}: {number(n)}", url, [(own, n)]) for name, n, url in told], number,
-                   [duration(rows[0][0]), duration(rows[len(rows) // 2][0]), duration(rows[-1][1])] if rows else [])
+                   [duration(ms, fine) for ms in (rows[0][0], rows[len(rows) // 2][0], rows[-1][1])] if rows else [])
     return chart | {"rows": [row for row in told if row[1]]}
 
 

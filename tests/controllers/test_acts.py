@@ -381,6 +381,7 @@ def test_the_log_is_filtered_by_chips_and_exported(site):
     assert len(lines) == 4 and "Held the job" in lines[-1] and one in lines[-1]
     wrong = site.get("/admin/jobs/log?since=x&job=*&until=2020-13-01", headers=EN)
     assert wrong.status_code == 400 and wrong.text.count('class="wrong"') == 3 and 'value="*"' in wrong.text
+    assert 'id="entry-' not in wrong.text and "cannot be read yet" in wrong.text, "nothing stands there as if it matched"
     assert site.get("/admin/jobs/log?since=2026-01-02&until=2026-01-01", headers=JSON).status_code == 400
     assert site.get("/admin/jobs/log.csv?job=*", headers=JSON).status_code == 400
     assert "Signed in from" in page(site, "log") and PASSWORD not in page(site, "log")
@@ -396,3 +397,10 @@ def test_thousands_of_failed_sign_ins_do_not_fill_the_log(site):
     with site.ledger.app.app_context():
         rows = audit.log(size=1000)[0]
     assert len(rows) - before <= 1 and not any("guess" in str(row) for row in rows)
+
+
+def test_an_action_that_changes_nothing_is_not_told_as_a_success(site):
+    uuid = site.ledger.dispatch()
+    for action, kind in (("retry", "info"), ("hold", "success")):
+        assert send(site, "bulk", action=action, uuid=uuid).status_code == 303
+        assert re.findall(r'class="flash (\w+)" role="status"', page(site, "list")) == [kind], action

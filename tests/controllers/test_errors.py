@@ -105,7 +105,9 @@ def test_a_window_is_any_range_or_since_a_deploy(site):
 @pytest.mark.parametrize(("more", "word"), [("?since=yesterday", "2026-11-23"), ("?since=2026-02-30", "2026-11-23"), ("?until=x", "2026-11-23"),
                                             ("?since=2026-02-02&until=2026-02-01", "before the beginning"), ("?deploy=9", "no such deploy"), ("?deploy=x", "number")])
 def test_a_bad_window_keeps_the_page_and_says_so(site, more, word):
+    site.fail("x")
     answer = site.client.get(f"/admin/jobs/errors/{more}")
+    assert 'class="t cards errors"' not in answer.text and "cannot be read yet" in answer.text, "no groups of another time"
     assert answer.status_code == 400 and word in answer.text and "<h1>Failures by error</h1>" in answer.text
     assert word in site.read(more)["error"]
 
@@ -131,7 +133,7 @@ def test_retry_and_delete_change_the_jobs_of_the_group_up_to_the_click(site):
     deleted = site.post(f"{key}/delete").get_json()
     assert deleted["count"] == 3 and deleted["undo"] == f"/admin/jobs/undo/{deleted['action']}"
     rows = site.ledger.connection.fetch_all("SELECT action, subject, result FROM audit WHERE subject LIKE 'failures%' ORDER BY id")
-    assert rows == [("retry", "failures of TestNoop: KeyError: …", "3 of 3"), ("delete", "failures of TestNoop: KeyError: …", "3 of 3")]
+    assert rows == [("retry", "failures of Test Noop: KeyError: …", "3 of 3"), ("delete", "failures of Test Noop: KeyError: …", "3 of 3")]
     assert site.ledger.one("SELECT COUNT(*) FROM failed_jobs WHERE deleted_at IS NULL") == 1, "the other group waits on"
 
 
