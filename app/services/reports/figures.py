@@ -13,7 +13,17 @@ from app import registry
 from app.extensions import db, reading
 from app.services.instance.retention import KEEP_DAYS, KEEP_FAILED_DAYS
 from app.services.reports import box_rows, cost_rows, error_rows, links, outcomes, sides
-from app.services.reports.model import MOST_ROWS, Costs, Figure, ReportFigures, ReportFilter, Slot, Times, TypeRow
+from app.services.reports.model import (
+    MOST_KINDS,
+    MOST_ROWS,
+    Costs,
+    Figure,
+    ReportFigures,
+    ReportFilter,
+    Slot,
+    Times,
+    TypeRow,
+)
 from app.services.reports.outcomes import Tally
 from app.services.reports.periods import Window, before
 from app.services.reports.sides import Side
@@ -112,12 +122,13 @@ def _types(now: Side, was: Side, only: ReportFilter) -> dict[str, Any]:
             links.usage(*span, "type", name) if plain else links.jobs(*span, "counted", **parts),
             links.jobs(*span, "unsuccessful", **parts))
 
-    def rows(key: Any, names: Any = counted) -> tuple[TypeRow, ...]:
-        return tuple(map(row, sorted(names, key=lambda name: (-key(name), name))[:MOST_ROWS]))
+    def rows(key: Any, names: Any = counted, most: int = MOST_ROWS) -> tuple[TypeRow, ...]:
+        return tuple(map(row, sorted(names, key=lambda name: (-key(name), name))[:most]))
 
     slowest = rows(lambda name: runs[name].p95, [name for name, spread in runs.items() if spread])
     why = "" if slowest else "tenant" if not now.typed else now.why_times or "never"
-    return {"types": rows(lambda name: counted[name].total), "slowest": slowest, "slowest_why": why,
+    kinds = rows(lambda name: counted[name].total, most=MOST_KINDS)
+    return {"types": kinds[:MOST_ROWS], "more_types": kinds[MOST_ROWS:], "slowest": slowest, "slowest_why": why,
             "failing": rows(lambda name: counted[name].failed, [name for name in counted if counted[name].failed]),
             "type_count": len(counted)}
 
