@@ -74,10 +74,9 @@ def _facts(f: ReportFigures, public_url: str) -> Iterator[Fact]:
     yield fact(pgettext("many", "Failed"), f.failed, "jobs", -1)
     yield fact(_("Waiting time, p95"), _p95(f.wait), "ms", -1)
     yield fact(_("Run time, p95"), _p95(f.run), "ms", -1)
-    total = f.costs.totals[0] if f.costs.totals else None
-    if total:
+    for total in f.costs.totals:  # each currency for itself
         yield fact(_("Costs"), Figure(total.nano, total.before, link=total.link), f"nano {tidy(total.currency, 8)}", 0)
-    else:
+    if not f.costs.totals:
         yield fact(_("Attempts lost with their worker"), f.rescued, "jobs", -1)
 
 

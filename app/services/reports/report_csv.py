@@ -103,7 +103,7 @@ def _types(figures: ReportFigures) -> Iterator[tuple[object, ...]]:
                row.failed_before, row.busy_ms, *_spread(row.wait), *_spread(row.run), _spread(row.run_before)[1])
     rest = [_rest(figure.now, rows.values(), name) for name, figure in (
         ("completed", figures.completed), ("failed", figures.failed))]
-    if any(rest):
+    if max(n or 0 for n in rest) > 0:
         yield OTHERS, "", *rest, None, *(_rest(figure.before, rows.values(), name) for name, figure in (
             ("before", figures.ended), ("failed_before", figures.failed))), *[None] * 8
 
@@ -115,7 +115,7 @@ def _errors(figures: ReportFigures) -> Iterator[tuple[object, ...]]:
     for row in rows.values():
         yield (row.key, row.job_type, row.title, row.count, row.before, row.tenants,
                _time(row.first_ms, figures.zone), int(row.is_new))
-    if not figures.errors_why and (rest := _rest(figures.failed.now, rows.values(), "count")):
+    if not figures.errors_why and (rest := _rest(figures.failed.now, rows.values(), "count") or 0) > 0:
         yield OTHERS, "", "", rest, _rest(figures.failed.before, rows.values(), "before"), *[None] * 3
 
 
