@@ -30,7 +30,7 @@ KNOWN: dict[str, Collection[str]] = {
     "generations.index": generations.FILTERS, "batches.index": ("q", "open"), "recurring": ("q",),
     "recurring-one": (), "costs.index": RANGE, "costs.export": RANGE, "costs.days": (*RANGE, "currency"),
     "reports.index": (), "notices.feed": ("after",),
-    "reports.report": ("period", "from", "until", "format", "type", "tenant", "queue"),
+    "reports.report": ("period", "from", "until", "format", "type", "tenant", "queue", "language"),
     "capacity.index": ("period",), "capacity.hours": ("period",),
     "metrics-csv": ("period", "from", "until", "job_type", "tenant_id", "bucket")}
 

@@ -28,6 +28,7 @@ from app.services.reports.outcomes import Tally
 from app.services.reports.periods import Window, before
 from app.services.reports.sides import Side
 from app.services.reports.stored import from_json, to_json
+from app.services.stats import usage_read
 from app.support.clock import DAY_MS, now_ms
 from app.support.settings import settings
 
@@ -41,13 +42,14 @@ def collect(window: Window, only: ReportFilter | None = None) -> ReportFigures:
     asked = was.since, was.until, window.since, window.until
     low, low_end, since, until = outcomes.whole_hours(asked)
     with reading():
+        stranger = only.tenant_id and not usage_read.is_known("tenant", only.tenant_id)
         earlier = sides.read(low, low_end, only, now, zone)
         present = sides.read(since, until, only, now, zone)
         found = _volume(present, earlier, only) | _types(present, earlier, only)
         found |= _others((since, until), (low, low_end), only, now)
     plain, behind = only == ReportFilter(), found.pop("behind") + present.behind + earlier.behind
     notes = {"running": until > now, "behind": behind, "hours": (low, low_end, since, until) != asked,
-             "whole": not plain}
+             "whole": not plain, "stranger": stranger}
     link = links.usage(since, until) if plain else links.jobs(since, until, "counted", **_parts(only))
     return ReportFigures(window.period, since, until, low, low_end, str(zone), now, only, link,
                          notes=tuple(code for code, true in notes.items() if true), **found)

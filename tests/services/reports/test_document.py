@@ -186,3 +186,9 @@ def test_the_key_numbers_name_the_costs_of_each_currency_to_the_last_half_cent(l
     for text in (plain.render(found, "it", ""), html_mail.render(found, "it", "", "")):
         assert "12,255" in text and "1,255" in text and "3,33" in text
     assert pdf.render(found, "it", "").startswith(b"%PDF")
+
+
+def test_an_italian_report_has_no_words_of_clocks_and_none_in_english(languages):
+    text = " ".join(plain.render(RICH, "it", "").split())
+    assert "Tasso di successo" in text and "Success rate" not in text and "Tempo" in text and "Orario" not in text
+    assert "Success rate" in plain.render(RICH, "en", "")
