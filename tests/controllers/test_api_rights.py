@@ -5,16 +5,19 @@ from __future__ import annotations
 import json
 import threading
 from contextlib import ExitStack
+from types import SimpleNamespace
 
 import pytest
+from flask import g
 from limits import RateLimitItemPerMinute
 from sqlalchemy import event, select
 
-from app.controllers import api_wait, rate_limits
+from app.controllers import access, api_wait, rate_limits, rights
 from app.extensions import db
 from app.models import Alert, AlertRule
+from app.services.audit import ActionRefused
 from app.services.jobs import actions
-from app.services.people import accounts
+from app.services.people import accounts, tokens
 from app.support.clock import now_ms
 from tests.conftest import PASSWORD, sign_in
 from tests.controllers.test_api import Api
@@ -74,6 +77,56 @@ def test_the_tokens_of_a_person_share_the_limit_of_dispatches_and_half_of_the_wa
         taken = [held.enter_context(api_wait.place("one")) for _ in range(api_wait.MOST)]
         assert sum(taken) == api_wait.MOST_EACH < api_wait.MOST
         assert held.enter_context(api_wait.place("other"))
+
+
+@one_store
+def test_only_tokens_in_use_count_to_those_that_an_account_may_have(ledger, monkeypatch):
+    monkeypatch.setattr(tokens, "MOST_TOKENS", 2)
+    api = Api(ledger)
+    api.make()
+    for change in ("expires_ms = 1", "revoked_ms = 1"):
+        with pytest.raises(ActionRefused, match="2 tokens"):
+            api.make()
+        ledger.change(f"UPDATE api_tokens SET {change} WHERE id = (SELECT MAX(id) FROM api_tokens)")
+        api.make()
+
+
+@one_store
+def test_a_token_that_outlived_the_disabling_of_its_account_is_refused(ledger):
+    """One that was made at the same moment."""
+    api = Api(ledger)
+    ledger.change("UPDATE users SET disabled_ms = 1")
+    assert api.get("/api/jobs").status_code == 401
+
+
+@one_store
+def test_what_a_viewer_and_each_scope_may_ask_for_is_written_here_too(ledger):
+    api = Api(ledger)
+    paths = {"read": ("GET", "/api/jobs/x/log"), "act": ("POST", "/api/jobs/x/cancel"), "dispatch": ("POST", "/api/uploads")}
+    for scope in paths:
+        token = api.make(scopes=(scope,))
+        assert {name for name, (method, path) in paths.items() if api.ask(method, path, token).status_code != 403} == {scope}
+    viewer = api.make("viewer", ("read", "act", "dispatch"), "viewer@example.org")
+    assert {api.ask(method, path, viewer).status_code for method, path in paths.values()} == {403}
+    answer = api.get("/api/jobs", token=viewer)
+    assert answer.status_code == 200 and "Authorization" in answer.vary, "no cache gives it to another token"
+    page = sign_in(ledger.app, "viewer@example.org")
+    refused = page.post("/account/tokens", data={"csrf_token": page.csrf, "name": "n", "scope": ["dispatch"], "days": "7", "own_password": PASSWORD}, headers={"Accept": "application/json"})
+    assert refused.status_code == 400 and list(refused.json["fields"]) == ["scope"]
+
+
+@pytest.mark.parametrize(("rights_", "hidden", "searching"), [
+    (rights.of_role("viewer", False), True, True), (rights.of_role("viewer", True), False, False),
+    (rights.of_token(rights.of_role("operator", False), ["dispatch"]), False, True)], ids=["viewer", "seeing", "dispatch"])
+def test_the_answer_to_a_form_hides_data_from_who_may_change_no_job(app, rights_, hidden, searching):
+    with app.test_request_context(method="POST"):
+        g._login_user = SimpleNamespace(is_authenticated=True, rights=rights_)
+        assert (access.hides_data(False), access.hides_data(True)) == (hidden, searching)
+
+
+def test_the_limits_are_those_that_are_told():
+    limits = [(item.amount, item.get_expiry()) for item in (rate_limits.REQUESTS, rate_limits.DISPATCHES, rate_limits.GUESSES)]
+    assert limits == [(600, 60), (120, 60), (20, 900)]
 
 
 def test_counters_of_many_networks_are_bounded(app, monkeypatch):

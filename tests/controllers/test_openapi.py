@@ -119,6 +119,7 @@ def test_a_token_is_made_shown_once_and_revoked_on_the_account_page(app, admin):
         other = tokens.make(accounts.account("other@example.org").id, "other@example.org", "hers", ["read"], now_ms() + DAY_MS, "x")
         hers = tokens.listing()[0].id
         db.session.remove()
+    assert other[:13] not in admin.get("/account").text, "a page lists one's own"
     assert admin.post(f"/account/tokens/{hers}/revoke", data={"csrf_token": admin.csrf}, headers=JSON).status_code == 404, "one's own only"
     assert "<form" in admin.post(f"/account/tokens/{id_}/revoke", data={"csrf_token": admin.csrf, "ask": "1"}).text
     assert admin.post(f"/account/tokens/{id_}/revoke", data={"csrf_token": admin.csrf}).status_code == 303

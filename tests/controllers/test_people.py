@@ -159,6 +159,9 @@ def test_a_type_that_is_not_for_the_web_is_started_and_changed_from_no_page(admi
     assert "/new/edit/" not in page and "new?like=" not in page and "new/?like=" not in page
     assert "hidden-yearly/run" not in admin.get("/admin/jobs/recurring").text
     assert "TestHidden" not in json.dumps(admin.get("/admin/jobs/new", headers=JSON).json)
+    refused = admin.post("/api/jobs", json={"type": "TestHidden", "args": {"text": "mine"}}, headers=headers | {"X-CSRFToken": admin.csrf})
+    assert refused.status_code == 403 and "web=False" in refused.json["error"] and count(app) == 2
+    assert not any("TestHidden" in admin.get(path).text for path in ("/api/types", "/api/openapi.json"))
 
 
 def test_what_exists_of_such_a_type_is_retried_and_deleted(admin, app):

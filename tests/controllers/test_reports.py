@@ -15,6 +15,7 @@ from app.extensions import db
 from app.ledger import counts
 from app.models import Audit, Mail, ReportPlan, RollupTenant, UsageHour
 from app.services.people import accounts
+from app.services.reports import plans
 from app.support.clock import DAY_MS, HOUR_MS, millis, now_ms
 from tests.conftest import PASSWORD, sign_in
 
@@ -80,6 +81,13 @@ def test_what_does_not_fit_is_said_beside_its_field(people, change, field):
     assert answer.status_code == 400 and set(answer.get_json()["fields"]) == {field}
 
 
+def test_a_person_has_so_many_plans_and_no_more(people, monkeypatch):
+    monkeypatch.setattr(plans, "MOST_PLANS", 1)
+    assert [people.post("ada", "/new", **PLAN | {"name": name}).status_code for name in "ab"] == [200, 409]
+    assert set(people.plans("ada")) == {"a"}
+    assert people.post("bob", "/new", **PLAN | {"to": "mail:bob@example.org"}).status_code == 200, "those of others do not count"
+
+
 def test_a_test_is_asked_once_and_its_outcome_stands_beside_the_plan(app, people):
     number = people.post("ada", "/new", **PLAN).get_json()["id"]
     page = people.get("ada", "/", {}).text
@@ -108,6 +116,18 @@ def test_the_next_report_is_the_one_that_is_due_next(app, people):
     assert past <= now < since() + 8 * 86_400_000
     shown = fresh("ada")["Lunedì"]
     assert shown["next_at"] and shown["next"]["until"] - shown["next"]["since"] > 6 * 86_400_000
+
+
+def test_what_was_due_while_a_plan_was_off_is_not_sent(app, people):
+    number = people.post("ada", "/new", **PLAN).get_json()["id"]
+    people.post("ada", f"/{number}/off")
+    with app.app_context():
+        wanted = db.session.get(ReportPlan, number).since_ms
+        db.session.get(ReportPlan, number).since_ms = now_ms() - 100 * DAY_MS  # as it was made long ago
+        db.session.commit()
+    people.post("ada", f"/{number}/on")
+    with app.app_context():
+        assert db.session.get(ReportPlan, number).since_ms >= wanted
 
 
 def test_a_mail_that_waits_for_a_server_says_why(app, people):

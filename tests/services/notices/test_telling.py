@@ -239,6 +239,14 @@ def test_a_monitor_that_is_killed_while_it_tells_has_told_nothing(people, ledger
     assert people.left() == 1 and people.tell() == 1 and len(people.told(ada)) == 1
 
 
+def test_a_follow_that_changes_while_it_is_read_is_told_in_the_new_way(people, ledger, monkeypatch):
+    people.put(people.add(), ended(ledger))
+    with monkeypatch.context() as patch:
+        patch.setattr(telling, "_message", lambda *given, real=telling._message: (ledger.change("UPDATE follows SET via = 'mail'"), real(*given))[1])
+        assert people.tell() == 0
+    assert people.tell() == 1 and len(people.mails()) == 1
+
+
 def test_a_restore_tells_nothing_again(people, ledger):
     people.follow(people.add(), ended(ledger))
     ledger.change("INSERT INTO meta (key, value, at_ms) VALUES ('paused_after_restore', '1', :now)", now=now_ms())

@@ -195,6 +195,8 @@ def test_it_is_turned_on_with_password_and_code_only_and_other_sessions_end(peop
     assert not people.call(second_factor.is_on, id_) and people.call(sign_in.sign_in, BOB, PASSWORD, "192.0.2.7")
     people.clock[0] += second_factor.PENDING_MS + 1000
     assert people.call(second_factor.pending, id_) is None
+    with pytest.raises(ActionRefused, match="begin again"):
+        people.call(own.turn_on, id_, PASSWORD, code_of(secret, people.clock[0]), HERE, kept)
     people.call(second_factor.begin, id_)
     assert people.call(second_factor.pending, id_).secret.replace(" ", "") != secret
     people.clock[0] += attempts.WINDOW_MS
@@ -257,6 +259,13 @@ def test_own_password_ends_the_other_sessions_and_is_limited(people):
     with pytest.raises(own.FieldError, match="too many"):
         people.call(own.change_password, id_, PASSWORD, "another good word", HERE, mine)
     assert people.one("SELECT COUNT(*) FROM user_sessions") == 1
+
+
+def test_a_password_that_was_changed_elsewhere_while_this_one_was_hashed_stays(people, monkeypatch):
+    monkeypatch.setattr(own, "hash_password", lambda _new, email: (people.change("UPDATE users SET password_hash = 'theirs' WHERE email = :e", e=email), "mine")[1])
+    with pytest.raises(ActionRefused, match="changed elsewhere"):
+        people.call(own.change_password, people.ids[BOB], PASSWORD, "another good password", HERE, "kept")
+    assert people.one("SELECT password_hash FROM users WHERE email = :e", e=BOB) == "theirs"
 
 
 def test_nobody_ends_the_session_of_another(people):

@@ -76,6 +76,19 @@ def test_a_notice_and_a_report_go_to_their_addresses(ledger, sink):
 
 
 @one_store
+def test_nothing_is_sent_while_a_restore_has_paused(ledger, sink):
+    """What was sent after the backup would be sent again."""
+    post = Post(ledger, sink)
+    post.put()
+    ledger.change("INSERT INTO meta (key, value, at_ms) VALUES ('paused_after_restore', '1', 0)")
+    post.box.run(ledger.connection)
+    assert not post.box.threads and post.states() == [("waiting", 0, 0)]
+    ledger.change("DELETE FROM meta WHERE key = 'paused_after_restore'")
+    post.box.run(ledger.connection)
+    assert post.send() == [] and post.states() == [("sent", 1, 0)]
+
+
+@one_store
 def test_a_server_that_is_down_delays_and_drops_nothing(ledger, sink):
     sink.answers["GREETING"] = "554 not now"
     post = Post(ledger, sink)
