@@ -25,17 +25,11 @@ def _period():
     return costs.period(request.args.get("since", ""), request.args.get("until", ""))
 
 
-def _days(first, last) -> list[dict[str, object]]:
-    """The days for the chart and its table.
-
-    `cost` is in the currency of most days and 0 on days in another one; `shown` has each sum in its own currency.
-    """
-    rows = costs.totals("day", first, last)
-    currencies = [r.currency for r in rows]
-    main = max(dict.fromkeys(currencies), key=currencies.count, default="")
+def _days(first, last, only: str | None = None) -> list[dict[str, object]]:
+    """The days of a chart and its table, of each currency or of `only` one; `cost` is in `currency`, `shown` a text."""
     return deploys.on_chart([
-        {"date": r.key, "total": r.requests, "cost": round(r.nano / NANO, 6) if r.currency == main else 0,
-         "shown": shown(r), "currency": main} for r in rows])
+        {"date": r.key, "total": r.requests, "cost": round(r.nano / NANO, 6), "shown": shown(r), "currency": r.currency}
+        for r in costs.totals("day", first, last) if only in (None, r.currency)])
 
 
 def shown(row: costs.CostRow) -> str:
@@ -64,15 +58,16 @@ def page(form: forms.BudgetForm, wrong_day: str = ""):
     groups, budgets = {group: costs.totals(group, first, last) for group in costs.GROUPS}, costs.budgets()
     if wants_json():
         return jsonify({"since": first.isoformat(), "until": last.isoformat(), "totals": groups, "budgets": budgets})
+    charts = {name: _days(first, last, name) for name in sorted({row.currency for row in groups["day"]}, key=str)}
     return render_template("admin/costs.html", form=form, first=first, last=last, groups=groups, budgets=budgets,
-                           days=_days(first, last), shown=shown, wrong_day=wrong_day,
+                           charts=charts or {"": []}, shown=shown, wrong_day=wrong_day,
                            asked=request.args if wrong_day else {})
 
 
 @bp.get("/days", endpoint="days")
 def days():
-    """The days of the period as JSON, for the chart."""
-    return jsonify(_days(*_period()))
+    """The days of the period as JSON, of `currency` or of each, for a chart."""
+    return jsonify(_days(*_period(), request.args.get("currency")))
 
 
 @bp.get("/costs.csv", endpoint="export")

@@ -28,9 +28,9 @@ KNOWN: dict[str, Collection[str]] = {
     "usage.index": ("by", "sort", *_OF_USE), "usage.one": _OF_USE,
     "log": audit.NAMES, "log-export": audit.NAMES, "contents.index": content_list.NAMES,
     "generations.index": generations.FILTERS, "batches.index": ("q", "open"), "recurring": ("q",),
-    "recurring-one": (), "costs.index": RANGE, "costs.export": RANGE, "costs.days": RANGE,
+    "recurring-one": (), "costs.index": RANGE, "costs.export": RANGE, "costs.days": (*RANGE, "currency"),
     "reports.index": (), "notices.feed": ("after",),
-    "reports.report": ("period", "from", "until", "format", "type", "tenant", "queue"),
+    "reports.report": ("period", "from", "until", "format", "type", "tenant", "queue", "language"),
     "capacity.index": ("period",), "capacity.hours": ("period",),
     "metrics-csv": ("period", "from", "until", "job_type", "tenant_id", "bucket")}
 

@@ -8,7 +8,7 @@ from typing import Any
 from flask import request
 from werkzeug.routing import Rule
 
-from app.controllers import api_wait, openapi_schemas, rate_limits
+from app.controllers import api_wait, openapi_parts, openapi_schemas, rate_limits
 from app.controllers.api_dispatch import KEY
 from app.controllers.openapi import PLACE, ROUTES, SENT, Route, path_of
 from app.controllers.rights import right_of
@@ -76,7 +76,7 @@ def operation(route: Route, rule: Rule, method: str) -> dict[str, Any]:
     if sends and route.answer == "Object":
         answers["303"] = {"description": "Go on there"}
     parts = [placed(*found) for found in PLACE.findall(rule.rule)]
-    parts += [{"name": name, "in": "query", "required": False, "schema": {"type": "string"}}
+    parts += [{"name": name, "in": "query", "required": False, **openapi_parts.of(route.endpoint, name)}
               for name in (route.query if not sends else ())]
     if "NewJob" in route.form:
         parts.append({"name": KEY, "in": "header", "required": False, "description":
@@ -106,6 +106,6 @@ def body(route: Route) -> dict[str, Any]:
         return {"required": True, "content": {"multipart/form-data": {"schema": ref(named)}}}
     if named or route.endpoint.startswith("api."):
         return {"required": bool(named), "content": {"application/json": {"schema": ref(named or "Children")}}}
-    fields = {name: {"type": "string"} for name in route.form}
+    fields = {name: openapi_parts.of(route.endpoint, name)["schema"] for name in route.form}
     form = {"schema": {"type": "object", "properties": fields}}
     return {"required": False, "content": {"application/x-www-form-urlencoded": form}}

@@ -22,6 +22,7 @@ from app.support.settings import settings
 from app.support.validation import ValidationError
 
 bp = Blueprint("reports", __name__, url_prefix="/reports")
+LANGUAGE = ("lang", "language")  # the command line has the second name
 FIELDS = ("period", "from", "until", "format", "type", "tenant", "queue")
 
 
@@ -51,10 +52,11 @@ def index():
 @bp.get("/report", endpoint="report")
 def report():
     """A report as a file: `period` (day, week, month: the last whole one) or `from` and `until`, limited to `type`,
-    `tenant` and `queue`, as `format` (pdf, html, txt, csv) in the language `lang`."""
+    `tenant` and `queue`, as `format` (pdf, html, txt, csv) in the language `lang` (or `language`)."""
     faults: dict[str, str] = {}
     given = {name: request.args.get(name, "") for name in FIELDS}
-    form, language = given["format"].strip() or "pdf", request.args.get("lang", "").strip() or str(get_locale())[:2]
+    form = given["format"].strip() or "pdf"
+    language = next(filter(None, (request.args.get(name, "").strip() for name in LANGUAGE)), str(get_locale())[:2])
     if form not in files.FORMATS:
         faults["format"] = _("Choose one of these formats: %(known)s.", known=", ".join(files.FORMATS))
     if language not in plan_values.LANGUAGES:
@@ -99,6 +101,7 @@ def _edit(row):
     def page():
         return render_template("admin/report_plan.html", form=form, row=row, manage=_manages(),
                                rests=plans.why_rests(known) if known else "",
+                               hint=plan_values.tenant_hint(known.limits.tenant_id) if known else "",
                                choices=report_forms.choices(actor(), _manages()))
 
     if request.method == "GET":
@@ -108,7 +111,8 @@ def _edit(row):
     given = form.values
     values = {name: given[name] for name in ("name", "target", "period", "day", "hour", "language")}
     limits = ReportFilter(given["type"], given["tenant"], given["queue"])
-    return done(_("Plan saved"), id=plans.save(row, values, limits, form.past.data, actor()))
+    saved, hint = plans.save(row, values, limits, form.past.data, actor()), plan_values.tenant_hint(limits.tenant_id)
+    return done(f"{_('Plan saved')}. {hint}" if hint else _("Plan saved"), id=saved, **({"hint": hint} if hint else {}))
 
 
 @bp.post("/<int(max=9223372036854775807):id>/<any(on, off, delete, test):action>", endpoint="change")

@@ -16,6 +16,7 @@ from babel import dates, numbers
 from flask_babel import get_locale, gettext as _, ngettext
 
 from app.support.clock import MINUTE_MS, millis, now_ms, when
+from app.support.number_text import amount
 from app.support.settings import settings
 from app.support.states import count_label, state_label
 
@@ -180,12 +181,11 @@ def filesize(value: int | None) -> str:
 
 @_lenient
 def money(nano: int | None, currency: str | None = "") -> str:
-    """'1.20 USD' from billionths (nano) of a currency; at least two significant digits."""
+    """'1.20 USD', '1.255 USD' from billionths (nano) of a currency, by `amount`."""
     if nano is None:
         return "–"
-    value = nano / 1_000_000_000
-    digits = 2 if abs(value) >= 0.1 or not value else min(max(4, 1 - math.floor(math.log10(abs(value)))), 9)
-    return f"{number(value, digits)} {currency or ''}".strip()
+    shown = numbers.format_decimal(amount(nano), format="#,##0.00#######", locale=_locale())
+    return f"{shown} {currency or ''}".strip()
 
 
 def short_ids(rows: Iterable[Any]) -> dict[str, str]:

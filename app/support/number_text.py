@@ -8,6 +8,7 @@ one and a bit (English). Scripts and the command line write a point, and a comma
 from __future__ import annotations
 
 import re
+from decimal import ROUND_HALF_UP, Decimal
 
 from flask import g, has_request_context
 from flask_babel import get_locale
@@ -51,3 +52,11 @@ def _scripted() -> bool:
 def typed_number(value: object) -> str:
     """A number as the reader would type it, without signs of thousands: `plain_number` reads it back."""
     return str(value).removesuffix(".0").replace(".", decimal_sign())
+
+
+def amount(nano: int) -> Decimal:
+    """Units of a currency from its billionths: with as many decimals as there are, so that parts and their sum agree,
+    but at least two, and at most four (of less than a thousandth two significant digits); half a digit rounds up."""
+    value = Decimal(nano).scaleb(-9)
+    near = value.quantize(Decimal(1).scaleb(-min(max(4, 1 - value.adjusted()), 9)), ROUND_HALF_UP).normalize()
+    return max(near, near.quantize(Decimal("0.01")), key=lambda one: -one.as_tuple().exponent)

@@ -1,7 +1,8 @@
 // Numbers as the page's language writes them.
 const language = document.documentElement.lang || "it";
 const whole = new Intl.NumberFormat(language, { useGrouping: "always", maximumFractionDigits: 2 });
-const amount = new Intl.NumberFormat(language, { maximumSignificantDigits: 3 });
+const amount = new Intl.NumberFormat(language, { minimumFractionDigits: 2, maximumFractionDigits: 4 });
+const tiny = new Intl.NumberFormat(language, { maximumSignificantDigits: 2 });
 const units = new Intl.NumberFormat(language, { maximumFractionDigits: 0 });
 const tenths = new Intl.NumberFormat(language, { minimumFractionDigits: 1, maximumFractionDigits: 1 });
 
@@ -21,7 +22,7 @@ export function show(value, as) {
   if (value === null || value === undefined) return "–";
   if (as === "percent") return tenths.format(percentage(value)) + "%";
   if (as === "duration") return duration(value);
-  if (as === "amount") return amount.format(value);
+  if (as === "amount") return (value && Math.abs(value) < 0.001 ? tiny : amount).format(value);
   return typeof value === "number" ? whole.format(value) : String(value);
 }
 

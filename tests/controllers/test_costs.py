@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import csv
+import html
 import io
+import json
+import re
 
 import pytest
 
@@ -12,6 +15,8 @@ from app.ledger.dialect import SessionExecutor
 from app.models import Generation, JobCost, PromptTemplate, TenantBudget
 from app.services.content import generations, prices
 from app.support.clock import DAY_MS, now_ms
+
+EN = {"Accept-Language": "en"}
 
 
 @pytest.fixture
@@ -125,3 +130,21 @@ def test_a_bad_price_table_says_which_line(tmp_path, line):
     table.write_text(f"model,currency,input,cached,output,valid_from\n{line}\n")
     with pytest.raises(prices.BadPrices, match="line 2"):
         prices.cost(table, "m", (1, 0, 1), 0)
+
+
+def test_each_currency_has_a_chart_of_its_own(admin):
+    """Two on one day: no column of one on the axis of the other; half cents round up and the parts agree with the sum."""
+    with admin.application.app_context():
+        for n, (tenant, nano, currency) in enumerate((("a", 9_000_000_000, "USD"), ("b", 2_000_000_000, "USD"), ("acme", 1_255_000_000, "USD"), ("a", 3_330_000_000, "EUR"))):
+            db.session.add(JobCost(uuid=f"u{n}", job_type="T", tenant_id=tenant, model="m", at_ms=now_ms(), cost_nano=nano, currency=currency, tokens_in=0, tokens_cached=0, tokens_out=0))
+        db.session.commit()
+    days = admin.get("/admin/jobs/costs/days", headers=EN).json
+    assert sorted((row["cost"], row["currency"], row["shown"]) for row in days) == [(3.33, "EUR", "3.33 EUR"), (12.255, "USD", "12.255 USD")]
+    assert [row["cost"] for row in admin.get("/admin/jobs/costs/days?currency=EUR").json] == [3.33] and admin.get("/admin/jobs/costs/days?currency=GBP").json == []
+    page = admin.get("/admin/jobs/costs/", headers=EN).get_data(as_text=True)
+    assert page.count("<canvas") == 2 and page.index("Cost EUR</h") < page.index("Cost USD</h")
+    for one in page.split('x-data="charts"')[1:]:
+        rows = json.loads(html.unescape(re.search(r'data-rows="([^"]*)"', one)[1]))
+        address = html.unescape(re.search(r'data-url="([^"]*)"', one)[1])
+        assert len(rows) == 1 and admin.get(address, headers=EN).json == rows and rows[0]["shown"].endswith(rows[0]["currency"])
+    assert all(text in page for text in ("9.00 USD", "2.00 USD", "1.255 USD", "12.255 USD", "3.33 EUR"))

@@ -72,6 +72,16 @@ def test_costs_success_rate_and_mean_are_in_the_row(page):
     assert {row["tenant"] for row in acme} == {"acme"} and total(acme, "total") == 5 and not any(row["run_p95_ms"] for row in acme)
 
 
+def test_the_mean_run_time_is_of_the_jobs_of_its_row(page):
+    """Of completed and failed ones, as the quantiles beside it, also where all of a tenant's jobs failed."""
+    for n, (status, run, tenant) in enumerate((("completed", 4000, "blu"), ("failed", 1000, "acme"), ("failed", 1000, "acme"), ("timeout", 9000, "acme"))):
+        metric(page.ledger, f"slow{n}", status, hour() - HOUR_MS, run, job_type="Slow", tenant_id=tenant)
+    rollups.advance(page.ledger.connection)
+    for query, mean, failed in (("", "3750,0", "3"), ("&tenant_id=acme", "3666,67", "3"), ("&tenant_id=blu", "4000,0", "0")):
+        (row,) = rows(page, f"job_type=Slow{query}")
+        assert (row["mean_run_ms"], row["failed"]) == (mean, failed), query
+
+
 def test_a_cell_never_runs_as_a_formula(page):
     assert "'=HYPERLINK(\"http://x\")" in [row["type"] for row in rows(page)]
 

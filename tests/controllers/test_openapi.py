@@ -132,3 +132,31 @@ def test_a_token_is_made_shown_once_and_revoked_on_the_account_page(app, admin):
     assert script.get("/api/jobs", headers={"Authorization": f"Bearer {other}"}).status_code == 401
     told = runner.invoke(args=["users", "token", "other@example.org", "--name", "n", "--scope", "read,act", "--days", "7"])
     assert script.get("/api/jobs", headers={"Authorization": f"Bearer {told.output.split()[-1]}"}).status_code == 200
+
+
+def test_parts_with_certain_values_have_them_in_the_document_and_others_are_refused(app, admin, document):
+    """Each value of an enum is taken; where a page refuses others with a sentence, the document has an enum."""
+    parts = {(path, part["name"]): part for path, methods in document["paths"].items() for operation in methods.values()
+             for part in operation.get("parameters", ()) if part["in"] == "query"}
+    report = {name: part for (path, name), part in parts.items() if path == "/admin/jobs/reports/report"}
+    assert report["format"]["schema"]["enum"] == ["pdf", "html", "csv", "txt"] and report["lang"]["schema"]["enum"] == report["language"]["schema"]["enum"] == ["it", "en"]
+    assert report["period"]["schema"]["enum"] == ["day", "week", "month", "24h", "7d", "30d"] and all(report[name]["description"] for name in ("period", "from", "until", "format", "lang"))
+    lacking = []
+
+    def status(path: str, name: str, value: str) -> tuple[int, str]:
+        with admin.get(path, query_string={name: value} | ({"format": "txt"} if path.endswith("/report") else {}), headers=JSON) as answer:
+            return answer.status_code, answer.get_data(as_text=True)
+
+    for (path, name), part in parts.items():
+        if "{" in path or name in ("type", "job_type", "format") or name.startswith("lang"):  # types are data; a report is drawn below
+            continue
+        for value in part["schema"].get("enum", ()):
+            assert status(path, name, value)[0] == 200 or (name, value) == ("bucket", "day"), (path, name, value)  # of 24 hours no page has days
+        code, text = status(path, name, "zz")
+        if code == 400 and re.search(r"Unknown|Choose|Use ", text) and "enum" not in part["schema"]:
+            lacking.append((path, name, text))
+    assert not lacking
+    address = "/admin/jobs/reports/report?period=day&format=txt"
+    english, italian = (admin.get(f"{address}&language={name}").text for name in ("en", "it"))
+    assert "Key numbers" in english and "Key numbers" not in italian and english[:300] == admin.get(f"{address}&lang=en").text[:300]
+    assert admin.get(f"{address}&language=de", headers=JSON).status_code == 400

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import zipfile
 from datetime import datetime
 
@@ -12,10 +13,10 @@ from sqlalchemy import event
 
 from app.extensions import db
 from app.ledger import counts
-from app.models import Audit, Mail, ReportPlan
+from app.models import Audit, Mail, ReportPlan, RollupTenant, UsageHour
 from app.services.people import accounts
 from app.services.reports import plans
-from app.support.clock import DAY_MS, millis, now_ms
+from app.support.clock import DAY_MS, HOUR_MS, millis, now_ms
 from tests.conftest import PASSWORD, sign_in
 
 JSON = {"Accept": "application/json"}
@@ -216,3 +217,20 @@ def test_the_page_asks_as_many_queries_for_two_hundred_plans_as_for_one(ledger):
         client.get("/admin/jobs/reports/", headers=JSON | {"X-Partials": "none"})
         assert not any("FROM report_plans" in text for text in seen)
     assert counted[0] == counted[1] < 30
+
+
+def test_a_tenant_of_which_no_job_is_known_is_said(app, people):
+    """In the report, when the plan is saved, and beside the field of the plan; a new tenant may have a plan all the same."""
+    with app.app_context():
+        db.session.add(RollupTenant(hour=now_ms() // HOUR_MS * HOUR_MS, job_type="T", tenant_id="acme", status="completed", count=1, time_ms=1, wait_ms=1))
+        db.session.add(UsageHour(scope="tenant", name="acme", hour=now_ms() // HOUR_MS * HOUR_MS, completed=1, failed=0, attempts=1, busy_ms=1, waits=b"", runs=b"", memory=b""))
+        db.session.commit()
+    saved = people.post("ada", "/new", **PLAN | {"tenant": "acmee"}).get_json()
+    assert "acmee" in saved["hint"] and saved["hint"].endswith("acme?") and "hint" not in people.post("ada", "/new", **PLAN | {"tenant": "acme", "name": "known"}).get_json()
+    page = people.get("ada", f"/{saved['id']}", {}).text
+    assert re.search(r'aria-describedby="h-tenant".*<p class="hint" id="h-tenant">No job has the tenant acmee. Did you mean acme\?</p>', page, re.DOTALL)
+    assert "No job has the tenant" not in people.get("ada", f"/{people.plans('ada')['known']['id']}", {}).text
+    for tenant, told in (("nope", True), ("acme", False)):
+        text = people.get("ada", f"/report?period=week&format=txt&lang=en&tenant={tenant}").text
+        said = "No job of this tenant is known" in " ".join(text.split())
+        assert said == told and ("Nothing needs attention." in text) != told, tenant

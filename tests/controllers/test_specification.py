@@ -83,6 +83,7 @@ def test_the_specified_ids_and_italian_labels_stand_on_the_dashboard(admin, data
                   "Nessun lavoro in coda", "in elaborazione", "Success rate", "UUID", "Errore", "Fallito il", "Azioni"):
         assert label in page, label
     english = admin.get("/admin/jobs", headers={"Accept-Language": "en"}).text
+    assert "Success rate nelle 24 ore: " in page and "Success rate in 24 hours: " in english, "the card's other number is that of today"
     assert "Active workers" in english and "Worker Attivi" not in english
 
 

@@ -230,7 +230,7 @@ def test_the_budget_is_checked_as_a_whole_also_beside_another_bulk(site):
     budget(site, "0.01")
     assert run(site, prompts=["nove"] * 20).status == "completed" and 20 * each < 10_000_000
     refused = run(site, prompts=["nove"])
-    assert refused.status == "failed" and "above what the monthly budget of acme has left: 0.0004 USD of 0.0100 USD (0.00 USD are spent, 0.0096 USD" in refused.error
+    assert refused.status == "failed" and "above what the monthly budget of acme has left: 0.0004 USD of 0.01 USD (0.00 USD are spent, 0.0096 USD" in refused.error
     assert run(site, prompts=["nove"], over_budget=True).status == "completed"
     budget(site, "0.01", hold=True)
     assert run(site, prompts=["nove"], over_budget=True).status == "failed", "a budget that holds is not overruled"

@@ -16,7 +16,7 @@ from app.support.formatting import FILTERS
     ("duration", 3_599_600, "1 h"), ("duration", 11_100_000, "3 h 5 min"), ("duration", 187_200_000, "2 d 4 h"), ("duration", None, "–"), ("duration", "abc", "abc"), ("duration", float("nan"), "nan"),
     ("percent", 99.97, "99.9%"), ("percent", 100.0, "100.0%"), ("percent", 99.9999, "99.9%"), ("percent", 64.1, "64.1%"), ("percent", 0, "0.0%"), ("percent", None, "–"),
     ("bytes", 1023, "1023 B"), ("bytes", 1024, "1 KB"), ("bytes", 2**20 - 1, "1 MB"), ("bytes", 2**30 - 1, "1.0 GB"), ("bytes", 184 * 2**20, "184 MB"), ("bytes", b"\xff", "b'\\xff'"),
-    ("money", 1_200_000_000, "1.20"), ("money", 0, "0.00"), ("money", 12_000_000, "0.0120"), ("money", 12_345, "0.000012"), ("money", 1, "0.000000001"), ("money", None, "–"),
+    ("money", 1_200_000_000, "1.20"), ("money", 0, "0.00"), ("money", 12_000_000, "0.012"), ("money", 1_255_000_000, "1.255"), ("money", 12_255_000_000, "12.255"), ("money", 1_005_000_000, "1.005"), ("money", 12_345_678_912, "12.3457"), ("money", 12_345_650_000, "12.3457"), ("money", 1_234_500_000_000, "1,234.50"), ("money", "x", "x"), ("money", float("inf"), "inf"), ("money", 12_345, "0.000012"), ("money", 1, "0.000000001"), ("money", None, "–"),
     ("number", 1204, "1,204"), ("number", Decimal(1204), "1,204"), ("number", "x" * 99, "x" * 40), ("number", [], "[]"), ("ago", "yesterday", "yesterday"), ("exact", 7, "7"), ("exact", None, ""),
 ])
 def test_a_filter_shows_what_there_is(app, name, value, shown):

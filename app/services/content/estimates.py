@@ -19,6 +19,7 @@ from app.ledger import costs
 from app.ledger.dialect import Executor
 from app.models.types import as_integer
 from app.services.content import prices
+from app.support import number_text
 from app.support.clock import month_start
 from app.support.messages import Message
 from app.support.validation import stored_object
@@ -130,6 +131,5 @@ def refusal(found: Estimate, left: Room | None, overrule: bool) -> str | None:
 
 
 def amount(nano: int, currency: str) -> str:
-    """'1.20 USD', with four decimals below 0.1."""
-    value = nano / costs.NANO
-    return f"{value:.{2 if value >= 0.1 or not value else 4}f} {currency}"
+    """'1.20 USD', rounded as on pages, without a language."""
+    return f"{number_text.amount(nano):f} {currency}"

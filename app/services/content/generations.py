@@ -26,6 +26,7 @@ from app.models.job import BY_BUDGET
 from app.services.content import prices
 from app.support.clock import DAY_MS, month_start
 from app.support.messages import Message, from_row, to_json
+from app.support.number_text import amount
 
 log = logging.getLogger(__name__)
 PLACEHOLDER = re.compile(r"\{([^\W\d][\w .-]{0,99})\}")  # in a template; JSON in braces is none
@@ -212,7 +213,7 @@ def over_budget(tx: Executor, tenant: str | None, settings: Settings) -> str | N
     spent = costs.spent(tx, tenant or "", month_start(tx.now(), settings.timezone), currency)
     if spent < limit:
         return None
-    amounts = {"spent": f"{spent / costs.NANO:.2f}", "limit": f"{limit / costs.NANO:.2f} {currency}"}
+    amounts = {"spent": f"{amount(spent):f}", "limit": f"{amount(limit):f} {currency}"}
     return Message("The monthly budget of %(tenant)s is spent (%(spent)s).", tenant=tenant,
                    spent=Message("%(spent)s of %(limit)s", **amounts))
 

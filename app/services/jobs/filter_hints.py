@@ -38,7 +38,7 @@ def unknown(wanted: JobFilter) -> list[Hint]:
     known = filter_words.suggestions(wanted) | {"type": [known.name for known in registry.known_types()]}
     return [Hint(told[part](filter_words.short(getattr(wanted, part))), [
         (filter_words.short(name), dataclasses.replace(wanted, **{part: name}).query)
-        for name in _near(getattr(wanted, part), known[part])]) for part in missing]
+        for name in near(getattr(wanted, part), known[part])]) for part in missing]
 
 
 def _found(part: str, name: str) -> bool:
@@ -48,7 +48,7 @@ def _found(part: str, name: str) -> bool:
         return True
 
 
-def _near(name: str, known: list[str]) -> list[str]:
+def near(name: str, known: list[str]) -> list[str]:
     """At most three known names that are like `name`, whatever their case."""
     by_case = {text.casefold(): text for text in known}
     return [by_case[text] for text in difflib.get_close_matches(name.casefold(), by_case, 3, NEAR)]

@@ -32,6 +32,11 @@ def cancelled() -> str:
     return pgettext("many", "Cancelled")
 
 
+def success_rate() -> str:
+    """'Success rate'; pages have the specification's own words in each language."""
+    return pgettext("report", "Success rate")
+
+
 def figures(title: str, rows: Iterable[tuple[str, Figure, str]], to: Link) -> Table:
     """(label, figure, unit) as a table: now, before, difference."""
     heads = (Head(_("Figure"), number=False, share=2.4), Head(_("This period")), Head(_("Period before")),
@@ -82,7 +87,7 @@ def types(title: str, rows: Iterable[TypeRow], to: Link, failures: bool = False)
     """Outcomes by type; with `failures` its links lead to the failed jobs."""
     was = _("before")
     heads = (Head(_("Type"), number=False, share=2.4), Head(completed()), Head(failed(), was),
-             Head(pgettext("many", "Ended"), was), Head(_("Success rate")), Head(_("Run time in total"), share=1.2))
+             Head(pgettext("many", "Ended"), was), Head(success_rate()), Head(_("Run time in total"), share=1.2))
     return Table(title, heads, tuple(
         (_name(row, to(row.failed_link if failures else row.link)), Cell(number(row.completed)),
          Cell(number(row.failed), show(row.failed_before, "jobs")),
@@ -99,7 +104,7 @@ def times(f: ReportFigures) -> Table:
     def row(label: str, spread: Spread | None) -> tuple[Cell, ...]:
         return Cell(label), *(Cell(duration(ms)) for ms in quantiles(spread)), Cell(number(spread and spread.total))
 
-    return Table("", (Head(_("Time"), number=False, share=2), *_heads()), (
+    return Table("", (Head(pgettext("span", "Time"), number=False, share=2), *_heads()), (
         row(_("Waiting time"), f.wait.now), row(_("Waiting time, period before"), f.wait.before),
         row(_("Run time"), f.run.now), row(_("Run time, period before"), f.run.before)))
 

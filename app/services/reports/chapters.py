@@ -27,7 +27,7 @@ def sections(f: ReportFigures, public_url: str) -> Iterator[Section]:
                        Point(more[0], link) if link else None)
 
     counts = [(_("Jobs ended"), f.ended, "jobs"), (tables.completed(), f.completed, "jobs"),
-              (tables.failed(), f.failed, "jobs"), (_("Success rate"), f.success_rate, "percent"),
+              (tables.failed(), f.failed, "jobs"), (tables.success_rate(), f.success_rate, "percent"),
               (_("Jobs sent"), f.dispatched, "jobs"), (tables.cancelled(), f.cancelled, "jobs")]
     yield section(
         "volume", _("Volume and success"), [*changes.reasons(*(figure for _label, figure, _unit in counts)), *_more(f)],

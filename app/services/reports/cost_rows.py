@@ -14,7 +14,7 @@ from app.ledger.dialect import SessionExecutor
 from app.models import TenantBudget
 from app.models.types import as_integer, as_text
 from app.services.reports import links
-from app.services.reports.model import MOST_ROWS, CostRow, Costs, CostTotal, ReportFilter
+from app.services.reports.model import MOST_KINDS, MOST_ROWS, CostRow, Costs, CostTotal, ReportFilter
 from app.support.clock import month_start
 from app.support.settings import settings
 
@@ -53,7 +53,8 @@ def read(since: int, until: int, before: int, before_until: int, only: ReportFil
     totals = [CostTotal(currency, *(sum(getattr(row, name) for row in found if row.currency == currency)
                                     for name in _SUMMED), _link(since, until, only))
               for currency in dict.fromkeys(row.currency for row in found)]
-    return Costs(tuple(found[:MOST_ROWS]), tuple(totals), len({row.tenant_id for row in found}), month)
+    return Costs(tuple(found[:MOST_ROWS]), tuple(totals), len({row.tenant_id for row in found}), month,
+                 more=tuple(found[MOST_ROWS:MOST_KINDS]))
 
 
 def _link(since: int, until: int, only: ReportFilter) -> str:

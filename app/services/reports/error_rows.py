@@ -1,6 +1,7 @@
 """The groups of failures of a report: those whose first failure lies in the period, and the most frequent ones.
 
-job_facts (index by group and time, 90 days) -> counts of the period and of the one before -> at most MOST_ROWS each
+job_facts (index by group and time, 90 days) -> counts of the period and of the one before -> at most MOST_ROWS each,
+and of the others what makes MOST_KINDS
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from app.ledger.rows import among
 from app.models.types import as_integer, as_text
 from app.services.jobs import error_pages
 from app.services.reports import links
-from app.services.reports.model import MOST_ROWS, ErrorRow, ReportFilter
+from app.services.reports.model import MOST_KINDS, MOST_ROWS, ErrorRow, ReportFilter
 
 MOST_TENANTS = 5
 _IN = "f.finished_ms >= :low AND f.finished_ms < :until"
@@ -40,10 +41,11 @@ def read(low: int, since: int, until: int, only: ReportFilter, with_before: bool
                  _COUNTS.format(of=of), low=low, since=since, until=until, **given)]
     found.sort(key=lambda row: (-row[1], row[0]))
     new = [row for row in found if since <= row[3] < until]
-    shown = [*found[:MOST_ROWS], *new[:MOST_ROWS]]
+    told = {*found[:MOST_ROWS], *new[:MOST_ROWS]}
+    more = [row for row in found[:MOST_KINDS] if row not in told]
     tenants: dict[str, list[tuple[str, int]]] = defaultdict(list)
-    for key, tenant, n in tx.fetch_all(_TENANTS.format(keys=among({row[0] for row in shown}, "f.error_group"), of=of),
-                                       low=since, until=until, **given):
+    keys = among({row[0] for row in (*told, *more)}, "f.error_group")
+    for key, tenant, n in tx.fetch_all(_TENANTS.format(keys=keys, of=of), low=since, until=until, **given):
         if tenant is not None:
             tenants[as_text(key) or ""].append(((as_text(tenant) or "")[:64], n))
 
@@ -54,4 +56,5 @@ def read(low: int, since: int, until: int, only: ReportFilter, with_before: bool
 
     behind = tx.fetch_all(error_pages.BEHIND)[0][0]
     return {"behind": behind, "new_errors": tuple(row(*one) for one in new[:MOST_ROWS]), "new_error_count": len(new),
-            "frequent_errors": tuple(row(*one) for one in found[:MOST_ROWS]), "error_count": len(found)}
+            "frequent_errors": tuple(row(*one) for one in found[:MOST_ROWS]), "error_count": len(found),
+            "more_errors": tuple(row(*one) for one in more)}

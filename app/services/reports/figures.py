@@ -13,11 +13,22 @@ from app import registry
 from app.extensions import db, reading
 from app.services.instance.retention import KEEP_DAYS, KEEP_FAILED_DAYS
 from app.services.reports import box_rows, cost_rows, error_rows, links, outcomes, sides
-from app.services.reports.model import MOST_ROWS, Costs, Figure, ReportFigures, ReportFilter, Slot, Times, TypeRow
+from app.services.reports.model import (
+    MOST_KINDS,
+    MOST_ROWS,
+    Costs,
+    Figure,
+    ReportFigures,
+    ReportFilter,
+    Slot,
+    Times,
+    TypeRow,
+)
 from app.services.reports.outcomes import Tally
 from app.services.reports.periods import Window, before
 from app.services.reports.sides import Side
 from app.services.reports.stored import from_json, to_json
+from app.services.stats import usage_read
 from app.support.clock import DAY_MS, now_ms
 from app.support.settings import settings
 
@@ -31,13 +42,14 @@ def collect(window: Window, only: ReportFilter | None = None) -> ReportFigures:
     asked = was.since, was.until, window.since, window.until
     low, low_end, since, until = outcomes.whole_hours(asked)
     with reading():
+        stranger = only.tenant_id and not usage_read.is_known("tenant", only.tenant_id)
         earlier = sides.read(low, low_end, only, now, zone)
         present = sides.read(since, until, only, now, zone)
         found = _volume(present, earlier, only) | _types(present, earlier, only)
         found |= _others((since, until), (low, low_end), only, now)
     plain, behind = only == ReportFilter(), found.pop("behind") + present.behind + earlier.behind
     notes = {"running": until > now, "behind": behind, "hours": (low, low_end, since, until) != asked,
-             "whole": not plain}
+             "whole": not plain, "stranger": stranger}
     link = links.usage(since, until) if plain else links.outcomes(since, until, **_parts(only))
     return ReportFigures(window.period, since, until, low, low_end, str(zone), now, only, link,
                          notes=tuple(code for code, true in notes.items() if true), **found)
@@ -112,12 +124,13 @@ def _types(now: Side, was: Side, only: ReportFilter) -> dict[str, Any]:
             links.usage(*span, "type", name) if plain else links.outcomes(*span, **parts),
             links.outcomes(*span, "failed", **parts))
 
-    def rows(key: Any, names: Any = counted) -> tuple[TypeRow, ...]:
-        return tuple(map(row, sorted(names, key=lambda name: (-key(name), name))[:MOST_ROWS]))
+    def rows(key: Any, names: Any = counted, most: int = MOST_ROWS) -> tuple[TypeRow, ...]:
+        return tuple(map(row, sorted(names, key=lambda name: (-key(name), name))[:most]))
 
     slowest = rows(lambda name: runs[name].p95, [name for name, spread in runs.items() if spread])
     why = "" if slowest else "tenant" if not now.typed else now.why_times or "never"
-    return {"types": rows(lambda name: counted[name].total), "slowest": slowest, "slowest_why": why,
+    kinds = rows(lambda name: counted[name].total, most=MOST_KINDS)
+    return {"types": kinds[:MOST_ROWS], "more_types": kinds[MOST_ROWS:], "slowest": slowest, "slowest_why": why,
             "failing": rows(lambda name: counted[name].failed, [name for name in counted if counted[name].failed]),
             "type_count": len(counted)}
 

@@ -1,8 +1,9 @@
 """The metrics of a period as rows: one for each bar of time and job type, or of a tenant for each of its types.
 
 window + filter + bucket -> `rows`: a day (or a week of days) at a time, so that neither memory nor a transaction grows
-Counts and mean run times are from the rollups; quantiles from the hours of use of a type. A cell of what no hour counts
-(quantiles of a type of one tenant) is empty. Costs are those of the type, and of the tenant, in the same time.
+Counts and mean run times are from the rollups; quantiles from the hours of use of a type: all of completed and failed
+jobs. A cell of what no hour counts (quantiles of a type of one tenant) is empty. Costs are those of the type, and of
+the tenant, in the same time.
 """
 
 from __future__ import annotations
@@ -61,7 +62,7 @@ def rows(window: Window, only: ReportFilter, bucket: str, zone: tzinfo) -> Itera
 def _figures(tally: outcomes.Tally, cell: Cell | None) -> tuple[Any, ...]:
     sketches = (cell.runs, cell.waits) if cell else ()
     quantiles = [sketch.quantile(share) for sketch in sketches for share in SHARES] or [None] * 6
-    mean = tally.time_ms / tally.completed if tally.completed else None
+    mean = tally.time_ms / tally.total if tally.total else None
     return (tally.completed, tally.failed, tally.total,
             *map(short, (tenths(tally.success_rate), mean, *quantiles)))
 

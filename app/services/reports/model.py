@@ -150,14 +150,16 @@ class CostTotal:
 
 @dataclass(frozen=True)
 class Costs:
-    """Costs: the highest first, at most MOST_ROWS rows; `tenants` is how many there are. `why` (a code) when they are
-    not known: then there are no rows. `month_since` (ms) is the start of the month of CostRow.month."""
+    """Costs: the highest first, at most MOST_ROWS rows; `more` follow, for the CSV; `tenants` is how many there are.
+    `why` (a code) when they are not known: then there are no rows. `month_since` (ms) is the start of the month of
+    CostRow.month."""
 
     rows: tuple[CostRow, ...] = ()
     totals: tuple[CostTotal, ...] = ()
     tenants: int = 0
     month_since: int = 0
     why: str = ""
+    more: tuple[CostRow, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -212,6 +214,7 @@ class ReportFigures:
     times (`slowest_why`: why there are none), `failing` by failures, `types` by outcomes, each at most MOST_ROWS;
     `type_count` is how many types had outcomes. `new_errors` (the first failure lies in the period) and
     `frequent_errors` have the most failures first, at most MOST_ROWS of `new_error_count` and `error_count`.
+    `more_types` and `more_errors` are the others, for the CSVs: at most MOST_KINDS with those before.
     `alerts_opened` counts all, `alerts` has the latest MOST_ROWS. `notes` are codes of words.py for the whole report.
     """
 
@@ -240,11 +243,13 @@ class ReportFigures:
     slowest: tuple[TypeRow, ...] = ()
     slowest_why: str = ""
     failing: tuple[TypeRow, ...] = ()
+    more_types: tuple[TypeRow, ...] = ()
     type_count: int = 0
     errors_why: str = ""
     new_errors: tuple[ErrorRow, ...] = ()
     new_error_count: int | None = None
     frequent_errors: tuple[ErrorRow, ...] = ()
+    more_errors: tuple[ErrorRow, ...] = ()
     error_count: int | None = None
     costs: Costs = field(default_factory=Costs)
     capacity: Capacity = field(default_factory=Capacity)
@@ -253,4 +258,4 @@ class ReportFigures:
     notes: tuple[str, ...] = ()
 
 
-MOST_ROWS = 10
+MOST_ROWS, MOST_KINDS = 10, 1000  # in a table, and in a CSV, whose last row sums up what is beyond

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from flask_babel import force_locale, gettext as _, ngettext, pgettext
 
-from app.services.reports import changes, chapters, moments, words
+from app.services.reports import changes, chapter_tables as tables, chapters, moments, words
 from app.services.reports.document import Document, Fact, Point, absolute, tidy
 from app.services.reports.model import CostRow, Figure, ReportFigures, Spread, Times
 from app.support.formatting import duration, money, number, percent
@@ -38,7 +38,7 @@ def _of(figures: ReportFigures, language: str, public_url: str, change_path: str
         figures.made_ms, tuple(_facts(figures, public_url)),
         tuple(points) or (Point(_("Nothing needs attention."), "", "good"),),
         tuple(chapters.sections(figures, public_url)), tuple(changes.sentences(
-            note for note in figures.notes if note != "running")),
+            note for note in figures.notes if note not in ("running", "stranger"))),
         Point(_("Open this period on the site"), absolute(public_url, figures.link)),
         _("You get this report because a plan of this installation sends it to this address.") if change_path else "",
         Point(_("Change or end it"), absolute(public_url, change_path)))
@@ -70,14 +70,13 @@ def _facts(f: ReportFigures, public_url: str) -> Iterator[Fact]:
                     absolute(public_url, figure.link))
 
     yield fact(_("Jobs ended"), f.ended, "jobs", 0)
-    yield fact(_("Success rate"), f.success_rate, "percent", 1)
+    yield fact(tables.success_rate(), f.success_rate, "percent", 1)
     yield fact(pgettext("many", "Failed"), f.failed, "jobs", -1)
     yield fact(_("Waiting time, p95"), _p95(f.wait), "ms", -1)
     yield fact(_("Run time, p95"), _p95(f.run), "ms", -1)
-    total = f.costs.totals[0] if f.costs.totals else None
-    if total:
+    for total in f.costs.totals:  # each currency for itself
         yield fact(_("Costs"), Figure(total.nano, total.before, link=total.link), f"nano {tidy(total.currency, 8)}", 0)
-    else:
+    if not f.costs.totals:
         yield fact(_("Attempts lost with their worker"), f.rescued, "jobs", -1)
 
 
@@ -90,6 +89,7 @@ def _p95(times: Times) -> Figure:
 
 def attention(f: ReportFigures) -> Iterator[tuple[str, str]]:
     """What somebody should look at, the most urgent first: (sentence, path)."""
+    yield from ((sentence, "") for sentence in changes.sentences(note for note in f.notes if note == "stranger"))
     still = [alert for alert in f.alerts if alert.closed_ms is None]
     if still:
         yield (ngettext("%(num)s alert of this period is still open.", "%(num)s alerts of this period are still open.",

@@ -39,7 +39,7 @@ _RAW = f"""SELECT {usage_fill.COLUMNS} FROM job_metrics r WHERE completed_at >= 
 @dataclass
 class Tally:
     """Jobs that completed, failed (or timed out), were cancelled; attempts lost with their worker. `time_ms` is the
-    sum of the run times of the completed ones."""
+    sum of the run times of the completed and failed ones."""
 
     completed: int = 0
     failed: int = 0
@@ -52,7 +52,7 @@ class Tally:
         if status == "completed":
             self.completed, self.time_ms = self.completed + n, self.time_ms + ms
         elif status in FAILURES:
-            self.failed += n
+            self.failed, self.time_ms = self.failed + n, self.time_ms + ms
         elif status in ("cancelled", "lost"):
             setattr(self, status, getattr(self, status) + n)
 

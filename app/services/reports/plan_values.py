@@ -14,6 +14,8 @@ from app.addresses.mail import address
 from app.config import QUEUES
 from app.models.types import as_integer, as_text
 from app.services.alerts.rules import parse_type
+from app.services.jobs import filter_hints, filter_words
+from app.services.jobs.job_filter import JobFilter
 from app.services.reports.model import ReportFilter
 from app.services.reports.periods import PERIODS
 from app.services.stats import usage_read
@@ -125,6 +127,15 @@ def parse_known_type(text: str) -> str | None:
     return text if text and usage_read.is_known("type", text) else parse_type(text)
 
 
+def tenant_hint(name: str | None) -> str:
+    """What is said beside a tenant of which no job is known, with known names like it; "" for the others."""
+    if not name or usage_read.is_known("tenant", name):
+        return ""
+    known = filter_hints.near(name, filter_words.suggestions(JobFilter(tenant=name))["tenant"])
+    hint = _("No job has the tenant %(name)s.", name=name)
+    return hint + " " + _("Did you mean %(name)s?", name=", ".join(known)) if known else hint
+
+
 def parse_filter(job_type: str, tenant: str, queue: str) -> ReportFilter:
     """What a report is limited to. Raises ValidationError."""
     return ReportFilter(parse_known_type(job_type), parse_tenant(tenant), parse_queue(queue))
@@ -132,4 +143,4 @@ def parse_filter(job_type: str, tenant: str, queue: str) -> ReportFilter:
 
 __all__ = ["CHANNEL", "DAYS", "FIELDS", "LANGUAGES", "MAIL", "PERIODS", "QUEUES", "Plan", "parse_address", "parse_day",
            "parse_filter", "parse_hour", "parse_known_type", "parse_language", "parse_name", "parse_period",
-           "parse_queue", "parse_tenant", "read", "target_of"]
+           "parse_queue", "parse_tenant", "read", "target_of", "tenant_hint"]

@@ -2,7 +2,8 @@
 
 ReportFigures -> `files` -> summary.csv (each number with the period before), days.csv (or hours.csv), types.csv,
 errors.csv, costs.csv. Names of columns are English and fixed, because programs read them; times are those of the
-report's zone. A cell of what is not known is empty; `why` says the code of words.py.
+report's zone. A cell of what is not known is empty; `why` says the code of words.py. The row "(others)" ends types,
+errors and costs whose rows are not all: beyond MOST_KINDS, or failures without a kind, so that sums are the report's.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from zoneinfo import ZoneInfo
 
 from app.integrations.csv_cells import write_rows
 from app.services.reports.metrics import short
-from app.services.reports.model import ErrorRow, Figure, ReportFigures, Spread, Times, TypeRow
+from app.services.reports.model import CostRow, ErrorRow, Figure, Number, ReportFigures, Spread, Times, TypeRow
 from app.support.clock import HOUR_MS
 from app.support.formatting import tenths
 
@@ -25,6 +26,7 @@ _UNITS = {"success_rate": "percent", "busy": "percent", "cpu": "percent", "oldes
 _NUMBERS = ("dispatched", "ended", "completed", "failed", "success_rate", "cancelled", "rescued", "missed",
             "alerts_opened")
 _BOX = ("busy", "workers", "oldest_wait", "cpu", "memory", "disk")
+OTHERS = "(others)"  # no name of a type or tenant has these signs
 Rows = Iterable[Iterable[object]]
 
 
@@ -85,27 +87,47 @@ def _spread(spread: Spread | None) -> list[object]:
     return [None if spread is None else short(getattr(spread, part)) for part in _QUANTILES]
 
 
+def _rest(whole: Number, rows: Iterable[object], name: str) -> Number:
+    """What a column of all rows leaves of the whole; None where that is not known."""
+    parts = [getattr(row, name) for row in rows]
+    return None if whole is None or None in parts else whole - sum(parts)
+
+
 def _types(figures: ReportFigures) -> Iterator[tuple[object, ...]]:
     yield ("type", "label", "completed", "failed", "success_rate", "total_before", "failed_before", "run_time_ms",
            *(f"{what}_{part}_ms" for what in ("wait", "run") for part in _QUANTILES), "run_p95_before_ms")
-    rows: dict[str, TypeRow] = {row.name: row for row in (*figures.types, *figures.slowest, *figures.failing)}
+    rows: dict[str, TypeRow] = {row.name: row for row in (*figures.types, *figures.slowest, *figures.failing,
+                                                 *figures.more_types)}
     for row in rows.values():
         yield (row.name, row.label, row.completed, row.failed, short(tenths(row.success_rate)), row.before,
                row.failed_before, row.busy_ms, *_spread(row.wait), *_spread(row.run), _spread(row.run_before)[1])
+    rest = [_rest(figure.now, rows.values(), name) for name, figure in (
+        ("completed", figures.completed), ("failed", figures.failed))]
+    if max(n or 0 for n in rest) > 0:
+        yield OTHERS, "", *rest, None, *(_rest(figure.before, rows.values(), name) for name, figure in (
+            ("before", figures.ended), ("failed_before", figures.failed))), *[None] * 8
 
 
 def _errors(figures: ReportFigures) -> Iterator[tuple[object, ...]]:
     yield "error", "type", "title", "failed", "failed_before", "tenants", "first", "new"
-    rows: dict[str, ErrorRow] = {row.key: row for row in (*figures.frequent_errors, *figures.new_errors)}
+    rows: dict[str, ErrorRow] = {row.key: row for row in (*figures.frequent_errors, *figures.new_errors,
+                                                          *figures.more_errors)}
     for row in rows.values():
         yield (row.key, row.job_type, row.title, row.count, row.before, row.tenants,
                _time(row.first_ms, figures.zone), int(row.is_new))
+    if not figures.errors_why and (rest := _rest(figures.failed.now, rows.values(), "count") or 0) > 0:
+        yield OTHERS, "", "", rest, _rest(figures.failed.before, rows.values(), "before"), *[None] * 3
 
 
 def _costs(figures: ReportFigures) -> Iterator[tuple[object, ...]]:
     yield ("tenant", "currency", "cost", "cost_before", "requests", "of_unknown_cost", "month_to_date", "budget",
            "percent_of_budget")
-    for row in figures.costs.rows:
+    rows = [*figures.costs.rows, *figures.costs.more]
+    for one in figures.costs.totals:
+        mine = [row for row in rows if row.currency == one.currency]
+        rest = [_rest(getattr(one, name), mine, name) for name in ("nano", "before", "requests", "unknown", "month")]
+        rows += [CostRow(OTHERS, one.currency, *rest, None, None, False)] if any(rest) else []
+    for row in rows:
         amounts = [None if nano is None else Decimal(nano).scaleb(-9)
                    for nano in (row.nano, row.before, row.month, row.budget)]
         yield (row.tenant_id, row.currency, *amounts[:2], row.requests, row.unknown, *amounts[2:],

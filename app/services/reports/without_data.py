@@ -17,14 +17,14 @@ HIDDEN = "–"
 
 def hide(found: ReportFigures) -> ReportFigures:
     """The report without the texts of errors: they have numbers (words.title), the same in each table."""
-    keys = dict.fromkeys(row.key for row in (*found.frequent_errors, *found.new_errors))
+    keys = dict.fromkeys(row.key for row in (*found.frequent_errors, *found.new_errors, *found.more_errors))
     titles = {key: f"{HIDDEN} {n}" for n, key in enumerate(keys, start=1)}
 
     def errors(rows: tuple[ErrorRow, ...]) -> tuple[ErrorRow, ...]:
         return tuple(replace(row, title=titles[row.key]) for row in rows)
 
     return replace(found, new_errors=errors(found.new_errors), frequent_errors=errors(found.frequent_errors),
-                   alerts=tuple(map(_alert, found.alerts)))
+                   more_errors=errors(found.more_errors), alerts=tuple(map(_alert, found.alerts)))
 
 
 def _alert(row: AlertRow) -> AlertRow:

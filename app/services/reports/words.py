@@ -25,6 +25,7 @@ def sentence(code: str) -> str:
         "filter": _("This is not counted by the parts of this filter."),
         "samples": _("The monitor recorded nothing in this time."),
         "never": _("Nothing ended in this time."),
+        "stranger": _("No job of this tenant is known: its name may be mistyped, or the tenant is new."),
         "whole": _("Capacity and alerts are those of the whole installation, whatever the filter."),
         "running": _("The period is not over: the figures are those until now."),
         "hours": _("Whole hours of UTC are counted: the period begins and ends up to 45 min before its days."),

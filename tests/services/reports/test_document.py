@@ -12,10 +12,10 @@ from flask_babel import force_locale
 
 from app.services.reports import html_mail, opening, pdf, plain
 from app.services.reports.changes import difference, show, tone
-from app.services.reports.document import absolute, tidy
-from app.services.reports.model import Figure, Slot, Spread
+from app.services.reports.document import Table, absolute, tidy
+from app.services.reports.model import CostRow, Costs, CostTotal, Figure, Slot, Spread
 from tests.services.reports import pdf_reading
-from tests.services.reports.made_up import ALL, DAY, EMPTY, NASTY, RICH
+from tests.services.reports.made_up import ALL, DAY, EMPTY, NASTY, RICH, SINCE
 
 SITE = "https://jobs.example.org/ops"
 UNITS = {"success_rate": "percent", "percent": "percent", "share": "percent", "busy": "percent", "cpu": "percent",
@@ -170,3 +170,25 @@ def test_unknown_figures_say_why_once(languages):
     assert "Only type WordPressSync, tenant Importazione" in words_of(text) and NASTY not in text
     section = text[text.index("Costs\n"):text.index("Capacity\n")]
     assert "This is not counted by queue." in section and "No costs." not in section
+
+
+def test_the_key_numbers_name_the_costs_of_each_currency_to_the_last_half_cent(languages):
+    """Parts of half cents and their sum agree; also where floats would round 1.255 down and 12.255 up."""
+    rows = tuple(CostRow(tenant, currency, nano, 0, 1, 0, nano, None, None, False) for tenant, currency, nano in (
+        ("a", "USD", 9 * 10**9), ("b", "USD", 2 * 10**9), ("acme", "USD", 1_255_000_000), ("a", "EUR", 3_330_000_000)))
+    totals = (CostTotal("USD", 12_255_000_000, 0, 3, 0, 12_255_000_000), CostTotal("EUR", 3_330_000_000, 0, 1, 0, 3_330_000_000))
+    found = replace(RICH, costs=Costs(rows, totals, 3, SINCE))
+    document = opening.of(found, "en", "https://jobs.example.org")
+    assert [fact.value for fact in document.facts if fact.label == "Costs"] == ["12.255 USD", "3.33 EUR"]
+    (section,) = (one for one in document.sections if one.key == "costs")
+    shown = [[row[1].text for row in block.rows] for block in section.blocks if isinstance(block, Table)]
+    assert shown == [["12.255 USD", "3.33 EUR"], ["9.00 USD", "2.00 USD", "1.255 USD", "3.33 EUR"]]
+    for text in (plain.render(found, "it", ""), html_mail.render(found, "it", "", "")):
+        assert "12,255" in text and "1,255" in text and "3,33" in text
+    assert pdf.render(found, "it", "").startswith(b"%PDF")
+
+
+def test_an_italian_report_has_no_words_of_clocks_and_none_in_english(languages):
+    text = " ".join(plain.render(RICH, "it", "").split())
+    assert "Tasso di successo" in text and "Success rate" not in text and "Tempo" in text and "Orario" not in text
+    assert "Success rate" in plain.render(RICH, "en", "")

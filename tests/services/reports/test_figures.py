@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from datetime import datetime
 from types import SimpleNamespace
 from zoneinfo import ZoneInfo
@@ -12,7 +14,7 @@ from app.extensions import db
 from app.ledger.rows import HISTORY, insert
 from app.services.jobs import facts, queue_rates, rollups
 from app.services.people import accounts
-from app.services.reports import figures, outcomes
+from app.services.reports import cost_rows, error_rows, figures, outcomes, report_csv, without_data
 from app.services.reports.model import ReportFilter, Spread
 from app.services.reports.periods import Window, last
 from app.services.stats import usage_fill
@@ -292,3 +294,34 @@ def test_rows_of_other_programs_stop_no_report(tmp_path, monkeypatch, odd):
                 assert figures.from_json(figures.to_json(found)) == found
         db.session.remove()
         db.engine.dispose()
+
+
+@pytest.mark.parametrize("most", [1000, 1])
+@pytest.mark.parametrize("only", [{}, {"tenant_id": "acme"}], ids=["all", "acme"])
+def test_the_sums_of_the_csvs_are_those_of_the_report(week, monkeypatch, only, most):
+    """All rows of the period, though the tables show one each; beyond the cap a last row has what is left."""
+    metric(week.ledger, key("z1"), "failed", at("10-22 10:00"), 10, 1, job_type="C", tenant_id="acme", queue="low", claim_no=9)
+    week.ledger.change(insert("job_history", HISTORY), **dict.fromkeys(HISTORY) | {
+        "uuid": key("z1"), "job_type": "C", "tenant_id": "acme", "queue": "low", "status": "failed", "payload": "{}", "attempts": 1, "tries": 1, "claim_no": 9, "round": 1,
+        "created_ms": at("10-22 09:00"), "finished_ms": at("10-22 10:00"), "error": "KeyError: x"})
+    count(week.ledger)
+    for module in (figures, error_rows, cost_rows):
+        monkeypatch.setattr(module, "MOST_ROWS", 1)
+        monkeypatch.setattr(module, "MOST_KINDS", most)
+    r = week.report(**only)
+    tables = {name: list(csv.DictReader(io.StringIO(text.lstrip("\ufeff")), delimiter=";")) for name, text in report_csv.files(r).items()}
+    assert len(r.types) == len(r.frequent_errors) == len(r.costs.rows) == 1 < r.type_count
+
+    def total(name: str, column: str) -> float:
+        return sum(float(row[column].replace(",", ".") or 0) for row in tables[name])
+
+    assert (total("types.csv", "completed"), total("types.csv", "failed")) == (r.completed.now, r.failed.now) == (total("days.csv", "completed"), total("days.csv", "failed"))
+    assert (total("errors.csv", "failed"), total("errors.csv", "failed_before")) == pair(r.failed) and total("types.csv", "total_before") == r.ended.before
+    for column, field, unit in (("cost", "nano", 1e9), ("cost_before", "before", 1e9), ("requests", "requests", 1), ("month_to_date", "month", 1e9)):
+        assert total("costs.csv", column) == pytest.approx(sum(getattr(one, field) for one in r.costs.totals) / unit)
+    for name, n in (("types.csv", r.type_count), ("errors.csv", r.error_count), ("costs.csv", 1 if only else 5)):
+        firsts = [next(iter(row.values())) for row in tables[name]]
+        named = [first for first in firsts if first != "(others)"]
+        assert len(named) == n if most > 1 else (firsts[-1] == "(others)") == (len(named) < n), (name, firsts)
+    hidden = without_data.hide(r)
+    assert all(row.title.startswith("– ") for row in (*hidden.frequent_errors, *hidden.new_errors, *hidden.more_errors))
