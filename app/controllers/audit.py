@@ -59,7 +59,7 @@ def log():
     wanted, faults = read_filter(given)
     if faults and wants_json():
         raise ValidationError(" ".join(faults.values()))
-    rows, more = audit.log(parse_id(request.args.get("before")), wanted=wanted)
+    rows, more = ([], False) if faults else audit.log(parse_id(request.args.get("before")), wanted=wanted)
     here = {name: value for name, value in given.items() if value}
     older = url_for("admin.jobs.log", before=rows[-1].id, **here) if more else None
     if wants_json():

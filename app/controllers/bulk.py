@@ -51,13 +51,13 @@ def bulk():
             known_parts.only(form, known_parts.OF_BULK)
             # The filter has an `action` too: the number of an entry in the log.
             wanted = read_filter(form.to_dict() | {"action": next((text for text in given if parse_id(text)), "")})
-            choice = selection.matching(action, wanted, read_top(form.get("top", "")), options.get("queue"))
+            choice = selection.matching(action, wanted, read_top(form.get("top", "")), **options)
             subject = "list " + json.dumps(wanted.query, ensure_ascii=False)
         else:
             ticked = list(dict.fromkeys(form.getlist("uuid")))
             if not ticked or len(ticked) > MOST_TICKED:
                 raise ValidationError(_("Tick the jobs first, at most %(n)s.", n=MOST_TICKED))
-            choice = selection.ticked(action, ticked, options.get("queue"))
+            choice = selection.ticked(action, ticked, **options)
             subject = Message("%(n)s ticked", n=len(ticked))
         if not choice.ids:
             return done(" ".join([none_fit(), *choice.left]), 0)
@@ -155,8 +155,9 @@ def question(action: str, n: int) -> tuple[str, str, str]:
                 _("They stand ahead of all others of their queue, in their own order."),
                 _("%(n)s to the top", n=shown)),
         "delay": (ngettext("Delay %(n)s job?", "Delay %(n)s jobs?", n, n=shown),
-                  ngettext("It runs no sooner than then. If it is held, it is not held any more.",
-                           "They run no sooner than then. Held ones are not held any more.", n),
+                  ngettext("It runs no sooner than then: if it is due later, its time stays. If it is held, it is not "
+                           "held any more.", "They run no sooner than then: those due later keep their time. Held ones "
+                           "are not held any more.", n),
                   _("Delay %(n)s", n=shown)),
     }[action]
 

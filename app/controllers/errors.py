@@ -7,6 +7,7 @@ from typing import Any
 from flask import Blueprint, request, url_for
 from flask_babel import gettext as _
 
+from app import registry
 from app.controllers import tree_forms
 from app.controllers.bulk import none_fit, question, report
 from app.controllers.form_again import kept_fields
@@ -91,7 +92,7 @@ def act(key: str, action: str):
     if asked := ask(*question(action, len(ids)), danger=action == "delete",
                     tree=lambda: tree_forms.question(actions.waiting_for(action, ids))):
         return asked
-    subject = Message("failures of %(type)s: %(title)s", type=named[0][:80], title=named[1][:120])
+    subject = Message("failures of %(type)s: %(title)s", type=registry.label_of(named[0])[:80], title=named[1][:120])
     found = actions.do_in_steps(actor(), action, subject, ids, tree_forms.chosen())
     return done(report(action, found.count, found.total), found.count, entry=found.entry,
                 undo=action in undo.UNDOABLE and found.count > 0)

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
-from flask import render_template
+from flask import redirect, session, url_for
 from flask_babel import gettext as _
 
 from app.controllers import people
 from app.controllers.access import wants_json
 from app.controllers.account_forms import InviteForm, fault
 from app.controllers.responses import actor, ask, done, wrong
-from app.extensions import only_read
 from app.services.audit import ActionRefused
 from app.services.people import accounts, invitations, second_factor
+from app.support.sealing import box_for
 from app.support.validation import ValidationError
 
 bp = people.bp
@@ -21,7 +22,7 @@ bp = people.bp
 
 @bp.post("/invitations", endpoint="invite")
 def invite():
-    """Invite an address; the answer has the link, once."""
+    """Invite an address; the page of people then has the link, once."""
     form = InviteForm()
     if form.validate():
         try:
@@ -44,8 +45,9 @@ def change(id: int, action: str):
 def _link(view: invitations.InvitationView, link: str) -> Any:
     if wants_json():
         return done("", id=view.id, link=link, expires_at=view.expires_at)
-    only_read()
-    return render_template("admin/invited.html", view=view, link=link)
+    # Sealed in the cookie until the next page takes it, so that a reload sends no form again.
+    session[people.INVITED] = box_for(people.INVITED).encrypt(json.dumps([view.id, link]).encode()).decode()
+    return redirect(url_for("admin.jobs.people.index"), 303)
 
 
 @bp.post("/<int(max=9223372036854775807):id>/second-factor/reset", endpoint="reset-factor")

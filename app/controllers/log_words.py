@@ -119,8 +119,8 @@ PARTS = {"state": _("state"), "queue": _("queue"), "type": _("type"), "tenant": 
          "since": _("from"), "until": _("to"), "q": _("text"), "hold": _("held by"), "error": _("error group"),
          "worker": _("worker"), "attempt": _("attempts"), "longer": _("runs longer than"),
          "shorter": _("runs shorter than"), "waited": _("waited at least"), "heavier": _("memory over"),
-         "code": _("code version"), "rescued": _("rescued"), "failed": _("failed"), "clock": _("time of day"),
-         "action": _("action"), "deploy": _("since deploy")}
+         "code": _("code version"), "rescued": _("rescued"), "failed": _("failed"), "outcome": _("outcome"),
+         "clock": _("time of day"), "action": _("action"), "deploy": _("since deploy")}
 PLAN = {"skip": _("a run is left out while an earlier one is live"), "wait": _("a run waits for an earlier one"),
         "allow": _("runs may overlap"), "catch_up": _("missed runs are caught up once")}
 _OPEN_END = re.compile(r"[:;,] …$")

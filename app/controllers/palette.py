@@ -1,4 +1,5 @@
-"""The palette (Ctrl+K): one field that leads to pages, jobs, types, tenants, workers, queues, batches and actions.
+"""The palette (Ctrl+K): one field that leads to pages, jobs, types, tenants, workers, queues, batches, views, errors
+and actions.
 
 letters -> `entries` (pages and actions known here, and services/jobs/palette.py) -> palette.json for the script, or
 the page `palette` with the same entries as links. Nothing is changed from here: an action leads to its form.
@@ -16,8 +17,10 @@ from app import registry
 from app.config import QUEUES
 from app.controllers.access import may_open
 from app.controllers.jobs import bp
+from app.controllers.responses import actor
 from app.controllers.rights import ACT, MANAGE
-from app.services.jobs import palette
+from app.services.jobs import palette, saved_views
+from app.services.jobs.search_text import fold
 from app.support import privacy
 from app.support.validation import check_text
 
@@ -70,18 +73,20 @@ def wanted() -> str:
 
 def entries(asked: str) -> list[Entry]:
     """What the letters may mean, at most 20: what begins with them first, in the order of the kinds."""
-    words, found = asked.casefold().split(), palette.found(asked)
+    words, found = fold(asked).split(), palette.found(asked)
     job, page, tenant, worker, batch = _("Job"), _("Page"), _("Tenant"), _("Worker"), _("Batch")
     named = [Entry(job, name, uuid, url_for("admin.jobs.job", uuid=uuid)) for uuid, name in found.jobs]
     named += _best(words, asked, [Entry(page, label, "", url, keys) for label, url, keys in pages()])
     if words:
-        named += _best(words, asked, [*types(), *queues()])
+        named += _best(words, asked, [*types(), *queues(), *views()])
         named += [Entry(tenant, name, "", url_for("admin.jobs.list", tenant=name)) for name in found.tenants]
         named += [Entry(worker, name, "", url_for("admin.jobs.list", worker=name)) for name in found.workers]
         named += [Entry(_("Use"), name, said, url_for("admin.jobs.usage.one", scope=scope, name=name))
                   for scope, said, names in (("tenant", tenant, found.tenants), ("worker", worker, found.workers))
                   for name in names]
         named += [Entry(batch, name, key, url_for("admin.jobs.batches.one", batch=key)) for key, name in found.batches]
+        named += [Entry(_("Error"), said, label, url_for("admin.jobs.errors.index", period="7d", error=key))
+                  for key, said, label in found.errors]
         named += _best(words, asked, actions())
         named = [entry for entry in named if may_open(entry.url)]
         if privacy.hidden():
@@ -94,7 +99,7 @@ def entries(asked: str) -> list[Entry]:
 def _best(words: list[str], asked: str, some: list[Entry]) -> list[Entry]:
     fitting = [entry for entry in some if palette.fits(words, entry.text, entry.second, entry.keys)]
     most = MOST_OF_KIND if words else MOST
-    return sorted(fitting, key=lambda entry: not entry.text.casefold().startswith(asked.casefold()))[:most]
+    return sorted(fitting, key=lambda entry: not fold(entry.text).startswith(fold(asked)))[:most]
 
 
 def pages() -> list[tuple[str, str, str]]:
@@ -119,6 +124,12 @@ def queues() -> list[Entry]:
     return [Entry(_("Queue"), name, "", url_for("admin.jobs.queues", queue=name), "queue coda") for name in QUEUES]
 
 
+def views() -> list[Entry]:
+    """The saved views of the reader and those for all."""
+    return [Entry(_("View"), view.name, "", url_for("admin.jobs.list", **view.query), "view vista")
+            for view in saved_views.listing(actor())]
+
+
 def actions() -> list[Entry]:
     """What the reader may do, by the forms where it is done."""
     rights = current_user.rights
@@ -131,7 +142,8 @@ def actions() -> list[Entry]:
                     _anchor="limits")] if MANAGE in rights else []
     if ACT not in rights:
         return found
-    found += [action(_("Retry or delete all failed jobs"), "retry delete all failed riprova elimina falliti",
+    found += [action(_("Mark a deploy of now"), "mark a deploy segna un rilascio", "errors.index", _anchor="deploys"),
+              action(_("Retry or delete all failed jobs"), "retry delete all failed riprova elimina falliti",
                      "index", _anchor="failed-jobs-section"),
               action(_("Stop, start or restart workers"), "stop start restart workers ferma avvia riavvia", "workers")]
     found += [action(_("Pause or resume queue %(name)s", name=name), f"{PAUSE} queue coda", "queues",

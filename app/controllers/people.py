@@ -2,27 +2,40 @@
 
 from __future__ import annotations
 
-from flask import Blueprint, jsonify, render_template, request
+import json
+from contextlib import suppress
+
+from flask import Blueprint, jsonify, render_template, request, session
 from flask_babel import gettext as _, ngettext
 from flask_login import current_user
 
 from app.controllers.access import wants_json
 from app.controllers.account_forms import InviteForm
 from app.controllers.responses import actor, ask, done
+from app.extensions import only_read
 from app.models.user import ROLES
 from app.services.audit import ActionRefused
 from app.services.people import accounts, invitations
 from app.support.formatting import number
+from app.support.sealing import box_for, broken
 from app.support.validation import check_text
 
 bp = Blueprint("people", __name__, url_prefix="/people")
+INVITED = "invited"  # the link of a new invitation, in the session
 
 
 @bp.get("/", endpoint="index")
 def index():
-    """All accounts with their sessions, and who is invited; for scripts `{"people": [...], "invitations": [...]}`."""
+    """All accounts with their sessions, and who is invited; for scripts `{"people": [...], "invitations": [...]}`. The
+    first time after an invitation was made: its link, which the next load does not show again."""
     if wants_json():
         return jsonify({"people": accounts.people(current_user.get_id()), "invitations": invitations.pending()})
+    if sealed := session.pop(INVITED, None):
+        with suppress(*broken()):
+            id, link = json.loads(box_for(INVITED).decrypt(sealed))
+            if view := next((one for one in invitations.pending() if one.id == id), None):
+                only_read()
+                return render_template("admin/invited.html", view=view, link=link)
     return page(InviteForm(role="viewer"))
 
 

@@ -85,13 +85,13 @@ def done(sentence: str, count: int = 1, back: str | None = None, entry: int | No
 
     `entry` is its number in the log (`action` in JSON); with `undo` the flash has a form that takes it back. `also`
     adds keys that identify what was made. A person then gets to `back`, because the form of a new job may have an
-    argument called `next`.
+    argument called `next`. A `count` of 0 is told without the sign of success.
     """
     if wants_json():
         noted = {} if entry is None else {
             "action": entry, "undo": url_for("admin.jobs.undo", id=entry) if undo else None}
         return jsonify({"ok": True, "count": count} | noted | also)
-    flash(sentence, "success")
+    flash(sentence, "success" if count else "info")
     if undo:
         flash(str(entry), "undo")
     back = back or (None if also else came_from()) or page_of_route()

@@ -11,7 +11,7 @@ from flask_babel import get_locale, gettext as _
 from flask_login import current_user
 from jinja2 import pass_context
 
-from app import extensions
+from app import extensions, registry
 from app.controllers.access import OF_API, bearer_token, may_open
 from app.controllers.notices import following
 from app.controllers.rights import right_of
@@ -40,7 +40,7 @@ def choose_language() -> str:
 def install(app: Flask) -> None:
     """Connect translations, filters and global values of templates to the application."""
     extensions.speak(app, choose_language, app.extensions["settings"].timezone.key)
-    filters = formatting.FILTERS | {"field_name": field_names.name_of}
+    filters = formatting.FILTERS | {"field_name": field_names.name_of, "type_label": registry.label_of}
     app.jinja_env.filters.update({name: for_reader(function) for name, function in filters.items()})
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     # As functions: what they find changes; the first two query the database, and only layouts/base.html calls them

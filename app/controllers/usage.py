@@ -12,7 +12,7 @@ from flask_babel import gettext as _
 from app import registry
 from app.controllers.access import wants_json
 from app.controllers.responses import render_error, wrong
-from app.controllers.usage_charts import charts, failed_url, jobs_url, moment
+from app.controllers.usage_charts import charts, jobs_url, moment
 from app.extensions import db
 from app.ledger.dialect import TooSlow, limited
 from app.services.reports.links import local_time
@@ -82,16 +82,15 @@ def index():
     if window.raw:
         window = usage_window.last("24h", now)
     with limited(db.session, READ_S):
-        rows, total, behind = usage.table(by, window, sort)
-    context = _context(window, now, faults, behind) | {"by": by, "sort": sort, "rows": rows, "total": total,
-                                                             "error": _error(max((r.error for r in rows), default=0))}
-    context["jobs_url"] = lambda name, *state: jobs_url(by, name, window.since, window.until, *state)
-    context["failed_url"] = lambda name: failed_url(by, name, window.since, window.until)
+        rows, total, behind, age = usage.table(by, window, sort, now)
+    context = _context(window, now, faults, behind) | {"by": by, "sort": sort, "rows": rows, "total": total, "age": age,
+                                                       "error": _error(max((r.error for r in rows), default=0))}
+    context["jobs_url"] = lambda name, *part: jobs_url(by, name, window.since, window.until, *part)
 
     def page():
         if wants_json():
             return jsonify({"by": by, "period": window.period, "since": iso(window.since), "until": iso(window.until),
-                            "total": total, "not_counted": behind, "rows": rows})
+                            "total": total, "not_counted": behind, "rows": rows, "waits_age_ms": age})
         return render_template("admin/usage_index.html", **context, periods=list(PERIODS)[1:])
 
     return wrong(faults, page) if faults else page()
@@ -110,11 +109,12 @@ def one(scope: str, name: str):
     def page():
         if wants_json():
             return jsonify(_plain(found))
-        def listed(*state: str, **more: str) -> str:
-            return jobs_url(scope, name, found.window.since, found.window.until, *state, **more)
+        def listed(*part: str, **more: str) -> str:
+            return jobs_url(scope, name, found.window.since, found.window.until, *part, **more)
 
-        links = {"all": listed(), "completed": listed("completed"),
-                 "failed": failed_url(scope, name, found.window.since, found.window.until),
+        span = {"since": local_time(found.window.since), "until": local_time(found.window.until)}
+        links = {"all": listed(), "failed": listed("failed"),
+                 "completed": url_for("admin.jobs.list", **{scope: name}, state="completed", **span),
                  "sort": listed(sort="-memory"),
                  "waiting": url_for("admin.jobs.list", **{scope: name}, state="pending")}
         label = registry.label_of(name) if scope == "type" else name

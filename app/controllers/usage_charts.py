@@ -6,6 +6,7 @@ UsagePage -> `charts` -> {"title", "top", "bars", "labels", "lines", "key"}: hei
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from itertools import pairwise
 from typing import Any
 
 from flask import url_for
@@ -23,18 +24,10 @@ def moment(ms: int) -> str:
     return format_datetime(when(ms), "d MMM HH:mm")
 
 
-def jobs_url(scope: str, name: str, since: int, until: int, state: str = "counted", **more: str) -> str:
-    """The list of the jobs of a name that ended from `since` to before `until` (ms)."""
-    return url_for("admin.jobs.list", **{scope: name}, state=state, since=local_time(since),
-                   until=local_time(until), **more)
-
-
-def failed_url(scope: str, name: str, since: int, until: int) -> str:
-    """The list of the jobs of a name that failed in this time, whatever became of them; of a worker those that are
-    still failed, as the list knows only the last worker of a job."""
-    if scope == "worker":
-        return jobs_url(scope, name, since, until, "unsuccessful")
-    return url_for("admin.jobs.list", **{scope: name}, failed=f"{local_time(since)}..{local_time(until)}")
+def jobs_url(scope: str, name: str, since: int, until: int, part: str = "outcome", **more: str) -> str:
+    """The list of the jobs of a name that completed or failed (`part` outcome), or failed, from `since` to before
+    `until` (ms), whatever became of them: a figure counts each outcome, the list has each job once."""
+    return url_for("admin.jobs.list", **{scope: name, part: f"{local_time(since)}..{local_time(until)}"}, **more)
 
 
 def _chart(title: str, rows: Iterable[tuple[str, str | None, list[tuple[str, float | None]]]], show: Callable[..., str],
@@ -100,11 +93,13 @@ def _mean(value: float | None) -> str:
 
 def _histogram(found: UsagePage, title: str, rows: list[tuple[int, int, int]], own: str,
                parts: Callable[[str, str], dict[str, str]]) -> dict[str, Any]:
-    told = [(f"{duration(low)} – {duration(high)}" if high > low else duration(low), n,
+    ends = [(duration(low), duration(high)) for low, high, _n in rows if high > low]
+    fine = any(low == high for low, high in ends) or any(a[0] == b[0] for a, b in pairwise(ends))
+    told = [(f"{duration(low, fine)} – {duration(high, fine)}" if high > low else duration(low, fine), n,
              jobs_url(found.scope, found.name, found.window.since, found.window.until,
                       **parts(_exactly(low), _exactly(high + 1)))) for low, high, n in rows]
     chart = _chart(title, [(f"{name}: {number(n)}", url, [(own, n)]) for name, n, url in told], number,
-                   [duration(rows[0][0]), duration(rows[len(rows) // 2][0]), duration(rows[-1][1])] if rows else [])
+                   [duration(ms, fine) for ms in (rows[0][0], rows[len(rows) // 2][0], rows[-1][1])] if rows else [])
     return chart | {"rows": [row for row in told if row[1]]}
 
 

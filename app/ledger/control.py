@@ -137,11 +137,13 @@ def release(tx: Executor, ids: Sequence[int], _by: str) -> int:
 
 
 def delay(tx: Executor, ids: Sequence[int], _by: str, seconds: float) -> int:
-    """Waiting rows run no sooner than `seconds` from now; returns how many."""
-    later = ("state = CASE WHEN waits > 0 THEN 'waiting' ELSE 'scheduled' END, available_ms = :at, "
-             "available_at = :at / 1000, hold_code = NULL, reason = NULL")
-    states = "('pending', 'scheduled', 'held', 'waiting')"
-    return tx.execute(f"UPDATE jobs SET {later} WHERE {among(ids)} AND state IN {states}",
+    """Waiting rows run no sooner than `seconds` from now; returns how many. None is brought forward: a row that is due
+    later stays as it is, a held one keeps its time."""
+    at = "CASE WHEN available_ms > :at THEN available_ms ELSE :at END"
+    later = ("state = CASE WHEN waits > 0 THEN 'waiting' ELSE 'scheduled' END, "
+             f"available_ms = {at}, available_at = ({at}) / 1000, hold_code = NULL, reason = NULL")
+    fits = "(state = 'held' OR state IN ('pending', 'scheduled', 'waiting') AND available_ms < :at)"
+    return tx.execute(f"UPDATE jobs SET {later} WHERE {among(ids)} AND {fits}",
                       at=tx.now() + int(seconds * 1000))
 
 

@@ -130,15 +130,16 @@ def utc(moment: datetime | None) -> str:
 
 
 @_lenient
-def duration(ms: float | None) -> str:
-    """From milliseconds: '40 ms', '0.9 s', '15.2 s', '2 min 40 s', '3 h', '2 d 4 h'. 59.96 s is a minute."""
+def duration(ms: float | None, fine: bool = False) -> str:
+    """From milliseconds: '40 ms', '0.9 s', '15.2 s', '2 min 40 s', '3 h', '2 d 4 h'. 59.96 s is a minute. With `fine`:
+    '912 ms', '15.24 s'."""
     if ms is None:
         return "–"
     seconds = ms / 1000
-    if abs(ms) < 100:
+    if abs(ms) < (1000 if fine else 100):
         return f"{number(ms, 1 if 0 < abs(ms) < 1 else 0)} ms"
     if round(seconds, 1) < 60:
-        return f"{number(seconds, 0 if seconds >= 10 and seconds == int(seconds) else 1)} s"
+        return f"{number(seconds, 2 if fine else 0 if seconds >= 10 and seconds == int(seconds) else 1)} s"
     minutes, rest = divmod(round(seconds), 60)
     if minutes < 60:
         return f"{minutes} min {rest} s" if rest else f"{minutes} min"

@@ -165,7 +165,7 @@ export function charts() {
       if (column === "label") return page.slice(0, -1) + row.job_type.split("/").map(encodeURIComponent).join("/");
       if (!row[column] || !row.since) return "";
       const { job_type: type, since, until } = row;
-      const parts = column === "failed" ? { type, failed: `${since}..${until}` } : { type, state: "counted", since, until };
+      const parts = { type, [column === "failed" ? "failed" : "outcome"]: `${since}..${until}` };
       return `${list}?${new URLSearchParams(parts)}`;
     },
 

@@ -80,6 +80,13 @@ def fill(ledger: Ledger) -> dict[str, str]:
     for state in ("completed", "failed"):  # past what rollups and index have taken in
         uuids[f"new {state}"] = ledger.dispatch("TestEcho", args=CAFFE)
         ledger.settle(ledger.claim(), state, error=None if state == "completed" else "Boom")
+    for name in ("again", "back"):  # failed, and retried by a person: failed again, waits again
+        uuids[name] = ledger.dispatch("TestEcho", tenant_id="acme" if name == "again" else None, args=CAFFE, tries=1, queue="high")
+        for _round in range(1 + (name == "again")):
+            ledger.settle(ledger.claim("w1"), "failed", error="Boom", run_ms=700 + 900 * _round)
+            with ledger.connection.transaction() as tx:
+                manual.requeue(tx, [r[0] for r in tx.fetch_all("SELECT id FROM failed_jobs WHERE uuid = :u", u=uuids[name])] if not _round else [], ())
+    ledger.change("UPDATE job_metrics SET worker = 'box_1' WHERE uuid = :u AND round = 1", u=uuids["again"])
     uuids["pending"] = ledger.dispatch("TestEcho", args=CAFFE, queue="high")
     uuids["scheduled"] = ledger.dispatch("TestEcho", delay=3600)
     for state in ("held", "blocked", "waiting", "processing"):

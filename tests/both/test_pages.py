@@ -19,9 +19,11 @@ from app.services.alerts.checks import KINDS
 from app.services.content.content_list import STATES
 from app.services.jobs import facts, listing
 from app.services.jobs.job_filter import HOLDS
+from app.support.settings import settings
 from tests.both.conftest import TOKEN
 from tests.both.rows import BULK
 from tests.conftest import PASSWORD
+from tests.outcomes_of import outcomes_of
 
 JSON, HTML = {"Accept": "application/json"}, {"Accept": "text/html"}
 LISTS = [
@@ -134,21 +136,31 @@ def test_each_number_leads_to_exactly_what_it_counts(site):
     monitor.connection.close()
     site.client.set_cookie("lang", "en")
     pages, seen = ["/", "/queues", "/queues/low", "/batches/", "/errors/?period=all", *(f"/batches/{id}" for id in site.batches.values())], set()
+    pages += [f"/usage/{page}" for page in ("type/TestEcho", "type/TestEcho?period=1h", "tenant/acme", "worker/box_1", "worker/demo_1", "?by=type", "?by=worker&period=7d")]
     pages += ["/workers", "/alerts/", "/costs/", "/recurring", "/capacity/", "/contents/", f"/job/{site.uuids['lost']}"]
     for page in pages:
         text = html.unescape(site.client.get(f"/admin/jobs{page}", headers=HTML).text)
         for url, words in re.findall(r'<a [^>]*href="/admin/jobs/list\?([^"]+)"[^>]*>(.*?)</a>', text, re.S):
-            numbers = [int(n.replace(",", "")) for n in re.findall(r"\d[\d,]*", re.sub(r"<[^>]+>", "", words))]
+            words = re.sub(r"<[^>]+>", "", words)
+            numbers = [int(n.replace(",", "")) for n in re.findall(r"\d[\d,]*", words)]
+            if page.startswith("/usage"):  # a number, or a bar with one or two at its end; others lead by a time
+                bar = re.fullmatch(r"(?:.*: (?:completed ([\d,]+), failed )?)?([\d,]+)", words.strip())
+                numbers = [sum(int((n or "0").replace(",", "")) for n in bar.groups())] if bar else []
             if not numbers or BULK in url:  # whose jobs were never there
                 continue
             with site.app.test_request_context(f"/?{url}"):
-                assert listing.count(read_filter(request.args)) == (numbers[0], True), (page, url, words)
+                found, outcomes = listing.count(read_filter(request.args)), outcomes_of(site.ledger, request.args, settings().timezone)
+            jobs = numbers[0] if outcomes is None else len(set(outcomes))  # a list has a job once, a figure each outcome of it
+            assert found == (jobs, True) and (outcomes is None or numbers[0] == (jobs if "job" in words else len(outcomes))), (page, url, words)
+            if page.startswith("/usage") and outcomes == []:
+                continue
             said = re.search(r'id="count-sentence">\s*([\d,]+) jobs? ', site.client.get(f"/admin/jobs/list?{url}", headers=HTML).text)
-            assert said and int(said[1].replace(",", "")) == numbers[0], (page, url, words)
+            assert said and int(said[1].replace(",", "")) == jobs, (page, url, words)
+            seen |= {"by hand"} if {site.uuids["again"], site.uuids["back"]} <= {*(outcomes or ())} else set()
             seen |= set(re.findall(r"(?:state|hold)=(\w+)", url)) - {"ended"} | {page}
             seen |= {"ended"} if "state=ended" in url else set()
     site.ledger.change("UPDATE failed_jobs SET deleted_at = NULL WHERE uuid = 'foreign-1'")
-    assert seen >= {*pages[:4], "unsuccessful", f"/batches/{site.batches['ended']}", "pending", "processing", "scheduled", "waiting", "held", "blocked", "completed", "undecided", "ended", "limit"}
+    assert seen >= {*pages[:4], "unsuccessful", f"/batches/{site.batches['ended']}", "pending", "processing", "scheduled", "waiting", "held", "blocked", "completed", "undecided", "ended", "limit", "by hand"}
 
 
 def test_every_duty_of_the_monitor_succeeds_twice(site):

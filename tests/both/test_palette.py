@@ -7,7 +7,7 @@ import re
 from time import perf_counter
 
 from app.extensions import db
-from app.services.jobs import palette
+from app.services.jobs import facts, palette
 from app.support.clock import HOUR_MS, now_ms
 
 JSON = {"Accept": "application/json"}
@@ -33,6 +33,20 @@ def test_a_few_letters_lead_to_everything_that_has_a_name(site):
     assert 'id="queue-low"' in site.client.get("/admin/jobs/queues").text, "the action leads to its form"
     site.client.set_cookie("lang", "it")
     assert "/admin/jobs/queues#queue-low" in [e["url"] for e in ask(site, "pause queue low")] and "/admin/jobs/queues#queue-low" in [e["url"] for e in ask(site, "pausa coda low")]
+
+
+def test_views_errors_and_the_mark_of_a_deploy_are_found_and_accents_do_not_matter(site):
+    site.client.set_cookie("lang", "en")
+    kept = {"csrf_token": site.client.csrf, "name": 'è <b>"x"</b> %', "tenant": "acme"}
+    assert site.client.post("/admin/jobs/views/", data=kept, headers=JSON).status_code == 200
+    facts.advance(site.ledger.connection)
+    key, title = site.ledger.connection.fetch_all("SELECT error_group, title FROM error_groups ORDER BY last_ms DESC LIMIT 1")[0]
+    site.ledger.change("UPDATE error_groups SET title = :t WHERE error_group = :k", t="KeyError: no caffè at all", k=key)
+    for letters, url in (('E <B>"x"', "/admin/jobs/list?tenant=acme"), ("keyerror caffe", f"/admin/jobs/errors/?period=7d&error={key}"), ("mark a deploy", "/admin/jobs/errors/#deploys"),
+                         ("segna rilascio", "/admin/jobs/errors/#deploys"), ("àcmé", "/admin/jobs/list?tenant=acme"), ("capacita", "/admin/jobs/capacity/")):
+        assert url in [entry["url"] for entry in ask(site, letters)], (letters, ask(site, letters))
+    assert "KeyError: no caffè at all" in site.client.get("/admin/jobs/palette?q=keyerror").text and "no caffè at all" in site.client.get(f"/admin/jobs/errors/?period=7d&error={key}").text
+    site.ledger.change("UPDATE error_groups SET title = :t WHERE error_group = :k", t=title, k=key)
 
 
 def test_any_letters_are_answered_and_the_page_has_the_same(site):

@@ -290,10 +290,18 @@ def test_the_page_of_people_invites_renews_and_withdraws(app, admin):
     for sent, field in (({"email": "x", "role": "viewer"}, "email"), ({"email": ADMIN, "role": "viewer"}, "email"), ({"email": "a@example.org", "role": "x"}, "role")):
         page = post(admin, "/admin/jobs/people/invitations", headers=EN, **sent)
         assert page.status_code == 400 and f'id="e-{field}"' in page.text
-    shown = post(admin, "/admin/jobs/people/invitations", headers=EN, email="new@example.org", role="operator").text
+    sent = post(admin, "/admin/jobs/people/invitations", headers=EN, email="new@example.org", role="operator")
+    assert sent.status_code == 303 and sent.headers["Location"] == "/admin/jobs/people/", "a reload of the page sends no form"
+    with admin.session_transaction() as session:
+        sealed = session["invited"]
+    assert "invitation-link" not in admin.get("/admin/jobs/people/", headers=EN | {"Accept": "application/json"}).text
+    shown = admin.get("/admin/jobs/people/", headers=EN).text
     first = re.search(r'id="invitation-link">([^<]+)<', shown)[1]
     page = admin.get("/admin/jobs/people/", headers=EN).text
-    assert "new@example.org" in page and first.partition("#")[2] not in page
+    assert "new@example.org" in page and (token := first.partition("#")[2]) not in page + sent.text + str(sent.headers) + sealed
+    with admin.session_transaction() as session:
+        session["invited"] = sealed[:-9]
+    assert token not in (page := admin.get("/admin/jobs/people/", headers=EN).text) and admin.get("/admin/jobs/people/").status_code == 200
     again, withdraw = (re.search(rf'action="(/admin/jobs/people/invitations/\d+/{what})"', page)[1] for what in ("again", "withdraw"))
     newer = post(admin, again).json
     assert newer["link"] != first and newer["id"] and newer["expires_at"] and post(admin, again).status_code == 404

@@ -83,6 +83,38 @@ def test_a_bulk_action_is_counted_before_and_after_and_undone(site):
     assert "It cannot be undone." in send(site, "bulk", action="cancel", uuid=uuids[2], ask="1").text
 
 
+def test_a_delay_brings_no_job_forward(site):
+    ledger = site.ledger
+    soon, late, held, ready = ledger.dispatch(delay=60), ledger.dispatch(delay=8000), ledger.dispatch(delay=9000), ledger.dispatch(queue="low")
+    after = ledger.dispatch(delay=8000, after=[ready])
+    due = {uuid: ledger.row(uuid).available_ms for uuid in (soon, late, held, ready, after)}
+    send(site, f"act/{held}/hold")
+    asked = words(send(site, "bulk", action="delay", scope="all", ask="1", state="live", delay="").text)
+    assert "Delay 5 jobs?" in asked and "those due later keep their time" in asked
+    assert send(site, "bulk", action="delay", scope="all", state="live", delay="2h").status_code == 303
+    assert "3 jobs delayed. 2 are due later than that." in words(page(site, "list"))
+    now = {uuid: ledger.row(uuid) for uuid in due}
+    assert all(now[uuid].available_ms == due[uuid] for uuid in (late, held, after)) and now[held].state == "scheduled"
+    assert all(7_100_000 < now[uuid].available_ms - now_ms() <= 7_200_000 for uuid in (soon, ready))
+    assert ledger.one("SELECT COUNT(*) FROM jobs WHERE available_at <> available_ms / 1000") == 0
+    refused = send(site, f"act/{late}/delay", headers=EN | JSON, delay="2h")
+    assert refused.status_code == 409 and refused.json["error"] == "The job is due later than that: a delay brings no job forward."
+    assert ledger.row(late).available_ms == due[late] and send(site, f"act/{late}/delay", delay="3h").status_code == 303
+
+
+def test_a_retry_in_a_paused_queue_says_why_it_waits_before_its_old_error(site):
+    uuid = site.ledger.dispatch(queue="low", tries=2, backoff=(0,))
+    site.ledger.settle(site.ledger.claim(), "failed", error="ValueError: not yet 11")
+    site.ledger.change("UPDATE jobs SET state = 'pending' WHERE uuid = :u", u=uuid)
+    send(site, "queues/low/pause", reason="stock-taking")
+    shown = words(page(site, "list?state=pending"))
+    assert shown.index("The queue low is paused by admin@example.org") < shown.index("ValueError: not yet 11")
+
+
+def test_the_page_of_queues_says_what_in_counts(site):
+    assert "each in the queue where it is now or has ended" in words(page(site, "queues"))
+
+
 @pytest.mark.parametrize("action, reads", [("move", {"l", "h"}), ("retry", {"l", "h"})])
 def test_the_question_of_a_bulk_action_takes_no_write_lock(site, monkeypatch, action, reads):
     site.ledger.settle(site.ledger.claim() if site.ledger.dispatch() else None, "failed", error="x", retry=False)
@@ -349,6 +381,7 @@ def test_the_log_is_filtered_by_chips_and_exported(site):
     assert len(lines) == 4 and "Held the job" in lines[-1] and one in lines[-1]
     wrong = site.get("/admin/jobs/log?since=x&job=*&until=2020-13-01", headers=EN)
     assert wrong.status_code == 400 and wrong.text.count('class="wrong"') == 3 and 'value="*"' in wrong.text
+    assert 'id="entry-' not in wrong.text and "cannot be read yet" in wrong.text, "nothing stands there as if it matched"
     assert site.get("/admin/jobs/log?since=2026-01-02&until=2026-01-01", headers=JSON).status_code == 400
     assert site.get("/admin/jobs/log.csv?job=*", headers=JSON).status_code == 400
     assert "Signed in from" in page(site, "log") and PASSWORD not in page(site, "log")
@@ -364,3 +397,10 @@ def test_thousands_of_failed_sign_ins_do_not_fill_the_log(site):
     with site.ledger.app.app_context():
         rows = audit.log(size=1000)[0]
     assert len(rows) - before <= 1 and not any("guess" in str(row) for row in rows)
+
+
+def test_an_action_that_changes_nothing_is_not_told_as_a_success(site):
+    uuid = site.ledger.dispatch()
+    for action, kind in (("retry", "info"), ("hold", "success")):
+        assert send(site, "bulk", action=action, uuid=uuid).status_code == 303
+        assert re.findall(r'class="flash (\w+)" role="status"', page(site, "list")) == [kind], action

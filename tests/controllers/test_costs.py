@@ -47,6 +47,8 @@ def test_sums_by_tenant_type_model_and_day_equal_those_added_up_by_hand(admin, s
 def test_a_period_that_is_none_is_said(admin, query):
     for path in ("", "days", "costs.csv"):
         assert admin.get(f"/admin/jobs/costs/{path}?{query}").status_code == 400
+    page = admin.get(f"/admin/jobs/costs/?{query}", headers={"Accept-Language": "en"}).text
+    assert "cannot be read yet" in page and 'id="by-tenant"' not in page and "costs.csv" not in page and "Monthly budgets" in page
 
 
 def test_a_budget_holds_and_lets_go(admin, spent):

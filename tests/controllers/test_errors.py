@@ -77,6 +77,12 @@ def test_each_number_links_to_exactly_the_jobs_it_counts(site):
     body = site.read("?period=all")
     group = body["groups"][0]
     assert (body["failed"], body["total"], group["tenants"], group["largest"][0]) == (7, 2, 3, {"tenant_id": "acme", "failed": 3})
+    for row in body["groups"]:
+        assert row["without_tenant"] + sum(one["failed"] for one in row["largest"]) == row["failed"], "no job is in no part"
+    assert [row["without_tenant"] for row in body["groups"]] == [0, 2]
+    site.fail("KeyError: '7'")
+    assert "without tenant (1)" in site.page("?period=all") and site.read("?period=all")["groups"][0]["without_tenant"] == 1
+    site.ledger.change("DELETE FROM job_facts WHERE error_group = :g AND tenant_id IS NULL", g=group["key"])
     assert sum(group["trend"]) == 5 and group["error"] == "KeyError: '2'" and len(group["trend"]) == 24
     one = site.read(f"?error={group['key']}&period=all")
     assert [g["key"] for g in one["groups"]] == [group["key"]] and "All groups" in site.page(f"?error={group['key']}")
@@ -99,7 +105,9 @@ def test_a_window_is_any_range_or_since_a_deploy(site):
 @pytest.mark.parametrize(("more", "word"), [("?since=yesterday", "2026-11-23"), ("?since=2026-02-30", "2026-11-23"), ("?until=x", "2026-11-23"),
                                             ("?since=2026-02-02&until=2026-02-01", "before the beginning"), ("?deploy=9", "no such deploy"), ("?deploy=x", "number")])
 def test_a_bad_window_keeps_the_page_and_says_so(site, more, word):
+    site.fail("x")
     answer = site.client.get(f"/admin/jobs/errors/{more}")
+    assert 'class="t cards errors"' not in answer.text and "cannot be read yet" in answer.text, "no groups of another time"
     assert answer.status_code == 400 and word in answer.text and "<h1>Failures by error</h1>" in answer.text
     assert word in site.read(more)["error"]
 
@@ -125,7 +133,7 @@ def test_retry_and_delete_change_the_jobs_of_the_group_up_to_the_click(site):
     deleted = site.post(f"{key}/delete").get_json()
     assert deleted["count"] == 3 and deleted["undo"] == f"/admin/jobs/undo/{deleted['action']}"
     rows = site.ledger.connection.fetch_all("SELECT action, subject, result FROM audit WHERE subject LIKE 'failures%' ORDER BY id")
-    assert rows == [("retry", "failures of TestNoop: KeyError: …", "3 of 3"), ("delete", "failures of TestNoop: KeyError: …", "3 of 3")]
+    assert rows == [("retry", "failures of Test Noop: KeyError: …", "3 of 3"), ("delete", "failures of Test Noop: KeyError: …", "3 of 3")]
     assert site.ledger.one("SELECT COUNT(*) FROM failed_jobs WHERE deleted_at IS NULL") == 1, "the other group waits on"
 
 

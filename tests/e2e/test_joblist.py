@@ -163,6 +163,7 @@ def test_cancelling_offers_a_way_back_that_is_not_called_cancel(open_page, site)
     assert dialog.locator("button").all_inner_texts() == ["Torna indietro", "Annulla 2"]
     answer(page, "Annullare 2 lavori?", "Annulla 2")
     told(page, "2 lavori annullati o invitati a fermarsi")
+    assert page.evaluate("document.querySelector('main .head').getBoundingClientRect().top - document.querySelector('.flashes').getBoundingClientRect().bottom") >= 8
     site.quiet()
     assert site.one("SELECT COUNT(*) FROM job_history WHERE status = 'cancelled' AND uuid IN (?, ?)", *uuids) == 2
 

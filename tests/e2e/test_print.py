@@ -57,3 +57,14 @@ def test_a_long_table_repeats_its_head_on_each_sheet(open_page, site):
     page = open_page("/admin/jobs/list", locale="en-GB")
     sheets = pypdf.PdfReader(io.BytesIO(page.pdf(prefer_css_page_size=True))).pages
     assert len(sheets) > 1 and all("Attempts" in sheet.extract_text() for sheet in sheets[:-1])
+
+
+@pytest.mark.parametrize("width", [1300, 1700])
+def test_the_charts_of_the_dashboard_fill_their_panel_on_paper(open_page, site, width):
+    page = open_page("/admin/jobs/", locale="en-GB", width=width)
+    page.locator("#job-timeline-chart").wait_for()
+    page.emulate_media(media="print")
+    page.set_viewport_size({"width": 1047, "height": 703})  # what A4 leaves between its margins
+    assert page.evaluate("c => c.getBoundingClientRect().width / c.closest('.body').getBoundingClientRect().width", page.query_selector("#job-timeline-chart")) > .75
+    first = pypdf.PdfReader(io.BytesIO(page.pdf(prefer_css_page_size=True))).pages[0].extract_text()
+    assert "Live batch" in first and "Distribution by type" in first

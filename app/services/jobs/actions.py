@@ -88,7 +88,7 @@ def act(action: str, uuid: str, actor: str, children: str = tree.WAIT, report: R
     how, key, tx = ACTIONS[action], parse_uuid(uuid) or uuid, SessionExecutor(db.session)
     done, touched = _changed_rows(tx, action, _ids(how.table, uuid), actor, **options)
     if not _total(done):
-        raise _changed(key)
+        raise _changed(key, "seconds" in options)
     below = tree.settle_tree(tx, [key], children, actor) if how.ends else tree.Settled()
     touched = touched or [(key, None)] * (len(key) <= 36)
     entry = audit(actor, NOTED[action.replace("_", " ")], key, below.told(_result(options, Message("done"))),
@@ -266,8 +266,9 @@ def do_in_steps(actor: str, action: str, subject: str, ids: list[int], children:
     return Done(total, len(ids), entry or 0)
 
 
-def _changed(key: str) -> ActionRefused:
-    """The refusal for a job that is not in the expected state, with the state in which it is."""
+def _changed(key: str, delayed: bool = False) -> ActionRefused:
+    """The refusal for a job that is not in the expected state, with the state in which it is, or due later than a
+    delay."""
     db.session.rollback()
     state, binned = lookup.state_of(key), lookup.in_bin(key)
     db.session.rollback()
@@ -275,6 +276,8 @@ def _changed(key: str) -> ActionRefused:
         return ActionRefused(_("The job lies in the bin. Restore it first."))
     if state is None:
         return ActionRefused(_("There is no such job."), unknown=True)
+    if delayed and state in ("scheduled", "waiting"):
+        return ActionRefused(_("The job is due later than that: a delay brings no job forward."))
     if state == "cancelled":
         return ActionRefused(_("The job has ended: it is %(state)s. Duplicate it to run it once more.",
                                state=state_label(state).lower()))

@@ -39,8 +39,9 @@ _GROUPS = f"""SELECT a.error_group, n, first_at, last_at, g.job_type, substr(g.t
  WHERE f.error_group {{wanted}} AND {_IN} GROUP BY f.error_group) a
  LEFT JOIN error_groups g ON g.error_group = a.error_group"""
 _OPEN = "JOIN failed_jobs b ON b.uuid = f.uuid AND b.deleted_at IS NULL"
-_DETAILS = f"""SELECT error_group, tenant_id, n, tenants, waits FROM (
+_DETAILS = f"""SELECT error_group, tenant_id, n, tenants, waits, nobody FROM (
  SELECT f.error_group, f.tenant_id, COUNT(*) AS n, COUNT(f.tenant_id) OVER (PARTITION BY f.error_group) AS tenants,
+ SUM(CASE WHEN f.tenant_id IS NULL THEN COUNT(*) ELSE 0 END) OVER (PARTITION BY f.error_group) AS nobody,
  SUM(COUNT(b.id)) OVER (PARTITION BY f.error_group) AS waits,
  ROW_NUMBER() OVER (PARTITION BY f.error_group ORDER BY COUNT(*) DESC, f.tenant_id) AS place
  FROM job_facts f LEFT {_OPEN} WHERE {{keys}} AND {_IN} GROUP BY f.error_group, f.tenant_id) found
@@ -68,9 +69,10 @@ class Window:
 
 @dataclass(frozen=True)
 class GroupView:
-    """A group in a window, in the reader's language: `failed` jobs, `undecided` of them wait for a decision, of
-    `tenants` (the largest in `largest`: names and numbers). `first` is when its first job failed, also before the
-    window; `last` within it. `is_new`: first seen since the last deploy. `trend` has 24 numbers, oldest first."""
+    """A group in a window, in the reader's language: `failed` jobs, `undecided` of them wait for a decision,
+    `without_tenant` have no tenant, the others are of `tenants` (the largest in `largest`: names and numbers). `first`
+    is when its first job failed, also before the window; `last` within it. `is_new`: first seen since the
+    last deploy. `trend` has 24 numbers, oldest first."""
 
     key: str
     job_type: str
@@ -79,6 +81,7 @@ class GroupView:
     error: str
     failed: int
     undecided: int
+    without_tenant: int
     tenants: int
     largest: list[tuple[str, int]]
     first: datetime | None
@@ -184,12 +187,14 @@ def _slots(over: Window, page: list[tuple]) -> tuple[int, int]:
     return begin, max(-(-(end - begin + 1) // (SLOTS * MINUTE_MS)), 1) * MINUTE_MS
 
 
-def _details(tx: SessionExecutor, keys: list[str], bounds: dict[str, int]) -> dict[str, tuple[int, int, list]]:
-    """{key: (jobs that wait for a decision, tenants, the largest of these)}."""
-    found: dict[str, tuple[int, int, list]] = defaultdict(lambda: (0, 0, []))
-    for key, tenant, n, tenants, waits in tx.fetch_all(_DETAILS.format(keys=among(keys, "f.error_group")), **bounds):
-        largest = [*found[key][2], *([((as_text(tenant) or "")[:64], n)] if tenant is not None else [])]
-        found[key] = as_integer(waits, 0) or 0, tenants, sorted(largest, key=lambda one: -one[1])[:MOST_TENANTS]
+def _details(tx: SessionExecutor, keys: list[str], bounds: dict[str, int]) -> dict[str, tuple[int, int, int, list]]:
+    """{key: (jobs that wait for a decision, jobs without a tenant, tenants, the largest of these)}."""
+    found: dict[str, tuple[int, int, int, list]] = defaultdict(lambda: (0, 0, 0, []))
+    sql = _DETAILS.format(keys=among(keys, "f.error_group"))
+    for key, tenant, n, tenants, waits, nobody in tx.fetch_all(sql, **bounds):
+        largest = [*found[key][-1], *([((as_text(tenant) or "")[:64], n)] if tenant is not None else [])]
+        largest = sorted(largest, key=lambda one: -one[1])[:MOST_TENANTS]
+        found[key] = as_integer(waits, 0) or 0, int(nobody), tenants, largest
     return found
 
 
@@ -201,14 +206,14 @@ def _trends(tx: SessionExecutor, keys: list[str], bounds: dict[str, int], begin:
     return trends
 
 
-def _view(row: tuple, since: int, waits: int, tenants: int, largest: list, trend: list[int]) -> GroupView:
+def _view(row: tuple, since: int, waits: int, nobody: int, tenants: int, largest: list, trend: list[int]) -> GroupView:
     key, n, first_at, last_at, job_type, title, error, stored, first = row
     job_type, first = (as_text(job_type) or "")[:255], as_integer(first, as_integer(first_at))
     error = from_row(privacy.shown(as_text(error), ""), as_text(stored)) or ""
     return GroupView(
         as_text(key) or "", job_type, registry.label_of(job_type), clean_title(as_text(title)),
-        translate_stored(cleaned(error, lambda part: redact(printable(part)))) or "", n, waits, tenants, largest,
-        when(first), when(as_integer(last_at)), first is not None and first >= since, trend)
+        translate_stored(cleaned(error, lambda part: redact(printable(part)))) or "", n, waits, nobody, tenants,
+        largest, when(first), when(as_integer(last_at)), first is not None and first >= since, trend)
 
 
 def clean_title(title: str | None) -> str:

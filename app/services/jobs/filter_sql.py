@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from app.ledger.dialect import Executor
@@ -38,6 +38,9 @@ LIVE_SORTS = {"run": (_RAN, f"{_RUNNING} AND {_RAN} IS NOT NULL", f"{_RAN} IS NU
               "wait": (_WAITED, f"{_WAITED} IS NOT NULL", f"{_WAITED} IS NULL"),
               "memory": (_HEAVY, f"{_RUNNING} AND {_HEAVY} IS NOT NULL", f"{_HEAVY} IS NULL")}
 FACT_SORTS = {"run": "f.run_ms", "wait": "f.wait_ms", "memory": "f.memory"}
+_METRICS = {"job_type": "job_type", "tenant_id": "tenant_id", "worker": "worker", "code_version": "code_version",
+            "run_ms": "processing_time", "wait_ms": "wait_ms", "memory": "memory_used"}  # facts, as outcomes name them
+OF_OUTCOME = dict.fromkeys(("worker", "longer", "shorter", "waited", "heavier", "code"), "")
 _TEXTS = ("f.error_group", "f.worker", "f.code_version")
 _SAFE = re.compile(r"[A-Za-z0-9._:@,;+=*()-]+")  # parts of a text that every program writes alike into JSON
 _NAMES_OF = """WITH RECURSIVE found(name) AS (SELECT MIN({0}) FROM job_facts UNION ALL
@@ -100,18 +103,25 @@ def of_facts(tx: Executor, wanted: JobFilter) -> tuple[list[Fact], dict[str, Any
     return found, values
 
 
-def had_outcome(wanted: JobFilter) -> tuple[str, dict[str, Any]] | None:
-    """The condition on a row and its parameters that it was lost, or failed, between two times; None without them. The
-    type and the tenant of outcomes have indexes, which serve a month better than that of the time."""
-    found, values = [], {"of_type": wanted.type, "of_tenant": wanted.tenant}
-    own = "".join(f" AND m.{of} = :{name}" for name, of in (("of_type", "job_type"), ("of_tenant", "tenant_id"))
-                  if values[name])
-    for name, statuses in (("rescued", "'lost'"), ("failed", "'failed', 'timeout'")):
+def had_outcome(tx: Executor, wanted: JobFilter) -> tuple[str, dict[str, Any]] | None:
+    """The condition on a row and its parameters that it was lost, or failed, between two times; None without them. What
+    OF_OUTCOME names is that of this outcome. The type and the tenant of outcomes have indexes, which serve a month
+    better than that of the time."""
+    found, values, named = [], {}, {"of_type": wanted.type, "of_tenant": wanted.tenant}
+    facts, own = of_facts(tx, replace(wanted, error="", rescued="", attempt=""))
+    own |= {name: value for name, value in named.items() if value}
+    tests = [*(fact.condition for fact in facts), *(f"f.{of} = :{name}" for name, of in (
+        ("of_type", "job_type"), ("of_tenant", "tenant_id")) if named[name])]
+    also = "".join(f" AND {test}" for test in tests)
+    for name in _METRICS:
+        also = also.replace(f"f.{name}", f"m.{_METRICS[name]}")
+    for name in ("rescued", "failed", "outcome"):
+        statuses = "'lost'" if name == "rescued" else "'failed', 'timeout'"
         if times := wanted.between(name):
             found.append(f"r.uuid IN (SELECT m.uuid FROM job_metrics m WHERE m.status IN ({statuses}) AND "
-                         f"m.completed_at >= :{name}_from AND m.completed_at < :{name}_to{own})")
+                         f"m.completed_at >= :{name}_from AND m.completed_at < :{name}_to{also})")
             values |= {f"{name}_from": stamp(times[0]), f"{name}_to": stamp(times[1])}
-    return (" AND ".join(found), {name: value for name, value in values.items() if value}) if found else None
+    return (" AND ".join(found), values | own) if found else None
 
 
 def _of_code(tx: Executor, start: str, values: dict[str, Any]) -> Fact:

@@ -115,6 +115,11 @@ def _failed(wanted: JobFilter, _text: str) -> str:
     return _("Failed between %(start)s and %(end)s", start=start, end=end)
 
 
+def _outcome(wanted: JobFilter, _text: str) -> str:
+    start, end = (_local(at) for at in wanted.between("outcome") or (0, 0))
+    return _("Completed or failed between %(start)s and %(end)s", start=start, end=end)
+
+
 def _deploy(_wanted: JobFilter, text: str) -> str:
     row = db.session.get(Deploy, int(text))
     return _("Since the deploy %(text)s", text=short(row.text or row.version) if row else text)
@@ -138,7 +143,7 @@ _TELL: dict[str, Any] = {
     "waited": _waited,
     "heavier": lambda wanted, _t: _("Memory at least %(size)s", size=filesize(wanted.amount("heavier"))),
     "code": lambda _w, text: _("Code version %(name)s", name=short(text)),
-    "rescued": _rescued, "failed": _failed,
+    "rescued": _rescued, "failed": _failed, "outcome": _outcome,
     "clock": lambda wanted, text: _("Between %(start)s and %(end)s", start=text[:5], end=text[6:]),
     "action": _action, "deploy": _deploy}
 

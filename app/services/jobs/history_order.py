@@ -12,11 +12,11 @@ from __future__ import annotations
 from app.ledger import counts
 from app.ledger.dialect import Connection, Executor
 from app.models.types import as_integer
-from app.services.jobs.list_plan import NO_END
 from app.services.jobs.queue_rates import first_id
 from app.support.clock import HOUR_MS
 
 KEY = "history_order"
+NO_END = 2**62
 SLACK_MS = HOUR_MS  # ids may be out of order by so much; bounds are wider by it
 # Once, for the rows of an earlier version; 0.6 s with a million.
 _SEED = """WITH seen AS (SELECT id, finished_ms, MAX(CASE WHEN finished_ms <= :soon THEN finished_ms ELSE 0 END)

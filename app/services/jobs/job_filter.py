@@ -21,16 +21,16 @@ from app.support.messages import translate as _
 from app.support.validation import ValidationError, check_text, parse_id, parse_queue, parse_tenant
 
 GROUPS = {"live": LIVE_STATES, "ended": FINAL, "unsuccessful": ("failed", "timeout"), "bin": ("failed", "timeout"),
-          "undecided": ("failed", "timeout")}
+          "undecided": ("failed", "timeout"), "counted": ("completed", "failed", "timeout")}  # outcomes of figures
 BINNED = {"bin": "IS NOT NULL", "undecided": "IS NULL"}  # groups of failed jobs by whether they are in the bin
-GROUPS["counted"] = ("completed", "failed", "timeout")  # the outcomes of public figures
 OLD_NAMES = {"unhappy": "unsuccessful"}  # in bookmarks of older versions
 HOLDS = {"limit": (BY_LIMIT, BY_RATE)} | {  # what holds a job, with its hold codes
     code: (code,) for code in (BY_PERSON, BY_TYPE, BY_BUDGET, BY_BATCH, BY_OVERLAP)}
 SORTS = ("run", "wait", "memory")  # by these columns, "-" before it: the largest first; "when": the oldest first
 DIGITS = re.compile(r"[0-9a-f-]{8,36}")
 NAMES = ("state", "queue", "type", "tenant", "batch", "since", "until", "q", "hold", "error", "worker", "attempt",
-         "longer", "shorter", "waited", "heavier", "code", "rescued", "failed", "clock", "action", "deploy", "sort")
+         "longer", "shorter", "waited", "heavier", "code", "rescued", "failed", "outcome", "clock", "action",
+         "deploy", "sort")
 ARGS = "args."  # begins the name of a part that compares one argument
 _AMOUNT = re.compile(r"(\d{1,9}(?:[.,]\d{1,3})?)\s*([a-z]{0,3})")
 _TIMES = {"ms": 1, "": 1000, "s": 1000, "m": 60_000, "min": 60_000, "h": 3_600_000, "d": 86_400_000}
@@ -52,15 +52,15 @@ class FilterError(ValidationError):
 @dataclass(frozen=True)
 class JobFilter:
     """The parts of the filter, each '' when not set.
-
     `since` (included) and `until` are days (2026-11-23; `until` included) or times (2026-11-23T14:00; `until` not
     included) of `zone`: of creation for live jobs, of finishing for others; so is `clock`, a time of day (22:00-06:00).
     `batch` is an id or its first digits, or the whole id of a batch that another program has begun; `hold` (of HOLDS)
     is what holds a job. `longer` and `waited` are at least a time (10s), `shorter` is less than it, `waited` may be
     from one time to below another (10s-20s), `heavier` is at least a size (100MB). `attempt` is a number of attempts:
     2, 2- or 2-4. `error` is a key of error_groups, `code` a version or its beginning, `rescued` 1, or two times (a..b)
-    between which an attempt was lost, `failed` two times between which it failed, whatever became of it; `action` an id
-    of the log of actions, `deploy` an id of deploys. `args` has names and values of arguments.
+    between which an attempt was lost, `failed` two times between which it failed, `outcome` completed or failed,
+    whatever became of it: then worker, times, memory and code are those of that attempt. `action` is an id of the log
+    of actions, `deploy` of deploys. `args` has names and values of arguments.
     """
 
     state: str = ""
@@ -82,6 +82,7 @@ class JobFilter:
     code: str = ""
     rescued: str = ""
     failed: str = ""
+    outcome: str = ""
     clock: str = ""
     action: str = ""
     deploy: str = ""
@@ -113,7 +114,7 @@ class JobFilter:
 
     def _check_order(self) -> None:
         """Raises FilterError for a time from a later to an earlier one, in which there is nothing."""
-        times = {name: self.between(name) for name in ("rescued", "failed")}
+        times = {name: self.between(name) for name in ("rescued", "failed", "outcome")}
         if self.since and self.until:
             times["until"] = self.moment("since"), self.moment("until")
         if (below := self.waited_below()) is not None:
@@ -143,8 +144,7 @@ class JobFilter:
         return self._time(getattr(self, name), name == "until")
 
     def between(self, name: str) -> tuple[int, int] | None:
-        """The times (ms) between which an attempt was lost (`rescued`) or the job failed (`failed`), when it names
-        them."""
+        """The times (ms) that `rescued`, `failed` or `outcome` names; None when it names none."""
         start, between, end = getattr(self, name).partition("..")
         return (self._time(start), self._time(end, True)) if between else None
 
@@ -296,4 +296,5 @@ def _sort(text: str) -> str:
 _CHECKS: dict[str, Any] = {
     "state": _state, "hold": _hold, "queue": parse_queue, "tenant": parse_tenant, "batch": _batch, "since": _moment,
     "until": _moment, "attempt": _attempt, "longer": _time, "shorter": _time, "waited": _times, "heavier": _size,
-    "rescued": _rescued, "failed": _failed, "clock": _clock, "action": _id, "deploy": _id, "sort": _sort}
+    "rescued": _rescued, "failed": _failed, "clock": _clock, "action": _id, "deploy": _id, "sort": _sort,
+    "outcome": _failed}

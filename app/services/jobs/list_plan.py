@@ -18,10 +18,11 @@ from typing import Any
 from app.ledger.dialect import Executor, TooSlow
 from app.models.types import as_integer
 from app.services.jobs import filter_sql, search_index
+from app.services.jobs.history_order import NO_END
 from app.services.jobs.job_filter import JobFilter
 from app.services.jobs.search_text import has
 
-NO_END, FEW, CHUNK = 2**62, 2_000, 500
+FEW, CHUNK = 2_000, 500
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,16 @@ class Part:
         """Keep only the rows that have a row in `table` (with its alias) for which `condition` holds."""
         self.ways = [replace(way, source=f"{way.source} JOIN {table}") for way in self.ways]
         self.add(condition)
+
+    def beside(self, other: Part) -> Part:
+        """This part with the ways of another too, whose further conditions and bounds hold for its own ways only."""
+        ways = []
+        for way in other.ways:
+            key = f"+{way.key}" if (other.value or way.unordered) and not way.window else way.key
+            within = [way.condition, *other.where, f"{key} > {other.above:d}", f"{key} < {other.below:d}"]
+            values = {name: v for name, v in (other.values | way.values).items() if name not in self.values}
+            ways.append(replace(way, condition=" AND ".join(within), values=values))
+        return replace(self, ways=[*self.ways, *ways], by_facts=self.by_facts or other.by_facts)
 
     def cursor(self, value: int, key: int, now: int) -> str:
         """The cursor of a row, given its value and id."""
@@ -142,7 +153,7 @@ def sort_finished(tx: Executor, part: Part, wanted: JobFilter, states: list[str]
         value = "f.finished_ms"  # rises with the ids, and the index of the group has it
     indexed, driver = [test for test in tests if test.index], None
     joined = bool(wanted.q or wanted.args or wanted.batch or wanted.action
-                  or wanted.between("rescued") or wanted.failed) or _few_rows(tx, wanted, states)
+                  or wanted.between("rescued") or wanted.failed or wanted.outcome) or _few_rows(tx, wanted, states)
     if not joined:
         driver = next((test for test in indexed if _few(tx, f"job_facts f WHERE {test.condition}", values)), None)
         joined = few and not tests

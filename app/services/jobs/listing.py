@@ -25,8 +25,8 @@ from app.ledger.dialect import SessionExecutor, TooSlow, limited
 from app.models import FINAL, LIVE_STATES, Deploy, Job, JobHistory
 from app.models.types import as_text
 from app.services.jobs import filter_sql, history_order, search_index, search_text
-from app.services.jobs.job_filter import BINNED, DIGITS, HOLDS, SORTS, JobFilter
-from app.services.jobs.list_plan import NO_END, Part, Way, sort_finished, sort_live
+from app.services.jobs.job_filter import BINNED, DIGITS, GROUPS, HOLDS, SORTS, JobFilter
+from app.services.jobs.list_plan import Part, Way, sort_finished, sort_live
 from app.services.jobs.list_rows import COLUMNS, PAYLOAD, Read, rows_from
 from app.services.jobs.views import JobPage, JobRow
 from app.support.clock import now_ms
@@ -51,16 +51,29 @@ def snapshot_ids() -> dict[str, int]:
 def _parts(wanted: JobFilter, top: dict[str, int] | None = None, now: int = 0) -> list[Part]:
     """What can hold matching jobs, in the order of the list; with `top` only rows up to these ids. `now` (ms) is the
     time until which running jobs have run. Nothing for a search that means nothing: it must not mean all jobs."""
+    found = _of_tables(wanted, top, now)
+    if times := wanted.between("outcome"):  # what failed then, beside what ended then, read in the order of the list
+        ended = {part.segment: part for part in _of_tables(replace(wanted, outcome=""), top, now, times)}
+        found = [part.beside(ended[part.segment]) if part.kind == "h" else part for part in found]
+    return found
+
+
+def _of_tables(wanted: JobFilter, top: dict[str, int] | None, now: int, ended: tuple[int, int] | None = None
+               ) -> list[Part]:
+    """As `_parts`; with `ended` (ms) only jobs that completed or failed between these times."""
     found, now, tx = [], now or now_ms(), SessionExecutor(db.session)
     if wanted.meaningless:
         return []
-    few = len(wanted.query) > 1 and wanted.sort.removeprefix("-") in SORTS and count(wanted)[1]
+    had = filter_sql.had_outcome(tx, wanted)
+    whole, wanted = wanted, replace(wanted, **filter_sql.OF_OUTCOME) if had else wanted
+    few = len(whole.query) > 1 and wanted.sort.removeprefix("-") in SORTS and count(whole)[1]
     tables = ("l", LIVE_STATES, "state", "created_ms"), ("h", FINAL, "status", "finished_ms")
     for kind, all_states, column, time in tables:
         states, facts = wanted.states(all_states), filter_sql.live(wanted) if kind == "l" else ([], {})
-        if not states or facts is None or wanted.hold and (kind == "h" or "held" not in states):
+        if not states or facts is None or (ended and kind == "l") or wanted.hold and (
+                kind == "h" or "held" not in states):
             continue
-        part = Part(kind, below=NO_END if top is None else top[kind] + 1, values={"now": now})
+        part = Part(kind, below=history_order.NO_END if top is None else top[kind] + 1, values={"now": now})
         if wanted.state:
             part.add(f"r.{column} IN ({', '.join(map(repr, states))})")
             if "completed" not in states:
@@ -74,14 +87,16 @@ def _parts(wanted: JobFilter, top: dict[str, int] | None = None, now: int = 0) -
             part.add("r.batch_id >= :batch AND r.batch_id < :after_it", batch=start, after_it=start + "g")
         elif start:
             part.add("r.batch_id = :batch", batch=start)
-        _add_times(part, wanted, time)
+        _add_times(part, wanted, time, ended)
         conditions, values, part.check = filter_sql.arguments(wanted)
         for condition in (*facts[0], *conditions):
             part.add(condition, **facts[1], **values)
         if wanted.clock:
             table = "jobs" if kind == "l" else "job_history"
             part.add(filter_sql.clock(tx, wanted, table, time, now))
-        part.ways = _ways(kind, wanted, states)
+        part.ways = _ways(kind, wanted, states, had)
+        if had and part.ways[0].condition != had[0]:
+            part.add(had[0], **had[1])
         if binned := BINNED.get(wanted.state):
             part.add(f"EXISTS (SELECT 1 FROM failed_jobs b WHERE b.uuid = r.uuid AND b.deleted_at {binned})")
         found += sort_live(part, wanted) if kind == "l" else sort_finished(tx, part, wanted, states, few)
@@ -89,7 +104,7 @@ def _parts(wanted: JobFilter, top: dict[str, int] | None = None, now: int = 0) -
     return found[::-1] if wanted.sort == "when" else found
 
 
-def _add_times(part: Part, wanted: JobFilter, column: str) -> None:
+def _add_times(part: Part, wanted: JobFilter, column: str, ended: tuple[int, int] | None) -> None:
     """Bounds of the time `column`, which for finished jobs are bounds of the ids too."""
     lows = [wanted.moment("since")] if wanted.since else []
     if wanted.deploy:
@@ -100,12 +115,16 @@ def _add_times(part: Part, wanted: JobFilter, column: str) -> None:
         part.add(f"r.{column} >= :low", low=low)
     if high is not None:
         part.add(f"r.{column} < :high", high=high)
+    if ended:
+        part.add(f"r.{column} >= :ended_from AND r.{column} < :ended_to", ended_from=ended[0], ended_to=ended[1])
+        part.add(f"r.status IN ({', '.join(map(repr, GROUPS['counted']))})")
+        low, high = max(ended[0], low or 0), min(ended[1], high or history_order.NO_END)
     if part.kind == "h":
         above, below = history_order.bounds(SessionExecutor(db.session), low, high)
         part.above, part.below = above, min(part.below, below)
 
 
-def _ways(kind: str, wanted: JobFilter, states: list[str]) -> list[Way]:
+def _ways(kind: str, wanted: JobFilter, states: list[str], had: tuple[str, dict[str, object]] | None) -> list[Way]:
     """By the whole uuid of a job; else by words (search_index.py) and by the start of a uuid."""
     tx, table, text = SessionExecutor(db.session), TABLES[kind], wanted.q.strip().lower()
     if (uuid := parse_uuid(text)) and any(tx.fetch_all(f"SELECT 1 FROM {of} WHERE uuid = :u", u=uuid)
@@ -115,7 +134,7 @@ def _ways(kind: str, wanted: JobFilter, states: list[str]) -> list[Way]:
     if wanted.action:  # the rows that it touched are read
         return [Way(f"audit_jobs a CROSS JOIN {table}", "a.audit_id = :action AND r.uuid = a.uuid",
                     {"action": int(wanted.action)}, unordered=True, words=words)]
-    if had := filter_sql.had_outcome(wanted):
+    if had:
         return [Way(table, *had, unordered=True, words=words)]
     columns = {"job_type": wanted.type, "tenant_id": wanted.tenant, "queue": wanted.queue,
                "status": states[0] if wanted.state and len(states) == 1 else ""}

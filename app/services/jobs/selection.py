@@ -19,8 +19,10 @@ from app.ledger.dialect import SessionExecutor, TooSlow, limited
 from app.ledger.rows import among
 from app.models import FailedJob, Job, JobHistory
 from app.models.job import BY_LIMIT, BY_RATE
+from app.models.types import as_integer
 from app.services.jobs import listing
 from app.services.jobs.job_filter import JobFilter
+from app.support.clock import now_ms
 from app.support.formatting import number
 from app.support.messages import translate as _
 from app.support.validation import ValidationError, parse_uuid
@@ -43,8 +45,8 @@ class Choice:
     left: list[str]
 
 
-def ticked(action: str, uuids: list[str], queue: str | None = None) -> Choice:
-    """The choice among these jobs."""
+def ticked(action: str, uuids: list[str], **options: Any) -> Choice:
+    """The choice among these jobs; `options` are those of the action."""
     keys = [key for uuid in uuids if (key := parse_uuid(uuid))]
     live = list(db.session.scalars(select(Job.id).where(Job.uuid.in_(keys))))
     rows = db.session.execute(select(FailedJob.id, FailedJob.deleted_at).where(FailedJob.uuid.in_(keys))).all()
@@ -52,10 +54,10 @@ def ticked(action: str, uuids: list[str], queue: str | None = None) -> Choice:
     ended = Counter(states.values())
     ended["gone"] = len(keys) - len(live) - len(states)
     return _choice(action, live, [row[0] for row in rows if row[1] is None],
-                   [row[0] for row in rows if row[1] is not None], ended, queue)
+                   [row[0] for row in rows if row[1] is not None], ended, options)
 
 
-def matching(action: str, wanted: JobFilter, top: dict[str, int], queue: str | None = None) -> Choice:
+def matching(action: str, wanted: JobFilter, top: dict[str, int], **options: Any) -> Choice:
     """The choice among all that match, up to the ids `top` of the moment of the click. Raises ValidationError when they
     are not found within MOST_S. For readings only: it can end the transaction."""
     until = monotonic() + MOST_S
@@ -67,15 +69,15 @@ def matching(action: str, wanted: JobFilter, top: dict[str, int], queue: str | N
     except TooSlow:
         raise ValidationError(_("These jobs are not found within %(n)s s: narrow the filter, or choose a shorter time.",
                                 n=round(MOST_S))) from None
-    return _choice(action, live, failed, binned, ended, queue)
+    return _choice(action, live, failed, binned, ended, options)
 
 
 def _choice(action: str, live: list[int], failed: list[int], binned: list[int], ended: Counter[str],
-            queue: str | None) -> Choice:
+            options: dict[str, Any]) -> Choice:
     others = ended.total() - len(failed) - len(binned) if ended.total() <= MOST_ENDED else MOST_ENDED + 1
     exact, faults = ended.total() <= MOST_ENDED, Counter()
     if action in WAITING:
-        ids = _live(action, live, queue, faults)
+        ids = _live(action, live, options, faults)
         faults["ended"] = max(len(failed) + len(binned) + others, 0) if exact else MOST_ENDED
     else:
         ids, other = (binned, failed) if action in listing.OF_BIN else (failed, binned)
@@ -85,24 +87,28 @@ def _choice(action: str, live: list[int], failed: list[int], binned: list[int], 
     return Choice(sorted(ids), total, exact, [_said(code, n, exact) for code, n in sorted(faults.items()) if n])
 
 
-def _live(action: str, ids: list[int], queue: str | None, faults: Counter[str]) -> list[int]:
+def _live(action: str, ids: list[int], options: dict[str, Any], faults: Counter[str]) -> list[int]:
     """The ids of `jobs` that fit; the others are counted by what stands against it."""
     if action == "cancel":
         return ids
     tx, fitting = SessionExecutor(db.session), []
+    at = now_ms() + int(options["seconds"] * 1000) if "seconds" in options else None
     for start in range(0, len(ids), 2000):
         some = among(ids[start : start + 2000])
-        for id_, *row in tx.fetch_all(f"SELECT id, state, hold_code, queue FROM jobs WHERE {some}"):
-            if fault := _fault(action, *row, queue):
+        for id_, *row in tx.fetch_all(f"SELECT id, state, hold_code, queue, available_ms FROM jobs WHERE {some}"):
+            if fault := _fault(action, *row, options.get("queue"), at):
                 faults[fault] += 1
             else:
                 fitting.append(id_)
     return fitting
 
 
-def _fault(action: str, state: Any, hold_code: Any, own: Any, queue: str | None) -> str | None:
+def _fault(action: str, state: Any, hold_code: Any, own: Any, due: Any, queue: str | None,
+           at: int | None) -> str | None:
     limited = state == "held" and hold_code in (BY_LIMIT, BY_RATE)
     if state in FITS[action] or limited and action in ("hold", "top"):
+        if at is not None and state != "held" and as_integer(due, 0) >= at:
+            return "later"
         return "there" if action == "move" and own == queue else None
     if state == "processing":
         return "running"
@@ -123,6 +129,7 @@ def _said(code: str, n: int, exact: bool) -> str:
         "not failed": ngettext("%(n)s has not failed.", "%(n)s have not failed.", n, n=shown),
         "running": ngettext("%(n)s is running.", "%(n)s are running.", n, n=shown),
         "there": ngettext("%(n)s is in that queue already.", "%(n)s are in that queue already.", n, n=shown),
+        "later": ngettext("%(n)s is due later than that.", "%(n)s are due later than that.", n, n=shown),
         "held": ngettext("%(n)s is held already.", "%(n)s are held already.", n, n=shown),
         "not held": ngettext("%(n)s is not held.", "%(n)s are not held.", n, n=shown),
         "not scheduled": ngettext("%(n)s waits for no time.", "%(n)s wait for no time.", n, n=shown),

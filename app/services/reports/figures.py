@@ -38,7 +38,7 @@ def collect(window: Window, only: ReportFilter | None = None) -> ReportFigures:
     plain, behind = only == ReportFilter(), found.pop("behind") + present.behind + earlier.behind
     notes = {"running": until > now, "behind": behind, "hours": (low, low_end, since, until) != asked,
              "whole": not plain}
-    link = links.usage(since, until) if plain else links.jobs(since, until, "counted", **_parts(only))
+    link = links.usage(since, until) if plain else links.outcomes(since, until, **_parts(only))
     return ReportFigures(window.period, since, until, low, low_end, str(zone), now, only, link,
                          notes=tuple(code for code, true in notes.items() if true), **found)
 
@@ -63,14 +63,14 @@ def _volume(now: Side, was: Side, only: ReportFilter) -> dict[str, Any]:
         whys = ["" if one else side.why_times or "never" for side, one in zip((now, was), found, strict=True)]
         return Times(*found, *whys, _of_times(span, only))
 
-    ended = links.jobs(*span, "counted", **of)
+    ended = links.outcomes(*span, **of)
     return {
         "dispatched": Figure(now.sent, was.sent, now.why_sent, was.why_sent),
         "ended": figure("total", ended), "success_rate": figure("success_rate", ended, "never"),
         "completed": figure("completed", links.jobs(*span, "completed", **of)),
-        "failed": figure("failed", links.jobs(*span, "unsuccessful", **of)),
+        "failed": figure("failed", links.outcomes(*span, "failed", **of)),
         "cancelled": figure("cancelled", links.jobs(*span, "cancelled", **of)),
-        "rescued": figure("lost", links.rescued(*span, **of)), "wait": times("waits"), "run": times("runs"),
+        "rescued": figure("lost", links.outcomes(*span, "rescued", **of)), "wait": times("waits"), "run": times("runs"),
         "slots": _slots(now, of), "slots_before": _slots(was, of)}
 
 
@@ -92,7 +92,7 @@ def _slots(side: Side, of: dict[str, str | None]) -> tuple[Slot, ...]:
     for low, high, bar in zip(side.bounds, side.bounds[1:], side.tallies or (), strict=False):
         whole = _sum(bar.values())
         found.append(Slot(low, high, whole.completed, whole.failed, whole.cancelled, whole.lost,
-                          links.jobs(low, high, "counted", **of)))
+                          links.outcomes(low, high, **of)))
     return tuple(found)
 
 
@@ -109,8 +109,8 @@ def _types(now: Side, was: Side, only: ReportFilter) -> dict[str, Any]:
             name, registry.label_of(name), tally.completed, tally.failed, tally.success_rate,
             None if was.tallies is None else then.total, None if was.tallies is None else then.failed,
             now.busy_ms(name), now.spread("waits", name), runs[name], was.spread("runs", name),
-            links.usage(*span, "type", name) if plain else links.jobs(*span, "counted", **parts),
-            links.jobs(*span, "unsuccessful", **parts))
+            links.usage(*span, "type", name) if plain else links.outcomes(*span, **parts),
+            links.outcomes(*span, "failed", **parts))
 
     def rows(key: Any, names: Any = counted) -> tuple[TypeRow, ...]:
         return tuple(map(row, sorted(names, key=lambda name: (-key(name), name))[:MOST_ROWS]))

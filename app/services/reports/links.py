@@ -26,10 +26,11 @@ def jobs(since: int, until: int, state: str = "", **parts: str | None) -> str:
     return f"{BASE}list?{urlencode({name: text for name, text in given.items() if text})}"
 
 
-def rescued(since: int, until: int, **parts: str | None) -> str:
-    """The list of the jobs of which an attempt was lost in this time (ms)."""
+def outcomes(since: int, until: int, part: str = "outcome", **parts: str | None) -> str:
+    """The list of the jobs that completed or failed in this time (ms), of `part` failed or rescued that failed or of
+    which an attempt was lost; whatever became of them."""
     times = f"{local_time(since)}..{local_time(until)}"
-    return f"{BASE}list?{urlencode({'rescued': times} | {name: text for name, text in parts.items() if text})}"
+    return f"{BASE}list?{urlencode({part: times} | {name: text for name, text in parts.items() if text})}"
 
 
 def usage(since: int, until: int, scope: str = "", name: str = "", by: str = "type") -> str:

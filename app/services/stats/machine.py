@@ -13,6 +13,7 @@ from pathlib import Path
 from app.ledger import counts
 from app.ledger.dialect import Connection
 from app.ledger.rows import insert
+from app.services.stats import longest_waits
 from app.support.clock import MINUTE_MS
 from app.support.machine import Machine
 
@@ -40,7 +41,10 @@ class Sampler:
         database, wal = self.connection.sizes()
         row = (minute, round(self.machine.busy() * 1000), total - free, total, room and room.f_bavail * room.f_frsize,
                room and room.f_blocks * room.f_frsize, database, wal, live["pending"], counts.oldest(live, now))
+        waits = longest_waits.sample(self.connection, live["pending"])
         with self.connection.transaction() as tx:
             tx.execute_many(_WRITE, [row])
+            for key, since in waits.items():
+                counts.save(tx, key, since)
         self._minute = minute
         return True

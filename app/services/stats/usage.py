@@ -15,13 +15,13 @@ from app.ledger import costs
 from app.ledger.dialect import SessionExecutor
 from app.ledger.rows import among
 from app.models.types import as_integer, as_text
-from app.services.stats import usage_read
+from app.services.stats import longest_waits, usage_read
 from app.services.stats.colours import colour_of
 from app.services.stats.usage_fill import SCOPES, Cell
 from app.services.stats.usage_window import Window
 
 SHARES, HISTOGRAM_BARS, MOST_NAMES = (0.5, 0.95, 0.99), 24, 200
-SORTS = ("busy", "total", "failed", "p95", "name")
+SORTS = ("busy", "total", "failed", "p95", "wait", "name")
 _BOX = """SELECT (minute_ms - :since) / :step, MAX(cpu), MAX(memory), MAX(memory_total), MIN(disk_free),
  MAX(disk_total), MAX(database), MAX(wal), MAX(ready), MAX(oldest_ms) FROM machine_minutes
  WHERE minute_ms >= :since AND minute_ms < :until GROUP BY (minute_ms - :since) / :step"""
@@ -126,7 +126,8 @@ class UsagePage:
 @dataclass(frozen=True)
 class UsageRow:
     """A name in the table of all. `p95` is of run times (ms), off by at most `error` (a share); `share` is the
-    percentage of the run time of all names; `colour` is the number of its colour in charts."""
+    percentage of the run time of all names; `colour` is the number of its colour in charts. `oldest_ms` is how long its
+    oldest ready job has waited; None for a worker, and when none waits."""
 
     name: str
     label: str
@@ -138,6 +139,7 @@ class UsageRow:
     p95: float | None
     error: float
     colour: int
+    oldest_ms: int | None
 
 
 def _quantiles(sketch: Any) -> Quantiles:
@@ -198,15 +200,20 @@ def _box(tx: Any, window: Window) -> list[BoxBar]:
     return rows
 
 
-def table(scope: str, window: Window, sort: str) -> tuple[list[UsageRow], int, int]:
-    """(the first MOST_NAMES names of a scope by `sort`, the most first, how many there are, outcomes not counted yet).
-    `p95` is known of the 200 busiest."""
+def table(scope: str, window: Window, sort: str, now: int) -> tuple[list[UsageRow], int, int, int]:
+    """(the first MOST_NAMES names of a scope by `sort`, the most first, how many there are, outcomes not counted yet,
+    the age (ms) of `oldest_ms`). `p95` is known of the 200 busiest. A name that only waits is among them."""
     cells, behind = usage_read.of_all(scope, window, MOST_NAMES)
+    since, age = ({}, 0) if scope == "worker" else longest_waits.read(SessionExecutor(db.session),
+                                                                      usage_read.COLUMN[scope])
+    cells |= {name: Cell() for name in since.keys() - cells.keys()}
     busy = sum(cell.busy_ms for cell in cells.values())
     rows = [UsageRow(name, registry.label_of(name) if scope == "type" else name, total := cell.completed + cell.failed,
                      cell.failed, _percent(cell.completed, total), cell.busy_ms, _percent(cell.busy_ms, busy),
-                     cell.runs.quantile(0.95), cell.runs.error, colour_of(name) if scope == "type" else 1)
+                     cell.runs.quantile(0.95), cell.runs.error, colour_of(name) if scope == "type" else 1,
+                     max(now - since[name], 0) if name in since else None)
             for name, cell in cells.items()]
     keys = {"busy": lambda r: -r.busy_ms, "total": lambda r: -r.total, "failed": lambda r: -r.failed,
-            "p95": lambda r: -(r.p95 or 0), "name": lambda r: r.label.lower()}
-    return sorted(rows, key=lambda r: (keys[sort](r), r.name))[:MOST_NAMES], len(rows), behind
+            "p95": lambda r: -(r.p95 or 0), "wait": lambda r: -1 if r.oldest_ms is None else -2 - r.oldest_ms,
+            "name": lambda r: r.label.lower()}
+    return sorted(rows, key=lambda r: (keys[sort](r), r.name))[:MOST_NAMES], len(rows), behind, age

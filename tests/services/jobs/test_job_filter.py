@@ -213,3 +213,24 @@ def test_a_filter_keeps_its_form_in_an_address():
              "rescued": "on", "sort": "-when", "attempt": "2 -"}
     assert wanted(**given).query == {
         "longer": "10s", "heavier": "100MB", "clock": "09:00-12:30", "since": "2026-11-23T13:00Z", "args.a": "1", "args.b": "2", "rescued": "1", "attempt": "2-"}
+
+
+@pytest.mark.parametrize("few", [0, 2000])
+def test_outcomes_of_a_time_are_those_that_stand_and_those_that_were_retried(jobs, few, monkeypatch):
+    monkeypatch.setattr(list_plan, "FEW", few)
+    live, ended = [row for row in jobs.rows if row.kind == "l"][:3], [row for row in jobs.rows if row.kind == "h"][:6]
+    for n, row in enumerate([*live, *ended]):
+        jobs.ledger.change("INSERT INTO job_metrics (uuid, round, claim_no, job_type, tenant_id, status, processing_time, attempts, completed_at, queue, worker) "
+                           "VALUES (:u, :n, :n, 'TestNoop', 'x', 'failed', :run, 1, '2024-01-01 10:00:00.5', 'low', :w)", u=row.uuid, n=700 + n, run=700 + n, w=f"old_{n % 2}")
+    hour = "2024-01-01T10:00Z..2024-01-01T11:00Z"
+    retried = [row.uuid for row in [*live, *ended]]
+    assert walk(wanted(outcome=hour)) == retried and walk(wanted(outcome=hour, worker="old_0")) == retried[::2]
+    assert walk(wanted(outcome=hour, longer="704ms", shorter="706ms")) == retried[4:6] and walk(wanted(failed=hour, worker="demo_1")) == []
+    always, stand = "2024-01-01..2030-01-01", {row.uuid for row in jobs.rows if row.kind == "h"}
+    for given in ({"sort": "-run"}, {"sort": "run"}, {"sort": "when"}, {"sort": "-memory"}, {}):
+        found = walk(wanted(outcome=always, **given), 5)
+        assert len(found) == len(set(found)) and set(found) == stand | set(retried), given
+    on_one = {row.uuid for row in jobs.rows if row.kind == "h" and row.worker == "demo_1"}
+    assert set(walk(wanted(outcome=always, worker="demo_1"), 5)) >= on_one and listing.count(wanted(outcome=always))[0] == len(stand) + 3
+    assert walk(wanted(outcome=hour, q=ended[0].uuid)) == [ended[0].uuid] and walk(wanted(outcome=hour, q=jobs.rows[-1].uuid)) == []
+    assert walk(wanted(outcome=hour, state="live")) == retried[:3] and walk(wanted(outcome=hour, state="cancelled")) == []
