@@ -54,7 +54,7 @@ def right_required():
     that the address needs (rights.RIGHTS)."""
     if not current_user.is_authenticated:
         return login.unauthorized()
-    if request.endpoint is not None and right_of(request.endpoint, request.method) not in current_user.rights:
+    if request.endpoint is not None and right_of(request.endpoint) not in current_user.rights:
         abort(403)
     return None
 
@@ -84,7 +84,7 @@ def may_open(url: str, method: str = "GET") -> bool:
         endpoint = current_app.url_map.bind("localhost").match(path, method)[0]
     except HTTPException:
         return False
-    needed = right_of(endpoint, method)
+    needed = right_of(endpoint)
     return needed is None or needed in getattr(current_user, "rights", ())
 
 

@@ -71,7 +71,7 @@ def check():
         return too_many()
     if request.endpoint is not None and request.endpoint not in openapi.ENDPOINTS:
         return render_error(403, _("A token opens only the addresses of /api/openapi.json."))
-    needed = rights.right_of(request.endpoint or "", request.method)
+    needed = rights.right_of(request.endpoint or "")
     if needed and needed not in current_user.rights:
         return render_error(403, _("This needs the scope %(name)s: the token does not have it, or the role of its "
                                    "person does not allow it.", name=rights.scope_of(needed)))

@@ -35,9 +35,9 @@ class Route:
     query: Collection[str] = ()
     form: Collection[str] = ()
 
-    def scope(self, method: str) -> str:
-        """The scope that a token needs for a method."""
-        return scope_of(right_of(self.endpoint, method) or "")
+    def scope(self) -> str:
+        """The scope that a token needs."""
+        return scope_of(right_of(self.endpoint) or "")
 
     def rules(self) -> Iterable[tuple[Rule, str]]:
         """Its addresses with each method."""

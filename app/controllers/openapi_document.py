@@ -84,8 +84,8 @@ def operation(route: Route, rule: Rule, method: str) -> dict[str, Any]:
                       "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"}})
     return {
         "operationId": f"{route.endpoint}-{method.lower()}-{len(parts)}", "summary": str(route.summary),
-        "tags": [route.endpoint.split(".")[0]], "security": [{"token": [route.scope(method)]}, {"session": []}],
-        "x-right": right_of(route.endpoint, method), **({"parameters": parts} if parts else {}),
+        "tags": [route.endpoint.split(".")[0]], "security": [{"token": [route.scope()]}, {"session": []}],
+        "x-right": right_of(route.endpoint), **({"parameters": parts} if parts else {}),
         **({"requestBody": body(route)} if sends and route.form else {}), "responses": answers}
 
 

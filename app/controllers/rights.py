@@ -2,8 +2,8 @@
 
 request -> `right_of` its endpoint and method -> 403 for whoever does not have it; an endpoint that is not in the table
 is forbidden (tests/controllers/test_rights.py compares the table with the URL map)
-A right holds for an address whatever the method, unless the table has `NAME:GET` besides. What a viewer may not see on
-a page that it may open is blank already when it is read (support/privacy.py).
+A right holds for an address whatever the method. What a viewer may not see on a page that it may open is blank already
+when it is read (support/privacy.py).
 """
 
 from __future__ import annotations
@@ -42,10 +42,9 @@ RIGHTS |= {f"account.{name}": OWN for name in _ACCOUNT.split()}
 RIGHTS |= {f"api.{name}": right for right, names in _API.items() for name in names.split()}
 
 
-def right_of(endpoint: str, method: str = "GET") -> str | None:
+def right_of(endpoint: str) -> str | None:
     """The right that an address of the admin area needs; None for one that is not in the table."""
-    reading = RIGHTS.get(f"{endpoint}:GET") if method in ("GET", "HEAD", "OPTIONS") else None
-    return reading or RIGHTS.get(endpoint)
+    return RIGHTS.get(endpoint)
 
 
 def roles_with(right: str) -> list[str]:

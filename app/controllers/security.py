@@ -108,7 +108,7 @@ def http_error(error: HTTPException):
 
 def forbidden() -> str:
     """Why a 403: the role of who asks, and the roles that may."""
-    right, role = right_of(request.endpoint or "", request.method), getattr(current_user, "role", "")
+    right, role = right_of(request.endpoint or ""), getattr(current_user, "role", "")
     if not role or not right:
         return _("Your role does not allow this.")
     if right == DATA:

@@ -49,7 +49,7 @@ def test_every_address_answers_a_role_as_the_table_says(people, site, name):
         tries += [("post", name_, *row) for name_, rows in some(posts(site), site, 1).items() for row in rows]
     for method, endpoint, address, form in tries:
         endpoint = endpoint.split()[0]
-        needed = rights.right_of(endpoint, method.upper())
+        needed = rights.right_of(endpoint)
         if method == "post" and (endpoint in ("auth.logout", "auth.login") or needed == rights.OWN and endpoint.startswith("account.") and needed in granted(name)):
             continue  # it would end the session of this test
         csrf = {"csrf_token": getattr(client, "csrf", "")}
@@ -70,7 +70,7 @@ def test_every_address_answers_a_role_as_the_table_says(people, site, name):
 @on_sqlite
 def test_what_each_role_may_is_written_here_too(site):
     changes = {rule.endpoint.removeprefix("admin.jobs.") for rule in site.app.url_map.iter_rules() if rule.endpoint.startswith("admin.") and rule.methods & {"POST", "DELETE"}}
-    may = {name: {e for e in changes if rights.right_of(f"admin.jobs.{e}", "POST") in granted(name)} for name in (*ROLES, "super-admin")}
+    may = {name: {e for e in changes if rights.right_of(f"admin.jobs.{e}") in granted(name)} for name in (*ROLES, "super-admin")}
     assert changes - may["operator"] >= MANAGED and not MANAGED & may["operator"]
     assert may["viewer"] == may["seeing"] >= OWN and may["user"] == set() and may["super-admin"] == changes
     assert {rights.RIGHTS[f"admin.jobs.{e}"] for e in may["viewer"]} == {rights.OWN}
@@ -91,7 +91,7 @@ def test_a_page_has_exactly_the_buttons_and_links_that_its_reader_may_use(people
         except NotFound:  # a page of a batch or an alert of another program
             return True
         seen[name].add((method, endpoint))
-        return (needed := rights.right_of(endpoint, method)) is None or needed in granted(name)
+        return (needed := rights.right_of(endpoint)) is None or needed in granted(name)
 
     def of_a_person(address: str) -> bool:
         """A form about a row of its owner's: a token, a plan, what one follows."""
@@ -99,7 +99,7 @@ def test_a_page_has_exactly_the_buttons_and_links_that_its_reader_may_use(people
             endpoint, values = match(unquote(urlsplit(address).path), "POST")
         except NotFound:
             return False
-        return rights.right_of(endpoint, "POST") == rights.OWN and (bool(values) or ".notices." in endpoint)
+        return rights.right_of(endpoint) == rights.OWN and (bool(values) or ".notices." in endpoint)
 
     for rows in (*some(addresses(site), site, 2).values(), ["/admin/jobs/list?state=failed"]):
         for address in rows:

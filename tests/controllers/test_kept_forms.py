@@ -63,8 +63,9 @@ GONE = {"reports/77": FORMS["reports/new"], "views/77": {"name": "Slow ones", "q
 
 @pytest.mark.parametrize("path", GONE)
 def test_what_was_typed_for_something_deleted_meanwhile_stands_there_to_be_copied(admin, path):
-    answer = admin.post(f"/admin/jobs/{path}", data={"csrf_token": admin.csrf} | GONE[path], headers={"Accept-Language": "en"})
+    answer = admin.post(f"/admin/jobs/{path}", data={"csrf_token": admin.csrf, "secret": "hunter2hunter2", "password": "hunter2hunter2"} | GONE[path], headers={"Accept-Language": "en"})
     text = html.unescape(answer.text)
+    assert "hunter2" not in text, "a secret is not shown"
     assert answer.status_code == 404 and "What you typed stands here" in text and "Send again" not in text
     assert all(value in text for value in GONE[path].values())
     assert admin.post(f"/admin/jobs/{path}", data={"csrf_token": admin.csrf} | GONE[path], headers=JSON).json.keys() == {"error"}

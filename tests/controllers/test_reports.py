@@ -58,6 +58,7 @@ def test_each_makes_plans_for_oneself_and_who_manages_for_all(app, people):
             counts.save(SessionExecutor(db.session), "channels", {"team": now_ms()})
         db.session.commit()
     assert people.post("eva", "/new", **PLAN | {"to": "channel:team", "name": "squadra"}).status_code == 200
+    assert people.post("bob", "/new", **PLAN | {"to": "channel:team"}).status_code == 400, "also when there is such a channel"
     assert (set(people.plans("ada")), set(people.plans("bob")), set(people.plans("eva"))) == ({"Lunedì"}, set(), {"Lunedì", "fuori", "squadra"})
     assert people.plans("eva")["fuori"]["plan"]["target"] == "mail:Someone@outside.example"
     for path in (f"/{number}", f"/{number}/off", f"/{number}/test", f"/{number}/delete"):
@@ -86,6 +87,27 @@ def test_a_person_has_so_many_plans_and_no_more(people, monkeypatch):
     assert [people.post("ada", "/new", **PLAN | {"name": name}).status_code for name in "ab"] == [200, 409]
     assert set(people.plans("ada")) == {"a"}
     assert people.post("bob", "/new", **PLAN | {"to": "mail:bob@example.org"}).status_code == 200, "those of others do not count"
+
+
+def test_who_may_no_longer_send_elsewhere_sees_such_a_plan_and_changes_nothing(app, people):
+    number = people.post("eva", "/new", **PLAN | {"to": "other", "address": "x@outside.example"}).get_json()["id"]
+    with app.app_context():
+        db.session.get(ReportPlan, number).made_by = "bob@example.org"  # who managed when it was made
+        db.session.commit()
+    assert set(people.plans("bob")) == {"Lunedì"} and not people.plans("ada")
+    for path in (f"/{number}", f"/{number}/on", f"/{number}/test", f"/{number}/delete"):
+        assert people.post("bob", path, **PLAN).status_code == 403, path
+
+
+def test_the_mails_of_a_plan_that_is_deleted_are_not_sent(app, people):
+    numbers = [people.post("ada", "/new", **PLAN | {"name": name}).get_json()["id"] for name in "ab"]
+    with app.app_context():
+        for plan, state in ((numbers[0], "waiting"), (numbers[0], "sent"), (numbers[1], "waiting")):
+            db.session.add(Mail(kind="report", target="mail:ada@example.org", language="it", plan_id=plan, state=state, next_ms=1, created_ms=1))
+        db.session.commit()
+    assert people.post("ada", f"/{numbers[0]}/delete").status_code == 200
+    with app.app_context():
+        assert sorted((mail.plan_id, mail.state) for mail in db.session.query(Mail)) == [(numbers[0], "sent"), (numbers[1], "waiting")]
 
 
 def test_a_test_is_asked_once_and_its_outcome_stands_beside_the_plan(app, people):

@@ -62,6 +62,7 @@ def test_sixty_sockets_take_no_thread_hear_of_a_change_and_are_told_of_the_stop(
     site.product.dispatch("TestNoop")
     assert max(one.next("live_jobs", 5) for one in clients) < 3, "on a loaded machine; half a second otherwise"
     assert clients[0].told[-1]["spread_ms"] == 3000, clients[0].told
+    assert not any("charts" in message["changed"] for message in clients[0].told), "only what has changed"
     site.process.send_signal(signal.SIGTERM)
     assert [one.end() for one in clients] == [1001] * 60
     site.process.wait(10)

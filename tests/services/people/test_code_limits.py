@@ -93,3 +93,11 @@ def test_a_right_password_does_not_forgive_wrong_codes(people):
     for n in range(4):
         assert enter(people, f"{n:06d}") == "wrong code" and enter(people, None) == "code needed"
     assert enter(people, "999999") == "wrong code" and enter(people, None) is None
+
+
+def test_the_cookie_of_a_known_browser_holds_for_a_year(people, monkeypatch):
+    assert attempts.DEVICE_S == 365 * 86_400
+    cookie, account = people.call(attempts.device_cookie, None, ADA), attempts.account_key(ADA)
+    assert people.call(attempts.place_of, account, cookie)
+    monkeypatch.setattr(attempts, "DEVICE_S", -1)
+    assert people.call(attempts.place_of, account, cookie) is None, "one that was copied gives guesses for no longer"

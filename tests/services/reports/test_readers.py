@@ -10,7 +10,7 @@ import pytest
 from app.controllers import rights
 from app.services.notices import telling
 from app.services.people import roles
-from app.services.reports import sending, stored
+from app.services.reports import sending, stored, without_data
 from tests.services.notices.test_telling import People
 from tests.services.reports.made_up import RICH
 from tests.services.reports.test_sending import Post
@@ -55,6 +55,13 @@ def test_texts_of_errors_are_for_accounts_that_see_data_when_it_is_sent(letters,
         assert letter.files  # and those of a viewer are made of the same figures
 
 
+def test_why_an_alert_was_raised_is_data_too():
+    row = replace(RICH.alerts[0], facts=json.dumps({"n": 1, "why": "zanzibar", "why_json": "zanzibar"}))
+    hidden = without_data.hide(replace(RICH, alerts=(row, RICH.alerts[1])))
+    assert "zanzibar" not in stored.to_json(hidden)
+    assert json.loads(hidden.alerts[0].facts) == {"n": 1, "why": "–"} and hidden.alerts[1] == RICH.alerts[1]
+
+
 @pytest.mark.parametrize("columns", [{"role": "operator", "disabled_ms": 1}, {"role": "user"}, {"role": "user", "sees_data": 1}, {"role": "nothing of ours"}])
 def test_nothing_is_sent_to_who_may_not_read(letters, ledger, columns):
     letters.report()
@@ -78,6 +85,15 @@ def test_what_an_admin_had_sent_outside_is_not_sent_after_their_end(letters, led
         assert all(letters.made(id).over and "takes it over" in letters.made(id).why for id in (1, 2))
     ledger.change("DELETE FROM report_plans")
     assert letters.made(1).over
+
+
+def test_what_another_program_wrote_into_a_mail_ends_it_or_stays_one_line(letters, ledger):
+    letters.put("Hello\r\nBcc: eva@example.org", body="x")
+    assert "\n" not in letters.made().subject and "\r" not in letters.made().subject
+    letters.report()
+    ledger.change("DELETE FROM reports")
+    outcome = letters.made(2)
+    assert outcome.refused and "no longer kept" in outcome.why, "it is not tried for 30 days"
 
 
 @one_store

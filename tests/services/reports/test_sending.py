@@ -152,6 +152,43 @@ def test_a_monitor_killed_between_lease_and_outcome(ledger, sink):
     assert post.states() == [("sent", 2, 1)]
 
 
+def test_a_lease_that_another_monitor_holds_by_now_is_not_taken_and_not_renewed(ledger, sink):
+    """The first one was suspended: while it wrote the letter, and between its look and its lease."""
+    post = Post(ledger, sink)
+    post.put()
+    other, prepare, transaction = post.another(), post.box._prepare, ledger.connection.transaction
+    taken = []
+
+    def slowly(lane, rows):
+        post.now += sending.LEASE_MS + 1000
+        taken.append(other._take(ledger.connection, lane))
+        return prepare(lane, rows)
+
+    post.box._prepare = slowly
+    post.send()
+    assert taken[0] and sink.got == [] and post.states() == [("sending", 2, 1)]
+    post.now += sending.LEASE_MS + 1000
+
+    def meanwhile():
+        ledger.connection.transaction = transaction
+        taken.append(other._take(ledger.connection, "mail:"))
+        return transaction()
+
+    ledger.connection.transaction = meanwhile
+    assert post.box._take(ledger.connection, "mail:") is None and taken[1] and post.states() == [("sending", 3, 1)]
+
+
+@one_store
+def test_what_a_clock_that_was_ahead_has_put_off_is_sent_and_ids_of_letters_are_not_repeated(ledger, sink):
+    post = Post(ledger, sink)
+    post.put(next_ms=post.now + 400 * DAY_MS), post.put(next_ms=post.now + DAY_MS)
+    post.send()
+    assert post.states() == [("sent", 1, 0), ("waiting", 0, 0)]
+    row = sending.Row(*range(len(sending.FIELDS.split())))
+    ids = {post.box._message_id(row._replace(id=id, created_ms=created)) for id, created in ((1, 1), (1, 2), (2, 1), (1, 1))}
+    assert len(ids) == 3, "an id that is given again after a restore is another mail"
+
+
 def test_two_monitors_send_a_mail_once(ledger, sink):
     post = Post(ledger, sink)
     boxes = [post.box, post.another()]

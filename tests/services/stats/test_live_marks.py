@@ -93,6 +93,20 @@ def test_people_pauses_alerts_notices_and_workers_are_told(watch, ledger):
     assert watch.told() == set(), "a beat alone is no change"
 
 
+def test_what_changes_in_its_row_only_is_told(watch, ledger):
+    """The monitor and workers write these without a row in the log of actions."""
+    ledger.dispatch("TestNoop")
+    ledger.claim()
+    ledger.change("INSERT INTO job_batches (id, name, total_jobs, pending_jobs, failed_jobs, created_at) VALUES ('b', 'n', 2, 2, 0, 1)")
+    watch.told()
+    for change, parts in (("jobs SET over_time = 1", {"job", "live_jobs", "queues"}), ("jobs SET claim_no = 2", {"job", "live_jobs"}), ("job_batches SET pending_jobs = 1", {"batch", "batches_live", "batches_table"}),
+                          ("job_batches SET sealed_ms = 1", {"batch", "batches_live", "batches_table"}), ("job_batches SET closed_ms = 1", {"batch", "batches_live", "batches_table"})):
+        ledger.change(f"UPDATE {change}")
+        told = watch.told()
+        assert parts <= told and "errors" not in told and FEED not in told, change
+    assert {"report_plans"} == live_marks.parts_of({"posting"}) and "alerts" in live_marks.parts_of({"alert_messages"})
+
+
 def test_time_alone_is_told_while_something_runs_or_is_due_or_the_monitor_is_late(watch, ledger, monkeypatch):
     ledger.change("INSERT INTO deploys (at_ms, text) VALUES (1, 'x')")
     assert "error_groups" in watch.told()
