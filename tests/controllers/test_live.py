@@ -87,7 +87,7 @@ def test_a_poll_of_the_dashboard_asks_the_database_nothing_twice(admin, app, dat
         event.remove(db.engine, "before_cursor_execute", note)
     twice = {statement for statement in counted if counted.count(statement) > 1}
     assert not twice, twice
-    assert without_parts <= 12 and len(counted) <= 29, (without_parts, len(counted))
+    assert without_parts <= 12 and len(counted) <= 30, (without_parts, len(counted))
 
 
 @pytest.mark.parametrize("headers,kept", [({}, False), ({"X-Partials": ""}, True), ({"X-Poll": "1"}, True)])
