@@ -6,6 +6,7 @@ read, its classes give the dark look: g ground, s sheet, m muted, z striped, d d
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 from flask_babel import gettext as _
@@ -14,7 +15,8 @@ from markupsafe import Markup, escape
 from app.services.reports.document import Bars, Cell, Fact, Head, Point, Table
 
 TEXT, MUTED, LINK, LINE, GROUND = "#1b2330", "#586374", "#2457c5", "#e2e6ec", "#f6f7f9"
-FAILED, COMPLETED, LONGEST = "#d55e00", "#009e73", 12  # characters of a word before it may be broken
+FAILED, COMPLETED = "#d55e00", "#009e73"
+LONGEST, SHORT = 12, 8  # characters of a word before it may be broken, and of a number that may not
 TONES = {"bad": "#9a2312", "good": "#14603a"}
 STYLE = Markup("""<style>
 :root{color-scheme:light dark;supported-color-schemes:light dark}
@@ -41,6 +43,7 @@ _POINT = Markup(
     '<tr><td height="4" colspan="2" style="font-size:1px;line-height:4px">&nbsp;</td></tr>')
 _BARS = Markup('<div aria-hidden="true" style="margin-bottom:8px"><p class="m" style="margin:8px 0 4px;font-size:12px;'
                'color:%s">%s</p>%s</div>')
+_SEAMS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[_/.:-])")
 _FRAME = Markup('<table role="presentation" width="100%%" cellpadding="%s" cellspacing="0" border="0">%s</table>')
 
 
@@ -90,8 +93,9 @@ def table(one: Table) -> Markup:
 def _cell(tag: Markup, cell: Cell, head: Head, scope: Markup = _PLAIN) -> Markup:
     sub = Markup('<br><small class="m" style="color:%s">%s</small>') % (MUTED, broken(cell.sub))
     side = _RIGHT if head.number else Markup(" align=left") if scope else _PLAIN
+    text = cell.text.replace(" ", "\N{NO-BREAK SPACE}") if head.number and len(cell.text) <= SHORT else cell.text
     return Markup("<%s%s%s>%s%s</%s>") % (
-        tag, scope, side, link(Point(cell.text, cell.link)), sub if cell.sub else _PLAIN, tag)
+        tag, scope, side, link(Point(text, cell.link)), sub if cell.sub else _PLAIN, tag)
 
 
 def bars(chart: Bars) -> Markup:
@@ -114,6 +118,11 @@ def _bar(low: float, high: float) -> Markup:
 
 
 def broken(text: str) -> Markup:
-    """The text, escaped; long words may be broken anywhere, so that no name widens the mail."""
-    return Markup(" ").join(Markup("<wbr>").join(escape(word[n:n + LONGEST]) for n in range(0, len(word) or 1, LONGEST))
-                            for word in text.split(" "))
+    """The text, escaped; long words may be broken, so that no name widens the mail: before a capital and behind a sign,
+    and elsewhere where neither is near."""
+    return Markup(" ").join(Markup("<wbr>").join(map(escape, _pieces(word))) for word in text.split(" "))
+
+
+def _pieces(word: str) -> list[str]:
+    parts = _SEAMS.split(word) if len(word) > LONGEST else [word]
+    return [part[n:n + LONGEST] for part in parts for n in range(0, len(part) or 1, LONGEST)]
