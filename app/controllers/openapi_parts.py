@@ -25,9 +25,8 @@ VALUES: dict[str | tuple[str, str], Iterable[str]] = {
         (job_monitoring.PERIODS, ["metrics"]), (_WHOLE, ["metrics-csv", "reports.report"]),
         (error_pages.PERIODS, ["errors.index"]), (capacity.PERIODS, ["capacity.index", "capacity.hours"]),
         (usage_window.PERIODS, ["usage.index", "usage.one"])) for page in pages},
-    **{(page, name): some for name, some in (("state", _STATES), ("sort", _SORTS))
-       for page in ("list", "export", "bulk")},
-    **{(page, "action"): sync_reports.ACTIONS for page in ("syncs.job", "syncs.json", "syncs.csv")},
+    **{(p, name): some for name, some in (("state", _STATES), ("sort", _SORTS)) for p in ("list", "export", "bulk")},
+    **{(f"syncs.{page}", "action"): sync_reports.ACTIONS for page in ("job", "json", "csv")},
     **{(page, "to"): content_list.SERVICES for page in ("contents.sync", "contents.sync-many")},
     **{(page, "state"): content_list.STATES for page in ("contents.index", "contents.sync-many")},
     ("errors.index", "sort"): error_pages.ORDERS, ("usage.index", "sort"): usage.SORTS,
@@ -36,26 +35,16 @@ VALUES: dict[str | tuple[str, str], Iterable[str]] = {
     "bucket": metrics_csv.BUCKETS, "group": ["type"], "queue": QUEUES, "to_queue": QUEUES, "hold": job_filter.HOLDS,
     "count": ["all"], "by": usage.SCOPES, "compare": usage_compare.COMPARED, "service": content_list.SERVICES,
     "scope": ["all"], "decision": sorted({name for some in decisions.DECISIONS.values() for name in some})}
-_TIME = "A day (2026-11-23) or a time (2026-11-23T14:00) of APP_TIMEZONE"
-_AT_LEAST = "A time, as 10s, 5m or 2h"
+_TIME = "A day (2026-11-23), or a time (2026-11-23T14:00) of APP_TIMEZONE"
 WORDS = {
-    ("reports.report", "period"): "day, week, month: the last whole one; others: until now; week unless given",
-    ("metrics-csv", "period"): "24h unless there is a range; day, week, month: the last whole one",
-    "bucket": "hour for at most two days, else day", "since": _TIME, "from": _TIME,
-    "until": f"{_TIME}; the day is included",
-    "format": "pdf unless given; csv is a zip of CSVs", "language": "Another name of lang",
-    "lang": "Of the file; that of Accept-Language unless given",
-    "tenant": "Only this tenant", "tenant_id": "Only this tenant", "type": "A job type",
-    "job_type": "A job type", "currency": "Three letters, as USD", "longer": _AT_LEAST, "shorter": _AT_LEAST,
-    "waited": f"{_AT_LEAST}, or from one to below another (10s-20s)", "heavier": "A size, as 100MB or 1GB",
-    "attempt": "2, 2- or 2-4", "clock": "A time of day, as 22:00-06:00", "q": "A text, at most 200 characters",
-    "before": "From the link to the page before", "after": "From the link to the next page",
-    "compare": "The time just before, the day before, or the week before"}
+    "period": "day, week, month: the last whole one; others: until now", "since": _TIME, "from": _TIME, "until": _TIME,
+    "bucket": "hour for at most two days, else day", "format": "pdf unless given; csv is a zip of CSVs",
+    "lang": "Of the file; that of Accept-Language unless given", "language": "Another name of lang"}
 
 
 def of(endpoint: str, name: str) -> dict[str, Any]:
     """The schema of a part, and its description if it has one."""
     page = endpoint.removeprefix("api.").removeprefix("admin.jobs.")
-    values, words = (kept.get((page, name), kept.get(name)) for kept in (VALUES, WORDS))
+    values = VALUES.get((page, name), VALUES.get(name))
     schema = {"type": "string"} | ({"enum": list(values)} if values else {})
-    return {"schema": schema} | ({"description": words} if words else {})
+    return {"schema": schema} | ({"description": WORDS[name]} if name in WORDS else {})

@@ -22,7 +22,6 @@ from app.support.settings import settings
 from app.support.validation import ValidationError
 
 bp = Blueprint("reports", __name__, url_prefix="/reports")
-LANGUAGE = ("lang", "language")  # the command line has the second name
 FIELDS = ("period", "from", "until", "format", "type", "tenant", "queue")
 
 
@@ -55,8 +54,8 @@ def report():
     `tenant` and `queue`, as `format` (pdf, html, txt, csv) in the language `lang` (or `language`)."""
     faults: dict[str, str] = {}
     given = {name: request.args.get(name, "") for name in FIELDS}
-    form = given["format"].strip() or "pdf"
-    language = next(filter(None, (request.args.get(name, "").strip() for name in LANGUAGE)), str(get_locale())[:2])
+    form, asked = given["format"].strip() or "pdf", request.args.get("lang", "").strip() or request.args.get("language")
+    language = (asked or str(get_locale())[:2]).strip()
     if form not in files.FORMATS:
         faults["format"] = _("Choose one of these formats: %(known)s.", known=", ".join(files.FORMATS))
     if language not in plan_values.LANGUAGES:

@@ -12,18 +12,8 @@ from typing import Any
 from app import registry
 from app.extensions import db, reading
 from app.services.instance.retention import KEEP_DAYS, KEEP_FAILED_DAYS
-from app.services.reports import box_rows, cost_rows, error_rows, links, outcomes, sides
-from app.services.reports.model import (
-    MOST_KINDS,
-    MOST_ROWS,
-    Costs,
-    Figure,
-    ReportFigures,
-    ReportFilter,
-    Slot,
-    Times,
-    TypeRow,
-)
+from app.services.reports import box_rows, cost_rows, error_rows, links, model, outcomes, sides
+from app.services.reports.model import Costs, Figure, ReportFigures, ReportFilter, Slot, Times, TypeRow
 from app.services.reports.outcomes import Tally
 from app.services.reports.periods import Window, before
 from app.services.reports.sides import Side
@@ -32,6 +22,7 @@ from app.services.stats import usage_read
 from app.support.clock import DAY_MS, now_ms
 from app.support.settings import settings
 
+MOST_ROWS, MOST_KINDS = model.MOST_ROWS, model.MOST_KINDS
 __all__ = ["ReportFigures", "ReportFilter", "collect", "from_json", "to_json"]
 
 

@@ -89,7 +89,7 @@ def _p95(times: Times) -> Figure:
 
 def attention(f: ReportFigures) -> Iterator[tuple[str, str]]:
     """What somebody should look at, the most urgent first: (sentence, path)."""
-    yield from ((sentence, "") for sentence in changes.sentences(note for note in f.notes if note == "stranger"))
+    yield from [(words.sentence("stranger"), "")] if "stranger" in f.notes else []
     still = [alert for alert in f.alerts if alert.closed_ms is None]
     if still:
         yield (ngettext("%(num)s alert of this period is still open.", "%(num)s alerts of this period are still open.",

@@ -131,9 +131,8 @@ def tenant_hint(name: str | None) -> str:
     """What is said beside a tenant of which no job is known, with known names like it; "" for the others."""
     if not name or usage_read.is_known("tenant", name):
         return ""
-    known = filter_hints.near(name, filter_words.suggestions(JobFilter(tenant=name))["tenant"])
-    hint = _("No job has the tenant %(name)s.", name=name)
-    return hint + " " + _("Did you mean %(name)s?", name=", ".join(known)) if known else hint
+    near = ", ".join(filter_hints.near(name, filter_words.suggestions(JobFilter(tenant=name))["tenant"]))
+    return _("No job has the tenant %(name)s.", name=name) + (near and " " + _("Did you mean %(name)s?", name=near))
 
 
 def parse_filter(job_type: str, tenant: str, queue: str) -> ReportFilter:

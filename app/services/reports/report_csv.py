@@ -101,11 +101,11 @@ def _types(figures: ReportFigures) -> Iterator[tuple[object, ...]]:
     for row in rows.values():
         yield (row.name, row.label, row.completed, row.failed, short(tenths(row.success_rate)), row.before,
                row.failed_before, row.busy_ms, *_spread(row.wait), *_spread(row.run), _spread(row.run_before)[1])
-    rest = [_rest(figure.now, rows.values(), name) for name, figure in (
-        ("completed", figures.completed), ("failed", figures.failed))]
-    if max(n or 0 for n in rest) > 0:
-        yield OTHERS, "", *rest, None, *(_rest(figure.before, rows.values(), name) for name, figure in (
-            ("before", figures.ended), ("failed_before", figures.failed))), *[None] * 8
+    rest = [_rest(whole, rows.values(), name) for name, whole in (
+        ("completed", figures.completed.now), ("failed", figures.failed.now), ("before", figures.ended.before),
+        ("failed_before", figures.failed.before))]
+    if max(n or 0 for n in rest[:2]) > 0:
+        yield OTHERS, "", *rest[:2], None, *rest[2:], *[None] * 8
 
 
 def _errors(figures: ReportFigures) -> Iterator[tuple[object, ...]]:
