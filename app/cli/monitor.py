@@ -10,7 +10,8 @@ import click
 from flask import current_app
 from flask.cli import ScriptInfo
 
-from app.cli.command import guard, single
+from app.cli.command import guard, refuse, single
+from app.config import SettingError
 
 
 @single.command("monitor")
@@ -25,4 +26,7 @@ def monitor(once: bool) -> None:
 if __name__ == "__main__":
     from app import create_app
 
-    guard(monitor)(obj=ScriptInfo(create_app=lambda: create_app(pages=False, commands=False)))
+    try:
+        guard(monitor)(obj=ScriptInfo(create_app=lambda: create_app(pages=False, commands=False)))
+    except SettingError as error:
+        refuse(error, 2)

@@ -23,6 +23,7 @@ from werkzeug.exceptions import HTTPException
 from app.controllers.access import foreign_page, may_open, wants_json
 from app.controllers.redirects import safe_next
 from app.controllers.responses import page_of_route
+from app.extensions import only_read
 from app.services.people import kept_forms
 from app.support.settings import settings
 
@@ -60,6 +61,9 @@ def form_again(sentence: str, name: str = "", gone: bool = False) -> Any:
     fields = kept_forms.without_secrets(list(sent.items(multi=True)))
     if wants_json() or request.endpoint is None or not _typed(request.endpoint, fields):
         return None
+    if gone and request.endpoint.removeprefix("admin.jobs.") not in OWN_PAGES:
+        return None  # a button, or a field of a row
+    only_read()
     path = request.script_root + request.path
     page = _page(request.endpoint, request.view_args, path, fields, sentence, name, not gone, gone)
     return page, 404 if gone else 400
@@ -75,7 +79,9 @@ def _page(endpoint: str, given: Any, action: str, fields: kept_forms.Fields, sen
     shown = [field for field, value in typed if value and repr(value[:40]) in sentence]
     wrong = next((field for field in (name, *shown, *(f for f, v in typed if v)) if field in dict(typed)), typed[0][0])
     get = request.method != "POST" and request.endpoint == endpoint
-    back = action if get else safe_next(dict(fields).get("next"), page_of_route(endpoint, given))
+    of_job = gone and "uuid" in (given or {})
+    back = action if get else url_for("admin.jobs.list") if of_job else safe_next(
+        dict(fields).get("next"), page_of_route(endpoint, given))
     return render_template("errors/form.html", fields=[(f, v, f in dict(typed)) for f, v in fields], sentence=sentence,
                            wrong=wrong if fault else None, action=action, method="get" if get else "post", back=back,
                            labels=labels(), gone=gone)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from contextlib import suppress
 
 from flask import Blueprint, jsonify, render_template, request, session
 from flask_babel import gettext as _, ngettext
@@ -30,13 +29,21 @@ def index():
     first time after an invitation was made: its link, which the next load does not show again."""
     if wants_json():
         return jsonify({"people": accounts.people(current_user.get_id()), "invitations": invitations.pending()})
-    if sealed := session.pop(INVITED, None):
-        with suppress(*broken()):
-            id, link = json.loads(box_for(INVITED).decrypt(sealed))
-            if view := next((one for one in invitations.pending() if one.id == id), None):
-                only_read()
-                return render_template("admin/invited.html", view=view, link=link)
+    id, link = _made()
+    if link and (view := next((one for one in invitations.pending() if one.id == id), None)):
+        only_read()
+        return render_template("admin/invited.html", view=view, link=link)
     return page(InviteForm(role="viewer"))
+
+
+def _made() -> tuple[int, str]:
+    """(id, link) of the invitation that this session has just made, once; (0, "") without one."""
+    sealed = session.pop(INVITED, None)
+    try:
+        id, link = json.loads(box_for(INVITED).decrypt(sealed)) if sealed else (0, "")
+    except broken():
+        return 0, ""
+    return id, link
 
 
 def page(invite: InviteForm) -> str:

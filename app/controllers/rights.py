@@ -1,6 +1,6 @@
 """Which right each address needs, and which rights a role or a token has.
 
-request -> `right_of` its endpoint and method -> 403 for whoever does not have it; an endpoint that is not in the table
+request -> `right_of` its endpoint -> 403 for whoever does not have it; an endpoint that is not in the table
 is forbidden (tests/controllers/test_rights.py compares the table with the URL map)
 A right holds for an address whatever the method. What a viewer may not see on a page that it may open is blank already
 when it is read (support/privacy.py).

@@ -58,7 +58,7 @@ def test_what_was_typed_is_there_again_and_was_not_sent(admin, app, path):
 
 
 GONE = {"reports/77": FORMS["reports/new"], "views/77": {"name": "Slow ones", "query": "state=failed"}, "schedules/edit/ghost": {"cron": "5 4 * * *"},
-        "alerts/rules/77": FORMS["alerts/rules/1"], "alerts/77/snooze": {"minutes": "61"}}
+        "alerts/rules/77": FORMS["alerts/rules/1"], "new/edit/00000000-0000-4000-8000-000000000000": {"text": "caffè", "number": "7", "kind": "b"}}
 
 
 @pytest.mark.parametrize("path", GONE)
@@ -67,8 +67,13 @@ def test_what_was_typed_for_something_deleted_meanwhile_stands_there_to_be_copie
     text = html.unescape(answer.text)
     assert "hunter2" not in text, "a secret is not shown"
     assert answer.status_code == 404 and "What you typed stands here" in text and "Send again" not in text
-    assert all(value in text for value in GONE[path].values())
+    assert all(value in text for value in GONE[path].values()) and 'href="/admin/jobs/new/edit' not in text
     assert admin.post(f"/admin/jobs/{path}", data={"csrf_token": admin.csrf} | GONE[path], headers=JSON).json.keys() == {"error"}
+
+
+def test_a_button_for_something_deleted_meanwhile_has_nothing_to_copy(admin):
+    answer = admin.post("/admin/jobs/alerts/77/snooze", data={"csrf_token": admin.csrf, "minutes": "61"}, headers={"Accept-Language": "en"})
+    assert answer.status_code == 404 and "What you typed" not in answer.text
 
 
 def test_sent_again_it_works_and_is_forgotten(admin, app):

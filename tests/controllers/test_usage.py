@@ -146,6 +146,9 @@ def test_the_tables_tell_which_tenant_and_type_waits_longest(site, monkeypatch, 
     assert list(told("tenant").items()) == [("only-waits", 9), ("blu", 5)] and told("type") == {"TestEcho": 9} and told("worker") == {}
     page = site.get("/admin/jobs/usage/?by=tenant").text
     assert re.search(r'href="/admin/jobs/list\?tenant=only-waits&amp;state=pending">9 min', page) and "It was counted" not in page
+    site.ledger.dispatch("TestEcho", tenant_id="blank")
+    site.ledger.change("UPDATE jobs SET tenant_id = '' WHERE tenant_id = 'blank'")  # as another program may write it
+    assert site.get("/admin/jobs/usage/?by=tenant").status_code == 200 and len(told("tenant")) == 2
     monkeypatch.setattr(longest_waits, "MOST_READ", 1)
     assert told("tenant") == {}, "too many to be read, and the monitor has not counted them"
     machine.Sampler(site.ledger.connection, tmp_path).run()

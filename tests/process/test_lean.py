@@ -26,6 +26,11 @@ LEAN = {
 }
 
 
+def test_a_bad_setting_of_the_monitor_is_one_sentence(data_dir):
+    done = subprocess.run([sys.executable, "-m", "app.cli.monitor"], cwd=ROOT, env=os.environ | {"DATA_DIR": str(data_dir), "WORKERS": "many"}, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2 and done.stderr.startswith("WORKERS") and done.stderr.count("\n") == 1
+
+
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_a_program_loads_only_what_it_needs(data_dir, program):
     env = {n: v for n, v in os.environ.items() if n not in ("FLASK_RUN_FROM_CLI",)} | {"DATA_DIR": str(data_dir)}

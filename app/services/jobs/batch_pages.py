@@ -35,9 +35,9 @@ PAGE, MOST_FAILED, MOST_RUNNING = 50, 10, 3
 RATE_MS, LEAST_MS, LAST = 5 * MINUTE_MS, 5_000, 8
 MOST_WALKED, MOST_A_PAGE = 500, 2000  # members of a batch, and of all batches of a page, whose graph is read
 IDLE = ("held", "blocked", "waiting")  # states in which a member does not run by itself
-# SQLite's index of a batch holds the id of each row as well: no row is read.
+# SQLite's index of a batch holds the id of each row as well: only those of the last hour are read.
 _ENDED = """SELECT batch_id, COUNT(*) FROM job_history WHERE batch_id IN ({ids})
- AND status IN ('completed', 'failed', 'timeout') AND id >= :first GROUP BY batch_id"""
+ AND status IN ('completed', 'failed', 'timeout') AND id > :first AND finished_ms >= :since GROUP BY batch_id"""
 _LAST = " UNION ALL ".join(f"""SELECT * FROM (SELECT batch_id, uuid FROM jobs WHERE batch_id = {{id}}
  AND state = '{state}' ORDER BY id DESC LIMIT {LAST}) {state}""" for state in LIVE_STATES)
 _EDGES = """SELECT j.batch_id, COUNT(*) FROM jobs j JOIN job_edges e ON e.child_uuid = j.uuid AND e.is_open = 1
@@ -174,8 +174,8 @@ def _paces(batches: list[tuple[BatchView, int, int]], now: int) -> list[Pace]:
     """Of each (batch, live members, those of them that do not run by themselves)."""
     tx, ended, found = SessionExecutor(db.session), {}, []
     if is_open := [batch for batch, _live, _idle in batches if batch.finished is None]:
-        first = history_order.bounds(tx, now - RATE_MS, None)[0] + 1  # a younger batch has none before it began
-        ended = _by_batch(tx, _ENDED, is_open, first=first)
+        first = history_order.bounds(tx, now - RATE_MS, None)[0]
+        ended = _by_batch(tx, _ENDED, is_open, first=first, since=now - RATE_MS)
     ends = ends_of([batch for batch, _live, _idle in batches], now)
     for batch, live, idle in batches:
         age = now - millis(batch.created) if batch.created else RATE_MS

@@ -43,11 +43,12 @@ def advance(connection: Connection, steps: int = 5) -> int:
     """Copy the facts of the next finished jobs, at most 2,000 a step; returns how many."""
     history_order.seed(connection)
     return watermark.advance(connection, KEY, "job_history", "id", lambda rows, _now: [row[0] for row in rows],
-                             copy, steps)
+                             lambda tx, ids: history_order.note(tx, copy(tx, ids)), steps)
 
 
-def copy(tx: Executor, ids: list[int]) -> None:
-    """Write the facts of these rows of job_history, in the open transaction, in place of those that they had."""
+def copy(tx: Executor, ids: list[int]) -> list[tuple[int, int]]:
+    """Write the facts of these rows of job_history, in the open transaction, in place of those that they had; returns
+    ids and finishing times, in their order."""
     rows = tx.fetch_all(_READ.format(ids=among(ids, "j.id")))
     facts, groups, group_for = [], {}, _Groups(tx, [(as_text(row[2]), as_text(row[4]), *row[8:]) for row in rows])
     attempts = _attempts(tx, [as_text(row[1]) or "" for row in rows])
@@ -63,9 +64,9 @@ def copy(tx: Executor, ids: list[int]) -> None:
         facts.append((id_, uuid, job_type, tenant, status, finished, as_integer(tried, 0), lost,
                       *last.get((as_integer(claim_no), status), (None,) * 5), group))
     tx.execute_many(_WRITE, facts)
-    history_order.note(tx, [(row[0], row[5]) for row in facts])
     tx.execute_many(_GROUP, [(key, job_type, title, error, stored, first, last)
                              for key, (first, job_type, title, error, stored, last) in sorted(groups.items())])
+    return [(row[0], row[5]) for row in facts]
 
 
 class _Groups:

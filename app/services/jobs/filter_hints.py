@@ -50,5 +50,5 @@ def _found(part: str, name: str) -> bool:
 
 def near(name: str, known: list[str]) -> list[str]:
     """At most three known names that are like `name`, whatever their case."""
-    by_case = {text.casefold(): text for text in known}
+    by_case = {text.casefold(): text for text in known if text != name}
     return [by_case[text] for text in difflib.get_close_matches(name.casefold(), by_case, 3, NEAR)]

@@ -4,7 +4,8 @@ A million rows have no index on their time: ids are given in the order of finish
 time begins. Where a clock was set back, or another program wrote older rows later, the ids up to the last such row are
 in no order, and all of them are read.
 `facts.advance` reads each finished job once -> `note` -> the fact `history_order` of `meta` -> `bounds`, of every list
-by time. A time that lies ahead (a clock that was wrong, damage) is out of order itself and does not move the others.
+by time. A time that lies ahead (a clock that was wrong, damage) is out of order itself and does not move the others;
+once the clock is right again, what was written until then counts as out of order.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ _SEED = """WITH seen AS (SELECT id, finished_ms, MAX(CASE WHEN finished_ms <= :s
  OVER (ORDER BY id) AS latest FROM job_history),
 broken AS (SELECT MAX(id) AS last FROM seen WHERE finished_ms < latest - :slack OR finished_ms > :soon)
 SELECT COALESCE(MAX(id), 0), COALESCE(MAX(latest), 0), COALESCE(MAX(last), 0),
- COALESCE(MAX(CASE WHEN id <= last THEN finished_ms END), 0) FROM seen CROSS JOIN broken"""
+ COALESCE(MAX(CASE WHEN id <= last THEN latest END), 0) FROM seen CROSS JOIN broken"""
 
 
 def seed(connection: Connection) -> None:
@@ -38,14 +39,14 @@ def note(tx: Executor, rows: list[tuple[int, int]]) -> None:
     """Take the next rows, (id, finishing time in ms) in the order of the ids, in the open transaction."""
     read, latest, broken, reaches = _load(tx) or (0, 0, 0, 0)
     soon = tx.now() + SLACK_MS
+    if latest > soon:  # the clock was ahead, and so was `soon`
+        latest, broken, reaches = 0, read, soon
     for id_, finished in rows:
-        if id_ <= read:
-            continue  # a row that was changed and is copied again
         read = id_
         if latest - SLACK_MS <= finished <= soon:
             latest = max(latest, finished)
         else:
-            broken, reaches = id_, max(reaches, latest, finished)
+            broken, reaches = id_, max(reaches, latest)
     counts.save(tx, KEY, [read, latest, broken, reaches])
 
 
@@ -53,7 +54,7 @@ def bounds(tx: Executor, low: int | None, high: int | None) -> tuple[int, int]:
     """(above, below): all rows that finished from `low` to before `high` (ms; None is no bound) have ids between."""
     _read, _latest, broken, reaches = _load(tx) or (0, 0, 0, 0)
     above, below, ordered = -1, NO_END, f"id > {broken}"
-    if low is not None and not (broken and low <= reaches):
+    if low is not None and not (broken and (low <= reaches or low > tx.now())):  # what lies ahead may stand anywhere
         above = max(first_id(tx, "job_history", "finished_ms", low - SLACK_MS, ordered) - 1, broken)
     if high is not None:
         below = max(first_id(tx, "job_history", "finished_ms", high + SLACK_MS, ordered), broken + 1)

@@ -52,15 +52,16 @@ class FilterError(ValidationError):
 @dataclass(frozen=True)
 class JobFilter:
     """The parts of the filter, each '' when not set.
+
     `since` (included) and `until` are days (2026-11-23; `until` included) or times (2026-11-23T14:00; `until` not
     included) of `zone`: of creation for live jobs, of finishing for others; so is `clock`, a time of day (22:00-06:00).
-    `batch` is an id or its first digits, or the whole id of a batch that another program has begun; `hold` (of HOLDS)
-    is what holds a job. `longer` and `waited` are at least a time (10s), `shorter` is less than it, `waited` may be
-    from one time to below another (10s-20s), `heavier` is at least a size (100MB). `attempt` is a number of attempts:
-    2, 2- or 2-4. `error` is a key of error_groups, `code` a version or its beginning, `rescued` 1, or two times (a..b)
-    between which an attempt was lost, `failed` two times between which it failed, `outcome` completed or failed,
-    whatever became of it: then worker, times, memory and code are those of that attempt. `action` is an id of the log
-    of actions, `deploy` of deploys. `args` has names and values of arguments.
+    `batch` is an id or its first digits (the whole id if another program has begun it); `hold` (of HOLDS) is what holds
+    a job. `longer` and `waited` are at least a time (10s), `shorter` is less than it, `waited` may be from one time to
+    below another (10s-20s), `heavier` at least a size (100MB); `attempt` is a number of attempts: 2, 2- or 2-4; `error`
+    a key of error_groups, `code` a version or its beginning; `rescued` is 1, or two times (a..b) between which an
+    attempt was lost, `failed` such between which it failed, `outcome` completed or failed, whatever became of it: then
+    worker, times, memory and code are those of that attempt; a lost one has no memory. `action` is an id of the log of
+    actions, `deploy` of deploys; `args` has names and values of arguments.
     """
 
     state: str = ""
@@ -293,8 +294,7 @@ def _sort(text: str) -> str:
     return text
 
 
-_CHECKS: dict[str, Any] = {
-    "state": _state, "hold": _hold, "queue": parse_queue, "tenant": parse_tenant, "batch": _batch, "since": _moment,
-    "until": _moment, "attempt": _attempt, "longer": _time, "shorter": _time, "waited": _times, "heavier": _size,
-    "rescued": _rescued, "failed": _failed, "clock": _clock, "action": _id, "deploy": _id, "sort": _sort,
-    "outcome": _failed}
+_CHECKS: dict[str, Any] = {"state": _state, "hold": _hold, "queue": parse_queue, "tenant": parse_tenant,
+    "batch": _batch, "since": _moment, "until": _moment, "attempt": _attempt, "longer": _time, "shorter": _time,
+    "waited": _times, "heavier": _size, "rescued": _rescued, "failed": _failed, "outcome": _failed, "clock": _clock,
+    "action": _id, "deploy": _id, "sort": _sort}

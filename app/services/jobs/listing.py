@@ -51,22 +51,23 @@ def snapshot_ids() -> dict[str, int]:
 def _parts(wanted: JobFilter, top: dict[str, int] | None = None, now: int = 0) -> list[Part]:
     """What can hold matching jobs, in the order of the list; with `top` only rows up to these ids. `now` (ms) is the
     time until which running jobs have run. Nothing for a search that means nothing: it must not mean all jobs."""
-    found = _of_tables(wanted, top, now)
+    few = len(wanted.query) > 1 and wanted.sort.removeprefix("-") in SORTS and count(wanted)[1]
+    found = _of_tables(wanted, top, now, few)
     if times := wanted.between("outcome"):  # what failed then, beside what ended then, read in the order of the list
-        ended = {part.segment: part for part in _of_tables(replace(wanted, outcome=""), top, now, times)}
+        ended = {part.segment: part for part in _of_tables(replace(wanted, outcome=""), top, now, few, times)}
         found = [part.beside(ended[part.segment]) if part.kind == "h" else part for part in found]
     return found
 
 
-def _of_tables(wanted: JobFilter, top: dict[str, int] | None, now: int, ended: tuple[int, int] | None = None
-               ) -> list[Part]:
-    """As `_parts`; with `ended` (ms) only jobs that completed or failed between these times."""
+def _of_tables(wanted: JobFilter, top: dict[str, int] | None, now: int, few: bool,
+               ended: tuple[int, int] | None = None) -> list[Part]:
+    """As `_parts`; with `ended` (ms) only jobs that completed or failed between these times. `few`: so few match that
+    the index of the order is not worth it."""
     found, now, tx = [], now or now_ms(), SessionExecutor(db.session)
     if wanted.meaningless:
         return []
     had = filter_sql.had_outcome(tx, wanted)
-    whole, wanted = wanted, replace(wanted, **filter_sql.OF_OUTCOME) if had else wanted
-    few = len(whole.query) > 1 and wanted.sort.removeprefix("-") in SORTS and count(whole)[1]
+    wanted = replace(wanted, **filter_sql.OF_OUTCOME) if had else wanted
     tables = ("l", LIVE_STATES, "state", "created_ms"), ("h", FINAL, "status", "finished_ms")
     for kind, all_states, column, time in tables:
         states, facts = wanted.states(all_states), filter_sql.live(wanted) if kind == "l" else ([], {})
@@ -95,8 +96,6 @@ def _of_tables(wanted: JobFilter, top: dict[str, int] | None, now: int, ended: t
             table = "jobs" if kind == "l" else "job_history"
             part.add(filter_sql.clock(tx, wanted, table, time, now))
         part.ways = _ways(kind, wanted, states, had)
-        if had and part.ways[0].condition != had[0]:
-            part.add(had[0], **had[1])
         if binned := BINNED.get(wanted.state):
             part.add(f"EXISTS (SELECT 1 FROM failed_jobs b WHERE b.uuid = r.uuid AND b.deleted_at {binned})")
         found += sort_live(part, wanted) if kind == "l" else sort_finished(tx, part, wanted, states, few)
@@ -127,15 +126,18 @@ def _add_times(part: Part, wanted: JobFilter, column: str, ended: tuple[int, int
 def _ways(kind: str, wanted: JobFilter, states: list[str], had: tuple[str, dict[str, object]] | None) -> list[Way]:
     """By the whole uuid of a job; else by words (search_index.py) and by the start of a uuid."""
     tx, table, text = SessionExecutor(db.session), TABLES[kind], wanted.q.strip().lower()
+    also, of_had = (f" AND {had[0]}", had[1]) if had else ("", {})
     if (uuid := parse_uuid(text)) and any(tx.fetch_all(f"SELECT 1 FROM {of} WHERE uuid = :u", u=uuid)
                                           for of in TABLES.values()):
-        return [Way(table, "r.uuid = :uuid", {"uuid": uuid}, unordered=True)]
+        return [Way(table, f"r.uuid = :uuid{also}", {"uuid": uuid} | of_had, unordered=True)]
     words = tuple([*search_text.words(wanted.q), *map(search_text.fold, filter_sql.words_of(wanted))])
     if wanted.action:  # the rows that it touched are read
-        return [Way(f"audit_jobs a CROSS JOIN {table}", "a.audit_id = :action AND r.uuid = a.uuid",
-                    {"action": int(wanted.action)}, unordered=True, words=words)]
+        return [Way(f"audit_jobs a CROSS JOIN {table}", f"a.audit_id = :action AND r.uuid = a.uuid{also}",
+                    {"action": int(wanted.action)} | of_had, unordered=True, words=words)]
+    by_start = [Way(table, f"r.uuid >= :start AND r.uuid < :stop{also}", {"start": text, "stop": text + "g"} | of_had,
+                    unordered=True)] if re.fullmatch(r"[0-9a-f-]{4,36}", text) else []
     if had:
-        return [Way(table, *had, unordered=True, words=words)]
+        return [Way(table, *had, unordered=True, words=words), *by_start]
     columns = {"job_type": wanted.type, "tenant_id": wanted.tenant, "queue": wanted.queue,
                "status": states[0] if wanted.state and len(states) == 1 else ""}
     columns = {name: value for name, value in columns.items() if value}
@@ -147,10 +149,7 @@ def _ways(kind: str, wanted: JobFilter, states: list[str], had: tuple[str, dict[
         ways = [Way(table, "r.id > :reach", {"reach": reach}, words=words),
                 Way(table, search_index.CHANGED, {}, words=words),
                 Way(source, f"{condition} AND {key} <= :reach", values | {"reach": reach}, key, bool(wanted.batch))]
-    if re.fullmatch(r"[0-9a-f-]{4,36}", text):
-        ways.append(Way(table, "r.uuid >= :start AND r.uuid < :stop", {"start": text, "stop": text + "g"},
-                        unordered=True))
-    return ways
+    return [*ways, *by_start]
 
 
 def _take(part: Part, columns: str, size: int, descending: bool = True) -> list[tuple]:

@@ -104,7 +104,7 @@ def _types(figures: ReportFigures) -> Iterator[tuple[object, ...]]:
     rest = [_rest(whole, rows.values(), name) for name, whole in (
         ("completed", figures.completed.now), ("failed", figures.failed.now), ("before", figures.ended.before),
         ("failed_before", figures.failed.before))]
-    if max(n or 0 for n in rest[:2]) > 0:
+    if any(n and n > 0 for n in rest):
         yield OTHERS, "", *rest[:2], None, *rest[2:], *[None] * 8
 
 
@@ -115,8 +115,9 @@ def _errors(figures: ReportFigures) -> Iterator[tuple[object, ...]]:
     for row in rows.values():
         yield (row.key, row.job_type, row.title, row.count, row.before, row.tenants,
                _time(row.first_ms, figures.zone), int(row.is_new))
-    if not figures.errors_why and (rest := _rest(figures.failed.now, rows.values(), "count") or 0) > 0:
-        yield OTHERS, "", "", rest, _rest(figures.failed.before, rows.values(), "before"), *[None] * 3
+    rest = _rest(figures.failed.now, rows.values(), "count"), _rest(figures.failed.before, rows.values(), "before")
+    if not figures.errors_why and any(n and n > 0 for n in rest):
+        yield OTHERS, "", "", *rest, *[None] * 3
 
 
 def _costs(figures: ReportFigures) -> Iterator[tuple[object, ...]]:

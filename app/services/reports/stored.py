@@ -16,7 +16,7 @@ from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 from app.services.reports.model import ReportFigures
 
 T = TypeVar("T")
-LONGEST = 8_000_000  # characters; a report of all its most rows has 60,000
+LONGEST = 8_000_000  # characters; a report of all its most rows has about 2,000,000
 
 
 def to_json(value: Any) -> str:

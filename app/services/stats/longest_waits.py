@@ -17,8 +17,8 @@ Since = dict[str, int]
 
 
 def _count(tx: Executor, column: str) -> Since:
-    return {as_text(name) or "": since for name, at in tx.fetch_all(_SINCE.format(column=column))
-            if (since := as_integer(at)) is not None}
+    return {text: since for name, at in tx.fetch_all(_SINCE.format(column=column))
+            if (text := as_text(name)) and (since := as_integer(at)) is not None}
 
 
 def sample(tx: Executor, ready: int) -> dict[str, Since]:
@@ -32,4 +32,4 @@ def read(tx: Executor, column: str) -> tuple[Since, int]:
         return _count(tx, column), 0
     kept, age = counts.load(tx, f"waiting_since_{column}") or ({}, 0)
     found = kept if isinstance(kept, dict) else {}
-    return {name: since for name, at in found.items() if (since := as_integer(at)) is not None}, age
+    return {name: since for name, at in found.items() if name and (since := as_integer(at)) is not None}, age

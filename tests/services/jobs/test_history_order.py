@@ -50,6 +50,30 @@ def test_only_what_is_out_of_order_is_read_whole(ledger):
     assert history_order.bounds(ledger.connection, base + DAY_MS, None)[0] > 0
 
 
+def test_after_a_clock_that_was_ahead_new_rows_are_in_order_again(ledger):
+    base = now_ms() - 60_000
+    write(ledger, (-3, -2), base)
+    facts.advance(ledger.connection)
+    ahead = now_ms() + 90_000 * HOUR_MS
+    with ledger.connection.transaction() as tx:
+        counts.save(tx, history_order.KEY, [2, ahead, 0, 0])  # as a monitor notes while its clock says so
+    write(ledger, (-1, 0), base)
+    facts.advance(ledger.connection)
+    assert listed(ledger, base - 4 * HOUR_MS, base + HOUR_MS) == 4
+    _read, latest, broken, reaches = counts.load(ledger.connection, history_order.KEY)[0]
+    assert latest < now_ms() and broken == 2 and reaches < now_ms() + 2 * HOUR_MS
+
+
+def test_a_damaged_time_hides_no_other_job(ledger):
+    base = now_ms() - 60_000
+    write(ledger, (-5, -4, -3, -2), base)
+    if not ledger.connection.sqlite:
+        return  # its columns hold numbers only
+    ledger.change("UPDATE job_history SET finished_ms = 'abc' WHERE id = (SELECT MIN(id) + 2 FROM job_history)")
+    facts.advance(ledger.connection)
+    assert listed(ledger, base - 6 * HOUR_MS, base) == 3 and listed(ledger, base - int(4.5 * HOUR_MS), base - int(3.5 * HOUR_MS)) == 1
+
+
 @pytest.mark.parametrize("value", [{}, [1, 2], ["a", "b", "c", "d"], None])
 def test_a_damaged_fact_is_read_anew(ledger, value):
     base = now_ms() - 60_000

@@ -233,4 +233,7 @@ def test_outcomes_of_a_time_are_those_that_stand_and_those_that_were_retried(job
     on_one = {row.uuid for row in jobs.rows if row.kind == "h" and row.worker == "demo_1"}
     assert set(walk(wanted(outcome=always, worker="demo_1"), 5)) >= on_one and listing.count(wanted(outcome=always))[0] == len(stand) + 3
     assert walk(wanted(outcome=hour, q=ended[0].uuid)) == [ended[0].uuid] and walk(wanted(outcome=hour, q=jobs.rows[-1].uuid)) == []
+    lasting = next(row.uuid for row in jobs.rows if row.kind == "h" and row.uuid not in retried)
+    assert walk(wanted(outcome=always, q=lasting)) == [lasting], "it ended so, and had no other outcome"
+    assert walk(wanted(outcome=hour, q=live[0].uuid[:12])) == [live[0].uuid] and walk(wanted(outcome=always, q=lasting[:12])) == [lasting]
     assert walk(wanted(outcome=hour, state="live")) == retried[:3] and walk(wanted(outcome=hour, state="cancelled")) == []
