@@ -175,7 +175,7 @@ def code_bounds() -> list[Bound]:
     core = [p for p in files if p.relative_to(ROOT / "app").parts[0].removesuffix(".py") in CORE]
     return [
         Bound(f"lines of code of the core ({', '.join(CORE)})", sum(map(lines_of_code, core)), 4450),
-        Bound(f"lines of code of app/ ({len(files)} files)", sum(map(lines_of_code, files)), 36700),
+        Bound(f"lines of code of app/ ({len(files)} files)", sum(map(lines_of_code, files)), 36750),
         Bound("median lines of a file", statistics.median(sizes.values()), 99),
         Bound(f"lines of the longest file ({longest})", sizes[longest], 300),
     ]

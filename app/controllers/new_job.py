@@ -24,7 +24,7 @@ from app.config import QUEUES
 from app.controllers import import_preview
 from app.controllers.access import wants_json
 from app.controllers.form_again import kept_fields
-from app.controllers.responses import actor, done, render_error, wrong
+from app.controllers.responses import actor, done, wrong
 from app.registry import InvalidArguments, JobDefinition
 from app.services.audit import ActionRefused
 from app.services.content import bulk
@@ -128,7 +128,7 @@ def edit(uuid: str):
     """The form with the arguments of a job, and their change; 400 with the form when a value is invalid."""
     found = lookup.find(uuid)
     if found is None:
-        return render_error(404, _("There is no such job."))
+        raise ActionRefused(_("There is no such job."), unknown=True)
     definition, errors = find_type(found.job_type), {}
     given = lookup.raw_arguments(found.uuid)
     if request.method == "GET":

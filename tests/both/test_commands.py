@@ -112,7 +112,7 @@ def test_every_command_runs(site, cli, tmp_path):
         assert set(found) == keys | {"members", "no_longer_kept", "ended_a_minute", "left_ms", "costs", "newest_failed", "ends"}
         assert not set("{}[]") & set(shown := does(0, "batches", "show", key)) and "undecided" not in shown and "nano" not in shown
     line = next(line for line in shown.splitlines() if line.startswith("members: "))
-    assert sorted(line.removeprefix("members: ").split(", ")) == ["1 cancelled", "1 completed", "1 failed"] and "\ncosts: 0.0000 EUR\n" in shown
+    assert sorted(line.removeprefix("members: ").split(", ")) == ["1 cancelled", "1 completed", "1 failed"] and "\ncosts: 0.000000021 EUR\n" in shown
     assert (found["total_jobs"], found["members"], found["costs"]) == (3, {"completed": 1, "cancelled": 1, "undecided": 1}, [{"currency": "EUR", "nano": 21, "unknown": 0}])
     does(3, "batches", "show", "99999999")
     assert does(0, "batches", "retry", site.batches["ended"][:8]) == "1 job requeued\n"

@@ -153,7 +153,7 @@ def test_a_page_after_a_change_is_drawn_while_others_write(ledger, monkeypatch, 
     monkeypatch.setattr("app.extensions.BUSY_MS", 200)
     with ledger.app.app_context():
         db.engine.dispose()  # connections with the short wait
-    answer = client.post(path, data={"csrf_token": client.csrf} | sent)
+    answer = client.post(path, data={"csrf_token": client.csrf} | sent, follow_redirects=True)
     other.close()
     assert answer.status_code == 200 and ("ainj_" in answer.text or "/invitation#" in answer.text)
     with ledger.app.app_context():

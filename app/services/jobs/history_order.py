@@ -42,6 +42,8 @@ def note(tx: Executor, rows: list[tuple[int, int]]) -> None:
     if latest > soon:  # the clock was ahead, and so was `soon`
         latest, broken, reaches = 0, read, soon
     for id_, finished in rows:
+        if id_ <= read:
+            continue  # `seed` has read it
         read = id_
         if latest - SLACK_MS <= finished <= soon:
             latest = max(latest, finished)

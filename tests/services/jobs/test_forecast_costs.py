@@ -105,6 +105,7 @@ def test_the_pace_of_a_young_and_an_old_batch(jobs):
     in_five = {row.id: jobs.one("SELECT COUNT(*) FROM job_history WHERE batch_id = :b", b=row.id) for row in rows}
     assert paces[rows[0].id].over_ms == 300_000 and paces[rows[0].id].a_minute == in_five[rows[0].id] / 5
     assert paces[rows[1].id].a_minute == in_five[rows[1].id] * MINUTE / paces[rows[1].id].over_ms and sum(in_five.values()) == 4
+    db.session.rollback()
     jobs.change("UPDATE job_history SET finished_ms = finished_ms - 1800000 WHERE id = (SELECT MIN(id) FROM job_history WHERE batch_id = :b)", b=rows[0].id)
     db.session.rollback()
     assert {row.id: pace for row, pace in batch_pages.running()[0]}[rows[0].id].a_minute == (in_five[rows[0].id] - 1) / 5, "what ended before is not counted"
