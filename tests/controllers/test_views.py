@@ -33,6 +33,14 @@ def wanted(**given) -> JobFilter:
     return JobFilter.read(given, None)
 
 
+def test_a_damaged_view_has_the_parts_that_a_filter_knows(ledger):
+    with ledger.app.app_context():
+        view = saved_views.create("Slow ones", wanted(longer="10s"), False, "ada")
+        ledger.change("UPDATE saved_views SET query = :q WHERE id = :id", q='{"endpoint": "x", "_anchor": "y", "state": "failed", "args.a": "1"}', id=view)
+        db.session.rollback()
+        assert saved_views.find(view, "ada").query == {"state": "failed", "args.a": "1"}
+
+
 def test_views_have_unique_names_and_only_the_maker_or_an_admin_changes_them(ledger):
     with ledger.app.app_context():
         mine = saved_views.create(" Slow  ones ", wanted(longer="10s"), False, "ada")

@@ -14,23 +14,26 @@ from app.ledger import counts
 from app.ledger.dialect import Connection, Executor
 from app.models.types import as_integer
 from app.services.jobs.queue_rates import first_id
-from app.support.clock import HOUR_MS
+from app.support.clock import DAY_MS, HOUR_MS
 
 KEY = "history_order"
 NO_END = 2**62
 SLACK_MS = HOUR_MS  # ids may be out of order by so much; bounds are wider by it
+AHEAD_MS = 32 * DAY_MS  # times further ahead are of no use: finished jobs are kept as long as that
 # Once, for the rows of an earlier version; 0.6 s with a million.
 _SEED = """WITH seen AS (SELECT id, finished_ms, MAX(CASE WHEN finished_ms <= :soon THEN finished_ms ELSE 0 END)
  OVER (ORDER BY id) AS latest FROM job_history),
 broken AS (SELECT MAX(id) AS last FROM seen WHERE finished_ms < latest - :slack OR finished_ms > :soon)
 SELECT COALESCE(MAX(id), 0), COALESCE(MAX(latest), 0), COALESCE(MAX(last), 0),
- COALESCE(MAX(CASE WHEN id <= last THEN latest END), 0) FROM seen CROSS JOIN broken"""
+ COALESCE(MAX(CASE WHEN id > last THEN 0 WHEN finished_ms > latest AND finished_ms <= :far THEN finished_ms
+ ELSE latest END), 0) FROM seen CROSS JOIN broken"""
 
 
 def seed(connection: Connection) -> None:
     """Read the rows that are there, unless that was done."""
     if _load(connection) is None:
-        row = connection.fetch_all(_SEED, soon=connection.now() + SLACK_MS, slack=SLACK_MS)[0]
+        now = connection.now()
+        row = connection.fetch_all(_SEED, soon=now + SLACK_MS, far=now + AHEAD_MS, slack=SLACK_MS)[0]
         with connection.transaction() as tx:
             counts.save(tx, KEY, [as_integer(value, 0) for value in row])
 
@@ -38,9 +41,9 @@ def seed(connection: Connection) -> None:
 def note(tx: Executor, rows: list[tuple[int, int]]) -> None:
     """Take the next rows, (id, finishing time in ms) in the order of the ids, in the open transaction."""
     read, latest, broken, reaches = _load(tx) or (0, 0, 0, 0)
-    soon = tx.now() + SLACK_MS
+    soon, far = tx.now() + SLACK_MS, tx.now() + AHEAD_MS
     if latest > soon:  # the clock was ahead, and so was `soon`
-        latest, broken, reaches = 0, read, soon
+        latest, broken, reaches = 0, read, latest if latest <= far else soon
     for id_, finished in rows:
         if id_ <= read:
             continue  # `seed` has read it
@@ -48,7 +51,7 @@ def note(tx: Executor, rows: list[tuple[int, int]]) -> None:
         if latest - SLACK_MS <= finished <= soon:
             latest = max(latest, finished)
         else:
-            broken, reaches = id_, max(reaches, latest)
+            broken, reaches = id_, max(reaches, latest, finished if finished <= far else 0)
     counts.save(tx, KEY, [read, latest, broken, reaches])
 
 

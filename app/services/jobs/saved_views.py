@@ -18,7 +18,7 @@ from sqlalchemy.exc import IntegrityError
 from app.extensions import db
 from app.models import AlertRule, SavedView
 from app.services.audit import ActionRefused, commit_audited, row_of
-from app.services.jobs.job_filter import ARGS, JobFilter
+from app.services.jobs.job_filter import ARGS, NAMES, JobFilter
 from app.support import privacy
 from app.support.clock import now_ms
 from app.support.messages import Message, translate as _
@@ -65,7 +65,8 @@ def _telling(row: SavedView, reader: str) -> bool:
 
 
 def _shown(row: SavedView, reader: str, admin: bool) -> View:
-    query = {name: text for name, text in stored_object(row.query).items() if isinstance(text, str)}
+    query = {name: text for name, text in stored_object(row.query).items()
+             if isinstance(text, str) and (name in NAMES or name.startswith(ARGS))}
     return View(row.id, row.name[:MOST_NAME], query, not row.owner, row.made_by, admin or row.made_by == reader)
 
 

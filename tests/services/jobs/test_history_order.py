@@ -64,6 +64,26 @@ def test_after_a_clock_that_was_ahead_new_rows_are_in_order_again(ledger):
     assert latest < now_ms() and broken == 2 and reaches < now_ms() + 2 * HOUR_MS
 
 
+class Later:
+    """A connection at a later time."""
+
+    def __init__(self, connection, ms: int) -> None:
+        self.fetch_all, self.now = connection.fetch_all, lambda: connection.now() + ms
+
+
+@pytest.mark.parametrize("fact", [None, [1, 26, 0, 0]], ids=["its clock was right", "its clock was ahead too"])
+def test_a_job_of_a_clock_that_was_ahead_is_listed_once_its_time_has_come(ledger, fact):
+    base = now_ms() - 60_000
+    write(ledger, (26, -1, 0), base)
+    if fact:
+        with ledger.connection.transaction() as tx:
+            counts.save(tx, history_order.KEY, [fact[0], base + fact[1] * HOUR_MS, *fact[2:]])
+    facts.advance(ledger.connection)
+    later = Later(ledger.connection, 27 * HOUR_MS)
+    assert history_order.bounds(later, base + 25 * HOUR_MS, None)[0] < 1, "the first row is read"
+    assert history_order.bounds(Later(ledger.connection, 60 * HOUR_MS), base + 50 * HOUR_MS, None)[0] > 0
+
+
 def test_a_damaged_time_hides_no_other_job(ledger):
     base = now_ms() - 60_000
     write(ledger, (-5, -4, -3, -2), base)
