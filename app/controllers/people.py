@@ -11,6 +11,7 @@ from flask_login import current_user
 from app.controllers.access import wants_json
 from app.controllers.account_forms import InviteForm
 from app.controllers.responses import actor, ask, done
+from app.controllers.wsgi_front import HEAD
 from app.extensions import only_read
 from app.models.user import ROLES
 from app.services.audit import ActionRefused
@@ -29,7 +30,7 @@ def index():
     first time after an invitation was made: its link, which the next load does not show again."""
     if wants_json():
         return jsonify({"people": accounts.people(current_user.get_id()), "invitations": invitations.pending()})
-    id, link = _made()
+    id, link = (0, "") if HEAD in request.environ else _made()
     if link and (view := next((one for one in invitations.pending() if one.id == id), None)):
         only_read()
         return render_template("admin/invited.html", view=view, link=link)

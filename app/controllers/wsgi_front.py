@@ -1,8 +1,8 @@
 """WSGI middleware for method, host and path prefix of a request, before Flask sees it.
 
-HEAD is answered like GET, without the body. So a view that shows a page on GET and changes something otherwise never
-changes anything on HEAD. A foreign host is marked in the environment and replaced by the host of PUBLIC_URL: Flask
-could not render an error page for `a..b` or a label of 64 characters, because the IDNA codec raises.
+HEAD is answered like GET, without the body, and marked. So a view that shows a page on GET and changes something
+otherwise never changes anything on HEAD. A foreign host is marked in the environment and replaced by the host of
+PUBLIC_URL: Flask could not render an error page for `a..b` or a label of 64 characters, because the IDNA codec raises.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from app.addresses import PATH, is_loopback
 from app.config import Settings
 
 HOST = re.compile(r"(\[[0-9a-f:.]{2,45}\]|[a-z0-9._-]{1,253})(?::([0-9]{1,5}))?", re.ASCII | re.IGNORECASE)
-REFUSED = "ainstein.host_refused"
+REFUSED, HEAD = "ainstein.host_refused", "ainstein.head"  # keys of the environment
 
 
 class Front:
@@ -39,7 +39,7 @@ class Front:
         self._place(environ)
         if environ["REQUEST_METHOD"] != "HEAD":
             return self.app(environ, start_response)
-        environ["REQUEST_METHOD"] = "GET"
+        environ["REQUEST_METHOD"], environ[HEAD] = "GET", True
         body = self.app(environ, start_response)
         if hasattr(body, "close"):
             body.close()

@@ -295,6 +295,7 @@ def test_the_page_of_people_invites_renews_and_withdraws(app, admin):
     with admin.session_transaction() as session:
         sealed = session["invited"]
     assert "invitation-link" not in admin.get("/admin/jobs/people/", headers=EN | {"Accept": "application/json"}).text
+    admin.head("/admin/jobs/people/")  # shows nothing, so it takes nothing
     shown = admin.get("/admin/jobs/people/", headers=EN).text
     first = re.search(r'id="invitation-link">([^<]+)<', shown)[1]
     page = admin.get("/admin/jobs/people/", headers=EN).text

@@ -15,7 +15,7 @@ PROGRAMS = {
     "monitor": "from app import create_app; create_app(pages=False, commands=False); import app.monitor.loop",
     "workers": "import app.worker",
     "web": "import wsgi",
-    "a command": "import os; os.environ['FLASK_RUN_FROM_CLI'] = 'true'; import wsgi",
+    "a command": "import os, sys; os.environ['FLASK_RUN_FROM_CLI'] = 'true'; sys.argv[0] = '/bin/flask'; import wsgi",
 }
 NOT = "reportlab apprise openai pyotp segno"
 LEAN = {
@@ -24,6 +24,12 @@ LEAN = {
     "web": f"{NOT} alembic flask_migrate app.cli.main app.execution.consumer",
     "a command": f"{NOT} app.controllers.routes limits wsproto",
 }
+
+
+def test_a_web_server_that_a_flask_command_has_started_has_its_pages(data_dir):
+    code = "import os, sys; os.environ['FLASK_RUN_FROM_CLI'] = 'true'; sys.argv[0] = '/bin/gunicorn'; import wsgi; print(len(list(wsgi.app.url_map.iter_rules())) > 100)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=os.environ | {"DATA_DIR": str(data_dir)}, capture_output=True, text=True, timeout=60)
+    assert done.stdout == "True\n", done.stderr
 
 
 def test_a_bad_setting_of_the_monitor_is_one_sentence(data_dir):
