@@ -87,6 +87,8 @@ def wait(uuid: str):
             sentence = _("Too many requests wait for jobs: try again in a second.")
             return *render_error(503, sentence), {"Retry-After": "1"}
         state = api_wait.until_ended(uuid, seconds)
+    if answer := bearer.again():
+        return answer
     found = lookup.as_json(uuid)
     return unknown_job() if found is None else jsonify({"ended": state in FINAL} | found)
 

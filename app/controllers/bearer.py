@@ -71,11 +71,24 @@ def check():
         return too_many()
     if request.endpoint is not None and request.endpoint not in openapi.ENDPOINTS:
         return render_error(403, _("A token opens only the addresses of /api/openapi.json."))
+    return lacking()
+
+
+def lacking():
+    """403 when whoever asks lacks the right that the address needs, else None."""
     needed = rights.right_of(request.endpoint or "")
     if needed and needed not in current_user.rights:
         return render_error(403, _("This needs the scope %(name)s: the token does not have it, or the role of its "
                                    "person does not allow it.", name=rights.scope_of(needed)))
     return None
+
+
+def again():
+    """After a wait: 401 or 403 when the token, the session or the right was taken away meanwhile, else None."""
+    g.pop("_login_user", None)  # Flask-Login looks anew
+    if not current_user.is_authenticated:
+        return login.unauthorized() if bearer_token() is None else refusal()
+    return lacking()
 
 
 def refusal():

@@ -80,6 +80,15 @@ def test_a_wait_ends_with_the_job(api):
     assert waited.json["ended"] is True and waited.json["state"] == "completed"
 
 
+@pytest.mark.parametrize("change,code", [("UPDATE api_tokens SET revoked_ms = 1", 401), ("UPDATE users SET role = 'user'", 403), ("UPDATE users SET disabled_ms = 1", 401),
+                                         ("UPDATE users SET role = 'viewer', sees_data = 0", 200)])
+def test_a_wait_ends_without_an_answer_for_who_may_read_no_longer(api, change, code):
+    sent = api.send().json
+    threading.Timer(0.4, lambda: (api.ledger.change(change), api.ledger.settle(api.ledger.claim()))).start()
+    waited = api.get(sent["url"] + "/wait?timeout=20")
+    assert waited.status_code == code and ("state" in waited.json) is (code == 200) and not waited.json.get("args")
+
+
 def test_waits_are_bounded_for_one_and_for_all(api):
     url = api.send(delay=60).json["url"]
     with api_wait.place(1), api_wait.place(1), api_wait.place(1), api_wait.place(1):

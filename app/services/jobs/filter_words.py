@@ -122,7 +122,11 @@ def _outcome(wanted: JobFilter, _text: str) -> str:
 
 def _deploy(_wanted: JobFilter, text: str) -> str:
     row = db.session.get(Deploy, int(text))
-    return _("Since the deploy %(text)s", text=short(row.text or row.version) if row else text)
+    return _("Since the deploy %(text)s", text=_of_deploy(row) if row else text)
+
+
+def _of_deploy(row: Deploy) -> str:
+    return short((row.text if row.actor else translate_stored(row.text)) or row.version)
 
 
 _TELL: dict[str, Any] = {
@@ -176,5 +180,5 @@ def _some_back() -> int:
 def deploys(most: int = 30) -> list[tuple[str, str]]:
     """The latest deploys: id, and time with text."""
     rows = db.session.scalars(select(Deploy).order_by(Deploy.id.desc()).limit(most))
-    return [(str(row.id), f"{localtime(when(row.at_ms)):%d.%m. %H:%M} · {short(row.text or row.version)}")
+    return [(str(row.id), f"{localtime(when(row.at_ms)):%d.%m. %H:%M} · {_of_deploy(row)}")
             for row in rows if when(row.at_ms)]

@@ -41,7 +41,11 @@ def slot(one: Slot, figures: ReportFigures, short: bool = False) -> str:
     if short:
         many = len(figures.slots)
         return at(one.since, figures, "HH" if hourly(one) else "EEE d" if many < 15 else "d" if many < 32 else "d MMM")
-    return at(one.since, figures, "EEE d, HH:mm" if hourly(one) else "EEE d MMM")
+    if not hourly(one):
+        return at(one.since, figures, "EEE d MMM")
+    local = datetime.fromtimestamp(one.since / 1000, UTC).astimezone(zone_of(figures))
+    twice = local.replace(fold=0).utcoffset() != local.replace(fold=1).utcoffset()  # the clocks show it twice
+    return at(one.since, figures, "EEE d, HH:mm" + " xx" * twice)
 
 
 def period(figures: ReportFigures, language: str, before: bool = False) -> str:

@@ -35,9 +35,13 @@ def last(period: str, now: int, zone: tzinfo) -> Window:
 
 
 def before(window: Window, zone: tzinfo) -> Window:
-    """The period before: the day, week or month before it; for a range the same length just before it."""
+    """The period before: the day, week or month before it; for a range of whole days as many days just before it, for
+    another range the same length."""
+    first, end = day_of(window.since, zone), day_of(window.until, zone)
     if window.period in PERIODS:
-        return _preceding(window.period, day_of(window.since, zone), zone)
+        return _preceding(window.period, first, zone)
+    if (midnight(first, zone), midnight(end, zone)) == (window.since, window.until):
+        return Window(window.period, midnight(first - (end - first), zone), window.since)
     return Window(window.period, window.since - (window.until - window.since), window.since)
 
 

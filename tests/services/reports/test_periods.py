@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from datetime import datetime
+from datetime import date, datetime
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -14,7 +14,7 @@ from hypothesis import given, settings as fast, strategies as st
 from app.services.jobs.job_filter import FilterError
 from app.services.reports import figures, periods, report_csv
 from app.services.reports.periods import Window, before, last, parse, title
-from app.support.clock import HOUR_MS, millis
+from app.support.clock import HOUR_MS, midnight, millis
 from tests.services.reports.made_up import ALL, EMPTY, RICH
 
 ROME, KOLKATA, LORD_HOWE = ZoneInfo("Europe/Rome"), ZoneInfo("Asia/Kolkata"), ZoneInfo("Australia/Lord_Howe")
@@ -41,6 +41,14 @@ def test_a_range_is_compared_with_the_same_length_before():
     window = parse("", "2026-10-24T10:00", "2026-10-26T10:00", at("2026-11-01"), ROME)
     assert window == Window("", at("2026-10-24T10:00"), at("2026-10-26T10:00")) and window.until - window.since == 49 * HOUR_MS
     assert before(window, ROME) == Window("", window.since - 49 * HOUR_MS, window.since)
+
+
+@pytest.mark.parametrize("zone,since,until,earlier", [
+    ("America/New_York", (2026, 10, 26), (2026, 11, 2), (2026, 10, 19)), ("Europe/Rome", (2026, 10, 19), (2026, 10, 26), (2026, 10, 12)),
+    ("America/New_York", (2026, 11, 1), (2026, 11, 2), (2026, 10, 31)), ("Europe/Rome", (2026, 3, 29), (2026, 3, 30), (2026, 3, 28))])
+def test_a_range_of_whole_days_is_compared_with_as_many_whole_days(zone, since, until, earlier):
+    start, end, first = (midnight(date(*day), ZoneInfo(zone)) for day in (since, until, earlier))
+    assert before(Window("", start, end), ZoneInfo(zone)) == Window("", first, start)
 
 
 def test_what_an_address_asks_for():
