@@ -85,8 +85,9 @@ def ago(moment: datetime | None) -> str:
 
 
 def clock(ms: int, now: int, seconds: bool = False) -> str:
-    """'15:12' or '15:12:40' for a time (ms) of the day of `now`, '15:12 on 27 Nov' for one of another day."""
-    at, day = localtime(when(ms if seconds else ms + MINUTE_MS // 2)), localtime(when(now))
+    """'15:12' or '15:12:40' for a time (ms) of the day of `now`, '15:12 on 27 Nov' for one of another day. What is to
+    come has the nearest minute, what is over the minute in which it was."""
+    at, day = localtime(when(ms + MINUTE_MS // 2 if ms > now and not seconds else ms)), localtime(when(now))
     if at is None or day is None:
         return "–"
     time = at.strftime("%H:%M:%S" if seconds else "%H:%M")
