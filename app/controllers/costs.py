@@ -9,7 +9,7 @@ from flask_babel import gettext as _, ngettext
 
 from app.controllers import forms
 from app.controllers.access import wants_json
-from app.controllers.responses import actor, csv_file, done, wrong
+from app.controllers.responses import actor, csv_file, done, here, polled, pulse, rendered, wrong
 from app.integrations.csv_cells import write_rows
 from app.ledger.costs import NANO
 from app.services.content import costs
@@ -56,12 +56,15 @@ def page(form: forms.BudgetForm, wrong_day: str = ""):
     "budgets"}`."""
     first, last = costs.period("", "") if wrong_day else _period()
     groups, budgets = {group: costs.totals(group, first, last) for group in costs.GROUPS}, costs.budgets()
+    live = {"groups": groups, "budgets": budgets, "shown": shown}
+    if polled():
+        return jsonify(pulse() | {"partials": rendered(("costs_tables", "costs_budgets"), lambda: live)})
     if wants_json():
         return jsonify({"since": first.isoformat(), "until": last.isoformat(), "totals": groups, "budgets": budgets})
     charts = {name: _days(first, last, name) for name in sorted({row.currency for row in groups["day"]}, key=str)}
-    return render_template("admin/costs.html", form=form, first=first, last=last, groups=groups, budgets=budgets,
-                           charts=charts or {"": []}, shown=shown, wrong_day=wrong_day,
-                           asked=request.args if wrong_day else {})
+    return render_template("admin/costs.html", form=form, first=first, last=last, **live,
+                           charts=charts or {"": []}, wrong_day=wrong_day,
+                           **({"asked": request.args} if wrong_day else {"asked": {}, "poll_url": here()}))
 
 
 @bp.get("/days", endpoint="days")

@@ -47,6 +47,17 @@ def test_sums_by_tenant_type_model_and_day_equal_those_added_up_by_hand(admin, s
     assert "Cost: today" in admin.get("/admin/jobs/", headers={"Accept-Language": "en"}).get_data(as_text=True)
 
 
+def test_the_page_of_costs_is_kept_fresh(admin, spent, app):
+    page = admin.get("/admin/jobs/costs/", headers={"Accept-Language": "en"}).text
+    url = html.unescape(re.search(r'data-url="(/admin/jobs/costs/days[^"]*)"', page)[1])
+    assert 'data-url="/admin/jobs/costs/"' in page and len(admin.get(f"{url}&period=30d&bucket=day").json) > 0  # as charts.js asks
+    with app.app_context():
+        db.session.add(JobCost(uuid="new", job_type="T", tenant_id="newcomer", model="m", at_ms=now_ms(), tokens_in=1, tokens_cached=0, tokens_out=1, cost_nano=50 * 10**9, currency="USD"))
+        db.session.commit()
+    parts = admin.get("/admin/jobs/costs/", headers={"Accept": "application/json", "X-Partials": "costs_tables,costs_budgets"}).json["partials"]
+    assert "newcomer" in parts["costs_tables"] and parts.keys() == {"costs_tables", "costs_budgets"}
+
+
 @pytest.mark.parametrize("query", ["since=never", "since=2026-02-30", "since=2026-05-01&until=2026-04-01", "since=1900-01-01", "since=0001-01-01&until=0001-01-02",
                                    "since=2000-01-01&until=2026-01-01"])
 def test_a_period_that_is_none_is_said(admin, query):

@@ -40,7 +40,7 @@ def test_the_dashboard_polls_the_address_of_the_specification(admin, data_dir):
     answer = poll(admin, "realtime-stats", DASHBOARD + ",jobs_table").json
     assert set(plain) == SHAPE - {"partials"} | {"pauses"} and set(answer) == SHAPE | {"pauses"}
     assert set(answer["partials"]) == set(DASHBOARD.split(",")) and "Test exception" in answer["partials"]["failed_table"]
-    for path in ("", "costs/", "log"):
+    for path in ("", "log"):
         assert 'data-url="/admin/jobs/realtime-stats"' in admin.get(f"/admin/jobs/{path}").text, path
     assert admin.get("/admin/jobs/partials").status_code == 404
 

@@ -59,6 +59,8 @@ PARTS: dict[str, set[str]] = {
     "cards": {"live_counts", "job_metrics", "workers", "consumers", "audit"} | _LATE,
     "charts": {"job_metrics", "deploys"},
     "connections": {"job_metrics", "audit"},
+    "costs_budgets": {"job_metrics", "audit"},
+    "costs_tables": {"job_metrics"},
     "error_groups": {"failed_jobs", "facts_reach", "deploys", "audit"},
     "failed_table": {"failed_jobs", "live_counts", "facts_reach", "audit"},
     "graph": _JOBS,
