@@ -189,7 +189,7 @@ def test_a_frozen_worker_lives_while_the_clock_is_not_trusted(ledger, processes)
         watches.workers.suspend_judgement(afresh=True)
     assert not has_ended(worker_id)
     watches.run(200)
-    assert has_ended(worker_id)
+    assert process.wait(10) == -9 and has_ended(worker_id)  # a loaded machine takes a moment to end what was killed
 
 
 def test_nobody_is_marked_or_killed_within_30_s_after_the_database_was_away(ledger, processes):
@@ -204,7 +204,7 @@ def test_nobody_is_marked_or_killed_within_30_s_after_the_database_was_away(ledg
     watches.run(25)
     assert not has_ended(worker_id) and ledger.connection.fetch_all("SELECT stale, reason FROM worker_heartbeats") == [(0, None)]
     watches.run(10)
-    assert has_ended(worker_id)
+    assert process.wait(10) == -9 and has_ended(worker_id)  # a loaded machine takes a moment to end what was killed
 
 
 def test_a_silent_worker_whose_cpu_time_advances_is_not_killed(ledger, processes):

@@ -43,9 +43,9 @@ def slot(one: Slot, figures: ReportFigures, short: bool = False) -> str:
         return at(one.since, figures, "HH" if hourly(one) else "EEE d" if many < 15 else "d" if many < 32 else "d MMM")
     if not hourly(one):
         return at(one.since, figures, "EEE d MMM")
-    local = datetime.fromtimestamp(one.since / 1000, UTC).astimezone(zone_of(figures))
-    twice = local.replace(fold=0).utcoffset() != local.replace(fold=1).utcoffset()  # the clocks show it twice
-    return at(one.since, figures, "EEE d, HH:mm" + " xx" * twice)
+    name = at(one.since, figures, "EEE d, HH:mm")
+    twice = name in (at(one.since + hours * 3_600_000, figures, "EEE d, HH:mm") for hours in (-1, 1))
+    return at(one.since, figures, "EEE d, HH:mm xx") if twice else name  # the clocks show it twice
 
 
 def period(figures: ReportFigures, language: str, before: bool = False) -> str:

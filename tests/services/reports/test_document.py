@@ -10,7 +10,7 @@ from itertools import count
 import pytest
 from flask_babel import force_locale
 
-from app.services.reports import html_mail, opening, pdf, plain
+from app.services.reports import html_mail, moments, opening, pdf, plain
 from app.services.reports.changes import difference, show, tone
 from app.services.reports.document import Table, absolute, tidy
 from app.services.reports.model import CostRow, Costs, CostTotal, Figure, Slot, Spread
@@ -192,3 +192,9 @@ def test_an_italian_report_has_no_words_of_clocks_and_none_in_english(languages)
     text = " ".join(plain.render(RICH, "it", "").split())
     assert "Tasso di successo" in text and "Success rate" not in text and "Tempo" in text and "Orario" not in text
     assert "Success rate" in plain.render(RICH, "en", "")
+
+
+def test_an_hour_that_the_clocks_show_twice_is_told_apart(languages):
+    hours = [Slot(since, since + 3_600_000, 1, 0, 0, 0) for since in range(1_792_879_200_000, 1_792_879_200_000 + 4 * 3_600_000, 3_600_000)]  # 2026-10-25 from 00:00 in Rome
+    with force_locale("en"):
+        assert [moments.slot(one, replace(RICH, zone="Europe/Rome")) for one in hours] == ["Sun 25, 00:00", "Sun 25, 01:00", "Sun 25, 02:00 +0200", "Sun 25, 02:00 +0100"]
