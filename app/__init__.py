@@ -31,7 +31,7 @@ def create_app(settings: Settings | None = None, synchronous: str = "FULL", page
 
     `synchronous` is SQLite's: with NORMAL a power cut may take the last commits of the sessions. Workers alone use it.
     Without `pages` it answers no request, without `commands` it has no command line: a program that needs neither has
-    25 MB less and starts in two thirds of the time.
+    18 MB less and starts in 0.6 s, not in 1.1 s.
     """
     from flask import Flask
 
