@@ -72,6 +72,11 @@ def iso(ms: float) -> str:
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
+def shown_twice(local: datetime) -> bool:
+    """Whether the clocks of its zone show this time twice: in the hour that is repeated in autumn."""
+    return local.replace(fold=0).utcoffset() != local.replace(fold=1).utcoffset()
+
+
 def millis(moment: datetime) -> int:
     """An aware (or naive UTC) datetime as milliseconds."""
     return round((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)

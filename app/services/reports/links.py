@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from urllib.parse import quote, urlencode
 
-from app.support.clock import day_of, midnight, when
+from app.support.clock import day_of, midnight, shown_twice, when
 from app.support.formatting import localtime
 from app.support.settings import settings
 
@@ -16,8 +16,7 @@ BASE = "/admin/jobs/"
 def local_time(ms: int) -> str:
     """A time as the list reads it, in APP_TIMEZONE; with its offset where the clocks show it twice."""
     local = localtime(when(ms))
-    twice = local.replace(fold=0).utcoffset() != local.replace(fold=1).utcoffset()
-    return f"{local:%Y-%m-%dT%H:%M%z}" if twice else f"{local:%Y-%m-%dT%H:%M}"
+    return f"{local:%Y-%m-%dT%H:%M%z}" if shown_twice(local) else f"{local:%Y-%m-%dT%H:%M}"
 
 
 def jobs(since: int, until: int, state: str = "", **parts: str | None) -> str:

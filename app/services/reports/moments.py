@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from datetime import UTC, datetime, tzinfo
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -10,6 +11,7 @@ from flask_babel import get_locale, gettext as _
 
 from app.services.reports import periods
 from app.services.reports.model import ReportFigures, Slot
+from app.support.clock import shown_twice
 
 HOURLY_MS = 2 * 3_600_000  # a slot up to this long is an hour
 
@@ -43,9 +45,10 @@ def slot(one: Slot, figures: ReportFigures, short: bool = False) -> str:
         return at(one.since, figures, "HH" if hourly(one) else "EEE d" if many < 15 else "d" if many < 32 else "d MMM")
     if not hourly(one):
         return at(one.since, figures, "EEE d MMM")
-    name = at(one.since, figures, "EEE d, HH:mm")
-    twice = name in (at(one.since + hours * 3_600_000, figures, "EEE d, HH:mm") for hours in (-1, 1))
-    return at(one.since, figures, "EEE d, HH:mm xx") if twice else name  # the clocks show it twice
+    form = "EEE d, HH:mm"
+    with contextlib.suppress(ValueError, OverflowError, OSError):
+        form += " xx" * shown_twice(datetime.fromtimestamp(one.since / 1000, UTC).astimezone(zone_of(figures)))
+    return at(one.since, figures, form)
 
 
 def period(figures: ReportFigures, language: str, before: bool = False) -> str:

@@ -14,7 +14,7 @@ from babel.dates import format_date
 
 from app.services.jobs.job_filter import FilterError
 from app.services.stats import usage_window
-from app.support.clock import day_of, midnight
+from app.support.clock import day_of, midnight, shown_twice
 from app.support.messages import translate as _
 
 PERIODS = ("day", "week", "month")
@@ -106,7 +106,6 @@ def _clocks(start: datetime, end: datetime, locale: str) -> str:
     """A range of hours, with the offset of a time that the clocks show twice."""
     texts = []
     for at in (start, end):
-        twice = at.replace(fold=0).utcoffset() != at.replace(fold=1).utcoffset()
         day = format_date(at.date(), "d MMMM y", locale)
-        texts.append(f"{day}, {at:%H:%M}" + (f" {at:%z}" if twice else ""))
+        texts.append(f"{day}, {at:%H:%M}" + (f" {at:%z}" if shown_twice(at) else ""))
     return f"dal {texts[0]} al {texts[1]}" if locale == "it" else f"{texts[0]} to {texts[1]}"
