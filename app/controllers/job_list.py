@@ -66,8 +66,8 @@ def list_context(wanted: JobFilter) -> dict[str, object]:
         "ticked": kept_ticks(), "first_page": not request.args.get("before") and not request.args.get("after"),
         "kinds": " ".join(kind for kind, of in (("live", LIVE_STATES), ("ended", ("failed", "timeout")))
                           if wanted.states(of)),
-        "unknown": lambda: [(hint.text, [(name, url_for("admin.jobs.list", **query)) for name, query in hint.near])
-                            for hint in filter_hints.unknown(wanted)],
+        "unknown": lambda: [(text, [(name, url_for("admin.jobs.list", **query)) for name, query in near])
+                            for text, near in filter_hints.unknown(wanted)],
         "sorts": {name: sort_link(wanted, name) for name in ("when", "run", "wait", "memory")},
     }
 

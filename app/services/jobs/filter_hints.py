@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-from dataclasses import dataclass
 
 from app import registry
 from app.ledger.dialect import TooSlow
@@ -18,16 +17,8 @@ from app.support.messages import translate as _
 NEAR = 0.6  # of difflib's ratio, from 0 to 1: "acmee" and "acme" have 0.89
 
 
-@dataclass(frozen=True)
-class Hint:
-    """`text` says which name no job has; `near` are the names like it, each with the query of the same filter."""
-
-    text: str
-    near: list[tuple[str, dict[str, str]]]
-
-
-def unknown(wanted: JobFilter) -> list[Hint]:
-    """A hint for each name in the filter that no job has."""
+def unknown(wanted: JobFilter) -> list[tuple[str, list[tuple[str, dict[str, str]]]]]:
+    """(a sentence, the names near it, each with the query of the same filter) for each name that no job has."""
     told = {"type": lambda name: _("No job has the type %(name)s.", name=name),
             "tenant": lambda name: _("No job has the tenant %(name)s.", name=name),
             "worker": lambda name: _("No job ran on the worker %(name)s.", name=name),
@@ -36,7 +27,7 @@ def unknown(wanted: JobFilter) -> list[Hint]:
     if not missing:
         return []
     known = filter_words.suggestions(wanted) | {"type": [known.name for known in registry.known_types()]}
-    return [Hint(told[part](filter_words.short(getattr(wanted, part))), [
+    return [(told[part](filter_words.short(getattr(wanted, part))), [
         (filter_words.short(name), dataclasses.replace(wanted, **{part: name}).query)
         for name in near(getattr(wanted, part), known[part])]) for part in missing]
 

@@ -10,7 +10,7 @@ from app.services.jobs.job_filter import JobFilter
 
 def hints(ledger, **parts):
     with ledger.app.test_request_context():
-        return [(hint.text, hint.near) for hint in unknown(JobFilter.read(parts, None))]
+        return unknown(JobFilter.read(parts, None))
 
 
 def test_a_name_that_no_job_has_is_told_with_the_names_near_it(ledger):
