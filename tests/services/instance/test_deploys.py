@@ -10,6 +10,8 @@ from app.extensions import db
 from app.ledger.dialect import Connection
 from app.services.instance import deploys
 from app.services.instance.deploys import FORGET_MS, SETTLED_MS, step
+from app.services.jobs import filter_words
+from app.services.jobs.job_filter import JobFilter
 from app.support.clock import DAY_MS, HOUR_MS, MINUTE_MS, iso, now_ms
 from app.support.validation import ValidationError
 
@@ -140,3 +142,14 @@ def test_old_deploys_go_but_not_the_newest(ledger):
         tx.execute_many("INSERT INTO deploys (at_ms, text) VALUES (:at, 'x')", [{"at": now_ms()}] * 2010)
     deploys.sweep(ledger.connection)
     assert ledger.one("SELECT COUNT(*) FROM deploys") == 2000
+
+
+def test_what_the_monitor_marked_is_in_the_language_of_the_reader(ledger):
+    ledger.change("INSERT INTO deploys (at_ms, text, actor) VALUES (:at, 'Workers run 2', NULL)", at=now_ms())
+    put(ledger, now_ms(), "Checkout 4")
+    with ledger.app.test_request_context(headers={"Accept-Language": "it"}):
+        chips = [filter_words.parts(JobFilter.read({"deploy": str(n)}, None))["deploy"] for n in (1, 2)]
+        assert "I worker eseguono 2" in chips[0] and "Checkout 4" in chips[1]
+        shown = [text for _id, text in filter_words.deploys()]
+        assert "Checkout 4" in shown[0] and "I worker eseguono 2" in shown[1]
+        assert {d["text"] for row in deploys.on_chart([{"date": iso(now_ms() - now_ms() % HOUR_MS).replace(".000Z", "Z")}]) for d in row["deploys"]} == {"I worker eseguono 2", "Checkout 4"}

@@ -9,7 +9,8 @@ from html.parser import HTMLParser
 
 import pytest
 
-from app.services.reports import html_mail, plain
+from app.services.reports import html_mail, html_parts, plain
+from app.services.reports.document import Cell, Head, Table
 from app.services.reports.model import Slot
 from app.services.reports.plain import columns
 from tests.services.reports.made_up import ALL, DAY, EMPTY, NASTY, RICH
@@ -138,3 +139,11 @@ def test_a_table_that_is_too_wide_is_a_list(languages):
 
 def test_wide_letters_take_two_columns():
     assert [columns(text) for text in ("abc", "日本", "é", "e\u0301", "🛒", "")] == [3, 4, 1, 1, 2, 0]
+
+
+def test_a_long_name_is_broken_at_its_seams_and_a_short_number_not_from_its_unit():
+    assert html_parts.broken("ProcessBulkContentGeneration run") == "Process<wbr>Bulk<wbr>Content<wbr>Generation run"
+    assert html_parts.broken("jobs.example.org/a_b") == "jobs.<wbr>example.<wbr>org/<wbr>a_<wbr>b" and html_parts.broken("short.name") == "short.name"
+    assert html_parts.broken("x" * 25) == f"{'x' * 12}<wbr>{'x' * 12}<wbr>x" and html_parts.broken("<b>") == "&lt;b&gt;"
+    numbers = Table("", (Head("p95"),), ((Cell("12,8 s"),), (Cell("1 min 18 s more"),)), "")
+    assert "12,8\N{NO-BREAK SPACE}s" in html_parts.table(numbers) and "1 min 18 s more" in html_parts.table(numbers)
