@@ -203,7 +203,7 @@ def _continue(pid: int) -> None:
 
 def count_tickets(data: Path) -> int:
     """Tickets in the newest file, read from outside."""
-    files = sorted((data / "tickets").glob("tickets-*.db"))
+    files = sorted((data / "tickets").glob("tickets-*.sqlite3"))
     if not files:
         return 0
     connection = sqlite3.connect(files[-1], timeout=5)

@@ -8,6 +8,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import threading
 import time
 
@@ -16,7 +17,7 @@ import pytest
 
 from app import queue
 from app.config import load_settings
-from app.queue import MAX_TICKETS, PUBLISH_WAIT_S, Tickets, build
+from app.queue import MAX_TICKETS, PUBLISH_WAIT_S, Tickets, build, ticket_folder
 from tests.backends import free_port
 
 MUCH = PUBLISH_WAIT_S + 0.35  # the bound, and what a busy machine adds
@@ -179,3 +180,42 @@ def test_jobs_run_while_redis_stands_still(product, redis_server):
         product.until(lambda: "ticket store" in str(product.one("SELECT value FROM meta WHERE key = 'monitor'")), 20, "the monitor says so")
     assert all(product.finals()[uuid] == 1 for uuid in uuids)
     product.until(lambda: "ticket store" not in str(product.one("SELECT value FROM meta WHERE key = 'monitor'")), 20, "and when it is over")
+
+
+USES_A_FILE = """
+import contextlib, os, sqlite3, sys, threading
+from app.config import load_settings
+from app.queue import Tickets, build
+
+settings = load_settings({"DATA_DIR": sys.argv[1], "QUEUE_URL": "sqlite:"})
+generation = 1
+tickets = Tickets(settings, build(settings, lambda task: None), lambda: generation)
+threading.Thread(target=lambda: (sys.stdin.read(), os._exit(0)), daemon=True).start()
+while True:
+    if not tickets.publish(["x" * 100]):
+        generation, tickets._away_until = generation + 1, 0.0  # what the monitor does
+    else:
+        with contextlib.suppress(sqlite3.Error):  # as a worker does
+            tickets.huey.dequeue()
+"""
+
+
+def test_files_overwritten_under_processes_that_use_them_kill_none(data_dir):
+    """SQLite maps a WAL's index into memory: whoever overwrites it ends each process that uses it with SIGBUS."""
+    users = [subprocess.Popen([sys.executable, "-c", USES_A_FILE, str(data_dir)], stdin=subprocess.PIPE) for _ in range(2)]
+    folder = ticket_folder(load_settings({"DATA_DIR": str(data_dir), "QUEUE_URL": "sqlite:"}))
+    damaged: set[str] = set()
+    end = time.monotonic() + 60
+    while len(damaged) < 12 and time.monotonic() < end and all(user.poll() is None for user in users):
+        for path in sorted(folder.glob("tickets-*")):
+            with contextlib.suppress(FileNotFoundError):  # a journal comes and goes
+                if path.name not in damaged and path.stat().st_size:
+                    path.write_bytes(os.urandom(8192))
+                    damaged.add(path.name)
+        time.sleep(0.05)
+    ends = [user.poll() for user in users]
+    for user in users:
+        user.stdin.close()
+        user.wait(10)
+    assert ends == [None] * 2, "a negative number is the signal that ended it"
+    assert len(damaged) >= 12
