@@ -126,7 +126,7 @@ STORES = {
 GOOD_COSTS = ("12.5", decimal.Decimal("0.000000001"), 3, 0.1)
 
 
-@job("HostileRaise", tries=2, backoff=(0,), timeout=3)
+@job("HostileRaise", tries=2, backoff=(0,), timeout=6)  # "huge" takes 1 to 3 s, "endless" all of it, twice
 def hostile_raise(kind: str) -> None:
     raise RAISES[kind]()
 

@@ -89,10 +89,9 @@ def sender(name: str, text: str, url: str = "") -> tuple[str, str]:
             raise SettingError(f'{name} must be set: the user of SMTP_URL is no mail address; like '
                                '"Reports <reports@example.org>"')
         return "", user
-    shown, found = re.fullmatch(r'"?([^<>"]*)"?\s*<([^<>]*)>', text), text
-    if shown:
-        found = shown[2]
-    mailbox = address(found)
-    if mailbox is None or _CONTROL.search(text):
+    shown, opened, rest = text.rpartition("<")
+    shown = shown.rstrip().removeprefix('"').removesuffix('"')
+    mailbox = address(rest.removesuffix(">") if opened and rest.endswith(">") else text)
+    if mailbox is None or _CONTROL.search(text) or re.search('[<>"]', shown):
         raise SettingError(f'{name} must be an address like reports@example.org or "Reports <reports@example.org>"')
-    return (" ".join(shown[1].split()) if shown else ""), mailbox
+    return " ".join(shown.split()), mailbox
