@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
@@ -350,14 +351,15 @@ def test_a_job_of_a_worker_that_does_not_report_has_no_end(jobs, known, stale, r
     end = Interval(now_ms() + 60_000, now_ms() + 70_000, now_ms() + 90_000)
     known |= {uuid: forecast(None, end, longer_than=1.0), other: forecast(None, end), child: forecast(None, None, "parents")}
     said = f"Its worker has not reported for 45 s ({reason}); after 120 s without a report or CPU time it is killed and the job runs again."
+    since = re.compile(" 4[5-9] s")  # a slow machine takes seconds to come here
     shown = lookup.as_json(uuid)
-    assert (shown["why"], shown["ends"]) == (said, None) and lookup.as_json(other)["ends"]
+    assert (since.sub(" 45 s", shown["why"]), shown["ends"]) == (said, None) and lookup.as_json(other)["ends"]
     with force_locale("en"):
         assert why.one(uuid).when[-1] == "When it ends is not known: a worker does not report."
         assert why.one(child).when == ["When it begins is not known: a worker does not report."]
     db.session.rollback()
     rows = {row.uuid: row.why for row in listing.page(JobFilter(state="processing")).rows}
-    assert rows[uuid] == f"{said} It has run longer than every known run of its kind." and rows[other].startswith("Ends at about ")
+    assert since.sub(" 45 s", rows[uuid]) == f"{said} It has run longer than every known run of its kind." and rows[other].startswith("Ends at about ")
     assert batch_pages.end_of(batch_pages.find(made.id), now_ms()) == (None, "When it ends is not known: a worker does not report.")
 
 
