@@ -275,7 +275,7 @@ def test_a_worker_whose_outcome_was_refused_is_replaced(product):
     product.workers(1)
     product.dispatch("PatchesJson")
     costs, later = product.dispatch("GoodCosts", 1)[0], product.dispatch("GoodCosts", 3)
-    product.ended(90)
+    product.ended()  # takes 24 s on an idle machine
     assert all(product.outcomes(u) == ["completed"] for u in later), "at most one other job notices"
     assert product.outcomes(costs)[-1] in ("failed", "completed")
 
