@@ -51,10 +51,13 @@ def shown(page, queue: str = "low") -> list[str]:
     return page.locator(f"[data-queue={queue}] > [data-uuid]").evaluate_all("rows => rows.map((row) => row.dataset.uuid)")
 
 
-def drag(page, uuid: str, onto: str) -> None:
-    handle, row = page.locator(f"[data-uuid='{uuid}'] .handle").bounding_box(), page.locator(onto).bounding_box()
-    page.mouse.move(handle["x"] + 10, handle["y"] + 10)
+def drag(page, uuid: str, onto: str, meanwhile=lambda: None) -> None:
+    """Lifts a row, calls `meanwhile`, and drops the row on another one."""
+    page.locator(f"[data-uuid='{uuid}'] .handle").hover()  # waits until the row stands still
     page.mouse.down()
+    expect(page.locator(f"[data-uuid='{uuid}'].lifted")).to_have_count(1)
+    meanwhile()
+    row = page.locator(onto).bounding_box()
     page.mouse.move(row["x"] + 20, row["y"] + 4, steps=4)
     page.mouse.up()
 
@@ -97,11 +100,12 @@ def test_two_people_order_a_queue_by_mouse_keyboard_and_touch(open_page, site, l
     accessible(open_page, page, "order")
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "scrolls sideways at 360 px"
     page.set_viewport_size(size)
-    # Two frames: or the row is taken where it stood at 360 px.
-    page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(done, 300))))")
 
-    actions.act("hold", d, "bob")
-    drag(page, d, f"[data-uuid='{a}']")
+    def held_by_another():  # while the row is lifted: before that, the refresh takes the row from the list
+        actions.act("hold", d, "bob")
+        expect(second.locator(f"[data-uuid='{d}']")).to_have_count(0, timeout=8000)
+
+    drag(page, d, f"[data-uuid='{a}']", held_by_another)
     expect(said).to_contain_text("it is now held")
     expect(page.locator(f"[data-uuid='{d}']")).to_have_count(0)
 
