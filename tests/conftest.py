@@ -18,7 +18,7 @@ from tests import jobtypes  # noqa: F401  (declares the tests' job types)
 from tests.backends import postgres, postgres_url  # noqa: F401  (fixtures)
 from tests.cheaper import cheaper
 from tests.ledger_fixture import ledger  # noqa: F401  (a fixture)
-from tests.longest import place
+from tests.longest import arrange
 
 PASSWORD = "correct horse battery"
 cheaper()
@@ -26,7 +26,7 @@ api_wait.USUAL_S = 0.0  # tests that walk over all addresses must not wait for j
 
 
 def pytest_collection_modifyitems(items) -> None:
-    items.sort(key=lambda item: place(item.nodeid))
+    arrange(items)
 
 
 @pytest.fixture(scope="session")
