@@ -525,8 +525,20 @@ def authority(tmp_path_factory):
     return make
 
 
-def test_tls_is_for_the_name_though_the_connection_goes_to_an_address(site, authority, monkeypatch):
+@pytest.fixture(autouse=True)
+def trusts_anew():
+    """A process reads the authorities once; these tests have other ones."""
+    yield
+    module._once.cache_clear()
+
+
+def trust(authority, monkeypatch) -> None:
+    module._once.cache_clear()
     monkeypatch.setenv("SSL_CERT_FILE", str(authority.file))
+
+
+def test_tls_is_for_the_name_though_the_connection_goes_to_an_address(site, authority, monkeypatch):
+    trust(authority, monkeypatch)
     here = site(context=authority("blog.example"))
     with Outside(f"https://blog.example:{here.port}", "ada", "secret", private=True, resolve=resolver(["127.0.0.1"])) as outside:
         assert outside.request("GET", "x").body == b"ok" and outside.request("POST", "x", json={}).body == b"ok"
@@ -536,7 +548,7 @@ def test_tls_is_for_the_name_though_the_connection_goes_to_an_address(site, auth
 @pytest.mark.parametrize("name, more", [("blog.example", {"ours": False}), ("other.example", {}), ("127.0.0.1", {}), ("blog.example", {"ends": datetime.timedelta(days=-1)})],
                          ids=["self-signed", "wrong name", "only the address", "expired"])
 def test_a_bad_certificate_is_refused_before_anything_is_sent(site, authority, monkeypatch, name, more):
-    monkeypatch.setenv("SSL_CERT_FILE", str(authority.file))
+    trust(authority, monkeypatch)
     here = site(context=authority(name, **more))
     error = fails(Outside(f"https://blog.example:{here.port}", "ada", "secret-4711", private=True, resolve=resolver(["127.0.0.1", "127.0.0.1"])))
     assert isinstance(error, Refused) and "certificate of blog.example" in str(error) and not error.sent and "4711" not in str(error)
@@ -544,7 +556,7 @@ def test_a_bad_certificate_is_refused_before_anything_is_sent(site, authority, m
 
 
 def test_an_address_in_place_of_a_name_needs_a_certificate_for_it(site, authority, monkeypatch):
-    monkeypatch.setenv("SSL_CERT_FILE", str(authority.file))
+    trust(authority, monkeypatch)
     here = site(context=authority("127.0.0.1"))
     with Outside(f"https://127.0.0.1:{here.port}", private=True) as outside:
         assert outside.request("GET", "x").status == 200

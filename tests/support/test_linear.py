@@ -1,5 +1,6 @@
-"""No text freezes the product: each of its patterns, and each function that reads text of others, passes 100 KB of its own
-worst characters. A pattern that goes back and forth needs minutes for one of them; all together need seconds."""
+"""No text freezes the product: each of its patterns, and each function that reads text of others, reads its own worst characters
+in linear time. What takes long on `FEW` characters is measured on `MANY`, four times as many: linear reading takes 4 times as long,
+quadratic 16 times. What goes back and forth without end does not come back from the first, and `LIMIT_S` ends it."""
 
 from __future__ import annotations
 
@@ -13,11 +14,15 @@ import re._constants as sre
 import re._parser
 import subprocess
 import sys
+import time
+from collections.abc import Callable
+from functools import cache
 
 import app as package
 from app.config import ROOT
 
-SIZE, LIMIT_S = 100_000, 110
+FEW, MANY, LIMIT_S = 8_000, 32_000, 110
+LONG_S, RATIO = 0.003, 9  # seconds of `FEW`: as a quadratic reader that takes half a second for 100,000
 GENERIC = (
     "_token", "_token\n", "password", "a:", "://", "://a:", "@", "basic ", "bearer\t", " ", "7", "'", '"', "\\", ".", "-", "=", "eyJ", "eyJ-", "-----BEGIN PRIVATE KEY-----",
     "x_key=", "tokens=[", "tokens=['", "x_token=self.", "token='1", "token:\n", "\\\"secret\\\":\\\"", "cookie:", "a_key='", 'password="', "password='\\", "password=[", 'password=["', "<password>", "<a", "--password ", "token is ", "password is '", 'File "', '", line 1', ", in ", "A", "aA",
@@ -25,6 +30,7 @@ GENERIC = (
 )
 
 
+@cache
 def patterns() -> dict[str, tuple[re.Pattern, set[str]]]:
     """Every pattern of app/ and scripts/ with the methods that are called on it: compiled ones of the modules, and literals given to `re`."""
     found: dict[str, tuple[re.Pattern, set[str]]] = {}
@@ -97,21 +103,42 @@ def readers():
         yield (lambda text, f=function: f(text, "/") if f is redirects.safe_next else f(text)), GENERIC
 
 
+def seconds(function: Callable[[str], object], text: str, times: int) -> float:
+    """The least time of the processor that one call took."""
+    took = []
+    for _ in range(times):
+        begun = time.process_time()
+        function(text)
+        took.append(time.process_time() - begun)
+    return min(took)
+
+
+def measure(name: str, function: Callable[[str], object], piece: str) -> None:
+    """Says what it is at, so that whoever waits knows where it stopped, and what is not linear."""
+    few, many = ((piece * (size // len(piece) + 1))[:size] for size in (FEW, MANY))
+    print(f"{name} on {piece[:60]!r}", flush=True)
+    if seconds(function, few, 1) > LONG_S and (less := seconds(function, few, 3)) > LONG_S and (ratio := seconds(function, many, 3) / less) > RATIO:
+        print(f"NOT LINEAR: {name} on {piece[:60]!r}: {less:.4f} s, {ratio:.1f} times that for four times as much", flush=True)
+
+
+def searcher(pattern: re.Pattern, used: set[str]) -> Callable[[str], None]:
+    def read(text: str) -> None:
+        subject = text.encode("utf-8", "replace") if isinstance(pattern.pattern, bytes) else text
+        for method in used:
+            getattr(pattern, method)(subject)
+        if "search" in used:
+            pattern.sub(subject[:0], subject)
+    return read
+
+
 def main() -> None:
-    """The child: says what it is at, so that whoever waits knows where it stopped."""
+    """The child."""
     for name, (pattern, used) in patterns().items():
         for piece in (*GENERIC, *own(pattern)):
-            text = (piece * (SIZE // len(piece) + 1))[:SIZE]
-            print(f"{name} on {piece[:60]!r}", flush=True)
-            subject = text.encode("utf-8", "replace") if isinstance(pattern.pattern, bytes) else text
-            for method in used:
-                getattr(pattern, method)(subject)
-            if "search" in used:
-                pattern.sub(subject[:0], subject[: SIZE // 2])
+            measure(name, searcher(pattern, used), piece)
     for function, pieces in readers():
         for piece in pieces:
-            print(f"{function} on {piece[:60]!r}", flush=True)
-            function((piece * (SIZE // len(piece) + 1))[:SIZE])
+            measure(str(function), function, piece)
     print("all", flush=True)
 
 
@@ -123,6 +150,14 @@ def test_no_text_freezes_a_pattern_or_a_reader(tmp_path):
     except subprocess.TimeoutExpired as late:
         said, error = (late.stdout or b"").decode(), ""
     assert said.endswith("all\n"), f"stopped at {said.splitlines()[-1:]} {error[-2000:]}"
+    assert not (slow := [line for line in said.splitlines() if line.startswith("NOT LINEAR")]), slow
+
+
+def test_what_is_quadratic_is_found(capsys):
+    measure("linear", searcher(re.compile(r"(?:a|b)+"), {"search"}), "ab")
+    assert "NOT LINEAR" not in capsys.readouterr().out
+    measure("quadratic", searcher(re.compile(r"\s+x"), {"search"}), " ")
+    assert "NOT LINEAR: quadratic" in capsys.readouterr().out
 
 
 def test_a_line_number_of_any_length_is_text():
