@@ -20,4 +20,4 @@ fi
 if [ "$#" = 0 ] && { [ -n "${CI:-}" ] || { [ -e /usr/share/wordpress/wp-load.php ] && command -v mariadbd; }; }; then
     bash scripts/real-wordpress.sh
 fi
-exec .venv/bin/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder "${marks[@]}" "$@"  # most tests wait for processes
+exec .venv/bin/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder "${marks[@]}" "$@"  # most tests wait for processes
