@@ -125,8 +125,8 @@ class Outside:
         except PrivateHost:
             raise Refused(Message("%(host)s is an address of an internal network, which connections may not use. "
                                   "ALLOW_PRIVATE_HOSTS=1 allows it.", host=host)) from None
-        limits = httpx2.Limits(max_connections=1, max_keepalive_connections=1, keepalive_expiry=IDLE_S)
-        transport: Any = Pinned(host, found, httpx2.HTTPTransport(verify=_once(httpx2.create_ssl_context), limits=limits))
+        pool = httpx2.Limits(max_connections=1, max_keepalive_connections=1, keepalive_expiry=IDLE_S)
+        transport: Any = Pinned(host, found, httpx2.HTTPTransport(verify=_once(httpx2.create_ssl_context), limits=pool))
         self._client = httpx2.Client(trust_env=False, follow_redirects=False, transport=transport)
         self._client.cookies.jar.set_policy(DefaultCookiePolicy(allowed_domains=[]))
 
