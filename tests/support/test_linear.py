@@ -117,8 +117,12 @@ def measure(name: str, function: Callable[[str], object], piece: str) -> None:
     """Says what it is at, so that whoever waits knows where it stopped, and what is not linear."""
     few, many = ((piece * (size // len(piece) + 1))[:size] for size in (FEW, MANY))
     print(f"{name} on {piece[:60]!r}", flush=True)
-    if seconds(function, few, 1) > LONG_S and (less := seconds(function, few, 3)) > LONG_S and (ratio := seconds(function, many, 3) / less) > RATIO:
-        print(f"NOT LINEAR: {name} on {piece[:60]!r}: {less:.4f} s, {ratio:.1f} times that for four times as much", flush=True)
+    ratios: list[float] = []
+    if seconds(function, few, 1) > LONG_S and (less := seconds(function, few, 3)) > LONG_S:
+        while len(ratios) < 3 and min(ratios, default=RATIO + 1) > RATIO:  # again: something else may have had the processor
+            ratios.append(seconds(function, many, 3) / seconds(function, few, 3))
+    if min(ratios, default=0) > RATIO:
+        print(f"NOT LINEAR: {name} on {piece[:60]!r}: {less:.4f} s, {min(ratios):.1f} times that for four times as much", flush=True)
 
 
 def searcher(pattern: re.Pattern, used: set[str]) -> Callable[[str], None]:
