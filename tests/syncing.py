@@ -34,7 +34,7 @@ def link(content_id: int, state: str = "synced", service: str = "wordpress", syn
     return made.id
 
 
-def action(content_id: int, name: str, text: str = "Done.", uuid: str = UUID, service: str = "wordpress", url: str | None = None) -> None:
+def action(content_id: int, name: str, text: str = "Done.", uuid: str = UUID, service: str = "wordpress", url: str | None = None, at_ms: int = 5000) -> None:
     row = db.session.get(Content, content_id)
     db.session.add(SyncAction(uuid=uuid, retry_round=1, content_id=content_id, reference=row.reference, service=service, action=name, text=text,
-                              text_json=to_json(text), url=url, at_ms=5000))
+                              text_json=to_json(text), url=url, at_ms=at_ms))

@@ -10,6 +10,7 @@ from app.models import SyncLink
 from app.services.instance import deploys
 from app.services.jobs import saved_views, schedules
 from app.services.jobs.job_filter import JobFilter
+from app.support.clock import now_ms
 from app.support.messages import Message
 from tests.syncing import action, connect, content, link
 
@@ -27,7 +28,8 @@ def pages(site):
         refused = link(number, "refused", url=f"https://there.test/{REFERENCE}")
         conflict = link(number, "conflict", "prestashop", base={"title": "old"}, ours={"title": TITLE}, theirs={"title": TITLE[::-1]})
         uuid = registry.find("ProcessWordPressSync").with_options(tenant_id="acme", delay=3600).dispatch(references=[REFERENCE])
-        action(number, "refused", Message("%(n)s of %(total)s contents were refused. %(first)s: %(why)s", n=1, total=1, first=REFERENCE, why=TITLE), uuid, url=f"https://there.test/{REFERENCE}")
+        action(number, "refused", Message("%(n)s of %(total)s contents were refused. %(first)s: %(why)s", n=1, total=1, first=REFERENCE, why=TITLE), uuid, url=f"https://there.test/{REFERENCE}",
+               at_ms=now_ms())  # or the monitor of the site deletes it as an old one
         db.session.get(SyncLink, refused).uuid = uuid
         db.session.commit()
         noop = registry.find("TestNoop")
