@@ -1,8 +1,8 @@
 """The order of the test files in a run of several processes, each of which takes the next file when it has ended one.
 
-Files that mostly wait for processes (`WAITS`) alternate with those that mostly compute: together they keep two cores busy, and no two
-dozen waiting files stand at one end. In both, the longest come first, or one that came last would run alone. Measured by `--durations`;
-a file that is not named in `LONGEST` takes less than half a minute.
+Files that mostly wait for processes (`WAITS`) alternate with files that mostly compute, so that two cores are busy all the time. Of each
+kind the longest come first: a long file that came last would run alone. Measured by `--durations`. A file that is not named in `LONGEST`
+takes less than a minute.
 """
 
 from __future__ import annotations

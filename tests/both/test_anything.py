@@ -112,8 +112,7 @@ ABSENT = 8  # rows: an address that says so of the first rows of a table, ordina
 
 
 def check(paths) -> None:
-    """GET each; one error does not hide the next. A dict has beside each its kind: of one that shows nothing, only the first are asked, and of
-    the others each third in all formats; an address of the API or of a file has one."""
+    """GET each; one error does not hide the next. A dict has beside each its kind: of one that shows nothing, only the first are asked."""
     wrong: list[str] = []
     errors: list[BaseException] = []
     note = lambda _app, exception, **_: errors.append(exception)  # noqa: E731
@@ -124,7 +123,7 @@ def check(paths) -> None:
             if kind and absent[kind] >= ABSENT:
                 continue
             check.client.application.extensions["rate_limits"].storage.reset()  # one person asks more than 600 times a minute
-            for accept in ("text/html", "application/json", PARTS) if (n % 3 == 0 or not kind) and not path.startswith("/api/") and not path.endswith((".csv", ".json")) else ("text/html",):
+            for accept in ("text/html", "application/json", PARTS) if n % 3 == 0 or "/job/" not in path else ("text/html",):
                 answer = check.client.get(path, headers={"Accept": accept} if accept != PARTS else {"Accept": "application/json", "X-Partials": PARTS})
                 body = answer.get_data()
                 fine = answer.status_code in {"/readyz": (200, 503), "/": (302,), "/form-again": (200, 303), "/login/code": (303,), "/account/second-factor": (303,), "/favicon.ico": (301,), "/admin/jobs/live": (426,)}.get(path, (200, 404))
